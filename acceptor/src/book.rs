@@ -29,15 +29,10 @@ pub enum BookError {
     Held(PathBuf),
     /// It is not as it was left.
     #[error(
-        "the log {path} was changed: {source}; look what happened to it and put it back. A log that is moved away is begun anew: then attempts are accepted that were before, of workers by their keys of now",
+        "the log {path} was changed: {source}; find out what happened to it and put it back. If it is moved away, a new log is started: attempts that were accepted before can then be accepted again, with the keys that workers have now",
         path = .path.display()
     )]
-    Broken {
-        /// The log.
-        path: PathBuf,
-        /// What is wrong.
-        source: Broken,
-    },
+    Broken { path: PathBuf, source: Broken },
     /// It could not be written before.
     #[error("the log {path} could not be written; nothing is accepted without it", path = .0.display())]
     Failed(PathBuf),
@@ -85,9 +80,6 @@ impl Book {
     }
 
     /// Begins the log where it is new.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn begin(&mut self, key: PublicKey) -> Result<(), BookError> {
         if self.head == Head::START {
             self.append(vec![Event::Began { key }])?;

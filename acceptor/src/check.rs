@@ -30,7 +30,6 @@ pub enum CheckError {
     /// The file is no RPM that is accepted.
     #[error("{file}: {source}")]
     Rpm {
-        /// Its name.
         file: String,
         /// What is wrong with it.
         source: Error,
@@ -40,11 +39,9 @@ pub enum CheckError {
     /// The worker has signed another size.
     #[error("{file} has {found} bytes, the worker says {said}")]
     Size {
-        /// Its name.
         file: String,
         /// As the worker has it.
         said: u64,
-        /// As it is.
         found: u64,
     },
     /// The file that the worker has signed cannot be had.
@@ -52,7 +49,6 @@ pub enum CheckError {
     Store {
         /// Where it should be.
         path: PathBuf,
-        /// What is wrong.
         reason: String,
     },
 }
@@ -130,7 +126,7 @@ fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {
     Ok(Proved::new(opened.map_err(store)?, digest))
 }
 
-/// What it means that a file cannot be read as a package.
+/// Why a file cannot be read as a package, and whose fault that is.
 fn unread(blobs: &Blobs, digest: Sha256, name: &str, source: Error) -> CheckError {
     let path = blobs.path(digest);
     match source {

@@ -9,25 +9,18 @@ use serde::{Deserialize, Serialize};
 pub struct Entry {
     /// When, as RFC 3339 in UTC.
     pub time: String,
-    /// What was done.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What was done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Event {
     /// The log was begun.
-    Began {
-        /// The acceptor's key.
-        key: PublicKey,
-    },
+    Began { key: PublicKey },
     /// A worker is known by a key from now on.
     Worker {
-        /// Its name.
         worker: String,
-        /// Its key.
         key: PublicKey,
         /// Whether an operator said so; else it was the first of that name.
         by_hand: bool,
@@ -36,13 +29,10 @@ pub enum Event {
     Package {
         /// Name of the target.
         target: String,
-        /// The build.
         build: BuildId,
         /// The attempt that made it.
         attempt: AttemptId,
-        /// Who made it.
         worker: String,
-        /// The package.
         nevra: String,
         /// SHA-256 of its file.
         file: Sha256,
@@ -51,9 +41,7 @@ pub enum Event {
     },
     /// All packages of an attempt were accepted: those of the lines before.
     Attempt {
-        /// The task.
         task: TaskId,
-        /// The attempt.
         attempt: AttemptId,
         /// Digest of what it made.
         set: Sha256,
@@ -68,16 +56,13 @@ pub enum Event {
     Denied {
         /// Who is said to have made it.
         worker: String,
-        /// The attempt.
         attempt: AttemptId,
-        /// Why.
         reason: String,
     },
     /// An operator had attempts forgotten.
     Forgot {
         /// From this one on.
         from: AttemptId,
-        /// Why.
         reason: String,
         /// User id of the operator.
         uid: u32,

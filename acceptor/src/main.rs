@@ -27,10 +27,10 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Say which worker has which key. The acceptor may run.
+    /// List, trust or forget the keys of workers. The acceptor may run.
     #[command(subcommand)]
     Worker(WorkerCommand),
-    /// Let attempts be accepted anew.
+    /// Let attempts be accepted again.
     #[command(subcommand)]
     Attempts(AttemptsCommand),
 }
@@ -63,7 +63,7 @@ struct Serve {
     /// The coordinator's blob store (DATA/blobs), to be read only.
     #[arg(long, value_name = "DIR", env = "RPMFARM_ACCEPTOR_BLOBS")]
     blobs: PathBuf,
-    /// A user that may ask, beside root and the acceptor's own.
+    /// A user that may request acceptances, beside root and the acceptor's own.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Let workers that are not known wait for `worker trust`, instead of believing the first key of a
@@ -79,7 +79,7 @@ enum WorkerCommand {
         #[command(flatten)]
         place: Place,
     },
-    /// Believe the key that a worker signs with now.
+    /// Trust the key that a worker signs with now.
     Trust {
         /// Its name.
         name: String,
@@ -103,7 +103,7 @@ enum AttemptsCommand {
         /// The number of the first.
         #[arg(long, value_name = "ATTEMPT")]
         from: i64,
-        /// Why, for the log.
+        /// The reason, for the log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -134,7 +134,7 @@ async fn main() -> anyhow::Result<()> {
         Command::Worker(command) => worker(command),
         Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
             operate::forget_attempts(&place.state, AttemptId(from), &reason)?;
-            say(&format!("attempts from {from} on may be accepted anew"))
+            say(&format!("attempts from {from} on may be accepted again"))
         }
     }
 }

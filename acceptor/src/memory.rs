@@ -7,10 +7,9 @@ use rpmfarm_core::{AttemptId, Sha256, TaskId};
 
 use crate::event::Event;
 
-/// What was accepted of a task last.
+/// The last acceptance of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// The attempt.
     pub attempt: AttemptId,
     /// Digest of what it made.
     pub set: Sha256,
@@ -23,10 +22,7 @@ pub struct Taken {
 pub enum Replay {
     /// The attempt was accepted with other files.
     #[error("attempt {attempt} was accepted already, with other files; {}", remedy(attempt))]
-    Other {
-        /// The attempt.
-        attempt: AttemptId,
-    },
+    Other { attempt: AttemptId },
     /// A later attempt of the task was accepted.
     #[error(
         "attempt {newer} of task {task} was accepted already, which is newer than attempt \
@@ -34,7 +30,6 @@ pub enum Replay {
         remedy(attempt)
     )]
     Older {
-        /// The task.
         task: TaskId,
         /// The attempt that is to be accepted.
         attempt: AttemptId,

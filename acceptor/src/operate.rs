@@ -12,9 +12,6 @@ use crate::event::Event;
 use crate::workers::Workers;
 
 /// The workers that are known, and those that wait, a line each.
-///
-/// # Errors
-/// What the disk says.
 pub fn workers(state: &Path) -> anyhow::Result<Vec<String>> {
     let workers = open(state)?;
     let known = workers.known()?.into_iter().map(|(name, key)| format!("{name}\t{key}\tknown"));

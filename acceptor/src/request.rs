@@ -19,11 +19,8 @@ const MAX_FILES: usize = 20_000;
 pub struct Asked {
     /// Name of the target.
     pub target: String,
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The attempt.
     pub attempt: AttemptId,
     /// Which kind of work.
     pub kind: TaskKind,
@@ -33,9 +30,7 @@ pub struct Asked {
     pub package: String,
     /// Name of the worker.
     pub worker: String,
-    /// The worker's signature.
     pub proof: Proof,
-    /// What it made.
     pub files: Vec<ResultFile>,
     /// What that may hold.
     pub limits: Limits,
@@ -93,7 +88,7 @@ impl TryFrom<v1::AcceptRequest> for Asked {
         let lacks = |field| WireError::Missing { message: "request", field };
         let kind: TaskKind = parse("kind", &wire.kind)?;
         if kind == TaskKind::Repeat {
-            return Err(bad("kind", "what is made again is compared, and never accepted"));
+            return Err(bad("kind", "a repeated build is only compared, never accepted"));
         }
         if wire.files.is_empty() || wire.files.len() > MAX_FILES {
             let count = wire.files.len();

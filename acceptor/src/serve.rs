@@ -17,12 +17,11 @@ use crate::workers::Workers;
 /// A request of as many files as there may be, in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
 
-/// What it is told.
+/// The configuration of the acceptor.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Directory of everything that it keeps.
     pub state: PathBuf,
-    /// Where to listen.
     pub socket: PathBuf,
     /// The coordinator's blob store.
     pub blobs: PathBuf,

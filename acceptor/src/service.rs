@@ -28,7 +28,6 @@ const STAGE: FailureStage = FailureStage::Accept;
 /// Denials that are known to be logged; asked again, they are not logged again.
 const DENIALS: usize = 1024;
 
-/// The service.
 #[derive(Debug, Clone)]
 pub struct AcceptorService(Arc<Desk>);
 
@@ -229,7 +228,7 @@ impl v1::acceptor_server::Acceptor for AcceptorService {
         let asked = Asked::try_from(message).inspect_err(|error| {
             tracing::warn!(reason = name::shown(&error.to_string()), "no request");
         })?;
-        let cut = || Status::unavailable("it was cut off");
+        let cut = || Status::unavailable("the acceptor stopped before it had checked this");
         let place = self.0.places.clone().acquire_owned().await.map_err(|_| cut())?;
         let desk = self.0.clone();
         let work = tokio::task::spawn_blocking(move || {

@@ -18,14 +18,12 @@ use rpmfarm_guarded::path::{PathError, io_at};
 pub enum Untrusted {
     /// It is known by another key.
     #[error(
-        "worker {worker} signs with the key {key} and is known by {known}: if it was set up anew, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
+        "worker {worker} signs with the key {key} and is known by {known}: if it was set up again, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
     )]
     Other {
-        /// Its name.
         worker: String,
         /// The key that it signs with.
         key: PublicKey,
-        /// Its own.
         known: PublicKey,
     },
     /// It is not known, and the first key of a name is not believed.
@@ -33,7 +31,6 @@ pub enum Untrusted {
         "worker {worker} (key {key}) is not known: if it is one of the farm's, run `rpmfarm-acceptor worker trust {worker}`"
     )]
     New {
-        /// Its name.
         worker: String,
         /// The key that it signs with.
         key: PublicKey,
@@ -53,9 +50,6 @@ pub struct Workers {
 
 impl Workers {
     /// Those of a state directory, which are made when they are not there.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn open(state: &Path, only_known: bool) -> Result<Self, Untrusted> {
         let (known, waiting) = (state.join("workers"), state.join("waiting"));
         for dir in [&known, &waiting] {
@@ -89,18 +83,12 @@ impl Workers {
     }
 
     /// Believes a worker's key from now on.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn learn(&self, worker: &str, key: PublicKey) -> Result<(), Untrusted> {
         write(&self.known, worker, key)?;
         remove(&self.waiting, worker).map(drop)
     }
 
     /// Believes the key that waits for it. `None` when none does.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn trust(&self, worker: &str) -> Result<Option<PublicKey>, Untrusted> {
         let Some(key) = read(&self.waiting, worker)? else { return Ok(None) };
         self.learn(worker, key)?;
@@ -108,25 +96,16 @@ impl Workers {
     }
 
     /// Forgets a worker's keys. Answers whether there were any.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn forget(&self, worker: &str) -> Result<bool, Untrusted> {
         Ok(remove(&self.waiting, worker)? | remove(&self.known, worker)?)
     }
 
     /// Names and keys of those that are known, sorted.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn known(&self) -> Result<Vec<(String, PublicKey)>, Untrusted> {
         list(&self.known)
     }
 
-    /// Those that wait for an operator.
-    ///
-    /// # Errors
-    /// What the disk says.
+    /// Workers that wait for an operator.
     pub fn waiting(&self) -> Result<Vec<(String, PublicKey)>, Untrusted> {
         list(&self.waiting)
     }

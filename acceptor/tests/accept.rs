@@ -381,7 +381,7 @@ async fn what_is_no_result_of_the_task_is_refused() {
     let request = sign(TaskKind::Srpm, input, rpm(&one.binary));
     scene.refused(request, package, "expected one source package").await;
     let srpm = scene.file(&foreign.source, ResultKind::Srpm);
-    scene.refused(sign(TaskKind::Srpm, input, srpm), package, "`swapme` was asked for").await;
+    scene.refused(sign(TaskKind::Srpm, input, srpm), package, "`swapme` was requested").await;
     let renamed = ResultFile { name: "swapme-2-1.noarch.rpm".into(), ..rpm(&one.binary) };
     let request = sign(TaskKind::Build, input, renamed);
     scene.refused(request, worker, "holds the package swapme-1-1.noarch").await;

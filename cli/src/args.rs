@@ -16,10 +16,10 @@ const AFTER_HELP: &str = "\
 Exit codes:
     0  done
     1  a build failed, by the package's own fault (watch, build --watch, retry --watch)
-    2  wrong usage, or the farm refuses what was asked for
+    2  wrong usage, or the farm refuses the request
     3  not found: no such build, target, channel or log
     4  the coordinator cannot be reached, or refuses the token
-    5  a build failed by a fault of the farm or of a worker, or the farm is not well
+    5  a build failed by a fault of the farm or of a worker, or the farm has a problem
     6  a build was cancelled
   130  interrupted while watching; the builds go on
   141  the reader of the output went away
@@ -32,7 +32,7 @@ Examples:
   rpmfarm build hello --target lab --watch   rebuild a package and follow it
   rpmfarm list --state failed                what failed last
   rpmfarm show 7                             everything about build 7
-  rpmfarm doctor                             is this host, is the farm well?";
+  rpmfarm doctor                             check this host and the farm";
 
 /// Rebuild RPM packages on a farm, and see what it does.
 #[derive(Debug, Parser)]
@@ -78,7 +78,7 @@ pub(crate) struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Show what can be rebuilt for, and how
+    /// Show the targets that packages can be rebuilt for
     Target(target::Options),
     /// Rebuild packages
     Build(build::Options),
@@ -86,7 +86,7 @@ pub(crate) enum Command {
     List(list::Options),
     /// Show everything about one build
     Show(show::Options),
-    /// Say why a build waits, and when it goes on
+    /// Explain why a build waits, and when it will continue
     Why(why::Options),
     /// Make builds more or less urgent
     Priority(priority::Options),
@@ -96,27 +96,27 @@ pub(crate) enum Command {
     Log(log::Options),
     /// Cancel builds
     Cancel(cancel::Options),
-    /// Try again what failed; what succeeded is kept
+    /// Retry failed builds; tasks that succeeded are kept
     Retry(retry::Options),
-    /// Show and fetch the files that a failed build left, as config.log
+    /// Show and fetch the kept files of a failed build, such as config.log
     Files(files::Options),
     /// Print the exact packages of a build's root
     Lock(lock::Options),
     /// Show what a distribution's modifications change, before anything is built
     Modify(modify::Options),
-    /// Show what builds are made of, and what differs
+    /// Show the sources of builds, and the differences between them
     Source(source::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
-    /// Follow upstream: rebuild what is pushed
+    /// Track upstream repositories, and rebuild packages when they are pushed to
     Track(track::Options),
-    /// Decide on builds that make what packages of other sources own
+    /// Approve or refuse builds that claim names of other source packages
     Claim(claim::Options),
-    /// Take packages back, and find what was made with them
+    /// Withdraw packages, and list the builds that were made with them
     Package(package::Options),
     /// Show, enrol, drain and revoke workers
     Worker(worker::Options),
-    /// Check this host and the farm, and say what to do
+    /// Check this host and the farm, and print remedies
     Doctor(doctor::Options),
     /// Print a completion script for a shell
     Completions(completions::Options),

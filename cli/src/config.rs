@@ -29,7 +29,7 @@ struct File {
     target: Option<String>,
 }
 
-/// What holds for this call.
+/// The settings of this call.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     /// Address of the coordinator; of several, separated by commas.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
-    /// What was asked is done.
+    /// The request is done.
     Done = 0,
     /// A build failed, by the package's own fault.
     PackageFailed = 1,
@@ -23,7 +23,7 @@ pub(crate) enum Exit {
     Cancelled = 6,
     /// Ctrl-C while watching; the builds go on.
     Interrupted = 130,
-    /// Whoever read the output went away; what a shell reports for SIGPIPE.
+    /// The reader of the output went away; what a shell reports for SIGPIPE.
     ClosedPipe = 141,
 }
 

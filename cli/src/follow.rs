@@ -18,15 +18,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// How often a view is asked to draw itself again, for the clocks in it.
 const TICK: Duration = Duration::from_millis(250);
 
-/// What is told about builds while they are followed.
+/// Shows builds while they are followed.
 pub(crate) trait View {
     /// A build is new or has changed.
     fn update(&mut self, build: &Build) -> Result<(), Error>;
-    /// Time has passed.
     fn tick(&mut self) -> Result<(), Error>;
     /// Something happened that is not about a build.
     fn note(&mut self, text: &str) -> Result<(), Error>;
-    /// Nothing more comes.
     fn close(&mut self) -> Result<(), Error>;
 }
 
@@ -117,7 +115,7 @@ impl Watch<'_> {
         }
     }
 
-    /// What went well and is not what it seems: one that is published and hidden by a newer one.
+    /// Warns about builds that are published and hidden by newer ones.
     fn warn(&mut self) -> Result<(), Error> {
         for build in self.builds.values() {
             for warning in &build.warnings {

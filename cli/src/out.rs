@@ -17,7 +17,7 @@ pub(crate) enum Color {
     Never,
 }
 
-/// What is known of standard output.
+/// The properties of standard output.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
     /// Scripts read it: JSON only.
@@ -29,7 +29,7 @@ pub(crate) struct Out {
 }
 
 impl Out {
-    /// Looks at standard output and makes `console` follow the same rule for colours.
+    /// Checks standard output and makes `console` follow the same rule for colours.
     pub(crate) fn new(json: bool, color: Color) -> Self {
         let tty = io::stdout().is_terminal();
         let color = match color {
@@ -41,7 +41,8 @@ impl Out {
         Self { json, color, tty }
     }
 
-    /// Columns of the terminal; nothing when it is none, so that files and pipes get whole lines.
+    /// Columns of the terminal; absent where standard output is not one, so that files and pipes
+    /// get whole lines.
     pub(crate) fn width(&self) -> Option<usize> {
         self.tty.then(|| console::Term::stdout().size().1.into())
     }

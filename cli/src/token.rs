@@ -1,5 +1,5 @@
 //! The token that guards the calls that write, and elsewhere than on the coordinator's own host also
-//! those that read: where it is looked for, and reading it.
+//! those that read: where it is searched for, and reading it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,7 +25,6 @@ pub(crate) enum TokenSource {
 pub(crate) struct Token {
     /// The token itself. Never printed.
     pub(crate) secret: String,
-    /// For messages.
     pub(crate) origin: String,
 }
 
@@ -56,7 +55,7 @@ impl TokenSource {
     /// another address must not get it.
     ///
     /// # Errors
-    /// When there is none, or it cannot be read, or is no token.
+    /// When there is no file, or it cannot be read, or does not hold a token.
     pub(crate) fn read(&self, server: &str) -> Result<Token, Error> {
         match self {
             Self::Given(secret) => checked(secret, "the variable RPMFARM_TOKEN".into()),
@@ -78,7 +77,7 @@ fn search(paths: &[PathBuf], server: &str) -> Result<Token, Error> {
         looked.push(path.display().to_string());
     }
     Err(Error::Token(format!(
-        "this needs a token for {server} and none was found (looked for {}); copy the coordinator's token there, or name it with --token-file or RPMFARM_TOKEN",
+        "this needs a token for {server} and none was found (searched for {}); copy the coordinator's token there, or name it with --token-file or RPMFARM_TOKEN",
         looked.join(", ")
     )))
 }

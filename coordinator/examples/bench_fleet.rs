@@ -195,7 +195,6 @@ async fn until(when: Option<Instant>) {
     }
 }
 
-/// Ends those attempts.
 fn end(name: &str, mine: &mut HashMap<i64, Mine>, which: impl Fn(&Mine, Instant) -> bool) {
     let now = Instant::now();
     for (id, one) in mine.iter_mut() {

@@ -1,7 +1,7 @@
 //! The bell that wakes the passes: something was written. And the words that wake those of other
 //! coordinators, which `peers` sends.
 //!
-//! It carries nothing. A pass that wakes looks for facts that lack its result, so a bell that
+//! It carries nothing. A pass that wakes reads the facts that lack its result, so a bell that
 //! rings twice, or is missed because a poll came first, changes nothing.
 
 use tokio::sync::{mpsc, watch};
@@ -9,14 +9,12 @@ use tokio::sync::{mpsc, watch};
 /// Words that wait to be sent; more are dropped.
 const WAITING: usize = 256;
 
-/// What the other coordinators are told: that they look, not what they see.
+/// What the other coordinators are told: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Word {
-    /// Something was written.
     Facts,
-    /// A worker's session shall look at what the worker should have.
+    /// A worker's session shall read again what the worker should have.
     Poke(String),
-    /// All sessions shall.
     PokeAll,
     /// A worker has reported.
     Progress,
@@ -37,7 +35,8 @@ impl Voice {
     /// Says a word, if it can be said now.
     pub fn say(&self, word: Word) {
         if let Some(sender) = &self.0 {
-            // A word that does not fit is one of many: the others' own looks come soon.
+            // A word that does not fit is one of many: the others read the facts by themselves
+            // soon.
             let _ = sender.try_send(word);
         }
     }
@@ -70,19 +69,18 @@ impl Bus {
         self.voice.say(Word::Facts);
     }
 
-    /// Wakes everyone here.
+    /// Wakes the listeners of this process; other coordinators are not told.
     pub fn ring(&self) {
         self.count.send_modify(|count| *count += 1);
     }
 
-    /// Listens from now on. Listen first and look then, so that nothing falls between.
+    /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
     pub fn listen(&self) -> Listener {
         Listener { count: self.count.subscribe() }
     }
 }
 
-/// One listener.
 #[derive(Debug)]
 pub struct Listener {
     count: watch::Receiver<u64>,

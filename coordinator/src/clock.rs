@@ -25,7 +25,6 @@ pub fn now() -> Timestamp {
 pub struct Clock;
 
 impl Clock {
-    /// This moment.
     #[must_use]
     pub fn now(self) -> Now {
         Now { instant: self.instant(), time: self.time() }

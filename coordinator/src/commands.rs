@@ -27,7 +27,7 @@ pub fn with_command(text: String, remedy: Option<&Remedy>) -> String {
     }
 }
 
-/// What is said of a build that nobody's update would take.
+/// The message for a build that clients would not update to.
 #[must_use]
 pub fn not_above(why: &NotAbove) -> String {
     match why.remedy() {
@@ -36,7 +36,7 @@ pub fn not_above(why: &NotAbove) -> String {
     }
 }
 
-/// What is said of an option of a build that is refused.
+/// The message for an option of a build that is refused.
 #[must_use]
 pub fn refused_option(error: &OptionError) -> String {
     error.text(flag)

@@ -35,8 +35,8 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
 
-    /// Directory of what can be fetched again (git repositories, metadata). Coordinators of one farm
-    /// share DATA and need a cache each. Default: DATA.
+    /// Directory of files that can be fetched again (git repositories, metadata). Coordinators of
+    /// one farm share DATA and need a cache each. Default: DATA.
     #[arg(long, env = "RPMFARM_CACHE", value_name = "DIR")]
     pub cache: Option<PathBuf>,
 
@@ -127,7 +127,7 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_HOOK_SECRETS", value_name = "FILE")]
     pub hook_secrets: Option<PathBuf>,
 
-    /// How often workers speak at least: 100ms to 60s, as 500ms, 5s or 1m.
+    /// The longest time between two heartbeats of a worker: 100ms to 60s, as 500ms, 5s or 1m.
     #[arg(long, env = "RPMFARM_HEARTBEAT", value_name = "TIME", default_value = "5s",
           value_parser = duration)]
     pub heartbeat: Duration,
@@ -138,8 +138,8 @@ pub struct Config {
           value_parser = duration)]
     pub lease: Duration,
 
-    /// With several coordinators: after so long without a sign of life, the others take over what
-    /// one did; 2s to 10m, the same for all of a farm.
+    /// With several coordinators: after this time without a heartbeat, the others take over the
+    /// stages of a coordinator; 2s to 10m, the same for all coordinators of a farm.
     #[arg(long, env = "RPMFARM_TAKEOVER", value_name = "TIME", default_value = "6s",
           value_parser = takeover)]
     pub takeover: Duration,
@@ -148,7 +148,7 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_LOG_FORMAT", value_enum, default_value_t)]
     pub log_format: LogFormat,
 
-    /// Write the address that is listened on to this file, once it is.
+    /// Write the listening address to this file once the port is open.
     #[arg(long)]
     pub address_file: Option<PathBuf>,
 
@@ -205,7 +205,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
         return Ok(());
     }
     if name.contains(':') {
-        return Err(format!("it must have no port, which --listen-tls says; {example}"));
+        return Err(format!("it must not have a port, which comes from --listen-tls; {example}"));
     }
     let good = |label: &str| {
         !label.is_empty()
@@ -219,7 +219,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
     }
     // A malformed address, like 10.0.0 or 300.1.1.1, is not a host name either.
     if name.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit())) {
-        return Err(format!("it is no address; {example}"));
+        return Err(format!("it is not an address; {example}"));
     }
     Ok(())
 }
@@ -228,7 +228,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
 fn check_database(url: &str) -> Result<(), String> {
     let expected = "expected sqlite:///PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/NAME";
     let Some((scheme, rest)) = url.split_once(':') else {
-        return Err(format!("it is no address of a database; {expected}"));
+        return Err(format!("it is not a database URL; {expected}"));
     };
     match scheme {
         "sqlite" if rest.trim_start_matches('/').is_empty() => {
@@ -240,7 +240,7 @@ fn check_database(url: &str) -> Result<(), String> {
             .map_err(|error| format!("it cannot be read: {error}; {expected}")),
         other => {
             let other = rpmfarm_core::name::shown(other);
-            Err(format!("`{other}:` is no database that rpmfarm knows; {expected}"))
+            Err(format!("`{other}:` is not a supported database; {expected}"))
         }
     }
 }
@@ -264,7 +264,6 @@ impl Config {
         LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
     }
 
-    /// The database's URL.
     #[must_use]
     pub fn database_url(&self) -> String {
         let default = || format!("sqlite://{}", self.data.join("farm.db").display());
@@ -340,13 +339,12 @@ impl Config {
         self.tls_dir.clone().unwrap_or_else(|| self.data.join("tls"))
     }
 
-    /// What can be fetched again, of this coordinator alone.
+    /// The directory of files that can be fetched again, which this coordinator alone uses.
     #[must_use]
     pub fn cache_dir(&self) -> &Path {
         self.cache.as_deref().unwrap_or(&self.data)
     }
 
-    /// The signer's socket.
     #[must_use]
     pub fn signer_socket(&self) -> PathBuf {
         self.signer.clone().unwrap_or_else(|| self.data.join("signer.sock"))
@@ -402,14 +400,14 @@ mod tests {
             ("--base-url", "https://farm/$basearch", "characters"),
             ("--base-url", "https://farm/a b", "characters"),
             ("--tls-name", "https://farm.example.org", "no URL"),
-            ("--tls-name", "farm:7879", "no port"),
+            ("--tls-name", "farm:7879", "not have a port"),
             ("--tls-name", "", "no name of a host"),
             ("--tls-name", "farm..org", "no name of a host"),
             ("--tls-name", "-farm", "no name of a host"),
             ("--tls-name", "*.example.org", "no name of a host"),
-            ("--tls-name", "10.0.0", "no address"),
+            ("--tls-name", "10.0.0", "not an address"),
             ("--database", "mysql://db/farm", "`mysql:`"),
-            ("--database", "/var/lib/farm.db", "no address of a database"),
+            ("--database", "/var/lib/farm.db", "not a database URL"),
             ("--database", "sqlite://", "names no file"),
             ("--database", "postgres://db:port/farm", "cannot be read"),
         ] {

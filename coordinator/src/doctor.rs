@@ -23,26 +23,19 @@ use crate::sign::SignerClient;
 use crate::store::{StandingRow, Store};
 use crate::targets::Targets;
 
-/// Looks for what is wrong with a farm. Cheap to clone.
+/// Finds problems of a farm. Cheap to clone.
 #[derive(Clone)]
 pub struct Doctor {
-    /// The database.
     pub store: Store,
-    /// The disk.
     pub blobs: Blobs,
     /// Files that were found damaged.
     pub damaged: Damaged,
-    /// What is rebuilt.
     pub targets: Targets,
-    /// The workers.
     pub fleet: Fleet,
-    /// The other coordinators.
     pub peers: Peers,
     /// The acceptor; none where the coordinator's own verdict is enough.
     pub acceptor: Option<AcceptorClient>,
-    /// The signer.
     pub signer: SignerClient,
-    /// What is published.
     pub channels: Channels,
     /// Where the published trees lie.
     pub repos: PathBuf,
@@ -173,7 +166,7 @@ impl Doctor {
         remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
     }
 
-    /// What else the signer says of itself; nothing where it does not answer, which is said already.
+    /// Further checks of the signer; none where it does not answer, which is a finding already.
     async fn signer_state(&self) -> Vec<Check> {
         let asked = self.signer.status();
         let status = match tokio::time::timeout(PATIENCE, asked).await {
@@ -232,8 +225,8 @@ impl Doctor {
             )),
             Finding::Broken | Finding::Unspecified => Some(remedied(
                 check(name, "error", message),
-                "something was signed that the log does not tell: look who can write it, compare \
-                 it with a copy, and think of the key as in other hands until that is known",
+                "something was signed that is not in the log: check who can write to the log, compare \
+                 it with a copy, and treat the key as compromised until the cause is known",
             )),
         }
     }
@@ -248,7 +241,8 @@ impl Doctor {
                 let key = &target.signing_key;
                 let message = format!(
                     "{unsigned} packages of {channel} are signed with another key than signing_key \
-                     = \"{key}\"; they are being signed anew, and nothing else is published before"
+                     = \"{key}\"; they are being signed again, and nothing else is published before that is \
+                     done"
                 );
                 Some(remedied(
                     check(&name, "warning", message),
@@ -285,7 +279,7 @@ impl Doctor {
 fn damaged(all: &[(PathBuf, String)]) -> Option<Check> {
     let (_, first) = all.first()?;
     let message = format!("{}: {first}", counted(all.len(), "damaged file"));
-    let remedy = "restore these files from a backup or, of published ones, from DATA/blobs, and look at the disk; \
+    let remedy = "restore these files from a backup (published files also from DATA/blobs), and check the disk; \
                   no build that needs a damaged blob is signed or published";
     Some(remedied(check("blobs", "error", message), remedy))
 }
@@ -312,7 +306,7 @@ fn remedied(check: Check, remedy: impl Into<String>) -> Check {
     Check { remedy: remedy.into(), ..check }
 }
 
-/// What is said of a file system with so much room, in MiB and in files that can be made.
+/// The check of a file system with so much free space, in MiB and in files that can be made.
 fn judged(dir: &Path, mib: u64, files: u64) -> Check {
     let dir = dir.display();
     if files < FEW_FILES && mib >= NO_SPACE_MIB {
@@ -426,7 +420,7 @@ fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
     })
 }
 
-/// Of so many workers the reasons are told.
+/// At most so many workers are listed with their reasons.
 const TOLD: usize = 4;
 
 /// Nobody to build at all is an error where there are workers, and a warning where none has come

@@ -16,7 +16,7 @@ use url::{Host, Url};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 const REDIRECTS: usize = 5;
 
-/// Some git servers refuse clients that do not look like git or do not name themselves.
+/// Some git servers refuse clients that do not name themselves as git does.
 const USER_AGENT: &str = concat!("git/2.0 (rpmfarm/", env!("CARGO_PKG_VERSION"), ")");
 
 /// Host and port of an address: what is asked gently, and what hangs as one.
@@ -56,19 +56,13 @@ pub(crate) enum HttpError {
     /// The URL must not be asked.
     #[error("{url}: refused: {why}")]
     Refused {
-        /// The URL.
         url: String,
         /// Why, and what to do.
         why: String,
     },
     /// The server, or the way to it, failed.
     #[error("{url}: {why}")]
-    Server {
-        /// The URL.
-        url: String,
-        /// How.
-        why: String,
-    },
+    Server { url: String, why: String },
 }
 
 impl Http {

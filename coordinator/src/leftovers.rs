@@ -15,10 +15,10 @@ use crate::blobs::Blobs;
 /// How long nothing must have been written.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How often it is looked.
+/// How often unfinished files are searched for.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// What was cleared away.
+/// The files that were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cleared {
     /// Files, and directories of files.
@@ -27,7 +27,7 @@ pub struct Cleared {
     pub bytes: u64,
 }
 
-/// Looks now and then, until the task is dropped.
+/// Searches now and then, until the task is dropped.
 pub async fn run(blobs: Blobs) {
     loop {
         let store = blobs.clone();
@@ -35,16 +35,16 @@ pub async fn run(blobs: Blobs) {
         match looked {
             Ok(Ok(Cleared { entries: 0, .. })) => {}
             Ok(Ok(Cleared { entries, bytes })) => {
-                tracing::info!(entries, bytes, "cleared away what dead writers left");
+                tracing::info!(entries, bytes, "removed unfinished files of dead writers");
             }
-            Ok(Err(error)) => tracing::error!(%error, "what is left cannot be cleared away"),
-            Err(error) => tracing::error!(%error, "the look at what is left was cut off"),
+            Ok(Err(error)) => tracing::error!(%error, "unfinished files cannot be removed"),
+            Err(error) => tracing::error!(%error, "the scan for unfinished files was interrupted"),
         }
         tokio::time::sleep(PERIOD).await;
     }
 }
 
-/// One look. Blocks: not for a thread of the runtime.
+/// One search. Blocks: not for a thread of the runtime.
 ///
 /// # Errors
 /// When a directory cannot be read or something in it cannot be removed.

@@ -110,9 +110,6 @@ impl Logs {
     }
 
     /// Ends a log whose worker is gone, as it is.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn finish(&self, attempt: AttemptId, name: LogName) -> io::Result<()> {
         let path = self.growing(attempt, name);
         if path.exists() { compress(&path, &self.ended(attempt, name)) } else { Ok(()) }
@@ -142,12 +139,9 @@ impl LogReader {
 
     /// The next piece of up to `limit` bytes, and whether the log has ended; shorter ones are at
     /// its end for now. `None` when there is no such log.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn next(&mut self, limit: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
         if self.ended.is_none() {
-            // The growing file first: when it is compressed between the two looks, the second
+            // The growing file first: when it is compressed between the two reads, the second
             // finds it.
             if let Some(mut file) = found(&self.logs.growing(self.attempt, self.name))? {
                 // File systems refuse to seek to where no file of theirs can be.

@@ -32,7 +32,7 @@ struct Inner {
     pub(crate) gauges: Gauges,
 }
 
-/// What is set anew with each scrape.
+/// Gauges that are set with each scrape.
 pub(crate) struct Gauges {
     pub(crate) queue: Counts,
     pub(crate) oldest: Seconds,
@@ -120,7 +120,7 @@ impl Metrics {
         self.0.faults.get_or_create(&labels).inc();
     }
 
-    /// What a worker said of its stored roots: how often they were there, and how often not.
+    /// Counts of a worker's stored roots: how often one was there, and how often not.
     pub fn roots(&self, worker: &str, hits: u64, misses: u64) {
         let labels = vec![("worker", worker.to_owned())];
         let gauges = &self.0.gauges;

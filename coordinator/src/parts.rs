@@ -64,15 +64,11 @@ const SIGNATURES: usize = 2;
 /// Everything that was opened. Cheap to clone.
 #[derive(Clone)]
 pub struct Parts {
-    /// Facts.
     pub store: Store,
-    /// Files by digest.
     pub blobs: Blobs,
     /// Those that were found damaged.
     pub damaged: Damaged,
-    /// Logs of attempts.
     pub logs: Logs,
-    /// What is rebuilt.
     pub targets: Targets,
     /// What was heard of the workers.
     pub fleet: Fleet,
@@ -82,7 +78,6 @@ pub struct Parts {
     pub bus: Bus,
     /// This coordinator among the others.
     pub peers: Peers,
-    /// Tells the others.
     pub voice: Voice,
     /// Rings when a worker has reported, be it only a phase.
     pub progress: Bus,
@@ -98,23 +93,16 @@ pub struct Parts {
     pub streams: Streams,
     /// Why builds wait, as the passes last saw it.
     pub waits: Waits,
-    /// What operators see.
     pub metrics: Metrics,
-    /// Fetches sources.
     pub importer: Importer,
-    /// Asks upstream.
     pub tracker: Tracker,
-    /// Hears of pushes.
     pub webhooks: Webhooks,
-    /// Solves roots.
     pub resolver: Resolver,
     /// Who has the files of base roots.
     pub bases: Bases,
     /// Asks for acceptances; none where the coordinator's own verdict is enough.
     pub acceptor: Option<AcceptorClient>,
-    /// Asks for signatures.
     pub signer: SignerClient,
-    /// Makes repositories.
     pub publisher: Publisher,
     /// The largest result file that is taken, in bytes.
     pub max_result_bytes: u64,
@@ -129,7 +117,7 @@ pub struct Parts {
 /// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
 /// a stage of its own, whose work knows nothing of another's: it is made once and kept.
 impl Parts {
-    /// What every pass is run with.
+    /// The parts that every pass is run with.
     #[must_use]
     pub fn runner(&self) -> Runner {
         Runner { peers: self.peers.clone(), store: self.store.clone(), clock: self.clock }
@@ -157,7 +145,6 @@ impl Parts {
         DecideStage { targets: self.targets.clone() }
     }
 
-    /// Fetches sources.
     #[must_use]
     pub fn import(&self) -> ImportStage {
         ImportStage {
@@ -177,7 +164,6 @@ impl Parts {
         PlanStage { targets: self.targets.clone(), waits: self.waits.clone() }
     }
 
-    /// Makes locks.
     #[must_use]
     pub fn resolve(&self) -> ResolveStage {
         let locks = self.pool(Stage::Resolve, LOCKS).measured(self.metrics.clone());
@@ -223,7 +209,6 @@ impl Parts {
         LeasePass { fleet: self.fleet.clone(), peers: self.peers.clone(), reports: self.reports() }
     }
 
-    /// Accepts results.
     #[must_use]
     pub fn accept(&self) -> AcceptStage {
         AcceptStage {
@@ -239,7 +224,6 @@ impl Parts {
         }
     }
 
-    /// Has packages signed.
     #[must_use]
     pub fn sign(&self) -> SignStage {
         SignStage {
@@ -251,7 +235,6 @@ impl Parts {
         }
     }
 
-    /// Publishes.
     #[must_use]
     pub fn publish(&self) -> PublishStage {
         PublishStage {
@@ -277,7 +260,7 @@ impl Parts {
         }
     }
 
-    /// Tells the other coordinators what is in memory here.
+    /// Shares the state in memory with the other coordinators.
     #[must_use]
     pub fn notes(&self) -> Notes {
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
@@ -302,13 +285,12 @@ impl Parts {
 
 /// What stages, services and pages have in common.
 impl Parts {
-    /// Decides on retries.
     #[must_use]
     pub fn retries(&self) -> Retries {
         Retries { metrics: self.metrics.clone() }
     }
 
-    /// Takes what is said of attempts.
+    /// Takes reports on attempts.
     #[must_use]
     pub fn reports(&self) -> Reports {
         Reports {
@@ -333,19 +315,17 @@ impl Parts {
         }
     }
 
-    /// Signs packages.
     #[must_use]
     pub fn signing(&self) -> Signing {
         Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: self.clock }
     }
 
-    /// What channels hold and show.
+    /// Reads the contents of channels.
     #[must_use]
     pub fn channels(&self) -> Channels {
         Channels { publisher: self.publisher.clone(), blobs: self.blobs.clone() }
     }
 
-    /// Shows builds.
     #[must_use]
     pub fn views(&self) -> Views {
         Views {
@@ -356,7 +336,7 @@ impl Parts {
         }
     }
 
-    /// Looks for what is wrong.
+    /// Finds problems of the farm.
     #[must_use]
     pub fn doctor(&self) -> Doctor {
         Doctor {
@@ -377,7 +357,7 @@ impl Parts {
 
 /// The services of gRPC, and the pages.
 impl Parts {
-    /// What people and scripts call.
+    /// The service for people and scripts.
     #[must_use]
     pub fn farm_service(&self) -> FarmService {
         FarmService {
@@ -394,7 +374,7 @@ impl Parts {
         }
     }
 
-    /// What builds are made of.
+    /// The service for sources of builds.
     #[must_use]
     pub fn source_service(&self) -> SourceService {
         SourceService {
@@ -405,7 +385,6 @@ impl Parts {
         }
     }
 
-    /// What is followed.
     #[must_use]
     pub fn tracking_service(&self) -> TrackingService {
         TrackingService {
@@ -415,7 +394,6 @@ impl Parts {
         }
     }
 
-    /// Claims and withdrawals.
     #[must_use]
     pub fn package_service(&self) -> PackageService {
         PackageService { views: self.views(), claims: self.claims() }
@@ -432,19 +410,16 @@ impl Parts {
         }
     }
 
-    /// Certificates.
     #[must_use]
     pub fn enrolment_service(&self) -> EnrolmentService {
         EnrolmentService { store: self.store.clone(), enrolment: self.enrolment.clone() }
     }
 
-    /// Files by digest.
     #[must_use]
     pub fn blob_service(&self) -> BlobService {
         BlobService(self.blobs.clone())
     }
 
-    /// What workers call.
     #[must_use]
     pub fn worker_service(&self) -> WorkerService {
         WorkerService {
@@ -470,13 +445,11 @@ impl Parts {
         }
     }
 
-    /// Who may call.
     #[must_use]
     pub fn guard(&self) -> Guard {
         Guard { store: self.store.clone(), token: self.token.clone() }
     }
 
-    /// What operators read.
     #[must_use]
     pub fn operations(&self) -> Operations {
         Operations {
@@ -492,7 +465,6 @@ impl Parts {
         }
     }
 
-    /// What forges send.
     #[must_use]
     pub fn hooks(&self) -> Hooks {
         Hooks {

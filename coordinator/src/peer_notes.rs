@@ -31,7 +31,7 @@ const WAIT: &str = "wait";
 #[derive(Debug, Default)]
 struct Written(Mutex<BTreeMap<(&'static str, String), String>>);
 
-/// Tells the other coordinators what is in memory here, and hears what they tell.
+/// Shares the state in memory with the other coordinators, and reads theirs.
 pub struct Notes {
     peers: Peers,
     fleet: Fleet,
@@ -156,7 +156,6 @@ impl Written {
 /// Why builds wait, as this coordinator knows, or another one that lives. Cheap to clone.
 #[derive(Clone)]
 pub struct WaitReasons {
-    /// The other coordinators.
     pub peers: Peers,
     /// What is known here.
     pub waits: Waits,
@@ -165,9 +164,6 @@ pub struct WaitReasons {
 impl WaitReasons {
     /// Why builds wait, of which anything is known: as this coordinator knows, or another one that
     /// lives. However many they are, the database is asked once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn of_each(
         &self,
         store: &Store,
@@ -191,9 +187,6 @@ impl WaitReasons {
     }
 
     /// The same of one build.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
         let here = self.waits.reason(build);
         let now = Instant::now();

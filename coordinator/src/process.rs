@@ -67,9 +67,6 @@ fn raise_files() {
 
 /// Makes the data directory. Others may pass through it to the published repositories, and list
 /// nothing; one that is there stays as its administrator has it.
-///
-/// # Errors
-/// What the disk says.
 pub fn make_data(data: &Path) -> io::Result<()> {
     if data.is_dir() {
         return Ok(());
@@ -80,9 +77,6 @@ pub fn make_data(data: &Path) -> io::Result<()> {
 
 /// Takes from others what a coordinator of an older version let them read: the database, blobs
 /// and logs below the data directory. Published repositories stay open.
-///
-/// # Errors
-/// What the disk says.
 pub fn keep_private(data: &Path) -> io::Result<()> {
     for name in PRIVATE {
         let path = data.join(name);

@@ -42,9 +42,6 @@ impl Retries {
     }
 
     /// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn confirmed(
         &self,
         store: &Store,
@@ -63,9 +60,6 @@ impl Retries {
     }
 
     /// Records a failure of a stage, to be tried again or for good.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn record(
         &self,
         store: &Store,

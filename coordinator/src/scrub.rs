@@ -123,7 +123,7 @@ pub async fn run(blobs: Blobs, repos: PathBuf, damaged: Damaged) {
             match listed {
                 Ok(Ok(all)) => read_again(&blobs, &damaged, all).await,
                 Ok(Err(error)) => tracing::error!(%error, "blobs cannot be listed"),
-                Err(error) => tracing::error!(%error, "listing blobs was cut off"),
+                Err(error) => tracing::error!(%error, "listing blobs was interrupted"),
             }
         }
         published(&blobs, &repos, &damaged).await;
@@ -137,7 +137,7 @@ async fn published(blobs: &Blobs, repos: &Path, damaged: &Damaged) {
     let all = match listed {
         Ok(Ok(all)) => all,
         Ok(Err(error)) => return tracing::error!(%error, "published files cannot be listed"),
-        Err(error) => return tracing::error!(%error, "listing published files was cut off"),
+        Err(error) => return tracing::error!(%error, "listing published files was interrupted"),
     };
     damaged.keep(repos, &all);
     for (path, digest) in all {

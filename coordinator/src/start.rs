@@ -43,7 +43,7 @@ use crate::{leftovers, process, scrub, server};
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
-/// How often the age of the coordinator's certificate is looked at.
+/// How often the age of the coordinator's certificate is checked.
 const RENEWAL: Duration = Duration::from_secs(60);
 
 /// How long a database that is away is waited for at start.
@@ -75,7 +75,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let database = if alone { "sqlite" } else { "postgres" };
     let me = coordinator(&seat, address, &base_url);
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
-    peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
+    peers::beat::begin(&peers, &store, now).await.context("cannot register this coordinator")?;
     let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
@@ -187,7 +187,7 @@ pub async fn start(
         tracing::warn!(
             connections = limits.connections,
             files = process::files(),
-            "fewer connections than --max-connections says: the system allows too few open files \
+            "fewer connections than --max-connections: the system allows too few open files \
              (LimitNOFILE= of systemd, ulimit -Hn)"
         );
     }
@@ -220,7 +220,10 @@ pub async fn start(
     parts.importer.stop();
     let good_bye = peers::beat::end(&parts.peers, &parts.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
-        tracing::warn!(%error, "the other coordinators were not told that this one ends");
+        tracing::warn!(
+            %error,
+            "the other coordinators were not told that this coordinator is stopping"
+        );
     }
     Ok(())
 }
@@ -296,7 +299,7 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
     passes.local(parts.notes(), Bus::default());
-    // Those that look at what is no fact.
+    // Those that read what is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
     set.spawn(leftovers::run(parts.blobs.clone()));

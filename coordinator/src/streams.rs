@@ -17,7 +17,7 @@ const OF_CONNECTION: usize = 64;
 /// Streams from one address.
 const OF_ADDRESS: usize = 256;
 
-/// Streams in all.
+/// Streams of all callers together.
 const ALL: usize = 2048;
 
 /// The streams of a coordinator. Cheap to clone.

@@ -23,16 +23,13 @@ struct Counts<K> {
 /// How many places there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Together.
     pub all: usize,
-    /// For one.
     pub of_one: usize,
 }
 
 /// Why there is no place, with the bound that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
-    /// All are taken.
     All(usize),
     /// Those of one are taken.
     OfOne(usize),
@@ -58,7 +55,6 @@ impl<K: Eq + Hash> Clone for Tally<K> {
 }
 
 impl<K: Eq + Hash + Clone> Place<K> {
-    /// Who has it.
     #[must_use]
     pub const fn who(&self) -> &K {
         &self.who

@@ -30,10 +30,10 @@ pub struct Targets {
 /// Modification time and length of each file.
 type Stamps = BTreeMap<PathBuf, (SystemTime, u64)>;
 
-/// How often it is looked whether the files have changed.
+/// How often it is checked whether the files have changed.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Looks now and then whether the files have changed, until the task is dropped.
+/// Checks now and then whether the files have changed, until the task is dropped.
 pub async fn run(targets: Targets) {
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -41,8 +41,11 @@ pub async fn run(targets: Targets) {
         match tokio::task::spawn_blocking(move || these.pass()).await {
             Ok(Ok(true)) => tracing::info!(dir = %targets.dir.display(), "targets read again"),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => tracing::error!(error = format!("{error:#}"), "targets stay"),
-            Err(error) => tracing::error!(%error, "the look at the targets was cut off"),
+            Ok(Err(error)) => tracing::error!(
+                error = format!("{error:#}"),
+                "cannot read the targets; the loaded ones are kept"
+            ),
+            Err(error) => tracing::error!(%error, "reading the targets was interrupted"),
         }
     }
 }
@@ -53,7 +56,6 @@ pub enum TargetError {
     /// No file of that name.
     #[error("unknown target `{name}` (known: {known}){meant}")]
     Unknown {
-        /// The name.
         name: String,
         /// Those that are there.
         known: String,
@@ -63,7 +65,6 @@ pub enum TargetError {
     /// Its file has a fault.
     #[error("target `{name}` cannot be used: {}", one_line(.problem))]
     Bad {
-        /// The name.
         name: String,
         /// What is wrong, a line for each problem.
         problem: String,
@@ -88,13 +89,13 @@ impl Targets {
         Ok(targets)
     }
 
-    /// One look: reads the files again if one of them has changed, and answers whether it did.
+    /// One check: reads the files again if one of them has changed, and answers whether it did.
     ///
     /// # Errors
     /// When the directory cannot be read; then all stays as it is.
     pub fn pass(&self) -> anyhow::Result<bool> {
         let dir = || format!("cannot read the target directory {}", self.dir.display());
-        // Stamped before they are read: what changes in between is seen at the next look.
+        // Stamped before they are read: what changes in between is seen at the next check.
         let stamps = self.stamps().with_context(dir)?;
         let mut read = self.read.lock();
         if !read.is_empty() && *read == stamps {
@@ -131,7 +132,7 @@ impl Targets {
     /// A target by name.
     ///
     /// # Errors
-    /// When there is none, or its file has a fault.
+    /// When there is no such target, or its file has a fault.
     pub fn get(&self, name: &str) -> Result<Arc<Target>, TargetError> {
         let loaded = self.loaded.read();
         match loaded.get(name) {

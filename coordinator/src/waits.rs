@@ -1,5 +1,5 @@
-//! Why builds wait, in a line each, as the passes found it at their last look. Lost with the
-//! process and found again at the next look.
+//! Why builds wait, in a line each, as the passes last found it. Lost with the
+//! process and found again by the next pass.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -87,7 +87,7 @@ impl Scene {
         }
     }
 
-    /// Has a pass look until a build has failed, as it must, and those that hang have not.
+    /// Runs a pass until a build has failed, as it must, and those that hang have not.
     async fn until_failed(
         &self,
         build: BuildId,

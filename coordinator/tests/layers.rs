@@ -1,5 +1,6 @@
-//! That a reader of the coordinator goes forward: no two of its folders need each other, be it through
-//! others, and no two files of a folder do. Read from what the sources name of each other.
+//! A reader of the coordinator goes forward: no two of its folders need each other, be it through
+//! others, and no two of its files do. A folder's `mod.rs` counts like any file: it may use its own
+//! files or be used by them, but not both in a circle. Read from the paths in the sources.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -41,15 +42,27 @@ fn sources() -> BTreeMap<Module, String> {
     all
 }
 
-/// A file's text without comments and without its tests, which may look anywhere.
+/// A file's text without comments and without its tests, which may use anything.
 fn code(text: &str) -> String {
     let text = text.split("#[cfg(test)]\nmod tests").next().unwrap();
     let lines = text.lines().map(|line| line.split("//").next().unwrap());
     lines.flat_map(|line| [line, "\n"]).collect()
 }
 
-/// The paths that a text names, from `crate`, `super` or `self`, and whether `use` names them.
-fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
+/// How a text names a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// In `use`.
+    Used,
+    /// In `pub use`: nothing of it is needed here.
+    Reexported,
+    /// In an expression or a type.
+    Inline,
+}
+
+/// The paths that a text names: those of `use`, and others from `crate`, `super`, `self` or a
+/// module of its own.
+fn paths(text: &str, own: &[&str]) -> Vec<(How, Vec<String>)> {
     let (mut all, mut rest) = (Vec::new(), String::new());
     for statement in text.split_inclusive(';') {
         let used = statement.trim_end_matches(';').rsplit_once("use ").filter(|(before, tree)| {
@@ -60,20 +73,25 @@ fn paths(text: &str) -> Vec<(bool, Vec<String>)> {
         match used {
             Some((before, tree)) => {
                 rest += before;
-                all.extend(expanded(tree).into_iter().map(|path| (true, path)));
+                let is_shown = before.trim_end_matches(' ').ends_with(['b', ')']);
+                let how = if is_shown { How::Reexported } else { How::Used };
+                all.extend(expanded(tree).into_iter().map(|path| (how, path)));
             }
             None => rest += statement,
         }
     }
-    for start in ["crate::", "super::", "self::"] {
-        for (at, _) in rest.match_indices(start) {
+    for start in ["crate", "super", "self"].iter().chain(own) {
+        for (at, _) in rest.match_indices(&format!("{start}::")) {
             let is_word = |c: char| c.is_alphanumeric() || c == '_';
-            if rest[..at].ends_with(|c: char| is_word(c) || c == ':') {
+            // `pub(in crate::folder)` says who may see an item, which is not a need.
+            if rest[..at].ends_with(|c: char| is_word(c) || c == ':')
+                || rest[..at].ends_with("(in ")
+            {
                 continue;
             }
             let end = rest[at..].find(|c: char| !is_word(c) && c != ':').unwrap_or(0);
             let path = rest[at..at + end].split("::").map(str::to_owned).collect();
-            all.push((false, path));
+            all.push((How::Inline, path));
         }
     }
     all
@@ -110,6 +128,13 @@ fn expanded(tree: &str) -> Vec<Vec<String>> {
     parts.flat_map(|part| expanded(part)).map(whole).collect()
 }
 
+/// The names of a folder's own files and folders.
+fn children<'a>(sources: &'a BTreeMap<Module, String>, of: &Module) -> Vec<&'a str> {
+    let is_child = |module: &&Module| module.len() == of.len() + 1 && module.starts_with(of);
+    let children = sources.keys().filter(is_child);
+    children.filter_map(|module| module.last()).map(String::as_str).collect()
+}
+
 /// What modules name, and what they have from their own files under names of their own.
 struct Names {
     paths: BTreeMap<Module, Vec<Vec<String>>>,
@@ -121,13 +146,18 @@ impl Names {
         let (mut all, mut facades) = (BTreeMap::new(), BTreeMap::new());
         for (module, text) in sources {
             let (mut named, mut facade) = (Vec::new(), BTreeMap::new());
-            for (is_used, path) in paths(text) {
+            for (how, path) in paths(text, &children(sources, module)) {
                 let own = path.strip_prefix(&["self".to_owned()][..]).unwrap_or(&path);
                 let child: Module = module.iter().chain(own.first()).cloned().collect();
-                if is_used && own.len() > 1 && sources.contains_key(&child) {
-                    facade.insert(own[own.len() - 1].clone(), child);
-                } else {
+                if own.len() < 2 || !sources.contains_key(&child) {
                     named.push(path);
+                    continue;
+                }
+                if how != How::Inline {
+                    facade.insert(own[own.len() - 1].clone(), child);
+                }
+                if how != How::Reexported {
+                    named.push(["self".to_owned()].iter().chain(own).cloned().collect());
                 }
             }
             all.insert(module.clone(), named);
@@ -228,15 +258,9 @@ fn no_folder_needs_another_that_needs_it() {
     }
 }
 
-/// A folder's `mod.rs` has what its files share, so it and they may name each other.
 #[test]
-fn no_file_needs_another_of_its_folder_that_needs_it() {
-    let is_above = |one: &Module, other: &Module| other.starts_with(one);
-    let mut beside = needs();
-    for (module, needed) in &mut beside {
-        needed.retain(|other| !is_above(other, module) && !is_above(module, other));
-    }
-    if let Some(circle) = circle(&beside) {
+fn no_file_needs_another_that_needs_it() {
+    if let Some(circle) = circle(&needs()) {
         panic!("{}: join them, or move what they share", shown(&circle));
     }
 }
@@ -284,4 +308,22 @@ fn a_circle_is_found_through_trees_and_facades() {
         (vec!["c".into()], vec!["a/part".into()], vec!["a".into()])
     );
     assert_eq!(shown(&circle(&needs).unwrap()), "a/part → b → c → a/part");
+}
+
+#[test]
+fn a_folder_and_a_file_of_it_are_a_circle() {
+    let source = |module: &str, text: &str| -> (Module, String) {
+        (module.split('/').map(str::to_owned).collect(), text.to_owned())
+    };
+    let circle_of = |folder: &str, part: &str| {
+        let sources = BTreeMap::from([source("a", folder), source("a/part", part)]);
+        circle(&Names::new(&sources).needs()).map(|circle| shown(&circle))
+    };
+    let whole = Some("a → a/part → a".to_owned());
+    for uses in ["use part::Thing;\n", "use self::part::Thing;\n", "fn f() { part::run() }\n"] {
+        assert_eq!(circle_of(uses, "use super::Shared;\n"), whole, "{uses}");
+        assert_eq!(circle_of(uses, "fn f() -> crate::a::Shared {}\n"), whole, "{uses}");
+        assert_eq!(circle_of(uses, "pub(in crate::a) struct Thing;\n"), None, "{uses}");
+    }
+    assert_eq!(circle_of("pub use part::Thing;\n", "use super::Shared;\n"), None);
 }

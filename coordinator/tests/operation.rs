@@ -337,5 +337,5 @@ async fn each_error_of_a_database_names_its_remedy() {
     let other = dir.path().join("farm.db");
     std::fs::write(&other, "this is no database, whatever its name is".repeat(100)).unwrap();
     let other = told(&format!("sqlite://{}", other.display())).await;
-    assert!(other.contains("is no SQLite database"), "{other}");
+    assert!(other.contains("is not an SQLite database"), "{other}");
 }

@@ -13,7 +13,6 @@ pub type AnnouncedFile = (Sha256, u64);
 pub enum Announced {
     /// The file was not announced before.
     New,
-    /// It was.
     Known,
 }
 
@@ -35,10 +34,9 @@ pub enum AnnounceError {
     Size {
         /// The first size in bytes.
         before: u64,
-        /// This one.
+        /// The size in bytes that is announced now.
         now: u64,
     },
-    /// Too many files.
     #[error("the attempt announced {MAX_FILES} files already; no more are taken")]
     TooMany,
 }

@@ -25,7 +25,6 @@ pub enum Ending {
 /// What is known about a run beside its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// How it ended.
     pub ending: Ending,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,
@@ -199,7 +198,7 @@ fn failed(part: &str, status: u8, log: &LogReader) -> String {
     let status = status.map(|status| format!("exit status {status}"));
     // Where nothing else was said, the command is all that is known.
     if let Some(command) = command.as_ref().filter(|_| cause.starts_with("+ ")) {
-        let status = status.unwrap_or_else(|| "which said nothing".to_owned());
+        let status = status.unwrap_or_else(|| "which printed nothing".to_owned());
         return format!("{part} failed at {command} ({status})");
     }
     let ran: Vec<String> = command.into_iter().chain(status).collect();
@@ -436,7 +435,7 @@ mod tests {
                 "Executing(%build): x\n+ test -e /nowhere\nerror: Bad exit status from x (%build)\n",
                 Package,
                 "build",
-                "%build failed at `test -e /nowhere` (which said nothing)",
+                "%build failed at `test -e /nowhere` (which printed nothing)",
             ),
             (
                 status.clone(),

@@ -25,7 +25,7 @@ pub struct Token {
     pub authority: Sha256,
 }
 
-/// A text that is no token.
+/// A text that is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not an enrolment token (three parts with dots between)")]
 pub struct NoToken;
@@ -85,7 +85,6 @@ pub struct Use {
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redeemed {
-    /// A new certificate.
     First,
     /// The certificate that was given for it before: the answer got lost, the key is the same.
     Again,

@@ -91,9 +91,7 @@ words! {
 /// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// Whose fault.
     pub fault: Fault,
-    /// Where.
     pub stage: FailureStage,
     /// One line that says what, with the thing, the value and, where there is one, the remedy.
     pub message: String,

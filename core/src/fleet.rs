@@ -20,7 +20,6 @@ words! {
     /// What was decided about a worker.
     #[derive(Default)]
     pub enum Standing: "state of a worker" {
-        /// It works.
         #[default]
         Active = "active",
         /// An administrator wants it to finish what it has and to take nothing new.
@@ -67,7 +66,7 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StandingError {
     /// The worker is not the farm's any more.
-    #[error("it is revoked; to let it in again, enrol it anew")]
+    #[error("it is revoked; to admit it again, enrol it again")]
     Revoked,
 }
 
@@ -98,7 +97,7 @@ pub fn outdated(state: &WorkerState) -> Option<String> {
 #[must_use]
 pub fn holds_back(state: &WorkerState, standing: Standing, reason: &str) -> String {
     if !standing.takes_work() {
-        let reason = if reason.is_empty() { "somebody said so" } else { reason };
+        let reason = if reason.is_empty() { "no reason given" } else { reason };
         return format!("is {standing}: {reason}");
     }
     if outdated(state).is_some() {
@@ -170,7 +169,7 @@ mod tests {
         let told = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
         let old = state(0, true);
         assert_eq!(told(&old, Standing::Drained, "new disk"), "is drained: new disk");
-        assert_eq!(told(&old, Standing::Quarantined, ""), "is quarantined: somebody said so");
+        assert_eq!(told(&old, Standing::Quarantined, ""), "is quarantined: no reason given");
         assert_eq!(told(&old, Standing::Active, ""), "is too old (0.1.0)");
         assert_eq!(told(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
         assert_eq!(told(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");

@@ -28,7 +28,6 @@ impl IdRange {
         }
     }
 
-    /// The first id.
     #[must_use]
     pub const fn first(self) -> u32 {
         self.first
@@ -40,7 +39,6 @@ impl IdRange {
         self.count
     }
 
-    /// All of them.
     #[must_use]
     pub fn ids(self) -> Range<u64> {
         let first = u64::from(self.first);
@@ -73,7 +71,7 @@ impl fmt::Display for IdRange {
     .disk.count
 )]
 pub struct TooFewIds {
-    /// The range on disk, above which they were looked for.
+    /// The range on disk, above which they were searched for.
     pub disk: IdRange,
     /// Ranges that are needed.
     pub wanted: usize,

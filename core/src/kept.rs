@@ -44,7 +44,7 @@ pub const DEFAULT: &[&str] = &[
 pub struct KeptFile {
     /// Its path below rpm's build directory, with `/` between the parts.
     pub path: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -53,24 +53,21 @@ pub struct KeptFile {
 /// Why what a worker tells of is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeptError {
-    /// Too many.
     #[error("{0} kept files, at most {MAX_FILES} are taken")]
     Many(usize),
     /// Too large, one or all together.
     #[error("kept file {path} makes {bytes} bytes, at most {limit} are taken")]
     Large {
-        /// The file.
         path: String,
         /// Its size, or that of all up to it.
         bytes: u64,
-        /// The limit.
         limit: u64,
     },
     /// The path would lead elsewhere.
-    #[error("`{0}` is no path of a kept file (relative, of plain file names)")]
+    #[error("`{0}` is not a valid path of a kept file (relative, of plain file names)")]
     Path(String),
     /// Two with one path.
-    #[error("kept file {0} is told of twice")]
+    #[error("kept file {0} is listed twice")]
     Twice(String),
 }
 
@@ -181,10 +178,10 @@ mod tests {
             (vec![file("a", MAX_FILE + 1)], "at most"),
             (vec![file("a", MAX_FILE), file("b", MAX_FILE), file("c", 1)], "at most"),
             (vec![file("a", 1), file("a", 2)], "twice"),
-            (vec![file("/etc/passwd", 1)], "is no path"),
-            (vec![file("a/../../b", 1)], "is no path"),
-            (vec![file("a//b", 1)], "is no path"),
-            (vec![file("a\u{1b}", 1)], "is no path"),
+            (vec![file("/etc/passwd", 1)], "is not a valid path"),
+            (vec![file("a/../../b", 1)], "is not a valid path"),
+            (vec![file("a//b", 1)], "is not a valid path"),
+            (vec![file("a\u{1b}", 1)], "is not a valid path"),
         ] {
             let error = check(&files).expect_err(says).to_string();
             assert!(error.contains(says), "{error}");

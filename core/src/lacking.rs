@@ -25,7 +25,6 @@ pub struct Held {
 /// A package that lacks something in the repositories of an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LackingPackage {
-    /// The package.
     pub nevra: Nevra,
     /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
     pub arch: Option<Arch>,

@@ -1,4 +1,7 @@
 //! What is learned of a package from its last builds: how long it takes, and what it needs.
+//!
+//! Needs that are learned never exceed the least that was enough: an attempt records what its
+//! worker had, and a need above that would keep the package from a worker that has built it.
 
 use std::time::Duration;
 
@@ -46,7 +49,6 @@ pub struct Learned {
     pub took: Duration,
     /// The most of the samples, with a quarter more.
     pub memory_mib: u64,
-    /// Likewise.
     pub disk_mib: u64,
     /// What was enough: the least that a worker had which did it. Of the disk an eighth less, for
     /// what is free shrinks as caches grow, but no less than was used.
@@ -88,7 +90,7 @@ pub fn learn(samples: &[Sample]) -> Learned {
 /// What a task needs: what its target says, and what was learned where that says nothing.
 ///
 /// Learned amounts are rounded up to a few steps, for each set of needs has a queue of its own,
-/// and small ones are no need. They are never more than was enough before: a margin must not keep
+/// and small ones count as none. They are never more than was enough before: a margin must not keep
 /// a package from the only host that builds it.
 #[must_use]
 pub fn needs(set: &Needs, learned: &Learned) -> Needs {

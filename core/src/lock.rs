@@ -12,7 +12,6 @@ use crate::{Arch, Nevra, Sha256};
 /// One package of a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedPackage {
-    /// Its full name.
     pub nevra: Nevra,
     /// SHA-256 of the whole file: its name in the blob store.
     pub digest: Sha256,

@@ -1,4 +1,4 @@
-//! Which waiting tasks go to which workers, in one look.
+//! Which waiting tasks go to which workers, in one round.
 //!
 //! Tasks come in the order of their ranks. One that fits no idle worker blocks nobody behind it;
 //! so that it does not starve either, a worker that could take it is kept free for it from then
@@ -21,7 +21,6 @@ pub struct Worker<'a> {
     pub memory_used_mib: u64,
     /// Its free disk, in MiB.
     pub disk_mib: u64,
-    /// Its labels.
     pub labels: &'a [String],
 }
 
@@ -283,7 +282,7 @@ mod tests {
         let mut workers = [worker("big", 3, 64), worker("a", 1, 8)];
         workers[0].candidate.busy = 1;
         workers[0].memory_used_mib = 40 << 10;
-        // Small ones would fill it for ever.
+        // Small ones would fill it again and again.
         let tasks = [again, task(&small), task(&small)];
         assert_eq!(match_tasks(&tasks, &mut workers), [(1, 1)]);
         assert!(!workers[0].fits(&task(&small)), "it is kept");

@@ -5,7 +5,7 @@
 /// At most so many suggestions: more would be a list to read.
 const MOST: usize = 3;
 
-/// The known names that differ least from a word that is none of them, the nearest first; none
+/// The known names that differ least from an unknown word, the nearest first; none
 /// when nothing is near. A letter too much, too few, another one or two in the wrong order count
 /// one each, and a third of the word may differ.
 #[must_use]

@@ -17,9 +17,9 @@ pub struct Needs {
     pub label: String,
 }
 
-/// Text that is no [`Needs`].
+/// A text that is not a list of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
+#[error("`{0}` is not a list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
 pub struct BadNeeds(String);
 
 impl Needs {
@@ -46,15 +46,15 @@ impl Needs {
     }
 }
 
-/// A text that is no label, with what labels are.
+/// A text that is not a label; the message says what labels are.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{}` is no label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
+#[error("`{}` is not a label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
 pub struct LabelError(pub String);
 
 /// Checks a label: letters, digits, `.`, `_` and `-`, at most 60.
 ///
 /// # Errors
-/// When it is none.
+/// When it is not a list of needs.
 pub fn check_label(label: &str) -> Result<(), LabelError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if label.is_empty() || label.len() > 60 || !label.chars().all(good) {

@@ -12,9 +12,7 @@ use serde::{Deserialize, Serialize};
 pub struct Evr {
     /// Epoch; an absent one is 0.
     pub epoch: u32,
-    /// Version.
     pub version: String,
-    /// Release.
     pub release: String,
 }
 
@@ -23,15 +21,13 @@ pub struct Evr {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub struct Nevra {
-    /// Package name.
     pub name: String,
-    /// Epoch, version, release.
     pub evr: Evr,
     /// Architecture word of the header: `x86_64`, `noarch`, `src`, …
     pub arch: String,
 }
 
-/// Text that is no NEVRA.
+/// A text that is not a NEVRA.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a NEVRA (expected NAME-[EPOCH:]VERSION-RELEASE.ARCH)")]
 pub struct NevraError(String);
@@ -68,7 +64,6 @@ impl fmt::Display for Evr {
 }
 
 impl Nevra {
-    /// From its parts.
     pub fn new(name: impl Into<String>, evr: Evr, arch: impl Into<String>) -> Self {
         Self { name: name.into(), evr, arch: arch.into() }
     }

@@ -5,6 +5,10 @@
 //! architectures is made by every one of their builds, or by some of them: one is taken, and those
 //! that several made must agree as far as Koji compares them, for whoever installs it gets the one
 //! whatever their own architecture is.
+//!
+//! Packages are compared as Koji compares them, and the first architecture's is taken.
+//! `terms::without_noarch` and, at each publication, the requirements that no package provides tell
+//! which repositories are without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -121,7 +125,7 @@ pub fn differences(made: &[Made]) -> Vec<Difference> {
 /// A package that two builds made.
 struct Sides<'a> {
     nevra: &'a str,
-    /// Their targets.
+    /// Where each was built, as differences say it.
     on: [&'a str; 2],
 }
 
@@ -205,7 +209,7 @@ fn text_of(script: &str) -> &str {
 }
 
 impl File {
-    /// What of it is not as in another one, where Koji looks.
+    /// What of it is not as in another one, among what Koji compares.
     fn changed(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         if self.mode != other.mode {
@@ -290,7 +294,7 @@ pub fn verdict(package: &str, differences: &[Difference]) -> Option<Failure> {
     )
 }
 
-/// What whoever looks at the build is told of differences that are taken, a line each.
+/// Notes on differences that are accepted, a line each.
 #[must_use]
 pub fn notes(differences: &[Difference]) -> Vec<String> {
     let mut lines: Vec<String> = differences
@@ -308,11 +312,8 @@ pub fn notes(differences: &[Difference]) -> Vec<String> {
 /// A package that a task made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// The task's kind.
     pub kind: TaskKind,
-    /// The task's architecture.
     pub arch: Arch,
-    /// The package.
     pub nevra: &'a Nevra,
 }
 

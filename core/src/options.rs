@@ -69,7 +69,6 @@ words! {
         With = "with",
         /// A bcond that is switched off.
         Without = "without",
-        /// A macro.
         Define = "define",
         /// `%check` is left out.
         NoCheck = "nocheck",
@@ -87,7 +86,6 @@ words! {
 /// An option that is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionError {
-    /// The option.
     pub option: BuildOption,
     /// Its value, fit for a message.
     pub value: String,
@@ -282,7 +280,7 @@ impl AddedRepository {
         let refused = |what: &str| refuse(OptionProblem::Wrong(what.to_owned()));
         let url = self.template().expand(&[("arch", "x86_64")]);
         let Ok(parsed) = Url::parse(&url) else {
-            return refused("is no URL; write https://HOST/DIRECTORY/");
+            return refused("is not a URL; write https://HOST/DIRECTORY/");
         };
         if url.contains('$') || url.contains('{') {
             return refused("has an unknown variable; known are $basearch, $arch and {arch}");
@@ -434,7 +432,7 @@ mod tests {
             (package("--x"), "--additional-package `--x`: write what a spec"),
             (package("@buildsys"), "--additional-package"),
             (added("file:///srv"), "on a web server"),
-            (added("nonsense"), "is no URL"),
+            (added("nonsense"), "is not a URL"),
             (added("https://example.org/$releasever/"), "unknown variable"),
             (added("https://me:secret@example.org/"), "holds a password"),
             (

@@ -24,7 +24,6 @@ const NAMED: usize = 5;
 /// A build that has not been accepted yet, as others of its batch see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mate {
-    /// Its number.
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,
@@ -55,7 +54,6 @@ impl Mate {
 /// A build of a batch that has ended without its packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBatchMember {
-    /// Its number.
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,
@@ -66,9 +64,7 @@ pub struct LostBatchMember {
 /// What solving said of a build that has no lock for an architecture yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solved {
-    /// Its number.
     pub build: BuildId,
-    /// The architecture.
     pub arch: Arch,
     /// Its build requirements, those that were found while it was built among them.
     pub requires: Vec<String>,
@@ -256,8 +252,8 @@ pub fn put_down_to(
 ) -> Option<Failure> {
     let missing = required_of(lacking, &lost.predicts)?;
     let message = format!(
-        "{} (build {} ({}), asked for together with this one, was to make `{missing}` and has ended \
-         without)",
+        "{} (build {} ({}), from the same request, was to provide `{missing}` and ended without \
+         it)",
         failure.message, lost.build, lost.package
     );
     Some(Failure { message, ..failure.clone() })
@@ -534,8 +530,8 @@ mod tests {
         let blamed = blamed.expect("it is to blame");
         assert_eq!(
             blamed.message,
-            "no build root (build 7 (foo), asked for together with this one, was to make \
-             `foo-devel` and has ended without)"
+            "no build root (build 7 (foo), from the same request, was to provide \
+             `foo-devel` and ended without it)"
         );
         assert_eq!((blamed.fault, blamed.excerpt), (of_package.fault, of_package.excerpt.clone()));
         for fault in [Fault::Farm, Fault::Worker] {

@@ -39,7 +39,6 @@ words! {
 /// A binary package that a build made, as its header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
-    /// Its full name.
     pub nevra: Nevra,
     /// Names of what it provides, without versions.
     pub provides: Vec<String>,
@@ -57,7 +56,6 @@ pub struct Made {
 pub struct Owner {
     /// Its source package. Of one whose metadata do not say it, its own name.
     pub source: String,
-    /// Its full name.
     pub package: Nevra,
     /// Id of the repository that has it; `farm` for the farm's own.
     pub repository: String,
@@ -84,7 +82,6 @@ impl Ord for Owner {
 /// What has to be looked up for a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Questions {
-    /// Names of packages.
     pub names: BTreeSet<String>,
     /// Names of what packages provide, paths among them.
     pub capabilities: BTreeSet<String>,
@@ -111,7 +108,6 @@ pub struct Known {
 pub struct Approved {
     /// What kind of thing.
     pub kind: Kind,
-    /// The thing.
     pub what: String,
     /// The source package that owns it since.
     pub source: String,
@@ -133,11 +129,9 @@ pub struct Rights<'a> {
 pub struct Claim {
     /// What kind of thing.
     pub kind: Kind,
-    /// The thing.
     pub what: String,
     /// The first of the build's packages that makes it.
     pub package: Nevra,
-    /// Who owns it.
     pub owners: BTreeSet<Owner>,
 }
 
@@ -223,7 +217,7 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
     all.into_values().collect()
 }
 
-/// A build that claims more than anybody could look at.
+/// A build that claims more than anybody could review.
 #[must_use]
 pub fn too_many(claims: &[Claim]) -> Option<Failure> {
     (claims.len() > MAX_CLAIMS).then(|| {
@@ -395,7 +389,7 @@ pub fn merged(path: &str) -> String {
     if moved { format!("/usr{path}") } else { path.to_owned() }
 }
 
-/// The other way.
+/// `/bin/sh` of `/usr/bin/sh`; none for what has no such link.
 fn unmerged(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/usr")?;
     MERGED.iter().any(|dir| rest.starts_with(dir)).then(|| rest.to_owned())
@@ -421,7 +415,6 @@ pub fn in_root<'a>(
 /// A build, what it made, and which of the farm's packages were in its roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Its number.
     pub build: BuildId,
     /// The digests of its packages.
     pub made: BTreeSet<Sha256>,
@@ -432,11 +425,9 @@ pub struct Link {
 /// A build that was made with a package, or with what was made with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Impacted {
-    /// Its number.
     pub build: BuildId,
     /// The build whose packages it was made with; none when it was the package itself.
     pub through: Option<BuildId>,
-    /// The package.
     pub package: Sha256,
 }
 

@@ -5,7 +5,6 @@ use crate::Arch;
 /// A worker as placement sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate<'a> {
-    /// Its name.
     pub name: &'a str,
     /// What it builds for, natively or not.
     pub arches: &'a [Arch],

@@ -7,10 +7,10 @@ use std::time::Duration;
 use crate::fault::{Failure, FailureStage, Fault};
 use crate::{Arch, Timestamp};
 
-/// So many different packages in a row.
+/// A worker is quarantined when it has failed at so many different packages in a row,
 pub const PACKAGES: usize = 3;
 
-/// Within this time.
+/// the first of them no longer ago than this.
 pub const WITHIN: Duration = Duration::from_secs(3600);
 
 /// Attempts that are lost within this time are lost once: with the worker.
@@ -19,14 +19,12 @@ const AT_ONCE: Duration = Duration::from_secs(60);
 /// How an attempt of a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct End {
-    /// The package.
     pub package: String,
     /// Its failure; `None` for a success.
     pub failure: Option<Failure>,
     /// Whether the results of another worker were accepted for the same task. Only that proves that
     /// the package was not at fault.
     pub built_elsewhere: bool,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -75,7 +73,6 @@ pub fn verdict(ends: &[End], now: Timestamp) -> Option<String> {
 /// A worker, as far as it matters who could do another's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Colleague {
-    /// Its name.
     pub name: String,
     /// What it builds for.
     pub arches: Vec<Arch>,

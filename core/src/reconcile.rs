@@ -6,9 +6,7 @@ use crate::{AttemptId, Epoch};
 /// An attempt that a worker has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held<'a> {
-    /// Which.
     pub attempt: AttemptId,
-    /// Under which epoch.
     pub epoch: Epoch,
     /// How far it is.
     pub progress: &'a Progress,
@@ -19,7 +17,6 @@ pub struct Held<'a> {
 pub enum Action<'a> {
     /// Kill it if it runs, and forget it: nobody wants its state any more.
     Drop(AttemptId, Epoch),
-    /// Begin it.
     Start(&'a Assignment),
     /// Go on with it: it has waited for the lock of this round.
     Resume(&'a Assignment),

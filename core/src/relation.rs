@@ -70,7 +70,7 @@ fn depth(text: &[u8]) -> usize {
     most
 }
 
-/// Looks through XML of repository metadata as it streams by, whatever the boundaries of its parts:
+/// Searches XML of repository metadata as it streams by, whatever the boundaries of its parts:
 /// the values of attributes, where all dependencies are, keep the bounds of [`check`] as a parser of
 /// XML reads them. Document types, which can define what stands for anything, are out of bounds.
 #[derive(Debug, Default)]
@@ -80,7 +80,8 @@ pub struct Attributes {
     open: usize,
     start: Vec<u8>,
     reference: Reference,
-    /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is looked for.
+    /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is
+    /// searched for.
     recent: Vec<u8>,
     found: Option<OutOfBounds>,
 }
@@ -112,8 +113,10 @@ enum Reference {
     No,
     /// After `&`.
     Begun,
-    /// In its digits.
-    Number { radix: u32, value: u32 },
+    Number {
+        radix: u32,
+        value: u32,
+    },
 }
 
 impl Reference {

@@ -5,7 +5,6 @@
 /// What a person can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
-    /// Start a worker.
     StartWorker,
     /// Build the same sources of a package once more, with a higher release.
     BuildHigherRelease {

@@ -35,7 +35,6 @@ pub fn has_other<'w>(
 /// The packages that a worker made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Side {
-    /// The worker.
     pub worker: String,
     /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
     pub packages: HashMap<Nevra, Option<Content>>,

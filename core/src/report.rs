@@ -9,7 +9,6 @@ use crate::{AttemptId, Epoch, Failure, FailureStage, Fault};
 /// What was said of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said<'a> {
-    /// It has ended.
     Ended(&'a Outcome),
     /// It waits for the lock of the next round.
     NeedsRequires {
@@ -56,7 +55,7 @@ pub fn lost(worker: &str) -> Failure {
 pub fn silent(worker: &str, silence: Duration) -> Failure {
     let seconds = silence.as_secs();
     let message =
-        format!("worker {worker} was not heard for {seconds} s; the task goes to another");
+        format!("worker {worker} was silent for {seconds} s; the task goes to another worker");
     Failure::new(Fault::Worker, FailureStage::Lease, message)
 }
 
@@ -113,7 +112,10 @@ mod tests {
     fn what_the_farm_has_taken_from_a_worker_is_told_from_what_it_has_ended() {
         assert!(was_taken(&Outcome::Failed(lost("w1"))));
         let silent = silent("w1", Duration::from_millis(30_900));
-        assert_eq!(silent.message, "worker w1 was not heard for 30 s; the task goes to another");
+        assert_eq!(
+            silent.message,
+            "worker w1 was silent for 30 s; the task goes to another worker"
+        );
         assert!(was_taken(&Outcome::Failed(silent)));
         let own = Failure::new(Fault::Package, FailureStage::Build, "no compiler");
         assert!(!was_taken(&Outcome::Failed(own.clone())));

@@ -14,9 +14,7 @@ use crate::{Arch, Fault, Nevra, Sha256};
 words! {
     /// What a result file is.
     pub enum ResultKind: "kind of result" {
-        /// A binary package.
         Rpm = "rpm",
-        /// A source package.
         Srpm = "srpm",
     }
 }
@@ -26,7 +24,6 @@ words! {
 pub struct ResultFile {
     /// Plain file name.
     pub name: String,
-    /// What it is.
     pub kind: ResultKind,
     /// Its SHA-256.
     pub digest: Sha256,
@@ -42,19 +39,13 @@ pub enum Refusal {
     Name(#[from] NameError),
     /// Nothing, or not what the task makes.
     #[error("the build made {found}, expected {expected}")]
-    Set {
-        /// What was there.
-        found: String,
-        /// What should be.
-        expected: &'static str,
-    },
+    Set { found: String, expected: &'static str },
     /// Two files with one name.
     #[error("two result files are named `{0}`")]
     Twice(String),
     /// The header says another name than the file.
     #[error("file `{file}` holds the package {nevra} (expected a file named `{expected}`)")]
     FileName {
-        /// The announced name.
         file: String,
         /// What the header says.
         nevra: Box<Nevra>,
@@ -72,24 +63,17 @@ pub enum Refusal {
     /// A package of another source.
     #[error("{nevra} says it was built from `{found}`, not from `{expected}`")]
     Source {
-        /// The package.
         nevra: Box<Nevra>,
-        /// Its SOURCERPM.
         found: String,
         /// The SRPM that was given.
         expected: String,
     },
     /// A package that none of a build's architectures builds.
     #[error(
-        "{nevra} is for none of the architectures that it is to be built for ({}); see its ExclusiveArch and ExcludeArch",
+        "{nevra} is not for any of the requested architectures ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
-    NoArch {
-        /// The source package.
-        nevra: Box<Nevra>,
-        /// The build's architectures.
-        arches: Vec<Arch>,
-    },
+    NoArch { nevra: Box<Nevra>, arches: Vec<Arch> },
     /// An SRPM that is not what the tag says that was asked for.
     #[error("the spec makes {}, but the tag `{tag}` says {nvr}", made.nvr())]
     Tag {
@@ -97,13 +81,11 @@ pub enum Refusal {
         made: Box<Nevra>,
         /// What was asked for.
         tag: String,
-        /// What it says.
         nvr: String,
     },
     /// A macro in a tag of the spec that nothing defines.
     #[error("{place} is `{}`: {}", name::shown(text), crate::unexpanded::undefined(macro_name))]
     Macro {
-        /// The tag.
         place: &'static str,
         /// What it says, as rpm has expanded it.
         text: String,
@@ -114,28 +96,20 @@ pub enum Refusal {
     #[error(
         "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
     )]
-    Requires {
-        /// Who does.
-        package: String,
-        /// How many.
-        count: usize,
-    },
+    Requires { package: String, count: usize },
     /// A dependency or path beyond what the solver could bear.
     #[error("{package}: {source}")]
     OutOfBounds {
-        /// Whose it is.
         package: String,
         /// Which one, and by how much.
         source: relation::OutOfBounds,
     },
     /// A file of an SRPM that is not among the sources that the worker was given.
     #[error(
-        "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker put another one in"
+        "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker replaced it"
     )]
     SourceFile {
-        /// The source package.
         nevra: Box<Nevra>,
-        /// The file.
         file: String,
         /// Its SHA-256 as it was imported, or that there is none.
         expected: String,
@@ -144,7 +118,7 @@ pub enum Refusal {
     },
     /// Packages that are too much when they are unpacked.
     #[error(
-        "the packages are too much when they are unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
+        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
     )]
     Unpacked {
         /// The file with which it became too much.
@@ -162,13 +136,13 @@ pub enum Refusal {
     #[error(transparent)]
     NotAbove(#[from] Box<NotAbove>),
     /// A binary package where the source package should be.
-    #[error("{nevra} is no source package")]
+    #[error("{nevra} is not a source package")]
     NotSource {
         /// What the header says.
         nevra: Box<Nevra>,
     },
     /// An SRPM of another package.
-    #[error("the spec makes the package `{found}`, but `{expected}` was asked for")]
+    #[error("the spec makes the package `{found}`, but `{expected}` was requested")]
     Package {
         /// What the SRPM's header says.
         found: String,
@@ -441,11 +415,7 @@ pub fn check_rpm(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// The source package of a package.
-    Srpm {
-        /// Its name.
-        package: String,
-    },
-    /// A binary package.
+    Srpm { package: String },
     Rpm {
         /// Where it was built.
         arch: Arch,
@@ -569,7 +539,7 @@ mod tests {
         assert!(matches!(check_srpm(&source, &srpm, "other"), Err(Refusal::Package { .. })));
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
-        assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is no source package");
+        assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is not a source package");
     }
 
     #[test]

@@ -125,7 +125,6 @@ impl Bindings {
 /// The newest page of a place that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// Its revision.
     pub revision: u64,
     /// SHA-256 of its bytes.
     pub digest: Sha256,
@@ -134,7 +133,6 @@ pub struct Page {
 /// Why a page is not signed after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StaleRevision {
-    /// It is older.
     #[error("revision {asked} is older than revision {last}, which was signed already")]
     Older {
         /// Of the page that is not signed.

@@ -17,16 +17,13 @@ use crate::{Arch, Evr, Nevra, Sha256};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// What users install.
     Binary,
     /// Debug symbols and their sources.
     Debug,
-    /// Source packages.
     Source,
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 3] = [Self::Binary, Self::Debug, Self::Source];
 
     /// Where a package belongs, by the names that rpmbuild gives to debug packages
@@ -67,7 +64,6 @@ pub fn belongs_to(nevra: &Nevra, arch: Arch) -> bool {
 /// One package of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct SnapshotPackage {
-    /// Its full name.
     pub nevra: Nevra,
     /// SHA-256 of the file that clients get.
     pub digest: Sha256,

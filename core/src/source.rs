@@ -12,7 +12,7 @@ use crate::Sha256;
 pub struct SourceFile {
     /// A plain file name, checked by [`crate::name::check_file`].
     pub name: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -31,7 +31,6 @@ pub struct SourceBundle {
     pub url: String,
     /// Full commit id.
     pub commit: String,
-    /// The spec file.
     pub spec: SourceFile,
     /// Everything that goes beside it (patches, tarballs), sorted by name.
     pub sources: Vec<SourceFile>,
@@ -57,7 +56,7 @@ pub struct Modification {
 }
 
 words! {
-    /// What becomes of an action of modifications where they are only looked at.
+    /// What becomes of an action of modifications where they are only previewed.
     pub enum ActionState: "state of an action" {
         /// It fits and is in the diff.
         Applied = "applied",
@@ -77,7 +76,6 @@ words! {
 pub struct Record {
     /// The branch, tag or commit that was followed.
     pub git_ref: String,
-    /// The modifications.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modification: Option<Modification>,
     /// The first line of the modifications' commit message.
@@ -91,7 +89,7 @@ pub struct Record {
     pub bump: bool,
     /// The spec and every source, sorted by name.
     pub files: Vec<Origin>,
-    /// What whoever looks at the build is to know of them.
+    /// Notes on them, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -101,7 +99,7 @@ pub struct Record {
 pub struct Origin {
     /// Its name in the source package.
     pub name: String,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,

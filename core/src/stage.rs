@@ -8,9 +8,7 @@ words! {
         Poll = "poll",
         /// Pushes are decided on.
         Decide = "decide",
-        /// Sources are fetched.
         Import = "import",
-        /// Tasks are made.
         Plan = "plan",
         /// Build roots are solved and locked.
         Resolve = "resolve",
@@ -18,15 +16,13 @@ words! {
         Dispatch = "dispatch",
         /// Results are read and accepted.
         Accept = "accept",
-        /// Packages are signed.
         Sign = "sign",
-        /// Packages are published.
         Publish = "publish",
     }
 }
 
 words! {
-    /// What is behind a build, in the order in which it comes. The time of each is shown.
+    /// A point that a build has passed, in their order. The time of each is shown.
     pub enum Milestone: "milestone of a build" {
         /// Its sources are there.
         Import = "import",

@@ -80,18 +80,14 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// What a worker says of an attempt that succeeded, and signs with the key that it made itself.
+/// A worker's statement on an attempt that succeeded, signed with the key that it made itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
-    /// The worker's name.
     pub worker: &'a str,
     /// Name of the target.
     pub target: &'a str,
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The attempt.
     pub attempt: AttemptId,
     /// Which kind of work. A worker is not told whether it repeats a build, and says it built.
     pub kind: TaskKind,
@@ -99,9 +95,8 @@ pub struct Statement<'a> {
     pub package: &'a str,
     /// The architecture of the root.
     pub arch: Arch,
-    /// What it was given ([`input_digest`]).
+    /// The digest of its input ([`input_digest`]).
     pub input: Sha256,
-    /// What it made.
     pub files: &'a [ResultFile],
 }
 
@@ -156,26 +151,22 @@ pub fn set_digest(files: &[ResultFile]) -> Sha256 {
 /// A worker's signature over its [`Statement`], as it travels with the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
-    /// The worker's key.
     pub key: PublicKey,
-    /// What the worker was given.
+    /// The digest of the worker's input.
     pub input: Sha256,
-    /// Over the statement.
     pub signature: Signature,
 }
 
-/// That one package was accepted, as the acceptor signs it.
+/// The statement, signed by the acceptor, that one package was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acceptance {
     /// The target that it was accepted for.
     pub target: String,
-    /// The build.
     pub build: BuildId,
     /// The attempt that made it.
     pub attempt: AttemptId,
     /// The worker that signed that it made it.
     pub worker: String,
-    /// The package.
     pub nevra: String,
     /// SHA-256 of the file.
     pub file: Sha256,
@@ -185,9 +176,9 @@ pub struct Acceptance {
     pub time: u64,
 }
 
-/// Text that is no acceptance.
+/// A text that is not an acceptance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is no acceptance of a package: {0}")]
+#[error("it is not an acceptance of a package: {0}")]
 pub struct NoAcceptance(String);
 
 impl Acceptance {
@@ -445,7 +436,7 @@ mod tests {
         );
         assert_eq!(acceptance.to_text(), expected);
         let error = Acceptance::parse(&expected.replace("time 6", "time x")).unwrap_err();
-        assert_eq!(error.to_string(), "it is no acceptance of a package: its time is `x`");
+        assert_eq!(error.to_string(), "it is not an acceptance of a package: its time is `x`");
         assert!(Acceptance::parse(&expected.replace("time 6", "time +6")).is_err());
         assert!(Acceptance::parse(expected.trim_end()).is_err());
         assert!(Acceptance::parse(&format!("{expected}more\n")).is_err());

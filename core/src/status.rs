@@ -3,6 +3,9 @@
 //! The stages add facts; this is the one place that reads from them where a build is. A fact
 //! that is absent means that its stage has not been, so the order of the questions is the order
 //! of the pipeline, from its end.
+//!
+//! What counts of failures, cancellations and retries is their order, whatever the wall clock does:
+//! it may jump.
 
 use std::fmt;
 use std::str::FromStr;
@@ -89,15 +92,15 @@ words! {
     }
 }
 
-/// Which builds somebody wants to see, by their state.
+/// A filter of builds by their state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StateFilter {
     /// All; an empty text.
     #[default]
     Any,
-    /// Those that have not ended.
+    /// Builds that have not ended.
     Running,
-    /// Those in this state.
+    /// Builds in this state.
     In(BuildState),
 }
 
@@ -168,14 +171,12 @@ words! {
 /// How far the last attempt of a task is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LastAttempt {
-    /// There was none.
     #[default]
     Missing,
     /// A worker has it.
     Running,
     /// The worker has reported success.
     Succeeded,
-    /// It failed.
     Failed,
     /// It was taken from its worker, because its build ended.
     Cancelled,
@@ -193,7 +194,7 @@ impl LastAttempt {
     }
 }
 
-/// What is known of one task.
+/// The facts that decide the state of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskFacts {
     /// It has a lock.
@@ -234,10 +235,9 @@ pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState
     }
 }
 
-/// What is known of one build.
+/// The facts that decide the state of a build.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildFacts<'a> {
-    /// Somebody cancelled it.
     pub cancelled: bool,
     /// It failed for good and was not retried since.
     pub failed: bool,

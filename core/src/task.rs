@@ -56,14 +56,12 @@ impl TaskKind {
     }
 }
 
-/// What the work starts from.
+/// The input of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A spec and its sources, for [`TaskKind::Srpm`].
     Sources {
-        /// The spec file.
         spec: SourceFile,
-        /// Everything beside it.
         sources: Vec<SourceFile>,
         /// What is to be done to them first, in the cage (a plan of `rpmfarm-sources`). The spec and
         /// the sources are then what comes out of it.
@@ -75,7 +73,6 @@ pub enum Input {
     },
     /// A source package, for [`TaskKind::Build`] and [`TaskKind::Noarch`].
     Srpm {
-        /// The SRPM.
         file: SourceFile,
         /// Whether its spec has `%generate_buildrequires`.
         dynamic_requires: bool,
@@ -101,7 +98,6 @@ impl Input {
 /// One attempt that a worker should have, with everything it needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
-    /// The attempt.
     pub attempt: AttemptId,
     /// The task that it is a try of.
     pub task: TaskId,
@@ -109,7 +105,7 @@ pub struct Assignment {
     pub build: BuildId,
     /// The fencing number that every report and upload of the attempt carries.
     pub epoch: Epoch,
-    /// What is to be made.
+    /// The input, which decides the kind of the task.
     pub input: Input,
     /// Name of the package, for logs and messages.
     pub package: String,
@@ -130,9 +126,9 @@ pub struct Assignment {
     /// Patterns of the files that are kept of a build that fails ([`crate::kept`]).
     #[serde(default)]
     pub keep: Vec<String>,
-    /// What it may use.
+    /// Limits on its time, memory, disk and files.
     pub limits: Limits,
-    /// What it may do beyond what every build may.
+    /// Allowances beyond those of every build.
     pub allow: Allowed,
 }
 
@@ -187,7 +183,6 @@ words! {
 /// How far an attempt is, as its worker reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
-    /// It runs.
     Running(Phase),
     /// `%generate_buildrequires` asks for these; the attempt waits for the lock of the next
     /// round.
@@ -197,7 +192,6 @@ pub enum Progress {
         /// Requirement strings as rpm prints them.
         requires: Vec<String>,
     },
-    /// It has ended.
     Ended(Outcome),
 }
 
@@ -206,7 +200,6 @@ pub enum Progress {
 pub enum Outcome {
     /// Everything was built and uploaded.
     Succeeded(Success),
-    /// It failed.
     Failed(Failure),
 }
 
@@ -242,7 +235,6 @@ pub struct Success {
 /// The report on one attempt. `epoch` fences it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptReport {
-    /// Which attempt.
     pub attempt: AttemptId,
     /// The epoch under which the worker holds it.
     pub epoch: Epoch,
@@ -250,7 +242,7 @@ pub struct AttemptReport {
     pub progress: Progress,
 }
 
-/// What a worker says of itself and of everything it has, each time it speaks.
+/// The state of a worker with all its attempts, as it reports it each time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerState {
     /// Its name, unique in the farm.
@@ -265,7 +257,6 @@ pub struct WorkerState {
     pub emulated: Vec<Arch>,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// Processors.
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,
@@ -282,7 +273,7 @@ pub struct WorkerState {
     pub attempts: Vec<AttemptReport>,
 }
 
-/// What a worker should have, and how often it should speak.
+/// The desired state of a worker, and the terms of its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
     /// The attempts that it should run or go on reporting.

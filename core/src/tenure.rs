@@ -1,7 +1,7 @@
 //! Which of several coordinators runs a stage: one at a time, under an epoch, and another one
 //! when its holder is dead.
 //!
-//! A coordinator that lives raises its beat in the database. Whoever looks decides on its own
+//! A coordinator that lives raises its beat in the database. Each observer decides on its own
 //! monotonic clock: a beat that stood still for the time of a takeover belongs to the dead. No
 //! clocks are compared, and one that was only slow is fenced by the epoch, which rises with each
 //! change of the holder.
@@ -19,7 +19,7 @@ pub const BEAT: Duration = Duration::from_secs(1);
 /// How long a beat stands still until its coordinator counts as dead, when nobody says otherwise.
 pub const TAKEOVER: Duration = Duration::from_secs(6);
 
-/// What one observer has seen of the coordinators of a farm.
+/// The coordinators' beats as one observer has seen them.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
     seen: BTreeMap<String, Pulse>,
@@ -73,7 +73,7 @@ pub struct StageLease {
     pub epoch: StageEpoch,
 }
 
-/// What to do about a stage.
+/// The decision on the lease of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
     /// It is held already, under this epoch.
@@ -81,7 +81,6 @@ pub enum Claim {
     /// To be taken: the database decides who of several does. The lease and the holder's beat must
     /// still be what was seen.
     Take,
-    /// Its holder lives.
     Leave,
 }
 
@@ -172,7 +171,7 @@ mod tests {
     }
 
     /// A step: for so many milliseconds nothing happens, then a coordinator is paused or goes on,
-    /// and those that are not paused look in turn.
+    /// and those that are not paused observe in turn.
     fn steps() -> impl Strategy<Value = Vec<(u64, Option<(usize, bool)>)>> {
         let toggle = proptest::option::weighted(0.2, (0..3_usize, any::<bool>()));
         proptest::collection::vec((100..2500_u64, toggle), 1..120)

@@ -3,6 +3,11 @@
 //!
 //! Owns the form in which a worker reports these answers, which architectures build a package,
 //! and in whose repositories its `noarch` packages are. It must not know who asked rpm.
+//!
+//! The task of an SRPM asks rpm; the answers are the column `srpms.terms`. What depends on the
+//! machine instead is found on the worker, and answered by the same rounds as
+//! `%generate_buildrequires`. A task of kind `noarch` is the pass for `ExclusiveArch: noarch
+//! x86_64`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

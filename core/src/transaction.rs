@@ -3,7 +3,7 @@
 //! Owns the wording of rpm's messages (lib/rpmprob.c, lib/rpmscript.c, lib/psm.c and lib/fsm.c of
 //! rpm 4.14 to 4.20). It must not know who runs rpm.
 
-/// Of conflicts and missing requirements, so many are named.
+/// At most so many conflicts and missing requirements are named.
 const NAMED: usize = 3;
 
 /// Whether a line of rpm's output says that something is refused.

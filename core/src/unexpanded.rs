@@ -22,8 +22,9 @@ pub fn unexpanded(text: &str) -> Option<&str> {
     })
 }
 
-/// Words of a spec file that begin with `%` and are no macros: conditions, sections and directives of
-/// `%files` (rpm's `build/parseSpec.c`, `build/files.c`). rpm quotes them where it cannot read a line.
+/// Words of a spec file that begin with `%` and are not macros: conditions, sections and directives
+/// of `%files` (rpm's `build/parseSpec.c`, `build/files.c`). rpm quotes them where it cannot read a
+/// line.
 const SYNTAX: &[&str] = &[
     "if",
     "else",

@@ -160,7 +160,6 @@ macro_rules! words {
 #[cfg(test)]
 mod tests {
     words! {
-        /// Two words.
         #[derive(Default)]
         pub enum Side: "side" {
             /// Not the other one.
@@ -178,7 +177,6 @@ mod tests {
             North = "north",
         }
         or
-        /// From elsewhere.
         Elsewhere
     }
 

@@ -43,7 +43,6 @@ pub use words::{fuzz_kept, fuzz_nevra, fuzz_tags, fuzz_words};
 /// A reader by its name.
 pub type Fuzzed = (&'static str, fn(&[u8]));
 
-/// All of them.
 pub const ALL: &[Fuzzed] = &[
     ("sources", fuzz_sources),
     ("metadata", fuzz_metadata),

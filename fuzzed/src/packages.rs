@@ -127,7 +127,6 @@ pub fn fuzz_fragments(data: &[u8]) {
     }
 }
 
-/// Public keys.
 pub fn fuzz_keys(data: &[u8]) {
     match Certs::from_armored(&String::from_utf8_lossy(data)) {
         Ok(certs) => assert!(!certs.fingerprints().is_empty()),

@@ -129,7 +129,7 @@ pub fn fuzz_requirement(data: &[u8]) {
     }
 }
 
-/// What passed the look through metadata is within the bounds for a parser of XML, too. This one takes
+/// What passed the scan of metadata is within the bounds for a parser of XML, too. This one takes
 /// names with quotation marks, which the solver's parser refuses.
 fn check_values(text: &str) {
     let mut reader = Reader::from_str(text);

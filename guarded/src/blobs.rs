@@ -29,14 +29,14 @@ impl Blobs {
     /// Opens it. Whether it is the file of that digest is for the reader to find out.
     ///
     /// # Errors
-    /// When it is not there, or no regular file.
+    /// When it is not there, or not a regular file.
     pub fn open(&self, digest: Sha256) -> io::Result<File> {
         // Whoever can write there must not lead it elsewhere, or hold it up with a pipe.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
         let file = options.open(self.path(digest))?;
         if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
+            return Err(io::Error::other("it is not a regular file"));
         }
         Ok(file)
     }
@@ -60,7 +60,7 @@ mod tests {
         assert!(blobs.open(one).is_ok());
         assert!(blobs.open(link).is_err());
         let error = blobs.open(folder).unwrap_err().to_string();
-        assert!(error.contains("no regular file"), "{error}");
+        assert!(error.contains("not a regular file"), "{error}");
         assert!(blobs.open(Sha256::of(b"4")).is_err());
     }
 }

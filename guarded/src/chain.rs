@@ -1,7 +1,7 @@
 //! The chain of a log: each line has its number and the SHA-256 of the line before, so that no
 //! line can be taken out, put in or changed without all after it being others.
 //!
-//! A line that is none of the chain (one that a crash has cut, or of a log from before there was a
+//! A line that is not of the chain (one that a crash has cut, or of a log from before there was a
 //! chain) is covered by the digest in the next one all the same.
 
 use std::io::{self, BufRead};
@@ -58,18 +58,17 @@ struct Line<'a, E> {
     entry: &'a E,
 }
 
-/// What a log is, from its beginning or a head on.
+/// The result of reading a log from its beginning or a head on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Walked {
     /// What the first line follows. In a file that goes on from another one that is not its start.
     pub from: Head,
-    /// The last line.
     pub head: Head,
     /// Where the last line begins and ends, in bytes after where the walk began.
     pub last: (u64, u64),
     /// Lines from before there was a chain.
     pub before: u64,
-    /// Other lines that are none of the chain.
+    /// Other lines, which are not of the chain.
     pub cut: u64,
     /// Whether the last line has no end.
     pub is_torn: bool,
@@ -83,7 +82,6 @@ pub enum Broken {
     Line {
         /// Its number in the file.
         line: u64,
-        /// What is wrong.
         reason: String,
     },
     /// The file cannot be read.

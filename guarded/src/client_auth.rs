@@ -29,11 +29,15 @@ impl Allowed {
         match stream.peer_cred() {
             Ok(peer) if self.contains(peer.uid()) => true,
             Ok(peer) => {
-                tracing::warn!(uid = peer.uid(), pid = peer.pid(), "turned away: may not ask");
+                tracing::warn!(
+                    uid = peer.uid(),
+                    pid = peer.pid(),
+                    "connection refused: this user may not use the socket"
+                );
                 false
             }
             Err(error) => {
-                tracing::warn!(%error, "turned away: the kernel does not say who it is");
+                tracing::warn!(%error, "connection refused: the kernel does not report its user");
                 false
             }
         }

@@ -34,7 +34,6 @@ pub enum KeyError {
     /// The file is no key.
     #[error("{path} is no {expected} of Ed25519", path = .path.display())]
     Unreadable {
-        /// The file.
         path: PathBuf,
         /// What it should be.
         expected: &'static str,
@@ -45,11 +44,8 @@ pub enum KeyError {
         path = .path.display()
     )]
     Open {
-        /// The file.
         path: PathBuf,
-        /// Whose it is.
         owner: u32,
-        /// Its mode.
         mode: u32,
         /// Whose it should be.
         wanted: u32,
@@ -59,7 +55,6 @@ pub enum KeyError {
     Random,
 }
 
-/// A secret key.
 pub struct SigningKey(Ed25519KeyPair);
 
 impl std::fmt::Debug for SigningKey {
@@ -88,7 +83,6 @@ impl SigningKey {
         pair.map(Self).ok_or(KeyError::Unreadable { path, expected })
     }
 
-    /// Its public part.
     #[must_use]
     pub fn public(&self) -> PublicKey {
         let mut bytes = [0; 32];

@@ -3,13 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What the system said of a file or directory.
+/// An error of the system, with the file or directory that it is about.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
 pub struct PathError {
-    /// Of what.
     pub path: PathBuf,
-    /// What it said.
     pub source: io::Error,
 }
 

@@ -37,7 +37,7 @@ pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 fn remove_stale(path: &Path) -> anyhow::Result<()> {
     let Ok(there) = fs::symlink_metadata(path) else { return Ok(()) };
     if !there.file_type().is_socket() {
-        bail!("{} is there and is no socket; choose another path", path.display());
+        bail!("{} exists and is not a socket; choose another path", path.display());
     }
     if UnixStream::connect(path).is_ok() {
         bail!("another process listens at {}", path.display());
@@ -60,6 +60,6 @@ mod tests {
         listen(&path).unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(listen(&file).unwrap_err().to_string().contains("no socket"));
+        assert!(listen(&file).unwrap_err().to_string().contains("not a socket"));
     }
 }

@@ -60,24 +60,21 @@ pub enum AptError {
     )]
     Download(#[source] ToolError),
     /// apt printed something else than expected.
-    #[error("apt-get printed a line that is no `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
+    #[error("apt-get printed a line that is not `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
     Line(String),
     /// A source package has no file of a name.
     #[error("the source package {package} has no file {file}")]
     NotThere {
         /// The package with its version.
         package: String,
-        /// The file.
         file: String,
     },
     /// A download is not what the index says.
     #[error("{name} has the digest {found}, and the index says {expected}")]
     Digest {
-        /// The file.
         name: String,
         /// As the index has it.
         expected: String,
-        /// As downloaded.
         found: String,
     },
 }

@@ -34,7 +34,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let native = ["--arch", "x86_64"];
     let what = "GNU hello, from its commit to a signed package";
     build(&story, &farm, what, &[&native[..], &["hello"]].concat())?;
-    let what = "a library and two programs that need it, asked for in the wrong order";
+    let what = "a library and two programs that need it, requested in the wrong order";
     build(&story, &farm, what, &[&native[..], &["jshon", "plotnetcfg", "jansson"]].concat())?;
     let what = "a program, a library and a script for three architectures; aarch64 and ppc64le \
                 build under emulation, and what has no architecture is taken from one";

@@ -72,7 +72,7 @@ enum Command {
     ///
     /// Needs root. Everything is made in a temporary directory and gone afterwards.
     Demo {
-        /// Leave the farm running until Ctrl-C, and say how to look around.
+        /// Leave the farm running until Ctrl-C, and say how to use it.
         #[arg(long)]
         keep: bool,
     },
@@ -88,7 +88,8 @@ enum Command {
         /// The clones.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_DIR")]
         repositories: PathBuf,
-        /// Tarballs, by name or by digest; those that are not there are looked for in Debian's pool.
+        /// Tarballs, by name or by digest; those that are not there are searched for in Debian's
+        /// pool.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_LOOKASIDE")]
         lookaside: Option<PathBuf>,
         /// Where roots, results and packages are kept.
@@ -97,14 +98,14 @@ enum Command {
         /// Rebuild only these, by a pattern of PACKAGE@BRANCH with `*` and `?`.
         #[arg(long, value_name = "PATTERN", default_value = "*")]
         only: String,
-        /// Forget what is kept of the branches that are rebuilt.
+        /// Discard the stored results of the branches that are rebuilt.
         #[arg(long)]
         again: bool,
     },
     /// Measures what rpmfarm is held to, each figure beside its peer in the same run.
     ///
     /// Needs root, and the programs and examples of the workspace (make bench). A missed budget is
-    /// said, and changes nothing of the exit code.
+    /// reported, and does not change the exit code.
     Bench {
         /// The file to write: a JSON list of {name, value, unit, budget, peer, ratio}.
         #[arg(long, value_name = "FILE", default_value = "target/bench.json")]
@@ -202,7 +203,7 @@ fn make_distgit(out: &Path, cache: Option<&Path>) -> anyhow::Result<()> {
 
 #[tokio::main]
 async fn serve(dir: PathBuf, listen: SocketAddr, port_file: Option<&Path>) -> anyhow::Result<()> {
-    anyhow::ensure!(dir.is_dir(), "{} is no directory", dir.display());
+    anyhow::ensure!(dir.is_dir(), "{} is not a directory", dir.display());
     let server =
         Server::start(dir, listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     if let Some(path) = port_file {

@@ -24,7 +24,7 @@ pub enum Error {
     #[error("the lab's target is wrong")]
     Target(#[from] TargetError),
     /// An address cannot be read.
-    #[error("`{address}` is no address of a lab: http://HOST:PORT is expected")]
+    #[error("`{address}` is not the address of a lab: http://HOST:PORT is expected")]
     Address {
         /// As it was given.
         address: String,
@@ -56,7 +56,7 @@ pub struct Places<'a> {
 /// The lab's target at these places.
 ///
 /// # Errors
-/// When an address is none.
+/// When an address is not valid.
 pub fn at(places: &Places<'_>) -> Result<Target, Error> {
     let mut target = Target::parse("lab.toml", TEXT)?;
     let distro = places.distro.trim_end_matches('/');
@@ -85,7 +85,7 @@ pub fn at(places: &Places<'_>) -> Result<Target, Error> {
 /// Writes the target's file.
 ///
 /// # Errors
-/// When an address is none, or the file cannot be written.
+/// When an address is not valid, or the file cannot be written.
 pub fn write(places: &Places<'_>, out: &Path) -> Result<(), Error> {
     Ok(std::fs::write(out, toml::to_string_pretty(&at(places)?)?)?)
 }

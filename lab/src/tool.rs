@@ -11,7 +11,7 @@ pub enum ToolError {
     /// The program is not installed.
     #[error("`{tool}` is not installed on this host; `apt-get install {package}` brings it")]
     Missing {
-        /// The program looked for.
+        /// The program that was searched for.
         tool: String,
         /// The Debian package that has it.
         package: &'static str,
@@ -19,7 +19,6 @@ pub enum ToolError {
     /// It could not be started for another reason.
     #[error("cannot run `{tool}`")]
     Spawn {
-        /// The program.
         tool: String,
         /// What the system said.
         source: io::Error,
@@ -27,9 +26,7 @@ pub enum ToolError {
     /// It ran and failed.
     #[error("`{tool}` failed ({status}): {message}")]
     Failed {
-        /// The program.
         tool: String,
-        /// How it ended.
         status: ExitStatus,
         /// The end of what it said.
         message: String,

@@ -11,7 +11,6 @@ const FAULTS: std::ops::RangeInclusive<u32> = 1..=26;
 /// Those that no test makes; their rows say so.
 const UNTESTED: [u32; 1] = [24];
 
-/// Where tests are.
 const SOURCES: [&str; 7] = [
     "lab/tests",
     "coordinator/tests",

@@ -5,6 +5,8 @@
 //! checked on its way into the domain: digests are digests, architectures are known ones, names
 //! are plain.
 
+#![warn(missing_docs)]
+
 mod convert;
 pub mod reach;
 

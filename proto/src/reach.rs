@@ -39,7 +39,7 @@ pub fn remedy(server: &str, reason: &str) -> Option<String> {
         );
     }
     if says(&["certificaterequired", "certificate required"]) {
-        return Some("only workers with certificates are let in there".to_owned());
+        return Some("only workers with certificates may connect there".to_owned());
     }
     if says(&["failed to lookup", "name or service not known", "dns error", "no such host"]) {
         return Some("no host has that name: correct the address".to_owned());

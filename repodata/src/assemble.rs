@@ -31,7 +31,7 @@ pub struct Member {
 /// A document as it was written: what repomd.xml says of it, and its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assembled {
-    /// For repomd.xml.
+    /// What repomd.xml says of it.
     pub record: Record,
     /// For the next state of the repository.
     pub members: Vec<Member>,
@@ -40,7 +40,7 @@ pub struct Assembled {
 /// The previous state of the repository, from which unchanged members are copied.
 #[derive(Debug)]
 pub struct Previous<'a> {
-    /// Its `repodata` directory.
+    /// Its directory `repodata`, which has the documents.
     pub dir: &'a Path,
     /// Its documents, as [`assemble`] returned them.
     pub documents: &'a [Assembled],

@@ -3,6 +3,8 @@
 //! Both gzip (RFC 1952, 2.2) and zstd (RFC 8878, 3) say that compressed streams written one
 //! after the other are the compressed form of their contents written one after the other. So a
 //! member that did not change is copied as it is, and only changed ones are compressed again.
+//!
+//! gzip is the default because every client reads it (docs/decisions/0012).
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -16,10 +18,10 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Compression {
-    /// Gzip.
+    /// The format of RFC 1952.
     #[default]
     Gzip,
-    /// Zstandard.
+    /// Zstandard, the format of RFC 8878.
     Zstd,
 }
 

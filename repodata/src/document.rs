@@ -12,7 +12,7 @@ pub enum Document {
     Primary,
     /// All files of the packages.
     Filelists,
-    /// Changelogs.
+    /// Changelogs: `other.xml` of createrepo_c.
     Other,
 }
 

@@ -17,7 +17,7 @@ pub enum RepodataError {
     /// The headers of the file cannot be read.
     #[error("{path}: not readable as an RPM: {source}")]
     Rpm {
-        /// The file.
+        /// Where the package lies.
         path: PathBuf,
         /// What is wrong with it.
         source: Box<rpmfarm_rpmfile::Error>,
@@ -25,7 +25,7 @@ pub enum RepodataError {
     /// A header says something that XML cannot carry.
     #[error("{path}: cannot be described in repodata: {source}")]
     Describe {
-        /// The file.
+        /// Where the package lies.
         path: PathBuf,
         /// The field and what is wrong with it.
         source: Box<rpmrepo_metadata::MetadataError>,
@@ -36,7 +36,7 @@ pub enum RepodataError {
     /// A part of the previous repodata that was to be taken over cannot be read any more.
     #[error("{path}: damaged at byte {offset}: {source}")]
     Damaged {
-        /// The compressed document.
+        /// The compressed document, as gzip or zstd wrote it.
         path: PathBuf,
         /// Where the damaged member begins.
         offset: u64,

@@ -5,6 +5,8 @@
 //! change; [`repomd`] writes the page that names the files. The crate must not know of channels,
 //! signatures or HTTP.
 
+#![warn(missing_docs)]
+
 pub mod assemble;
 pub mod compression;
 pub mod document;

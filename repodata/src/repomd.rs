@@ -25,7 +25,7 @@ pub struct Record {
 
 impl Record {
     /// The name of the file in `repodata/`. It begins with the checksum, so a name never means
-    /// two contents, and any cache may keep it for ever.
+    /// two contents, and any cache may keep it without end.
     #[must_use]
     pub fn file_name(&self) -> String {
         format!("{}-{}.xml.{}", self.digest, self.document.as_str(), self.compression.extension())

@@ -131,7 +131,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
         self.input.read_exact(&mut name).map_err(damaged)?;
         name.truncate(name_size);
         if name.pop() != Some(0) || name.contains(&0) {
-            return Err(Error::entry(&name, "has a name that does not end where it says"));
+            return Err(Error::entry(&name, "has a name that does not end where its header says"));
         }
         if name == TRAILER {
             return Ok(None);

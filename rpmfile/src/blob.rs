@@ -23,10 +23,10 @@ const MAX_TEXTS: u64 = 16_000_000;
 const REGION: u32 = 63;
 const BIN: u32 = 7;
 
-/// Which header is looked at.
+/// Which header is read.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
-    /// For messages.
+    /// What errors call it.
     pub(crate) place: &'static str,
     /// Largest size of entries and data together, in bytes.
     pub(crate) limit: u64,

@@ -80,12 +80,12 @@ impl Issuer<'_> {
         }
     }
 
-    /// Key id, hex.
+    /// Key id: 16 hex digits.
     pub(crate) fn key_id(&self) -> String {
         format!("{}", self.details().legacy_key_id())
     }
 
-    /// Fingerprint, hex.
+    /// Fingerprint in lower-case hex.
     pub(crate) fn fingerprint(&self) -> String {
         hex::encode(self.details().fingerprint().as_bytes())
     }
@@ -153,7 +153,8 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
     signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
-/// Whether a key has ended, by the newest signature that binds it. An expiration of 0 is none.
+/// Whether a key has ended, by the newest signature that binds it. An expiration of 0 means that it
+/// never ends.
 fn expired(key: &impl KeyDetails, binding: Option<&Signature>, now: Timestamp) -> bool {
     let lifetime =
         binding.and_then(Signature::key_expiration_time).map_or(0, |time| time.as_secs());

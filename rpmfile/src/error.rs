@@ -23,15 +23,15 @@ pub enum Error {
     /// It goes on after its end.
     #[error("{extra} trailing bytes after {place}")]
     Trailing {
-        /// After what.
+        /// The part that should have been the last, such as `the archive`.
         place: &'static str,
-        /// How many.
+        /// How many bytes are beyond it.
         extra: u64,
     },
     /// A header is not well formed.
     #[error("malformed {place}: {reason}")]
     Malformed {
-        /// Which one.
+        /// Which header, such as `signature header`.
         place: &'static str,
         /// What is wrong with it.
         reason: String,
@@ -39,11 +39,11 @@ pub enum Error {
     /// A header is larger than is accepted.
     #[error("the {place} claims {size} bytes, more than the {limit} that are accepted")]
     TooLarge {
-        /// Which one.
+        /// Which header, such as `signature header`.
         place: &'static str,
-        /// What it claims.
+        /// What its index claims, in bytes.
         size: u64,
-        /// What is accepted.
+        /// The largest that is accepted, in bytes.
         limit: u64,
     },
     /// It is not the file that was meant.
@@ -51,23 +51,23 @@ pub enum Error {
     OtherFile {
         /// Of the file that was meant.
         expected: rpmfarm_core::Sha256,
-        /// Of this one.
+        /// Of the file that was read.
         found: rpmfarm_core::Sha256,
     },
     /// A digest is not what it should be.
     #[error("{what} does not match: the file says {expected}, its content has {found}")]
     Digest {
-        /// Which digest.
+        /// Which digest, as people call it.
         what: &'static str,
         /// The one written in the file.
         expected: String,
-        /// The one computed.
+        /// The one computed from the content.
         found: String,
     },
     /// A digest that the farm relies on is not there.
     #[error("no {what} (packages made by rpm 4.14 or later have it)")]
     NoDigest {
-        /// Which digest.
+        /// Which digest, as people call it.
         what: &'static str,
     },
     /// A tag is missing or has no meaning.

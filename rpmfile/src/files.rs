@@ -27,7 +27,6 @@ const MAX_PATHS: u64 = 256 << 20;
 pub(crate) enum Kind {
     /// A regular file; with `links`, the header's first file with the same inode.
     Regular,
-    /// A directory.
     Directory,
     /// A symbolic link to this.
     Symlink(Vec<u8>),
@@ -46,7 +45,7 @@ pub(crate) struct Entry {
     pub(crate) kind: Kind,
     /// Permissions with setuid, setgid and sticky.
     pub(crate) permissions: u16,
-    /// Seconds since 1970.
+    /// Time of modification, in seconds since 1970.
     pub(crate) mtime: u32,
     /// Bytes of content; for a symlink, of its target.
     pub(crate) size: u64,

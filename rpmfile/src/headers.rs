@@ -20,7 +20,7 @@ const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 
 /// The bytes of all that stands before the payload of an RPM. The frames of both headers are sound;
-/// what is in them was not looked at.
+/// what is in them was not read.
 pub(crate) struct Raw {
     bytes: Vec<u8>,
     /// Where the padding after the signature header begins.

@@ -46,7 +46,7 @@ pub struct Inspected {
 /// When it is no RPM, is truncated, has trailing bytes, or a digest is missing or does not match.
 pub fn inspect(path: &Path) -> Result<Inspected> {
     let file = File::open(path).map_err(Error::io("opening the package"))?;
-    let size = file.metadata().map_err(Error::io("looking at the package"))?.len();
+    let size = file.metadata().map_err(Error::io("reading the size of the package"))?.len();
     inspect_from(file, size)
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn contents_from(
 /// What the archive of a package holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Archived {
-    /// How much.
+    /// How many files there are, and how many bytes.
     pub contents: Contents,
     /// Of a source package, the name of each file and the SHA-256 of its content.
     pub sources: Vec<(Vec<u8>, Sha256)>,

@@ -1,8 +1,10 @@
 //! RPM files as artifacts: what they hold, whether they are whole, unpacking them, and their
 //! header signatures.
 //!
-//! Owns everything that looks inside an `.rpm`. A file is streamed, only its headers are ever in
+//! Owns everything that reads an `.rpm`. A file is streamed, only its headers are ever in
 //! memory, and nothing in it is trusted. It must not know of targets, builds or stores.
+
+#![warn(missing_docs)]
 
 mod archive;
 mod blob;

@@ -15,11 +15,11 @@ use crate::headers::Raw;
 
 /// `RPMSIGTAG_SHA256`: over the main header.
 const HEADER_SHA256: u32 = 273;
-/// `RPMTAG_PAYLOADDIGEST`.
+/// `RPMTAG_PAYLOADDIGEST`: over the compressed payload.
 const PAYLOAD_DIGEST: u32 = 5092;
-/// `RPMTAG_PAYLOADDIGESTALGO`.
+/// `RPMTAG_PAYLOADDIGESTALGO`: the algorithm of `PAYLOAD_DIGEST`.
 const PAYLOAD_ALGORITHM: u32 = 5093;
-/// `PGPHASHALGO_SHA256`.
+/// `PGPHASHALGO_SHA256`: SHA-256 as a value of `PAYLOAD_ALGORITHM`.
 const SHA256: u32 = 8;
 
 /// Whether the SHA-256 digests of main header and payload are there and match.

@@ -33,7 +33,8 @@ impl Proved {
     /// # Errors
     /// [`Error::OtherFile`] when it has another digest; and as of `inspect`.
     pub fn inspect(&mut self) -> Result<Inspected> {
-        let size = self.file.metadata().map_err(Error::io("looking at the package"))?.len();
+        let size =
+            self.file.metadata().map_err(Error::io("reading the size of the package"))?.len();
         self.read(|reader| inspect_from(reader, size))
     }
 

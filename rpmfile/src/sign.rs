@@ -1,5 +1,9 @@
 //! What is signed of an RPM, and putting the signature into a copy of it. A v4 signature covers
 //! the main header, which holds the payload's digest; the key is somewhere else.
+//!
+//! The accepted file is opened once: its digest is computed over the bytes that the header is read
+//! from, and the signature is spliced into a copy of that open file. The copy is verified before it
+//! is stored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -18,8 +22,8 @@ const REGION: u32 = 62;
 /// Bytes that one more tag takes in a header's index.
 const INDEX_ENTRY: usize = 16;
 
-/// An RPM that is to be signed: its file is held open from the look at its header to the copy, so
-/// that both are of one file whatever is put in its place meanwhile.
+/// An RPM that is to be signed: its file is held open from the reading of its header to the copy,
+/// so that both are of one file whatever is put in its place meanwhile.
 #[derive(Debug)]
 pub struct Unsigned {
     file: File,

@@ -17,18 +17,18 @@ use crate::{Error, Result};
 /// root that is being made, so all files get one owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
-    /// Whoever unpacks.
+    /// The user and group of the process that unpacks.
     Caller,
     /// This user and group: the ones that are root in the user namespace of the root.
     Fixed {
-        /// User id.
+        /// User id on the host.
         uid: u32,
-        /// Group id.
+        /// Group id on the host.
         gid: u32,
     },
 }
 
-/// What was unpacked.
+/// How much was unpacked, and what of it is not as the header says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unpacked {
     /// Entries made: files, directories, links.

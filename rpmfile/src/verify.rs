@@ -57,7 +57,7 @@ pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<V
 /// Checks a detached armored signature over data, as `repomd.xml.asc` is one.
 ///
 /// # Errors
-/// When there is none, or none by a key that is known and may be believed, or it does not match.
+/// When there is no signature by a key that is known and may be believed, or it does not match.
 pub fn verify_detached(
     data: &[u8],
     armored: &str,
@@ -81,7 +81,7 @@ fn parse(bytes: &[u8]) -> Result<Signature> {
     match PacketParser::new(bytes).next() {
         Some(Ok(Packet::Signature(signature))) => Ok(signature),
         Some(Err(error)) => Err(unreadable(error)),
-        _ => Err(Error::Signature { key: "unknown".into(), reason: "is no signature".into() }),
+        _ => Err(Error::Signature { key: "unknown".into(), reason: "is not a signature".into() }),
     }
 }
 

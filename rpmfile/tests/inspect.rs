@@ -181,7 +181,7 @@ fn a_file_that_must_have_a_digest_is_read_to_its_end() {
         for bad in [more, good[..good.len() / 2].to_vec(), b"no package".to_vec()] {
             let mut package = proved();
             package.inspect().unwrap();
-            // The same file, as another program writes to it between two looks.
+            // The same file, as another program writes to it between two reads.
             fs::write(&built.binary, bad).unwrap();
             assert!(is_other(package.inspect().unwrap_err()));
             assert!(is_other(package.check_contents_within(|_| true).unwrap_err()));

@@ -67,7 +67,7 @@ fn a_file_that_was_swapped_is_not_the_one_that_is_signed() {
     fs::write(path, &good).unwrap();
     let unsigned = Unsigned::open_proved(path, digest).unwrap();
     assert_eq!(unsigned.header(), header_to_sign(path).unwrap());
-    // Another file takes its place between the look and the copy.
+    // Another file takes its place between the reading and the copy.
     let packet = gpg.sign(unsigned.header(), &[]);
     let aside = built.dir.path().join("other.rpm");
     fs::write(&aside, other).unwrap();

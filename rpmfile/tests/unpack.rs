@@ -322,7 +322,7 @@ fn zeros_after_the_archive_have_an_end() {
     assert!(matches!(error, Error::Trailing { place: "the archive", .. }), "{error}");
 }
 
-/// What rpm would never look at is not in a package either: another archive behind the first.
+/// What rpm would never read is not in a package either: another archive behind the first.
 #[test]
 fn nothing_follows_the_archive() {
     let files = [File::regular("/x", b"x")];

@@ -28,8 +28,8 @@ use crate::memory::Memory;
 /// Lines that wait; whoever comes then waits for a place.
 const QUEUE: usize = 1024;
 
-/// What an operator does about a log that is not what it was.
-const GO_ON: &str = "nothing is signed until then: look what happened to it (rpmfarm-signer audit \
+/// The remedy for a log that was changed.
+const GO_ON: &str = "nothing is signed until then: find out what happened to it (rpmfarm-signer audit \
                      verify FILE) and put it back, or stop the signer, run `rpmfarm-signer audit \
                      restart --reason TEXT` and start it again";
 
@@ -42,7 +42,6 @@ pub enum LogFailed {
     /// Somebody else touched the log.
     #[error("the audit log {path}: {reason}; {GO_ON}", path = .path.display())]
     Touched {
-        /// The log.
         path: PathBuf,
         /// What happened to it.
         reason: String,
@@ -104,7 +103,7 @@ impl Audit {
         let shown = head.clone();
         thread::Builder::new().name("audit".into()).spawn(move || {
             if let Err(error) = books.write_items(&items, &shown) {
-                tracing::error!(%error, "nothing is signed any more");
+                tracing::error!(%error, "signing has stopped");
                 failure.send_replace(Some(error));
                 // Whoever waits or comes is told.
                 items.try_iter().for_each(drop);
@@ -149,7 +148,7 @@ impl Audit {
         }
     }
 
-    /// What is remembered, to be asked and told.
+    /// The signer's memory, locked.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock()
     }
@@ -199,7 +198,6 @@ pub enum Check {
     Continues(String),
     /// The line is in another file or of another log.
     Elsewhere(String),
-    /// It does not.
     Broken(String),
 }
 
@@ -336,9 +334,6 @@ impl Books {
     }
 
     /// Writes what an operator did, and remembers it.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn record(&mut self, event: Event) -> io::Result<()> {
         if let Some(fact) = event.fact() {
             self.memory.apply(&fact);
@@ -346,7 +341,7 @@ impl Books {
         self.write(vec![Entry::now(event)]).map(drop)
     }
 
-    /// Looks for the last line that the journal has.
+    /// Finds the last line that the journal has.
     fn find(&mut self, end: &End) -> Result<(), OpenError> {
         let (from, to) = end.last;
         let length = io_at(&self.path, self.file.metadata())?.len();
@@ -383,7 +378,7 @@ impl Books {
         };
         // A crash cuts the very last line, which then has no end.
         if walked.cut > u64::from(walked.is_torn) && from.is_some() {
-            let reason = "lines were added that are none of the signer's".to_owned();
+            let reason = "lines were added that the signer did not write".to_owned();
             return Err(self.touched(reason).into());
         }
         self.go_on(begin, &walked, &entries)

@@ -15,7 +15,6 @@ const PER_MINUTE: u32 = 6000;
 pub struct Config {
     /// Directory of the keys.
     pub keys: PathBuf,
-    /// Where to listen.
     pub socket: PathBuf,
     /// The log of everything signed.
     pub audit_log: PathBuf,
@@ -50,7 +49,6 @@ pub struct Bind {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// Its name.
     pub name: String,
     /// Its user id, as `Example Linux <security@example.com>`.
     pub uid: String,

@@ -9,12 +9,10 @@ use serde::{Deserialize, Serialize};
 pub struct Entry {
     /// When, as RFC 3339 in UTC; a signature has the same time, in seconds.
     pub time: String,
-    /// What was done.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What was done.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum Event {
@@ -27,7 +25,6 @@ pub enum Event {
     Restarted {
         /// The name of the log.
         log: String,
-        /// Why.
         reason: String,
         /// What was wrong with the file before, or where it was put.
         found: String,
@@ -40,7 +37,6 @@ pub enum Event {
         fingerprint: String,
         /// The target that it was signed for.
         target: String,
-        /// The package.
         nevra: String,
         /// SHA-256 of the header.
         header: Sha256,
@@ -60,10 +56,8 @@ pub enum Event {
         key: String,
         /// Fingerprint of the key, hex.
         fingerprint: String,
-        /// Its repository.
         #[serde(flatten)]
         place: Place,
-        /// Its revision.
         revision: u64,
         /// SHA-256 of the page.
         sha256: Sha256,
@@ -72,14 +66,11 @@ pub enum Event {
     Refused {
         /// Name of the key.
         key: String,
-        /// What it was.
         what: String,
-        /// Why.
         reason: String,
     },
     /// An operator paused the signer.
     Paused {
-        /// Why.
         reason: String,
         /// User id of the operator.
         uid: u32,
@@ -94,7 +85,6 @@ pub enum Event {
         channel: String,
         /// What is above this is signed.
         to: u64,
-        /// Why.
         reason: String,
         /// User id of the operator.
         uid: u32,
@@ -103,16 +93,14 @@ pub enum Event {
     Forgot {
         /// Name of the target.
         target: String,
-        /// The package.
         nevra: String,
-        /// Why.
         reason: String,
         /// User id of the operator.
         uid: u32,
     },
 }
 
-/// Of which attempt the acceptor has accepted a package.
+/// The attempt of which the acceptor has accepted a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     /// The attempt.
@@ -121,7 +109,7 @@ pub struct Accepted {
     pub worker: String,
 }
 
-/// What the signer remembers of what was done.
+/// A fact that the signer remembers of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fact {
@@ -129,7 +117,6 @@ pub enum Fact {
     Package {
         /// Name of the target.
         target: String,
-        /// The package.
         nevra: String,
         /// SHA-256 of the header.
         header: Sha256,
@@ -138,44 +125,38 @@ pub enum Fact {
     Page {
         /// Name of the key.
         key: String,
-        /// Its repository.
         #[serde(flatten)]
         place: Place,
-        /// Its revision.
         revision: u64,
         /// SHA-256 of the page.
         digest: Sha256,
     },
     /// The newest page of a repository.
     Newest {
-        /// Its repository.
         #[serde(flatten)]
         place: Place,
-        /// Its revision.
         revision: u64,
         /// SHA-256 of the page.
         digest: Sha256,
     },
-    /// Of a channel all above this may be signed.
+    /// Revisions of a channel above this one may be signed.
     Floor {
         /// Name of the target.
         target: String,
         /// Name of the channel.
         channel: String,
-        /// The revision.
         to: u64,
     },
     /// A target has nothing under this NEVRA any more.
     Forgotten {
         /// Name of the target.
         target: String,
-        /// The package.
         nevra: String,
     },
 }
 
 impl Event {
-    /// What is remembered of it.
+    /// The fact that is remembered of it, if any.
     #[must_use]
     pub fn fact(&self) -> Option<Fact> {
         match self.clone() {

@@ -8,7 +8,6 @@ use rpmfarm_rpmfile::Unsigned;
 
 use crate::request::Refusal;
 
-/// The blob store.
 #[derive(Debug, Clone)]
 pub struct Files(Blobs);
 

@@ -21,7 +21,6 @@ const LOCK: &str = "state.lock";
 /// Where the log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct End {
-    /// Its last line.
     pub(crate) head: Head,
     /// Where that begins and ends in the file, in bytes.
     pub(crate) last: (u64, u64),
@@ -34,7 +33,7 @@ enum Line {
     End { log: String, end: Option<End> },
 }
 
-/// What a journal has.
+/// The content of a journal.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
     pub(crate) memory: Memory,
@@ -139,7 +138,7 @@ fn read(path: &Path) -> io::Result<Kept> {
             Err(error) => {
                 let number = number + 1;
                 return Err(io::Error::other(format!(
-                    "line {number} is damaged ({error}); move the file away to have it made anew \
+                    "line {number} is damaged ({error}); move the file away to have it rebuilt \
                      from the audit log"
                 )));
             }

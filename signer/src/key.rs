@@ -30,7 +30,7 @@ pub enum KeyError {
     #[error("the key is locked with a passphrase; export it without one")]
     Locked,
     /// Its signatures are not ones that anybody would accept.
-    #[error("the key is of no use: {0}")]
+    #[error("the key cannot be used: {0}")]
     Useless(String),
     /// It may not sign.
     #[error("neither the primary key nor a subkey may sign")]

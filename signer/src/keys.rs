@@ -37,23 +37,15 @@ pub enum KeysError {
     /// Others could read or replace it.
     #[error("{0} must belong to uid {wanted} and be closed to others: it is of uid {owner}, mode {mode:04o}; run `chown {wanted} {0} && chmod go= {0}`", .path.display())]
     Open {
-        /// File or directory.
         path: PathBuf,
-        /// Whose it is.
         owner: u32,
-        /// Its permissions.
         mode: u32,
         /// Whose it should be.
         wanted: u32,
     },
     /// The key cannot be used.
     #[error("{}: {source}", .path.display())]
-    Key {
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        source: KeyError,
-    },
+    Key { path: PathBuf, source: KeyError },
     /// The system said no.
     #[error(transparent)]
     Io(#[from] PathError),
@@ -163,7 +155,7 @@ fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeysError> {
 
 fn listed(known: &[String]) -> String {
     match known {
-        [] => "are none; make one with `rpmfarm-signer key new`".into(),
+        [] => "are no keys; make one with `rpmfarm-signer key new`".into(),
         [only] => format!("is only `{only}`"),
         all => format!("are: {}", all.join(", ")),
     }

@@ -10,7 +10,7 @@ use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
 use rpmfarm_signer::{generate, operate, serve};
 
-/// Holds the keys of the farm and signs what was accepted.
+/// Holds the keys of the farm and signs accepted packages and repository metadata.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -27,7 +27,7 @@ enum Command {
     Key(KeyCommand),
     /// Sign nothing until `resume`; builds wait and say why. At once, and over restarts.
     Pause {
-        /// Why, for those who wait.
+        /// The reason, for people who wait.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -44,7 +44,7 @@ enum Command {
     /// Show what a target has under a NEVRA, or let another package take its place.
     #[command(subcommand)]
     Package(PackageCommand),
-    /// Check the log of what was signed, or go on with a new one.
+    /// Check the audit log, or continue with a new one.
     #[command(subcommand)]
     Audit(AuditCommand),
 }
@@ -59,7 +59,7 @@ struct Place {
     /// Directory of the keys.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_KEYS")]
     keys: Option<PathBuf>,
-    /// Directory of what is remembered; by default that of the keys.
+    /// Directory of the signer's memory; by default that of the keys.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_STATE")]
     state: Option<PathBuf>,
     /// The log of everything signed.
@@ -82,10 +82,10 @@ enum RevisionCommand {
     Reset {
         /// TARGET/CHANNEL.
         channel: String,
-        /// What is above this is signed.
+        /// Revisions above this one are signed.
         #[arg(long, value_name = "REVISION")]
         to: u64,
-        /// Why, for the log.
+        /// The reason, for the log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -112,7 +112,7 @@ enum PackageCommand {
         /// Name of the target.
         #[arg(long)]
         target: String,
-        /// Why, for the log.
+        /// The reason, for the log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -127,10 +127,10 @@ enum AuditCommand {
         /// The log.
         file: PathBuf,
     },
-    /// Go on with a new file, after the log was moved or cut off. What is left of the old one is put
-    /// aside. The signer must be stopped.
+    /// Continue with a new file, after the log was moved or cut off. The rest of the old file is
+    /// moved aside. The signer must be stopped.
     Restart {
-        /// Why, for the log.
+        /// The reason, for the log.
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
@@ -145,7 +145,7 @@ struct Serve {
     /// Where to listen.
     #[arg(long, value_name = "PATH", env = "RPMFARM_SIGNER_SOCKET")]
     socket: Option<PathBuf>,
-    /// A user that may ask, beside root and the signer's own.
+    /// A user that may request signatures, beside root and the signer's own.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
     /// Make this key at start when it is not there.
@@ -158,7 +158,7 @@ struct Serve {
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u32>,
     /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs only
-    /// what is its header.
+    /// the header of that package.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_BLOBS")]
     blobs: Option<PathBuf>,
     /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several times. Then
@@ -276,7 +276,7 @@ fn package(command: PackageCommand) -> anyhow::Result<()> {
         }
         PackageCommand::Forget { nevra, target, reason, place } => {
             operate::forget(&place.config()?, &target, &nevra, &reason)?;
-            say(&format!("{nevra} of {target} may be signed anew"))
+            say(&format!("another package {nevra} of {target} may be signed now"))
         }
     }
 }

@@ -1,5 +1,9 @@
 //! What was signed, as far as it decides what may be signed: which package a target has under a
 //! NEVRA, and which page of each repository is the newest. Decides; writes nothing.
+//!
+//! At the start the journal is compared with the log, and takes from it what a crash kept out of
+//! the journal. A request is remembered before it is signed, so that of two for one revision only
+//! one is signed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +23,6 @@ pub enum Known {
     Package {
         /// Name of the target.
         target: String,
-        /// The package.
         nevra: String,
         /// Digest of the header that was signed.
         signed: Sha256,
@@ -31,18 +34,12 @@ pub enum Known {
         "repomd.xml of {place}: {source}; if the channel was set back on purpose, an operator runs \
          `rpmfarm-signer revision reset`"
     )]
-    Revision {
-        /// The repository.
-        place: Box<Place>,
-        /// Why.
-        source: StaleRevision,
-    },
+    Revision { place: Box<Place>, source: StaleRevision },
     /// An operator has set the channel to a revision, and this is not above it.
     #[error(
         "repomd.xml of {place}: revision {asked} is not above {floor}, which the channel was reset to"
     )]
     Floor {
-        /// The repository.
         place: Box<Place>,
         /// The revision that was asked for.
         asked: u64,
@@ -56,7 +53,6 @@ pub enum Known {
         place: Box<Place>,
         /// The repository that it is of.
         signed: Box<Place>,
-        /// Its revision.
         revision: u64,
     },
 }
@@ -170,7 +166,7 @@ impl Memory {
         self.newest.iter()
     }
 
-    /// What operators have reset channels to: target, channel, revision.
+    /// The revisions that operators have reset channels to: target, channel, revision.
     pub fn floors(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.floors.iter().map(|((target, channel), to)| (target.as_str(), channel.as_str(), *to))
     }

@@ -47,9 +47,6 @@ pub fn pause(config: &Config, reason: &str) -> anyhow::Result<Paused> {
 }
 
 /// Lets the signer sign again. Answers whether it was paused.
-///
-/// # Errors
-/// When the disk says no.
 pub fn resume(config: &Config) -> anyhow::Result<bool> {
     let dir = own(config)?;
     let turned = Switch::new(dir).resume();

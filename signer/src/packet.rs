@@ -24,7 +24,7 @@ pub enum PacketError {
     Packet(#[from] pgp::errors::Error),
 }
 
-/// Who signs, as the packet names it.
+/// The issuer, as the packet names it.
 pub(crate) struct Issuer {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) key_id: KeyId,

@@ -1,5 +1,5 @@
-//! The operator's switch: a file beside the keys. While it is there nothing is signed. It is looked
-//! at before each signature, so it needs no signer that runs, and none that listens.
+//! The operator's switch: a file beside the keys. While it is there nothing is signed. It is read
+//! before each signature, so it needs no signer that runs, and none that listens.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -30,7 +30,7 @@ impl std::fmt::Display for Paused {
     }
 }
 
-/// The switch, and how it was when it was looked at last.
+/// The switch, and how it was when it was last read.
 #[derive(Debug)]
 pub struct Switch {
     path: PathBuf,
@@ -75,10 +75,6 @@ impl Switch {
         (now, Some(event))
     }
 
-    /// Turns it.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn pause(&self, paused: &Paused) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut options = OpenOptions::new();
@@ -90,9 +86,6 @@ impl Switch {
     }
 
     /// Turns it back. Answers whether it was turned.
-    ///
-    /// # Errors
-    /// When the disk says no.
     pub fn resume(&self) -> io::Result<bool> {
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

@@ -25,7 +25,6 @@ pub struct HeaderRequest<'a> {
     pub nevra: Nevra,
     /// The main header's bytes.
     pub header: &'a [u8],
-    /// Their digest.
     pub header_digest: Sha256,
     /// Digest of the whole unsigned file.
     pub artifact_digest: Sha256,
@@ -40,7 +39,6 @@ pub struct HeaderRequest<'a> {
 pub struct RepomdRequest<'a> {
     /// Name of the key.
     pub key: &'a str,
-    /// The repository.
     pub place: Place,
     /// Its bytes.
     pub data: &'a [u8],
@@ -49,8 +47,8 @@ pub struct RepomdRequest<'a> {
 /// Why something is not signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Nobody has accepted it.
-    #[error("no build: only what was accepted as the result of a build is signed")]
+    /// The request names no build.
+    #[error("no build number: only accepted results of a build are signed")]
     NoBuild,
     /// The target's name is not one.
     #[error("`{}` is not the name of a target", name::shown(.0))]
@@ -73,7 +71,6 @@ pub enum Refusal {
     File {
         /// Where it should be.
         path: PathBuf,
-        /// What is wrong.
         reason: String,
     },
     /// No acceptor that is known has accepted the package.
@@ -97,7 +94,6 @@ pub enum Refusal {
     Header {
         /// The package, as the request has it.
         nevra: String,
-        /// What is wrong.
         reason: String,
     },
     /// The header is of another package.
@@ -207,7 +203,7 @@ impl Refusal {
     }
 }
 
-/// What differs between what was accepted and what is to be signed.
+/// The differences between the accepted package and the one to be signed.
 fn differing(found: &Acceptance, said: &Acceptance) -> Option<String> {
     let pairs = [
         ("target", found.target.clone(), said.target.clone()),

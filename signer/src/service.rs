@@ -40,7 +40,6 @@ pub struct SignerService {
     rules: Arc<Rules>,
 }
 
-/// What the operator has said.
 #[derive(Debug)]
 struct Rules {
     bindings: Bindings,
@@ -52,7 +51,7 @@ struct Rules {
     switch: Switch,
     /// The refusals that were logged.
     told: Mutex<BTreeSet<String>>,
-    /// One look at the whole log at a time.
+    /// One check of the whole log at a time.
     looks: tokio::sync::Mutex<()>,
 }
 
@@ -67,7 +66,7 @@ enum CallError {
     Refused(#[from] Refusal),
     #[error("{field}: {reason}")]
     Field { field: &'static str, reason: String },
-    #[error("it is paused {0} (to go on: rpmfarm-signer resume)")]
+    #[error("it is paused {0} (run `rpmfarm-signer resume` to continue)")]
     Paused(Paused),
     #[error(
         "more than {per_minute} signatures a minute (--per-minute); the next can be made in {wait} s"
@@ -77,7 +76,7 @@ enum CallError {
     Packet(#[from] PacketError),
     #[error(transparent)]
     Log(#[from] LogFailed),
-    #[error("signing was cut off")]
+    #[error("signing was interrupted")]
     Cut,
 }
 
@@ -98,7 +97,7 @@ impl From<CallError> for Status {
     }
 }
 
-/// What is asked for, as it is told.
+/// The subject of a request, for logs.
 struct Asked {
     key: String,
     target: String,
@@ -125,14 +124,14 @@ impl SignerService {
         Self { keys: Arc::new(keys), audit, places, rules: Arc::new(rules) }
     }
 
-    /// Looks at the operator's switch, and logs when it was turned.
+    /// Reads the operator's switch, and logs when it was turned.
     ///
     /// # Errors
     /// When the log could not be written.
     pub async fn look_at_switch(&self) -> Result<Option<Paused>, LogFailed> {
         let (paused, event) = self.rules.switch.look_again();
         if let Some(event) = event {
-            tracing::warn!(?event, "the operator's switch was turned");
+            tracing::warn!(?event, "signing was paused or resumed");
             self.audit.append(Entry::now(event)).await?;
         }
         Ok(paused)

@@ -282,7 +282,7 @@ async fn the_signer_reads_the_file_itself_where_it_may() {
     assert!(client.sign_header(good.clone()).await.is_err());
     fs::remove_file(&path).unwrap();
     support::run(Command::new("mkfifo").arg(&path));
-    said(client.sign_header(good).await.unwrap_err(), "no regular file");
+    said(client.sign_header(good).await.unwrap_err(), "not a regular file");
 }
 
 /// The request with the acceptance of its package by a key, after a change of it.

@@ -6,6 +6,8 @@
 //! nobody fulfils and who has it. This crate reads files that it is given; it must not know
 //! where they come from, nor whether they may be trusted.
 
+#![warn(missing_docs)]
+
 mod excludes;
 mod ffi;
 mod modular;

@@ -35,12 +35,12 @@ pub enum ModuleProblem {
     Unsolvable {
         /// As it was chosen.
         chosen: String,
-        /// The solver's words.
+        /// What libsolv says of it, a line each.
         reasons: Vec<String>,
     },
     /// Streams require a platform, and nobody says which it is.
     #[error(
-        "module stream `{stream}` requires a platform, and no package that provides `system-release` says by `base-module(…)` which one this is; set module_platform_id in the target, like \"platform:el9\""
+        "module stream `{stream}` requires a platform, and no package that provides `system-release` names it by `base-module(…)`; set module_platform_id in the target, like \"platform:el9\""
     )]
     NoPlatform {
         /// The first stream that requires one.

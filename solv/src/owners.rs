@@ -13,7 +13,7 @@ use crate::{Package, Pool, PoolError};
 /// A binary package of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Held {
-    /// Its full name.
+    /// Its name, epoch, version, release and architecture.
     pub nevra: Nevra,
     /// Id of its repository.
     pub repository: String,

@@ -49,9 +49,9 @@ pub enum PoolError {
     /// The file cannot be read, or is not repository metadata.
     #[error("repository `{repository}`: cannot read {path}: {reason}")]
     Metadata {
-        /// The repository's id.
+        /// The id that the target gives the repository.
         repository: String,
-        /// The file.
+        /// The file of metadata, such as primary.xml.gz.
         path: PathBuf,
         /// What is wrong, in libsolv's words.
         reason: String,
@@ -59,7 +59,7 @@ pub enum PoolError {
     /// A fragment of metadata is malformed; none of its batch was added.
     #[error("repository `{repository}`: malformed package metadata: {reason}")]
     Fragment {
-        /// The repository's id.
+        /// The id that the target gives the repository.
         repository: String,
         /// What is wrong, in libsolv's words.
         reason: String,

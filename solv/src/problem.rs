@@ -12,7 +12,7 @@ use crate::ffi::{Id, Rule, RuleKind};
 /// Who has a requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RequiredBy {
-    /// The request itself.
+    /// The request to the solver, with no package between.
     Request,
     /// A package that the request leads to.
     Package(Nevra),
@@ -30,9 +30,9 @@ impl fmt::Display for RequiredBy {
 /// A requirement that nobody provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// What is required.
+    /// As the spec or the package writes it.
     pub requirement: String,
-    /// By whom.
+    /// Whose requirement it is.
     pub by: RequiredBy,
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum Requirement<'a> {
     Plain(&'a str),
     /// The same with a version.
     Versioned { name: &'a str, relation: Relation, evr: &'a str },
-    /// Boolean, in parentheses.
+    /// A boolean dependency, in parentheses.
     Rich(&'a str),
 }
 

@@ -15,7 +15,7 @@ pub struct PackageId {
     pub(crate) id: Id,
 }
 
-/// What is wanted.
+/// What the solver is to find packages for.
 #[derive(Debug, Clone, Default)]
 pub struct Request<'a> {
     /// Requirements as specs write them: `name`, `name >= 1`, `pkgconfig(x)`, paths, rich ones.
@@ -29,9 +29,9 @@ pub struct Request<'a> {
 /// A package of a solution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// To pin it.
+    /// For [`Request::pinned`] of a later request to the same pool.
     pub id: PackageId,
-    /// Its full name.
+    /// Its name, epoch, version, release and architecture.
     pub nevra: Nevra,
     /// SHA-256 of its file.
     pub digest: Sha256,
@@ -53,7 +53,7 @@ pub struct Package {
 /// The packages that fulfil a request, pinned ones included, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solution {
-    /// All of them.
+    /// Pinned ones included, sorted by name.
     pub packages: Vec<Package>,
 }
 
@@ -63,7 +63,7 @@ pub enum SolveError {
     /// The request cannot be fulfilled.
     #[error(transparent)]
     Unsolvable(#[from] Unsolvable),
-    /// A requirement is none.
+    /// A requirement is malformed.
     #[error(transparent)]
     Malformed(#[from] MalformedRequirement),
     /// Metadata that are needed cannot be read.
@@ -74,12 +74,12 @@ pub enum SolveError {
     StalePin,
     /// Metadata lack what a lock needs.
     #[error(
-        "repository `{repository}` says no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
+        "repository `{repository}` has no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
     )]
     NoDigest {
-        /// The package.
+        /// Its name, without version and architecture.
         package: String,
-        /// Its repository.
+        /// Id of the repository that has it.
         repository: String,
     },
 }

@@ -28,21 +28,13 @@ pub enum FilesError {
     Fetch {
         /// The name under which it was wanted.
         name: String,
-        /// Its digest.
         digest: Sha256,
-        /// Why.
         reason: String,
-        /// Whose fault.
         fault: Fault,
     },
     /// The worker's own disk.
     #[error("cannot write {}: {source}", path.display())]
-    Local {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
+    Local { path: PathBuf, source: std::io::Error },
 }
 
 impl FilesError {

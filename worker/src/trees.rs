@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use rpmfarm_core::name;
 
-/// What a tree may have.
+/// The bounds on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Files and directories, with the topmost one.
@@ -27,7 +27,7 @@ pub struct Bounds {
     pub bytes: u64,
 }
 
-/// What a tree has.
+/// The measured size of a tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
     /// Files and directories, with the topmost one.
@@ -40,9 +40,8 @@ pub struct Size {
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
     /// It is too deep.
-    #[error("more than {limit} directories lie in each other, in {place}")]
+    #[error("directories are nested more than {limit} levels deep, in {place}")]
     Deep {
-        /// How many may.
         limit: usize,
         /// The first steps of the path, as it can be shown.
         place: String,
@@ -61,8 +60,8 @@ pub enum TreeError {
         /// How many bytes it may take.
         limit: u64,
     },
-    /// Directories of one place have more names than are remembered.
-    #[error("the names of directories that lie side by side take more than {} MiB, in {place}", NAMES >> 20)]
+    /// More names of directories are waiting to be read than are remembered.
+    #[error("the names of directories that are still to be read take more than {} MiB, in {place}", NAMES >> 20)]
     Names {
         /// The first steps of the path, as it can be shown.
         place: String,
@@ -73,12 +72,10 @@ pub enum TreeError {
         /// The first steps of the path, as it can be shown.
         place: String,
     },
-    /// The disk.
     #[error("{place}: {source}")]
     Io {
         /// The first steps of the path, as it can be shown.
         place: String,
-        /// Why.
         source: io::Error,
     },
 }
@@ -89,7 +86,7 @@ const KEPT: usize = 64;
 /// Names of directories that wait for their turn may take so many bytes: some hundred thousand.
 const NAMES: usize = 64 << 20;
 
-/// So many steps of a path are told.
+/// Messages name so many steps of a path.
 const TOLD: usize = 4;
 
 const DIRECTORY: OFlag =
@@ -125,7 +122,6 @@ struct Walk<'a> {
 /// A directory that the walk is in.
 struct Level {
     name: CString,
-    /// Device and inode.
     id: (u64, u64),
     /// Kept by the last levels only.
     descriptor: Option<OwnedFd>,
@@ -308,12 +304,11 @@ impl Moved {
     }
 }
 
-/// What a pass over a directory did.
+/// The result of a pass over a directory.
 #[derive(Default)]
 struct Pass {
     /// Whether something went, so that another pass finds other things.
     again: bool,
-    /// The first error.
     kept: Option<nix::Error>,
 }
 
@@ -391,7 +386,7 @@ fn hollow(top: &OwnedFd, name: &CStr, moved: &mut Moved) -> nix::Result<()> {
         }
     }
     match (unlinkat(top, name, UnlinkatFlags::RemoveDir), kept) {
-        // What is left is looked at again, as long as something goes.
+        // What is left is read again, as long as something goes.
         (Err(_), _) if went => Ok(()),
         (Err(_), Some(kept)) => Err(kept),
         (done, _) => done,
@@ -470,7 +465,7 @@ pub fn emptied(directory: &Path, aside: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Tells of what was moved aside before and is still there.
+/// Logs the trees that were moved aside before and are still there.
 pub fn tell_aside(aside: &Path) {
     let Ok(entries) = std::fs::read_dir(aside) else { return };
     for entry in entries.flatten() {
@@ -517,7 +512,7 @@ mod tests {
         let deep = measure(&top, &Bounds { depth: 100, ..WIDE }).expect_err("is too deep");
         assert_eq!(
             deep.to_string(),
-            "more than 100 directories lie in each other, in /deep/deep/deep/deep/…"
+            "directories are nested more than 100 levels deep, in /deep/deep/deep/deep/…"
         );
         remove(&top).expect("is removed");
         assert!(!top.exists());

@@ -359,7 +359,7 @@ fn failures_say_whose_and_what() {
             "packaging failed: error: Installed (but unpackaged) file(s) found:",
         ),
         (build("exec 3<>/dev/tcp/192.0.2.1/80"), "build", "Network is unreachable"),
-        (build("(cd /; false)"), "build", "%build failed at `false` (which said nothing)"),
+        (build("(cd /; false)"), "build", "%build failed at `false` (which printed nothing)"),
         (build("test 2 = 1 || exit 7"), "build", "%build failed at `test 2 = 1` (exit status 7)"),
         (
             build("printf 'all:\\n\\tsh -c \"exit 5\"\\n' > Makefile\nmake -s all"),

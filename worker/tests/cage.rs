@@ -315,7 +315,7 @@ fn a_scriptlet_reaches_its_own_root_alone() {
     }
     let allowed: Vec<&str> = log.lines().filter(|line| line.contains("ALLOWED")).collect();
     assert!(allowed.is_empty(), "{allowed:#?}");
-    // What lay where packages are looked for was not the build's.
+    // What lay where packages are searched for was not the build's.
     assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
     port.was_not_called();
     assert_nothing_left(&scene);
@@ -552,7 +552,7 @@ fn a_layer_that_no_package_has_is_refused() {
     let (fault, stage, said) = failure(&report);
     assert_eq!((fault.as_str(), stage.as_str()), ("worker", "transaction"), "{report:#}");
     let expected = "installing the packages of the build requirements (deep-1-1.noarch) left a tree \
-                    that is refused: more than 2048 directories lie in each other, in /var/lib/d/d/…";
+                    that is refused: directories are nested more than 2048 levels deep, in /var/lib/d/d/…";
     assert_eq!(said, expected);
     fs::write(scene.lock_file(), good).unwrap();
     let report = scene.build(&srpm, &[]);

@@ -331,7 +331,6 @@ fn sleepers() -> Vec<PathBuf> {
     processes.filter(sleeps).collect()
 }
 
-/// Whether one does.
 fn sleeps() -> bool {
     !sleepers().is_empty()
 }

@@ -25,14 +25,12 @@ impl Client {
         self.explained(reply)
     }
 
-    /// All targets.
     pub(crate) async fn targets(&mut self) -> Result<Vec<v1::Target>, Error> {
         let request = self.reading(v1::ListTargetsRequest {});
         let reply = self.farm.list_targets(request).await;
         Ok(self.explained(reply)?.targets)
     }
 
-    /// One target.
     pub(crate) async fn target(&mut self, name: &str) -> Result<v1::Target, Error> {
         let request = self.reading(v1::GetTargetRequest { name: name.into() });
         let reply = self.farm.get_target(request).await;
@@ -70,7 +68,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// One build.
     pub(crate) async fn build(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.reading(v1::GetBuildRequest { id });
         let reply = self.farm.get_build(request).await;
@@ -98,7 +95,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Cancels a build.
     pub(crate) async fn cancel(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.authorized(v1::CancelBuildRequest { id })?;
         let reply = self.farm.cancel_build(request).await;
@@ -163,14 +159,14 @@ impl Client {
         Ok(self.explained(reply)?.builds)
     }
 
-    /// What a build claims, and whose roots would change.
+    /// The claims of a build, and the packages whose roots would change.
     pub(crate) async fn claim(&mut self, build: i64) -> Result<v1::ClaimDetails, Error> {
         let request = self.authorized(v1::GetClaimRequest { build })?;
         let reply = self.packages.get_claim(request).await;
         self.explained(reply)
     }
 
-    /// Says whether a build may make what it claims.
+    /// Approves or refuses the claims of a build.
     pub(crate) async fn decide_claim(
         &mut self,
         request: v1::DecideClaimRequest,
@@ -180,7 +176,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Takes packages back.
     pub(crate) async fn withdraw(
         &mut self,
         request: v1::WithdrawRequest,
@@ -190,7 +185,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Gives them back.
     pub(crate) async fn restore(
         &mut self,
         request: v1::WithdrawRequest,
@@ -200,7 +194,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What was made with packages.
+    /// Builds that were made with packages.
     pub(crate) async fn impact(
         &mut self,
         request: v1::GetImpactRequest,
@@ -220,7 +214,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What a build is made of.
+    /// The sources of a build.
     pub(crate) async fn source(
         &mut self,
         request: v1::GetSourceRequest,
@@ -230,7 +224,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What differs between the sources of two builds.
+    /// The differences between the sources of two builds.
     pub(crate) async fn diff_sources(
         &mut self,
         request: v1::DiffSourcesRequest,
@@ -248,14 +242,12 @@ impl Client {
         Ok(self.explained(reply)?.channels)
     }
 
-    /// All workers.
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
         let request = self.reading(v1::ListWorkersRequest {});
         let reply = self.farm.list_workers(request).await;
         Ok(self.explained(reply)?.workers)
     }
 
-    /// Follows packages.
     pub(crate) async fn track(
         &mut self,
         request: v1::TrackRequest,
@@ -275,7 +267,7 @@ impl Client {
         Ok(self.explained(reply)?.removed)
     }
 
-    /// What is followed; an empty target stands for all.
+    /// The tracked packages; an empty target stands for all.
     pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
         let request = v1::ListTrackedRequest { target: target.into() };
         let request = self.reading(request);
@@ -294,7 +286,6 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Orders a policy.
     pub(crate) async fn order_policy(
         &mut self,
         request: v1::OrderPolicyRequest,
@@ -314,14 +305,14 @@ impl Client {
         Ok(self.explained(reply)?.pushes)
     }
 
-    /// Has packages looked at; returns how many.
+    /// Has packages polled; returns how many.
     pub(crate) async fn look_now(&mut self, request: v1::LookNowRequest) -> Result<u32, Error> {
         let request = self.authorized(request)?;
         let reply = self.tracking.look_now(request).await;
         Ok(self.explained(reply)?.packages)
     }
 
-    /// What would become of open pushes; an empty target stands for all.
+    /// The verdicts on open pushes; an empty target stands for all.
     pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
         let request = v1::PlanPushesRequest { target: target.into() };
         let request = self.reading(request);

@@ -24,7 +24,6 @@ impl Changes {
         Self { sender: Some(sender), receiver, tasks: JoinSet::new() }
     }
 
-    /// One more stream.
     pub(super) fn join(&mut self, mut stream: Streaming<Build>) {
         let Some(sender) = self.sender.clone() else { return };
         self.tasks.spawn(async move {

@@ -62,7 +62,7 @@ impl Client {
     /// Connects to the first coordinator of the settings that answers.
     ///
     /// # Errors
-    /// When an address is none, or nobody answers.
+    /// When an address is not valid, or nobody answers.
     pub(crate) async fn connect(settings: &Settings) -> Result<Self, Error> {
         let authority = settings.ca_file.clone();
         Self::connect_to(settings.servers(), settings.token.clone(), authority).await
@@ -164,7 +164,7 @@ impl Client {
         reply.map(Response::into_inner).map_err(|status| self.explain(&status))
     }
 
-    /// What an answer that is none means for the caller.
+    /// What an error status means for the caller.
     pub(crate) fn explain(&self, status: &Status) -> Error {
         let message = status.message().to_owned();
         if status.source().is_some() {

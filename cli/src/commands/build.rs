@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// Packages; a branch, tag or commit may follow the name after an @
     #[arg(required = true, value_name = "PACKAGE[@REF]", value_parser = parse)]
     packages: Vec<PackageRef>,
-    /// What to rebuild for [default: `target` of the configuration file, else the
+    /// Target to rebuild for [default: `target` of the configuration file, else the
     /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
@@ -73,13 +73,13 @@ struct AsMock {
     /// Define a macro, after the target's; may be given several times
     #[arg(short = 'D', long, value_name = "'MACRO BODY'", value_parser = parse_macro)]
     define: Vec<(String, String)>,
-    /// Leave %check out
+    /// Skip %check
     #[arg(long)]
     nocheck: bool,
-    /// Require this in the root, beside what the spec requires; may be given several times
+    /// Additional requirement of the root, beside those of the spec; may be given several times
     #[arg(long, value_name = "PACKAGE", alias = "add-package")]
     additional_package: Vec<String>,
-    /// Take packages for the root from this repository too; may be given several times
+    /// Additional repository for the root; may be given several times
     #[arg(long, value_name = "URL", alias = "add-repo")]
     addrepo: Vec<String>,
     /// Armored key that signs the packages of --addrepo [default: the target's own keys]
@@ -91,7 +91,6 @@ struct AsMock {
 }
 
 impl AsMock {
-    /// Reads the keys.
     fn options(self) -> Result<BuildOptions, Error> {
         let read = |path: &PathBuf| {
             std::fs::read_to_string(path)
@@ -184,7 +183,7 @@ pub(crate) fn submitter() -> String {
     host.map_or_else(|| user.clone(), |host| format!("{user}@{host}"))
 }
 
-/// Says which builds there are now.
+/// Prints the builds that were started.
 pub(crate) fn print(builds: &[Build], out: &Out) -> Result<(), Error> {
     if out.json {
         return out.document(&Builds::new(builds, time::now()));

@@ -16,9 +16,10 @@ use crate::show::{escape, time, wrap};
 /// What to do.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A build that makes what packages of other sources own (a name, something that is provided or
+A build that claims something owned by another source package (a name, something provided or
 obsoleted, a file of the base root) is kept out of the pool and the channels until somebody decides.
-Whoever is known to replace another package is listed in the target: [packages.NAME] may_own = [...]
+A package that is known to replace another one can be listed in the target:
+[packages.NAME] may_own = [...]
 
 Examples:
   rpmfarm claim list
@@ -34,24 +35,24 @@ pub(crate) struct Options {
 enum What {
     /// List the builds that wait for a decision
     List(List),
-    /// Show what a build claims, of whom, and whose roots would change
+    /// Show the claims of a build, their owners, and the packages whose roots would change
     Show {
         /// Number of the build
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         build: i64,
     },
-    /// Let a build make what it claims; its source package is the owner from then on
+    /// Approve the claims of a build; its source package is the owner from then on
     Approve(Decide),
-    /// Do not let it; the build has failed
+    /// Refuse the claims; the build then fails
     Refuse(Decide),
 }
 
 #[derive(Debug, Default, Args)]
 struct List {
-    /// Of this target only
+    /// Only builds of this target
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
-    /// Those that were decided on too
+    /// Also builds that were decided on
     #[arg(long)]
     all: bool,
 }
@@ -61,7 +62,7 @@ struct Decide {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
-    /// Why, for the record
+    /// The reason, for the record
     #[arg(long)]
     reason: String,
 }

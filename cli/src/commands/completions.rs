@@ -19,7 +19,6 @@ pub(crate) struct Options {
     shell: Shell,
 }
 
-/// Prints the script.
 pub(crate) fn run(options: &Options, out: &Out) -> Result<Exit, Error> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command(), "rpmfarm", &mut script);

@@ -34,7 +34,6 @@ pub(crate) struct Options {
     worker_dir: PathBuf,
 }
 
-/// Checks and prints.
 pub(crate) async fn run(options: &Options, settings: &Settings, out: &Out) -> Result<Exit, Error> {
     let (mut findings, exit) = coordinator::check(settings).await;
     if options.worker || worker_host::is_one() {

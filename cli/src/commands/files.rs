@@ -24,7 +24,7 @@ const COLUMNS: [Column; 4] = [
 /// Which files, and what to do with them.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Which files are kept is said by `keep_on_failure` of the target. With --get the file is written byte
+The target's `keep_on_failure` selects the files that are kept. With --get the file is written byte
 by byte to standard output; with --out all files, or those that --get names, are written below a
 directory, those of each attempt in one of its own.
 
@@ -67,7 +67,6 @@ struct FileDocument {
     digest: String,
 }
 
-/// Lists or fetches.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let build = options.build;
     let mut files = session.client.files(build).await?;

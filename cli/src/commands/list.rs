@@ -45,7 +45,7 @@ pub(crate) struct Options {
     /// Only builds in this state
     #[arg(long)]
     state: Option<State>,
-    /// At most so many
+    /// The most builds to list
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 }
@@ -70,7 +70,6 @@ impl From<State> for StateFilter {
     }
 }
 
-/// Prints the builds.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let builds = all(&mut session.client, &options).await?;
     let now = time::now();

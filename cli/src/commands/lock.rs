@@ -33,15 +33,14 @@ pub(crate) struct Options {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
-    /// On which architecture [default: the first]
+    /// Architecture [default: the first]
     #[arg(long)]
     arch: Option<String>,
-    /// Of which task [default: build]
+    /// Kind of the task [default: build]
     #[arg(long)]
     kind: Option<Kind>,
 }
 
-/// Prints the lock.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let request = GetLockRequest {
         build: options.build,

@@ -32,21 +32,21 @@ pub(crate) struct Options {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
-    /// Go on until the log ends
+    /// Follow the log until it ends
     #[arg(short, long)]
     follow: bool,
-    /// Of which task [default: the newest that has a log]
+    /// Kind of the task [default: the newest that has a log]
     #[arg(long)]
     kind: Option<Kind>,
-    /// On which architecture [default: the first that has a log]
+    /// Architecture [default: the first that has a log]
     #[arg(long)]
     arch: Option<String>,
-    /// The log of how the root was made, not that of the build
+    /// The log of making the root, instead of that of the build
     #[arg(long)]
     root: bool,
 }
 
-/// The kinds of tasks: that which makes the SRPM, and those that build the packages from it.
+/// The kinds of tasks: the one that makes the SRPM, and those that build the packages from it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum Kind {
     Srpm,
@@ -66,7 +66,6 @@ impl Kind {
     }
 }
 
-/// Prints the log.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut request = ReadLogRequest {
         build: options.build,

@@ -30,7 +30,7 @@ use crate::config::{Settings, filled};
 use crate::exit::{Error, Exit};
 use crate::out::Out;
 
-/// What most subcommands need.
+/// The parts that most subcommands need.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) settings: Settings,

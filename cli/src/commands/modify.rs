@@ -28,10 +28,10 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the actions in order, and what becomes of each
+    /// List the actions in order, with the state of each
     #[command(after_help = "Examples:\n  rpmfarm modify show bash --target almalinux-9")]
     Show(Which),
-    /// Say whether every action fits; exit code 1 when one does not
+    /// Check that every action fits; exit code 1 when one does not
     #[command(after_help = "Examples:\n  rpmfarm modify check bash --target almalinux-9")]
     Check(Which),
     /// Print what changes as a unified diff
@@ -45,7 +45,7 @@ struct Which {
     /// The package
     #[arg(value_parser = package)]
     package: String,
-    /// For which target [default: `target` of the configuration file, else the
+    /// Target [default: `target` of the configuration file, else the
     /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,

@@ -20,7 +20,7 @@ use crate::show::wrap;
 /// What to do.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What is withdrawn is out of the pool, the channels and all later roots at once; history stays. To go
+Withdrawn packages leave the pool, the channels and all later roots at once; history stays. To go
 back to an older version, build it again: rpmfarm build PACKAGE --ref OLDER --bump
 
 Examples:
@@ -36,11 +36,11 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Take a package, or all of a build, out of the pool, the channels and later roots
+    /// Remove a package, or all packages of a build, from the pool, the channels and later roots
     Withdraw(Move),
-    /// Give back what was withdrawn
+    /// Restore withdrawn packages
     Restore(Move),
-    /// List the builds that were made with a package, or with what was made with it
+    /// List the builds that were made with a package, directly or through other packages
     Impact(Look),
 }
 
@@ -60,7 +60,7 @@ struct Which {
 struct Move {
     #[command(flatten)]
     which: Which,
-    /// Why, for the record
+    /// The reason, for the record
     #[arg(long)]
     reason: String,
 }

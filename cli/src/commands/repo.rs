@@ -67,7 +67,6 @@ struct ShowOptions {
     target: Option<String>,
 }
 
-/// Prints the channels.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let (target, channel, details) = match options.what {
         None => (options.list.target, None, false),

@@ -22,7 +22,6 @@ pub(crate) struct Options {
     build: i64,
 }
 
-/// Prints the build.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let shown = session.client.build(options.build).await?;
     let now = time::now();

@@ -32,14 +32,14 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Show what a build is made of and where each file came from
+    /// Show the sources of a build, and where each file came from
     #[command(after_help = "Examples:\n  rpmfarm source show 7")]
     Show {
         /// Number of the build
         #[arg(value_parser = clap::value_parser!(i64).range(1..))]
         build: i64,
     },
-    /// Show what differs: spec, patches, tarballs, changelog
+    /// Show the differences between two builds: spec, patches, tarballs, changelog
     #[command(after_help = "Examples:\n  rpmfarm source diff 3 7")]
     Diff {
         /// Number of the build, or of the older one of two

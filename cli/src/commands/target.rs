@@ -44,7 +44,6 @@ enum What {
     },
 }
 
-/// Prints targets.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     match options.what {
         What::List => list(&session.client.targets().await?, &session.out)?,

@@ -22,7 +22,6 @@ pub(crate) struct Options {
     build: i64,
 }
 
-/// Prints the reasons.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let reply = session.client.why(options.build).await?;
     if session.out.json {

@@ -80,7 +80,7 @@ fn clock(ahead: i64) -> Finding {
     bad(level, "clock", message, "keep both in step with chrony or systemd-timesyncd")
 }
 
-/// Whether the coordinator takes the token. It is asked to cancel build 0, which is none: a
+/// Whether the coordinator takes the token. It is asked to cancel build 0, which does not exist: a
 /// good token is answered by "not found", and nothing is changed.
 async fn token(settings: &Settings, client: &mut Client) -> Finding {
     let source = match settings.token.read(&first(settings)) {
@@ -112,11 +112,11 @@ fn no_token(error: &Error) -> Finding {
         Level::Warning,
         "token",
         error.to_string(),
-        "without it one can look at everything on the coordinator's own host, but not build, cancel or retry",
+        "without it only reading works, and only on the coordinator's own host; building, cancelling and retrying need it",
     )
 }
 
-/// What the coordinator says of itself.
+/// A finding of the coordinator itself.
 fn own(check: &v1::Check) -> Finding {
     let level = match check.level.as_str() {
         "ok" => Level::Ok,

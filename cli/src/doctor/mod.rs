@@ -1,4 +1,4 @@
-//! The checks of `rpmfarm doctor`: what is looked at, and what to do about it.
+//! The checks of `rpmfarm doctor`: what is checked, and what to do about it.
 
 pub(crate) mod coordinator;
 pub(crate) mod worker_host;
@@ -28,14 +28,11 @@ impl Level {
 /// What a check found.
 #[derive(Debug, Clone)]
 pub(crate) struct Finding {
-    /// here, coordinator.
+    /// Where it was checked: `here` or `coordinator`.
     pub(crate) place: &'static str,
-    /// What was looked at.
     pub(crate) name: String,
     pub(crate) level: Level,
-    /// What was found.
     pub(crate) message: String,
-    /// What to do.
     pub(crate) remedy: Option<String>,
 }
 

@@ -19,7 +19,6 @@ pub(crate) fn is_one() -> bool {
     beside.is_some_and(|path| path.is_file()) || program("rpmfarm-worker").is_some()
 }
 
-/// All findings.
 pub(crate) fn check(directory: &Path) -> Vec<Finding> {
     vec![
         root_user(),
@@ -132,7 +131,7 @@ fn space(directory: &Path) -> Finding {
         Ok(stat) => stat.blocks_available() * stat.fragment_size(),
         Err(error) => {
             let why = reason(&std::io::Error::from(error));
-            let message = format!("cannot look at {}: {why}", existing.display());
+            let message = format!("cannot inspect {}: {why}", existing.display());
             return bad(Level::Error, name, message, "name the worker's directory: --worker-dir");
         }
     };

@@ -10,7 +10,6 @@ use crate::show::{failure, progress, time, verdict};
 /// A build with everything that is known of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct BuildDocument {
-    /// Its number.
     id: i64,
     /// Name of the target.
     target: String,
@@ -29,7 +28,6 @@ pub(crate) struct BuildDocument {
     commit: Option<String>,
     /// Builds of one request share it.
     batch: i64,
-    /// Who asked.
     submitter: Option<String>,
     /// security, interactive, tracking, mass.
     priority: Option<String>,
@@ -53,7 +51,7 @@ pub(crate) struct BuildDocument {
     srpm: Option<String>,
     /// The CVE ids that its sources fix.
     cves: Vec<String>,
-    /// What whoever asked for it should know before it is done.
+    /// Warnings about it, before it has ended.
     warnings: Vec<String>,
     /// Differences between architectures that were taken, and repositories without a package.
     notes: Vec<String>,
@@ -67,12 +65,10 @@ pub(crate) struct BuildDocument {
     artifacts: Vec<ArtifactDocument>,
 }
 
-/// A failure.
 #[derive(Debug, Serialize)]
 struct FailureDocument {
-    /// package, worker, farm.
+    /// `package`, `worker` or `farm`.
     fault: &'static str,
-    /// Where it happened.
     stage: String,
     /// What happened, in one line.
     message: String,
@@ -87,7 +83,6 @@ struct Place {
     revision: i64,
 }
 
-/// A stage.
 #[derive(Debug, Serialize)]
 struct StageDocument {
     /// import, srpm, resolve, dispatch, build, accept, sign, publish.
@@ -97,7 +92,6 @@ struct StageDocument {
     took_ms: i64,
 }
 
-/// A task.
 #[derive(Debug, Serialize)]
 struct TaskDocument {
     id: i64,

@@ -10,17 +10,14 @@ pub(crate) struct DoctorDocument {
     pub(crate) checks: Vec<CheckDocument>,
 }
 
-/// One check.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckDocument {
-    /// here, coordinator.
+    /// Where it was checked: `here` or `coordinator`.
     #[serde(rename = "where")]
     pub(crate) place: &'static str,
     pub(crate) name: String,
-    /// ok, warning, error.
+    /// `ok`, `warning` or `error`.
     pub(crate) level: &'static str,
-    /// What was found.
     pub(crate) message: String,
-    /// What to do.
     pub(crate) remedy: Option<String>,
 }

@@ -5,7 +5,6 @@ use serde::Serialize;
 
 use super::{BuildDocument, ChannelDocument, TargetDocument, WorkerDocument};
 
-/// Builds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Builds {
     builds: Vec<BuildDocument>,
@@ -18,7 +17,6 @@ impl Builds {
     }
 }
 
-/// Targets.
 #[derive(Debug, Serialize)]
 pub(crate) struct Targets {
     targets: Vec<TargetDocument>,
@@ -30,7 +28,6 @@ impl From<&[v1::Target]> for Targets {
     }
 }
 
-/// Channels.
 #[derive(Debug, Serialize)]
 pub(crate) struct Channels {
     channels: Vec<ChannelDocument>,
@@ -42,7 +39,6 @@ impl From<&[v1::Channel]> for Channels {
     }
 }
 
-/// Workers.
 #[derive(Debug, Serialize)]
 pub(crate) struct Workers {
     workers: Vec<WorkerDocument>,
@@ -63,10 +59,9 @@ pub(crate) struct LogLine {
     pub(crate) line: String,
 }
 
-/// Versions.
 #[derive(Debug, Serialize)]
 pub(crate) struct Versions {
-    /// Of this command.
+    /// Of `rpmfarm`, which prints this.
     pub(crate) client: &'static str,
     /// Address of the coordinator.
     pub(crate) server: String,

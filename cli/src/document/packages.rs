@@ -11,7 +11,6 @@ pub(crate) struct ClaimList {
     builds: Vec<ClaimedBuild>,
 }
 
-/// One of them.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimedBuild {
     build: i64,
@@ -45,14 +44,14 @@ struct Owner {
 
 #[derive(Debug, Serialize)]
 struct Decision {
-    /// approved, refused.
+    /// Either `approved` or `refused`.
     word: String,
     who: String,
     reason: String,
     at: Option<String>,
 }
 
-/// What a build claims, and whose roots would change.
+/// The claims of a build, and the packages whose roots would change.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimDetails {
     #[serde(flatten)]
@@ -63,13 +62,12 @@ pub(crate) struct ClaimDetails {
 #[derive(Debug, Serialize)]
 struct Affected {
     package: String,
-    /// Its last build.
     build: i64,
     /// Packages of its root that own what is claimed.
     holds: Vec<String>,
 }
 
-/// What was made with packages.
+/// Builds that were made with packages.
 #[derive(Debug, Serialize)]
 pub(crate) struct Impact {
     target: String,
@@ -88,7 +86,7 @@ struct ImpactedBuild {
     through: Option<i64>,
 }
 
-/// What was taken back or given back.
+/// Packages that were withdrawn or restored.
 #[derive(Debug, Serialize)]
 pub(crate) struct Moved {
     pub(crate) target: String,

@@ -77,7 +77,7 @@ impl From<&v1::ModificationsPreview> for Modifications {
     }
 }
 
-/// What a build is made of.
+/// The sources of a build.
 #[derive(Debug, Serialize)]
 pub(crate) struct Record {
     build: i64,
@@ -134,7 +134,7 @@ impl From<&v1::Source> for Record {
     }
 }
 
-/// What differs between the sources of two builds.
+/// The differences between the sources of two builds.
 #[derive(Debug, Serialize)]
 pub(crate) struct Difference {
     older: i64,

@@ -6,14 +6,12 @@ use serde_json::Value;
 
 use super::known;
 
-/// A target.
 #[derive(Debug, Serialize)]
 pub(crate) struct TargetDocument {
     name: String,
     description: Option<String>,
     arches: Vec<String>,
     channels: Vec<String>,
-    /// The dist tag.
     dist: Option<String>,
     /// Problems with it; with any, it takes no builds.
     problems: Vec<String>,

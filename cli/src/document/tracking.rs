@@ -26,20 +26,18 @@ pub(crate) struct Removed {
     pub(crate) removed: Vec<String>,
 }
 
-/// What was ordered.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ordered {
     pub(crate) policy: String,
     pub(crate) until: Option<String>,
 }
 
-/// How many packages are looked at.
+/// How many packages are polled.
 #[derive(Debug, Serialize)]
 pub(crate) struct Looks {
     pub(crate) packages: u32,
 }
 
-/// What is followed.
 #[derive(Debug, Serialize)]
 pub(crate) struct List {
     packages: Vec<TrackedDocument>,
@@ -75,7 +73,7 @@ pub(crate) struct TrackedDocument {
 struct ModificationsDocument {
     repository: String,
     branch: String,
-    /// None when there are none, or before the first look.
+    /// None when there are none, or before the first poll.
     commit: Option<String>,
 }
 
@@ -220,7 +218,7 @@ impl From<&v1::TrackedDetails> for Details {
     }
 }
 
-/// What a maintainer has said.
+/// A maintainer's policy override.
 #[derive(Debug, Serialize)]
 struct OrderDocument {
     word: String,

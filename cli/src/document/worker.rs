@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::known;
 use crate::show::time;
 
-/// A worker.
 #[derive(Debug, Serialize)]
 pub(crate) struct WorkerDocument {
     name: String,
@@ -82,7 +81,7 @@ pub(crate) struct WorkerDetailsDocument {
     decisions: Vec<DecisionDocument>,
     /// Newest first.
     certificates: Vec<CertificateDocument>,
-    /// What it failed for reasons of its own, newest first.
+    /// Failures for reasons of its own, newest first.
     faults: Vec<FaultDocument>,
 }
 
@@ -156,7 +155,7 @@ pub(crate) struct InvitationDocument {
     /// SHA-256 of the farm's CA certificate.
     authority: String,
     arches: Vec<String>,
-    /// What to run on the new worker.
+    /// The command to run on the new worker.
     command: String,
 }
 

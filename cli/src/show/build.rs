@@ -60,7 +60,7 @@ fn summary(build: &Build, width: Option<usize>, now: i64) -> String {
 fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     let took = time::duration(progress::build_took(build, now));
     let last = time::duration(progress::last_try_took(build, now));
-    let by = if build.submitter.is_empty() { "nobody named" } else { &build.submitter };
+    let by = if build.submitter.is_empty() { "unknown user" } else { &build.submitter };
     let over = if build.ended_us == 0 { "so far" } else { "in all" };
     let mut facts = vec![(
         "asked",

@@ -53,7 +53,7 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
             ]
         }
         (Fault::Package, FailureStage::Resolve) => vec![
-            "build what is missing, or add a repository that has it to the target".into(),
+            "build the missing package, or add a repository that has it to the target".into(),
             retry,
         ],
         (Fault::Package, FailureStage::Transaction) => vec![
@@ -66,7 +66,7 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
             format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
         ],
         (Fault::Worker, _) => vec!["see how the workers are: rpmfarm worker list".into(), retry],
-        (Fault::Farm, _) => vec!["see what is not well: rpmfarm doctor".into(), retry],
+        (Fault::Farm, _) => vec!["run rpmfarm doctor to find the problem".into(), retry],
     }
 }
 

@@ -13,7 +13,7 @@ use crate::out::{self, Out};
 #[derive(Debug)]
 pub(crate) struct Plain {
     out: Out,
-    /// What was said last of each build.
+    /// The last line of each build.
     said: BTreeMap<i64, String>,
     builds: BTreeMap<i64, Build>,
     /// How many builds are followed.

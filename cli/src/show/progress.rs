@@ -58,7 +58,7 @@ pub(crate) fn build_took(build: &Build, now: i64) -> i64 {
     (end(build, now) - build.created_us).max(0)
 }
 
-/// The same of its last try alone: what lies before a retry, as a night until somebody looked,
+/// The same of its last try alone: what lies before a retry, as a night until somebody came,
 /// says nothing of how long it takes.
 pub(crate) fn last_try_took(build: &Build, now: i64) -> i64 {
     (end(build, now) - build.created_us.max(build.retried_us)).max(0)

@@ -1,5 +1,5 @@
 //! How several builds ended, told at the end of following them: how many of each, and which of them
-//! somebody has to look at.
+//! somebody has to act on.
 
 use std::collections::BTreeMap;
 

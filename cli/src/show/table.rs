@@ -12,19 +12,18 @@ use rpmfarm_core::track::{Policy, PushVerdict};
 use super::{escape, wrap};
 use crate::out::Out;
 
-/// Between two columns.
 const GAP: usize = 2;
 /// A text that may go on below its row stays beside it, if it has so much room there.
 const BESIDE: usize = 24;
 /// How far what goes on below a row is indented.
 const BELOW: usize = 4;
 
-/// A cell: text, and how it is to look.
+/// A cell: text, and its style.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
     /// Harmless for a terminal; more than one line only in the last column.
     text: String,
-    /// What is shown where the column is too narrow for the text.
+    /// Shown where the column is too narrow for the text.
     short: Option<String>,
     color: Option<Color>,
     align: Alignment,
@@ -55,7 +54,7 @@ const GOOD: [&str; 5] = [
     "ok",
 ];
 
-/// Words for what somebody must look at.
+/// Words for what somebody must act on.
 const BAD: [&str; 3] = [BuildState::Failed.as_str(), Liveness::Gone.as_str(), "error"];
 
 /// Words for what waits for somebody, or was stopped by somebody.

@@ -114,7 +114,7 @@ pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> Stri
     line("commit", row.commit.clone());
     if let Some(modifications) = &row.modifications {
         let v1::ModificationsFollowed { repository, branch, commit } = modifications;
-        let at = if commit.is_empty() { "none seen" } else { commit };
+        let at = if commit.is_empty() { "no commit yet" } else { commit };
         line("modified", format!("{repository}, branch {branch}, {at}"));
     }
     let because = if row.reason.is_empty() { String::new() } else { format!(": {}", row.reason) };
@@ -124,9 +124,9 @@ pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> Stri
         format!(" until {}", time::point(row.until_us))
     };
     line("policy", format!("{}{until}{because}", row.policy));
-    line("looked", if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) });
+    line("polled", if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) });
     let next = if row.due_us <= now { "now".into() } else { time::point(row.due_us) };
-    line("next look", next);
+    line("next poll", next);
     line("problem", row.problem.clone());
     if !details.pushes.is_empty() {
         text.push('\n');

@@ -30,7 +30,7 @@ fn has_failed(build: &Build) -> bool {
     state(build) == Some(BuildState::Failed)
 }
 
-/// How builds ended as a whole. What a maintainer must look at comes first: a package that
+/// How builds ended as a whole. What a maintainer must act on comes first: a package that
 /// fails, then a farm that does, then what somebody cancelled.
 pub(crate) fn of_all<'a>(builds: impl IntoIterator<Item = &'a Build>) -> Exit {
     const ORDER: [Exit; 3] = [Exit::PackageFailed, Exit::FarmFailed, Exit::Cancelled];

@@ -41,7 +41,6 @@ pub fn building() -> Build {
     }
 }
 
-/// The same, published.
 pub fn published() -> Build {
     let mut build = building();
     build.state = "published".into();

@@ -68,7 +68,6 @@ impl FakeFarm {
         farm
     }
 
-    /// Its address.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }

@@ -1,6 +1,6 @@
 //! The command as people and scripts use it, against a farm that answers what it is told.
 
-#![allow(missing_docs, unreachable_pub)]
+#![allow(unreachable_pub)]
 
 mod doctor;
 mod facts;

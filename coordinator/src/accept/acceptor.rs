@@ -15,9 +15,10 @@ use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{AcceptStage, Refused};
+use super::refused::Refused;
 use crate::local;
 use crate::store::{Build, EndedAttempt, FencedStore, Task};
+use crate::waits::Waits;
 
 /// As many files as an attempt may have; in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -79,38 +80,39 @@ impl AcceptorClient {
 /// Acceptances with the digests of the files.
 pub(super) type Acceptances = Vec<(Sha256, SignedAcceptance)>;
 
-impl AcceptStage {
-    /// Has the acceptor accept what an attempt made; nothing where there is no acceptor. What is made
-    /// again to be compared is never signed.
-    pub(super) async fn acceptances(
-        &self,
-        store: &FencedStore,
-        (ended, task): (&EndedAttempt, &Task),
-        success: &Success,
-        build: &Build,
-        limits: &Limits,
-    ) -> Result<Acceptances, Refused> {
-        let Some(acceptor) = &self.acceptor else { return Ok(Vec::new()) };
-        if task.kind == TaskKind::Repeat {
-            return Ok(Vec::new());
+/// Has the acceptor accept what an attempt made; nothing where there is no acceptor. What is made
+/// again to be compared is never signed.
+///
+/// # Errors
+/// When the acceptor refuses it, or gives no verdict now; then `waits` says why.
+pub(super) async fn acceptances(
+    (acceptor, waits): (Option<&AcceptorClient>, &Waits),
+    store: &FencedStore,
+    (ended, task): (&EndedAttempt, &Task),
+    success: &Success,
+    build: &Build,
+    limits: &Limits,
+) -> Result<Acceptances, Refused> {
+    let Some(acceptor) = acceptor else { return Ok(Vec::new()) };
+    if task.kind == TaskKind::Repeat {
+        return Ok(Vec::new());
+    }
+    let proof = proof(store, ended, task, success).await?;
+    let request = request((ended, task), success, proof, build, limits);
+    let wait = |reason: anyhow::Error| {
+        waits.set(ended.build, format!("{NOT_ACCEPTED}: {reason:#}"));
+        Refused::Error(reason)
+    };
+    match acceptor.accept(request).await.map_err(wait)? {
+        Verdict::Accepted(accepted) => {
+            waits.clear_said(ended.build, NOT_ACCEPTED);
+            Ok(read(accepted, success, build).context("the acceptor's answer")?)
         }
-        let proof = proof(store, ended, task, success).await?;
-        let request = request((ended, task), success, proof, build, limits);
-        let waits = |reason: anyhow::Error| {
-            self.waits.set(ended.build, format!("{NOT_ACCEPTED}: {reason:#}"));
-            Refused::Error(reason)
-        };
-        match acceptor.accept(request).await.map_err(waits)? {
-            Verdict::Accepted(accepted) => {
-                self.waits.clear_said(ended.build, NOT_ACCEPTED);
-                Ok(read(accepted, success, build).context("the acceptor's answer")?)
-            }
-            Verdict::Refused(failure) => {
-                let failure = Failure::try_from(failure).context("the acceptor's answer")?;
-                Err(Refused::Failure(failure))
-            }
-            Verdict::Waits(reason) => Err(waits(anyhow::anyhow!("the acceptor says: {reason}"))),
+        Verdict::Refused(failure) => {
+            let failure = Failure::try_from(failure).context("the acceptor's answer")?;
+            Err(Refused::Failure(failure))
         }
+        Verdict::Waits(reason) => Err(wait(anyhow::anyhow!("the acceptor says: {reason}"))),
     }
 }
 

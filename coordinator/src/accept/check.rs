@@ -21,7 +21,7 @@ use crate::store::{Store, StoreError, Task};
 pub struct Checked {
     /// What its header says.
     pub nevra: Nevra,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -44,7 +44,6 @@ pub enum CheckError {
     /// A file is no RPM that is accepted.
     #[error("{file}: {source}{}", if *intact { "" } else { " (it is damaged: its own digests do not match)" })]
     Rpm {
-        /// Its name.
         file: String,
         /// What is wrong with it.
         source: rpmfarm_rpmfile::Error,
@@ -54,7 +53,6 @@ pub enum CheckError {
     /// A package cannot be described.
     #[error("{file}: {source}")]
     Repodata {
-        /// Its name.
         file: String,
         /// What is wrong with it.
         source: RepodataError,
@@ -62,20 +60,13 @@ pub enum CheckError {
     /// The file is not there, or not as announced.
     #[error("{file}: {source}")]
     Blob {
-        /// Its name.
         file: String,
         /// What the blob store says.
         source: BlobError,
     },
     /// The file was not uploaded by the attempt that names it.
     #[error("{file} ({digest}) was not uploaded by this attempt; results of attempts do not mix")]
-    Foreign {
-        /// Its name.
-        file: String,
-        /// Its digest.
-        digest: Sha256,
-    },
-    /// The store failed.
+    Foreign { file: String, digest: Sha256 },
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The check itself did not come to an end.
@@ -203,7 +194,7 @@ fn check(
     Ok((Checked { nevra, digest, size, repodata, content, sources, inspected }, holds))
 }
 
-/// What is said of a package reaches a solver that is written in C: the very text is looked through.
+/// What is said of a package reaches a solver that is written in C: so the very text is searched.
 fn check_bounds(
     nevra: &Nevra,
     inspected: &Inspected,

@@ -7,10 +7,16 @@
 //!
 //! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
 //! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
-//! another worker makes the same once more.
+//! another worker makes the same once more. `refused` is why something is not accepted.
+//!
+//! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
+//! applied). What a task made goes to `results`; the last accepted task of a build makes them
+//! `packages`, in one transaction. What was looked up about owners counts only while the target's
+//! row in `pools` has the generation of the look-up.
 
 mod acceptor;
 mod check;
+mod refused;
 mod repeat;
 mod srpm;
 
@@ -19,7 +25,7 @@ use std::sync::Arc;
 use rpmfarm_core::noarch::Difference;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::why::NOT_ACCEPTED;
-use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
+use rpmfarm_core::{Arch, AttemptId, Stage, Target, TaskId, Timestamp};
 use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
@@ -27,6 +33,7 @@ pub use acceptor::AcceptorClient;
 pub use check::{CheckError, Checked};
 
 use self::acceptor::Acceptances;
+use self::refused::Refused;
 use crate::blobs::Blobs;
 use crate::claims::{self, Claims, Verdict};
 use crate::clock::Clock;
@@ -36,7 +43,7 @@ use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
 use crate::store::{
-    AcceptedTask, Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
+    AcceptedTask, Build, EndedAttempt, FencedStore, MadePackage, NewPackage, Task, Tx,
 };
 use crate::targets::Targets;
 use crate::waits::Waits;
@@ -45,9 +52,7 @@ use crate::work::{self, KeyedTaskPool};
 /// Checks every success that is not accepted, some at once.
 #[derive(Clone)]
 pub struct AcceptStage {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// The files.
     pub blobs: Blobs,
     /// Who builds what natively, and who is quarantined.
     pub fleet: Fleet,
@@ -134,7 +139,9 @@ impl AcceptStage {
             let expected = srpm::Expected::of(store, &self.blobs, &build, &target).await?;
             expected.check(&checked, &target)?;
         }
-        let acceptances = self.acceptances(store, (ended, task), success, &build, &limits).await?;
+        let acceptor = (self.acceptor.as_ref(), &self.waits);
+        let acceptances =
+            acceptor::acceptances(acceptor, store, (ended, task), success, &build, &limits).await?;
         let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
@@ -200,42 +207,6 @@ impl AcceptStage {
             }
         }
         Ok(())
-    }
-}
-
-/// Why results are not accepted: they are bad, or the farm could not tell.
-enum Refused {
-    Failure(Failure),
-    Error(anyhow::Error),
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        match error {
-            // A release that was built before with other content is the package's to mend.
-            StoreError::SameNevra { .. }
-            | StoreError::SameFile { .. }
-            | StoreError::OtherOptions { .. }
-            | StoreError::Withdrawn { .. } => {
-                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
-            }
-            error => Self::Error(error.into()),
-        }
-    }
-}
-
-impl From<CheckError> for Refused {
-    fn from(error: CheckError) -> Self {
-        match error.fault() {
-            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
-            None => Self::Error(error.into()),
-        }
-    }
-}
-
-impl From<anyhow::Error> for Refused {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Error(error)
     }
 }
 
@@ -380,7 +351,7 @@ impl Work<'_> {
     ) -> Result<(), Refused> {
         let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
         let first = all.into_iter().find(|one| one.arch == self.task.arch);
-        let first = first.ok_or_else(|| anyhow::anyhow!("what is repeated was not accepted"))?;
+        let first = first.ok_or_else(|| anyhow::anyhow!("the task to repeat was not accepted"))?;
         let maker = store.maker_of_repeated(self.task.id).await?;
         let (blobs, made) = (stage.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();

@@ -18,11 +18,11 @@ use sha2::Digest as _;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
-    /// Who reads them beside this user.
+    /// The group that may read them, beside this user.
     group: Option<u32>,
 }
 
-/// What can go wrong with a blob.
+/// Why an operation on a blob failed.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
     /// The store has no such blob.
@@ -31,7 +31,7 @@ pub enum BlobError {
     /// The bytes are not those that were announced.
     #[error("{what}: expected sha256 {expected}, found {found}")]
     Mismatch {
-        /// What was being stored.
+        /// A name of the content, for messages.
         what: String,
         /// The digest that was announced.
         expected: Sha256,
@@ -41,7 +41,7 @@ pub enum BlobError {
     /// More bytes than were announced or allowed.
     #[error("{what}: longer than the {limit} bytes that were announced")]
     TooLong {
-        /// What was being stored.
+        /// A name of the content, for messages.
         what: String,
         /// The limit in bytes.
         limit: u64,
@@ -169,9 +169,6 @@ impl Blobs {
     }
 
     /// Stores bytes that are in memory.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn put(&self, bytes: &[u8]) -> Result<Sha256> {
         let digest = Sha256::of(bytes);
         if !self.contains(digest) {
@@ -183,9 +180,6 @@ impl Blobs {
     }
 
     /// Begins a blob of at most `limit` bytes whose digest is known at its end.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn writer(&self, limit: u64) -> Result<BlobWriter> {
         let dir = self.root.join("incoming");
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(io_at(&dir))?;
@@ -193,18 +187,12 @@ impl Blobs {
     }
 
     /// A directory for files that may become blobs, on the same disk; gone when it is dropped.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         let dir = self.root.join("incoming");
         tempfile::tempdir_in(&dir).map_err(io_at(&dir))
     }
 
     /// Makes a file of [`Self::scratch`] a blob, by a rename.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn adopt(&self, path: &Path) -> Result<(Sha256, u64)> {
         let mut file = File::open(path).map_err(io_at(path))?;
         let (digest, size) = hash(&mut file).map_err(io_at(path))?;
@@ -272,9 +260,6 @@ impl BlobWriter {
     }
 
     /// The file as it is so far, read from its beginning; further bytes still go to its end.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn reopen(&self) -> Result<File> {
         let mut file = self.file.reopen().map_err(io_at(self.file.path()))?;
         file.seek(SeekFrom::Start(0)).map_err(io_at(self.file.path()))?;
@@ -292,6 +277,7 @@ impl BlobWriter {
         }
         if !self.store.contains(found) {
             let path = self.file.path().to_owned();
+            // Before it has its name: a blob that is there after a loss of power is whole.
             self.file.as_file().sync_all().map_err(io_at(&path))?;
             let path = self.file.into_temp_path();
             self.store.appear(&path, found)?;

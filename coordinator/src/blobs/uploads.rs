@@ -12,9 +12,6 @@ use super::{BlobError, Blobs, Result, hash, io_at};
 
 impl Blobs {
     /// How many bytes of an announced blob are there: its size if it is whole.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn uploaded(&self, digest: Sha256, size: u64) -> Result<u64> {
         if self.contains(digest) {
             return Ok(size);
@@ -57,7 +54,7 @@ impl Blobs {
             let _ = file.set_len(have);
             let error = BlobError::Io { path, source };
             if error.is_full() {
-                // Nothing partial stays, lest uploads take each other's last space for ever.
+                // Nothing partial stays, lest uploads take each other's last space again and again.
                 let _ = fs::remove_file(self.partial(digest));
             }
             return Err(error);

@@ -8,13 +8,13 @@ use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
 
-use super::files_of;
+use super::files::files_of;
 use crate::blobs::Blobs;
 
 /// Roots whose files are remembered; a base root of Enterprise Linux has about 30,000 files.
 const MAX_ROOTS: usize = 12;
 
-/// Who has each file of a root.
+/// The packages that own each file of a root.
 #[derive(Debug, Default)]
 pub(super) struct Base {
     owners: Vec<Owner>,
@@ -58,12 +58,12 @@ impl Base {
 
 pub(super) type Shared = Arc<Base>;
 
-/// What was read of roots. Cheap to clone.
+/// The files of roots that were read last. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Bases(Arc<Mutex<Vec<(Sha256, Shared)>>>);
 
 impl Bases {
-    /// Who has the files of a root whose packages are all here. Reads their headers.
+    /// The owners of the files of a root whose packages are all here. Reads their headers.
     ///
     /// # Errors
     /// When one of them cannot be read.

@@ -12,10 +12,9 @@ use crate::store::{Build, Store, StoreError, Withdraw};
 /// How often an approval is tried while the target's packages change.
 const TRIES: usize = 16;
 
-/// What came of a decision.
+/// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decided {
-    /// It counts.
     Done,
     /// The build is not claimed any more, or has ended.
     NotClaimed,
@@ -29,7 +28,7 @@ pub enum NotDecided {
     /// A name of the build is taken.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Who owns what is not known now.
+    /// The owners cannot be determined now.
     #[error("{0:#}")]
     Unknown(anyhow::Error),
 }
@@ -130,9 +129,6 @@ impl Claims {
     }
 
     /// Refuses what a build claims: it has failed.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn refuse(
         &self,
         store: &Store,

@@ -4,16 +4,21 @@
 //! Owns where the answers come from (the solver's pools, the files of base roots, what builds have
 //! required, what was approved), and what a person's word changes. The rules are
 //! [`rpmfarm_core::owners`]'.
+//!
+//! Owners are derived and never stored. A claimed build is at the stage `claim`, which no pass
+//! reads: an approval checks again, withdraws whoever holds its full names, and enters the
+//! packages. Builds of its batch do not wait for what it claims.
 
 mod bases;
 mod decide;
+mod files;
 pub mod withdraw;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
-use rpm::{FileType, PackageMetadata};
+use rpm::PackageMetadata;
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Lock, Nevra};
@@ -21,6 +26,7 @@ use rpmfarm_core::{Arch, BuildId, Lock, Nevra};
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
 
+use self::files::paths;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
@@ -32,17 +38,14 @@ use crate::targets::Targets;
 /// Finds who owns what builds make, and carries out what persons decide. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// Packages and locks.
     pub blobs: Blobs,
-    /// Who has the files of base roots.
+    /// The owners of the files of base roots.
     pub bases: Bases,
     /// The packages of external repositories.
     pub resolver: Resolver,
     /// Workers that are told when what they build with is taken back.
     pub fleet: Fleet,
-    /// What time it is.
     pub clock: Clock,
 }
 
@@ -54,7 +57,7 @@ const MAX_LOCK: u64 = 64 << 20;
 pub struct Verdict {
     /// The generation of the target's packages.
     pub generation: i64,
-    /// What it makes that others own.
+    /// The things of other source packages that it makes.
     pub claims: Vec<Claim>,
 }
 
@@ -85,10 +88,10 @@ impl Claims {
             let questions = owners::questions(&made);
             let asked = (&questions, &required);
             let now = self.clock.system();
-            let (mut known, seen) =
-                self.resolver.owners(&target, *arch, store, asked, now).await.with_context(
-                    || format!("who owns what build {} makes is not known for {arch}", build.id),
-                )?;
+            let unknown =
+                || format!("the owners of what build {} provides are unknown for {arch}", build.id);
+            let owners = self.resolver.owners(&target, *arch, store, asked, now).await;
+            let (mut known, seen) = owners.with_context(unknown)?;
             // What was found in an older state has to be looked up again.
             generation = generation.min(seen);
             add_bases(&mut known, &bases, &questions.paths);
@@ -105,7 +108,7 @@ impl Claims {
         Ok(Verdict { generation, claims })
     }
 
-    /// What is in the repositories of an architecture, of the packages that a build made.
+    /// The packages of a build that belong into the repositories of an architecture.
     async fn made_on(&self, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
         let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
         let all: Vec<(Nevra, PathBuf)> =
@@ -128,8 +131,8 @@ impl Claims {
         tokio::task::spawn_blocking(read).await?
     }
 
-    /// Who has the files of the base root that a build's SRPM was made in, and of the bootstrap roots of
-    /// all its tasks.
+    /// The owners of the files of the base root that a build's SRPM was made in, and of the
+    /// bootstrap roots of all its tasks.
     async fn base_files(
         &self,
         store: &Store,
@@ -190,20 +193,6 @@ pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<Accepted
     let mut accepted = tx.accepted_tasks(build, TaskKind::Build).await?;
     accepted.extend(tx.accepted_tasks(build, TaskKind::Noarch).await?);
     Ok(accepted)
-}
-
-/// The paths of a package's directories, or of everything else.
-fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Result<Vec<String>> {
-    let entries = metadata.get_file_entries()?;
-    let wanted =
-        entries.iter().filter(|one| (one.mode().file_type() == FileType::Dir) == directories);
-    Ok(wanted.map(|entry| entry.path().display().to_string()).collect())
-}
-
-/// The paths of the files of a package's file.
-pub(crate) fn files_of(path: &Path) -> anyhow::Result<Vec<String>> {
-    let read = || paths(&PackageMetadata::open(path)?, false);
-    read().with_context(|| format!("reading the file list of {}", path.display()))
 }
 
 fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {

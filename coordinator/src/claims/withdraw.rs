@@ -1,4 +1,11 @@
-//! Taking packages back, and what was made with them.
+//! Withdrawing packages, and finding what was made with them.
+//!
+//! To withdraw is to move rows from `packages` to `withdrawn_packages`, so that every reader of
+//! `packages` is without them; `withdrawals` has the history. In the same transaction open builds
+//! of these packages are cancelled, roots that hold them are forgotten and solved again, and
+//! `impacts` are marked. A lock is recorded only while all of the farm's packages in it are there.
+//! `pools.withdrawn` above `pools.shown` makes the publish pass show the channel again, without
+//! them and with what was restored (`returning_packages`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,7 +17,7 @@ use crate::blobs::Blobs;
 use crate::resolve::FARM;
 use crate::store::{ImpactRow, RootRow, Store, Withdraw};
 
-/// What was made with some packages, and which roots that were not used up hold them.
+/// The builds that were made with some packages, and the pending roots that hold them.
 #[derive(Debug, Clone, Default)]
 pub struct Impact {
     /// The builds, those that used them themselves first.
@@ -20,7 +27,7 @@ pub struct Impact {
 }
 
 impl Claims {
-    /// Looks for what was made with packages of a target, taken back or not.
+    /// Finds what was made with packages of a target, withdrawn or not.
     ///
     /// # Errors
     /// Database errors; a lock that cannot be read.
@@ -48,6 +55,7 @@ impl Claims {
         (who, reason): (&str, &str),
     ) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
         let impact = self.impact(store, target, packages).await?;
+        // Read before their attempts end, since afterwards nothing tells whom to poke.
         let mut workers = BTreeSet::new();
         let touched = impact.rows.iter().map(|row| row.build);
         for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
@@ -59,7 +67,7 @@ impl Claims {
         for worker in workers {
             self.fleet.poke(&worker);
         }
-        // Roots that were recorded between the look and the transaction.
+        // Roots that were recorded between the search and the transaction.
         let rows = self.mark(store, target, &gone).await?;
         tracing::warn!(
             target,

@@ -19,11 +19,12 @@ use crate::targets::Targets;
 pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 
 /// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
-/// a fleet that connected in one moment does not ask in one moment. Then the store is read again,
-/// for what another process has changed.
+/// a fleet that connected in one moment does not ask in one moment. Most heartbeats report nothing
+/// new, and are answered from memory. After this time the store is read again, for what another
+/// process has changed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
-/// What a session has put together already.
+/// The assignments and the last answer of a session.
 #[derive(Debug, Default)]
 pub struct Cache {
     /// Assignments by attempt.
@@ -33,14 +34,15 @@ pub struct Cache {
 
 #[derive(Debug)]
 struct Answer {
-    /// How often the worker had been poked by then.
+    /// How often the worker had been poked before the store was read: what comes meanwhile is news
+    /// for the next answer.
     news: u64,
     good_until: Instant,
     state: DesiredState,
 }
 
 impl Cache {
-    /// What the worker should have, where it was put together lately and nothing is new since.
+    /// The last answer, if it is recent and nothing is new since.
     #[must_use]
     pub fn fresh(&self, fleet: &Fleet, worker: &str, now: Instant) -> Option<&DesiredState> {
         let good = |last: &&Answer| now < last.good_until && last.news == fleet.news(worker);
@@ -51,7 +53,6 @@ impl Cache {
 /// Puts together what workers should have. Cheap to clone.
 #[derive(Clone)]
 pub struct Assignments {
-    /// What is rebuilt.
     pub targets: Targets,
     /// Where source bundles are.
     pub blobs: Blobs,
@@ -64,9 +65,6 @@ pub struct Assignments {
 impl Assignments {
     /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
     /// or the target is, ends as the farm's fault: it must not hold back the worker's others.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn desired(
         &self,
         store: &Store,

@@ -4,7 +4,7 @@
 //! A queue holds tasks of one architecture with the same needs, so that nearly always its head is
 //! as good as any other of its tasks. Not so where its target lets no emulating worker build, and
 //! where the free worker has failed it: then further tasks are read, page by page, so many at a
-//! look. The next look goes on where this one stopped, so that its cost stays independent of the
+//! pass. The next one goes on where this one stopped, so that its cost stays independent of the
 //! length of the queue and no task is out of reach.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,7 +37,7 @@ pub struct Head {
     pub ready: Ready,
     /// The architecture to build for.
     pub arch: Arch,
-    /// What it needs beyond a slot.
+    /// Its needs beyond a slot: memory, disk, labels.
     pub needs: Needs,
     /// Workers that failed it.
     pub avoid: Vec<String>,
@@ -47,7 +47,7 @@ pub struct Head {
     queue: usize,
 }
 
-/// A queue that was looked into.
+/// A queue of which a page was read.
 struct Queue {
     arch: Arch,
     needs: Needs,
@@ -71,16 +71,14 @@ impl Queue {
 
 /// Tasks of all queues in the order of their ranks.
 pub struct Heads<'a> {
-    /// The tasks.
     pub tasks: Vec<Head>,
     queues: Vec<Queue>,
     from: QueueReader<'a>,
 }
 
-/// What queues are read from.
+/// The parts that queues are read with.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueReader<'a> {
-    /// Where they are.
     pub store: &'a Store,
     /// Whether emulating workers may build for a target.
     pub targets: &'a Targets,
@@ -89,7 +87,7 @@ pub struct QueueReader<'a> {
 }
 
 /// How far queues were read whose heads nobody could take: the last task that was seen. Cheap to
-/// clone. Lost with the process, which costs a few looks.
+/// clone. Lost with the process, which costs a few passes.
 #[derive(Debug, Clone, Default)]
 pub struct Further(Arc<Mutex<HashMap<QueueKey, Place>>>);
 
@@ -112,9 +110,6 @@ impl Further {
 
 impl<'a> Heads<'a> {
     /// The heads of the queues for which there are free slots, by architecture.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn read(from: QueueReader<'a>, free: &BTreeMap<Arch, u32>) -> anyhow::Result<Self> {
         let mut heads = Self { tasks: Vec::new(), queues: Vec::new(), from };
         for (arch, needs) in from.store.ready_queues().await? {
@@ -133,9 +128,6 @@ impl<'a> Heads<'a> {
     /// Reads on in queues of which no task was placed although a worker is free for them. `workers`
     /// are as matching left them, `placed` are the tasks that have one, by their index. False when
     /// there is nothing to read.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn read_on(
         &mut self,
         workers: &[Worker<'_>],
@@ -158,7 +150,7 @@ impl<'a> Heads<'a> {
         Ok(self.tasks.len() > before)
     }
 
-    /// Whether another look may place more: a queue of which tasks were placed goes on, and a
+    /// Whether another page may place more: a queue of which tasks were placed goes on, and a
     /// worker is free for it.
     pub fn has_more(&self, workers: &[Worker<'_>], placed: impl Iterator<Item = usize>) -> bool {
         let goes_on = |queue: &Queue| queue.read_to.is_some() && queue.fits(workers);

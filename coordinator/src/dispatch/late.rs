@@ -7,9 +7,6 @@ use crate::store::{self, Attempt, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
 /// taken from it, not of those whose end it has told before.
-///
-/// # Errors
-/// Database errors.
 pub async fn reports(
     store: &Store,
     worker: &str,
@@ -29,9 +26,6 @@ pub async fn reports(
 }
 
 /// Records that an attempt which was taken from its worker wants to upload a file.
-///
-/// # Errors
-/// Database errors.
 pub async fn upload(
     store: &Store,
     attempt: AttemptId,

@@ -3,6 +3,10 @@
 //!
 //! Only the coordinator that a worker is connected to judges its silence. When that one is dead,
 //! the others do, and count from the moment when they knew.
+//!
+//! A worker whose connection broke loses its attempts after two thirds of a lease, a silent one
+//! after the whole: epochs make both safe. Late results are recorded and shown as notes, never
+//! applied.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -20,11 +24,10 @@ use crate::work::LocalPass;
 /// Takes attempts from workers that are silent.
 #[derive(Clone)]
 pub struct LeasePass {
-    /// Who was heard when.
+    /// When each worker was last heard.
     pub fleet: Fleet,
-    /// Who judges whose silence.
+    /// Which coordinator judges the silence of a worker.
     pub peers: Peers,
-    /// Ends attempts.
     pub reports: Reports,
 }
 

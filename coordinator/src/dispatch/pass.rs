@@ -1,6 +1,6 @@
 //! Gives tasks that are ready to workers that are free, the lowest rank first.
 //!
-//! A look reads the heads of the queues for which there are free slots, some more tasks than there
+//! A pass reads the heads of the queues for which there are free slots, some more tasks than there
 //! are slots (`heads`), and grants all that it can place in one transaction. What it costs depends
 //! on what it gives away, not on the length of the queues.
 
@@ -21,20 +21,21 @@ use crate::store::{Attempt, Grant, StandingRow, Store, StoreError};
 use crate::targets::Targets;
 use crate::work::LocalPass;
 
-/// What was decided about workers, by name.
+/// The standing of workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
 
 /// Tasks that failed and are due, which get into their queues at once.
 const AT_ONCE: i64 = 256;
 
-/// So often a look reads on in queues whose heads nobody who is free may take.
+/// So often one pass reads on in queues whose heads no free worker may take, a page each time; the
+/// next pass goes on there. So a pass costs the same whatever the length of a queue, and no task is
+/// out of reach.
 const PAGES: u32 = 2;
 
 /// Gives every task that is ready a worker, as far as there are free ones that are connected to this
 /// coordinator.
 #[derive(Clone)]
 pub struct DispatchPass {
-    /// What is rebuilt.
     pub targets: Targets,
     /// The workers, and what they hold.
     pub fleet: Fleet,
@@ -138,7 +139,7 @@ async fn place<'w>(
     }
 }
 
-/// What is granted for matches of tasks and workers.
+/// The grants for matches of tasks and workers.
 fn grants(
     heads: &[Head],
     pairs: &[(usize, usize)],
@@ -159,9 +160,6 @@ fn grants(
 }
 
 /// Whether the target of a build lets emulating workers build for it.
-///
-/// # Errors
-/// Database errors.
 pub async fn allows_emulation(
     store: &Store,
     targets: &Targets,
@@ -172,9 +170,6 @@ pub async fn allows_emulation(
 }
 
 /// How many attempts each worker holds, from the leases.
-///
-/// # Errors
-/// Database errors.
 pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
     for (worker, _, _) in store.held().await? {

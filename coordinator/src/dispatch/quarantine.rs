@@ -1,7 +1,10 @@
 //! Quarantine: gathers what `core`'s rule asks for, and records its verdict.
 //!
-//! It is looked at when a worker has failed for reasons of its own, and when another worker's
+//! It is decided when a worker has failed for reasons of its own, and when another worker's
 //! results were accepted for what it failed: only that proves that the package was not at fault.
+//!
+//! The store leaves a worker for each architecture in the same transaction, so that no package can
+//! take the last one.
 
 use rpmfarm_core::fleet::{Standing, takes_work};
 use rpmfarm_core::quarantine::{Colleague, last_for, stand_ins, verdict};
@@ -11,13 +14,10 @@ use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::store::Store;
 
-/// Attempts of a worker that are looked at.
+/// The newest attempts of a worker, which decide.
 const LAST: i64 = 64;
 
-/// Looks at the workers that failed a task which another one has built.
-///
-/// # Errors
-/// Database errors.
+/// Decides on the workers that failed a task which another one has built.
 pub async fn after_acceptance(
     store: &Store,
     fleet: &Fleet,
@@ -36,9 +36,6 @@ pub async fn after_acceptance(
 
 /// Gives a worker no more work when its last attempts say that it should not get any, and others
 /// are left that can do its work.
-///
-/// # Errors
-/// Database errors.
 pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
     // Whoever lets it work again is right until it fails anew.
     let decided = store.standing(worker).await?;

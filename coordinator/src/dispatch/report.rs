@@ -20,7 +20,6 @@ use crate::store::{LiveAttempt, Store};
 pub struct Reports {
     /// Workers that are to be told, and what they hold.
     pub fleet: Fleet,
-    /// Logs of attempts.
     pub logs: Logs,
     /// Whether there is a next try.
     pub retries: Retries,
@@ -50,7 +49,7 @@ impl Reports {
         }
         let live = store.live_attempts(Some(worker)).await?;
         refuse_foreign(store, worker, reports, &live).await?;
-        // What runs on says nothing new, and that is what is said most.
+        // The fast path: most reports say only that an attempt still runs.
         let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
         if before.is_none() && reports.iter().all(runs) {
             return Ok(());
@@ -82,9 +81,6 @@ impl Reports {
     }
 
     /// Ends an attempt, and decides what follows from a failure.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn end(
         &self,
         store: &Store,
@@ -162,7 +158,12 @@ async fn refuse_foreign(
     let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
     let owners = store.attempt_workers(&unknown).await?;
     if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
-        tracing::warn!(worker, attempt = attempt.0, owner, "a report on another's attempt");
+        tracing::warn!(
+            worker,
+            attempt = attempt.0,
+            owner,
+            "a worker reported on another worker's attempt"
+        );
         let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
         return Err(Status::permission_denied(message).into());
     }

@@ -1,7 +1,7 @@
 //! What workers hold, for counting their free slots: a copy in memory of the live leases.
 //!
 //! The leases are in the store. This copy follows what this process grants and ends, and is read
-//! anew now and then, so that what it missed heals; it is never counted up and down.
+//! again now and then, so that what it missed heals; it is never counted up and down.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::{AttemptId, Needs};
 
-/// How long the copy is good without a look at the store.
+/// How long the copy is used before the store is read again: free slots are counted at every pass,
+/// and the list of live leases is long.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
 /// The copy. Cheap to clone.
@@ -22,14 +23,13 @@ struct Inner {
     by_worker: HashMap<String, HashMap<AttemptId, Needs>>,
     /// When the store was read; `None` before the first time.
     read: Option<Instant>,
-    /// What ended while the store is being read: the answer may still have it.
+    /// Attempts that ended while the store is being read: the answer may still have them.
     ended: Option<HashSet<AttemptId>>,
 }
 
-/// What a worker holds.
+/// The load of a worker.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Load {
-    /// How many attempts.
     pub attempts: u32,
     /// The memory that they are known to need, in MiB.
     pub memory_mib: u64,
@@ -96,7 +96,7 @@ impl Held {
         }
     }
 
-    /// What each worker holds.
+    /// The load of each worker.
     #[must_use]
     pub fn loads(&self) -> HashMap<String, Load> {
         let load = |attempts: &HashMap<AttemptId, Needs>| Load {
@@ -137,7 +137,7 @@ mod tests {
         assert!(held.replace(live(&[1, 2]), start + GOOD_FOR).is_empty(), "2 is known");
         assert_eq!(held.loads()["w"].attempts, 1);
         held.granted("w", AttemptId(3), Needs::default());
-        // A lease that went without a word here is seen at the next look.
+        // A lease that another process ended is seen at the next read.
         assert!(held.begin_read(start + GOOD_FOR * 2));
         assert_eq!(held.replace(live(&[3]), start + GOOD_FOR * 2), ["w"]);
         assert_eq!(held.loads()["w"].attempts, 1);

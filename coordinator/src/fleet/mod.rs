@@ -39,7 +39,7 @@ pub struct Fleet {
 struct Inner {
     /// Since when this coordinator listens without a break.
     listening: Instant,
-    /// When the leases were last looked at.
+    /// When the leases were last checked.
     looked: Instant,
     sessions: u64,
     workers: BTreeMap<String, Known>,
@@ -84,7 +84,6 @@ impl Known {
 /// A worker as it was last heard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
-    /// What it said.
     pub state: WorkerState,
     /// Whether it is alive, stale or gone.
     pub liveness: Liveness,
@@ -118,7 +117,7 @@ impl Fleet {
         self.terms
     }
 
-    /// To be called before each look at the leases. When the last one is long ago, this
+    /// To be called before each check of the leases. When the last one is long ago, this
     /// coordinator was stopped or starved: what it did not hear then is held against nobody.
     pub fn look(&self, now: Instant) {
         let mut inner = self.lock();
@@ -193,7 +192,6 @@ impl Fleet {
         if inner.workers.get(worker).is_some_and(stays_away) { away } else { self.terms.lease() }
     }
 
-    /// What workers hold.
     #[must_use]
     pub const fn held(&self) -> &Held {
         &self.held
@@ -280,7 +278,7 @@ mod tests {
             fleet.look(at(second));
         }
         assert_eq!(fleet.silence("w", at(20)), Duration::from_secs(20));
-        // A minute without a look: the coordinator was stopped.
+        // A minute without a check: the coordinator was stopped.
         fleet.look(at(80));
         assert_eq!(fleet.silence("w", at(81)), Duration::from_secs(1));
         assert_eq!(fleet.silence("never heard", at(81)), Duration::from_secs(1));

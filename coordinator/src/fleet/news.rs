@@ -7,7 +7,7 @@ use super::{Fleet, Known};
 use crate::bus::Word;
 
 impl Fleet {
-    /// Lets a worker's session look at what the worker should have, wherever it is connected.
+    /// Has a worker's session read again what the worker should have, wherever it is connected.
     pub fn poke(&self, worker: &str) {
         if !self.poke_here(worker) {
             self.voice.say(Word::Poke(worker.to_owned()));

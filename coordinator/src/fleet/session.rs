@@ -1,6 +1,6 @@
 //! One connection of a worker: only its newest counts, and its end is noticed.
 //!
-//! Owns which session speaks for a worker. It must not know what the wire looks like, nor what the
+//! Owns which session speaks for a worker. It must not know the messages of the wire, nor what the
 //! worker is given.
 
 use std::sync::Arc;
@@ -71,7 +71,6 @@ impl Fleet {
 }
 
 impl Session {
-    /// The worker's name.
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.name
@@ -117,6 +116,8 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         let mut inner = self.fleet.lock();
+        // An old session may end long after the worker's next one began, and must not hang that one
+        // up.
         if let Some(known) = inner.workers.get_mut(&self.name)
             && known.session == self.id
         {

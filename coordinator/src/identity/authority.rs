@@ -26,7 +26,6 @@ const AUTHORITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// Certificates hold from so long before they are made, for hosts whose clocks are behind.
 const SKEW: Duration = Duration::from_secs(5 * 60);
 
-/// The certificate authority.
 pub struct Authority {
     certificate: CertificateDer<'static>,
     pem: String,
@@ -40,7 +39,6 @@ pub struct Issued {
     pub fingerprint: Sha256,
     /// Hex.
     pub serial: String,
-    /// The certificate.
     pub pem: String,
     /// SHA-256 of the public key in it.
     pub key: Sha256,
@@ -50,13 +48,12 @@ pub struct Issued {
 pub struct ServerIdentity {
     /// The certificate, and the CA's after it.
     pub chain: Vec<CertificateDer<'static>>,
-    /// Its key.
     pub key: PrivateKeyDer<'static>,
 }
 
-/// A request for a certificate that is none, or is not signed by its own key.
+/// A malformed certificate signing request, or one that is not signed by its own key.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the request for a certificate is none: {0}")]
+#[error("not a valid certificate signing request: {0}")]
 pub struct BadRequest(String);
 
 impl Authority {
@@ -99,7 +96,6 @@ impl Authority {
         Ok(Self { certificate, pem, issuer })
     }
 
-    /// The CA's certificate.
     #[must_use]
     pub const fn certificate(&self) -> &CertificateDer<'static> {
         &self.certificate
@@ -148,7 +144,7 @@ impl Authority {
     /// certificate says is ours.
     ///
     /// # Errors
-    /// When the request is none, or is not signed by its key.
+    /// When the request is malformed, or is not signed by its key.
     pub fn worker(
         &self,
         request: &str,
@@ -174,7 +170,7 @@ impl Authority {
     /// SHA-256 of the key of a request.
     ///
     /// # Errors
-    /// When the request is none, or is not signed by its key.
+    /// When the request is malformed, or is not signed by its key.
     pub fn key_of(request: &str) -> Result<Sha256, BadRequest> {
         CertificateSigningRequestParams::from_pem(request)
             .map(|request| key_digest(&request))

@@ -44,7 +44,7 @@ impl Connections {
         theirs.map(|(_, cut)| cut.cancel()).count()
     }
 
-    /// Whether there are none.
+    /// Whether no connection is known.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.lock().open.is_empty()

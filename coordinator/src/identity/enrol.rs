@@ -17,7 +17,6 @@ use crate::store::{Certificate, Invitation, Store, StoreError};
 
 /// Gives certificates to workers.
 pub struct Enrolment {
-    /// The farm's CA.
     pub authority: Arc<Authority>,
     /// The coordinator's address for workers: `https://HOST:PORT`.
     pub address: String,
@@ -28,19 +27,17 @@ pub struct Enrolment {
 /// Why somebody gets no token or certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
-    /// A bad name.
     #[error(transparent)]
     Name(#[from] NameError),
     /// A time that no token should hold.
     #[error("a token for {0} s: at most {MAX_TOKEN_SECONDS} s (7 days)")]
     Valid(u64),
-    /// A text that is no token, or another farm's.
+    /// A text that is not a token, or is another farm's.
     #[error("{0}")]
     Token(String),
     /// A token that does not count any more.
     #[error("{refusal}; make a new one: rpmfarm worker enrol {worker}")]
     Refused {
-        /// Why.
         refusal: TokenRefusal,
         /// For whom it was.
         worker: String,
@@ -48,18 +45,16 @@ pub enum EnrolError {
     /// An architecture that the worker was not invited for.
     #[error("the token makes a worker for {invited}, not for {asked}")]
     Arch {
-        /// What is allowed.
         invited: String,
         /// What was asked for.
         asked: Arch,
     },
-    /// A request that is none.
+    /// A malformed request, or one that its own key has not signed.
     #[error(transparent)]
     Request(#[from] BadRequest),
     /// The certificate with which a further one was asked for does not count any more.
-    #[error("the certificate of worker {0} does not count any more")]
+    #[error("the certificate of worker {0} is no longer valid")]
     Ended(String),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -121,7 +116,7 @@ impl Enrolment {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }
         let digest = token.digest();
-        // Twice at most: when another call used the token in between, the second look says so.
+        // Twice at most: when another call used the token in between, the second read tells.
         for _ in 0..2 {
             let invitation = store.invitation(digest).await?.ok_or_else(|| {
                 EnrolError::Token("this farm has given out no such enrolment token".into())

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::store::{Certificate, Store};
 use crate::token::Token;
 
-/// Who is let in. Cheap to clone.
+/// Decides which calls are admitted. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard {
     /// Certificates, and what was decided about workers.
@@ -132,7 +132,7 @@ impl Guard {
         let Certificate { worker: name, ends, .. } = row.certificate;
         if let Some(reason) = row.ended {
             return Err(Status::permission_denied(format!(
-                "the certificate of worker {name} does not count any more: {reason}"
+                "the certificate of worker {name} is no longer valid: {reason}"
             )));
         }
         if ends <= now {

@@ -4,8 +4,8 @@
 //! `authority` holds the CA's key and signs; `tls` is what the listener needs; `enrol` gives
 //! certificates to workers; `policy` is the table and `guard` applies it to every call; `revoked`
 //! cuts off who is not the farm's any more; `openness` is what
-//! callers without a credential may see at which address. Stages never look at tokens or certificates: they are
-//! told the [`Caller`].
+//! callers without a credential may see at which address. Stages never read tokens or certificates:
+//! they are told the [`Caller`].
 
 pub mod authority;
 pub mod caller;

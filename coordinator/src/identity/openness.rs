@@ -18,7 +18,7 @@ impl Openness {
     pub const CLOSED: Self = Self { reads: false, metrics: false };
 }
 
-/// What the operator has decided.
+/// What the operator opened, by options.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Opened {
     /// Anybody may read, wherever is listened (`--public-read`).

@@ -13,8 +13,8 @@ use crate::fleet::Fleet;
 use crate::store::Store;
 use crate::work::LocalPass;
 
-/// How often is looked. A revocation takes so long at most. (While the database is away nothing can be
-/// known; who is connected stays.)
+/// How often certificates that have ended are looked up: a revoked worker is to be cut off within a
+/// second. (While the database is away nothing can be known; whoever is connected stays.)
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Cuts off who is not the farm's any more. Cheap to clone.
@@ -22,9 +22,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 pub struct Revocations {
     /// The connections with certificates.
     pub connections: Connections,
-    /// Whose sessions end.
     pub fleet: Fleet,
-    /// Ends attempts.
     pub reports: Reports,
 }
 

@@ -105,7 +105,7 @@ fn provider() -> Arc<CryptoProvider> {
 /// How connections are accepted.
 ///
 /// # Errors
-/// When the CA's certificate is none.
+/// When the CA's certificate is not valid.
 pub fn config(certificate: Arc<ServerCertificate>) -> anyhow::Result<ServerConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.authority.certificate().clone()).context("the CA's certificate")?;
@@ -117,7 +117,7 @@ pub fn config(certificate: Arc<ServerCertificate>) -> anyhow::Result<ServerConfi
         .with_client_cert_verifier(clients)
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A resumed session would carry a certificate that is not looked at again.
+    // A resumed session would carry a certificate that is not checked again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

@@ -11,9 +11,6 @@ use crate::blobs::Blobs;
 use crate::store::{Build, Store, StoreError};
 
 /// Compares what a build makes with what its channel has of the package.
-///
-/// # Errors
-/// Database errors.
 async fn check(
     store: &Store,
     target: &Target,

@@ -29,10 +29,10 @@ use super::{Imported, Order};
 use crate::blobs::Blobs;
 use crate::http::Http;
 
-/// Committed sources that are looked through for what a spec includes.
+/// Committed sources that are searched for what a spec includes.
 const INCLUDED: usize = 500;
 
-/// What all imports share.
+/// The parts that all imports share.
 pub(super) struct Shared {
     pub(super) http: Arc<Http>,
     pub(super) blobs: Blobs,
@@ -41,7 +41,6 @@ pub(super) struct Shared {
     pub(super) repositories: PathBuf,
 }
 
-/// What is imported.
 pub(super) struct Job {
     pub(super) target: Target,
     pub(super) package: String,
@@ -322,7 +321,7 @@ impl Import<'_> {
         Made { bundle, record }
     }
 
-    /// What `%autorelease` and `%autochangelog` stand for, when the spec uses one of them.
+    /// The values of `%autorelease` and `%autochangelog`, when the spec uses one of them.
     fn generated(
         &self,
         sources: &Sources<'_>,
@@ -536,7 +535,7 @@ impl Changes {
     }
 }
 
-/// What the changes of an import may need to know.
+/// The context of the changes of an import: package, time, macros.
 pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -> Context {
     Context {
         package: job.package.clone(),
@@ -615,7 +614,7 @@ fn stored(shared: &Shared, bytes: &[u8], executable: bool) -> Result<PlannedNode
     Ok(PlannedNode::File { digest, size, executable })
 }
 
-/// What is to be said of specs that are not built.
+/// A note on specs that are not built.
 fn other_specs(layout: &Layout) -> Option<String> {
     let others = layout.other_specs.join(", ");
     let one = &layout.spec.path;
@@ -626,7 +625,7 @@ fn other_specs(layout: &Layout) -> Option<String> {
     })
 }
 
-/// What modifications have made of a file, if anything.
+/// The content that modifications gave a file, if they changed it.
 fn changed<'t>(tree: &'t Tree<'_>, path: &str) -> Option<&'t [u8]> {
     match tree.node(path) {
         Some(Node::Changed(bytes)) => Some(bytes),
@@ -653,9 +652,6 @@ fn scripts(steps: &[Step]) -> Vec<String> {
 }
 
 /// Makes a directory of the importer.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn make_dir(path: &Path) -> Result<(), ImportError> {
     std::fs::create_dir_all(path)
         .map_err(|source| ImportError::Disk { path: path.display().to_string(), source })

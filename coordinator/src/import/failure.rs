@@ -12,15 +12,14 @@ use crate::http::HttpError;
 /// Why an import failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportError {
-    /// What was asked for cannot be a package or a git reference.
+    /// The requested name cannot be a package or a git reference.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The server has no such repository, or hides it.
-    #[error("package `{package}` is not there: {url} answered {status}")]
+    #[error("upstream has no package `{package}`: {url} answered {status}")]
     NoRepository {
         /// The package asked for.
         package: String,
-        /// What was requested.
         url: String,
         /// The HTTP status.
         status: u16,
@@ -28,9 +27,8 @@ pub enum ImportError {
     /// The repository has neither a branch nor a tag of this name.
     #[error("{url} has no branch or tag `{git_ref}`{}", but_has(.known))]
     NoRef {
-        /// The repository.
         url: String,
-        /// What was asked for.
+        /// The requested branch, tag or commit.
         git_ref: String,
         /// Some branches that are there.
         known: Vec<String>,
@@ -38,7 +36,6 @@ pub enum ImportError {
     /// The repository does not have this commit, or does not give it by its id.
     #[error("{url} does not give commit {commit}: {why}; name a branch or tag that holds it")]
     NoCommit {
-        /// The repository.
         url: String,
         /// The commit asked for.
         commit: String,
@@ -57,11 +54,9 @@ pub enum ImportError {
     /// Modifications without the configuration that the target names.
     #[error("{url} has no {config}{}", other_configs(.known))]
     NoConfig {
-        /// The repository.
         url: String,
-        /// The configuration.
         config: String,
-        /// Those that are there.
+        /// The names that exist.
         known: Vec<String>,
     },
     /// It cannot be told whether the package has modifications.
@@ -70,11 +65,9 @@ pub enum ImportError {
          packages.{package}.unmodified = true in the target if there are none"
     )]
     HiddenModifications {
-        /// What was requested.
         url: String,
         /// The HTTP status.
         status: u16,
-        /// The package.
         package: String,
     },
     /// A file in git is not the text that it must be.
@@ -87,69 +80,47 @@ pub enum ImportError {
         what: String,
         /// How much there is, in words.
         found: String,
-        /// The limit.
         limit: u64,
-        /// What is counted.
         unit: &'static str,
     },
     /// A look-aside file whose content is not what git says.
     #[error("{file} from {url} does not match: expected {expected}, found {found}")]
     Mismatch {
-        /// The file.
         file: String,
         /// Where it came from.
         url: String,
-        /// What git says.
         expected: Checksum,
-        /// What came.
         found: Checksum,
     },
     /// No look-aside server has the file.
-    #[error("{file} ({checksum}) is in no look-aside cache; tried {}", .urls.join(", "))]
+    #[error("{file} ({checksum}) is not in any look-aside cache; tried {}", .urls.join(", "))]
     NotInLookaside {
-        /// The file.
         file: String,
-        /// What git says of it.
+        /// The checksum in the look-aside list.
         checksum: Checksum,
         /// The URLs and what each answered.
         urls: Vec<String>,
     },
     /// The target names no place to fetch look-aside files from.
     #[error("{file} is a look-aside file, but target `{target}` has no upstream.lookaside")]
-    NoLookaside {
-        /// The file.
-        file: String,
-        /// The target.
-        target: String,
-    },
+    NoLookaside { file: String, target: String },
     /// A URL that the target does not allow.
     #[error("{url} is refused: {why}")]
     Refused {
-        /// The URL.
         url: String,
         /// Why, and how to allow it.
         why: String,
     },
     /// A server that does not answer as it should. May pass.
     #[error("{url}: {why}")]
-    Server {
-        /// What was requested.
-        url: String,
-        /// What happened.
-        why: String,
-    },
+    Server { url: String, why: String },
     /// A server that leads elsewhere, which is not followed for git.
     #[error("{url} redirects to {to}; write that address in the target's upstream.url")]
-    Moved {
-        /// What was requested.
-        url: String,
-        /// Where it leads.
-        to: String,
-    },
+    Moved { url: String, to: String },
     /// The import took longer than it may.
     #[error("the import took longer than {0} s and was stopped")]
     Time(u64),
-    /// Whoever asked for it went away.
+    /// Its caller went away, or the coordinator stops.
     #[error("the import was cancelled")]
     Cancelled,
     /// The farm's own disk.
@@ -170,7 +141,6 @@ pub enum ImportError {
     /// The cached copy of the repository.
     #[error("the cached copy of {url} failed: {source}")]
     Git {
-        /// The repository.
         url: String,
         /// What libgit2 said.
         source: git2::Error,

@@ -17,7 +17,7 @@ use super::watch::{Pace, Watch};
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::http::{Http, explain, redirected, shown};
 
-/// What a download needs.
+/// The parts that a download needs.
 pub(super) struct Lookaside<'a> {
     pub(super) http: &'a Http,
     pub(super) allowed: &'a PrivateHosts,

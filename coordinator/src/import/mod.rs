@@ -4,7 +4,8 @@
 //! on both. Everything that upstream sends is a stranger's. To read from the top:
 //!
 //! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded of them.
-//!   `above` and `security` look at what a build has got. They alone know of builds and of the store.
+//!   `above` and `security` check what was imported. They alone know of builds and of the store.
+//! - `request` is what an import is asked for, and what it gives.
 //! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are
 //!   stopped, and `limits` what they may use.
 //! - `commit` is one import, with `git`, `lookaside`, `sources` (a commit as a tree of files) and
@@ -25,72 +26,27 @@ mod limits;
 mod lookaside;
 mod pass;
 mod preview;
+mod request;
 mod security;
 mod sources;
 mod watch;
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use rpmfarm_core::source::{Record, SourceBundle};
-use rpmfarm_core::{Sha256, Target};
+use rpmfarm_core::Target;
 
 pub use failure::ImportError;
 pub use git::{Guard, PackError, PackLimits};
 pub use limits::ImportLimits;
 pub use pass::ImportStage;
 pub use preview::{ActionState, Preview, PreviewedAction};
+pub use request::{Imported, Order};
 
 use crate::blobs::Blobs;
 use crate::http::Http;
 use commit::{Job, Shared, make_dir};
 use lanes::Lanes;
-
-/// An imported commit. The bundle and all its files are blobs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imported {
-    /// The files, with the full commit id.
-    pub bundle: SourceBundle,
-    /// The bundle's own blob.
-    pub digest: Sha256,
-    /// The branch, tag or commit id that was followed.
-    pub git_ref: String,
-    /// The first line of the commit's message.
-    pub subject: String,
-    /// The CVE ids in the whole messages of the commit and of its modifications' commit.
-    pub cves: BTreeSet<String>,
-    /// The committer's time in seconds since 1970.
-    pub committed_at: i64,
-    /// Where everything came from.
-    pub record: Record,
-}
-
-/// What is to be imported.
-#[derive(Debug, Clone)]
-pub struct Order<'a> {
-    /// For which target.
-    pub target: &'a Target,
-    /// The package.
-    pub package: &'a str,
-    /// Branch, tag or full commit id; none for what the target names.
-    pub git_ref: Option<&'a str>,
-    /// The same of its modifications.
-    pub modification_ref: Option<&'a str>,
-    /// Whether the release is raised, for a rebuild without a change.
-    pub bump: bool,
-    /// `VERSION-RELEASE` of what was built of it before, for releases that must be above.
-    pub built: Vec<String>,
-}
-
-impl<'a> Order<'a> {
-    /// What the target names.
-    #[must_use]
-    pub const fn new(target: &'a Target, package: &'a str) -> Self {
-        let built = Vec::new();
-        Self { target, package, git_ref: None, modification_ref: None, bump: false, built }
-    }
-}
 
 /// Imports commits. Cheap to clone.
 #[derive(Clone)]

@@ -18,9 +18,7 @@ use crate::work::{self, KeyedTaskPool};
 /// Gives every build without sources its sources, some builds at once.
 #[derive(Clone)]
 pub struct ImportStage {
-    /// Where upstream is.
     pub targets: Targets,
-    /// Fetches sources.
     pub importer: Importer,
     /// Where they are stored.
     pub blobs: Blobs,
@@ -28,7 +26,7 @@ pub struct ImportStage {
     pub waits: Waits,
     /// Whether there is a next try.
     pub retries: Retries,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
     /// Imports that are under way, fair between git hosts.
     pub imports: KeyedTaskPool<BuildId>,

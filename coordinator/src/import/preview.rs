@@ -12,7 +12,6 @@ use super::watch::Watch;
 /// What modifications would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
-    /// The dist-git repository.
     pub url: String,
     /// The branch, tag or commit id that was followed.
     pub git_ref: String,
@@ -37,7 +36,7 @@ pub struct PreviewedAction {
     pub place: String,
     /// What it does, in words.
     pub what: String,
-    /// What becomes of it.
+    /// Its state: applied, for the sandbox, or failed.
     pub state: ActionState,
     /// Why it does not fit, when it does not.
     pub message: String,

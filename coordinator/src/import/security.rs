@@ -12,13 +12,13 @@ use super::Imported;
 use crate::blobs::{BlobError, Blobs};
 use crate::store::{Build, FencedStore, Store};
 
-/// A longer spec is not looked at, in bytes.
+/// A longer spec is not read, in bytes.
 const MAX_SPEC: u64 = 4 << 20;
 
 /// A bundle's list of files, in bytes.
 const MAX_BUNDLE: u64 = 16 << 20;
 
-/// Looks at what was just imported for a build, and records which CVEs it fixes. Returns them.
+/// Reads what was just imported for a build, and records which CVEs it fixes. Returns them.
 ///
 /// What cannot be read is no reason not to build: then nothing is marked.
 pub(super) async fn mark(
@@ -77,7 +77,7 @@ async fn spec_of(store: &Store, blobs: &Blobs, build: BuildId) -> anyhow::Result
     text(blobs, SourceBundle::from_bytes(&bytes)?.spec.digest)
 }
 
-/// A spec's text; none when it is no text or too long.
+/// A spec's text; none when it is not UTF-8 or too long.
 pub(super) fn text(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Option<String>> {
     match blobs.read_small(digest, MAX_SPEC) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

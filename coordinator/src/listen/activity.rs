@@ -28,7 +28,6 @@ struct Requests {
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Silence {
-    /// No request came.
     NoRequest,
     /// None came for long.
     Idle,

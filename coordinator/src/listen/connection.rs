@@ -38,7 +38,7 @@ const STREAMS: u32 = 128;
 /// The headers of one request, in bytes. A token and a user agent have some hundreds.
 const HEADERS: u32 = 16 << 10;
 
-/// Requests that the other side took back before they were looked at, and streams that this side
+/// Requests that the other side took back before they were read, and streams that this side
 /// had to reset: beyond so many the connection ends.
 const RESETS: usize = 64;
 
@@ -100,6 +100,8 @@ impl Connection {
         let service = service_fn(move |request| requests.clone().answer(request));
         let io = TokioIo::new(Unstalled::new(stream, limits.stalled));
         let connection = builder(limits).serve_connection(io, service).into_owned();
+        // Known as this connection's for as long as the future lives: so a revocation ends calls
+        // that are under way, too.
         let cut = async {
             match peer {
                 Peer::Tls(Some(certificate)) => {
@@ -129,7 +131,7 @@ impl Connection {
     }
 }
 
-/// How HTTP is spoken. What ends a connection that is there and does nothing is not HTTP's.
+/// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
 fn builder(limits: Limits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);

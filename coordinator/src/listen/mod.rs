@@ -4,11 +4,17 @@
 //! and a packet capture all see which is which, and nothing that was meant for TLS can be spoken
 //! to in the clear. `connection` serves one connection; what is served is the caller's. How many
 //! connections there may be, and how long one may do nothing, is in `limits`.
+//!
+//! A connection counts among all and among its address's ([`crate::tally`]), has a time until its
+//! first request, and ends when it is idle (`activity`) or when nothing of its answers is taken
+//! (`stall`). What is open without a credential follows from the address of the listener alone
+//! (`identity::openness`), which the guard and `/metrics` ask.
 
 mod activity;
 mod connection;
 mod guests;
 mod limits;
+mod origin;
 mod stall;
 
 use std::io;
@@ -31,6 +37,7 @@ use activity::Activity;
 use connection::Connection;
 use guests::Guests;
 pub use limits::Limits;
+pub use origin::Origin;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
 /// workers and watchers have no end of their own; they connect again.
@@ -39,12 +46,10 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// A pause after the system refused to accept, as for want of file descriptors.
 const REST: Duration = Duration::from_millis(100);
 
-/// What goes wrong again and again is told so often at most.
+/// A repeated problem is logged at most once in this time.
 const TOLD: Duration = Duration::from_secs(10);
 
-/// The ports.
 pub struct Listeners {
-    /// Without TLS.
     pub plain: TcpListener,
     /// With TLS, and how.
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
@@ -59,15 +64,6 @@ impl From<TcpListener> for Listeners {
     fn from(plain: TcpListener) -> Self {
         Self { plain, tls: None, limits: Limits::default(), opened: Opened::default() }
     }
-}
-
-/// Where a request comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Origin {
-    /// The connection, by a number of its own.
-    pub connection: u64,
-    /// What counts as the other side's address.
-    pub network: IpAddr,
 }
 
 impl Listeners {
@@ -213,7 +209,7 @@ fn is_of_one(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// What happens again and again, and is told now and then.
+/// A problem that is repeated, and logged now and then.
 #[derive(Debug, Default)]
 struct Told {
     last: Option<Instant>,
@@ -222,7 +218,7 @@ struct Told {
 }
 
 impl Told {
-    /// It has happened. When it is to be told, answers how often it was not.
+    /// Counts it. When it is to be logged, answers how often it was not.
     fn due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < TOLD) {
             self.untold += 1;

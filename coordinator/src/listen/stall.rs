@@ -1,5 +1,5 @@
 //! A stream whose other side must take what is sent: whoever asks for much and reads nothing
-//! would hold a connection, its buffers and an open file for ever.
+//! would hold a connection, its buffers and an open file without end.
 
 use std::io;
 use std::pin::Pin;

@@ -4,10 +4,10 @@
 //! elsewhere: they name workers and tell how busy a farm is. Nothing secret is shown.
 
 mod health;
+mod operations;
 mod pages;
 mod scrape;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,16 +18,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use tokio::sync::Mutex;
 
+pub use operations::Operations;
 pub use pages::pages;
 
-use crate::blobs::Blobs;
-use crate::fleet::Fleet;
 use crate::identity::openness::Openness;
-use crate::metrics::Metrics;
-use crate::peers::Peers;
-use crate::sign::SignerClient;
-use crate::store::Store;
-use crate::targets::Targets;
 use crate::token::Token;
 
 /// Answers are kept for so long, so that several scrapers cost what one does.
@@ -41,35 +35,12 @@ const CLOSED: &str = "At this address the metrics need the farm's token, as `Aut
 (it is in DATA/token; Prometheus has `authorization: credentials_file:` for it). The operator may \
 open them to everybody: --public-metrics.\n";
 
-/// What the pages of operators need. Cheap to clone.
-#[derive(Clone)]
-pub struct Operations {
-    /// Queues, builds and leases.
-    pub store: Store,
-    /// The disk that must be writable.
-    pub blobs: Blobs,
-    /// Whose keys the signer must have.
-    pub targets: Targets,
-    /// Workers.
-    pub fleet: Fleet,
-    /// The other coordinators, and whether the database answers.
-    pub peers: Peers,
-    /// Who must sign.
-    pub signer: SignerClient,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Who may read metrics where they are not open.
-    pub token: Token,
-    /// Where the published trees lie.
-    pub repos: PathBuf,
-}
-
 /// The routes, with the last scrape.
 #[derive(Clone)]
 struct Observed {
     operations: Operations,
     last: Arc<Mutex<Option<(Instant, String)>>>,
-    /// Held by whoever looks at readiness: that writes a file and asks the signer, and anybody may.
+    /// Held while readiness is checked: that writes a file and asks the signer, and anybody may.
     looking: Arc<Mutex<()>>,
 }
 

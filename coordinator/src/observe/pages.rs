@@ -57,7 +57,7 @@ fn front() -> String {
   /healthz    whether it runs
   /readyz     whether it can work, and if not, why
 
-Builds are asked for, followed and explained by the command rpmfarm, which reaches this address
+Use the command rpmfarm to start, watch and explain builds; it reaches this address
 with --server: see rpmfarm --help. Workers come here too (rpmfarm-worker --help).
 ",
         env!("CARGO_PKG_VERSION")
@@ -67,7 +67,7 @@ with --server: see rpmfarm --help. Workers come here too (rpmfarm-worker --help)
 fn missing(path: &str) -> String {
     let path = rpmfarm_core::name::shown(path);
     format!(
-        "There is nothing at {path}. This is the coordinator of an rpmfarm: / says what it has.\n"
+        "There is no page at {path}. This is the coordinator of an rpmfarm; / lists its pages.\n"
     )
 }
 

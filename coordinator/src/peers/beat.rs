@@ -14,8 +14,8 @@ use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 const CLEARED_AFTER: u32 = 100;
 
 impl Peers {
-    /// One look: beats, watches, and takes the stages that nobody who lives has. Answers whether
-    /// any was taken.
+    /// One round: beats, reads the others' beats, and takes the stages of which no living
+    /// coordinator has the lease. Answers whether any was taken.
     ///
     /// # Errors
     /// Database errors. While they last, this coordinator stops to begin work by itself.
@@ -37,6 +37,8 @@ impl Peers {
         let claims: Vec<_> = {
             let mut state = self.lock();
             state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
+            // The time before the beat was sent: the others count from when it arrived, which is
+            // later.
             state.confirmed = Some(now);
             self.bury(&mut state, &rows, now);
             state.others = rows.into_iter().filter(|row| row.id != *me).collect();
@@ -92,7 +94,7 @@ impl Peers {
                 state.dead.remove(&id);
             } else {
                 state.dead.entry(id).or_insert_with_key(|id| {
-                    tracing::warn!(coordinator = id, "a coordinator is gone");
+                    tracing::warn!(coordinator = id, "a coordinator is dead");
                     now
                 });
             }
@@ -116,9 +118,6 @@ impl Peers {
 }
 
 /// Takes this coordinator's place: afterwards it has every stage that it can have.
-///
-/// # Errors
-/// Database errors.
 pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<()> {
     if peers.0.alone {
         // The database is this process's own: whoever else is in it was an earlier one.
@@ -131,7 +130,7 @@ pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<
     Ok(())
 }
 
-/// Beats for ever; rings when a stage has come to this coordinator.
+/// Beats as long as the coordinator runs; rings when a stage has come to this coordinator.
 pub async fn run(peers: Peers, store: Store, bus: Bus) {
     let mut was_down = false;
     loop {
@@ -148,7 +147,7 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
             }
             Err(error) => {
                 if !was_down {
-                    tracing::error!(%error, "the database does not answer; nothing new is begun");
+                    tracing::error!(%error, "the database does not answer; no new work is started");
                 }
                 was_down = true;
             }
@@ -157,10 +156,7 @@ pub async fn run(peers: Peers, store: Store, bus: Bus) {
     }
 }
 
-/// Says good-bye, so that the others need not wait.
-///
-/// # Errors
-/// Database errors.
+/// Removes this coordinator's row, so that the others need not wait for a takeover.
 pub async fn end(peers: &Peers, store: &Store) -> Result<(), StoreError> {
     store.forget_coordinator(peers.me()).await
 }

@@ -1,6 +1,6 @@
 //! Wakes the other coordinators, and is woken by them: PostgreSQL's NOTIFY and LISTEN.
 //!
-//! A word is only a wake-up. What gets lost is made up for by the passes' and sessions' own looks.
+//! A word is only a wake-up. What gets lost is made up for by the periods of passes and sessions.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is sent for a word.
+/// The payload of NOTIFY for a word.
 fn payload(word: &Word, me: &str) -> String {
     match word {
         Word::Facts => format!("{me} facts"),
@@ -46,7 +46,7 @@ fn read(payload: &str, me: &str) -> Option<Word> {
     (from != me).then_some(word)
 }
 
-/// Sends words for ever, while there is somebody to hear them.
+/// Sends words as long as the coordinator runs.
 pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) {
     while let Some(first) = words.recv().await {
         let mut batch = BTreeSet::from([first]);
@@ -54,6 +54,7 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
         while let Ok(word) = words.try_recv() {
             batch.insert(word);
         }
+        // What is not sent is only a wake-up less.
         if !peers.has_others(Instant::now()) || peers.database_down().is_some() {
             continue;
         }
@@ -63,22 +64,20 @@ pub async fn speak(peers: Peers, store: Store, mut words: mpsc::Receiver<Word>) 
             let query = "SELECT 1 FROM pg_notify($1, $2)";
             let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
             if let Err(error) = sent {
-                tracing::debug!(%error, "the other coordinators were not woken");
+                tracing::debug!(%error, "the other coordinators were not notified");
                 break;
             }
         }
     }
 }
 
-/// Whom the words of other coordinators wake.
+/// Wakes passes, sessions and watchers at words of other coordinators.
 pub struct Listener {
-    /// Whose own words are not heard.
+    /// This coordinator, whose own words are ignored.
     pub peers: Peers,
-    /// The passes.
     pub bus: Bus,
-    /// Sessions of workers.
     pub fleet: Fleet,
-    /// Those who watch builds.
+    /// Wakes the watchers of builds.
     pub progress: Bus,
 }
 
@@ -87,7 +86,7 @@ impl Listener {
     pub async fn run(self, url: String) {
         loop {
             if let Err(error) = self.hear(&url).await {
-                tracing::debug!(%error, "nothing is heard from the other coordinators");
+                tracing::debug!(%error, "no notifications arrive from the other coordinators");
             }
             tokio::time::sleep(PAUSE).await;
         }

@@ -2,13 +2,17 @@
 //! inform each other.
 //!
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
-//! pass runs on one of them, under a lease in the database; whoever looks takes the stages of one
+//! pass runs on one of them, under a lease in the database; whoever sees it takes the stages of one
 //! whose beat stands still (`core::tenure`). Everything that a stage writes stands behind the
 //! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
 //! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
 //! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
+//!
+//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the
+//! database once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only:
+//! whoever misses it reads the same facts a little later.
 
 pub mod beat;
 pub mod herald;
@@ -48,7 +52,7 @@ struct Inner {
     me: CoordinatorRow,
     _seat: Option<Seat>,
     takeover: Duration,
-    /// Nobody else can have this database.
+    /// Whether this is the only coordinator that can have this database (SQLite).
     alone: bool,
     began: Instant,
     state: Mutex<State>,
@@ -63,11 +67,11 @@ struct State {
     others: Vec<CoordinatorRow>,
     /// Others that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
-    /// What the database said when it did not answer.
+    /// The last error of the database, while it does not answer.
     down: Option<String>,
 }
 
-/// Who is to judge a worker's silence.
+/// The coordinator that is to judge a worker's silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judge {
     /// This coordinator: it is connected here, or nowhere.
@@ -79,8 +83,9 @@ pub enum Judge {
 }
 
 impl Peers {
-    /// This coordinator, which has not looked at the others yet. A seat is kept as long as
-    /// anything of this coordinator works; `alone` says that nobody else can have its database.
+    /// This coordinator, which has not read the others' heartbeats yet. The lock of its directory
+    /// is held as long as anything of this coordinator works; `alone` says that nobody else can
+    /// have its database.
     #[must_use]
     pub fn new(
         me: CoordinatorRow,
@@ -93,7 +98,6 @@ impl Peers {
         Self(Arc::new(Inner { me, _seat: seat, takeover, alone, began: now, state }))
     }
 
-    /// This coordinator's id.
     #[must_use]
     pub fn me(&self) -> &str {
         &self.0.me.id
@@ -141,7 +145,8 @@ impl Peers {
         STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
-    /// Who judges a worker that is owned by a coordinator; `None` for one that never connected.
+    /// The judge of a worker that is owned by a coordinator; `None` stands for one that never
+    /// connected.
     #[must_use]
     pub fn judge(&self, owner: Option<&str>, now: Instant) -> Judge {
         match owner {
@@ -154,14 +159,14 @@ impl Peers {
                     return Judge::Another;
                 }
                 // One that is gone from the database was dead, or has said good-bye, before this
-                // coordinator looked; it looks since its start.
+                // coordinator read the beats; it reads them since its start.
                 let since = state.dead.get(owner).copied().unwrap_or_default();
                 Judge::Orphaned(now.saturating_sub(since))
             }
         }
     }
 
-    /// What the database said when it did not answer last; `None` while it answers.
+    /// The last error of the database; `None` while it answers.
     #[must_use]
     pub fn database_down(&self) -> Option<String> {
         self.lock().down.clone()

@@ -1,12 +1,12 @@
-//! A coordinator's seat: a directory that one process has at a time, which makes it the same
-//! coordinator after a restart.
+//! The lock and the id in a coordinator's cache directory, which one process has at a time. They
+//! make it the same coordinator after a restart.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// A seat that is taken until this is dropped, or the process ends however it does.
+/// Held until this is dropped, or the process ends however it does.
 #[derive(Debug)]
 pub struct Seat {
     id: String,
@@ -14,7 +14,7 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes the seat of a directory.
+    /// Locks a directory, and reads or makes its id.
     ///
     /// # Errors
     /// When another coordinator has it, or what the disk says.
@@ -41,7 +41,6 @@ impl Seat {
         Ok(Self { id, _lock: lock })
     }
 
-    /// The coordinator's id.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id

@@ -11,7 +11,6 @@ use crate::work;
 
 /// Gives every imported build its SRPM task.
 pub struct PlanStage {
-    /// What is rebuilt.
     pub targets: Targets,
     /// Where it is said that a target cannot be used.
     pub waits: Waits,
@@ -43,9 +42,6 @@ impl work::Stage for PlanStage {
 
 /// The architectures that a build is for: the target's, in its order, as far as they were asked
 /// for.
-///
-/// # Errors
-/// Database errors.
 pub async fn arches(
     store: &Store,
     build: &Build,

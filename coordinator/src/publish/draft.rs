@@ -15,7 +15,7 @@ use super::manifest::{Manifest, PublishedPackage, RepositoryState};
 use super::pool::MAX_FRAGMENTS;
 use crate::blobs::Blobs;
 
-/// What a generation is made of.
+/// The parts of a generation.
 pub(super) struct Draft<'a> {
     /// Where it is made.
     pub(super) dir: &'a Path,

@@ -24,42 +24,29 @@ pub enum PublishError {
     Blob(#[from] BlobError),
     /// Another publisher is at work on the target.
     #[error("another publisher is at work on {target}; the next pass tries again")]
-    Busy {
-        /// The target.
-        target: String,
-    },
+    Busy { target: String },
     /// The channel has changed since the request was made.
     #[error(
-        "{channel} of {target} shows {}, but the request is based on {}; look again and make a new one",
+        "{channel} of {target} shows {}, but the request is based on {}; read the channel again and make a new request",
         generation(*.shown), generation(*.based_on)
     )]
     Moved {
-        /// The target.
         target: String,
-        /// The channel.
         channel: String,
         /// The generation that the request is based on.
         based_on: Option<u64>,
         /// The generation that is shown.
         shown: Option<u64>,
     },
-    /// Whoever asked must not show it any more.
+    /// The stage moved to another coordinator, or the channel has changed, before the renames.
     #[error("{channel} of {target} is not shown: {reason}")]
-    Stopped {
-        /// The target.
-        target: String,
-        /// The channel.
-        channel: String,
-        /// Why.
-        reason: String,
-    },
+    Stopped { target: String, channel: String, reason: String },
     /// A target or channel whose name cannot be a directory.
     #[error("`{0}` cannot be the name of a target's or channel's directory")]
     Name(String),
     /// The target's public key.
     #[error("the public key of {target} cannot be used: {reason}")]
     Key {
-        /// The target.
         target: String,
         /// What is wrong with it.
         reason: String,
@@ -67,7 +54,6 @@ pub enum PublishError {
     /// A package is not what it is said to be.
     #[error("{nevra}: {source}")]
     Package {
-        /// Its name.
         nevra: Box<Nevra>,
         /// What is wrong with it.
         source: ProofError,
@@ -97,7 +83,6 @@ pub enum ProofError {
     /// The file has another size.
     #[error("its file has {found} bytes instead of {expected}: {path}")]
     Size {
-        /// The file.
         path: PathBuf,
         /// Its size as recorded.
         expected: u64,
@@ -107,7 +92,6 @@ pub enum ProofError {
     /// The file has another content.
     #[error("its file has sha256 {found} instead of {expected}: {path}")]
     Digest {
-        /// The file.
         path: PathBuf,
         /// Its digest as recorded.
         expected: Sha256,
@@ -118,9 +102,8 @@ pub enum ProofError {
     #[error("its file is damaged: {0}")]
     Damaged(rpmfarm_rpmfile::Error),
     /// The file is not signed with the target's key.
-    #[error("its signature does not hold with the key of {target}: {source}")]
+    #[error("its signature is invalid with the key of {target}: {source}")]
     Signature {
-        /// The target.
         target: String,
         /// What is wrong with it.
         source: rpmfarm_rpmfile::Error,
@@ -130,12 +113,7 @@ pub enum ProofError {
     Header(Box<Nevra>),
     /// The target has no repository for it.
     #[error("its architecture is not among those of {target} ({arches})")]
-    Arch {
-        /// The target.
-        target: String,
-        /// Its architectures.
-        arches: String,
-    },
+    Arch { target: String, arches: String },
     /// Its stored repodata describe another file.
     #[error("its repodata {0} do not describe the signed file; make them again")]
     Fragments(Sha256),
@@ -147,7 +125,6 @@ pub enum ProofError {
     Twice,
 }
 
-/// Result of publishing.
 pub type Result<T> = std::result::Result<T, PublishError>;
 
 impl ProofError {

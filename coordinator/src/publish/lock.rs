@@ -1,4 +1,4 @@
-//! The lock of a target: one publisher at a time looks, cleans or shows, since its channels share
+//! The lock of a target: one publisher at a time reads, cleans or shows, since its channels share
 //! the pool.
 //!
 //! Owns the file and what is said when another has it. It must not know what is done meanwhile.

@@ -18,7 +18,6 @@ use super::error::{PublishError, Result, io_at};
 /// A signed package that clients shall see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPackage {
-    /// Its full name.
     pub nevra: Nevra,
     /// SHA-256 of the signed file: its name in the blob store.
     pub digest: Sha256,

@@ -1,4 +1,8 @@
-//! Publishes what is signed to the first channel of its target.
+//! Publishes signed packages to the first channel of their target.
+//!
+//! A build that does not fit into its channel fails, one whose files are damaged waits, and the
+//! others go on. When a target's key or the farm's address changes, the channel is published again,
+//! with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -34,10 +38,10 @@ const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 /// Largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
 
-/// Packages of a channel that are signed anew in one look, so that other targets wait for no more.
+/// Packages of a channel that one pass signs again, so that other targets wait for no more.
 const ANEW: usize = 256;
 
-/// What is said of a build that cannot be published begins so.
+/// The beginning of the reason of a build that cannot be published now.
 const WAITS: &str = "not published yet";
 
 /// A build that is signed, with its packages.
@@ -46,13 +50,12 @@ type Signed = (BuildId, Vec<SignedPackage>);
 /// Gives every target whose builds are signed and not published a new revision of its first channel.
 #[derive(Clone)]
 pub struct PublishStage {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// What channels hold and show.
+    /// The contents of channels.
     pub channels: Channels,
     /// Signs packages and pages.
     pub signing: Signing,
-    /// What other repositories provide.
+    /// Knows the packages of external repositories.
     pub resolver: Resolver,
     /// Where it is said why a build is not published.
     pub waits: Waits,
@@ -62,7 +65,7 @@ pub struct PublishStage {
     pub metrics: Metrics,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
 }
 
@@ -154,7 +157,7 @@ impl PublishStage {
         let (name, key) = (&target.name, &target.signing_key);
         for build in builds {
             let reason = format!(
-                "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of \
+                "{WAITS}: {left} packages of {channel} are signed again with the key `{key}` of \
                  {name} first"
             );
             self.waits.set(build.id, reason);
@@ -229,7 +232,7 @@ impl PublishStage {
 
     /// Whether a channel has to be published although no build is to be added: clients see what was
     /// never recorded, or are given another address or another key than the farm has now. A signer that
-    /// is away changes nothing about that: it is asked again at the next look.
+    /// is away changes nothing about that: it is asked again at the next pass.
     async fn is_due(
         &self,
         store: &FencedStore,
@@ -254,7 +257,7 @@ impl PublishStage {
     }
 
     /// Has some of what a channel holds signed with the target's key, where another one signed it.
-    /// Answers how many are left: the next look goes on.
+    /// Answers how many are left: the next pass goes on.
     async fn sign_anew(
         &self,
         store: &FencedStore,
@@ -269,20 +272,21 @@ impl PublishStage {
         let mut packages = Vec::new();
         for nevra in unsigned.iter().take(ANEW) {
             let package = store.package(&target.name, nevra).await?;
-            packages.push(package.with_context(|| format!("{nevra} is no package of the farm"))?);
+            packages
+                .push(package.with_context(|| format!("{nevra} is not a package of the farm"))?);
         }
         let key = &target.signing_key;
         let signed = self.signing.sign_all(store, target, packages).await.with_context(|| {
             format!(
-                "the {} packages of {channel} have to be signed anew, since signing_key of {} is \
+                "the {} packages of {channel} have to be signed again, since signing_key of {} is \
                  `{key}` now",
                 unsigned.len(),
                 target.name
             )
         })?;
         let left = unsigned.len() - signed;
-        tracing::info!(target = target.name, channel, key, signed, left, "packages signed anew");
-        // What is signed now is read at the next look, which is at once: this one wrote something.
+        tracing::info!(target = target.name, channel, key, signed, left, "packages signed again");
+        // What is signed now is read at the next pass, which is at once: this one wrote something.
         Ok(unsigned.len())
     }
 
@@ -325,7 +329,7 @@ impl PublishStage {
         Ok(())
     }
 
-    /// What is asked of the publisher.
+    /// Makes the request to the publisher.
     async fn request(
         &self,
         target: &Target,
@@ -379,7 +383,11 @@ impl PublishStage {
                 }
                 Err(error) => {
                     let target = &target.name;
-                    tracing::warn!(target, %arch, "what packages lack is not known: {error}");
+                    tracing::warn!(
+                        target,
+                        %arch,
+                        "missing requirements of packages are unknown: {error}"
+                    );
                     return None;
                 }
             }
@@ -409,7 +417,8 @@ async fn signed_builds(
     Ok(signed)
 }
 
-/// Records a revision that is shown, with the builds that came with it.
+/// Records a revision that clients see already, with the builds that came with it. A coordinator
+/// that dies before leaves that to the next pass (`is_ahead`).
 async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> anyhow::Result<()> {
     let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
     let recorded = store.add_revision(revision, &builds).await?;
@@ -417,7 +426,7 @@ async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> 
     anyhow::ensure!(
         recorded,
         "revision {revision} of {channel} of {target} does not count: a build ended while it was \
-         published, or the channel is recorded beyond it; the next pass looks again"
+         published, or a newer revision is recorded; the next pass tries again"
     );
     tracing::info!(target, channel, revision, packages, builds = builds.len(), "published");
     Ok(())
@@ -444,13 +453,13 @@ fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
     }
 }
 
-/// What a channel holds and shows, and what is signed with its target's key.
+/// A channel's content, and which of it is signed with its target's key.
 struct Shown {
     /// The generation that is shown. Read first: what changes later is seen when it is shown.
     generation: Option<u64>,
     snapshot: Snapshot,
     signed: Vec<SignedPackage>,
-    /// What was given back and is to be in the channel again.
+    /// Restored packages that have to be in the channel again.
     returning: Vec<Signed>,
 }
 
@@ -470,7 +479,7 @@ async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<Signed>
     Ok(all)
 }
 
-/// What channels hold, and what of it clients see. Cheap to clone.
+/// Reads the contents of channels, as recorded and as shown to clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Channels {
     /// The trees of files.
@@ -489,7 +498,7 @@ impl Channels {
         Ok(Shown { generation, snapshot, signed, returning })
     }
 
-    /// What a channel holds now.
+    /// The content of a channel now.
     async fn snapshot(
         &self,
         store: &Store,
@@ -544,7 +553,7 @@ async fn may_show(
     Ok(())
 }
 
-/// What the channel holds now, with these packages added build by build.
+/// The content of the channel now, with these packages added build by build.
 async fn next_snapshot(
     store: &Store,
     shown: &Shown,

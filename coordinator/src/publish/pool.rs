@@ -46,7 +46,7 @@ impl Proof<'_> {
         disk::make_dir(dir)?;
         match fs::hard_link(&blob, &path) {
             Ok(()) => {}
-            // Another publisher was faster; what came meanwhile is looked at anew.
+            // Another publisher was faster; what came meanwhile is checked again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return self.whole_at(package, &path, href);
             }

@@ -1,7 +1,7 @@
 //! The way of one request: proof, draft, signatures, rename.
 //!
-//! Owns the order of the steps, the look at what is shown before them, the signatures of a draft, and
-//! the renames; `draft` writes the repodata.
+//! Owns the order of the steps, the check of what is shown before them, the signatures of a draft,
+//! and the renames; `draft` writes the repodata.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -25,7 +25,7 @@ use super::{clients, disk, lock, shown};
 use crate::blobs::{BlobError, Blobs};
 use crate::pool_path::href;
 
-/// What a channel shall show.
+/// A request for a new generation of a channel.
 #[derive(Debug, Clone)]
 pub struct PublishRequest {
     /// Name of the target.
@@ -54,7 +54,7 @@ pub struct PublishRequest {
     pub prove_all: bool,
 }
 
-/// What a channel shows after a request.
+/// The result of a request: the generation that the channel shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// The generation that is shown.
@@ -82,10 +82,10 @@ pub struct SignedRepomd {
     pub logged: Option<Logged>,
 }
 
-/// What a signer says when it does not sign.
+/// Why a signer did not sign.
 pub type SignError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a publisher has done, in this order; for those who show progress.
+/// The steps of a publication, in this order; for progress and for tests of crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// The new packages are proved and in the pool.
@@ -96,7 +96,6 @@ pub enum Step {
     Signed,
     /// The draft is complete, synced and in its place.
     Placed,
-    /// Clients see it.
     Shown,
 }
 
@@ -144,7 +143,7 @@ impl Publisher {
         Self { keep: generations.max(1), ..self }
     }
 
-    /// Tells each step as it is done.
+    /// Calls this after each step.
     #[must_use]
     pub fn on_step(self, on_step: impl Fn(Step) + Send + Sync + 'static) -> Self {
         Self { on_step: Arc::new(on_step), ..self }
@@ -239,7 +238,7 @@ impl Publisher {
         sort(&mut request.packages)?;
         let listing = Listing::of(&request.packages);
         disk::make_dir(&layout.generations())?;
-        // Held for the look and the cleaning only: one that stands still in the middle of its
+        // Held for the check and the cleaning only: one that stands still in the middle of its
         // draft must not hold up all others. What it draws up is checked again before it is shown.
         let lock = lock::take(&layout)?;
         let shown = shown::generation(&layout)?;
@@ -307,7 +306,7 @@ impl Publisher {
         Ok(())
     }
 
-    /// The renames.
+    /// Puts a written generation in its place and points clients to it, each by one rename.
     fn show(&self, ready: Ready) -> Result<Published> {
         let Ready { written, lock } = ready;
         let Written { layout, request, dir, manifest, .. } = written;
@@ -316,8 +315,11 @@ impl Publisher {
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
         // It has another name now, and nothing is left to be removed.
         dir.keep();
+        // A link must not outlive, over a loss of power, the directory that it leads to.
         disk::sync(&layout.generations())?;
         clients::write(&layout, &request.base_url, &request.public_key)?;
+        // These lead through `current`, which is turned after them: until then clients see what
+        // they saw.
         for arch in &request.arches {
             let to = Path::new("current").join(arch.as_str());
             disk::relink(&layout.channel().join(arch.as_str()), &to)?;
@@ -331,7 +333,7 @@ impl Publisher {
     }
 }
 
-/// What is left to do.
+/// The state of a publication before its signatures.
 enum Outcome {
     /// Nothing: this generation shows it all.
     Shown(u64),
@@ -368,6 +370,7 @@ impl Written {
         // Temporary directories are private, and so may be all that is written; a generation is for
         // everyone.
         disk::readable_by_all(dir)?;
+        // Held from here to the renames, so that the answer of `may_show` stays true.
         let lock = lock::take(&self.layout)?;
         let shown = shown::generation(&self.layout)?;
         if shown != self.request.based_on {

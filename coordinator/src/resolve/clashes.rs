@@ -28,11 +28,8 @@ pub enum RootProblem {
         "{first} and {second} both have {path}, and not the same one: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
     )]
     Conflict {
-        /// The one.
         first: String,
-        /// The other.
         second: String,
-        /// The path.
         path: String,
         /// Whether the target's own list of packages leads to both.
         in_base: bool,
@@ -42,9 +39,7 @@ pub enum RootProblem {
         "{package} of repository `{repository}` is of the module {label}, and no active module stream lists it: dnf would not install it; is modules.yaml of the repository complete? (module_hotfixes = true takes its packages as they are)"
     )]
     NoModule {
-        /// The package.
         package: String,
-        /// Its repository.
         repository: String,
         /// Its `ModularityLabel`.
         label: String,
@@ -62,7 +57,7 @@ impl RootProblem {
     }
 }
 
-/// What has been read of packages and found of roots.
+/// The headers that were read, and the roots that were checked.
 #[derive(Debug, Default)]
 pub(super) struct Clashes {
     known: Mutex<Known>,
@@ -77,7 +72,7 @@ struct Known {
 }
 
 impl Clashes {
-    /// Looks for what rpm would refuse. `is_masked` says of which repositories' packages an active
+    /// Finds what rpm would refuse. `is_masked` says of which repositories' packages an active
     /// stream must have those that are of a module. Reads files.
     ///
     /// # Errors
@@ -129,7 +124,7 @@ impl Clashes {
         Ok(())
     }
 
-    /// What a package wants. What cannot be read is left to rpm.
+    /// The claims of a package's header. One that cannot be read is left to rpm.
     fn claims(&self, package: &LockedPackage, blobs: &Blobs) -> Option<Arc<Claims>> {
         if let Some(known) = self.lock().claims.get(&package.digest) {
             return Some(Arc::clone(known));

@@ -49,26 +49,19 @@ pub enum DownloadError {
     Server(String),
     /// The server has no such file.
     #[error("{url}: the server answered {status}")]
-    Status {
-        /// The URL.
-        url: String,
-        /// The answer.
-        status: u16,
-    },
+    Status { url: String, status: u16 },
     /// More came than was announced or is allowed.
     #[error("{url}: longer than {limit} bytes")]
     TooLong {
-        /// The URL.
         url: String,
-        /// What was announced or is allowed.
+        /// The announced length or the limit, in bytes.
         limit: u64,
     },
-    /// What came could not be kept.
+    /// The bytes could not be written.
     #[error("{url}: {why}")]
     Sink {
-        /// The URL.
         url: String,
-        /// What became of the bytes. Boxed, as it is larger than all others.
+        /// Why they could not be written. Boxed, as it is larger than all others.
         why: Box<SinkError>,
     },
 }
@@ -104,8 +97,8 @@ impl From<HttpError> for DownloadError {
     }
 }
 
-/// What a server said of a file, to ask whether it changed since. Only its entity tag: times
-/// have whole seconds, and a change within the same second would never be seen.
+/// The validator that a server gave for a file, to ask whether it has changed. Only its entity tag:
+/// times have whole seconds, and a change within the same second would never be seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Validator(Option<String>);

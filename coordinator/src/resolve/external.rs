@@ -14,7 +14,6 @@ use url::Url;
 pub struct ExternalRepo {
     /// Its name in locks and messages.
     pub id: String,
-    /// Where it lies.
     pub place: Place,
     /// Every package must be signed.
     pub gpgcheck: bool,
@@ -24,7 +23,7 @@ pub struct ExternalRepo {
     pub certs: Certs,
     /// The lowest number wins, as in dnf.
     pub priority: u32,
-    /// Of two that have the same package the cheaper one is asked.
+    /// The repository with the lower cost is preferred for a package that both have.
     pub cost: u32,
     /// Packages that are treated as if they were not there.
     pub excludes: Vec<String>,
@@ -81,9 +80,7 @@ impl Place {
 #[derive(Debug, thiserror::Error)]
 #[error("target {target}, repository `{repository}`: {reason}")]
 pub struct ExternalRepoError {
-    /// The target.
     pub target: String,
-    /// The repository's id.
     pub repository: String,
     /// What is wrong, and what to do.
     pub reason: String,
@@ -110,7 +107,7 @@ pub fn load(
 }
 
 impl ExternalRepo {
-    /// What the solver is told of it.
+    /// Its description for the solver.
     pub(super) fn for_solver(&self) -> rpmfarm_solv::Repository {
         rpmfarm_solv::Repository {
             id: self.id.clone(),

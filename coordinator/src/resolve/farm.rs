@@ -21,9 +21,8 @@ const BATCH: usize = 256;
 /// One of the farm's own packages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmPackage {
-    /// Its full name.
     pub nevra: Nevra,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// The blob of its metadata (`rpmfarm_repodata::Fragments`).
     pub repodata: Sha256,
@@ -32,15 +31,9 @@ pub struct FarmPackage {
 /// Where the farm's own packages are known.
 pub trait FarmPackages: Sync {
     /// A number that changes whenever a target's packages do.
-    ///
-    /// # Errors
-    /// As the store has them.
     fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
     /// All packages of a target, of all architectures.
-    ///
-    /// # Errors
-    /// As the store has them.
     fn packages(
         &self,
         target: &str,
@@ -74,14 +67,7 @@ pub(super) struct Loaded {
 pub enum FarmError {
     /// The metadata of a package cannot be read.
     #[error("metadata of {package}, blob {blob}: {reason}")]
-    Fragments {
-        /// The package.
-        package: String,
-        /// The blob.
-        blob: Sha256,
-        /// What is wrong.
-        reason: String,
-    },
+    Fragments { package: String, blob: Sha256, reason: String },
     /// The solver does not take them.
     #[error(transparent)]
     Pool(#[from] rpmfarm_solv::PoolError),

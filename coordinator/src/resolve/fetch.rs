@@ -26,18 +26,15 @@ use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::work::KeyedSemaphore;
 
-/// Downloads at once.
+/// Packages of one lock that are downloaded at once.
 const PARALLEL: usize = 8;
 
 /// Why a package cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{package} of repository `{repository}`: {source}")]
 pub struct FetchError {
-    /// The package.
     pub package: String,
-    /// The repository.
     pub repository: String,
-    /// Why.
     pub source: FetchProblem,
 }
 
@@ -59,22 +56,20 @@ pub enum FetchProblem {
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// What came is something else.
+    /// The download has another size.
     #[error("{url}: expected {expected} bytes, found {found}")]
     Size {
         /// Where it came from.
         url: String,
         /// The size that the lock has.
         expected: u64,
-        /// What came.
         found: u64,
     },
-    /// It is not signed as it must be, or not what its signature says.
+    /// Its signature is missing or invalid.
     #[error("{url}: {source}")]
     Rpm {
         /// Where it came from.
         url: String,
-        /// What is wrong.
         source: rpmfarm_rpmfile::Error,
     },
     /// It is another package.
@@ -85,7 +80,7 @@ pub enum FetchProblem {
         /// What its header says.
         found: String,
     },
-    /// It cannot be kept, or its digest is another one.
+    /// It cannot be stored, or has another digest.
     #[error(transparent)]
     Blob(#[from] BlobError),
 }
@@ -96,7 +91,7 @@ pub(super) struct Fetcher {
     blobs: Blobs,
     downloader: Downloader,
     mirrors: MirrorLists,
-    /// What is being fetched, so that two builds do not fetch one package twice.
+    /// Packages that are being fetched, so that two builds do not fetch one twice.
     turns: Arc<KeyedSemaphore<Sha256>>,
 }
 
@@ -139,6 +134,7 @@ impl Fetcher {
         package: &LockedPackage,
         now: SystemTime,
     ) -> Result<(), FetchError> {
+        // Then looked up again: whoever had the turn before may have fetched it.
         let _turn = self.turns.acquire(package.digest).await;
         if self.blobs.contains(package.digest) {
             return Ok(());

@@ -26,7 +26,7 @@ pub enum LocationError {
 /// Joins a place from metadata to a repository's URL.
 ///
 /// # Errors
-/// When the place leads elsewhere or is none.
+/// When the place leads elsewhere or is malformed.
 pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
     check(href)?;
     let mut url = base.clone();

@@ -40,19 +40,16 @@ impl Requirements {
 /// Why there is no lock.
 #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
 pub enum LockError {
-    /// What the package requires cannot be had.
+    /// A requirement of the package cannot be fulfilled.
     #[error(transparent)]
     Package(Unsolvable),
-    /// What the target puts into every root cannot be had.
+    /// A package that the target puts into every root cannot be had.
     #[error("target {target} on {arch}: its {what} root: {source}")]
     Root {
-        /// The target.
         target: String,
-        /// The architecture.
         arch: Arch,
         /// `bootstrap` or `base`.
         what: Box<str>,
-        /// What is missing.
         source: Unsolvable,
     },
     /// A requirement is malformed.
@@ -60,27 +57,15 @@ pub enum LockError {
     Malformed(#[from] rpmfarm_solv::MalformedRequirement),
     /// The module streams cannot be used as the target or the package chooses them.
     #[error("target {target} on {arch}: {source}")]
-    Modules {
-        /// The target.
-        target: String,
-        /// The architecture.
-        arch: Arch,
-        /// What is wrong.
-        source: ModuleProblem,
-    },
+    Modules { target: String, arch: Arch, source: ModuleProblem },
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
-    /// The solver ended, twice, while it looked for what the build requires.
+    /// The solver crashed, twice, while it searched for the build requirements.
     #[error(
-        "the solver ended twice while it looked for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
+        "the solver crashed twice while it searched for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
     )]
-    Fatal {
-        /// How it ended.
-        how: String,
-        /// The longest requirement.
-        requirement: String,
-    },
+    Fatal { how: String, requirement: String },
 }
 
 /// The layers that all builds of a target share, for one state of its pool.
@@ -162,6 +147,8 @@ fn solve_base(
     allowed: &HashSet<Nevra>,
 ) -> Result<Vec<Package>, Failed> {
     let request = Request { install: install.to_vec(), ..Request::default() };
+    // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nobody
+    // else has what is required, or the target lists the source package in `base_from_farm`.
     let wanted =
         |nevra: &Nevra, source: &str| target.is_base_from_farm(source) || allowed.contains(nevra);
     packages(pool.solve_apart(&request, FARM, wanted))
@@ -219,14 +206,13 @@ fn root(
 /// A package of the farm in a root, and what would be there without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Taken {
-    /// The package.
     pub package: Nevra,
     /// The package of an external repository, and that repository's id; none where no other has what
     /// it is for.
     pub instead: Option<(Nevra, String)>,
 }
 
-/// What a root takes from the farm, in the order of its layers.
+/// The farm's own packages in a root, in the order of its layers.
 pub(super) fn taken(
     pool: &mut Pool,
     shared: &mut SharedLayers,
@@ -267,7 +253,6 @@ fn stacked(
     Ok(layers)
 }
 
-/// Everything at once.
 fn joint(pool: &mut Pool, target: &Target, wanted: &Requirements) -> Result<Vec<Package>, Failed> {
     let lists =
         std::iter::once(target.base.as_slice()).chain(wanted.layers.iter().map(Vec::as_slice));

@@ -60,7 +60,6 @@ pub struct RepoMetadata {
 pub enum Older {
     /// No: someone may be holding back updates.
     Refuse,
-    /// Yes, once.
     Accept,
 }
 
@@ -70,7 +69,7 @@ pub(super) struct MetadataCache {
     dir: PathBuf,
     downloader: Downloader,
     mirrors: MirrorLists,
-    /// What has been checked since the start, by the repository's name in the cache.
+    /// The metadata that were checked since the start, by the repository's name in the cache.
     checked: Arc<Mutex<HashMap<String, RepoMetadata>>>,
 }
 
@@ -79,7 +78,7 @@ impl MetadataCache {
         Self { dir, downloader, mirrors, checked: Arc::default() }
     }
 
-    /// What is known of a repository, without asking it; `None` when nothing is.
+    /// The cached metadata of a repository, without a request; `None` when there are none.
     ///
     /// # Errors
     /// When what is kept is damaged and the disk fails.
@@ -385,7 +384,7 @@ pub(super) fn check_age(
     Err(failed(repo, Rejection::TooOld { url: repo.place.url().to_string(), days, limit }))
 }
 
-/// What is current and still as it was; `None` when there is nothing, or it is damaged.
+/// The current metadata, if they are undamaged; `None` when there are none.
 fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoMetadata> {
     let current = read_current(home)?;
     let dir = home.join(current.repomd.hex());
@@ -406,13 +405,13 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
     match read() {
         Ok(metadata) => Some(metadata),
         Err(error) => {
-            tracing::warn!(repository = repo.id, %error, "kept metadata are of no use");
+            tracing::warn!(repository = repo.id, %error, "cached metadata cannot be used");
             None
         }
     }
 }
 
-/// What is current, in `current.json`.
+/// The content of `current.json`: which metadata are current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Current {
     repomd: Sha256,
@@ -457,13 +456,13 @@ fn current_path(home: &Path) -> PathBuf {
     home.join("current.json")
 }
 
-/// What is current; `None` when nothing is known.
+/// Reads `current.json`; `None` when it is not there or cannot be read.
 fn read_current(home: &Path) -> Option<Current> {
     let bytes = fs::read(current_path(home)).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Says what is current, at once or not at all.
+/// Replaces `current.json` atomically.
 ///
 /// # Errors
 /// When the disk fails.

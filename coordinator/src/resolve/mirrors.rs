@@ -33,7 +33,7 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 pub(super) struct Mirrors {
     /// The directories that hold `repodata/`, the best first; at least one.
     pub(super) urls: Vec<Url>,
-    /// What `repomd.xml` may be, one of these; empty when nobody says.
+    /// The digests that `repomd.xml` may have; empty when the list names none.
     pub(super) pages: Vec<Checksum>,
 }
 
@@ -112,7 +112,7 @@ fn is_http(text: &str) -> bool {
 /// preference, and the digests of the current page and of older ones that are still good.
 ///
 /// # Errors
-/// In words, when the bytes are no metalink, or name no digest that is accepted.
+/// In words, when the bytes are not a metalink, or name no digest that is accepted.
 pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     let mut reader = Reader::from_str(text);
     let mut link = Metalink::default();
@@ -128,7 +128,7 @@ pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
     }
     if !link.has_file {
         return Err(format!(
-            "it is no metalink of repomd.xml: `{}`",
+            "it is not a metalink of repomd.xml: `{}`",
             shown(first_line(link.text.trim()))
         ));
     }
@@ -254,9 +254,9 @@ mod tests {
         let weak = page("").replace("sha256", "sha1");
         for (text, why) in [
             (weak.as_str(), "no SHA-256"),
-            ("not found", "no metalink"),
-            ("<metalink></metalink>", "no metalink"),
-            ("<metalink><files>", "no metalink"),
+            ("not found", "not a metalink"),
+            ("<metalink></metalink>", "not a metalink"),
+            ("<metalink><files>", "not a metalink"),
         ] {
             let error = metalink(text).expect_err(text);
             assert!(error.contains(why), "{error}");

@@ -12,7 +12,7 @@
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
 //!   in and comes out.
-//! - `fetch` gets the packages of a lock, and `clashes` looks at them as rpm will.
+//! - `fetch` gets the packages of a lock, and `clashes` checks them as rpm will.
 
 mod checks;
 mod clashes;
@@ -302,8 +302,9 @@ impl Resolver {
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Looks up who has what is asked about: external repositories and the farm's own packages. Answers
-    /// the generation of these too. `paths` are those that builds of the target have required.
+    /// Looks up the owners of the things in the questions: external repositories and the farm's own
+    /// packages. Answers the generation of these too. `paths` are those that builds of the target
+    /// have required.
     ///
     /// # Errors
     /// When the metadata of the repositories are not there and cannot be had.
@@ -324,7 +325,7 @@ impl Resolver {
         Ok((asked.expect("asking the solver does not panic")?, generation))
     }
 
-    /// Says of the packages that a root takes from the farm what it would have without them.
+    /// For each of the farm's packages in a root, the package that the root would have without it.
     ///
     /// # Errors
     /// As [`Self::resolve`].
@@ -357,7 +358,7 @@ impl Resolver {
         Ok(self.fetcher.lock(&universe.external, lock, now).await?)
     }
 
-    /// Looks for what rpm would refuse in a root whose packages are all here.
+    /// Finds what rpm would refuse in a root whose packages are all here.
     ///
     /// # Errors
     /// The first problem that is found; [`RootProblem::fault`] says whose fault it is.

@@ -4,6 +4,12 @@
 //! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
 //! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
 //! read anew and the root is solved again, a few times at most.
+//!
+//! Batches are ordered beside the pass, each in the queue of its target, so that a target whose
+//! repositories hang delays no other. What a running attempt finds is asked the same question as
+//! what a spec says: when another build of the batch is to provide or replace it, the attempt is
+//! taken from its worker, so that it holds no slot that the awaited build may need, and the task
+//! waits with what was found.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -34,11 +40,11 @@ use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 
-/// SRPM tasks of a target that are looked at in one go; more than there are slots.
+/// SRPM tasks of a target that one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
-/// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
-/// keeps neither other targets nor what is more urgent waiting.
+/// Batches of one target that are ordered side by side. One that is long, or a repository that
+/// hangs, keeps neither other targets nor what is more urgent waiting.
 const BATCHES_AT_ONCE: usize = 4;
 
 /// How often a root is solved again because one of its packages is gone.
@@ -47,7 +53,6 @@ const AGAIN: u32 = 2;
 /// Gives tasks their locks, some at once. Cheap to clone.
 #[derive(Clone)]
 pub struct ResolveStage {
-    /// What is rebuilt.
     pub targets: Targets,
     /// Solves roots, and fetches packages.
     pub resolver: Resolver,
@@ -61,7 +66,7 @@ pub struct ResolveStage {
     pub retries: Retries,
     /// Rings when something is to be solved anew.
     pub bus: Bus,
-    /// What time it has become.
+    /// Reads the time, which goes on while work is done.
     pub clock: Clock,
     /// What is under way.
     pub work: ResolveWork,
@@ -146,7 +151,7 @@ struct Unsolved {
     missing: Vec<String>,
 }
 
-/// What a task is to be locked with.
+/// The requirements of a task's root.
 #[derive(Debug)]
 struct Wanted {
     requirements: Requirements,
@@ -171,10 +176,10 @@ impl Wanted {
     }
 }
 
-/// What solving gave for the tasks of a batch, with what each was to have.
+/// The results of solving for the tasks of a batch, with the requirements of each.
 type SolvedTasks = HashMap<TaskId, (Wanted, Result<Lock, Unsolved>)>;
 
-/// What the lines of the log are about.
+/// The span of the log's lines, with build and task.
 fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
@@ -324,6 +329,7 @@ impl ResolveStage {
         };
         let mates = mates(store, build.batch, |_| false).await?;
         let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
+        // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
         let workers = store.workers_at(task.build).await?;
         match turn_of_round(&found, &mates, fault) {
             Turn::Go => self.conclude(store, task, build, &wanted, result).await?,
@@ -385,7 +391,7 @@ impl ResolveStage {
             .await?
         {
             // Something of it was withdrawn meanwhile: it is solved anew.
-            tracing::info!("the root holds what was withdrawn since it was solved");
+            tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.ring();
             return Ok(());
         }
@@ -394,7 +400,7 @@ impl ResolveStage {
     }
 
     /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
-    /// look at it: no build waits for it, and an error of the resolver is logged.
+    /// read it: no build waits for it, and an error of the resolver is logged.
     async fn record_taken(
         &self,
         store: &FencedStore,
@@ -411,7 +417,12 @@ impl ResolveStage {
         let taken = resolver
             .taken(target, task.arch, &**store, requirements, self.clock.system())
             .await
-            .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
+            .inspect_err(|error| {
+                tracing::warn!(
+                    %error,
+                    "the packages that the farm's packages replace in the root are unknown"
+                );
+            });
         // The pool may have changed since the lock was made: only packages of the lock count.
         let own = own_packages(lock);
         let taken =
@@ -447,10 +458,10 @@ impl ResolveStage {
             if left == 0 || !error.is_gone() {
                 return Ok(Err(failure));
             }
-            tracing::info!(%error, "reading the metadata anew");
+            tracing::info!(%error, "fetching the metadata again");
             let refreshed = resolver.refresh(target, lock.arch, Older::Refuse, now).await;
             for error in refreshed.err().into_iter().flatten() {
-                tracing::warn!(%error, "no news of a repository");
+                tracing::warn!(%error, "a repository could not be refreshed");
             }
             match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
                 // Nothing has changed: the repository names what it does not have.
@@ -501,7 +512,11 @@ impl ResolveStage {
             for error in
                 resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
             {
-                tracing::warn!(target = target.name, %arch, "no news: {error}");
+                tracing::warn!(
+                    target = target.name,
+                    %arch,
+                    "repositories could not be refreshed: {error}"
+                );
             }
         }
         let solved = resolver.resolve(&target, arch, &**store, wanted, now).await;
@@ -510,7 +525,7 @@ impl ResolveStage {
         Ok(lock)
     }
 
-    /// Who solves a build and fetches its packages, and in which repositories. A build with repositories of
+    /// The resolver of a build, and the target with its repositories. A build with repositories of
     /// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
     fn resolver(&self, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
         let mut target = target.clone();
@@ -563,7 +578,7 @@ async fn with_lost_mate(
     Ok(failure)
 }
 
-/// What the root of a task is to have.
+/// Reads the requirements of a task's root.
 async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Result<Requirements> {
     if task.kind == TaskKind::Srpm {
         return Ok(Requirements::default());
@@ -581,7 +596,7 @@ fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<T
     (first, later.into_iter().map(|(task, _)| task.id).collect())
 }
 
-/// What solving gave, as the order of the batch sees it.
+/// The result of solving, in the form that the order of the batch needs.
 fn root(result: &Result<Lock, Unsolved>) -> Root {
     match result {
         Ok(lock) => Root::Packages(lock.packages().cloned().collect()),

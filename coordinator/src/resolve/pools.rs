@@ -27,7 +27,7 @@ const FARM_PRIORITY: i32 = i32::MIN;
 /// behind, which every look-up passes through.
 pub(super) const MAX_ADDITIONS: usize = 256;
 
-/// What a pool is made of.
+/// The content of a pool: metadata and the farm's packages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Content {
     /// The external repositories with their metadata, in the target's order.
@@ -39,7 +39,7 @@ pub(super) struct Content {
 /// More than any repository has; Enterprise Linux 8 has about 10 MB.
 const MAX_MODULES: u64 = 128 << 20;
 
-/// What a pool is once it is up to date.
+/// A pool that is up to date.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Prepared {
     /// How many packages it has.
@@ -131,7 +131,7 @@ impl TargetPool {
         Ok(made.shared.solve(&mut made.pool, target, arch)?)
     }
 
-    /// Looks for packages of the farm that lack something, with a pool that was prepared.
+    /// Finds packages of the farm that lack something, with a pool that was prepared.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.
@@ -143,8 +143,8 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
-    /// Looks up who has what is asked about, with a pool that was prepared. `paths` are those that
-    /// builds of the target have required.
+    /// Looks up the owners of the things in the questions, with a pool that was prepared. `paths`
+    /// are those that builds of the target have required.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.

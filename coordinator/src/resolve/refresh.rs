@@ -15,15 +15,14 @@ use crate::work::{Coalesced, Runner};
 /// How often external repositories are asked.
 const REFRESH: Duration = Duration::from_secs(600);
 
-/// How often it is looked whether this coordinator has come to solve.
+/// How often it is checked whether the resolve stage has moved to this coordinator.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Who asks for news. Cheap to clone.
+/// Refreshes the metadata of external repositories. Cheap to clone.
 #[derive(Clone)]
 pub struct Refresh {
-    /// Which repositories there are.
+    /// The targets, which name the repositories.
     pub targets: Targets,
-    /// Has their metadata.
     pub resolver: Resolver,
     /// Rings when there is news.
     pub bus: Bus,
@@ -71,13 +70,17 @@ impl Refresh {
             let now = self.clock.system();
             match self.resolver.refresh(target, *arch, Older::Refuse, now).await {
                 Ok(true) => {
-                    tracing::info!(target = target.name, %arch, "repositories have news");
+                    tracing::info!(target = target.name, %arch, "repositories have changed");
                     self.bus.ring();
                 }
                 Ok(false) => {}
                 Err(errors) => {
                     for error in errors {
-                        tracing::warn!(target = target.name, %arch, "no news: {error}");
+                        tracing::warn!(
+                            target = target.name,
+                            %arch,
+                            "a repository could not be refreshed: {error}"
+                        );
                     }
                 }
             }

@@ -11,9 +11,7 @@ use super::download::DownloadError;
 #[derive(Debug, thiserror::Error)]
 #[error("repository `{repository}`: {source}")]
 pub struct MetadataError {
-    /// The repository's id.
     pub repository: String,
-    /// Why.
     pub source: Rejection,
 }
 
@@ -25,72 +23,51 @@ pub enum Rejection {
     Download(#[from] DownloadError),
     /// The page of the repository is malformed or names what is refused.
     #[error("{url}: {reason}")]
-    Repomd {
-        /// The page.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Repomd { url: String, reason: String },
     /// The signature of the page does not hold.
     #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
     Signature {
-        /// The signature.
         url: String,
         /// The fingerprints that are accepted.
         expected: String,
-        /// What is wrong.
         reason: String,
     },
     /// A file is not what the page says.
     #[error("{url}: {what}: expected {expected}, found {found}")]
     Mismatch {
-        /// The file.
         url: String,
-        /// What was compared.
         what: &'static str,
         /// What the page says.
         expected: String,
-        /// What came.
         found: String,
     },
     /// A file cannot be decompressed.
     #[error("{url}: cannot be decompressed: {reason}")]
-    Compression {
-        /// The file.
-        url: String,
-        /// What is wrong.
-        reason: String,
-    },
+    Compression { url: String, reason: String },
     /// A dependency in the metadata is beyond what the solver could bear.
     #[error("{url}: {source}")]
     OutOfBounds {
-        /// The file.
         url: String,
         /// Which one, and by how much.
         source: OutOfBounds,
     },
     /// The metadata are older than those that are known.
     #[error(
-        "{url}: older than what is known: {what} {found} after {known}; a repository does not go back by itself (if that is meant, remove {cache})"
+        "{url}: older than the cached metadata: {what} {found} after {known}; a repository should not go back (if this is intended, remove {cache})"
     )]
     RolledBack {
-        /// The page.
         url: String,
-        /// What was compared.
         what: &'static str,
-        /// What is known.
         known: u64,
-        /// What came.
         found: u64,
         /// The directory to remove to accept it.
         cache: PathBuf,
     },
     /// The metadata are older than the target allows.
     #[error(
-        "{url}: its metadata are {days} days old, more than max_age_days = {limit}: the server may be showing an old state; look at the repository, or raise max_age_days in the target"
+        "{url}: its metadata are {days} days old, more than max_age_days = {limit}: the server may serve an old state; check the repository, or raise max_age_days in the target"
     )]
     TooOld {
-        /// The repository.
         url: String,
         /// How old they are.
         days: u64,

@@ -13,7 +13,7 @@ use rpmfarm_core::name::shown;
 
 use super::href;
 
-/// What a repository says of itself.
+/// The content of a `repomd.xml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Repomd {
     /// Its revision, where it is a number: createrepo_c writes the time.
@@ -28,7 +28,6 @@ pub struct Repomd {
     pub modules: Option<MetadataFile>,
 }
 
-/// A metadata file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetadataFile {
     /// `primary`, `filelists` or `modules`.
@@ -150,7 +149,7 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
 struct Page {
     /// How many elements are open.
     depth: usize,
-    /// The revision, once there was an element of that name; `None` within when it is no number.
+    /// The revision, once there was an element of that name; `None` within when it is not a number.
     revision: Option<Option<u64>>,
     /// All `<data>` elements that have ended.
     all: Vec<Data>,

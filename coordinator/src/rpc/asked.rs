@@ -62,7 +62,7 @@ pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
 /// The builds that are asked for of a target, one for each package.
 ///
 /// # Errors
-/// No packages, too many, or one twice; a name that is none; an architecture or a priority that
+/// No packages, too many, or one twice; an invalid name; an architecture or a priority that
 /// does not exist, or an architecture that the target does not have; options that it does not allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,
@@ -125,7 +125,7 @@ pub(super) async fn check_upstream(
     let Existence { absent, unasked } = tracker.existence(target, &new).await;
     let unasked = unasked.map(|(count, why)| {
         format!(
-            "whether upstream has {} is not known yet ({why}); the import will show it",
+            "whether upstream has {} is not known yet ({why}); the import will tell",
             if new.len() == 1 { new[0].clone() } else { format!("{count} of the packages") }
         )
     });
@@ -178,7 +178,7 @@ pub(super) async fn nothing_listed(
     }
     let meant = did_you_mean(package, packages.iter().map(String::as_str));
     let of = if target.is_empty() { String::new() } else { format!(" for {target}") };
-    Ok(format!("no build of a package `{}`{of} was ever asked for{meant}", name::shown(package)))
+    Ok(format!("no build of package `{}`{of} was ever requested{meant}", name::shown(package)))
 }
 
 /// A word of a request that may be empty.

@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 use super::{internal, pieces};
 use crate::blobs::Blobs;
 
-/// The service.
 #[derive(Clone)]
 pub struct BlobService(pub Blobs);
 

@@ -14,10 +14,8 @@ use crate::identity::enrol::EnrolError;
 use crate::identity::{Caller, Enrolment};
 use crate::store::{Certificate, Store};
 
-/// The service.
 #[derive(Clone)]
 pub struct EnrolmentService {
-    /// Invitations and certificates.
     pub store: Store,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
@@ -53,7 +51,7 @@ pub fn enrolment(known: Option<&Enrolment>) -> Result<&Enrolment, Status> {
 /// Architectures from the wire.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for one that is none of the farm's.
+/// `INVALID_ARGUMENT` for one that the farm has not made.
 pub fn arches(names: &[String]) -> Result<Vec<Arch>, Status> {
     few(names, "architecture")?;
     let parse = |name: &String| {

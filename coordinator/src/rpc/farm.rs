@@ -30,7 +30,6 @@ use crate::streams::Streams;
 use crate::targets::{Loaded, TargetError, Targets};
 use crate::track::Tracker;
 
-/// The service.
 #[derive(Clone)]
 pub struct FarmService {
     /// Shows builds; with the store and the targets.
@@ -49,7 +48,7 @@ pub struct FarmService {
     pub streams: Streams,
     /// Whether upstream has what is asked for.
     pub tracker: Tracker,
-    /// What is wrong with the farm.
+    /// Finds problems of the farm.
     pub doctor: Doctor,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,

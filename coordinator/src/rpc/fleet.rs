@@ -22,12 +22,9 @@ use crate::identity::Enrolment;
 use crate::identity::revoked::Revocations;
 use crate::store::{LiveAttempt, StandingRow, Store};
 
-/// The service.
 #[derive(Clone)]
 pub struct FleetService {
-    /// What was decided about workers.
     pub store: Store,
-    /// What was heard of them.
     pub fleet: Fleet,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
@@ -41,9 +38,6 @@ const CERTIFICATES: u32 = 5;
 const FAULTS: u32 = 10;
 
 /// All workers that are known: heard since the start, enrolled, or decided about.
-///
-/// # Errors
-/// Database errors.
 pub async fn all(
     store: &Store,
     fleet: &Fleet,

@@ -13,26 +13,22 @@ use crate::logs::{LogName, LogReader, Logs};
 use crate::store::Store;
 use crate::streams::Place;
 
-/// The shortest time between two looks of one follower: bells ring for each chunk of any log.
+/// The shortest time between two reads of one follower: bells ring for each chunk of any log.
 const PACE: Duration = Duration::from_millis(100);
 
 /// A reading of one log of the newest attempt of a task.
 pub struct Reader {
     /// Where attempts are known.
     pub store: Store,
-    /// Where logs are.
     pub logs: Logs,
     /// Rings when a log has grown.
     pub grown: Bus,
     /// Rings when a fact was written.
     pub facts: Bus,
-    /// Whose.
     pub task: TaskId,
-    /// Which.
     pub log: LogName,
     /// Whether to wait for more until it has ended.
     pub follow: bool,
-    /// The stream's place.
     pub place: Place,
 }
 
@@ -90,15 +86,14 @@ impl Reader {
     }
 }
 
-/// What a look at a log found, beyond the pieces that were sent.
+/// What one read of a log found, beyond the pieces that were sent.
 enum State {
     /// There is no such log yet.
     Absent,
     /// All that there is was sent, and there may come more.
     Growing,
-    /// All was sent.
     Ended,
-    /// Nobody takes it any more.
+    /// The client is gone.
     Unwanted,
 }
 
@@ -125,7 +120,7 @@ async fn pass_on(
     }
 }
 
-/// Waits until the next look may be.
+/// Waits until the log may be read again.
 pub(super) async fn rest(looked: Instant) {
     tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
 }

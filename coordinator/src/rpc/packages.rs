@@ -15,10 +15,8 @@ use crate::claims::{Claims, Decided, NotDecided};
 use crate::clock;
 use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
 
-/// The service.
 #[derive(Clone)]
 pub struct PackageService {
-    /// Shows builds.
     pub views: Views,
     /// Carries out what persons decide.
     pub claims: Claims,
@@ -68,7 +66,7 @@ fn checked_reason(reason: &str) -> Result<String, Status> {
 
 fn named(who: &str) -> String {
     let who = shown(who);
-    if who.is_empty() { "nobody named".to_owned() } else { who }
+    if who.is_empty() { "unknown user".to_owned() } else { who }
 }
 
 impl PackageService {
@@ -243,7 +241,7 @@ impl Packages for PackageService {
                 )))
             }
             Decided::More(more) => Err(Status::failed_precondition(format!(
-                "build {} claims more by now: it {} (look again with rpmfarm claim show {0})",
+                "build {} claims more now: it {} (see rpmfarm claim show {0})",
                 build.id,
                 more.iter().take(FIRST).map(ToString::to_string).collect::<Vec<_>>().join("; ")
             ))),

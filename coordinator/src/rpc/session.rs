@@ -29,16 +29,15 @@ use crate::store::Store;
 /// How long to wait before a store that said no is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What sessions of workers need. Cheap to clone.
+/// The parts that sessions of workers need. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    /// Facts.
     pub store: Store,
-    /// What is heard of workers.
+    /// The last reports of workers.
     pub fleet: Fleet,
     /// This coordinator, which owns the workers that are connected to it.
     pub peers: Peers,
-    /// Says what workers should have, and takes what they report.
+    /// Computes the desired state of workers, and takes their reports.
     pub assignments: Assignments,
     /// Rings when there are free slots.
     pub bus: Bus,
@@ -48,7 +47,6 @@ pub struct Sessions {
     pub metrics: Metrics,
 }
 
-/// Where answers go.
 type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 
 /// Serves a worker from its first state to the end of its stream.
@@ -94,11 +92,11 @@ struct Talk<'a> {
     heard: u64,
 }
 
-/// What happens in a conversation.
+/// An event of a session.
 enum Event {
     /// The worker says how it is.
     Said(Box<v1::WorkerState>),
-    /// What the worker should have may have changed, or a newer session of it is there.
+    /// The desired state of the worker may have changed, or a newer session of it is there.
     Poked,
     /// The store was asked. Nothing when it could not answer.
     Answered(anyhow::Result<Option<v1::DesiredState>>),
@@ -182,7 +180,7 @@ fn refused(error: anyhow::Error) -> Status {
 fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
     let state = WorkerState::try_from(wire)?;
     if state.name != session.worker() {
-        return Err(Status::invalid_argument("a worker does not change its name"));
+        return Err(Status::invalid_argument("a worker must not change its name during a session"));
     }
     if !session.heard(state.clone(), Instant::now(), clock::now()) {
         return Err(overtaken());
@@ -217,7 +215,7 @@ fn hold(parts: &Sessions, heard: u64) -> v1::DesiredState {
     v1::DesiredState { hold: true, heard, ..(&terms).into() }
 }
 
-/// What the store is asked for a session.
+/// A query of the store for a session.
 struct Asking {
     parts: Sessions,
     /// The newest state, without its reports.
@@ -226,21 +224,21 @@ struct Asking {
     due: bool,
     /// The number of the state that `reports` is from.
     heard: u64,
-    /// What the newest state says of attempts, until the store has taken it.
+    /// The reports of the newest state, until the store has recorded them.
     reports: Option<Vec<AttemptReport>>,
     under_way: Option<JoinHandle<Asked>>,
-    /// What is carried from one question to the next; lent to the one that is under way.
+    /// Kept from one query to the next; moved into the one that is under way.
     memory: Memory,
     /// Since when a state waits for its answer.
     owes: Option<Instant>,
 }
 
-/// What a session remembers.
+/// The state of a session between its queries.
 #[derive(Default)]
 struct Memory {
     cache: assignment::Cache,
     since: Since,
-    /// What the worker was told last about itself.
+    /// The last notice to the worker.
     notice: String,
     /// The architectures that it claimed then.
     claimed: Vec<Arch>,
@@ -336,7 +334,11 @@ impl Asking {
             Err(error) if error.is::<Status>() => Err(error),
             Err(error) => {
                 let (worker, error) = (&self.state.name, format!("{error:#}"));
-                tracing::error!(worker, error, "a worker is told to hold on");
+                tracing::error!(
+                    worker,
+                    error,
+                    "the store does not answer; a worker was told to keep its attempts"
+                );
                 self.due = true;
                 Ok(None)
             }

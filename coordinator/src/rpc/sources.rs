@@ -12,14 +12,10 @@ use crate::import::{ImportError, Importer, Order, Preview};
 use crate::store::{Build, Import, Store};
 use crate::targets::Targets;
 
-/// The service.
 #[derive(Clone)]
 pub struct SourceService {
-    /// What was imported.
     pub store: Store,
-    /// What is rebuilt.
     pub targets: Targets,
-    /// The files.
     pub blobs: Blobs,
     /// Fetches what is previewed.
     pub importer: Importer,

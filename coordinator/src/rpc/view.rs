@@ -29,24 +29,19 @@ use crate::targets::Targets;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// What shows builds. Cheap to clone.
+/// Builds the API's view of builds. Cheap to clone.
 #[derive(Clone)]
 pub struct Views {
-    /// Facts.
     pub store: Store,
     /// Channels and keys of targets.
     pub targets: Targets,
-    /// What running attempts do now.
+    /// The phases of running attempts.
     pub fleet: Fleet,
-    /// Why builds wait.
     pub reasons: WaitReasons,
 }
 
 impl Views {
     /// One build with everything that is known of it.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn build(&self, build: &Build) -> Result<v1::Build> {
         let mut shown = self.builds(std::slice::from_ref(build)).await?;
         Ok(shown.pop().expect("each build is shown"))
@@ -54,16 +49,13 @@ impl Views {
 
     /// Builds with everything that is known of them, in their order. However many they are, each
     /// kind of fact is asked for once.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
         let facts = Facts::load(self, builds).await?;
         Ok(facts.iter().map(Facts::show).collect())
     }
 }
 
-/// What the store says of a build.
+/// The facts that the view of a build is made of.
 struct Facts<'a> {
     build: &'a Build,
     stored: ShownBuild,
@@ -258,7 +250,7 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// What it has, and what was taken back of it.
+    /// Its packages, the withdrawn ones among them.
     fn artifacts(&self) -> Vec<v1::Artifact> {
         let away = self.stored.withdrawn.iter().map(|row| v1::Artifact {
             nevra: row.nevra.to_string(),
@@ -368,8 +360,8 @@ impl TaskView {
     }
 }
 
-/// What whoever asked for a build should know: that no update would take it, or that a newer one
-/// is shown in its place.
+/// Warnings for people who requested a build: that clients would not update to it, or that a newer
+/// one is shown in its place.
 fn warnings(
     build: &Build,
     stored: &ShownBuild,
@@ -431,11 +423,11 @@ fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> O
 fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String {
     match arch {
         Some(arch) => format!(
-            "{nevra}: kept from the repositories of {arch}, where nobody provides `{requirement}`"
+            "{nevra}: left out of the repositories of {arch}, where no package provides `{requirement}`"
         ),
         None => format!(
-            "{nevra}: nobody provides `{requirement}` on any architecture of the target; it is \
-             published nevertheless"
+            "{nevra}: no package provides `{requirement}` on any architecture of the target; it is \
+             published anyway"
         ),
     }
 }
@@ -468,7 +460,8 @@ fn taken(package: &TakenPackage) -> String {
     }
 }
 
-/// What was said of a build's claims, what of it was taken back, and what it was made with that was.
+/// Notes on a build's claims, on its withdrawn packages, and on withdrawn packages that it was made
+/// with.
 fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
     let mut lines = Vec::new();
     for Decision { word, who, reason, .. } in &stored.decisions {
@@ -494,7 +487,7 @@ fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
         lines.push(match through {
             None => format!("made with {nevra}, which was withdrawn"),
             Some(build) => format!(
-                "made with {nevra} of build {build}, which was made with what was withdrawn"
+                "made with {nevra} of build {build}, which was made with withdrawn packages"
             ),
         });
     }
@@ -507,7 +500,7 @@ pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
     shown.known_state().is_some_and(|state| filter.admits(state))
 }
 
-/// What the store knows of builds in such a state.
+/// The store's filter for builds in such a state.
 #[must_use]
 pub const fn ended_of_filter(filter: StateFilter) -> Ended {
     match filter {

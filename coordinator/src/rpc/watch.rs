@@ -1,6 +1,9 @@
 //! Builds that somebody watches.
 //!
 //! Owns when a build is told again. It must not know how one is shown.
+//!
+//! Builds are read again after a pause and not for each wake-up, and a digest of what was told is
+//! remembered: a thousand watchers of a busy farm cost what one read per pause costs.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +16,10 @@ use super::view::Views;
 use crate::bus::Bus;
 use crate::store::Build;
 
-/// Builds that are looked at together.
+/// Builds that are read together.
 const PAGE: usize = 100;
 
-/// The shortest time between two looks, for each build that is watched: bells ring for every fact
+/// The shortest time between two reads, for each build that is watched: bells ring for every fact
 /// of the farm.
 const PACE: Duration = Duration::from_millis(1);
 

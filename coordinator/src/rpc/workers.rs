@@ -30,14 +30,12 @@ use crate::waits::Waits;
 /// A log may be longer than `log_mib` by so many bytes: a worker says at its end why it stopped.
 const LOG_MARGIN: u64 = 4 << 20;
 
-/// The service.
 #[derive(Clone)]
 pub struct WorkerService {
     /// Serves sessions; with the store, and what takes reports.
     pub sessions: Sessions,
     /// The limits of builds.
     pub targets: Targets,
-    /// Where uploads go.
     pub blobs: Blobs,
     /// Rings when a log has grown.
     pub log_bell: Bus,

@@ -30,7 +30,7 @@ pub struct SignerClient {
 /// When a key was asked for, and the key; none when the signer did not give it.
 type Lately = (Instant, Option<v1::PublicKey>);
 
-/// How long an answer of before is good enough for those who only look whether a key has changed.
+/// How long an earlier answer is good enough for those who only check whether a key has changed.
 const LATELY: Duration = Duration::from_secs(2);
 
 /// How long they wait for an answer.

@@ -29,7 +29,7 @@ use crate::targets::Targets;
 use crate::waits::Waits;
 use crate::work::{self, KeyedTaskPool};
 
-/// What is said of a build that cannot be signed begins so.
+/// The beginning of the reason of a build that cannot be signed now.
 const WAITS: &str = "not signed yet";
 
 /// Packages of one build that are signed at once: enough that the signer's cores have work while
@@ -41,7 +41,6 @@ const AT_ONCE: usize = 24;
 pub struct SignStage {
     /// Which key signs for a target.
     pub targets: Targets,
-    /// Signs packages.
     pub signing: Signing,
     /// Where it is said why a build is not signed.
     pub waits: Waits,

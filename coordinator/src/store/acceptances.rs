@@ -10,17 +10,15 @@ use super::again::again;
 use super::heads::Look;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 
-/// Successes that are looked at in one go.
+/// Successes that one pass reads.
 const AT_ONCE: i64 = 256;
 
 /// An attempt whose success waits to be accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedAttempt {
-    /// The attempt.
     pub attempt: Attempt,
-    /// The build.
     pub build: BuildId,
-    /// What it says it made.
+    /// The worker's report, which is not checked yet.
     pub outcome: Outcome,
 }
 

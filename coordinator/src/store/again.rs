@@ -1,7 +1,7 @@
 //! Transactions that the database broke for reasons of its own, run again as a whole.
 //!
 //! The one place where that is done. What is known to be rolled back is repeated; a commit whose
-//! answer got lost is not, for nobody knows whether it happened: the passes look at the facts
+//! answer got lost is not, for nobody knows whether it happened: the passes read the facts
 //! again, and a request is repeated under its key.
 
 use std::time::Duration;
@@ -11,7 +11,8 @@ use super::{Result, StoreError};
 /// How often a transaction is tried in all.
 const TRIES: u32 = 6;
 
-/// The pause before the second try; it doubles.
+/// The pause before the second try; it doubles, and varies by half at random, so that two
+/// transactions which broke each other do not meet again.
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Runs a transaction, and again while it was rolled back by a deadlock, a failure to serialise,

@@ -12,9 +12,8 @@ use super::{LockRow, Result, Store};
 /// A task that has been given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
-    /// What is to be done.
+    /// The kind of the task.
     pub kind: TaskKind,
-    /// The architecture.
     pub arch: Arch,
     /// Name of the target.
     pub target: String,

@@ -184,7 +184,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read()).await?)
     }
 
-    /// Who holds which attempt, and what it needs: the leases, for counting.
+    /// Live attempts with their workers and needs, for counting free slots.
     pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
         let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";
@@ -335,6 +335,8 @@ impl Tx {
         let Some((build, task)) = known else { return Ok(None) };
         // The build's row is locked before all others, here as everywhere.
         self.hold_open(BuildId(build)).await?;
+        // Whoever deletes the row ends the attempt: a second report, and a lease that is over in
+        // the same moment, find none.
         let freed = sqlx::query(
             "DELETE FROM live_attempts WHERE attempt = $1 AND task = $2
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $3)",

@@ -21,7 +21,7 @@ pub struct NewBuild {
     pub class: Class,
     /// The architectures to build for; none for all of the target's.
     pub arches: Vec<Arch>,
-    /// What else was asked for.
+    /// Options of the request, such as bconds and macros.
     pub options: BuildOptions,
 }
 
@@ -40,7 +40,6 @@ pub struct Build {
     pub package: String,
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
-    /// Who asked.
     pub submitter: String,
     /// When.
     #[sqlx(rename = "created_us", try_from = "i64")]
@@ -61,19 +60,18 @@ pub struct StartedBuilds {
 /// Whether builds have ended, and how, as far as that is a fact of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ended {
-    /// All builds.
     #[default]
     Any,
-    /// Those that have not.
+    /// Builds that have not ended.
     Open,
-    /// Those that are published.
+    /// Builds that are published.
     Published,
-    /// Those that have ended otherwise.
+    /// Builds that failed or were cancelled.
     Unpublished,
 }
 
 impl Ended {
-    /// What a query asks of `builds b` beside other conditions. Of open builds it begins with those,
+    /// The condition of a query on `builds b`. Of open builds it begins with those,
     /// which are few, and not with all that there ever were.
     const fn condition(self) -> &'static str {
         match self {
@@ -108,7 +106,6 @@ pub struct BuildFilter {
     pub target: String,
     /// Only this package; empty for all.
     pub package: String,
-    /// Only these.
     pub ended: Ended,
     /// Only builds before this one; `None` for all.
     pub before: Option<BuildId>,
@@ -205,7 +202,6 @@ impl Store {
         .await
     }
 
-    /// One build.
     pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)

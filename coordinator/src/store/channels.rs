@@ -8,7 +8,7 @@ use super::again::again;
 use super::columns::Columns;
 use super::{Result, Store, parsed};
 
-/// What a channel holds since a time.
+/// One revision of a channel: its packages, and since when it shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// Name of the target.
@@ -17,7 +17,6 @@ pub struct Revision {
     pub channel: String,
     /// One more for each change.
     pub revision: i64,
-    /// The snapshot's blob.
     pub snapshot: Sha256,
     /// How many packages it has.
     pub packages: i64,
@@ -28,12 +27,10 @@ pub struct Revision {
 /// The revision that first holds a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Publication {
-    /// The build.
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
     /// Name of the channel.
     pub channel: String,
-    /// The revision.
     pub revision: i64,
     /// When.
     #[sqlx(rename = "at_us", try_from = "i64")]

@@ -21,7 +21,7 @@ pub(super) async fn run(pool: AnyPool) {
         tokio::time::sleep(PERIOD).await;
         // What keeps it from it, as a full disk, the next commit says as well.
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&pool).await {
-            tracing::debug!(%error, "no checkpoint");
+            tracing::debug!(%error, "checkpoint failed");
         }
     }
 }

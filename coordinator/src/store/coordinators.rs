@@ -12,11 +12,9 @@ use super::{Fence, Result, Store, StoreError, Tx};
 pub struct CoordinatorRow {
     /// Its id, which it keeps over restarts.
     pub id: String,
-    /// Where it listens.
     pub address: String,
     /// The address that it gives to users.
     pub base_url: String,
-    /// Its version.
     pub version: String,
     /// When it was started.
     #[sqlx(rename = "started_us", try_from = "i64")]
@@ -34,23 +32,18 @@ pub struct Connected {
     pub newest_attempt: AttemptId,
 }
 
-/// Who hears a worker.
+/// The coordinator that a worker is connected to.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct WorkerOwner {
-    /// The worker.
     pub worker: String,
-    /// The coordinator.
     pub coordinator: String,
 }
 
 /// A note of another coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Note {
-    /// Who wrote it.
     pub coordinator: String,
-    /// About what.
     pub subject: String,
-    /// What it says.
     pub text: String,
 }
 
@@ -83,6 +76,8 @@ impl Store {
 
     /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
     pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
+        // The row last: after a crash in between, the coordinator is still there to be cleared
+        // away.
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
         {
@@ -120,6 +115,8 @@ impl Store {
             let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
             return Ok(taken.fetch_optional(self.pulse()).await?.map(granted));
         };
+        // The statement compares what was decided upon: a holder that has beaten meanwhile keeps
+        // the stage, and of several coordinators that take it one gets the row.
         let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
                      WHERE stage = $1 AND holder = $3 AND epoch = $4 AND ($3 = $2 OR NOT EXISTS
                      (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))
@@ -156,7 +153,7 @@ impl Store {
         .await
     }
 
-    /// Who hears each worker that was ever connected.
+    /// The coordinator that each worker was last connected to.
     pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
@@ -190,20 +187,20 @@ impl Store {
                     .execute(tx.on())
                     .await?;
             }
-            // They wake nobody: no pass looks at them.
+            // They wake nobody: no pass reads them.
             tx.commit_quietly().await
         })
         .await
     }
 
-    /// What the other coordinators have noted of a kind.
+    /// The notes of a kind that the other coordinators wrote.
     pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
         Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read()).await?)
     }
 
-    /// What the other coordinators have noted of one thing.
+    /// The notes on one subject that the other coordinators wrote.
     pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";

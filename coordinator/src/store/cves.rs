@@ -26,7 +26,7 @@ impl Store {
         tx.commit_quietly().await
     }
 
-    /// The CVEs that a build's sources fix, as far as it was looked at.
+    /// The CVEs that a build's sources fix, as far as they were checked.
     pub async fn cves(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT ids FROM build_cves WHERE build = $1";
         let row: Option<String> =

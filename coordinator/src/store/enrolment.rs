@@ -19,7 +19,7 @@ use super::{Result, Store, Tx, json, parsed, unjson};
 pub struct Invitation {
     /// The name that the worker gets.
     pub worker: String,
-    /// What it may build for; empty for anything.
+    /// The architectures that it may build for; empty for all.
     pub arches: Vec<Arch>,
     /// Since when.
     pub created: Timestamp,
@@ -34,11 +34,9 @@ pub struct Invitation {
 pub struct Certificate {
     /// SHA-256 of its DER.
     pub fingerprint: Sha256,
-    /// Whose it is.
     pub worker: String,
     /// Its serial number, in hex.
     pub serial: String,
-    /// The certificate itself.
     pub pem: String,
     /// Since when.
     pub issued: Timestamp,
@@ -49,7 +47,6 @@ pub struct Certificate {
 /// A certificate, and why it does not count any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRow {
-    /// The certificate.
     pub certificate: Certificate,
     /// Why it was ended before its time; `None` when it was not.
     pub ended: Option<String>,
@@ -220,7 +217,8 @@ impl Store {
         found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
     }
 
-    /// What an enrolled worker may build for: `None` when it was not enrolled, empty for anything.
+    /// The architectures that an enrolled worker may build for: `None` when it was not enrolled,
+    /// empty for all.
     pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =

@@ -40,12 +40,14 @@ pub fn explain(error: &StoreError, url: &str) -> String {
              listen on this address (listen_addresses, port, firewall)?"
         ),
         // The pool tells only that no connection was made in time.
-        _ if is_another_file(url) => format!("{place} is no SQLite database; name another file"),
+        _ if is_another_file(url) => {
+            format!("{place} is not an SQLite database; name another file")
+        }
         _ => format!("cannot open the database {place}: {error}"),
     }
 }
 
-/// What a database refuses, by the code and the message of its error.
+/// Why a database refuses, by the code and the message of its error.
 fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
     let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
     let name = name.unwrap_or_default();
@@ -71,7 +73,7 @@ fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
             "the file of {place} cannot be opened; its directory must be there and belong to the \
              coordinator's user"
         ),
-        "26" => format!("{place} is no SQLite database; name another file"),
+        "26" => format!("{place} is not an SQLite database; name another file"),
         "8" => format!("{place} can only be read; it must belong to the coordinator's user"),
         _ => match orphans(message) {
             Some((table, column, owner)) => format!(

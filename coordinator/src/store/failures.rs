@@ -5,12 +5,10 @@ use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 use super::again::again;
 use super::{Result, Store, Tx, json, unjson};
 
-/// A recorded failure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
     /// The task that failed; `None` when it failed before there was one.
     pub task: Option<TaskId>,
-    /// What it was.
     pub failure: Failure,
     /// When.
     pub at: Timestamp,

@@ -54,7 +54,6 @@ impl Fence {
         Self { stage, holder: holder.to_owned(), epoch }
     }
 
-    /// The stage.
     #[must_use]
     pub const fn stage(&self) -> Stage {
         self.stage
@@ -66,7 +65,6 @@ impl Fence {
         &self.holder
     }
 
-    /// The lease's epoch.
     #[must_use]
     pub const fn epoch(&self) -> StageEpoch {
         self.epoch
@@ -88,7 +86,7 @@ impl FencedStore {
         Self { store: store.with_fence(fence.clone()), fence }
     }
 
-    /// What its transactions stand behind.
+    /// The fence that each of its transactions compares.
     #[must_use]
     pub fn fence(&self) -> &Fence {
         &self.fence

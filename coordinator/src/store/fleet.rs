@@ -17,7 +17,6 @@ use super::{Result, Store, Tx, parsed, unjson};
 /// A decision about a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandingRow {
-    /// What was decided.
     pub standing: Standing,
     /// Why, in one line.
     pub reason: String,
@@ -28,11 +27,8 @@ pub struct StandingRow {
 /// An attempt that failed through the worker's fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerFault {
-    /// The build.
     pub build: BuildId,
-    /// The task.
     pub task: TaskId,
-    /// The package.
     pub package: String,
     /// When it ended.
     pub at: Timestamp,
@@ -59,7 +55,7 @@ struct OfWorker {
     row: StandingRow,
 }
 
-/// What says whether a worker may connect.
+/// The facts that decide whether a worker may connect.
 struct Admission(Option<StandingRow>, Vec<Arch>);
 
 impl FromRow<'_, AnyRow> for Admission {
@@ -104,8 +100,9 @@ impl Store {
         Ok(self.standing_history(worker, 1).await?.pop())
     }
 
-    /// What decides whether a worker may connect: the newest decision about it, and the architectures
-    /// that it was enrolled for; none stand for all. One query, since every report needs it.
+    /// The facts that decide whether a worker may connect: the newest decision about it, and the
+    /// architectures that it was enrolled for; none stand for all. One query, since every report
+    /// needs it.
     pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,
                      COALESCE(s.at_us, 0) AS at_us,

@@ -20,13 +20,10 @@ use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 /// A task that is to be given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The task.
     pub task: TaskId,
-    /// Its build.
     pub build: BuildId,
-    /// Who gets it.
     pub worker: String,
-    /// What that worker has.
+    /// Memory and disk of that worker.
     pub had: Had,
 }
 
@@ -144,12 +141,17 @@ impl Store {
     pub async fn grant_all(&self, grants: &[Grant], now: Timestamp) -> Result<Vec<Attempt>> {
         again(|| async move {
             let mut tx = self.write().await?;
+            // Builds are locked before all other rows, here as everywhere, and in the order of
+            // their numbers: so no two transactions wait for each other, and no build ends before
+            // the commit.
             let open = tx.hold_all_open(grants, self.dialect()).await?;
             let wanted: Vec<TaskId> = grants
                 .iter()
                 .filter(|grant| open.contains(&grant.build))
                 .map(|grant| grant.task)
                 .collect();
+            // To delete a task from its queue is what makes a grant exclusive: of coordinators that
+            // grant it at once, one gets the row.
             let claimed = tx.claim(&wanted).await?;
             let tasks: Vec<TaskId> = claimed.iter().map(|row| row.task).collect();
             let epochs = tx.last_epochs(&tasks).await?;
@@ -249,6 +251,8 @@ impl Tx {
             return Ok(Vec::new());
         }
         let count = i64::try_from(held.len()).unwrap_or(i64::MAX);
+        // One update for all numbers. The counter's row stays locked until the commit, so that
+        // attempts become visible in the order of their numbers.
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
         let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
         let rows_of_3 = rows(held.len(), 3);

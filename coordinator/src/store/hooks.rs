@@ -21,7 +21,7 @@ pub struct NewHook {
     pub target: String,
     /// The forge and the number that it gives the repository, `github:17`; empty for none.
     pub repository: String,
-    /// What it told of.
+    /// The packages that it is about.
     pub hints: Vec<Hint>,
     /// SHA-256 of the body, in hex.
     pub digest: String,
@@ -31,7 +31,7 @@ pub struct NewHook {
     pub at: Timestamp,
 }
 
-/// What a webhook told of one package.
+/// One package that a webhook is about, with the commit that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hint {
     /// Name of the package.
@@ -42,19 +42,19 @@ pub struct Hint {
     pub commit: String,
 }
 
-/// What became of a webhook.
+/// How a webhook was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookTaken {
-    /// The packages are looked at, at once.
+    /// The packages are polled at once.
     New,
-    /// It was taken before.
+    /// The same delivery was recorded before.
     Again,
-    /// The same was told too often; the packages are looked at by their schedule.
+    /// The same was told too often; the packages are polled as scheduled.
     Often,
 }
 
 impl Store {
-    /// Takes webhooks, all or none: each has its packages looked at, unless it came before.
+    /// Takes webhooks, all or none: each has its packages polled, unless it came before.
     pub async fn take_hooks(&self, hooks: &[NewHook]) -> Result<Vec<HookTaken>> {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());
@@ -122,7 +122,7 @@ impl Tx {
         Ok(HookTaken::New)
     }
 
-    /// Has a package looked at, at once, and remembers for which repository it was told of.
+    /// Has a package polled at once, and remembers which repository the webhook named.
     async fn take_hint(&mut self, hook: &NewHook, hint: &Hint) -> Result<()> {
         if !hook.repository.is_empty() {
             sqlx::query(

@@ -12,13 +12,11 @@ use super::{Result, Store};
 /// A file that was kept, and what left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptRow {
-    /// The attempt.
     pub attempt: AttemptId,
     /// The kind of its task.
     pub kind: String,
     /// The architecture of its task.
     pub arch: String,
-    /// The file.
     pub file: KeptFile,
 }
 

@@ -8,7 +8,6 @@ use super::{Attempt, AttemptEnd, Result, Store};
 /// A result that was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LateResult {
-    /// The attempt.
     #[sqlx(try_from = "i64")]
     pub attempt: AttemptId,
     /// The worker that had it.

@@ -10,7 +10,7 @@ use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
 use super::columns::Span;
 use super::{Result, Store, Tx, unjson};
 
-/// What an attempt took, or is expected to take, and what its worker had.
+/// Time, memory and disk of an attempt or of the next one, and what its worker had.
 #[derive(sqlx::FromRow)]
 struct TookRow {
     #[sqlx(rename = "took_us", try_from = "Span")]
@@ -56,7 +56,7 @@ struct AcceptedRow {
 }
 
 impl Store {
-    /// What was learned of a package's tasks; nothing when none was accepted yet.
+    /// The needs that were learned from a package's tasks; absent before the first is accepted.
     pub async fn learned(
         &self,
         target: &str,
@@ -141,7 +141,7 @@ impl Tx {
         Ok(())
     }
 
-    /// What the newest attempts of the same package, architecture and kind took.
+    /// Time, memory and disk of the newest attempts of the same package, architecture and kind.
     async fn samples(&mut self, row: &AcceptedRow) -> Result<Vec<Sample>> {
         let query = "SELECT took_us, memory_mib, disk_mib, had_memory_mib, had_disk_mib
                      FROM measures

@@ -1,4 +1,9 @@
-//! What looks at followed packages led to: the next look, what was seen, new pushes.
+//! What polls of tracked packages led to: the next poll, what was seen, new pushes.
+//!
+//! A push is a branch that left the commit in `track_refs`. That is compared in the transaction
+//! that records the poll, behind the lock of the package's row in `tracked`, and a poll counts only
+//! if no other was recorded since it began. So a push is recorded once, whoever tells of it and
+//! however often; and a branch that returns to a commit which it had left is pushed again.
 
 use std::time::Duration;
 
@@ -9,14 +14,14 @@ use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, Tx};
 
-/// What a look at a package led to.
+/// What a poll of a package led to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Looked {
     /// Name of the target.
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// How often the package had been looked at when this look began.
+    /// How often the package had been polled when this poll began.
     pub turn: i64,
     /// When the look began: a webhook that came later is not answered by it.
     pub began: Timestamp,
@@ -28,19 +33,18 @@ pub struct Looked {
     pub interval: Duration,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,
-    /// Why not.
     pub problem: String,
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
-    /// What was seen of the package and of its modifications; nothing of what could not be read.
+    /// The refs of the package and of its modifications; without those that could not be read.
     pub saw: Vec<RefObservation>,
 }
 
 impl Store {
-    /// Records what looks led to, all of them or none. Returns how many new pushes there are.
+    /// Records what polls led to, all of them or none. Returns how many new pushes there are.
     ///
-    /// What a look saw counts if no other look at the package was recorded since it began: else
-    /// it may be older than what is known, and the package is looked at once more.
+    /// What a poll saw counts if no other poll of the package was recorded since it began: else
+    /// it may be older than what is known, and the package is polled once more.
     pub async fn record_looks(&self, looks: &[Looked]) -> Result<usize> {
         let mut tx = self.write().await?;
         let mut pushes = 0;
@@ -67,10 +71,11 @@ impl Store {
 }
 
 impl Tx {
-    /// Plans the next look, and tells whether what this one saw counts. A webhook that came since
-    /// it began keeps the package due at once, as does another look.
+    /// Plans the next poll, and tells whether what this one saw counts. A webhook that came since
+    /// it began keeps the package due at once, as does another poll.
     ///
-    /// From here to the transaction's end nobody else records a look at the package.
+    /// From here to the transaction's end nobody else records a poll of the package: its row is
+    /// locked.
     async fn end_look(&mut self, looked: &Looked) -> Result<bool> {
         let looks: Option<i64> = sqlx::query_scalar(
             "UPDATE tracked SET

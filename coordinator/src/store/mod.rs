@@ -87,7 +87,7 @@ pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage}
 
 use crate::bus::Bus;
 
-/// What can go wrong with the store.
+/// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused a statement, or could not be reached.
@@ -101,7 +101,6 @@ pub enum StoreError {
         "the lease of the {stage} stage moved to another coordinator; this write under epoch {epoch} is rejected"
     )]
     Fenced {
-        /// The stage.
         stage: rpmfarm_core::Stage,
         /// The epoch of the lease that ended.
         epoch: StageEpoch,
@@ -112,9 +111,7 @@ pub enum StoreError {
     /// A column holds a value that is invalid for it.
     #[error("database: {table} holds `{value}` where {expected} was expected")]
     Corrupt {
-        /// The table.
         table: &'static str,
-        /// The value.
         value: String,
         /// What a valid value is.
         expected: &'static str,
@@ -124,9 +121,7 @@ pub enum StoreError {
         "{nevra} exists already in {target}, built by build {build} with digest {existing}; this one has {new} (raise the release, or rebuild with --bump)"
     )]
     SameNevra {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made the first one.
         build: BuildId,
@@ -137,12 +132,10 @@ pub enum StoreError {
     },
     /// A NEVRA that exists, and was built with other options.
     #[error(
-        "{nevra} exists already in {target}, built by build {build} with {existing}; this one was asked for with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
+        "{nevra} exists already in {target}, built by build {build} with {existing}; this one was requested with {new}: two builds with different options cannot have one name (rebuild with --bump, or with a dist tag of its own, --define 'dist TAG')"
     )]
     OtherOptions {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made the first one.
         build: BuildId,
@@ -153,30 +146,25 @@ pub enum StoreError {
     },
     /// A NEVRA that was taken back.
     #[error(
-        "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; rpmfarm package restore gives it back)"
+        "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; or restore it with rpmfarm package restore)"
     )]
     Withdrawn {
-        /// The package.
         nevra: String,
-        /// The target.
         target: String,
         /// The build that made it.
         build: BuildId,
         /// Who took it back.
         who: String,
-        /// Why.
         reason: String,
     },
     /// A package whose file has the name of another one, as their epochs alone differ.
     #[error(
-        "{nevra} would have the same file name as {existing}, which build {build} made for {target} (the epoch is no part of it; raise the release)"
+        "{nevra} would have the same file name as {existing}, which build {build} made for {target} (file names do not contain the epoch; raise the release)"
     )]
     SameFile {
-        /// The package.
         nevra: String,
         /// The one that is there.
         existing: String,
-        /// The target.
         target: String,
         /// The build that made it.
         build: BuildId,
@@ -202,7 +190,6 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// Which database it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
-    /// The embedded default.
     Sqlite,
     /// For a real farm.
     Postgres,
@@ -232,7 +219,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
-    /// What each transaction has to stand behind: of a [`FencedStore`].
+    /// The fence that each transaction compares, in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,
@@ -251,13 +238,16 @@ impl Store {
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
+                // A connection that no work can take: the others would take one that waits behind
+                // work for dead.
                 let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
                 // The writer comes first: it sets the journal mode, which stays in the file.
-                // Foreign keys count only on connections that say so.
+                // Foreign keys count only on connections that say so. A commit that was
+                // acknowledged must survive a loss of power, since builds are facts: so FULL.
                 let settings = [
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",
@@ -349,11 +339,12 @@ impl Tx {
     pub async fn commit(self) -> Result<()> {
         let bus = self.bus.clone();
         self.commit_quietly().await?;
+        // Not before the commit: a pass that wakes too early does not see what it was woken for.
         bus.written();
         Ok(())
     }
 
-    /// Makes it durable; no pass has to look.
+    /// Makes it durable, and wakes no pass.
     pub(crate) async fn commit_quietly(self) -> Result<()> {
         self.inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.

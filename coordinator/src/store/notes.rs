@@ -1,4 +1,4 @@
-//! What whoever looks at a build should know of it beside its state: differences that were taken, and
+//! Notes on a build, for people: differences that were accepted, and
 //! packages that are kept from the repositories of an architecture.
 
 use rpmfarm_core::lacking::LackingPackage;
@@ -8,7 +8,7 @@ use super::again::again;
 use super::{Result, Store, Tx, parsed};
 
 impl Store {
-    /// What was noted of a build when its last task was accepted.
+    /// The notes on a build, which are made when its last task is accepted.
     pub async fn build_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM build_notes WHERE build = $1 ORDER BY position";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
@@ -47,7 +47,8 @@ impl Store {
         .await
     }
 
-    /// What packages of a build lack in the repositories of its target.
+    /// Requirements of a build's packages that no package provides in the repositories of its
+    /// target.
     pub async fn lacking(&self, build: BuildId) -> Result<Vec<LackingPackage>> {
         let query = "SELECT l.nevra, l.arch, l.requirement FROM packages p
                      JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra

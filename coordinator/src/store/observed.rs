@@ -8,11 +8,8 @@ use super::{Result, Store};
 /// The tasks of one architecture and priority that wait for a worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Queue {
-    /// The architecture.
     pub arch: String,
-    /// The priority.
     pub priority: String,
-    /// How many.
     pub tasks: i64,
     /// When the first of them had its lock.
     #[sqlx(rename = "oldest_us", try_from = "i64")]

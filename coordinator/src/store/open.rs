@@ -1,4 +1,7 @@
 //! Which builds are open: what ends one, and what opens it again.
+//!
+//! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction
+//! that changes the facts: so a pass reads what is under way and never history.
 
 use rpmfarm_core::{BuildId, Timestamp};
 
@@ -106,6 +109,8 @@ impl Tx {
     }
 
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    ///
+    /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
     pub async fn close_build(&mut self, id: BuildId) -> Result<bool> {
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)

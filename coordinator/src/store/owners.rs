@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::builds::COLUMNS;
 use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 
-/// What a person said of the claims of a build.
+/// A person's decision on the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decision {
     /// When.
@@ -18,20 +18,16 @@ pub struct Decision {
     pub at: Timestamp,
     /// `approved` or `refused`.
     pub word: String,
-    /// Who.
     pub who: String,
-    /// Why.
     pub reason: String,
 }
 
 /// A package that a root took from the farm, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TakenRow {
-    /// The package.
     pub package: Nevra,
-    /// What an external repository has for it.
+    /// The package of an external repository that the root would have had instead.
     pub instead: Option<Nevra>,
-    /// That repository.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub repository: String,
 }
@@ -39,9 +35,8 @@ pub struct TakenRow {
 /// How far a target's channel shows what was taken back and given back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct PoolState {
-    /// What is to be shown.
+    /// The value of `changes` at the last withdrawal or return.
     pub withdrawn: i64,
-    /// What was shown.
     pub shown: i64,
 }
 
@@ -92,7 +87,7 @@ impl Store {
         if approved { Ok(Vec::new()) } else { self.claims(build).await }
     }
 
-    /// What was said of the claims of a build, oldest first.
+    /// The decisions on the claims of a build, oldest first.
     pub async fn decisions(&self, build: BuildId) -> Result<Vec<Decision>> {
         let query = "SELECT at_us, word, who, reason FROM claim_decisions
                      WHERE build = $1 ORDER BY at_us";
@@ -147,7 +142,7 @@ impl Store {
         Ok(rows.into_iter().collect())
     }
 
-    /// What the accepted attempts of a build's tasks have made, without its source package.
+    /// The packages that the accepted attempts of a build's tasks made, without the source package.
     pub async fn made_packages(&self, build: BuildId) -> Result<Vec<NewPackage>> {
         let query = "SELECT r.nevra, r.digest, r.size, r.repodata FROM results r
                      JOIN acceptances a ON a.task = r.task JOIN tasks t ON t.id = r.task
@@ -187,7 +182,7 @@ impl Tx {
         Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.on()).await?)
     }
 
-    /// What was found when tasks of a build were repeated.
+    /// The differences that were found when tasks of a build were repeated.
     pub async fn repeat_claims(&mut self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
         let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.on()).await?;

@@ -17,9 +17,8 @@ use crate::commands::option_words;
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewPackage {
-    /// Its full name.
     pub nevra: Nevra,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -27,16 +26,14 @@ pub struct NewPackage {
     pub repodata: Sha256,
 }
 
-/// An accepted package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// Its full name.
     pub nevra: Nevra,
     /// The build that made it.
     pub build: BuildId,
     /// Architecture of the task that made it.
     pub arch: Arch,
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -60,12 +57,11 @@ pub struct Signature {
 pub struct SignedPackage {
     /// The package as it was accepted.
     pub package: Package,
-    /// Its signed form.
     pub signature: Option<Signature>,
 }
 
 impl FromRow<'_, AnyRow> for NewPackage {
-    /// Of a row of `results`.
+    /// Reads a row of `results`.
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("results", row);
         Ok(Self {
@@ -112,7 +108,7 @@ impl FromRow<'_, AnyRow> for SignedPackage {
     }
 }
 
-/// What an accepted attempt announced: the digest and the name of each file.
+/// The digest and the name of each file that an accepted attempt announced.
 type Announced = Vec<(Sha256, String)>;
 
 /// Whether a package is a file that an attempt announced. One without architecture may have stayed
@@ -262,7 +258,6 @@ impl Store {
         Ok(latest.map(Timestamp::from_us))
     }
 
-    /// Records signed forms.
     pub async fn add_signatures(
         &self,
         key: &str,

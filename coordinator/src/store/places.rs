@@ -9,7 +9,6 @@ use rpmfarm_core::{Arch, BuildId, Needs, TaskId, Timestamp};
 use super::columns::Span;
 use super::{Result, Store, parsed};
 
-/// A task's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The architecture of the queue.
@@ -18,7 +17,7 @@ pub struct Place {
     pub needs: Needs,
     /// How many tasks for the architecture go first.
     pub ahead: u64,
-    /// Of how many of these it is known what they take.
+    /// The number of these whose duration is known.
     pub known: u64,
     /// What those take together.
     pub known_take: Duration,
@@ -27,7 +26,6 @@ pub struct Place {
 /// A task that a worker has.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Running {
-    /// Who has it.
     pub worker: String,
     /// Since when.
     #[sqlx(rename = "started_us", try_from = "i64")]
@@ -75,7 +73,7 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
     }
 
-    /// Of how many builds that lack their sources this one comes last.
+    /// The number of builds that are imported before this one.
     pub async fn imports_ahead(&self, build: BuildId) -> Result<u64> {
         let query = "SELECT COUNT(*) FROM stage_work w JOIN stage_work mine
                      ON mine.build = $1 AND mine.stage = 'import'

@@ -21,16 +21,13 @@ pub struct PushRow {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit_id: String,
     /// The commit before it.
     pub before_id: String,
     /// Whether it is a push to the package's modifications.
     #[sqlx(try_from = "Flag")]
     pub modifies: bool,
-    /// webhook, poll.
     pub told_by: String,
     /// When it was seen.
     #[sqlx(rename = "seen_us", try_from = "i64")]
@@ -156,7 +153,7 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
     }
 
-    /// What a request builds: target, package, and what of it, for each of its pushes.
+    /// For each push of a request: target, package, and the push.
     pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
         let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
                      COALESCE(x.modification, '') FROM push_ends e

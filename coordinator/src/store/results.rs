@@ -12,7 +12,6 @@ use super::{NewPackage, Result, Tx, parsed};
 /// A package that an accepted attempt made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MadePackage {
-    /// The package.
     pub package: NewPackage,
     /// The blob that describes its content; only of packages of no architecture.
     pub content: Option<Sha256>,
@@ -21,11 +20,8 @@ pub struct MadePackage {
 /// An accepted task with what it made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedTask {
-    /// The task.
     pub task: TaskId,
-    /// Its kind.
     pub kind: TaskKind,
-    /// Its architecture.
     pub arch: Arch,
     /// All its packages, by NEVRA.
     pub packages: Vec<MadePackage>,

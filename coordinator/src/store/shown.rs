@@ -23,15 +23,13 @@ use super::{
 pub struct ShownBuild {
     /// The architectures that were asked for; none for all of the target's.
     pub arches: Vec<Arch>,
-    /// Its sources.
     pub import: Option<Import>,
-    /// Its SRPM.
     pub srpm: Option<ShownSrpm>,
     /// Its tasks, in the order in which they were made.
     pub tasks: Vec<ShownTask>,
     /// Where it was published first.
     pub publication: Option<Publication>,
-    /// What failed since it was last retried, oldest first.
+    /// The failures since the last retry, oldest first.
     pub failures: Vec<FailureRow>,
     /// When it was last cancelled; `None` when never.
     pub cancelled_at: Option<Timestamp>,
@@ -41,26 +39,26 @@ pub struct ShownBuild {
     pub open: bool,
     /// The CVE ids that its sources fix.
     pub cves: Vec<String>,
-    /// What was noted of its sources.
+    /// The notes on its sources.
     pub source_notes: Vec<String>,
-    /// What was noted of the build.
+    /// The notes on the build.
     pub notes: Vec<String>,
-    /// What its packages lack in their channels.
+    /// Requirements of its packages that no package of their channels provides.
     pub lacking: Vec<LackingPackage>,
-    /// What else was asked for.
+    /// Options of the request, such as bconds and macros.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
     pub kept_files: u32,
-    /// What it makes that others own.
+    /// The things of other source packages that it makes.
     pub claims: Vec<Claim>,
-    /// What was said of that, oldest first.
+    /// The decisions on its claims, oldest first.
     pub decisions: Vec<Decision>,
     /// Packages that were taken back.
     pub withdrawn: Vec<WithdrawnPackage>,
     /// Packages that it was made with and that were taken back, each with the build whose packages it
     /// was made with, if it was not the package itself.
     pub impacts: Vec<(Nevra, Option<BuildId>)>,
-    /// What its roots took from the farm.
+    /// The farm's own packages in its roots.
     pub taken: Vec<TakenPackage>,
 }
 
@@ -81,19 +79,17 @@ impl ShownBuild {
     }
 }
 
-/// What is shown of an SRPM.
+/// The fields of an SRPM that people see.
 #[derive(Debug, Clone)]
 pub struct ShownSrpm {
-    /// Its name.
     pub nevra: Nevra,
-    /// What it says of architectures.
+    /// ExclusiveArch, ExcludeArch and the rest of its terms.
     pub terms: AllTerms,
 }
 
 /// The facts of a task.
 #[derive(Debug, Clone)]
 pub struct ShownTask {
-    /// The task.
     pub task: Task,
     /// Its newest lock.
     pub lock: Option<LockRow>,
@@ -161,7 +157,7 @@ impl Store {
         Ok(())
     }
 
-    /// What was imported, and what SRPM was made of it.
+    /// Reads the imports and the SRPMs of builds.
     async fn shown_sources(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
@@ -192,7 +188,7 @@ impl Store {
         Ok(())
     }
 
-    /// What builds have made, and where it is published.
+    /// Reads the packages of builds, and where they are published.
     async fn shown_results(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query =
             format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
@@ -231,7 +227,7 @@ impl Store {
         Ok(())
     }
 
-    /// What has failed since the last retry, and whether builds were cancelled.
+    /// Reads the failures since the last retry, and the cancellations.
     async fn shown_failures(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         for (table, which) in [("cancellations", 0), ("retries", 1)] {
             let query = format!(
@@ -260,7 +256,7 @@ impl Store {
         Ok(())
     }
 
-    /// What is known of claims, and of packages that builds were made with.
+    /// Reads the claims, the decisions, and the withdrawn packages that builds were made with.
     async fn shown_names(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, kind, what, package, owners FROM claims WHERE build IN ({ids})

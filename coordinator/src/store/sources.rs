@@ -15,7 +15,6 @@ use super::{Build, Result, Store, Tx, json, parsed, unjson};
 /// Names that are bound to one query at most.
 const NAMES: usize = 500;
 
-/// An imported commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Import {
     /// Where it was fetched from.
@@ -33,7 +32,7 @@ pub struct Import {
 /// A source package, as its header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Srpm {
-    /// Its blob.
+    /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
@@ -41,7 +40,7 @@ pub struct Srpm {
     pub nevra: Nevra,
     /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
     pub requires: Vec<String>,
-    /// What must not be in its root (`BuildConflicts`).
+    /// Packages that must not be in its root (`BuildConflicts`).
     pub conflicts: Vec<String>,
     /// Names of the binary packages that its spec says it makes.
     pub predicts: Vec<String>,
@@ -121,13 +120,12 @@ impl Srpm {
 }
 
 impl Store {
-    /// What whoever looks at a build is to know of its sources.
+    /// Notes on a build's sources, for people.
     pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
-    /// Records an import.
     pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
         self.add_sources(build, import, &Record::default()).await
     }

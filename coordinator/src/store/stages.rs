@@ -10,7 +10,7 @@ use super::builds::COLUMNS;
 use super::heads::Look;
 use super::{Build, Result, Store, Task};
 
-/// Builds of one target that a stage looks at in one go.
+/// Builds of one target that one pass of a stage reads.
 const AT_ONCE: i64 = 256;
 
 impl Store {

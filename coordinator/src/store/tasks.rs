@@ -17,22 +17,16 @@ use super::{Result, Store, Tx, json, unjson};
 /// Work to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewTask {
-    /// What kind.
     pub kind: TaskKind,
-    /// On which architecture.
     pub arch: Arch,
 }
 
-/// A task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Task {
-    /// Its number.
     pub id: TaskId,
     /// The build that it belongs to.
     pub build: BuildId,
-    /// What kind.
     pub kind: TaskKind,
-    /// On which architecture.
     pub arch: Arch,
     /// When it was recorded.
     pub created: Timestamp,
@@ -43,7 +37,7 @@ pub struct Task {
 pub struct LockRow {
     /// 0, or one more for each extension.
     pub round: u32,
-    /// The lock's blob.
+    /// SHA-256 of the lock, by which the blob store has it.
     pub digest: Sha256,
     /// When it was solved.
     pub at: Timestamp,
@@ -89,7 +83,6 @@ impl Store {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
     }
 
-    /// One task.
     pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
@@ -140,7 +133,7 @@ impl Store {
         Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
     }
 
-    /// What `%generate_buildrequires` asked for so far, round by round.
+    /// The requirements that `%generate_buildrequires` asked for so far, round by round.
     pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
@@ -188,7 +181,7 @@ impl Store {
         .await
     }
 
-    /// What attempts of a batch's postponed tasks found so far, round by round: of the tasks that
+    /// The requirements that attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
     pub async fn requires_found(
         &self,

@@ -1,4 +1,5 @@
-//! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
+//! Which packages are tracked: orders of maintainers, when each package is polled, what was seen
+//! last.
 
 use std::time::Duration;
 
@@ -14,11 +15,10 @@ use super::{Result, Store, StoreError, Tx};
 /// A package to follow from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTracked {
-    /// Its name.
     pub package: String,
     /// The branch or tag; empty for the target's own.
     pub git_ref: String,
-    /// Whether what is there at the first look is built as well.
+    /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
     /// When it is looked at first.
     pub due: Timestamp,
@@ -83,14 +83,13 @@ fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
     rows.into_iter().map(|TrackRefRow(seen)| seen).collect()
 }
 
-/// What a maintainer has said.
+/// A maintainer's policy override.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct OrderRow {
     /// Name of the package; empty for the whole target.
     pub package: String,
     /// add, remove, default, automatic, propose, hold, freeze.
     pub word: String,
-    /// Why.
     pub reason: String,
     /// When a freeze ends.
     #[sqlx(rename = "until_us", try_from = "OrNone")]
@@ -239,13 +238,13 @@ impl Store {
         Ok(query.fetch_all(self.read()).await?)
     }
 
-    /// What changes when a package of a target is followed, or no longer.
+    /// A value that changes when a package of a target is tracked or untracked.
     pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
         Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
     }
 
-    /// Packages of a target whose look is due, the longest due first.
+    /// Packages of a target whose poll is due, the longest due first.
     pub async fn tracked_due(
         &self,
         target: &str,
@@ -264,7 +263,7 @@ impl Store {
             .await?)
     }
 
-    /// Has a package looked at, at once. False when it is not followed.
+    /// Has a package polled at once. False when it is not tracked.
     pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let result =
@@ -277,7 +276,7 @@ impl Store {
         Ok(result.rows_affected() > 0)
     }
 
-    /// What was last seen of a package's branches.
+    /// The commits that a package's branches had when they were last polled.
     pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
@@ -285,14 +284,14 @@ impl Store {
         Ok(seen(query.fetch_all(self.read()).await?))
     }
 
-    /// What was last seen of all packages of a target.
+    /// The same of all packages of a target.
     pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
         Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 
-    /// What was last seen of the packages of a target that have open pushes.
+    /// The same of the packages of a target that have open pushes.
     pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o

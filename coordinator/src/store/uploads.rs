@@ -50,7 +50,7 @@ impl Store {
         Ok(Ok(()))
     }
 
-    /// What an attempt has announced.
+    /// The files that an attempt has announced: digest and size.
     pub async fn announced(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
         announced(&mut *self.read().acquire().await?, attempt).await
     }

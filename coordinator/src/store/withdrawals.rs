@@ -14,29 +14,22 @@ use super::{Result, Store, StoreError, Tx, parsed};
 /// A package that is to be taken back, with everything that follows at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Withdraw<'a> {
-    /// The target.
     pub target: &'a str,
-    /// The packages.
     pub packages: &'a [Nevra],
     /// Tasks whose roots hold one of them, with their builds: as long as nothing was made of them
     /// they are solved again.
     pub roots: &'a [(BuildId, TaskId)],
     /// What was made with them.
     pub impacts: &'a [ImpactRow],
-    /// Who says so.
     pub who: &'a str,
-    /// Why.
     pub reason: &'a str,
 }
 
 /// A build that was made with a package that was taken back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpactRow {
-    /// The build.
     pub build: BuildId,
-    /// The package.
     pub nevra: Nevra,
-    /// Its digest.
     pub digest: Sha256,
     /// The build whose packages it was made with; none for the package itself.
     pub through: Option<BuildId>,
@@ -45,17 +38,13 @@ pub struct ImpactRow {
 /// A package that is taken back now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithdrawnPackage {
-    /// Its full name.
     pub nevra: Nevra,
     /// The build that made it.
     pub build: BuildId,
-    /// Its digest.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
-    /// Who took it back.
     pub who: String,
-    /// Why.
     pub reason: String,
     /// When.
     pub at: Timestamp,
@@ -64,7 +53,6 @@ pub struct WithdrawnPackage {
 /// A package that was given back and is not in its channel yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Returning {
-    /// Its full name.
     pub nevra: Nevra,
     /// The build that made it.
     pub build: BuildId,
@@ -73,13 +61,10 @@ pub struct Returning {
 /// A root of the farm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootRow {
-    /// The build.
     pub build: BuildId,
-    /// Its source package.
     pub package: String,
-    /// The task.
     pub task: TaskId,
-    /// The lock's blob.
+    /// SHA-256 of the lock, by which the blob store has it.
     pub lock: Sha256,
     /// Whether what was made in it is accepted.
     pub accepted: bool,
@@ -184,7 +169,7 @@ impl Store {
         rows.into_iter().map(pair).collect()
     }
 
-    /// What was given back of a target and is not in its channel yet.
+    /// Packages of a target that were restored and are not in its channel yet.
     pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
@@ -431,7 +416,7 @@ impl Tx {
         Ok(())
     }
 
-    /// So many packages have come or gone, of which the channel does not know yet.
+    /// Notes that packages were withdrawn or restored, which the channel does not show yet.
     async fn raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
         let changes = self.raise_pool(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
         sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")

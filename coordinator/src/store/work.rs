@@ -3,6 +3,9 @@
 //! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
 //! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
+//!
+//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait
+//! for a worker. A task gets its rank once (`core::queue`).
 
 use std::collections::BTreeSet;
 
@@ -18,7 +21,7 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::{Result, Store, Tx};
 
-/// What is known of a task, for its stage and its place in the queue.
+/// The facts of a task that decide its stage and its place in the queue.
 struct Known {
     id: TaskId,
     kind: TaskKind,
@@ -30,7 +33,7 @@ struct Known {
     needs: String,
 }
 
-/// What is known of a build.
+/// The facts of a build that decide its stage.
 struct KnownBuild {
     submitter: String,
     class: Class,
@@ -208,8 +211,8 @@ impl Tx {
         Ok(())
     }
 
-    /// What is known of a build. When a stage may look again is what its newest failure says: a
-    /// later time of an earlier one is from before a clock that went back.
+    /// The facts of a build that decide its stage. Its newest failure says when a stage may try
+    /// again: a later time of an earlier one is from before a clock that went back.
     async fn known_build(&mut self, build: BuildId) -> Result<Option<KnownBuild>> {
         let query = "SELECT b.submitter, b.created_us,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id

@@ -13,7 +13,10 @@ use tokio::time::timeout;
 use crate::tally::network;
 use crate::work::KeyedSemaphore;
 
-/// Bodies that are read at once.
+// The sender of a webhook is unknown until its body is read, so that reading is a resource which
+// anybody can take. docs/following.md tells operators of the numbers.
+
+/// Bodies that are read at once, of 32 MiB each at most (`hook::MAX_BODY`).
 const ALL: usize = 32;
 
 /// Of these, from one address.
@@ -28,13 +31,12 @@ const REMEMBERED: usize = 256;
 /// How long a webhook waits for its permit.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// All permits.
 #[derive(Debug)]
 pub(super) struct BodyPermits {
     all: Arc<Semaphore>,
     kept: Arc<Semaphore>,
     peers: KeyedSemaphore<IpAddr>,
-    /// Who has sent a genuine one, and when the last.
+    /// Addresses that sent a genuine webhook, with the time of the last.
     genuine: Mutex<HashMap<IpAddr, Instant>>,
     patience: Duration,
 }
@@ -91,7 +93,8 @@ impl BodyPermits {
     }
 }
 
-/// Whose permits are limited: not this host's, where a proxy may speak for everybody.
+/// The address whose permits are limited; none for this host, where a proxy may speak for
+/// everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
     let peer = network(peer);
     (!peer.is_loopback()).then_some(peer)

@@ -20,7 +20,7 @@ use crate::work;
 /// Decides on every open push, and makes the requests that follow.
 #[derive(Clone)]
 pub struct DecideStage {
-    /// What is rebuilt, and what is built without asking.
+    /// The targets, with their policies.
     pub targets: Targets,
 }
 

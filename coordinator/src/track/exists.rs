@@ -20,10 +20,10 @@ const AT_ONCE: usize = 16;
 /// Names that are asked for one request; beyond these the importer finds out.
 const MOST: usize = 512;
 
-/// What upstream said of some names.
+/// Whether upstream has repositories of some names.
 #[derive(Debug, Default)]
 pub(crate) struct Existence {
-    /// Those that it has no repository of, with its own words.
+    /// Names without a repository, with upstream's answer.
     pub(crate) absent: Vec<(String, String)>,
     /// How many could not be asked, and why the first of them.
     pub(crate) unasked: Option<(usize, String)>,

@@ -26,10 +26,7 @@ struct Kept {
 pub(super) struct Repositories(Mutex<HashMap<String, Kept>>);
 
 impl Repositories {
-    /// What is followed of a target.
-    ///
-    /// # Errors
-    /// Database errors.
+    /// The tracked packages of a target, by their repositories.
     pub(super) async fn of(
         &self,
         store: &Store,

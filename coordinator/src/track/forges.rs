@@ -36,25 +36,11 @@ pub struct Listed {
 pub enum ForgeFailure {
     /// The target does not say where the forge is.
     #[error("target `{target}` does not say where its {forge} is: set track.forges.{forge}")]
-    NoForge {
-        /// The target.
-        target: String,
-        /// The forge.
-        forge: Forge,
-    },
+    NoForge { target: String, forge: Forge },
     /// The forge has no such namespace, or does not show it.
     #[error("{forge} has no namespace `{namespace}`: {url} answered {status}")]
-    NoNamespace {
-        /// The forge.
-        forge: Forge,
-        /// The namespace.
-        namespace: String,
-        /// What was asked.
-        url: String,
-        /// The status.
-        status: u16,
-    },
-    /// What was asked for, or what was answered, cannot be.
+    NoNamespace { forge: Forge, namespace: String, url: String, status: u16 },
+    /// The namespace or the forge's answer is not valid.
     #[error(transparent)]
     Forge(#[from] ForgeError),
     /// The forge does not answer as it should.

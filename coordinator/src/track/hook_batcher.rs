@@ -19,10 +19,9 @@ const FORGET: Duration = Duration::from_secs(3600);
 /// Why a webhook is not recorded, as the forge is told; it should send it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecordError {
-    /// The database.
     #[error("the farm's database does not answer")]
     Database,
-    /// Nobody records any more.
+    /// The coordinator is stopping.
     #[error("the farm is stopping")]
     Stopping,
 }

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How fast a long body has to come, in bytes per second.
 const SLOWEST: usize = 256 << 10;
 
-/// A body is looked at in pieces of so many bytes.
+/// A body is searched in pieces of so many bytes.
 const PIECE: usize = 64 << 10;
 
 /// How long a body is passed over that is refused for its headers, so that whoever sends it
@@ -51,10 +51,9 @@ const MAX_DELIVERY: usize = 128;
 /// Packages in an answer.
 const MAX_SHOWN: usize = 8;
 
-/// What the pages of webhooks need. Cheap to clone.
+/// The parts that the pages of webhooks need. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
-    /// Which packages are followed.
     pub store: Store,
     /// Where their repositories are.
     pub targets: Targets,
@@ -108,7 +107,7 @@ struct Begun {
 }
 
 impl Hooks {
-    /// What an address and headers tell, before anything of the body is read.
+    /// Checks the URL and the headers before anything of the body is read.
     fn begin(&self, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
         let forge: Forge =
             forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
@@ -143,7 +142,7 @@ impl Hooks {
         };
         let Ok(target) = target else {
             return Ok(nothing_to_do(
-                "the target's file cannot be read now; its packages are looked at once it can",
+                "the target's file cannot be read now; its packages are polled once it can be read",
             ));
         };
         let repository = match notice.id.as_str() {
@@ -154,7 +153,7 @@ impl Hooks {
             Ok(Found::Hints(hints)) => hints,
             Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
             Err(error) => {
-                tracing::error!(%error, "webhook not looked up");
+                tracing::error!(%error, "cannot look up the packages of a webhook");
                 let message = "the farm's database does not answer; send it again";
                 return Err((StatusCode::SERVICE_UNAVAILABLE, message.to_owned()));
             }
@@ -207,10 +206,10 @@ impl Hooks {
     async fn record(&self, hook: NewHook) -> Result<Answer, Answer> {
         let packages = listed(&hook.hints);
         match self.webhooks.0.batcher.record(hook).await {
-            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is looked at"))),
+            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
             Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
             Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
-                "the same was told too often of late; {packages} is looked at in its turn"
+                "the same delivery came too often lately; {packages} is polled as scheduled"
             ))),
             Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
         }
@@ -321,10 +320,9 @@ async fn pass_over(body: &mut Body) {
     }
 }
 
-/// What a push means for what is followed.
+/// The tracked packages that a push is about.
 enum Found {
     Hints(Vec<Hint>),
-    /// Nothing, and why.
     Nothing(String),
 }
 

@@ -11,7 +11,6 @@ use rpmfarm_core::track::schedule::Jitter;
 
 use crate::clock::Clock;
 
-/// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts {
     clock: Clock,

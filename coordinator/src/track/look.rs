@@ -1,4 +1,4 @@
-//! One look at a repository: which commit a branch points to, asked in one small request.
+//! One poll of a repository: which commit a branch points to, asked in one small request.
 //!
 //! Git protocol 2 answers a question for one branch, or for one package's tags. Servers that do not know it give their whole
 //! list, which is read without being kept. Addresses, sizes and times are limited as they are
@@ -18,16 +18,16 @@ use url::Url;
 
 use crate::http::{Http, HttpError, explain, host_of};
 
-/// What one look may use.
+/// What one poll may use.
 #[derive(Debug, Clone, Copy)]
 pub struct LookLimits {
-    /// The whole look.
+    /// The longest time from the request to the end of the answer.
     pub time: Duration,
     /// The longest wait for the next bytes.
     pub silence: Duration,
-    /// What a server may send that was asked for one branch, in bytes.
+    /// The longest answer to a question about one branch, in bytes.
     pub answer: u64,
-    /// What a server may send that only gives its whole list, in bytes.
+    /// The longest answer of a server that sends its whole list of refs, in bytes.
     pub list: u64,
 }
 
@@ -42,13 +42,12 @@ impl Default for LookLimits {
     }
 }
 
-/// Why a look saw nothing.
+/// Why a poll saw nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum LookError {
     /// The host is ill or busy: nobody should ask it for a while, in seconds if it said so.
     #[error("{why}")]
     Host {
-        /// What happened.
         why: String,
         /// For how long it wants to be left alone.
         after: Option<u32>,
@@ -69,7 +68,7 @@ pub(super) enum LookError {
 }
 
 impl LookError {
-    /// What it says of the host.
+    /// What the failure means for the limits of the host.
     pub(super) const fn answer(&self) -> Answer {
         match self {
             Self::Host { after, .. } => Answer::Ill(*after),
@@ -78,7 +77,6 @@ impl LookError {
     }
 }
 
-/// Looks.
 #[derive(Debug)]
 pub(super) struct Looker {
     http: Http,
@@ -136,7 +134,7 @@ impl Looker {
         Ok(seen)
     }
 
-    /// Protocol 2: one question. What a server says that does not understand it is no answer.
+    /// Protocol 2: one question. A reply of a server that does not understand it is not an answer.
     async fn question(
         &self,
         repository: &str,
@@ -195,13 +193,15 @@ impl Looker {
         self.http.request(method, url, allowed).map_err(failed)
     }
 
-    /// Sends a request. Answers that say the same to every git client end the look.
+    /// Sends a request. Answers that say the same to every git client end the poll.
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, LookError> {
         let sent = timeout(self.limits.silence, request.send()).await;
         let response = sent.map_err(|_| self.silent(url))?.map_err(|e| failed(explain(url, e)))?;
         let status = response.status();
         if [401, 403, 404, 410].contains(&status.as_u16()) {
-            let why = format!("there is no repository for us: {url} answered {status}");
+            let why = format!(
+                "the repository does not exist or is not readable: {url} answered {status}"
+            );
             let is_missing = [404, 410].contains(&status.as_u16());
             return Err(if is_missing { LookError::Missing(why) } else { LookError::Hidden(why) });
         }

@@ -1,13 +1,13 @@
-//! Following upstream: pushes are heard of, looked at, and become builds.
+//! Following upstream: pushes are found, and become builds.
 //!
-//! Owns the two ways to hear of a push, webhooks and looks at the refs of followed repositories,
+//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories,
 //! and what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: what is
 //! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
 //! builds as everybody does. To read from the top:
 //!
 //! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
 //!   whether it is genuine, `followed` what it is about, `hook_batcher` that it is recorded.
-//! - `poll` is the stage that looks at repositories, [`PollStage`]: `look` asks one, `hosts` how much
+//! - `poll` is the stage that polls repositories, [`PollStage`]: `look` asks one, `hosts` how much
 //!   each host is to bear, `poll_batcher` records what was seen.
 //! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
 //!   each.
@@ -56,7 +56,7 @@ use secrets::Secrets;
 /// Polls under way at all hosts together: each takes a connection and little else.
 const POLLS: usize = 256;
 
-/// Who asks for the builds that follow from pushes.
+/// The submitter of builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
 
 /// Asks upstream: what polls need, and what people ask of forges. Cheap to clone.
@@ -71,7 +71,7 @@ struct Asking {
     batcher: PollBatcher,
     /// Rings when something is due sooner than was known.
     bell: Bus,
-    /// What jitter is derived from.
+    /// The seed of the jitter of polls.
     seed: u64,
 }
 
@@ -92,13 +92,13 @@ impl Tracker {
         })))
     }
 
-    /// Rings when the pass `poll` should look again.
+    /// Rings when the pass `poll` should run again.
     #[must_use]
     pub fn bell(&self) -> Bus {
         self.0.bell.clone()
     }
 
-    /// Has the pass `poll` look again.
+    /// Has the pass `poll` run again.
     pub fn ring(&self) {
         self.0.bell.ring();
     }

@@ -6,9 +6,6 @@ use rpmfarm_core::{Target, Timestamp};
 use crate::store::{OrderRow, Store, StoreError};
 
 /// Plans for the open pushes of a target.
-///
-/// # Errors
-/// Database errors.
 pub async fn of_target(
     store: &Store,
     target: &Target,

@@ -1,7 +1,7 @@
-//! The stage that looks at what is followed, when it is due: after a webhook at once, else by its schedule, and
-//! never more at once than a host is to bear.
+//! The stage that polls tracked packages when they are due: after a webhook at once, else by its
+//! schedule, and never more at once than a host is to bear.
 //!
-//! One look is at a package and at its modifications, one after the other: what was pushed to
+//! One poll reads a package and its modifications, one after the other: what was pushed to
 //! both is seen together.
 
 use std::sync::Arc;
@@ -25,9 +25,7 @@ use crate::work;
 /// Asks for every package whose time has come, as far as its host has room.
 #[derive(Clone)]
 pub struct PollStage {
-    /// What is rebuilt.
     pub targets: Targets,
-    /// Asks upstream.
     pub tracker: Tracker,
     /// What time it has become.
     pub clock: Clock,
@@ -109,7 +107,7 @@ impl Asked {
         Self { upstream, other, rests, limits: target.track.host_limits() }
     }
 
-    /// How many looks may be started now.
+    /// How many polls may be started now.
     fn room(&self, tracker: &super::Asking) -> usize {
         let room = tracker.hosts.room(&self.upstream, &self.limits);
         let other = self.other.as_ref().map(|other| tracker.hosts.room(other, &self.limits));
@@ -124,7 +122,7 @@ impl Asked {
     }
 }
 
-/// One look that is under way.
+/// One poll that is under way.
 struct OneLook {
     store: FencedStore,
     tracker: Tracker,
@@ -170,7 +168,7 @@ impl OneLook {
         let row = &self.row;
         let seen = self.store.seen(&row.target, &row.package).await.unwrap_or_else(|error| {
             // Recording will fail as well, and the poll is repeated.
-            tracing::warn!(%error, "what was seen before is not known");
+            tracing::warn!(%error, "the last seen commits are unknown");
             Vec::new()
         });
         let polled = self.polled(&seen);

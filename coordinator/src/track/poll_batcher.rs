@@ -3,7 +3,7 @@
 use crate::store::{FencedStore, Looked, StoreError};
 use crate::work::Batcher;
 
-/// What a poll led to, with the store that it is recorded in.
+/// The result of a poll, with the store that it is recorded in.
 type Ended = (FencedStore, Looked);
 
 /// The way of polls to the store.
@@ -35,12 +35,12 @@ async fn record(ended: &[Ended]) {
     let looks: Vec<Looked> = ended.iter().map(|(_, looked)| looked.clone()).collect();
     match store.record_looks(&looks).await {
         Ok(0) => {}
-        Ok(pushes) => tracing::info!(pushes, "upstream has pushed"),
-        // Whoever polls now looks at them again.
+        Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
+        // The coordinator that polls now polls them again.
         Err(error @ StoreError::Fenced { .. }) => {
-            tracing::info!("looks at upstream are left to another: {error}");
+            tracing::info!("polls of upstream are left to another coordinator: {error}");
         }
-        // What was not recorded is still due, and looked at again.
-        Err(error) => tracing::error!(%error, "looks at upstream were not recorded"),
+        // What was not recorded is still due, and polled again.
+        Err(error) => tracing::error!(%error, "polls of upstream were not recorded"),
     }
 }

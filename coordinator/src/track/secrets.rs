@@ -24,7 +24,6 @@ struct Content(BTreeMap<String, BTreeMap<Forge, Vec<String>>>);
 /// Size and time of a file, to see that it changed.
 type Stamp = Option<(u64, i64, i64)>;
 
-/// The secrets.
 pub(super) struct Secrets {
     path: PathBuf,
     kept: Mutex<(Stamp, Content)>,

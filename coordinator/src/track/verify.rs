@@ -6,14 +6,14 @@ use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::Proof;
 use subtle::ConstantTimeEq as _;
 
-/// What a webhook proves.
+/// The verdict on the signature or token of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It knows one of the secrets.
+    /// It was made with one of the secrets.
     Genuine,
-    /// It carries no proof.
+    /// It has neither signature nor token.
     Missing,
-    /// It carries a wrong one.
+    /// Its signature or token is wrong.
     Wrong,
 }
 

@@ -49,6 +49,8 @@ async fn run<T, R, F: Future<Output = Vec<R>>>(
     work: impl Fn(Vec<T>) -> F,
 ) {
     let mut batch = Vec::new();
+    // All that came during the last batch is the next one: a transaction costs much, an item in it
+    // little.
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         let (items, answers): (Vec<T>, Vec<oneshot::Sender<R>>) = batch.drain(..).unzip();
         let results = work(items).await;

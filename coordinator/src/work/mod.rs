@@ -26,11 +26,11 @@ pub use stage::{LocalPass, Runner, Stage};
 use crate::bus::Bus;
 use crate::store::StoreError;
 
-/// A pass looks at least so often, for what no bell rings for: retries that are due, leases.
+/// A pass runs at least so often, for what no bell rings for: retries that are due, leases.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The least time between two looks of a pass, so that a storm of bells costs little. What comes
-/// after a pause is looked at at once.
+/// The least time between two runs of a pass, so that a storm of bells costs little. What comes
+/// after a pause is done at once.
 const GAP: Duration = Duration::from_millis(5);
 
 /// How long a piece of work rests after a fault of the farm's own, as a database that is down.
@@ -41,6 +41,7 @@ async fn run_every<F>(name: &'static str, period: Duration, bus: Bus, mut pass: 
 where
     F: Future<Output = anyhow::Result<()>>,
 {
+    // Before the first pass: what is written while it runs rings for the second.
     let mut bell = bus.listen();
     loop {
         let begun = Instant::now();
@@ -49,7 +50,10 @@ where
             tokio::time::sleep(REST).await;
         }
         let took = begun.elapsed();
+        // As long as the pass took, up to a second: bells that ring all the time leave others their
+        // share.
         tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
+        // Either may be dropped: a bell is a count, so that nothing that rang is lost.
         tokio::select! {
             () = bell.rung() => {}
             () = tokio::time::sleep(period) => {}
@@ -61,7 +65,9 @@ where
 /// one's to do, and no fault.
 fn tell(what: &str, name: &str, error: &anyhow::Error) {
     match error.downcast_ref() {
-        Some(StoreError::Fenced { .. }) => tracing::info!(name, "{what} left to another: {error}"),
+        Some(StoreError::Fenced { .. }) => {
+            tracing::info!(name, "{what} left to another coordinator: {error}")
+        }
         _ => tracing::error!(name, error = format!("{error:#}"), "{what} failed"),
     }
 }

@@ -16,9 +16,9 @@ use crate::metrics::Metrics;
 /// for a second before its key is free again, and gives its slot to others meanwhile: those that
 /// always fail do not hold up the rest.
 ///
-/// A task may have a fairness key: a git host, a target. No fairness key ever holds more slots than
-/// are free: alone it gets half of them, and of those whose tasks hang each next one half of what is
-/// left. So eight slots are all held only when four hang, sixteen when five do.
+/// A task may have a fairness key, such as a git host or a target, and a key may hold no more slots
+/// than remain free. One key whose tasks hang takes half of the pool, the next one a quarter: of
+/// eight slots all are held only when four keys hang, of sixteen when five do.
 #[derive(Debug, Clone)]
 pub struct KeyedTaskPool<K> {
     name: &'static str,
@@ -142,6 +142,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         tokio::spawn(async move {
+            // Moved in here, so that its drop gives the slot back even when the work panics.
             let slot = self;
             let begun = Instant::now();
             let ended = work.await;
@@ -162,6 +163,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         let mut tasks = self.pool.lock();
         tasks.running.remove(&self.key);
         tasks.pausing.insert(self.key.clone());
+        // Whoever the bell wakes takes the lock.
         drop(tasks);
         self.pool.bus.ring();
     }

@@ -11,7 +11,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// for is forgotten.
 #[derive(Debug)]
 pub struct KeyedSemaphore<K> {
-    /// Of each key.
     permits: usize,
     semaphores: Mutex<HashMap<K, Weak<Semaphore>>>,
 }

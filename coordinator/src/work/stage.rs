@@ -20,7 +20,7 @@ pub trait Stage: Send + Sync + 'static {
     /// Its name, which its lease has too; one of [`crate::peers::STAGES`].
     const NAME: rpmfarm_core::Stage;
 
-    /// One look: does what the facts lack, or begins it, and records the result. Run twice, it
+    /// One pass: does what the facts lack, or begins it, and records the result. Run twice, it
     /// changes nothing the second time.
     ///
     /// # Errors
@@ -38,15 +38,15 @@ pub trait LocalPass: Send + Sync + 'static {
     /// Its name, for the log.
     const NAME: &'static str;
 
-    /// Whether it looks while the database does not answer, too.
+    /// Whether it runs while the database does not answer, too.
     const WHILE_DOWN: bool = false;
 
-    /// It looks at least so often.
+    /// It runs at least so often.
     fn period(&self) -> Duration {
         PERIOD
     }
 
-    /// One look, as [`Stage::pass`].
+    /// One pass, as [`Stage::pass`].
     ///
     /// # Errors
     /// Whatever keeps the whole pass from its work.

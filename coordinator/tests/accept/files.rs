@@ -43,12 +43,12 @@ async fn a_source_package_that_is_not_what_was_asked_for() {
         ("goes on", changed(&source, |all| all.extend(b"more")), Fault::Worker, "4 trailing bytes"),
         ("no RPM", changed(&source, |all| all[..4].fill(0)), Fault::Worker, "hello-1-1.src.rpm"),
         ("renamed", renamed, Fault::Worker, "expected a file named `hello-1-1.src.rpm`"),
-        ("a binary package", vec![binary], Fault::Package, "is no source package"),
+        ("a binary package", vec![binary], Fault::Package, "is not a source package"),
         ("two", twice, Fault::Package, "expected one source package"),
         ("none", Vec::new(), Fault::Package, "expected one source package"),
     ];
     refuses(&scene, "hello", None, cases).await;
-    let other = ("another package", vec![source], Fault::Package, "`bye` was asked for");
+    let other = ("another package", vec![source], Fault::Package, "`bye` was requested");
     refuses(&scene, "bye", None, vec![other]).await;
 }
 

@@ -60,7 +60,7 @@ async fn builds_with_different_options_cannot_have_one_name() {
     let refused = scene.srpm(second, &made).await.unwrap_err();
     assert_eq!(refused.fault, Fault::Package);
     let says = format!(
-        "built by build {first} with no options; this one was asked for with --without tests"
+        "built by build {first} with no options; this one was requested with --without tests"
     );
     assert!(refused.message.contains(&says), "{refused}");
     assert!(refused.message.contains("--bump"), "{refused}");
@@ -73,7 +73,7 @@ async fn builds_with_different_options_cannot_have_one_name() {
     let fourth = scene.build("hello").await;
     let refused = scene.srpm(fourth, &other).await.unwrap_err();
     let says = format!(
-        "built by build {third} with --without tests; this one was asked for with no options"
+        "built by build {third} with --without tests; this one was requested with no options"
     );
     assert!(refused.message.contains(&says), "{refused}");
     let fifth = scene.build_with("hello", "", without("tests")).await;

@@ -19,13 +19,11 @@ use crate::coordinator::{Coordinator, Keys, with_token};
 enum Row {
     /// Everybody where reads are open, else the token or a certificate: it only reads.
     Reading,
-    /// The farm's token.
     Token,
     /// A worker: the token without TLS, a certificate over TLS.
     Worker,
     /// Either, both ways.
     Either,
-    /// A certificate.
     Certificate,
     /// Nobody without a one-time token in the message, and only over TLS.
     Invited,
@@ -84,7 +82,6 @@ const TABLE: &[(&str, Row)] = &[
 /// Served by the signer, on a socket of its own.
 const ELSEWHERE: &[&str] = &["Acceptor", "Signer"];
 
-/// Somebody who calls.
 struct Who {
     name: &'static str,
     channel: Channel,
@@ -296,7 +293,7 @@ async fn metrics_have_a_switch_of_their_own() {
     assert!(text.contains("--public-metrics") && text.contains("Bearer TOKEN"), "{text}");
     assert_eq!(page(address, "/metrics", Some("wrong")).await.0, 401);
     assert_eq!(page(address, "/metrics", Some(&coordinator.token)).await.0, 200);
-    // dnf and whoever looks whether it lives need nothing.
+    // dnf and whoever checks whether it lives need nothing.
     for path in ["/", "/healthz", "/repo/"] {
         assert_eq!(page(address, path, None).await.0, 200, "{path}");
     }

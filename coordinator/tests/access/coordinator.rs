@@ -157,7 +157,6 @@ impl Coordinator {
         invited.unwrap().into_inner().token
     }
 
-    /// Uses a token.
     pub(crate) async fn enrol_with(&self, token: &str) -> Result<(String, Keys), Status> {
         let (key, request) = request();
         let request = v1::EnrolRequest { token: token.into(), request, arches: Vec::new() };
@@ -165,7 +164,6 @@ impl Coordinator {
         Ok((given.worker, Keys { certificate: given.certificate, key }))
     }
 
-    /// Makes a worker.
     pub(crate) async fn enrol(&self, worker: &str) -> Keys {
         let token = self.invite(worker, &[], 0).await;
         let (name, keys) = self.enrol_with(&token).await.unwrap();

@@ -43,7 +43,7 @@ async fn a_token_works_once_for_one_worker_and_for_a_time() {
     refused(&foreign, &mine, &[], Code::Unauthenticated, "another farm's").await;
     let unknown = format!("rpmfarm1.{}.{}", "0".repeat(64), token.rsplit_once('.').unwrap().1);
     refused(&unknown, &mine, &[], Code::Unauthenticated, "no such enrolment token").await;
-    refused(&token, "no request", &[], Code::InvalidArgument, "request for a certificate").await;
+    refused(&token, "no request", &[], Code::InvalidArgument, "certificate signing request").await;
     refused(&token, &mine, &["ppc64le"], Code::InvalidArgument, "for x86_64, not for ppc64le")
         .await;
     // None of these has used it up.
@@ -111,7 +111,7 @@ async fn certificates_are_renewed_and_end_with_a_revocation_or_a_new_enrolment()
     assert!(status.message().contains("revoked: a test's"), "{}", status.message());
     // Revoked is for good, until it is enrolled again.
     let status = coordinator.decide("w1", "active").await.unwrap_err();
-    assert!(status.message().contains("enrol it anew"), "{}", status.message());
+    assert!(status.message().contains("enrol it again"), "{}", status.message());
     let fourth = coordinator.enrol("w1").await;
     renew(&coordinator, &fourth).await.unwrap();
     assert!(renew(&coordinator, &third).await.is_err());

@@ -252,7 +252,7 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
         (state("w\u{202e}1"), "is not a worker's name"),
         (state(&long), "is not a worker's name"),
         (state("w/../x"), "is not a worker's name"),
-        (v1::WorkerState { labels: vec!["a\u{202e}".into()], ..state("w") }, "is no label"),
+        (v1::WorkerState { labels: vec!["a\u{202e}".into()], ..state("w") }, "is not a label"),
         (v1::WorkerState { labels, ..state("w") }, "300000 labels, at most 64"),
         (many, "200000 attempts, at most 16"),
     ] {

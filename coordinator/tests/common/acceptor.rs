@@ -32,7 +32,6 @@ impl Drop for Acceptor {
     }
 }
 
-/// Where it listens.
 pub(crate) fn socket(data: &Path) -> PathBuf {
     data.join("acceptor.sock")
 }

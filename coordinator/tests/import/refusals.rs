@@ -30,7 +30,7 @@ async fn a_package_that_is_not_there() {
     let error = scene.importer.import(&scene.target, "nothing", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package);
     let message = error.to_string();
-    assert!(message.starts_with("package `nothing` is not there: http://127"), "{message}");
+    assert!(message.starts_with("upstream has no package `nothing`: http://127"), "{message}");
     assert!(message.ends_with("answered 404"), "{message}");
     assert!(scene.importer.import(&scene.target, "../x", None).await.is_err());
 }
@@ -50,13 +50,13 @@ async fn sources_that_are_not_in_order() {
         (vec![spec, ("fix.patch", "-> ../../etc/passwd")], "leads out of the repository"),
         (vec![spec, ("fix.patch", "-> /etc/passwd")], "to /etc/passwd; commit the file itself"),
         (vec![("hello.spec", "-> /etc/passwd")], "leads out of the repository"),
-        (vec![spec, ("fix.patch", "-> gone")], "no file of the repository"),
+        (vec![spec, ("fix.patch", "-> gone")], "not a file of the repository"),
         (vec![spec, ("a\nb.patch", "x")], "not a plain file name"),
         (vec![spec, ("sources", "rubbish")], "sources, line 1: `rubbish` is neither"),
         (vec![spec, ("sources", md5.as_str())], "allow_md5"),
         (
             vec![spec, ("fix.patch", "x"), ("sources", twice.as_str())],
-            "fix.patch is there twice and differs: fix.patch is committed with sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881, sources says sha256:0000",
+            "fix.patch exists twice with different content: fix.patch is committed with sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881, sources says sha256:0000",
         ),
     ] {
         scene.upstream.commit(&files);
@@ -273,7 +273,7 @@ async fn a_full_disk() {
     scene.import(None).await.unwrap();
 }
 
-/// A git server that begins its list of refs and then sends a ref now and then, for ever.
+/// A git server that begins its list of refs and then sends a ref now and then, without end.
 async fn dripping() -> u16 {
     let drip = |_: axum::extract::Request| async {
         let packet = |text: &str| format!("{:04x}{text}", text.len() + 4);

@@ -140,7 +140,7 @@ async fn a_file_that_is_committed_and_listed_is_there_once_if_it_is_the_same() {
     let (fault, message) = scene.refusal(None).await;
     assert_eq!(fault, rpmfarm_core::Fault::Package);
     let expected = format!(
-        "hello.asc is there twice and differs: hello.asc is committed with sha512:{}, sources \
+        "hello.asc exists twice with different content: hello.asc is committed with sha512:{}, sources \
          says sha512:{key}; remove one",
         sha512(b"another")
     );
@@ -208,7 +208,7 @@ async fn nothing_is_fetched_twice_and_no_history() {
     let first = scene.import(None).await.unwrap();
     scene.upstream.requests();
 
-    // The same commit again: its refs are looked at, and that is all.
+    // The same commit again: its refs are read, and that is all.
     assert_eq!(scene.import(None).await.unwrap(), first);
     let requests = scene.upstream.requests();
     assert_eq!(requests, ["GET /hello.git/info/refs"], "{requests:?}");

@@ -78,8 +78,8 @@ async fn sources_that_would_lead_out_are_refused_in_one_line() {
         (&[(FILE, b"caf\xe9", &blob)], "is not UTF-8"),
         (&[(LINK, b"a", &out)], "leads out of the repository"),
         (&[(LINK, b"a", &host)], "leads out of the repository"),
-        (&[(LINK, b"a", &to_b), (LINK, b"b", &to_a)], "no file of the repository"),
-        (&[(FILE, b"hello.spec", &blob)], "hello.spec is there twice"),
+        (&[(LINK, b"a", &to_b), (LINK, b"b", &to_a)], "not a file of the repository"),
+        (&[(FILE, b"hello.spec", &blob)], "hello.spec exists twice"),
     ] {
         plant(&scene, &[], entries);
         let (fault, message) = scene.refusal(None).await;

@@ -99,7 +99,7 @@ impl Served {
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
     }
 
-    /// Looks at the leases each half second for some time to come.
+    /// Runs the pass of leases each half second for some time.
     async fn let_pass(&self, time: Duration) {
         let (now, step) = (Instant::now(), Duration::from_millis(500));
         let mut at = Duration::ZERO;

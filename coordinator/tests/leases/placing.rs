@@ -96,7 +96,7 @@ impl Scene {
         }
     }
 
-    /// One look. Who holds what after it.
+    /// One pass. Who holds what after it.
     async fn pass(&self) -> BTreeMap<TaskId, String> {
         let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
@@ -148,9 +148,9 @@ async fn a_task_far_behind_those_is_reached_by_several_looks_at_the_same_cost() 
             looks += 1;
             assert!(looks < 4, "it is out of reach");
         }
-        assert!(looks > 1, "a look reads the whole queue");
+        assert!(looks > 1, "a pass reads the whole queue");
         assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
-        // What waits in front is looked at again.
+        // What waits in front is read again.
         scene.connect("also", emulates);
         while scene.pass().await.len() < 2 {
             looks += 1;

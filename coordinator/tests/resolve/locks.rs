@@ -1,4 +1,4 @@
-//! What is in a lock, and what is said when there is none.
+//! What is in a lock, and what is said when none can be made.
 
 use std::time::SystemTime;
 

@@ -111,13 +111,13 @@ async fn rolled_back_metadata_are_refused_unless_they_are_asked_for() {
     fs::rename(scene.www("repo").join("repodata"), &new).unwrap();
     run(Command::new("cp").arg("-a").arg(&old).arg(scene.www("repo").join("repodata")));
     let error = scene.refresh(&resolver, &target, Older::Refuse).await.unwrap_err();
-    assert!(error.contains("older than what is known: revision"), "{error}");
+    assert!(error.contains("older than the cached metadata: revision"), "{error}");
     assert!(error.contains("after 9999999999"), "{error}");
     scene.resolve(&resolver, &target, &["late"]).await.unwrap();
     // Not forgotten over a restart.
     let restarted = scene.resolver();
     let error = scene.refresh(&restarted, &target, Older::Refuse).await.unwrap_err();
-    assert!(error.contains("older than what is known"), "{error}");
+    assert!(error.contains("older than the cached metadata"), "{error}");
 
     assert_eq!(scene.refresh(&resolver, &target, Older::Accept).await, Ok(true));
     assert!(scene.resolve(&resolver, &target, &["late"]).await.is_err());

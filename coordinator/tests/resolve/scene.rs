@@ -214,7 +214,6 @@ impl Scene {
         run(self.gpg().args(["-u", key, "--detach-sign", "--armor"]).arg(page));
     }
 
-    /// A repository's page.
     pub(crate) fn page(&self, repository: &str) -> PathBuf {
         self.www(repository).join("repodata/repomd.xml")
     }
@@ -301,7 +300,6 @@ impl Scene {
         self.resolve_layers(resolver, target, &[requires]).await
     }
 
-    /// Resolves several.
     pub(crate) async fn resolve_layers(
         &self,
         resolver: &Resolver,
@@ -372,7 +370,6 @@ impl Scene {
         farm.1.clear();
     }
 
-    /// Stops the server.
     pub(crate) fn stop(&self) {
         self.server.abort();
     }

@@ -66,7 +66,7 @@ async fn what_ends_the_solver_twice_is_the_packages_fault_and_harms_nobody_else(
     let error = scene.resolve(&resolver, &target, &["(deadly or compiler)"]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package, "{error}");
     let message = error.to_string();
-    assert!(message.contains("the solver ended twice"), "{message}");
+    assert!(message.contains("the solver crashed twice"), "{message}");
     assert!(message.contains("it overran its stack or its memory (SIGSEGV)"), "{message}");
     assert!(message.contains("`(deadly or compiler)`"), "{message}");
     assert_eq!(starts(dir.path()), 2);

@@ -43,7 +43,6 @@ impl Drop for Signer {
     }
 }
 
-/// Its log.
 pub(crate) fn log(data: &Path) -> PathBuf {
     data.join("audit.jsonl")
 }

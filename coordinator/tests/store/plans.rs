@@ -122,7 +122,7 @@ fn whole_in_sqlite(step: &str, query: &Query, tables: &BTreeSet<String>) -> Vec<
     let text = &query.text;
     let meant = tables_called(alias, text, tables);
     let is_made = text.contains(&format!("{alias}(")) || text.contains(&format!(") {alias}"));
-    // Rows whose key a new row mends: looked for only while a key is broken.
+    // Rows whose key a new row mends: searched for only while a key is broken.
     let is_key = tables.contains(alias) && text.starts_with("INSERT ");
     let is_known = !meant.is_empty() || is_made || is_key || scanned.contains("CONSTANT ROW");
     assert!(is_known, "{}: it is not known what `{step}` goes through", query.place);

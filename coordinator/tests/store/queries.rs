@@ -96,7 +96,6 @@ const NO_TABLES: &str = "peers/herald.rs";
 /// A query as a database gets it.
 #[derive(Debug)]
 pub struct Query {
-    /// File and line.
     pub place: String,
     /// The text, with one space wherever there was any.
     pub text: String,

@@ -19,7 +19,7 @@ fn spec(release: &str) -> String {
     )
 }
 
-/// `hello` at release 1, looked at once.
+/// `hello` at release 1, polled once.
 async fn scene(git: &git::Upstream) -> Scene {
     git.commit(&[("hello.spec", &spec("1"))]);
     let file = git.modified_target().with("track.spacing_seconds = 0");
@@ -30,7 +30,7 @@ async fn scene(git: &git::Upstream) -> Scene {
     scene
 }
 
-/// Looks, decides and imports; the build that follows.
+/// Polls, decides and imports; the build that follows.
 async fn follow(scene: &Scene) -> Build {
     let before = scene.builds().await.len();
     scene.look(&["hello"]).await;

@@ -118,7 +118,7 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
         // It began before b was recorded, and ended after it.
         assert_eq!(look(1, 'a', Change::Pushed).await, 0);
         assert_eq!(store.seen("lab", "a").await.unwrap()[0].commit_id, id('b'));
-        assert_eq!(due(&store, NOW).await, ["a"], "it is looked at again");
+        assert_eq!(due(&store, NOW).await, ["a"], "it is polled again");
         assert_eq!(look(3, 'a', Change::Pushed).await, 1);
         assert_eq!(look(4, 'b', Change::Pushed).await, 1);
         let open = store.open_pushes("lab").await.unwrap();
@@ -173,7 +173,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         assert_eq!(taken, [New, New, New, New, New], "content and delivery make one together");
         assert_eq!(store.take_hooks(&hooks).await.unwrap(), [Again; 5]);
         assert_eq!(due(&store, NOW).await, ["a"]);
-        // A look that began before the webhook came.
+        // A poll that began before the webhook came.
         store.record_looks(&[looked("a", &id('a'), Change::Begin)]).await.unwrap();
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.looks), (AT_ONCE, Some(NOW + 5 * US), 1));

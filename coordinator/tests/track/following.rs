@@ -13,7 +13,7 @@ use crate::common::builds::{import, new_build};
 use crate::scene::Scene;
 use crate::upstream::id;
 
-/// A scene with packages that were looked at once.
+/// A scene with packages that were polled once.
 async fn scene(track: &str, packages: &[&str]) -> Scene {
     let scene = Scene::with(track).await;
     for package in packages {
@@ -52,7 +52,7 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
     let mut scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     let before = scene.tracked("bash").await.looks;
-    // Two webhooks, a poll, a look on demand, and a restart between them all.
+    // Two webhooks, a poll, a poll on demand, and a restart between them all.
     scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before]).await;
     scene.farm.store.take_hooks(&[hook("two")]).await.unwrap();

@@ -110,8 +110,8 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A webhook of which the body never comes, from an address. It has to look signed, else nobody
-/// waits for it.
+/// A webhook of which the body never comes, from an address. It has to have a signature, else
+/// nobody waits for it.
 fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
     let body =
         Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
@@ -137,7 +137,7 @@ async fn of_every_forge() {
     for forge in ["github", "gitlab", "gitea", "forgejo", "pagure"] {
         let (status, message) = send(&scene, &hook(forge, &id('b'), &format!("{forge}-1"))).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{forge}: {message}");
-        assert!(message.contains("bash is looked at"), "{message}");
+        assert!(message.contains("bash is polled now"), "{message}");
         let row = scene.tracked("bash").await;
         assert_eq!((row.due, row.hint_commit), (Timestamp::ZERO, id('b')));
     }
@@ -188,7 +188,7 @@ async fn unsigned_or_wrongly_signed() {
     assert_eq!(scene.tracked("bash").await, before, "nothing was recorded");
 }
 
-/// The look that a webhook led to is over, as far as the store knows.
+/// The poll that a webhook led to is over, as far as the store knows.
 async fn forget_hint(scene: &Scene) {
     let looked = scene.farm.store.look_now("lab", "bash").await.unwrap();
     assert!(looked);
@@ -228,7 +228,8 @@ async fn there_and_back_with_equal_bodies() {
         let (status, message) = send(&scene, &hook).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{n}: {message}");
     }
-    // Whoever has a copy of a webhook gives it what names they like, and has no more looks for it.
+    // Whoever has a copy of a webhook gives it what names they like, and causes no more polls with
+    // it.
     let mut answers = Vec::new();
     for n in 0..20 {
         let mut hook = there.clone();
@@ -239,7 +240,7 @@ async fn there_and_back_with_equal_bodies() {
     assert_eq!(taken, 6, "beside the two before: {answers:?}");
     let (status, message) = answers.last().unwrap();
     assert_eq!(*status, StatusCode::OK);
-    assert!(message.contains("told too often of late"), "{message}");
+    assert!(message.contains("came too often lately"), "{message}");
 }
 
 #[tokio::test]
@@ -334,7 +335,7 @@ async fn found_by_repository_and_not_by_a_name() {
         match told {
             Some(package) => {
                 assert_eq!(status, StatusCode::ACCEPTED, "{fields}: {message}");
-                assert!(message.contains(&format!("{package} is looked at")), "{message}");
+                assert!(message.contains(&format!("{package} is polled now")), "{message}");
             }
             None => assert_eq!(status, StatusCode::OK, "{fields}: {message}"),
         }
@@ -344,7 +345,7 @@ async fn found_by_repository_and_not_by_a_name() {
     assert_eq!(send_of(&numbered("rpms/gcc"), "c9s").await.0, StatusCode::ACCEPTED);
     let (status, message) = send_of(&numbered("elsewhere/gcc-new"), "c9s").await;
     assert_eq!(status, StatusCode::ACCEPTED, "{message}");
-    assert!(message.contains("gcc is looked at"), "{message}");
+    assert!(message.contains("gcc is polled now"), "{message}");
     let unknown = r#""full_name":"elsewhere/gcc-new","id":18"#;
     assert_eq!(send_of(unknown, "c9s").await.0, StatusCode::OK);
     // What is followed from now on is found at once, and what is not any more is not.

@@ -1,4 +1,4 @@
-//! Looks at git servers, good and bad.
+//! Polls of git servers, good and bad.
 
 use std::time::Duration;
 
@@ -61,7 +61,7 @@ async fn what_cannot_be_read_says_why_and_is_asked_less_often() {
     for (package, words) in [
         ("private", "answered 401"),
         ("moved", "redirects to http://169.254.169.254/x; write that address"),
-        ("rubbish", "no list of refs"),
+        ("rubbish", "not a valid list of refs"),
         ("many", "more than"),
         ("broken", "answered 500"),
         ("missing", "answered 404"),

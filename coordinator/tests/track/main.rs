@@ -1,4 +1,4 @@
-//! Following upstream: facts on both databases, webhooks, looks at servers good and bad, and what
+//! Following upstream: facts on both databases, webhooks, polls of servers good and bad, and what
 //! becomes of pushes. Passes are driven by hand.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]

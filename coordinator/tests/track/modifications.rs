@@ -14,7 +14,7 @@ use crate::upstream::{Serve, id};
 
 const CHANGES: &str = "autopatch-bash";
 
-/// `bash` at `a` with modifications at `1`, looked at once.
+/// `bash` at `a` with modifications at `1`, polled once.
 async fn scene(track: &str) -> Scene {
     let scene = Scene::modified(track).await;
     scene.upstream.push("bash", "c9s", &id('a'));

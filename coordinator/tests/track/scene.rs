@@ -76,7 +76,6 @@ impl Scene {
         Self { farm, upstream, dir }
     }
 
-    /// Follows packages.
     pub(crate) async fn track(&self, packages: &[&str]) {
         let new: Vec<NewTracked> = packages
             .iter()
@@ -95,7 +94,7 @@ impl Scene {
         self.farm.store.tracked("lab", package).await.unwrap().unwrap()
     }
 
-    /// Has packages looked at, and waits until they were.
+    /// Has packages polled, and waits until they were.
     pub(crate) async fn look(&self, packages: &[&str]) {
         let mut before = Vec::new();
         for package in packages {
@@ -105,19 +104,18 @@ impl Scene {
         self.wait_for_looks(packages, &before).await;
     }
 
-    /// Runs the pass `poll` until each package was looked at once more than before.
+    /// Runs the pass `poll` until each package was polled once more than before.
     pub(crate) async fn wait_for_looks(&self, packages: &[&str], before: &[i64]) {
         let begun = Instant::now();
         for (package, before) in packages.iter().zip(before) {
             while self.tracked(package).await.looks <= *before {
-                assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not looked at");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not polled");
                 self.poll().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         }
     }
 
-    /// Imports a build.
     pub(crate) async fn import(&self, build: &Build) -> anyhow::Result<()> {
         let store = self.farm.fenced(Stage::Import).expect("there is no other coordinator");
         self.farm.import().import(&store, build).await

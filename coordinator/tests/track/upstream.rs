@@ -37,7 +37,6 @@ struct Shared {
     log: Mutex<Vec<String>>,
 }
 
-/// The server.
 pub(crate) struct Upstream {
     pub(crate) port: u16,
     shared: Arc<Shared>,

@@ -142,7 +142,6 @@ fn all_digits(word: &str) -> bool {
 /// What a shell traces.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Traced<'a> {
-    /// A command.
     Command(&'a str),
     /// What only ends a script, a function or a test, with its status if it is told.
     End(Option<u8>),

@@ -23,10 +23,8 @@ pub struct StreamName {
 /// Text that names no module or stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChoiceError {
-    /// Not a stream.
     #[error("`{0}` is not a module stream; write NAME:STREAM, like `nodejs:20`")]
     Stream(String),
-    /// Not a module.
     #[error("`{0}` is not the name of a module; write it without a stream, like `perl`")]
     Module(String),
 }
@@ -54,7 +52,6 @@ impl From<ModuleName> for String {
 }
 
 impl ModuleName {
-    /// The name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -87,13 +84,11 @@ impl fmt::Display for StreamName {
 }
 
 impl StreamName {
-    /// The module.
     #[must_use]
     pub fn module(&self) -> &str {
         &self.module
     }
 
-    /// The stream.
     #[must_use]
     pub fn stream(&self) -> &str {
         &self.stream

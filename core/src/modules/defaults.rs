@@ -24,13 +24,11 @@ pub struct Defaults {
     "the repositories name different default profiles for stream `{stream}` of module `{module}`, so that dnf would not use any default stream; exclude one of the repositories"
 )]
 pub struct DefaultsConflict {
-    /// The module.
     pub module: String,
-    /// The stream.
     pub stream: String,
 }
 
-/// What is known of one module so far.
+/// The defaults of one module that were read so far.
 struct Merged {
     stream: Option<String>,
     /// Two documents of the same age named different streams: then there is no default any more.

@@ -14,12 +14,11 @@ pub use yaml::ModulesError;
 
 use crate::Nevra;
 
-/// What the `modules.yaml` of one repository says.
+/// The content of a repository's `modules.yaml`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Modules {
     /// Every stream in each of its versions and contexts, in the order of the file.
     pub streams: Vec<Stream>,
-    /// The default streams.
     pub defaults: Vec<Defaults>,
 }
 

@@ -34,7 +34,6 @@ pub enum ModulesError {
         number: usize,
         /// What it is about, as far as that is known.
         of: String,
-        /// What is wrong.
         what: String,
     },
     /// A module has too many streams.
@@ -223,18 +222,18 @@ impl StreamForm {
     fn check(self) -> Result<Stream, String> {
         let word = |key: &str, text: Option<String>| match text {
             Some(text) if is_word(&text) => Ok(text),
-            Some(text) => Err(format!("`{}` is no {key} of a module", shown(&text))),
+            Some(text) => Err(format!("`{}` is not a valid {key} of a module", shown(&text))),
             None => Err(format!("it has no `{key}`")),
         };
         let version = self.version.unwrap_or_else(|| "0".to_owned());
         let context = self.context.unwrap_or_default();
         if !context.is_empty() && !is_word(&context) {
-            return Err(format!("`{}` is no context of a module", shown(&context)));
+            return Err(format!("`{}` is not a valid context of a module", shown(&context)));
         }
         if let Some(arch) = &self.arch
             && !is_word(arch)
         {
-            return Err(format!("`{}` is no architecture", shown(arch)));
+            return Err(format!("`{}` is not an architecture", shown(arch)));
         }
         for (module, streams) in &self.dependencies.0 {
             if let Some(bad) = std::iter::once(module).chain(streams).find(|text| !is_word(text)) {
@@ -246,7 +245,7 @@ impl StreamForm {
             stream: word("stream", self.stream)?,
             version: version
                 .parse()
-                .map_err(|_| format!("`{}` is no version of a module", shown(&version)))?,
+                .map_err(|_| format!("`{}` is not a valid version of a module", shown(&version)))?,
             context,
             static_context: self.static_context.as_deref() == Some("true"),
             arch: self.arch,
@@ -409,7 +408,7 @@ data: {module: nodejs, stream: "10", modified: 2020-01-01T00:00Z, message: x}
         for (text, why) in [
             (stream("{name: a, stream: '1 or 2'}"), "no stream of a module"),
             (stream("{stream: '1'}"), "has no `name`"),
-            (stream("{name: a, stream: x, version: new}"), "`new` is no version"),
+            (stream("{name: a, stream: x, version: new}"), "`new` is not a valid version"),
             (
                 stream("{name: a, stream: x, dependencies: [{requires: {'b)': []}}]}"),
                 "names no module",

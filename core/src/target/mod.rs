@@ -188,7 +188,7 @@ pub struct Target {
     #[serde(default)]
     pub macros: BTreeMap<String, String>,
 
-    /// What one build may use, unless its package says otherwise.
+    /// Limits of one build, unless its package has its own.
     #[serde(default)]
     pub limits: Limits,
 
@@ -201,7 +201,7 @@ pub struct Target {
     #[serde(default)]
     pub track: Tracking,
 
-    /// What differs for single packages, by their name.
+    /// Settings of single packages, by their name.
     #[serde(default)]
     pub packages: BTreeMap<String, PackageOverrides>,
 }

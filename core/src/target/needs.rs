@@ -67,7 +67,6 @@ impl fmt::Display for Size {
     }
 }
 
-/// A label.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Label(String);

@@ -10,7 +10,7 @@ use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
 use crate::track::policy::Policy;
 
-/// What differs for one package: `[packages.NAME]`.
+/// The settings of one package: `[packages.NAME]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackageOverrides {
@@ -47,7 +47,7 @@ pub struct PackageOverrides {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_percent: Option<u8>,
 
-    /// What its builds need of a worker.
+    /// Memory, disk and labels that its builds need of a worker.
     pub needs: NeedsSetting,
     /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each
     /// the one of the first architecture that makes it is published.
@@ -79,7 +79,6 @@ pub struct PackageOverrides {
 /// Single limits in place of the target's. The fields are those of [`Limits`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(missing_docs, reason = "the fields of `Limits`, described there")]
 pub struct LimitOverrides {
     pub seconds: Option<u64>,
     pub srpm_seconds: Option<u64>,

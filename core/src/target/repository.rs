@@ -79,7 +79,7 @@ pub struct Repository {
 }
 
 impl Default for Repository {
-    /// What a file that says nothing means; without an id and a URL.
+    /// The defaults; without an id and a URL.
     fn default() -> Self {
         Self {
             id: String::new(),

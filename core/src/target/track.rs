@@ -36,10 +36,10 @@ pub struct Tracking {
     /// See `storm_builds`.
     pub storm_seconds: u32,
 
-    /// Seconds between two looks at the busiest repositories.
+    /// Seconds between two polls of the busiest repositories.
     pub poll_seconds: u32,
 
-    /// Seconds between two looks at the quietest ones.
+    /// Seconds between two polls of the quietest ones.
     pub poll_longest_seconds: u32,
 
     /// Requests to the git server at once.
@@ -82,13 +82,12 @@ impl Tracking {
         }
     }
 
-    /// The storm guard.
     #[must_use]
     pub fn storm(&self) -> StormLimit {
         StormLimit { builds: self.storm_builds as usize, window: seconds(self.storm_seconds) }
     }
 
-    /// How often repositories are looked at.
+    /// How often repositories are polled.
     #[must_use]
     pub fn pace(&self) -> Pace {
         Pace { shortest: seconds(self.poll_seconds), longest: seconds(self.poll_longest_seconds) }

@@ -6,7 +6,7 @@ use crate::remedy::Remedy;
 /// A build that nobody's update would take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{package} would be {made}, which is {} {published} in {channel}: no update would take it; {}",
+    "{package} would be {made}, which is {} {published} in {channel}: clients would not update to it; {}",
     if made == published { "the same as" } else { "below" },
     advice(made, published)
 )]
@@ -17,7 +17,6 @@ pub struct NotAbove {
     pub made: Box<Evr>,
     /// The newest that is published.
     pub published: Box<Evr>,
-    /// Where.
     pub channel: String,
 }
 

@@ -16,7 +16,7 @@ pub struct Gather {
     pub longest: Duration,
 }
 
-/// What is known of the newest push of a package.
+/// The facts that decide on the newest push of a package.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// The policy that holds.
@@ -86,7 +86,6 @@ pub enum Verdict {
     },
     /// Until the freeze ends.
     Frozen {
-        /// Why.
         reason: String,
         /// When it ends.
         until: Timestamp,

@@ -7,13 +7,10 @@ use crate::name::{check_package, shown};
 words! {
     /// A kind of forge.
     pub enum Forge: "forge" {
-        /// GitHub.
         Github = "github",
-        /// GitLab.
         Gitlab = "gitlab",
         /// Gitea, and Forgejo, which answers the same.
         Gitea = "gitea" | "forgejo",
-        /// Pagure.
         Pagure = "pagure",
     }
 }
@@ -22,22 +19,16 @@ words! {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ForgeError {
     /// The answer is not the forge's.
-    #[error("this is no list of repositories of {forge}: {why}")]
-    Answer {
-        /// The forge.
-        forge: Forge,
-        /// What is wrong.
-        why: String,
-    },
+    #[error("not a valid list of repositories of {forge}: {why}")]
+    Answer { forge: Forge, why: String },
     /// The name cannot be an organisation, group or namespace.
-    #[error("`{0}` is no namespace (letters, digits, `.`, `_`, `-` and, in GitLab, `/`)")]
+    #[error("`{0}` is not a namespace (letters, digits, `.`, `_`, `-` and, in GitLab, `/`)")]
     Namespace(String),
 }
 
 /// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Page {
-    /// Names of packages.
     pub packages: Vec<String>,
     /// Repositories that are archived, empty of rights, or of no package's name: how many.
     pub skipped: usize,

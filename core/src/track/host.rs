@@ -11,10 +11,9 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(900);
 
-/// What a host is asked at most.
+/// The limits on requests to a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLimits {
-    /// Requests at once.
     pub at_once: usize,
     /// Requests a second. As many may follow each other without a pause after a rest.
     pub per_second: u32,
@@ -30,7 +29,7 @@ pub enum Answer {
     Ill(Option<u32>),
 }
 
-/// What is known of a host.
+/// The requests to a host, and its answers so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Host {
     running: usize,
@@ -89,7 +88,6 @@ impl Host {
         (now < self.rest_until).then_some(self.rest_until)
     }
 
-    /// Requests under way.
     #[must_use]
     pub const fn running(&self) -> usize {
         self.running

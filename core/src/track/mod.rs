@@ -1,4 +1,4 @@
-//! Following upstream: what a change of refs means, and when it is looked for.
+//! Following upstream: what a change of refs means, and when refs are polled.
 //!
 //! Owns the rules between a moved branch and a rebuild: the identity of a push, policy, quiet
 //! time, the storm guard, marks of security fixes, the schedule of polls and how gently a host is

@@ -13,7 +13,6 @@ use crate::{BuildId, PushId, StormId, Target, Timestamp};
 /// The newest push to a package or its modifications, and what would become of it.
 #[derive(Debug, Clone)]
 pub struct PlannedPush {
-    /// The push.
     pub push: OpenPush,
     /// The newest one to the other of the two, which is built with it.
     pub beside: Option<OpenPush>,
@@ -29,16 +28,16 @@ pub struct PlannedPush {
     pub verdict: Verdict,
 }
 
-/// What is known of the packages that have open pushes.
+/// The facts of the packages that have open pushes.
 #[derive(Debug, Clone, Default)]
 pub struct OpenPushContext {
-    /// What was last seen of their branches.
+    /// The commits that their branches had when they were last polled.
     pub seen: Vec<TrackRef>,
     /// Builds that may have what was pushed, oldest first.
     pub builds: Vec<PushedBuild>,
 }
 
-/// What maintainers have said of a target and its packages.
+/// The policy overrides of a target and its packages.
 #[derive(Debug, Clone, Default)]
 pub struct PolicyOverrides(BTreeMap<String, Order>);
 
@@ -50,7 +49,7 @@ impl FromIterator<(String, Order)> for PolicyOverrides {
 }
 
 impl PolicyOverrides {
-    /// What holds for a package.
+    /// The policy of a package.
     #[must_use]
     pub fn rule(&self, target: &Target, package: &str, now: Timestamp) -> Rule {
         let said = Said {
@@ -85,7 +84,7 @@ pub fn plan(
         .collect()
 }
 
-/// What decides on the pushes of a package.
+/// The facts that decide on the pushes of a package.
 struct PackageFacts<'a> {
     target: &'a Target,
     package: &'a str,
@@ -188,11 +187,11 @@ impl PackageFacts<'_> {
 /// The plans of a target, by what is to be done with them now.
 #[derive(Debug, Clone, Default)]
 pub struct SortedPlans {
-    /// What ends without a build: nobody follows it, or there is a build.
+    /// Pushes that end without a build: nobody tracks the package, or it is built already.
     pub ends: Vec<PushEnd>,
-    /// What is built since a maintainer approved it.
+    /// Pushes that are built because a maintainer approved them.
     pub approved: Vec<PlannedPush>,
-    /// What would be built without asking, if that is not a storm.
+    /// Pushes that would be built without approval, if they are not a storm.
     pub unasked: Vec<PlannedPush>,
     /// The newest storm that holds any.
     pub storm: Option<StormId>,
@@ -225,7 +224,7 @@ pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
     sorted
 }
 
-/// What becomes of a push.
+/// The end of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushEnd {
     /// The push.

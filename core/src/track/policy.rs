@@ -6,7 +6,6 @@ words! {
     /// What happens with a push.
     #[derive(Default)]
     pub enum Policy: "policy" {
-        /// It is built.
         #[default]
         Automatic = "automatic",
         /// It is shown, and built when a maintainer approves it.
@@ -40,14 +39,12 @@ pub enum Order {
     Default,
     /// This policy, for a reason.
     Policy(Policy, String),
-    /// Nothing until then.
     Freeze(Freeze),
 }
 
 /// What holds for a package now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
-    /// The policy.
     pub policy: Policy,
     /// Why it is that, where somebody said so.
     pub reason: String,

@@ -18,7 +18,6 @@ use crate::{Target, Timestamp};
 pub struct PolledPackage<'a> {
     /// The target that it is followed for.
     pub target: &'a Target,
-    /// Its name.
     pub package: &'a str,
     /// The branch or tag that it is followed for; empty for the target's own.
     pub git_ref: &'a str,
@@ -50,11 +49,9 @@ pub struct WebhookHint<'a> {
 pub enum ModificationsTip {
     /// The package has no place for any.
     Nowhere,
-    /// Where they are.
     At {
         /// Address of the repository.
         repository: String,
-        /// The branch.
         branch: String,
         /// What it points to; nothing when there is no such repository or branch.
         commit: Option<String>,
@@ -83,7 +80,6 @@ pub struct PollOutcome {
 pub struct RefObservation {
     /// Where it points to; an empty commit for modifications that are not there.
     pub push: Push,
-    /// What that means.
     pub change: Change,
     /// Whether it is the modifications'.
     pub modifies: bool,
@@ -231,8 +227,8 @@ const fn told_by(told: Option<&str>) -> &'static str {
     if told.is_some() { "webhook" } else { "poll" }
 }
 
-/// What a look at modifications means. That there were none is remembered as an empty commit:
-/// those that come after it are a push. Those that have gone are none: a package does not lose its
+/// What a poll of modifications means. That there were none is remembered as an empty commit:
+/// those that come after it are a push. Those that have gone are not: a package does not lose its
 /// changes because a server forgot them.
 fn change_of_modifications(before: Option<&str>, now: Option<&str>, told: Option<&str>) -> Change {
     match (before, now) {

@@ -26,9 +26,7 @@ pub struct OpenPush {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit_id: String,
     /// The commit before it; empty when none was seen.
     pub before_id: String,
@@ -59,7 +57,6 @@ impl OpenPush {
         self.left_by.is_some()
     }
 
-    /// Its identity.
     #[must_use]
     pub fn push(&self) -> Push {
         Push {
@@ -89,34 +86,32 @@ pub struct PushedBuild {
     pub stands: bool,
 }
 
-/// What is known of a branch before it is looked at.
+/// What is known of a branch before it is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before<'a> {
-    /// The commit seen last; none when it was never looked at.
+    /// The commit seen last; none when it was never polled.
     pub commit: Option<&'a str>,
     /// The commit that a webhook has named since.
     pub told: Option<&'a str>,
-    /// What is there at the first look is to be built as well.
+    /// The commit of the first poll is to be built as well.
     pub build_first: bool,
 }
 
-/// What a look at a branch means.
+/// What a poll of a branch means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing has happened.
     Same,
-    /// The first look: what is there is where following begins.
+    /// The first poll: tracking begins at the commit that is there.
     Begin,
-    /// Somebody has pushed.
     Pushed,
     /// The branch is not there (any more).
     Gone,
 }
 
-/// Tells what a look found: old ref × new ref → change.
+/// Tells what a poll found: old ref × new ref → change.
 ///
-/// The first look makes no push of what was there long before, unless a webhook told of just that
-/// commit: then the push came between the order to follow and the first look.
+/// The first poll makes no push of what was there long before, unless a webhook told of just that
+/// commit: then the push came between the order to track it and the first poll.
 #[must_use]
 pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
     match (before.commit, now) {

@@ -1,7 +1,7 @@
 //! The list of refs as a git server sends it (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
 //!
 //! Of protocol 2 one request asks for the one branch, or for the tags of one package; of protocol
-//! 0, which knows no questions, the whole list is read. Only what was looked for is kept.
+//! 0, which knows no questions, the whole list is read. Only the ref in question is kept.
 
 use std::cmp::Ordering;
 
@@ -18,13 +18,13 @@ const MAX_PACKET: usize = 65_520;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefsError {
     /// It is not what git servers send.
-    #[error("this is no list of refs: {0}")]
+    #[error("not a valid list of refs: {0}")]
     Format(String),
     /// The server says no.
     #[error("the git server says: {0}")]
     Refused(String),
     /// More refs than any package has.
-    #[error("more than {0} refs; a server that speaks git protocol 2 gives just the one asked for")]
+    #[error("more than {0} refs; a server that speaks git protocol 2 sends only the requested one")]
     TooMany(usize),
 }
 
@@ -37,7 +37,7 @@ struct Tag {
     peeled: Option<String>,
 }
 
-/// Reads a list piece by piece and keeps what was looked for.
+/// Reads a list piece by piece and keeps the ref in question.
 #[derive(Debug)]
 pub struct Reader {
     question: Question,
@@ -53,7 +53,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Looks for what is asked.
+    /// A reader for the answer to this question.
     #[must_use]
     pub fn new(question: &Question) -> Self {
         Self {
@@ -70,7 +70,7 @@ impl Reader {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// When they are no list of refs, or too long a one.
+    /// When they are not a list of refs, or it is too long.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), RefsError> {
         self.rest.extend_from_slice(bytes);
         let taken = std::mem::take(&mut self.rest);
@@ -293,11 +293,11 @@ mod tests {
     #[test]
     fn refusals() {
         for (bytes, words) in [
-            (&b"<html>"[..], "no list of refs"),
+            (&b"<html>"[..], "not a valid list of refs"),
             (b"", "broke off"),
             (b"0032", "broke off"),
-            (b"ffff", "no list of refs"),
-            (b"0008abcd", "no list of refs: abcd"),
+            (b"ffff", "not a valid list of refs"),
+            (b"0008abcd", "not a valid list of refs: abcd"),
             (b"000eERR no\x1b[m\n", "the git server says: no\u{fffd}[m"),
         ] {
             let error = read("x", bytes).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! When a repository is looked at next: busy ones oftener, never all at once.
+//! When a repository is polled next: busy ones more often, never all at once.
 //!
 //! Jitter is derived from a seed and from what it is for, so that a test sees the same schedule
 //! each time and a thousand packages do not.
@@ -29,10 +29,9 @@ pub struct Pace {
     pub longest: Duration,
 }
 
-/// How a look ended.
+/// How a poll ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
-    /// The server answered.
     Saw(Change),
     /// The server answered, with another commit than a webhook told of at this time.
     NotYet {
@@ -43,7 +42,7 @@ pub enum Look {
     Failed(u32),
 }
 
-/// When the next look is.
+/// When the next poll is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Next {
     /// The time between looks from now on.
@@ -176,7 +175,7 @@ mod tests {
 
     #[test]
     fn never_a_herd() {
-        // Three thousand packages that were looked at in the same instant.
+        // Three thousand packages that were polled in the same instant.
         let looks = (0..3000).map(|n| {
             let jitter = Jitter::new(7, &format!("package{n}"), 1);
             next(&PACE, Some(3600 * SECOND), Look::Saw(Change::Same), jitter, NOW).due

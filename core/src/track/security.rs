@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-/// The lines of a changelog that are looked at. The newest entries come first.
+/// The lines of a changelog that are read. The newest entries come first.
 const MAX_LINES: usize = 2_000;
 
 /// No commit fixes more than these.

@@ -10,7 +10,6 @@ pub struct TrackRef {
     pub package: String,
     /// Address of the repository.
     pub repository: String,
-    /// The branch.
     pub branch: String,
     /// The commit; empty for modifications that were not there.
     pub commit_id: String,
@@ -40,7 +39,7 @@ pub fn upstream<'s>(
 }
 
 /// What was last seen of a package's modifications, with an empty commit when there were none;
-/// nothing when they were never looked at.
+/// nothing when they were never polled.
 #[must_use]
 pub fn modifications<'s>(
     target: &Target,

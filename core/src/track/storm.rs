@@ -1,4 +1,4 @@
-//! The storm guard: more builds at once than anybody meant are held until a person has looked.
+//! The storm guard: more builds at once than anybody meant are held until a person approves them.
 
 use std::time::Duration;
 
@@ -7,7 +7,6 @@ use crate::{StormId, Timestamp};
 /// How many builds may follow from pushes without a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StormLimit {
-    /// So many builds,
     pub builds: usize,
     /// within this time.
     pub window: Duration,
@@ -24,7 +23,6 @@ pub struct Storm {
     pub wanted: usize,
     /// Builds that were started within the window.
     pub started: usize,
-    /// The limit.
     pub limit: usize,
     /// The window in seconds.
     pub seconds: u64,
@@ -44,7 +42,6 @@ pub struct Recent {
 /// What the guard says of builds that would start now: all of them may, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// They are started.
     Start,
     /// They are of this storm, which is not over.
     Join(StormId),

@@ -3,7 +3,7 @@
 //!
 //! Git allows no `~`, `^` or `:` in a name, so whoever tags such a version writes something else for
 //! it, and not everybody the same: `%7E`, `_7E`, `_` or `-`. Compared as it is written, a release
-//! candidate would be newer than its release, for ever.
+//! candidate would count as newer than its release.
 
 use std::cmp::Ordering;
 
@@ -75,8 +75,8 @@ impl Pattern {
         (plain(&version) && plain(&release)).then(|| Evr::new(epoch, version, release))
     }
 
-    /// The order of two tags of a package; one that is none of its comes first. Tags of the same
-    /// version and release are ordered by their text, so that there is always one newest.
+    /// The order of two tags of a package; one that does not fit its pattern comes first. Tags of
+    /// the same version and release are ordered by their text, so that there is always one newest.
     #[must_use]
     pub fn compare(&self, package: &str, one: &str, other: &str) -> Ordering {
         let evrs = (self.evr(package, one), self.evr(package, other));

@@ -7,11 +7,11 @@ use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
 use crate::{Failure, TaskId, Timestamp};
 
-/// What is said of a build whose results cannot be accepted now begins so.
+/// The beginning of the reason of a build whose results cannot be accepted now.
 pub const NOT_ACCEPTED: &str = "not accepted yet";
 
-/// What is said of a build that is between two stages: the next pass has it.
-const IN_A_MOMENT: &str = "goes on in a moment";
+/// The reason of a build that is between two stages: the next pass takes it.
+const IN_A_MOMENT: &str = "will continue in a moment";
 
 /// A reason why a build, or one of its tasks, is where it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,11 +43,11 @@ pub struct BuildFacts<'a> {
     pub revision: i64,
     /// Why it failed or waits, as its state says; may be empty.
     pub reason: &'a str,
-    /// What failed since it was retried last, oldest first.
+    /// The failures since the last retry, oldest first.
     pub failures: &'a [Failed<'a>],
     /// How many other builds' sources are fetched first.
     pub imports_ahead: u64,
-    /// What the stages say it waits for; empty for nothing.
+    /// The reason to wait that the stages recorded; empty for none.
     pub waits: &'a str,
     /// Its tasks, in the order in which they are shown.
     pub tasks: &'a [TaskFacts<'a>],
@@ -58,7 +58,6 @@ pub struct BuildFacts<'a> {
 pub struct Failed<'a> {
     /// The task; `None` when the build failed before there was one.
     pub task: Option<TaskId>,
-    /// What it was.
     pub failure: &'a Failure,
     /// When it is tried again; `None` when it is not.
     pub retry: Option<Timestamp>,
@@ -67,15 +66,13 @@ pub struct Failed<'a> {
 /// What is known of a task.
 #[derive(Debug, Clone)]
 pub struct TaskFacts<'a> {
-    /// Its number.
     pub id: TaskId,
     /// `build x86_64`.
     pub name: String,
     /// Its state; `None` when that is not known.
     pub state: Option<TaskState>,
-    /// Who runs it.
     pub worker: &'a str,
-    /// What its build does now; empty before it begins.
+    /// The phase of its build; empty before it begins.
     pub phase: &'a str,
     /// Since when it runs.
     pub started: Timestamp,
@@ -99,8 +96,8 @@ pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
     reasons
 }
 
-/// When a task, or what is no task's, is tried again after its newest failure; `None` when it is not, or
-/// when that time is over. Failures of other tasks say nothing about it.
+/// When a task, or the build outside of its tasks, is retried after its newest failure; `None` when
+/// it is not, or when that time is over. Failures of other tasks say nothing about it.
 #[must_use]
 pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Timestamp> {
     let newest = failures.iter().rfind(|failed| failed.task == of)?;
@@ -273,7 +270,7 @@ mod tests {
         let waits = BuildFacts { reason: "not signed yet: no signer", ..signing };
         assert_eq!(one(&waits).1, "not signed yet: no signer");
         let between = build(BuildState::Building);
-        assert_eq!(one(&between), ("lock", "goes on in a moment".to_owned()));
+        assert_eq!(one(&between), ("lock", "will continue in a moment".to_owned()));
     }
 
     #[test]
@@ -331,7 +328,7 @@ mod tests {
                 ("build 1", ReasonCode::Runs, "runs on w1 (tests) for 3 min"),
                 ("build 2", ReasonCode::Accept, "its results are being checked"),
                 ("build 3", ReasonCode::Packages, waits),
-                ("build 4", ReasonCode::Queue, "goes on in a moment"),
+                ("build 4", ReasonCode::Queue, "will continue in a moment"),
                 (
                     "build 5",
                     ReasonCode::NoWorker,

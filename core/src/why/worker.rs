@@ -15,37 +15,23 @@ pub const UNKNOWN: Duration = Duration::from_secs(5 * 60);
 /// Why a task waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Why {
-    /// None is connected.
     NoWorker {
-        /// The architecture.
         arch: Arch,
         /// When the last one was heard; `None` when none ever was.
         heard: Option<Timestamp>,
     },
-    /// Those that are connected run it under emulation only, which the target does not allow.
-    OnlyEmulated {
-        /// The architecture.
-        arch: Arch,
-        /// Who they are.
-        workers: Vec<String>,
-    },
-    /// Those that are connected take nothing new.
+    /// The connected workers run it under emulation only, which the target does not allow.
+    OnlyEmulated { arch: Arch, workers: Vec<String> },
+    /// The connected workers take no new work.
     NoneTakes {
-        /// The architecture.
         arch: Arch,
-        /// What holds them back, each with its name.
+        /// Why each of them takes no work, with its name.
         reasons: Vec<String>,
     },
     /// It repeats what the only one that could take it has made.
-    OnlyMaker {
-        /// The architecture.
-        arch: Arch,
-        /// Who made it.
-        worker: String,
-    },
+    OnlyMaker { arch: Arch, worker: String },
     /// It needs more than any of them has.
     TooMuch {
-        /// What it needs.
         needs: Needs,
         /// The most memory of one that takes work, in MiB.
         memory_mib: u64,
@@ -54,9 +40,7 @@ pub enum Why {
         /// Whether one has the label.
         labelled: bool,
     },
-    /// Others go first.
     Behind {
-        /// How many.
         tasks: u64,
         /// How long it takes until it starts, as far as is known.
         starts_in: Duration,
@@ -107,7 +91,7 @@ impl fmt::Display for Why {
             }
             Self::OnlyMaker { arch, worker } => write!(
                 f,
-                "repeats what {worker} has made, and no other worker for {arch} takes work; connect \
+                "repeats a task of {worker}, and no other worker for {arch} takes work; connect \
                  one, or cancel the build and set repeat_percent = 0 for its package"
             ),
             Self::TooMuch { needs, memory_mib, disk_mib, labelled } => {
@@ -164,9 +148,8 @@ impl Running {
 /// The tasks for an architecture that go before a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ahead {
-    /// How many.
     pub tasks: u64,
-    /// Of how many of these it is known what they take.
+    /// The number of these whose duration is known.
     pub known: u64,
     /// What those take together.
     pub known_take: Duration,
@@ -193,7 +176,6 @@ pub struct Seen<'a> {
     pub heard: Timestamp,
     /// Why it takes nothing new; empty when it does.
     pub holds_back: String,
-    /// What it runs.
     pub running: &'a [Running],
 }
 
@@ -354,7 +336,7 @@ mod tests {
             Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "a" };
         let why =
             why_none(&repeat, &[seen("a", 1024)]).map_or_else(String::new, |why| why.to_string());
-        assert!(why.starts_with("repeats what a has made, and no other worker"), "{why}");
+        assert!(why.starts_with("repeats a task of a, and no other worker"), "{why}");
         assert_eq!(why_none(&repeat, &[seen("a", 1024), seen("b", 1024)]), None);
         let big = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
         assert_eq!(

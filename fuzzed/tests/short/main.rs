@@ -129,7 +129,7 @@ fn memory() -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// The number of the input that is run. Somebody else looks at it and ends the process when it stays
+/// The number of the input that is run. The parent process reads it and ends this one when it stays
 /// the same for too long.
 struct Watched(Arc<AtomicU64>);
 

@@ -23,7 +23,7 @@ impl Random {
     }
 }
 
-/// Words that readers look for, and numbers at which things overflow.
+/// Words that readers know, and numbers at which things overflow.
 const WORDS: &[&[u8]] = &[
     b"\n",
     b"\0",

@@ -9,7 +9,6 @@ use super::PACKAGE;
 use crate::farm::World;
 use crate::tool;
 
-/// The checkout.
 pub(super) struct Checkout {
     path: PathBuf,
     release: u32,

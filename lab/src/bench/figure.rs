@@ -9,7 +9,6 @@ use serde::Serialize;
 /// The unit of a rate: the more, the better.
 pub(super) const PER_SECOND: &str = "1/s";
 
-/// One measured figure.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Figure {
     /// Its name, as the budgets have it.

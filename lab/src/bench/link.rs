@@ -52,14 +52,13 @@ pub(super) fn measure(directory: &Path, world: &World, report: &mut Report) -> a
         ),
         ratio: None,
         note: format!(
-            "a heartbeat of 5 s and a lease of 30 s; {} of {} looks found it late",
+            "a heartbeat of 5 s and a lease of 30 s; {} of {} readings found it late",
             watched.late, watched.looks
         ),
     });
     Ok(())
 }
 
-/// What was seen.
 #[derive(Default)]
 struct Watched {
     time: Duration,

@@ -23,7 +23,7 @@ pub(super) fn run_and_watch(command: &mut Command, log: &Path) -> anyhow::Result
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut peak: f64 = 0.0;
     let status = loop {
-        // The peak only grows: the last look before the end misses little.
+        // The peak only grows: the last reading before the end misses little.
         peak = peak_mib(child.id()).map_or(peak, |now| now.max(peak));
         match child.try_wait()? {
             Some(status) => break status,

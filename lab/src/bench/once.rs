@@ -14,7 +14,6 @@ pub(super) struct Once {
     pub(super) lock: PathBuf,
     /// Where the packages of the lock lie.
     pub(super) packages: PathBuf,
-    /// Results of runs.
     pub(super) out: PathBuf,
 }
 

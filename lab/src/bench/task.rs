@@ -24,9 +24,7 @@ const COLD_RUNS: u32 = 3;
 pub(super) struct Bench<'a> {
     /// For everything that is made on the way.
     pub(super) directory: &'a Path,
-    /// The root's packages.
     pub(super) lock: &'a Lock,
-    /// Where they lie.
     pub(super) packages: &'a Path,
     /// The spec of the package, its sources beside it.
     pub(super) spec: &'a Path,
@@ -35,7 +33,6 @@ pub(super) struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures both.
     pub(super) fn measure(&self, report: &mut Report) -> anyhow::Result<()> {
         let lock = self.directory.join("tiny.lock");
         std::fs::write(&lock, self.lock.to_bytes())?;

@@ -43,7 +43,6 @@ pub(super) struct Settings {
 pub(super) struct Pool {
     /// Its name in the list of sources.
     pub(super) file: String,
-    /// Debian's source package.
     pub(super) source: String,
     /// Its name in the pool.
     pub(super) name: String,
@@ -55,7 +54,6 @@ pub(super) struct Pool {
 pub(super) struct Planted {
     /// Its name in the list of sources.
     pub(super) file: String,
-    /// What is there.
     pub(super) text: String,
 }
 

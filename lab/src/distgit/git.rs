@@ -28,7 +28,6 @@ pub enum Entry<'a> {
 /// One commit: everything that its tree holds.
 #[derive(Debug)]
 pub struct Commit<'a> {
-    /// What it says.
     pub message: &'a str,
     /// Path → entry.
     pub tree: BTreeMap<&'a str, Entry<'a>>,

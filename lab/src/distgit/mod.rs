@@ -48,32 +48,22 @@ pub enum Error {
     Settings(#[from] toml::de::Error),
     /// A tarball is not in the list of its package.
     #[error("{package}: {file} is not in the list of sources")]
-    Unlisted {
-        /// The package.
-        package: String,
-        /// The file.
-        file: String,
-    },
+    Unlisted { package: String, file: String },
     /// Debian's source package has no such file.
     #[error("{package}: Debian's source package {source_package} has no file {file}")]
     NotInPool {
-        /// The package.
         package: String,
-        /// Debian's source package.
         source_package: String,
-        /// The file looked for.
+        /// The file that was searched for.
         file: String,
     },
     /// A tarball is not the one that the list promises.
     #[error("{package}: {file} has the digest {found}, and the list says {expected}")]
     Digest {
-        /// The package.
         package: String,
-        /// The file.
         file: String,
         /// As the list has it.
         expected: String,
-        /// As downloaded.
         found: String,
     },
 }

@@ -69,18 +69,12 @@ pub enum Error {
     NoKey,
     /// A package could not be made.
     #[error("cannot make the package {name}")]
-    Package {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: Box<Error>,
-    },
+    Package { name: String, source: Box<Error> },
 }
 
 /// What is made, and how the caches are used.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The architecture.
     pub arch: Arch,
     /// Where the distribution goes; what is there of an earlier one is replaced.
     pub out: PathBuf,
@@ -93,14 +87,12 @@ pub struct Options {
     pub refresh: bool,
 }
 
-/// A finished distribution.
 #[derive(Debug, Clone)]
 pub struct Distro {
     /// The directory with `repo/` and the public key.
     pub path: PathBuf,
     /// What the content is cached under: equal keys, equal distributions.
     pub key: String,
-    /// Number of packages.
     pub packages: usize,
     /// Whether it came out of the cache as a whole.
     pub cached: bool,

@@ -41,7 +41,6 @@ macro_rules! own {
     };
 }
 
-/// All of them.
 pub(super) const PACKAGES: [OwnPackage; 3] = [
     OwnPackage {
         name: "rpmfarm-lab-release",

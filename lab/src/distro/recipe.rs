@@ -82,7 +82,6 @@ pub struct Changes {
     pub links: BTreeMap<String, String>,
     /// Files written: path, content.
     pub write: BTreeMap<String, String>,
-    /// Directories made.
     pub directories: Vec<String>,
     /// Text replaced in files; a text that is not found is an error.
     pub replace: Vec<Replace>,

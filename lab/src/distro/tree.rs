@@ -19,7 +19,6 @@ pub enum TreeError {
     /// The file system refused.
     #[error("cannot change {}", path.display())]
     Io {
-        /// Where.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
@@ -29,7 +28,6 @@ pub enum TreeError {
     NotFound {
         /// The file of the package.
         file: String,
-        /// The text.
         find: String,
     },
 }

@@ -22,11 +22,8 @@ pub struct Client {
 /// What a run of `rpmfarm` gave.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// Its exit code.
     pub code: i32,
-    /// Its standard output.
     pub out: String,
-    /// Its standard error.
     pub err: String,
 }
 

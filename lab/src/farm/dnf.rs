@@ -108,7 +108,6 @@ impl InstallRoot {
         Ok(text)
     }
 
-    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.root

@@ -21,9 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Hook {
     /// `rpms/NAME`.
     pub repository: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit: String,
     /// What the forge calls the delivery.
     pub delivery: String,

@@ -38,15 +38,11 @@ pub struct Farm {
     directory: PathBuf,
     /// The addresses of all coordinators.
     servers: Vec<String>,
-    /// The acceptor.
     pub acceptor: Process,
-    /// The signer.
     pub signer: Process,
     /// The coordinator; of several, the first.
     pub coordinator: Process,
-    /// The other coordinators.
     pub others: Vec<Process>,
-    /// The workers.
     pub workers: Vec<Process>,
 }
 

@@ -44,13 +44,11 @@ impl Process {
         Ok(Self { name: name.into(), child, log: path })
     }
 
-    /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()

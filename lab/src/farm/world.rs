@@ -15,7 +15,6 @@ pub struct World {
     address: String,
     key: String,
     arches: Vec<Arch>,
-    /// The server.
     pub server: Process,
 }
 

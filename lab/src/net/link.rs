@@ -27,7 +27,6 @@ pub struct Weather {
 }
 
 impl Weather {
-    /// Nothing arrives.
     pub const CUT: Self = Self { delay: Duration::ZERO, loss: 1.0 };
 }
 

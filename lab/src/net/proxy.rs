@@ -20,7 +20,6 @@ pub struct Proxy {
 struct Shared {
     /// New connections are closed at once.
     refuses: AtomicBool,
-    /// New connections stall.
     stalls: AtomicBool,
     /// Bytes a second to the server; 0 for as many as there are.
     rate: AtomicU64,
@@ -39,7 +38,7 @@ struct Connection {
     ends: [TcpStream; 2],
 }
 
-/// How often a stalled connection looks whether it still is.
+/// How often a stalled connection checks whether it still is stalled.
 const LOOK: Duration = Duration::from_millis(20);
 
 impl Proxy {

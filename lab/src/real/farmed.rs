@@ -20,7 +20,7 @@ use crate::distro::real_macros;
 use crate::farm::{Client, Farm, Settings, World};
 use crate::tool;
 
-/// How often ends are looked for.
+/// How often it is checked which builds have ended.
 const PACE: Duration = Duration::from_millis(500);
 
 /// The target of a release: the lab's, with the branch's name, dist tag, macros and base.

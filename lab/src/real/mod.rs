@@ -54,7 +54,7 @@ pub struct Options {
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(
         options.repositories.is_dir(),
-        "{} is no directory: clone dist-git repositories into one and name it",
+        "{} is not a directory: clone dist-git repositories into one and name it",
         options.repositories.display()
     );
     let state = State::open(&options.state)?;

@@ -26,7 +26,6 @@ pub struct Release {
     /// The branch; each has a target of this name, so that the packages of module streams do not
     /// meet.
     pub branch: String,
-    /// Of which kind.
     pub kind: Kind,
     /// Its number: 9 of `el9`, 38 of `f38`.
     pub number: u32,

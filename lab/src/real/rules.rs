@@ -9,7 +9,6 @@ use super::release::matches;
 
 /// A reason, and the differences that it explains.
 struct Rule {
-    /// The tag.
     tag: &'static str,
     /// A pattern of the file's path; `*` where the tag has no files.
     path: &'static str,
@@ -74,7 +73,7 @@ pub fn explain(found: &mut [Difference], repeated: &[Difference]) {
     }
 }
 
-/// Looks again at differences that were kept by an earlier run: there may be more rules by now.
+/// Compares again the differences that were kept by an earlier run: there may be more rules by now.
 pub fn explain_again(kept: &mut [Difference]) {
     for one in kept.iter_mut().filter(|one| one.reason.is_none()) {
         one.reason = by_rule(one).map(str::to_owned);

@@ -15,11 +15,8 @@ use super::compare::Difference;
 /// What is known of a branch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Record {
-    /// The package.
     pub package: String,
-    /// The branch.
     pub branch: String,
-    /// The commit.
     pub commit: String,
     /// Files that dist-git names and no place has.
     pub lost: Vec<String>,
@@ -29,7 +26,6 @@ pub struct Record {
     pub plain: Option<Plain>,
     /// How many packages were compared, the source package among them.
     pub compared: usize,
-    /// What differs.
     pub differences: Vec<Difference>,
 }
 
@@ -44,7 +40,6 @@ pub struct Farmed {
     pub fault: String,
     /// In which stage it failed.
     pub stage: String,
-    /// Why.
     pub message: String,
     /// Seconds of rpmbuild in all tasks.
     pub rpmbuild: f64,
@@ -84,13 +79,11 @@ pub struct Plain {
 /// What a record comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Tarballs are missing.
     Lost,
     /// The farm could not read it.
     NotImported,
     /// No root could be made: the lab lacks something.
     NoRoot,
-    /// Both fail.
     BothFail,
     /// The packages are the same.
     Same,
@@ -98,7 +91,7 @@ pub enum Verdict {
     Explained,
     /// Something differs, or only one of the two builds it, and no rule says why.
     Unexplained,
-    /// The run was stopped before it was looked at.
+    /// The run was stopped before it was compared.
     Open,
 }
 

@@ -69,7 +69,7 @@ fn against(record: &Record) -> String {
             }
             _ => format!("**unexplained**: {}", tags(record, false)),
         },
-        Verdict::Open => "not looked at yet".into(),
+        Verdict::Open => "not analysed yet".into(),
     }
 }
 

@@ -18,15 +18,12 @@ use crate::tool;
 /// A branch that is to be rebuilt.
 #[derive(Debug, Clone)]
 pub struct Branch {
-    /// The package.
     pub package: String,
     /// What it is built for.
     pub release: Release,
-    /// The commit.
     pub commit: String,
     /// Files that are not in git; or why the list of them cannot be read.
     pub tarballs: Result<Vec<LookasideFile>, String>,
-    /// The repository.
     pub repository: PathBuf,
 }
 

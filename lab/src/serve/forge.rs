@@ -11,7 +11,6 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// The only namespace.
 const NAMESPACE: &str = "rpms";
 
 pub(super) fn router(rpms: PathBuf) -> Router {

@@ -54,7 +54,6 @@ impl Server {
         Ok(Self { address, stop: Some(stop), task })
     }
 
-    /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address

@@ -33,7 +33,6 @@ struct Attack<'a> {
     build: &'a str,
     /// What `%install` runs after the file was made.
     install: &'a str,
-    /// More sections.
     more: &'a str,
     /// Files beside the spec.
     files: &'a [(&'a str, &'a str)],

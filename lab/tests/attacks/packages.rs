@@ -43,7 +43,7 @@ fn requirements_without_end_do_not_end_the_coordinator() {
 #[ignore = "slow: make attack"]
 fn a_layer_that_nobody_can_walk_through_by_paths_is_the_packages_fault() {
     let mut scene = Scene::new();
-    // Not by the shell, which looks at the whole path for each step.
+    // Not by the shell, which walks the whole path for each step.
     let script = "%post -p /bin/bash\nperl -e 'chdir \"/usr/share/deep\"; \
                   for (1..20000) { mkdir \"d\" or exit 0; chdir \"d\" or exit 0 }'";
     scene.push(&Attack { name: "deep", tags: "Requires(post): perl", more: script, ..NOTHING });
@@ -120,8 +120,8 @@ fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
     scene.goes_on();
 }
 
-/// A build looks for the farm around it: by its addresses, in its environment, its descriptors and in
-/// what it sees of other processes.
+/// A build searches for the farm around it: by its addresses, in its environment, its descriptors
+/// and in what it sees of other processes.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_build_finds_nothing_of_its_farm() {

@@ -66,7 +66,7 @@ fn requests_of_all_kinds_get_nothing_but_what_is_published() {
         assert!(!answer.contains(&token) && !answer.contains("root:x:0"), "{shown}: {answer}");
     }
     scene.goes_on();
-    // Who asks does not say where other clients look: what caches and mirrors keep is the farm's.
+    // Who asks does not decide what other clients get: what caches and mirrors keep is the farm's.
     let mut stream = TcpStream::connect(&address).unwrap();
     let request = "GET /repo/lab/lab-testing.repo HTTP/1.1\r\nHost: evil.example\r\n\
                    X-Forwarded-Host: evil.example\r\nConnection: close\r\n\r\n";

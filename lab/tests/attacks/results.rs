@@ -1,4 +1,4 @@
-//! What a build puts where its packages are looked for, and what it writes for people to read.
+//! What a build puts where its packages are searched for, and what it writes for people to read.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -36,7 +36,8 @@ const WAYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Each is told as the package's fault or leaves the package as it is, and no upload goes on for ever.
+/// Each is told as the package's fault or leaves the package as it is, and no upload goes on
+/// without end.
 #[test]
 #[ignore = "slow: make attack"]
 fn whatever_lies_among_the_results_is_the_packages_fault() {

@@ -69,7 +69,7 @@ fn others_read_what_is_published_alone(scene: &Scene) {
     assert_eq!(mode(page) & 0o777, 0o644);
 }
 
-/// A log of the signer that somebody moved away stops signing until a person has looked.
+/// A log of the signer that somebody moved away stops signing until a person has decided.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_log_that_was_moved_stops_signing() {

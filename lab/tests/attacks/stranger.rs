@@ -86,7 +86,6 @@ impl Stranger {
         heard.expect("an answer").unwrap().expect("no end")
     }
 
-    /// Waits for work.
     async fn assignment(&mut self) -> v1::Assignment {
         let begun = Instant::now();
         loop {

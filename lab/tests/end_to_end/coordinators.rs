@@ -288,7 +288,7 @@ fn a_build_is_cancelled_at_the_other_coordinator() {
     let worker = task["worker"].as_str().unwrap();
     let other = if worker == "worker1" { &clients[1] } else { &clients[0] };
     let log = scene.farm.directory().join("logs").join(format!("{worker}.log"));
-    let ended = || std::fs::read_to_string(&log).unwrap().contains("nobody wants it any more");
+    let ended = || std::fs::read_to_string(&log).unwrap().contains("no longer wanted");
     assert!(!ended());
     let cancelled = other.run(&["cancel", &build.to_string()]).unwrap();
     assert_eq!(cancelled.code, 0, "{cancelled:?}");

@@ -1,4 +1,4 @@
-//! Somebody pushes, and the update is there: by webhook, by looking, and once however it was
+//! Somebody pushes, and the update is there: by webhook, by polling, and once however it was
 //! heard of.
 
 use std::collections::BTreeMap;
@@ -68,7 +68,7 @@ fn hook(commit: &str, delivery: &str) -> Hook {
     }
 }
 
-/// Follows the package, and waits until it was looked at.
+/// Follows the package, and waits until it was polled.
 fn follow(client: &Client) {
     let added = client.json(&["track", "add", PACKAGE, "--target", "lab"]).unwrap();
     assert_eq!(added["added"][0], PACKAGE);
@@ -124,7 +124,7 @@ fn install_root(scene: &Scene) -> InstallRoot {
 
 #[test]
 fn a_push_with_a_webhook_is_an_update_that_dnf_installs() {
-    // Without the webhook nobody would look for an hour.
+    // Without the webhook nobody would poll for an hour.
     let scene = scene(|target| {
         target.track.poll_seconds = 3600;
         target.track.poll_longest_seconds = 3600;
@@ -206,7 +206,7 @@ fn the_same_push_seen_five_ways_is_built_once_and_a_restart_loses_nothing() {
     let forge = scene.farm.forge().unwrap();
     follow(&client);
     let commit = push(&scene.world, 2);
-    // Told twice, asked for by hand, looked at on demand, and found by looking.
+    // Told twice, asked for by hand, polled on demand, and found by polling.
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 202);
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 200);
     assert_eq!(forge.send(&hook(&commit, "2")).unwrap().0, 202);

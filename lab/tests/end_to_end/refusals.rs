@@ -27,7 +27,7 @@ const REFUSED: &[Refused] = &[
     refused("no-spec", &["import"], &["no spec file"]),
     refused("two-specs", &["import"], &["2 spec files", "remove the others"]),
     refused("wrong-digest", &["import"], &["does not match: expected sha512:", "found sha512:"]),
-    refused("missing-source", &["import"], &["is in no look-aside cache", "(404)"]),
+    refused("missing-source", &["import"], &["is not in any look-aside cache", "(404)"]),
     refused("outside-symlink", &["import"], &["leads out of the repository"]),
     refused("outside-list", &["import"], &["`../../x` is not a plain file name"]),
     // rpmbuild looks for the last part of the name, among the sources.
@@ -64,7 +64,7 @@ fn what_is_bad_is_refused_with_its_reason_and_the_farm_goes_on() {
     // Who waited for a build that failed hears of it.
     let ids = client.build(&["needs-failed", "fails-build"]).unwrap();
     let build = client.wait(ids[0], &["failed"], PATIENCE).unwrap();
-    let says = format!("build {} (fails-build), asked for together with this one", ids[1]);
+    let says = format!("build {} (fails-build), from the same request", ids[1]);
     let message = build["failure"]["message"].as_str().unwrap();
     let nothing = "no build root for x86_64: nothing provides";
     assert!(message.starts_with(nothing) && message.contains(&says), "{message}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::{PATIENCE, Scene};
 
-/// Waits until every package of a build is signed, and returns what it looks like.
+/// Waits until every package of a build is signed, and returns it as it is shown.
 fn signed(scene: &Scene, build: i64) -> Value {
     let begun = Instant::now();
     loop {

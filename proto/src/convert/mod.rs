@@ -21,15 +21,15 @@ pub enum WireError {
     /// A field is absent.
     #[error("{message} lacks its {field}")]
     Missing {
-        /// The message.
+        /// Its name in the protocol, such as `Failure`.
         message: &'static str,
-        /// The field.
+        /// The field's name in the protocol.
         field: &'static str,
     },
     /// A field has a value that means nothing.
     #[error("{field}: {reason}")]
     Bad {
-        /// The field.
+        /// The field's name in the protocol.
         field: &'static str,
         /// What is wrong with it.
         reason: String,

@@ -200,7 +200,7 @@ impl v1::Failure {
         self.fault().word().unwrap_or(Fault::Farm)
     }
 
-    /// Where it happened.
+    /// Where it happened, from the enum or, of an older sender, from the text.
     #[must_use]
     pub fn known_stage(&self) -> FailureStage {
         let text = || FailureStage::from_word(&clip(&self.stage, 40));

@@ -155,11 +155,11 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
         fs::write(scene.log(), [&good, more].concat()).unwrap();
         let said = scene.refused();
         assert!(
-            said.contains("none of the signer's") || said.contains("does not follow"),
+            said.contains("the signer did not write") || said.contains("does not follow"),
             "{said}"
         );
     }
-    // A line before the last is not looked at when it starts, but by whoever compares.
+    // A line before the last is not read when it starts, but by whoever compares.
     let changed =
         String::from_utf8(good.clone()).unwrap().replace("\"revision\":1", "\"revision\":0");
     fs::write(scene.log(), changed).unwrap();

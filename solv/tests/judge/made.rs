@@ -12,7 +12,6 @@ use rpmfarm_solv::Repository;
 /// The platform of all worlds.
 pub(crate) const PLATFORM: &str = "platform:lab9";
 
-/// Names of packages.
 const NAMES: u64 = 40;
 /// Names of capabilities, and of files.
 const CAPABILITIES: u64 = 10;
@@ -26,7 +25,6 @@ fn with(feature: &str) -> bool {
     !without.split(',').any(|name| name == feature)
 }
 
-/// One world.
 pub(crate) struct World {
     pub(crate) seed: u64,
     pub(crate) repositories: Vec<Made>,

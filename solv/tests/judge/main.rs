@@ -4,7 +4,7 @@
 //! packages of several names would do, a few of a hundred may differ.
 //!
 //! `JUDGE_SEED=7 JUDGE_WORLDS=1 cargo nextest run -p rpmfarm-solv --test judge` repeats one world;
-//! `JUDGE_WORLDS=500` looks at more of them.
+//! `JUDGE_WORLDS=500` tries more of them.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 

@@ -32,7 +32,7 @@ pub struct Uses {
 }
 
 /// Tells which of the two macros are to be filled in: none in a spec in which rpmautospec has
-/// done so. As that tool does, it looks at all lines before the changelog, since a release may
+/// done so. As that tool does, it reads all lines before the changelog, since a release may
 /// be put together by macros.
 #[must_use]
 pub fn uses(spec: &[String]) -> Uses {
@@ -207,7 +207,6 @@ pub fn fill_in(spec: &str, generated: &Generated, notes: &[Note], time: i64) -> 
 enum Part {
     /// Text for a spec, in which percent signs are doubled.
     Text(String),
-    /// What rpm expands.
     Macros(&'static str),
 }
 
@@ -283,7 +282,7 @@ mod tests {
                 "{spec}"
             );
         }
-        // Flags are looked for where a letter of two bytes may lie.
+        // Flags are searched for where a letter of two bytes may lie.
         assert_eq!(state("Version: 1\nRelease: %autorelease a\u{e9} -b 2").base, 1);
     }
 

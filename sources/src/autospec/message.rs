@@ -11,7 +11,6 @@ pub(super) struct Magic {
     pub(super) release: u64,
 }
 
-/// Reads those lines.
 pub(super) fn magic(message: &str) -> Magic {
     let mut magic = Magic::default();
     let inside = |line: &str| Some(line.trim().strip_prefix('[')?.strip_suffix(']')?.to_owned());

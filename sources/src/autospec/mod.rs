@@ -22,11 +22,10 @@ pub struct Commit {
     pub author: String,
     /// The committer's time in seconds since 1970.
     pub time: i64,
-    /// The whole message.
     pub message: String,
     /// Names the whole content of the commit.
     pub tree: String,
-    /// The spec; none when there is none.
+    /// The spec; absent when the commit has no spec.
     pub spec: Option<SpecState>,
     /// Names the content of the file `changelog`; empty when there is none.
     pub changelog: String,
@@ -37,7 +36,6 @@ pub struct Commit {
 /// A history: the commit that is built comes first, and each before its parents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
-    /// The commits.
     pub commits: Vec<Commit>,
     /// The contents of the file `changelog`, by name.
     pub changelogs: BTreeMap<String, String>,

@@ -36,7 +36,6 @@ pub struct Committed {
 pub struct Layout {
     /// Which of the two it is.
     pub kind: LayoutKind,
-    /// The spec file.
     pub spec: Committed,
     /// Patches and other committed sources, sorted by name.
     pub sources: Vec<Committed>,

@@ -22,7 +22,6 @@ pub enum ListForm {
 /// A file that is not in git but in a look-aside cache.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookasideFile {
-    /// Its plain name.
     pub name: String,
     /// What its content must match.
     pub checksum: Checksum,

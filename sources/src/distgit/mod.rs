@@ -33,9 +33,7 @@ pub enum DistgitError {
          under [packages.{package}] in the target, or remove the others", specs.len(), specs.join(", ")
     )]
     ManySpecs {
-        /// Their paths.
         specs: Vec<String>,
-        /// The package.
         package: String,
         /// What the one that is built would be called.
         name: String,
@@ -64,20 +62,10 @@ pub enum DistgitError {
     Submodule(String),
     /// A symlink that would read what is not in the commit.
     #[error("symlink {path} leads out of the repository, to {target}; commit the file itself")]
-    LinkOutside {
-        /// The symlink.
-        path: String,
-        /// Where it leads.
-        target: String,
-    },
+    LinkOutside { path: String, target: String },
     /// A symlink that leads to no file.
-    #[error("symlink {path} leads to {target}, which is no file of the repository")]
-    LinkBroken {
-        /// The symlink.
-        path: String,
-        /// Where it leads.
-        target: String,
-    },
+    #[error("symlink {path} leads to {target}, which is not a file of the repository")]
+    LinkBroken { path: String, target: String },
     /// A line of the list that is of no known form.
     #[error("{file}, line {line}: `{text}` is neither `SHA512 (FILE) = HEX` nor `HEX FILE`")]
     Line {
@@ -85,7 +73,6 @@ pub enum DistgitError {
         file: String,
         /// Counted from 1.
         line: usize,
-        /// What is there.
         text: String,
     },
     /// A digest of the wrong length or with a letter that is not hex.
@@ -105,7 +92,6 @@ pub enum DistgitError {
         file: String,
         /// Counted from 1.
         line: usize,
-        /// The function named.
         kind: &'static str,
         /// How many digits it gives.
         digits: usize,
@@ -124,34 +110,28 @@ pub enum DistgitError {
         lines: (usize, usize),
         /// The file that they are of.
         name: String,
-        /// What each says.
         digests: Box<(Checksum, Checksum)>,
     },
     /// The same file twice, so that it is not clear which one is meant.
-    #[error("{name} is there twice: {first} and {second}; remove one")]
+    #[error("{name} exists twice: {first} and {second}; remove one")]
     Twice {
-        /// The file.
         name: String,
-        /// Where it is.
         first: String,
         /// Where it is as well.
         second: String,
     },
     /// A file that is committed and listed with another content.
     #[error(
-        "{name} is there twice and differs: {path} is committed with {found}, {list} says \
+        "{name} exists twice with different content: {path} is committed with {found}, {list} says \
          {expected}; remove one"
     )]
     Differs {
-        /// The file.
         name: String,
         /// Where it is committed.
         path: String,
         /// The digest of that.
         found: Box<Checksum>,
-        /// The list.
         list: String,
-        /// What it says.
         expected: Box<Checksum>,
     },
     /// A file that only MD5 vouches for.

@@ -21,7 +21,6 @@ const MAX_LINKS: usize = 8;
 pub struct TreeEntry {
     /// Its path from the root, with `/` between the parts.
     pub path: String,
-    /// What it is.
     pub kind: EntryKind,
 }
 

@@ -56,11 +56,8 @@ impl Context {
 /// What belongs into a changelog that is made of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {
-    /// Who.
     pub name: String,
-    /// The address.
     pub email: String,
-    /// What was done.
     pub lines: Vec<String>,
 }
 

@@ -13,13 +13,11 @@ use super::number::text_or_number;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{file}: {why}")]
 pub struct ConfigError {
-    /// The file.
     pub file: String,
     /// The key and its place, and what is wrong.
     pub why: String,
 }
 
-/// A configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// What holds for all actions.
@@ -68,7 +66,6 @@ impl Default for Parameters {
 pub struct Change {
     /// `config.yaml: actions[2].replace[0]`, for messages.
     pub place: String,
-    /// What is changed.
     pub edit: Edit,
 }
 
@@ -166,7 +163,7 @@ impl<'de> Deserialize<'de> for Action {
     }
 }
 
-/// An empty `parameters:` is none.
+/// An empty `parameters:` counts as absent.
 fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, D::Error> {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }

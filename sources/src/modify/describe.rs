@@ -32,7 +32,11 @@ impl Edit {
                 format!("add `{}` to the release (disabled)", shown(&edit.suffix))
             }
             Self::ModifyRelease(edit) => {
-                let raised = if edit.auto_increment { ", raised over what was built" } else { "" };
+                let raised = if edit.auto_increment {
+                    ", raised above the releases that were built"
+                } else {
+                    ""
+                };
                 format!("add `{}` to the release{raised}", shown(&edit.suffix))
             }
             Self::ChangelogEntry(edit) => {

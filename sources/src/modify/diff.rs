@@ -10,7 +10,6 @@ const MAX_TEXT: usize = 4 * 1024 * 1024;
 /// How a file has changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDiff {
-    /// Its path.
     pub path: String,
     /// `added`, `changed` or `removed`.
     pub change: String,

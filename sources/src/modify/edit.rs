@@ -35,10 +35,8 @@ pub enum Edit {
 pub struct Replace {
     /// `spec`, or a file name, which may be a pattern.
     pub target: String,
-    /// The text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub find: Option<String>,
-    /// The regular expression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rfind: Option<String>,
     /// What comes in its place.
@@ -76,11 +74,8 @@ pub struct ModifyRelease {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ChangelogEntry {
-    /// Who.
     pub name: String,
-    /// The address.
     pub email: String,
-    /// What was done.
     pub line: Vec<String>,
 }
 
@@ -93,7 +88,6 @@ pub struct AddFile {
     pub kind: FileType,
     /// Its name in `files/`.
     pub name: String,
-    /// Its number.
     #[serde(default)]
     pub number: Number,
     /// Whether the spec names it.
@@ -107,7 +101,6 @@ pub struct AddFile {
     pub no_backup: bool,
 }
 
-/// What is added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FileType {
@@ -128,21 +121,17 @@ impl FileType {
     }
 }
 
-/// Deletes a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteFile {
-    /// Its name.
     pub file_name: String,
 }
 
-/// Runs a script.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunScript {
     /// Its name in `scripts/`.
     pub script: String,
-    /// Where it runs.
     #[serde(default)]
     pub cwd: WorkingDirectory,
 }
@@ -151,10 +140,10 @@ pub struct RunScript {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkingDirectory {
-    /// In the sources.
+    /// The checkout of the dist-git.
     #[default]
     Rpms,
-    /// In the modifications.
+    /// The checkout of the modifications.
     Autopatch,
 }
 
@@ -166,9 +155,7 @@ pub struct AddLine {
     pub target: String,
     /// The section's name; `global` is what comes before the first.
     pub section: String,
-    /// Where in it.
     pub location: Location,
-    /// The text.
     pub content: String,
     /// Whose section it is; none for the main package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -179,9 +166,7 @@ pub struct AddLine {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Location {
-    /// Its first line.
     Top,
-    /// Its last line.
     Bottom,
 }
 

@@ -83,7 +83,6 @@ pub enum Misfit {
     /// Nothing of this kind is in the spec, so that there is no place for a new one.
     #[error("{file} has no {what}")]
     NoPlace {
-        /// The file.
         file: String,
         /// What was searched for.
         what: String,
@@ -96,7 +95,6 @@ pub enum Misfit {
     Pattern {
         /// As it is written.
         pattern: String,
-        /// What is wrong.
         why: String,
     },
     /// The release cannot be told, which `auto_increment` needs.

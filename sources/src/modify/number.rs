@@ -11,7 +11,6 @@ pub enum Number {
     /// `Latest`: one more than the last.
     #[default]
     Latest,
-    /// This one.
     Is(u32),
 }
 

@@ -15,13 +15,11 @@ pub const MAX_PLAN: u64 = 64 << 20;
 /// A blob of a source bundle: a package whose sources are not whole before scripts have run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The configuration's parameters.
     pub parameters: Parameters,
     /// What the changes may need to know.
     pub context: Context,
     /// The package's sources where the first script begins.
     pub tree: Vec<PlannedFile>,
-    /// The modifications.
     pub modifications: Vec<PlannedFile>,
     /// The look-aside files that were fetched: what git says of each, and its blob.
     pub lookaside: Vec<(LookasideFile, SourceFile)>,
@@ -36,7 +34,6 @@ pub struct Plan {
 pub struct PlannedFile {
     /// Its path, each part a plain file name.
     pub path: String,
-    /// What it is.
     #[serde(flatten)]
     pub node: PlannedNode,
 }
@@ -45,9 +42,8 @@ pub struct PlannedFile {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlannedNode {
-    /// A file.
     File {
-        /// Its blob.
+        /// SHA-256 of the file, by which the blob store has it.
         digest: Sha256,
         /// Its size in bytes.
         size: u64,

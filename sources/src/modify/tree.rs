@@ -15,9 +15,7 @@ const MAX_LINKS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {why}")]
 pub struct TreeError {
-    /// The file.
     pub path: String,
-    /// What happened.
     pub why: String,
 }
 
@@ -51,7 +49,6 @@ pub enum Node {
 /// A file that has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
-    /// Its path.
     pub path: String,
     /// Its content as it was; none when it was not there.
     pub before: Option<Vec<u8>>,
@@ -230,7 +227,6 @@ impl<'a> Tree<'a> {
         self.nodes.insert(path.to_owned(), Node::Changed(bytes));
     }
 
-    /// Removes a file.
     pub fn remove(&mut self, path: &str) {
         if self.nodes.remove(path).is_some() {
             self.executable.remove(path);

@@ -10,12 +10,12 @@ const MAX_DEPTH: usize = 32;
 const MAX_TEXT: usize = 64 * 1024;
 
 /// What an expansion may read on its way, in bytes: macros that stand for others twice over may
-/// take for ever and give nothing.
+/// never end and give nothing.
 const MAX_WORK: usize = 1024 * 1024;
 
 /// A value that cannot be told without rpm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("cannot be told from the text alone: {0}")]
+#[error("cannot be determined from the text alone: {0}")]
 pub struct Unknown(pub String);
 
 /// Macros and their bodies.
@@ -34,7 +34,6 @@ impl Macros {
         self.0.insert(name.to_owned(), body.to_owned());
     }
 
-    /// Forgets a macro.
     pub fn unset(&mut self, name: &str) {
         self.0.remove(name);
     }

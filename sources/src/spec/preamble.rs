@@ -59,7 +59,6 @@ pub struct Preamble {
     pub macros: Macros,
     /// `Name`, if it can be told.
     pub name: Option<String>,
-    /// Epoch, version, release.
     pub tags: VersionTags,
 }
 
@@ -157,7 +156,7 @@ impl Reader {
         if text.starts_with('#') || !self.taken() {
             return;
         }
-        // A macro before a tag (`%{?x:Release: 1}`) is not looked into.
+        // A macro before a tag (`%{?x:Release: 1}`) is not expanded.
         for tag in ["name", "epoch", "version", "release"] {
             if let Some(value) = tag_value(text, tag) {
                 self.tag(tag, value);

@@ -26,7 +26,7 @@ use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, User};
 pub struct Arches {
     native: Arch,
     claimed: Vec<Arch>,
-    /// Those that do not run now, and why.
+    /// Architectures that do not run now, and why.
     broken: Mutex<BTreeMap<Arch, String>>,
     sandbox: Sandbox,
     /// Where the roots of the probes are.
@@ -41,9 +41,8 @@ pub struct Arches {
      flag F (Debian: install qemu-user-static), or leave {arch} out of --arch"
 )]
 pub struct Unrunnable {
-    /// The architecture.
     pub arch: Arch,
-    /// What happened when a program of it was run.
+    /// The error of running a program of it.
     pub reason: String,
 }
 
@@ -74,7 +73,7 @@ impl Arches {
         Ok(arches)
     }
 
-    /// What the worker builds for now.
+    /// The architectures that the worker builds for now.
     #[must_use]
     pub fn working(&self) -> Vec<Arch> {
         let broken = self.broken();
@@ -160,7 +159,7 @@ impl Arches {
 /// The last line that came out of the cage. When the program could not be started it is crun's own,
 /// which is JSON.
 fn said(log: &str) -> String {
-    let last = log.lines().last().unwrap_or("it said nothing");
+    let last = log.lines().last().unwrap_or("it printed nothing");
     let message = serde_json::from_str::<serde_json::Value>(last).ok();
     let message = message.as_ref().and_then(|line| line.get("msg")?.as_str());
     message.unwrap_or(last).to_owned()

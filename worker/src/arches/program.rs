@@ -12,7 +12,6 @@ const BASE: u64 = 0x40_0000;
 const ELF_HEADER: u16 = 64;
 const PROGRAM_HEADER: u16 = 56;
 
-/// The ELF file.
 pub(super) fn file(arch: Arch) -> Vec<u8> {
     let (machine, flags, code) = match arch {
         // mov $60, %eax; mov $42, %edi; syscall

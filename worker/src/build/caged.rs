@@ -18,9 +18,8 @@ use crate::sandbox::run::Ended;
 use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Stop, User, Why};
 
-/// What is run, and what it has beside the root.
+/// A command, and the mounts beside the root.
 pub(super) struct CagedCommand {
-    /// Names the cage.
     pub(super) name: String,
     /// Where an error of the worker's own belongs.
     pub(super) stage: FailureStage,
@@ -42,7 +41,7 @@ pub(super) struct CagedRun<'a> {
 }
 
 impl CagedRun<'_> {
-    /// What is known of the run, for a diagnosis.
+    /// The evidence of the run, for a diagnosis.
     pub(super) fn evidence(&self, ending: Ending) -> Evidence {
         self.watch.evidence(ending, &self.ended)
     }
@@ -52,7 +51,7 @@ impl CagedRun<'_> {
         self.ended.memory_used
     }
 
-    /// What the evidence says, beside what it wrote.
+    /// The failure that follows from the evidence and the log.
     pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
         self.watch.diagnose(evidence)
     }

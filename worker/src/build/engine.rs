@@ -26,11 +26,8 @@ use crate::sandbox::{Cancel, Sandbox, Why};
 /// Makes SRPMs and packages.
 #[derive(Debug)]
 pub struct Engine {
-    /// Where builds run.
     pub sandbox: Sandbox,
-    /// Their roots.
     pub roots: Roots,
-    /// Their disk space.
     pub scratch: ScratchPool,
     /// Processors that one build is told of, and how it is held to them.
     pub cpus: u32,
@@ -45,17 +42,14 @@ pub struct Engine {
 /// How a round of an attempt ended.
 #[derive(Debug)]
 pub enum Done {
-    /// With packages.
     Made(Made),
     /// `%generate_buildrequires` asks for more than the lock has.
     NeedsRequires(Vec<String>),
-    /// With a failure.
     Failed(Failure),
-    /// It was cancelled.
     Cancelled(Why),
 }
 
-/// What an attempt made.
+/// The packages that an attempt made, and what they took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Made {
     /// The packages; they lie in `results/` of the attempt's directory.
@@ -97,9 +91,8 @@ impl From<RootError> for Early {
 
 /// One round of an attempt.
 pub struct Round<'a> {
-    /// What is asked for.
+    /// The attempt, with its input.
     pub assignment: &'a Assignment,
-    /// Its lock.
     pub lock: &'a Lock,
     /// The attempt's own directory, for logs and results.
     pub directory: &'a Path,
@@ -107,7 +100,6 @@ pub struct Round<'a> {
     pub files: &'a dyn Files,
     /// Is told how far it is.
     pub observer: &'a dyn Observer,
-    /// Ends it early.
     pub cancel: &'a Cancel,
 }
 
@@ -299,8 +291,8 @@ impl Engine {
     }
 }
 
-/// What runs in the cage: rpmbuild on the spec, whose name the modifications may have changed, or on
-/// the SRPM.
+/// The command in the cage: rpmbuild on the spec, whose name the modifications may have changed, or
+/// on the SRPM.
 fn rpmbuild_command(assignment: &Assignment, sources: Option<&Ready>) -> Vec<String> {
     match (&assignment.input, sources) {
         (Input::Srpm { file, .. }, _) => {

@@ -22,9 +22,6 @@ use crate::sandbox::cage::BUILDER_ID;
 
 /// Fills an empty upper layer below `scratch`, for host ids from `base` on. `sources` lie in
 /// `input`; a build from an SRPM has none.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn fill(
     scratch: &Path,
     base: u32,
@@ -68,9 +65,6 @@ pub(super) fn tampered(error: io::Error) -> Failure {
 }
 
 /// Makes a directory that belongs to an id of the host.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn owned_directory(path: &Path, id: u32) -> io::Result<()> {
     fs::create_dir(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;

@@ -1,6 +1,9 @@
 //! The files of a failed build that are kept: found in what the build left, and copied out of it.
 //!
 //! Owns the walk over a stranger's tree. What is worth keeping is `core`'s to say.
+//!
+//! The files that the target's `keep_on_failure` names are uploaded by digest, and then listed to
+//! the coordinator.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -15,7 +18,7 @@ use crate::sandbox::beneath::Beneath;
 const DIRECTORY: &str = "kept";
 const LIST: &str = "list.json";
 
-/// The most entries of the tree that are looked at.
+/// The most entries of the tree that are read.
 const MAX_ENTRIES: usize = 200_000;
 
 /// Copies what is to be kept out of the upper layer of a build that is dead. A file that is too large

@@ -32,7 +32,6 @@ impl LogFile {
         Ok(Self { file, bytes })
     }
 
-    /// Its length.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -59,7 +59,7 @@ struct Work<'a> {
     directory: PathBuf,
     rpms: Folder,
     autopatch: Folder,
-    /// What belongs into the changelog.
+    /// Entries for the changelog.
     notes: Vec<Note>,
     /// Names files of the worker's own.
     next: usize,
@@ -150,7 +150,7 @@ impl Work<'_> {
         self.directory.join(format!("{}.file", self.next))
     }
 
-    /// Takes a step that is no script.
+    /// Takes a step that is not a script.
     fn step(&mut self, step: &Step) -> Result<(), Early> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
         let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());
@@ -304,7 +304,7 @@ impl Work<'_> {
         };
         let committed = |file: &Committed| -> Result<ReadyFile, Early> {
             let from = self.rpms.file(&file.path);
-            let from = from.ok_or_else(|| failed(format!("{} is no file", file.path)))?;
+            let from = from.ok_or_else(|| failed(format!("{} is not a file", file.path)))?;
             put(from, &file.name)?;
             Ok(ReadyFile { name: file.name.clone(), executable: file.executable })
         };

@@ -17,7 +17,6 @@ use crate::sandbox::scratch::Scratch;
 use crate::sandbox::{Cancel, Stop};
 use crate::trees::{self, TreeError};
 
-/// Watches one build.
 pub(super) struct Watch<'a> {
     pub(super) log: LogFile,
     pub(super) reader: LogReader,
@@ -47,7 +46,7 @@ const FULL_MIB: u64 = 2;
 const FULL_INODES: u64 = 16;
 
 impl Watch<'_> {
-    /// What is known of the run, now that it has ended.
+    /// The evidence of the run, which has ended.
     pub(super) fn evidence(&self, ending: Ending, ended: &Ended) -> Evidence {
         Evidence {
             ending,
@@ -78,7 +77,7 @@ impl Watch<'_> {
         let measured = trees::measure(self.scratch.path(), &bounds);
         self.next_look = running + LOOK.max(begun.elapsed() * REST);
         match measured {
-            // A build may move its directories; the next look finds them elsewhere.
+            // A build may move its directories; the next measurement finds them elsewhere.
             Ok(_) | Err(TreeError::Moved { .. }) => return None,
             Err(TreeError::Io { .. }) => return Some(Stop::HostDisk),
             Err(TreeError::Large { .. }) => self.disk_filled = true,

@@ -24,7 +24,7 @@ pub(super) struct Check {
     host: HostOptions,
 }
 
-/// One thing that was looked at.
+/// One thing that was checked.
 #[derive(Debug, Serialize)]
 struct Finding {
     name: &'static str,

@@ -31,7 +31,7 @@ enum Command {
     Run(serve::Serve),
     /// Makes this host a worker of a farm, with a token from `rpmfarm worker enrol`.
     Enrol(enrol::Enrol),
-    /// Says whether this host can build, and what to do if not.
+    /// Checks whether this host can build, and prints remedies.
     Check(check::Check),
     /// Builds once from local files, without a coordinator; for trying out and for measuring.
     RunOnce(once::Once),

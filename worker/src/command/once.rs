@@ -58,20 +58,20 @@ pub(super) struct Once {
     /// Define a macro, after those of the file; may be given several times.
     #[arg(long, value_name = "'MACRO BODY'")]
     define: Vec<String>,
-    /// Leave %check out.
+    /// Skip %check.
     #[arg(long)]
     nocheck: bool,
-    /// Limits, as JSON; what is left out has its default.
+    /// Limits, as JSON; missing fields have their defaults.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     limits: String,
-    /// What the build may do beyond what every build may, as in a target's `allow`; separated by
+    /// Allowances of the build beyond those of every build, as in a target's `allow`; separated by
     /// commas.
     #[arg(long, value_name = "WORDS", value_delimiter = ',')]
     allow: Vec<Allowance>,
     /// Where results and logs go.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Builds so many times; the report has each.
+    /// How often to build; the report has each build.
     #[arg(long, value_name = "N", default_value_t = 1)]
     times: u32,
     #[command(flatten)]

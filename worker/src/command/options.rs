@@ -48,7 +48,7 @@ pub struct HostOptions {
     /// Builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub slots: u32,
-    /// Processors that one build is told of [default: those of the host over the slots].
+    /// Processors that one build sees [default: those of the host over the slots].
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
     /// Hold each build to its processors' worth of time, even when others are idle.
@@ -356,7 +356,7 @@ pub(super) fn find(program: &Path) -> Result<PathBuf> {
     std::env::split_paths(&path)
         .map(|directory| directory.join(program))
         .find(|file| file.is_file())
-        .with_context(|| format!("there is no program {}: install its package", program.display()))
+        .with_context(|| format!("program {} not found: install its package", program.display()))
 }
 
 #[cfg(test)]

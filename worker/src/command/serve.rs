@@ -54,11 +54,11 @@ pub(super) struct Serve {
     /// registered in binfmt_misc with flag F; each is tried at start [default: the host's].
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
-    /// A word that packages may ask for, as `ssd`; may be given several times.
+    /// A label that packages may require, as `ssd`; may be given several times.
     #[arg(long = "label", value_name = "WORD", value_parser = label)]
     labels: Vec<String>,
-    /// After SIGTERM, builds that run get so many seconds to end; what is left then is killed and
-    /// goes to other workers. A second SIGTERM ends them at once.
+    /// After SIGTERM, running builds have this many seconds to end; the others are then killed and
+    /// go to other workers. A second SIGTERM ends them at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 600, alias = "drain-time")]
     #[arg(overrides_with = "stop_deadline")]
     stop_deadline: u64,
@@ -195,7 +195,7 @@ impl Serve {
         }
         let credentials = file.read()?.with_context(|| {
             format!(
-                "this host is no worker yet ({} is not there): enrol it with `rpmfarm-worker \
+                "this host is not a worker yet ({} is not there): enrol it with `rpmfarm-worker \
                  enrol`, or name a token with --token-file",
                 file.path().display()
             )
@@ -262,7 +262,7 @@ async fn token(path: &Path) -> Result<String> {
     }
 }
 
-/// How often it is looked whether the token is there, and said that it is not.
+/// How often the token's file is checked, and a warning given that it is missing.
 const TOKEN_LOOK: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use rpmfarm_core::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What makes this host a worker of its farm.
+/// The identity of this host as a worker of its farm.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Credentials {
     /// The name that the farm gave.
@@ -49,7 +49,6 @@ impl IdentityFile {
         Self(directory.join("worker.json"))
     }
 
-    /// Its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.0
@@ -74,9 +73,6 @@ impl IdentityFile {
     }
 
     /// Replaces it: a reader sees the old or the new one, whole.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn write(&self, credentials: &Credentials) -> Result<()> {
         let directory = self.0.parent().context("a file without a directory")?;
         let written = || -> std::io::Result<()> {

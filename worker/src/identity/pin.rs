@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// When nobody answers, when the coordinator's certificate does not come from this CA, or is for
 /// another name.
 pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
-    let uri: Uri = server.parse().with_context(|| format!("`{server}` is no address"))?;
+    let uri: Uri = server.parse().with_context(|| format!("`{server}` is not an address"))?;
     let (Some("https"), Some(host)) = (uri.scheme_str(), uri.host()) else {
         bail!("`{server}` is not the address of a coordinator with TLS (https://HOST:PORT)");
     };
@@ -57,7 +57,7 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
     found.context("the coordinator showed no certificate")
 }
 
-/// What a failed handshake means for whoever enrols.
+/// Explains a failed handshake to people who enrol a worker.
 fn explained(error: std::io::Error) -> anyhow::Error {
     match error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
         Some(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => anyhow::anyhow!(
@@ -75,7 +75,7 @@ fn explained(error: std::io::Error) -> anyhow::Error {
             | CertificateError::ExpiredContext { .. }
             | CertificateError::NotValidYet
             | CertificateError::NotValidYetContext { .. },
-        )) => anyhow::anyhow!("its certificate does not hold now: are the clocks right?"),
+        )) => anyhow::anyhow!("its certificate is not valid now: are the clocks right?"),
         _ => error.into(),
     }
 }

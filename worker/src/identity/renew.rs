@@ -12,13 +12,13 @@ use super::{Credentials, IdentityFile, Request};
 use crate::transfer::Connection;
 use crate::transfer::channel::pause;
 
-/// The clock is looked at so often at least: it may be set.
+/// The clock is read so often at least: it may be set.
 const LOOK: Duration = Duration::from_secs(600);
 
 /// How long the coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Renews the certificate whenever it is due, for ever.
+/// Renews the certificate whenever it is due. Never returns.
 pub async fn keep(connection: Connection, file: IdentityFile, mut credentials: Credentials) {
     let mut tries = 0;
     loop {

@@ -23,7 +23,7 @@ const HOSTS: &str = "127.0.0.1 localhost localhost.localdomain rpmfarm\n\
 /// The same in all roots, so that a package that has it in does not depend on where it was built.
 const MACHINE_ID: &str = "72706d6661724d008000000000000001\n";
 
-/// What a zone without transitions looks like (RFC 8536, version 2): the content of
+/// A zone without transitions (RFC 8536, version 2): the content of
 /// /usr/share/zoneinfo/UTC, for roots that do not have that.
 const UTC: &str = concat!(
     "TZif2\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
@@ -35,9 +35,6 @@ const ZONES: &str = "usr/share/zoneinfo";
 
 /// Puts what scriptlets may look for into the empty tree of a base root. What packages bring takes
 /// its place.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
     let root = Beneath::open(tree)?;
     for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
@@ -62,7 +59,7 @@ pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
 /// away. Nothing in the tree is trusted: scriptlets of packages have run in it.
 ///
 /// # Errors
-/// When the tree is not what a base root looks like.
+/// When the tree is not one of a base root.
 pub(super) fn add(tree: &Path, uid_base: u32) -> io::Result<()> {
     let root = Beneath::open(tree)?;
     let etc = root.make_directory("etc", 0o755, uid_base)?;

@@ -48,13 +48,13 @@ pub(super) struct Bounds<'a, W> {
     bounds: trees::Bounds,
     cancel: &'a Cancel,
     next_look: Duration,
-    /// What was free on the disk at the last look: MiB and inodes.
+    /// What was free on the disk when it was last read: MiB and inodes.
     free: (u64, u64),
-    /// What was wrong with the tree, which ended the transaction.
+    /// The error of the tree that ended the transaction.
     pub(super) wrong: Option<TreeError>,
 }
 
-/// What the tree of a layer may have.
+/// The bounds on the tree of a layer.
 pub(super) fn of_layer(layer: &Layer) -> trees::Bounds {
     let packed = layer.packages().iter().fold(0_u64, |sum, one| sum.saturating_add(one.size));
     let bytes = packed.saturating_mul(TIMES).saturating_add(BESIDE);

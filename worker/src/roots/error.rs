@@ -18,12 +18,7 @@ pub enum RootError {
     Files(FilesError),
     /// A package could not be unpacked.
     #[error("cannot unpack {package} into the bootstrap root: {reason}")]
-    Unpack {
-        /// Which.
-        package: String,
-        /// Why.
-        reason: String,
-    },
+    Unpack { package: String, reason: String },
     /// rpm refused to install the packages.
     #[error("rpm could not install the packages of the {layer}: {}", refusal(said, *code))]
     Transaction {
@@ -31,7 +26,7 @@ pub enum RootError {
         layer: &'static str,
         /// rpm's exit status.
         code: u8,
-        /// What it said last, and its errors.
+        /// Its last output, and its errors.
         said: Vec<String>,
     },
     /// rpm did not end in time.
@@ -39,7 +34,6 @@ pub enum RootError {
     Time {
         /// `base root` or `build requirements`.
         layer: &'static str,
-        /// The limit.
         minutes: u64,
     },
     /// rpm or a scriptlet says things without end.
@@ -47,7 +41,6 @@ pub enum RootError {
     Log {
         /// `base root` or `build requirements`.
         layer: &'static str,
-        /// The limit.
         mib: u64,
     },
     /// The packages or their scriptlets fill the disk, or leave a tree that no package has.
@@ -68,7 +61,6 @@ pub enum RootError {
     Memory {
         /// `base root` or `build requirements`.
         layer: &'static str,
-        /// The limit.
         mib: u64,
     },
     /// rpm was killed because memory ran out outside of its cage.
@@ -77,7 +69,6 @@ pub enum RootError {
         /// `base root` or `build requirements`.
         layer: &'static str,
     },
-    /// The sandbox failed.
     #[error(transparent)]
     Cage(#[from] CageError),
     /// The lock has no layer.
@@ -85,12 +76,7 @@ pub enum RootError {
     Empty,
     /// The worker's own disk.
     #[error("cannot {what}: {source}")]
-    Local {
-        /// What failed.
-        what: &'static str,
-        /// Why.
-        source: std::io::Error,
-    },
+    Local { what: &'static str, source: std::io::Error },
 }
 
 impl From<FilesError> for RootError {

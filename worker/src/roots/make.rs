@@ -40,7 +40,7 @@ pub struct Lease {
     _users: Vec<User>,
 }
 
-/// What one request for a root works with.
+/// The parts of one request for a root.
 struct Request<'a> {
     lock: &'a Lock,
     files: &'a dyn Files,
@@ -143,8 +143,10 @@ impl Roots {
         if let Some(tree) = self.store.tree(&id) {
             return Ok((user, tree));
         }
+        // A maker waits for all users to go: with its own use it would wait without end.
         drop(user);
         let maker: Maker = self.in_use.make(id, request.cancel).map_err(RootError::Cancelled)?;
+        // Another build may have made it in between.
         if let Some(tree) = self.store.tree(&id) {
             return Ok((maker.made(), tree));
         }

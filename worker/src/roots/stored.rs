@@ -29,7 +29,6 @@ pub struct Store {
 /// A stored root as eviction sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// Its id.
     pub id: Sha256,
     /// Its size in bytes.
     pub bytes: u64,
@@ -41,7 +40,7 @@ pub struct Stored {
 const MARK: &str = "kept";
 const MAKING: &str = "making-";
 
-/// What went wrong in a root without spoiling it, a line each.
+/// The file with warnings about a root, a line each.
 const WARNINGS: &str = "warnings";
 
 /// Says how the roots of a store were made. What the farm puts into them changes with its versions,
@@ -86,7 +85,7 @@ impl Store {
         Some(tree)
     }
 
-    /// What went wrong while a root was made, without spoiling it.
+    /// The warnings of rpm while a root was made.
     #[must_use]
     pub fn warnings(&self, id: &Sha256) -> Vec<String> {
         let text = fs::read_to_string(self.directory.join(id.hex()).join(WARNINGS));
@@ -116,6 +115,7 @@ impl Store {
     pub fn finish(&self, mut making: Making, id: &Sha256, bytes: u64) -> io::Result<PathBuf> {
         let root = self.directory.join(id.hex());
         fs::rename(&making.0, &root)?;
+        // It has another name now, and its drop has nothing to remove.
         making.0 = PathBuf::new();
         let kept = root.clone();
         let sync = std::thread::spawn(move || {
@@ -213,6 +213,7 @@ impl Drop for Making {
 }
 
 fn keep(root: &Path, bytes: u64) -> io::Result<()> {
+    // The mark comes last: a root without it may not be whole after a loss of power.
     nix::unistd::syncfs(fs::File::open(root)?)?;
     let mark = root.join(MARK);
     fs::write(&mark, bytes.to_string())?;

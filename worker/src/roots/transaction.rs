@@ -20,7 +20,6 @@ pub(super) struct Transaction<'a> {
     pub(super) name: String,
     /// Which layer, in words.
     pub(super) layer: &'static str,
-    /// The bootstrap root.
     pub(super) bootstrap: &'a Path,
     /// What is bound at the target: an empty tree, or layers with an empty one on top.
     pub(super) target: Source,
@@ -34,7 +33,7 @@ pub(super) struct Transaction<'a> {
 
 const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
 
-/// So many packages of a layer are named in a message.
+/// At most so many packages of a layer are named in a message.
 const NAMED: usize = 5;
 
 /// Lines of rpm's output that are kept for the report.
@@ -97,7 +96,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Digests and signatures are not looked at again: each file came by its digest, and the
+    /// Digests and signatures are not checked again: each file came by its digest, and the
     /// coordinator checked the signature before it named that digest in a lock.
     fn command(&self) -> Vec<String> {
         let options = [

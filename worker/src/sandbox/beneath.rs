@@ -17,7 +17,7 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat
 #[derive(Debug)]
 pub struct Beneath(OwnedFd);
 
-/// What an entry of a directory is.
+/// An entry of a directory: its name, its size, and whether it is a plain file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its name; names that are not UTF-8 are shown with replacement characters.
@@ -28,10 +28,9 @@ pub struct Entry {
     pub size: u64,
 }
 
-/// What lies in a tree.
+/// The kind of an entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// A plain file.
     File {
         /// Its size in bytes.
         size: u64,
@@ -52,7 +51,7 @@ impl Beneath {
     /// Opens the directory to start from. Its own path is the worker's and is trusted.
     ///
     /// # Errors
-    /// When it is no directory or cannot be opened.
+    /// When it is not a directory or cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self(openat(AT_FDCWD, path, DIRECTORY, Mode::empty())?))
     }
@@ -105,7 +104,7 @@ impl Beneath {
     /// Reads a small text file.
     ///
     /// # Errors
-    /// When it is no plain file, longer than `limit` bytes, or not UTF-8.
+    /// When it is not a plain file, longer than `limit` bytes, or not UTF-8.
     pub fn text(&self, name: &str, limit: u64) -> io::Result<String> {
         let mut text = String::new();
         let count = self.file(name)?.take(limit + 1).read_to_string(&mut text)?;

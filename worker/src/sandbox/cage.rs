@@ -10,30 +10,28 @@ use serde::{Deserialize, Serialize};
 pub struct Cage {
     /// Unique among the cages of this worker; names its cgroup and its directory.
     pub name: String,
-    /// What is `/` in it.
+    /// Its `/`.
     pub root: Root,
-    /// What else is seen in it, in this order.
+    /// Other directories that are mounted in it, in this order.
     pub binds: Vec<Bind>,
     /// Directories that get a `/dev`, `/proc`, `/sys` of their own: `/`, and where a second root
     /// is bound, that.
     pub system_at: Vec<PathBuf>,
     /// Directories that are a fresh tmpfs.
     pub tmpfs: Vec<PathBuf>,
-    /// Who runs.
     pub user: User,
     /// The command and its arguments.
     pub command: Vec<String>,
-    /// Where it starts.
     pub directory: PathBuf,
     /// Variables beside the fixed ones.
     pub environment: Vec<(String, String)>,
     /// How much it may use.
     pub caps: Caps,
-    /// What it may do that is closed by default.
+    /// Allowances beyond the default.
     pub allow: Allowed,
 }
 
-/// What is `/` in a cage.
+/// The file system at `/` in a cage.
 #[derive(Debug, Clone)]
 pub enum Root {
     /// A directory that nothing in the cage can write to.
@@ -56,7 +54,6 @@ pub struct Overlay {
 /// Something of the host that is seen in the cage.
 #[derive(Debug, Clone)]
 pub struct Bind {
-    /// What.
     pub source: Source,
     /// Where in the cage.
     pub target: PathBuf,
@@ -64,7 +61,7 @@ pub struct Bind {
     pub writable: bool,
 }
 
-/// What a bind shows.
+/// The source of a bind.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A directory of the worker's own files, which nothing in the cage can write to. Their owners are
@@ -74,7 +71,7 @@ pub enum Source {
     Overlay(Overlay),
 }
 
-/// Who runs in a cage.
+/// The user in a cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum User {
     /// Root of the cage's user namespace, with the capabilities that an rpm transaction needs.
@@ -88,7 +85,6 @@ pub enum User {
 pub struct Caps {
     /// Memory of all processes, in MiB.
     pub memory_mib: u64,
-    /// Processes and threads.
     pub processes: u64,
     /// Processors' worth of time; none for as much as there is.
     pub cpus: Option<u32>,

@@ -1,4 +1,4 @@
-//! A flag that ends work early, with the reason. Cheap to look at from any thread.
+//! A flag that ends work early, with the reason. Cheap to read from any thread.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -25,7 +25,6 @@ impl Cancel {
         Self::default()
     }
 
-    /// Raises it.
     pub fn raise(&self, why: Why) {
         let code = match why {
             Why::Unwanted => 1,

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::cage::Caps;
 
-/// What a controller limits.
+/// A controller of control groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Controller {
     Memory,
@@ -51,7 +51,7 @@ pub struct Cgroup {
     places: Vec<Place>,
 }
 
-/// What a group went through.
+/// The events of a group that explain a failure.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Events {
     /// Processes that the kernel killed because the group was out of memory.
@@ -142,7 +142,7 @@ impl Cgroup {
         Some(last.to_string_lossy().into_owned())
     }
 
-    /// What it went through so far.
+    /// Its events so far.
     #[must_use]
     pub fn events(&self) -> Events {
         let mut events = Events::default();

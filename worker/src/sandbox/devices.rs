@@ -18,9 +18,8 @@ use super::sysfs;
 /// What is made for one root of a cage: `dev`, `bus` and `class` in a directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Devices {
-    /// Where.
     pub(super) at: PathBuf,
-    /// Whom all of it belongs to: root in the cage.
+    /// The owner of all of it: root in the cage.
     pub(super) owner: u32,
     /// Whether `/dev/fuse` is there.
     pub(super) fuse: bool,

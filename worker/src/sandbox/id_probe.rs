@@ -16,7 +16,6 @@ use super::cage::{BUILDER_ID, Overlay};
 use super::idmap::IdMap;
 use super::stage::{Layers, mount_layers};
 
-/// What is tried.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct IdProbe {
     /// An empty directory of the file system that layers are on.

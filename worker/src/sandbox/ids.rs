@@ -56,7 +56,6 @@ pub(super) struct TakenIds {
 }
 
 impl TakenIds {
-    /// The ids.
     pub(super) const fn range(&self) -> IdRange {
         self.range
     }

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use rpmfarm_core::name;
 
-/// So many names are told.
+/// At most so many names are listed.
 const NAMES: usize = 3;
 /// The kernel's longest record, with room to spare.
 const RECORD: usize = 16 * 1024;
@@ -38,7 +38,7 @@ impl KernelLog {
         Self(log.filter(|mut log| log.seek(SeekFrom::End(0)).is_ok()))
     }
 
-    /// What was killed for memory in the control group of this name since then.
+    /// The processes of this control group that were killed for memory since then.
     pub(super) fn victims(self, group: &str) -> Victims {
         let mut victims = Victims::default();
         let Some(mut log) = self.0 else { return victims };

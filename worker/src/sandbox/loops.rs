@@ -55,7 +55,6 @@ impl Loops {
         Ok(loops)
     }
 
-    /// Their numbers.
     pub(super) fn numbers(&self) -> &[u32] {
         &self.numbers
     }
@@ -74,7 +73,7 @@ pub(super) fn clear_left(cages: &Path) {
     let Ok(entries) = fs::read_dir(cages) else { return };
     for entry in entries.flatten() {
         let text = fs::read_to_string(entry.path().join(FILE)).unwrap_or_default();
-        // A number below is none of ours, whatever the file says.
+        // A number below was not made by this worker, whatever the file says.
         let numbers = text.lines().filter_map(|line| line.parse().ok());
         numbers.filter(|number| (FIRST..=LAST).contains(number)).for_each(remove);
     }

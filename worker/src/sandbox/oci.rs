@@ -15,7 +15,7 @@ use super::{seccomp, sysfs};
 /// Host name in every cage.
 pub(super) const HOSTNAME: &str = "rpmfarm";
 
-/// What an rpm transaction needs, and nothing that reaches out of the user namespace.
+/// The capabilities of an rpm transaction; none of them reaches out of the user namespace.
 const RPM_CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",

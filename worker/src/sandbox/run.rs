@@ -23,10 +23,9 @@ use super::stage::{Layers, Mapped};
 use super::users::Users;
 use super::{oci, stage};
 
-/// What all cages of a worker share.
+/// The parts that all cages of a worker share.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
-    /// The crun program.
     pub crun: PathBuf,
     /// The worker's own program, which has the stages.
     pub program: PathBuf,
@@ -43,14 +42,13 @@ pub struct Sandbox {
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// Why it ended.
     pub exit: Exit,
-    /// What its control group saw.
+    /// The events of its control group.
     pub events: Events,
     /// The processes that the kernel killed for memory, as far as its log tells.
     pub victims: Victims,
     /// The most memory that its processes were seen to have at once, in bytes; 0 when it was too
-    /// short to be looked at, or nothing tells.
+    /// short to be measured, or nothing tells.
     pub memory_used: u64,
     /// How long it took.
     pub took: Duration,
@@ -61,11 +59,11 @@ pub struct Ended {
 pub enum Exit {
     /// The command in the cage ended, not by the worker; signals are 128 and their number.
     Code(u8),
-    /// It was killed by whoever watched it.
+    /// Its watcher ended it.
     Stopped(Stop),
 }
 
-/// What a watcher ends a run for.
+/// Why a watcher ends a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stop {
     /// Its whole time is over.
@@ -87,14 +85,9 @@ pub enum Stop {
 pub enum CageError {
     /// The cage could not be set up.
     #[error("cannot {what}: {source}")]
-    Setup {
-        /// What failed.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
+    Setup { what: &'static str, source: io::Error },
     /// crun or a stage reported an error.
-    #[error("the sandbox failed: {0}")]
+    #[error("the cage failed: {0}")]
     Runtime(String),
     /// The log could not be written.
     #[error("cannot write the log: {0}")]
@@ -117,7 +110,7 @@ pub trait Watcher {
 /// How often a watcher is asked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of what came out of a cage that never began, so many bytes are told.
+/// So many bytes of the output of a cage that never began are shown.
 const MOST_SAID: usize = 512;
 
 /// How long the kernel gets to tear a cage down before the worker gives up on it.
@@ -312,7 +305,7 @@ struct Running {
     memory_used: u64,
     /// The first that came out of the cage: crun's own words, when it never began.
     said: Vec<u8>,
-    /// What the outer stage died of. Nothing in the cage can reach it.
+    /// The signal that killed the outer stage. Nothing in the cage can send it one.
     signal: Option<i32>,
 }
 
@@ -364,7 +357,7 @@ impl Running {
         }
     }
 
-    /// What is said of a cage whose outer stage somebody on the host has killed.
+    /// The message for a cage whose outer stage was killed by somebody on the host.
     fn killed_outside(&self) -> Option<String> {
         let signal = self.signal?;
         Some(format!("somebody on the host killed its outer process (signal {signal})"))
@@ -412,7 +405,7 @@ fn never_began(directory: &Path, code: u8, said: &[u8]) -> Option<String> {
     Some(format!("crun ended with exit status {code} before anything ran in it{colon}{said}"))
 }
 
-/// What crun or a stage said went wrong, if it was they who failed.
+/// The error of crun or of a stage, if one of them failed.
 fn runtime_error(directory: &Path) -> Option<String> {
     let read = |name: &str| {
         let mut text = String::new();
@@ -438,11 +431,9 @@ fn crun_error(log: &str) -> Option<String> {
 /// A watcher that keeps the log and ends the run by time or when cancelled: enough for what the
 /// farm itself runs in a cage.
 pub struct Plain<'a, W> {
-    /// Takes the log.
     pub log: W,
     /// How long the run may take.
     pub time: Duration,
-    /// Ends it early.
     pub cancel: &'a super::Cancel,
 }
 

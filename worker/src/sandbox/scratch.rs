@@ -142,7 +142,6 @@ impl Pool {
 }
 
 impl Scratch {
-    /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.directory
@@ -184,13 +183,14 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
+        // On a thread: to remove a large tree takes long, and the build's slot is free meanwhile.
         let mut going = GOING.lock();
         going.retain(|thread| !thread.is_finished());
         going.push(std::thread::spawn(move || throw_away(kind, &directory)));
     }
 }
 
-/// Those that throw scratches away.
+/// Threads that remove scratch space.
 static GOING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
 /// Waits until all scratches that were dropped are gone: the process ends next, and with it would end

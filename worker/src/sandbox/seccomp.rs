@@ -16,7 +16,7 @@
 //! process outside; within it all processes are the build's, and none has privileges to take.
 //! They lead around no filter either: since Linux 4.8 a call is filtered after its tracer had it.
 //!
-//! Families of sockets are not looked at here but in [`super::sockets`]: programs of 32 bits may
+//! Families of sockets are not checked here but in [`super::sockets`]: programs of 32 bits may
 //! make sockets by a call that hides its arguments, which libseccomp cannot express.
 
 use rpmfarm_core::{Allowance, Allowed};

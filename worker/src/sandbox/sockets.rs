@@ -4,8 +4,8 @@
 //! A network namespace holds back neither packet sockets' code, nor AF_ALG, nor AF_VSOCK, which
 //! reaches the hypervisor. The family is the first argument of `socket`, but programs of 32 bits
 //! on x86 (and whoever wants to on ppc64le) may use `socketcall`, which keeps it in memory where
-//! no filter looks: making a socket is refused there, whatever its family. libseccomp, which crun
-//! uses, would allow that call along with `socket`, hence a filter of our own. The kernel asks
+//! no filter checks them: making a socket is refused there, whatever its family. libseccomp, which
+//! crun uses, would allow that call along with `socket`, hence a filter of our own. The kernel asks
 //! both, and the stricter answer holds.
 
 use std::io;
@@ -62,7 +62,6 @@ const fn refuse(errno: i32) -> sock_filter {
     step(RETURN, SECCOMP_RET_ERRNO | errno.cast_unsigned(), 0, 0)
 }
 
-/// The filter.
 fn program(allow: &Allowed) -> Vec<sock_filter> {
     let families = families(allow);
     let old = old_calls(allow.contains(&Allowance::SocketsOf32Bits));
@@ -189,7 +188,7 @@ mod tests {
                     assert_eq!(ask(family), errno(EAFNOSUPPORT), "{family}");
                 }
             }
-            // One that is no socket at all.
+            // A descriptor that is not a socket.
             assert_eq!(run(&program, abi.audit, 0, VSOCK), SECCOMP_RET_ALLOW);
         }
         // Whatever its family, which cannot be seen.

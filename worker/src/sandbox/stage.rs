@@ -29,7 +29,7 @@ use super::idmap::{self, IdMap};
 use super::users::Users;
 use super::{id_probe, sockets};
 
-/// What the stages need to know; a file in the cage's directory.
+/// The plan for the stages: a file in the cage's directory.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) name: String,
@@ -38,13 +38,12 @@ pub(super) struct Plan {
     pub(super) crun: PathBuf,
     /// Files to join the control groups by.
     pub(super) cgroups: Vec<PathBuf>,
-    /// What to mount, and where.
+    /// The mounts, with their places.
     pub(super) layers: Vec<(Layers, PathBuf)>,
     /// The `/dev` of each root.
     pub(super) devices: Vec<Devices>,
-    /// What is open in the cage.
+    /// Allowances beyond the default.
     pub(super) allow: Allowed,
-    /// Its users.
     pub(super) users: Users,
     /// The ids on disk, where they are others than those of the cage.
     pub(super) mapped: Option<Mapped>,
@@ -60,7 +59,7 @@ pub(super) struct Mapped {
     pub(super) data: PathBuf,
 }
 
-/// What is mounted for a cage.
+/// A mount of a cage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Layers {
     /// Layers with one on top that takes what is written.
@@ -78,7 +77,7 @@ pub(super) const FIRST_PROCESS: &str = "pid";
 
 /// Where crun writes its own errors.
 pub(super) const CRUN_LOG: &str = "crun.log";
-/// What the stages themselves failed with.
+/// The file with an error of the stages themselves.
 pub(super) const STAGE_ERROR: &str = "stage.error";
 
 impl Plan {
@@ -121,7 +120,7 @@ pub fn probe_ids(directory: &Path) -> u8 {
     id_probe::try_in(directory)
 }
 
-/// Leaves the error where the worker looks for it.
+/// Leaves the error where the worker reads it.
 fn noting(directory: &Path, stage: impl FnOnce() -> Result<u8>) -> u8 {
     stage().unwrap_or_else(|error| {
         let _ = fs::write(directory.join(STAGE_ERROR), format!("{error:#}"));

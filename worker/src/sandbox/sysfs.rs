@@ -125,9 +125,6 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 /// Makes what stands in the place of [`REPLACED`], below a directory.
-///
-/// # Errors
-/// What the disk says.
 pub(super) fn furnish(top: &Path) -> io::Result<()> {
     for directory in DIRECTORIES {
         fs::create_dir_all(top.join(directory))?;

@@ -74,7 +74,7 @@ impl Users {
         Self { ids, owner: disk.first() + (ID_COUNT - 1 - number % OWNERS), nested }
     }
 
-    /// What is written to `/proc/sys/user` in the namespace.
+    /// The limits that are written to `/proc/sys/user` in the namespace.
     fn counts(&self) -> Vec<(String, u64)> {
         let namespaces = if self.nested { NAMESPACES.1 } else { NAMESPACES.0 };
         let kinds = KINDS.iter().map(|kind| (format!("max_{kind}_namespaces"), namespaces));
@@ -156,7 +156,7 @@ impl Users {
     }
 }
 
-/// What the owner says when the namespace is there, and when its limits are set.
+/// The owner's words when the namespace is there, and when its limits are set.
 pub(super) const MADE: &str = "made";
 const LIMITED: &str = "limited";
 

@@ -27,9 +27,8 @@ use crate::transfer::upload::{keep_files, upload};
 use crate::transfer::{Cache, Connection};
 use crate::trees;
 
-/// What all attempts share.
+/// The parts that all attempts share.
 pub struct Shared {
-    /// Makes packages.
     pub engine: Arc<Engine>,
     /// The way to the coordinator.
     pub connection: Connection,
@@ -39,22 +38,20 @@ pub struct Shared {
     pub directory: PathBuf,
     /// How many run at once.
     pub slots: Semaphore,
-    /// All attempts.
     pub attempts: Attempts,
     /// Space for what comes next.
     pub room: Room,
-    /// What this host runs.
+    /// The architectures that this host runs.
     pub arches: Arc<Arches>,
     /// Signs what attempts made.
     pub pen: Pen,
 }
 
-/// What a worker signs with.
+/// A worker's name and signing key.
 pub struct Pen {
-    /// The worker's name.
     pub worker: String,
-    /// Its key, which is none of its certificates': those change, and a worker with the farm's token
-    /// has none.
+    /// Its signing key, which is not that of its certificate: those change, and a worker with the
+    /// farm's token has none.
     pub key: SigningKey,
 }
 
@@ -101,15 +98,19 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
             tracing::info!(files = success.files.len(), "succeeded");
         }
         Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
-        None => tracing::info!("nobody wants it any more"),
+        None => tracing::info!("no longer wanted"),
     }
+    // Before the files are removed, which the farm need not wait for.
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
     if let Err(error) = trees::remove(&directory) {
         tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
     }
+    // Only now: until then no second life of the attempt begins, which would use the same
+    // directory.
     shared.attempts.done(key);
+    // Not waited for, so that the slot is free at once.
     let shared = Arc::clone(&shared);
     tokio::task::spawn_blocking(move || shared.room.make());
 }
@@ -127,7 +128,7 @@ struct Logs {
     shipping: Vec<JoinHandle<()>>,
 }
 
-/// Tells the session how far an attempt is.
+/// Reports the phase of an attempt to the session.
 struct Telling {
     attempts: Attempts,
     key: Key,

@@ -35,11 +35,10 @@ struct Entry {
     forgotten: bool,
 }
 
-/// What an attempt's task gets.
+/// The handles of an attempt's task.
 pub struct Started {
-    /// Ends it early.
     pub cancel: Cancel,
-    /// What is asked for; changes with each round.
+    /// The assignment, which changes with each round.
     pub assignment: watch::Receiver<Assignment>,
 }
 
@@ -63,6 +62,7 @@ impl Attempts {
                 entries.remove(&key);
             }
         }
+        // Whoever is told takes the lock.
         drop(entries);
         self.0.changed.send_replace(());
     }
@@ -130,7 +130,7 @@ impl Attempts {
         self.change(key, |entry| entry.done = true);
     }
 
-    /// Nobody wants it any more: it is killed, and no longer reported.
+    /// It is no longer wanted: it is killed, and no longer reported.
     pub fn forget(&self, key: Key, why: Why) {
         self.change(key, |entry| {
             entry.cancel.raise(why);
@@ -140,6 +140,7 @@ impl Attempts {
 
     /// Kills and forgets all; for when the coordinator has long been silent.
     pub fn forget_all(&self, why: Why) {
+        // Gathered first, since `forget` takes the lock itself.
         let keys: Vec<Key> = self.entries().keys().copied().collect();
         keys.into_iter().for_each(|key| self.forget(key, why));
     }
@@ -149,7 +150,7 @@ impl Attempts {
         self.entries().values().for_each(|entry| entry.cancel.raise(why));
     }
 
-    /// What is reported to the coordinator.
+    /// The reports to the coordinator.
     #[must_use]
     pub fn reports(&self) -> Vec<AttemptReport> {
         let entries = self.entries();
@@ -169,14 +170,14 @@ impl Attempts {
         self.entries().values().any(|entry| !entry.done)
     }
 
-    /// Whether there is none at all.
+    /// Whether this worker has no attempt at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries().is_empty()
     }
 }
 
-/// Reports as reconciliation looks at them.
+/// Reports in the form that reconciliation reads.
 #[must_use]
 pub fn held(reports: &[AttemptReport]) -> Vec<Held<'_>> {
     reports

@@ -8,16 +8,14 @@ use rpmfarm_core::task::{AttemptReport, WorkerState};
 use crate::arches::Arches;
 use crate::disk::free_mib;
 
-/// Who this worker is.
+/// The name and the abilities of this worker.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Its name, unique in the farm.
     pub name: String,
     /// Architectures that it builds for.
     pub arches: Arc<Arches>,
-    /// Attempts at once.
     pub slots: u32,
-    /// Its data directory.
     pub data: PathBuf,
     /// MiB that must be free there for new work.
     pub room_mib: u64,
@@ -26,7 +24,6 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Its whole state.
     #[must_use]
     pub fn state(&self, draining: bool, attempts: Vec<AttemptReport>) -> WorkerState {
         let disk_free_mib = free_mib(&self.data).unwrap_or(0);

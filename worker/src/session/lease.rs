@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_proto::v1;
 
-/// What the coordinator said last about time.
+/// The terms that the coordinator sent last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pace {
     pub(super) heartbeat: Duration,
@@ -28,7 +28,7 @@ impl Pace {
         Self { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: now }
     }
 
-    /// What a message of the coordinator makes of it.
+    /// The terms after a message of the coordinator.
     pub(super) fn after(self, message: &v1::DesiredState, sent: &mut Sent, now: Instant) -> Self {
         let answered = sent.heard(message.heard, now).unwrap_or(self.answered);
         Self {
@@ -51,7 +51,7 @@ pub(super) struct Sent {
     unanswered: VecDeque<(u64, Instant)>,
 }
 
-/// Of more unanswered states than this, the oldest are forgotten; an answer to them is none.
+/// Of more unanswered states than this, the oldest are forgotten; an answer to them does not count.
 const MOST: usize = 4096;
 
 impl Sent {

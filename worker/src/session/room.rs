@@ -10,17 +10,16 @@ use crate::build::Engine;
 use crate::disk::free_mib;
 use crate::transfer::Cache;
 
-/// What lies on a worker's disk and can go.
+/// The caches on a worker's disk, and their limits.
 pub struct Room {
-    /// Has the roots.
     pub engine: Arc<Engine>,
     /// Files that were fetched before.
     pub cache: Cache,
     /// The worker's data directory.
     pub data: PathBuf,
-    /// What roots may take, in bytes.
+    /// The limit of stored roots, in bytes.
     pub roots_bytes: u64,
-    /// What fetched files may take, in bytes.
+    /// The limit of fetched files, in bytes.
     pub files_bytes: u64,
     /// MiB that must be free for new work.
     pub wanted_mib: u64,
@@ -29,7 +28,7 @@ pub struct Room {
 /// New work is taken with so many times the reserve free: what begins at the edge is soon ended.
 const RESERVES: u64 = 2;
 
-/// How often the disk is looked at.
+/// How often free disk space is checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 impl Room {
@@ -55,7 +54,7 @@ impl Room {
 
     fn trim(&self, limit: u64) {
         if let Err(error) = self.cache.trim(limit) {
-            tracing::warn!(%error, "cannot make room among the fetched files");
+            tracing::warn!(%error, "cannot remove fetched files to free space");
         }
     }
 
@@ -66,14 +65,14 @@ impl Room {
     }
 }
 
-/// Makes room whenever there is too little, for ever: nothing else would, on a worker that gets no
-/// work.
+/// Makes room whenever there is too little, as long as the worker runs: nothing else would, on a
+/// worker that gets no work.
 pub async fn keep(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
         if shared.room.lacks() > 0 {
             let shared = Arc::clone(&shared);
-            // A panic in there is logged, and the next look tries again.
+            // A panic in there is logged, and the next round tries again.
             let _ = tokio::task::spawn_blocking(move || shared.room.make()).await;
         }
     }

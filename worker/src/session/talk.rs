@@ -1,4 +1,5 @@
-//! The conversation: states out, wishes in, for ever.
+//! The connection to a coordinator: states go out, desired states come in, as long as the worker
+//! runs.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,21 +31,17 @@ use crate::transfer::channel::{pause, reason};
 pub enum Shutdown {
     /// None was asked for.
     No,
-    /// What runs may end; nothing new is taken.
+    /// Running builds may end; no new ones are taken.
     Drain,
-    /// What runs is killed.
+    /// Running builds are killed.
     Now,
 }
 
-/// The session.
 pub struct Session {
-    /// Who speaks.
     pub identity: Identity,
-    /// What attempts need.
     pub shared: Arc<Shared>,
-    /// Whether to end.
     pub shutdown: watch::Receiver<Shutdown>,
-    /// What the coordinator had to say last.
+    /// The last notice of the coordinator.
     pub notice: Mutex<String>,
     /// How often the coordinator has wished for a probe, as far as it was done.
     pub probed: AtomicU64,
@@ -54,7 +51,6 @@ pub struct Session {
 enum Broken {
     /// There is a newer certificate to connect with.
     Renewed,
-    /// It broke.
     Status(Status),
 }
 
@@ -66,9 +62,10 @@ const MEND: Duration = Duration::from_secs(20);
 
 impl Session {
     /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
-    /// made again, for ever.
+    /// made again, as often as it breaks.
     pub async fn run(mut self) {
         let pace = watch::Sender::new(Pace::new(Instant::now()));
+        // Outside of the loop, so that they go on over broken connections.
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
         let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
@@ -103,7 +100,7 @@ impl Session {
         }
     }
 
-    /// What follows from a broken connection.
+    /// Handles a broken connection.
     fn broken(&self, status: &Status) {
         let reason = reason(status);
         if status.code() == Code::PermissionDenied {
@@ -162,6 +159,8 @@ impl Session {
             if answered.max(opened).elapsed() > lease {
                 return Status::deadline_exceeded("no answer for the length of a lease");
             }
+            // Each arm may be dropped: what has come of a message stays in the stream, and whoever
+            // only waited for room has sent nothing.
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.heard(message, &mut sent, pace),
@@ -182,7 +181,7 @@ impl Session {
                 _ = self.shutdown.changed() => news = true,
                 () = sleep(next_heartbeat(heartbeat, is_first, chance).saturating_sub(spoken.elapsed())),
                     if !news => news = true,
-                // To look at the lease again.
+                // To check the lease again.
                 () = sleep(lease / 4) => {}
             }
         }
@@ -199,7 +198,7 @@ impl Session {
     fn heard(&self, message: v1::DesiredState, sent: &mut Sent, pace: &watch::Sender<Pace>) {
         pace.send_modify(|pace| *pace = pace.after(&message, sent, Instant::now()));
         if message.hold {
-            tracing::warn!("the coordinator cannot read its store: all stays as it is");
+            tracing::warn!("the coordinator cannot read its store: all attempts are kept");
             return;
         }
         match DesiredState::try_from(message) {
@@ -209,21 +208,22 @@ impl Session {
                 // The next state says what came of it.
                 if self.probed.swap(desired.probe, Ordering::Relaxed) != desired.probe {
                     let arches = Arc::clone(&self.shared.arches);
+                    // It runs a program of each architecture: the session goes on meanwhile.
                     tokio::task::spawn_blocking(move || arches.probe());
                 }
             }
-            Err(error) => tracing::error!(%error, "the coordinator sent what is no state"),
+            Err(error) => tracing::error!(%error, "the coordinator sent an invalid state"),
         }
     }
 
-    /// Tells the administrator what the coordinator has to say, once.
+    /// Logs a notice of the coordinator, once.
     fn note(&self, notice: &str) {
         let mut last = self.notice.lock();
         if *last != notice {
             if notice.is_empty() {
                 tracing::info!("the coordinator gives this worker work again");
             } else {
-                tracing::warn!(notice, "the coordinator says");
+                tracing::warn!(notice, "notice from the coordinator");
             }
             notice.clone_into(&mut last);
         }
@@ -252,7 +252,7 @@ impl Session {
                         task = assignment.task.0,
                         attempt = key.0.0
                     );
-                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "begins"));
+                    span.in_scope(|| tracing::info!(epoch = %key.1, %package, "attempt started"));
                     let life = attempt::run(Arc::clone(&self.shared), key, started);
                     tokio::spawn(life.instrument(span));
                 }
@@ -274,7 +274,7 @@ async fn watch_lease(shared: Arc<Shared>, pace: watch::Receiver<Pace>) {
     }
 }
 
-/// Looks whether architectures that were lost run again. Never returns.
+/// Checks whether architectures that were lost run again. Never returns.
 async fn mend_arches(arches: Arc<Arches>) {
     loop {
         sleep(MEND).await;

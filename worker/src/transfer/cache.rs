@@ -51,9 +51,6 @@ impl Cache {
     }
 
     /// Takes in a file that grew and was checked.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn keep(&self, digest: Sha256) -> io::Result<()> {
         fs::rename(self.partial(digest), self.path(digest))
     }
@@ -86,9 +83,6 @@ impl Cache {
     }
 
     /// Removes the files used longest ago until the rest takes no more than `limit` bytes.
-    ///
-    /// # Errors
-    /// What the disk says.
     pub fn trim(&self, limit: u64) -> io::Result<()> {
         let mut files = self.files()?;
         let mut total: u64 = files.iter().map(|(_, size, _)| size).sum();

@@ -48,7 +48,6 @@ pub struct Connection {
     bearer: Bearer,
 }
 
-/// One coordinator.
 #[derive(Clone)]
 struct Place {
     address: String,
@@ -59,7 +58,7 @@ struct Place {
 /// How a coordinator at an address is connected to. A dead connection is known after 20 seconds.
 ///
 /// # Errors
-/// When the address is none.
+/// When the address is not valid.
 pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
     anyhow::ensure!(
         server.starts_with("https://") || server.starts_with("http://"),
@@ -67,7 +66,7 @@ pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
          coordinator's own host"
     );
     let endpoint = Endpoint::from_shared(server.to_owned()).with_context(|| {
-        format!("`{server}` is no address of a coordinator (https://HOST:PORT)")
+        format!("`{server}` is not the address of a coordinator (https://HOST:PORT)")
     })?;
     Ok(endpoint
         .connect_timeout(Duration::from_secs(10))
@@ -84,7 +83,8 @@ impl Connection {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When there is no address or one is none, or the token has characters that no header takes.
+    /// When there is no address or an invalid one, or the token has characters that no header
+    /// takes.
     pub fn with_token(servers: &[String], token: &str, worker: &str) -> anyhow::Result<Self> {
         if let Some(server) = servers.iter().find(|server| server.starts_with("https://")) {
             anyhow::bail!(
@@ -106,7 +106,7 @@ impl Connection {
     /// Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// When there is no address, or one of them, the certificates or the key are none.
+    /// When there is no address, or when an address, the certificates or the key are not valid.
     pub fn with_certificate(servers: &[String], credentials: &Credentials) -> anyhow::Result<Self> {
         let places = servers.iter().map(|server| Place::secured(server, credentials));
         Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(None))
@@ -123,7 +123,7 @@ impl Connection {
     /// connection on which they began.
     ///
     /// # Errors
-    /// When the certificates or the key are none; then nothing changes.
+    /// When the certificates or the key are not valid; then nothing changes.
     pub fn replace(&self, credentials: &Credentials) -> anyhow::Result<()> {
         let mut places = self.places.write();
         let fresh = places.iter().map(|place| Place::secured(&place.address, credentials));
@@ -180,7 +180,6 @@ impl Connection {
         BlobsClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
-    /// For further certificates.
     #[must_use]
     pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
         EnrolmentClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())

@@ -87,7 +87,7 @@ async fn fetch_one(
     }
 }
 
-/// What broke a transfer.
+/// Why a transfer broke.
 enum Broken {
     Call(tonic::Status),
     Local(io::Error),

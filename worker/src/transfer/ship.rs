@@ -14,18 +14,14 @@ use tokio::sync::watch;
 
 use super::channel::{Connection, passes, pause};
 
-/// How often a growing log is looked at.
+/// How often a growing log is read.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A log on its way.
 pub struct Shipment {
-    /// Where it goes.
     pub connection: Connection,
-    /// Whose it is.
     pub attempt: AttemptId,
-    /// Under which lease.
     pub epoch: Epoch,
-    /// Which of them.
     pub log: LogName,
     /// The file that grows.
     pub path: PathBuf,
@@ -38,7 +34,7 @@ impl Shipment {
         let mut offset = 0;
         let mut tries = 0;
         loop {
-            // Looked at before reading: what is read after the end is the whole rest.
+            // Checked before reading: what is read after the end is the whole rest.
             let last = *complete.borrow();
             let data = self.read(offset).unwrap_or_default();
             let end_of_file = data.len() < CHUNK;
@@ -76,7 +72,7 @@ impl Shipment {
                     tries += 1;
                 }
                 Err(status) => {
-                    tracing::info!(attempt = self.attempt.0, %status, "log not wanted any more");
+                    tracing::info!(attempt = self.attempt.0, %status, "log no longer wanted");
                     return;
                 }
             }

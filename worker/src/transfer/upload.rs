@@ -24,7 +24,7 @@ const ANSWERS: u32 = 20;
 /// more of the file gets there.
 const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
-/// Decides when an upload is given up, so that none holds its slot for ever.
+/// Decides when an upload is given up, so that none keeps its slot without end.
 struct Patience {
     /// The most bytes that were there, since when, and how many tries were refused since.
     have: u64,
@@ -42,6 +42,7 @@ impl Patience {
         if have > self.have {
             *self = Self { have, since: now, refused: 0 };
         }
+        // These say nothing of the file: the network, a coordinator that comes up, a full disk.
         let waits = [
             Code::Unavailable,
             Code::ResourceExhausted,
@@ -167,6 +168,7 @@ async fn once(
         }
     });
     let reply = client.upload(ReceiverStream::new(receiver)).await;
+    // When the call ended early the receiver is gone, and the reader ends at its next chunk.
     read.await.map_err(|error| tonic::Status::internal(error.to_string()))?.map_err(local)?;
     Ok(reply?.into_inner().have == size)
 }

@@ -60,7 +60,6 @@ pub(crate) fn has_own_ids() -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (5, 19)
 }
 
-/// The worker's program.
 pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_rpmfarm-worker");
 
 /// A worker's directory with a lock for it. Roots are made by the first test and used by all; so
@@ -109,12 +108,10 @@ impl Scene {
         Self { data, dir, repo, lock, macros, arch, last, _turn: turn }
     }
 
-    /// The lock.
     pub(crate) fn lock(&self) -> Lock {
         Lock::from_bytes(&fs::read(&self.lock).unwrap()).unwrap()
     }
 
-    /// Where it lies.
     pub(crate) fn lock_file(&self) -> &Path {
         &self.lock
     }
@@ -171,7 +168,6 @@ impl Scene {
         reports[0].clone()
     }
 
-    /// The last report.
     pub(crate) fn last(&self) -> Value {
         self.last.borrow().clone()
     }

@@ -15,7 +15,6 @@ use crate::show::{escape, time, track as show};
 
 pub(crate) use self::options::Options;
 
-/// Does it.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let target = filled(options.target.target).or(session.settings.target.take());
     let Some(what) = options.what else {
@@ -151,7 +150,7 @@ async fn say(
         return Ok(Exit::Done);
     }
     let what = match word {
-        "default" => "what the target says".to_owned(),
+        "default" => "the target's policy".to_owned(),
         "freeze" => format!("frozen until {}", time::point(until_us)),
         word => word.to_owned(),
     };

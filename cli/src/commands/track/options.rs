@@ -13,9 +13,9 @@ use crate::show::time;
 /// What to do about following.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A package that is followed is rebuilt when somebody pushes to its branch. Webhooks tell of pushes
-at once; without them the farm looks by itself, at busy packages oftener. What happens with a push
-is the policy's to say: automatic, propose (until approved), hold; and a freeze stops everything
+A tracked package is rebuilt when somebody pushes to its branch. Webhooks report pushes
+at once; without them the farm polls, busy packages more often. The policy decides what happens
+with a push: automatic, propose (until approved) or hold; a freeze stops everything
 until a date.
 
 Examples:
@@ -31,7 +31,7 @@ pub(crate) struct Options {
     pub(super) what: Option<What>,
     #[command(flatten)]
     pub(super) target: TargetOption,
-    /// Show what would become of open pushes, and why; change nothing
+    /// Show what would be built now, and why, without building it
     #[arg(long)]
     pub(super) dry_run: bool,
 }
@@ -39,7 +39,7 @@ pub(crate) struct Options {
 /// The target that is meant.
 #[derive(Debug, Args)]
 pub(super) struct TargetOption {
-    /// What is rebuilt [default: `target` of the configuration file, else the
+    /// Target [default: `target` of the configuration file, else the
     /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true, global = true)]
     pub(super) target: Option<String>,
@@ -47,35 +47,35 @@ pub(super) struct TargetOption {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum What {
-    /// Follow packages from now on
+    /// Track packages from now on
     #[command(after_help = "\
-What is there already is not built, unless --build says so.
+The present commit is not built, unless --build is given.
 
 Examples:
   rpmfarm track add bash --target lab
   rpmfarm track add --file packages.txt --policy propose --target lab
   rpmfarm track add --namespace pagure:rpms --target fedora")]
     Add(Add),
-    /// List what is followed, and how
+    /// List the tracked packages and their policies
     #[command(after_help = "\
 Examples:
   rpmfarm track list --target lab
   rpmfarm track list --json | jq -r '.packages[] | select(.problem) | .package'")]
     List,
-    /// Show a package: what was seen, its last pushes, what was said of it
+    /// Show a package: the last polled commits, its last pushes, its policy overrides
     #[command(after_help = "Examples:\n  rpmfarm track show bash --target lab")]
     Show {
         /// Name of the package
         package: String,
     },
-    /// Follow packages no longer
+    /// Stop tracking packages
     #[command(after_help = "Examples:\n  rpmfarm track remove bash --target lab")]
     Remove {
         /// Names of packages
         #[arg(required = true, value_name = "PACKAGE", value_parser = package)]
         packages: Vec<String>,
     },
-    /// Say what happens with pushes: automatic, propose, hold, or default for what the target says
+    /// Set the policy for pushes: automatic, propose, hold, or default for the target's policy
     #[command(after_help = "\
 Examples:
   rpmfarm track policy propose kernel glibc --target lab
@@ -87,11 +87,11 @@ Examples:
         policy: String,
         #[command(flatten)]
         whom: Whom,
-        /// Why, for whoever waits
+        /// The reason, for people who wait
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Only note pushes until `resume` (the policy `hold`)
+    /// Only record pushes until `resume` (the policy `hold`)
     #[command(after_help = "\
 Examples:
   rpmfarm track pause kernel --reason 'does not boot' --target lab
@@ -99,11 +99,11 @@ Examples:
     Pause {
         #[command(flatten)]
         whom: Whom,
-        /// Why, for whoever waits
+        /// The reason, for people who wait
         #[arg(long, default_value = "")]
         reason: String,
     },
-    /// Build nothing until a date, whoever approves
+    /// Build nothing until a date, not even approved pushes
     #[command(after_help = "\
 Examples:
   rpmfarm track freeze --all --until 2026-12-31 --reason 'release week' --target lab
@@ -114,11 +114,11 @@ Examples:
         /// When it ends: a date (the day's beginning, UTC) or a time in RFC 3339
         #[arg(long, value_name = "DATE", value_parser = time::parse)]
         until: i64,
-        /// Why, for whoever waits
+        /// The reason, for people who wait
         #[arg(long)]
         reason: String,
     },
-    /// End a pause or a freeze: what the target says holds again
+    /// End a pause or a freeze: the target's policy holds again
     #[command(after_help = "\
 Examples:
   rpmfarm track resume kernel --target lab
@@ -127,7 +127,7 @@ Examples:
         #[command(flatten)]
         whom: Whom,
     },
-    /// Build what was proposed or held
+    /// Build pushes that were proposed or held
     #[command(after_help = "\
 Examples:
   rpmfarm track approve openssl --target lab
@@ -137,14 +137,14 @@ Examples:
         /// Packages whose pushes wait
         #[arg(value_name = "PACKAGE", value_parser = package, required_unless_present_any = ["storm", "all"])]
         packages: Vec<String>,
-        /// Everything that a storm holds
+        /// All pushes that a storm holds
         #[arg(long, value_name = "STORM", value_parser = clap::value_parser!(i64).range(1..), conflicts_with = "all")]
         storm: Option<i64>,
-        /// Everything of the target that waits for approval
+        /// All pushes of the target that wait for approval
         #[arg(long)]
         all: bool,
     },
-    /// Look at packages at once
+    /// Poll packages at once
     #[command(after_help = "\
 Examples:
   rpmfarm track look bash --target lab
@@ -153,7 +153,7 @@ Examples:
         #[command(flatten)]
         whom: Whom,
     },
-    /// Show what would become of open pushes, and why; change nothing
+    /// Show what would be built now, and why, without building it
     #[command(
         after_help = "Examples:\n  rpmfarm track dry-run --target lab\n  rpmfarm track dry-run --json"
     )]
@@ -185,10 +185,10 @@ pub(super) struct Add {
     /// Branch or tag [default: the target's own]
     #[arg(long = "ref", value_name = "REF", value_parser = git_ref)]
     pub(super) git_ref: Option<String>,
-    /// What happens with pushes [default: what the target says]
+    /// What happens with pushes [default: the target's policy]
     #[arg(long, value_parser = ["automatic", "propose", "hold"])]
     pub(super) policy: Option<String>,
-    /// Build what is there now as well
+    /// Build the present commit as well
     #[arg(long)]
     pub(super) build: bool,
 }

@@ -21,7 +21,7 @@ It stays drained until it is resumed, also when it or the coordinator is restart
 pub(super) struct Drain {
     /// Name of the worker
     worker: String,
-    /// Why, for those who ask later
+    /// The reason, for the record
     #[arg(long, default_value = "drained by an administrator")]
     reason: String,
 }
@@ -32,7 +32,7 @@ pub(super) struct Drain {
 pub(super) struct Resume {
     /// Name of the worker
     worker: String,
-    /// Why, for those who ask later
+    /// The reason, for the record
     #[arg(long, default_value = "resumed by an administrator")]
     reason: String,
 }
@@ -48,7 +48,7 @@ Only a new enrolment lets it in again: rpmfarm worker enrol builder-3")]
 pub(super) struct Revoke {
     /// Name of the worker
     worker: String,
-    /// Why, for those who ask later
+    /// The reason, for the record
     #[arg(long)]
     reason: String,
 }

@@ -25,7 +25,7 @@ pub(super) struct Enrol {
     /// Architectures that it may build for; may be repeated [default: any]
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<String>,
-    /// How long the token holds, as 90s, 15m, 1h, 2d; at most 7d
+    /// Lifetime of the token, as 90s, 15m, 1h, 2d; at most 7d
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = seconds)]
     valid: u64,
 }
@@ -62,7 +62,7 @@ fn text(invitation: &Invitation, now: i64) -> String {
 
 /// A time like `90s`, `15m`, `1h`, `2d`, in seconds.
 fn seconds(text: &str) -> Result<u64, String> {
-    let bad = || format!("`{text}` is no time (90s, 15m, 1h, 2d)");
+    let bad = || format!("`{text}` is not a duration (90s, 15m, 1h, 2d)");
     let (digits, unit) = text.split_at(text.trim_end_matches(char::is_alphabetic).len());
     let number: u64 = digits.parse().map_err(|_| bad())?;
     let unit = match unit {

@@ -26,7 +26,6 @@ const COLUMNS: [Column; 10] = [
     column("RUNS").rank(2).cut(14),
 ];
 
-/// Prints the workers.
 pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
     let workers = session.client.workers().await?;
     let out = session.out;

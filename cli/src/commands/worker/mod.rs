@@ -25,18 +25,18 @@ pub(crate) struct Options {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// List the workers, and what they do
+    /// List the workers and their builds
     #[command(after_help = "Examples:\n  rpmfarm worker list\n  rpmfarm worker list --json")]
     List,
     /// Show everything about one worker
     Show(show::Show),
-    /// Make a token that makes one host a worker, once
+    /// Make a token that enrols one host as a worker, once
     Enrol(enrol::Enrol),
-    /// Let a worker finish what it has and give it nothing new
+    /// Let a worker finish its builds, and give it no new ones
     Drain(decide::Drain),
     /// Give a drained or quarantined worker work again
     Resume(decide::Resume),
-    /// Cut a worker off at once and for good; its tasks go to others
+    /// Cut a worker off at once and for good; its tasks go to other workers
     Revoke(decide::Revoke),
 }
 

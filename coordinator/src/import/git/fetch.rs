@@ -26,18 +26,17 @@ const NO_IDS: &str = "cannot fetch a specific object";
 const SHOWN_BRANCHES: usize = 12;
 
 /// A repository with a commit that is there as a whole.
-pub(in crate::import) struct Checkout {
-    pub(in crate::import) repository: Repository,
-    pub(in crate::import) commit: Oid,
-    pub(in crate::import) url: String,
+pub(crate) struct Checkout {
+    pub(crate) repository: Repository,
+    pub(crate) commit: Oid,
+    pub(crate) url: String,
     /// The branch, tag or commit id that was followed; of a pattern of tags, the newest tag.
-    pub(in crate::import) git_ref: String,
+    pub(crate) git_ref: String,
 }
 
 /// How much of a repository is fetched. One cache holds one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::import) enum Depth {
-    /// The commit alone.
+pub(crate) enum Depth {
     Tip,
     /// With its whole history.
     History,
@@ -61,7 +60,7 @@ const DEEPENED: i32 = i32::MAX;
 ///
 /// # Errors
 /// When it is not there, or the server or the cache fails.
-pub(in crate::import) fn fetch(
+pub(crate) fn fetch(
     session: &Arc<Session>,
     cache: &Path,
     url: &str,
@@ -71,7 +70,7 @@ pub(in crate::import) fn fetch(
     let tried = fetch_into(session, cache, url, git_ref, depth);
     let Err(ImportError::Git { source, .. }) = &tried else { return tried };
     // The cache is only that: when it cannot be used, a fresh one can.
-    tracing::warn!(url, error = %source, "the cached repository is made anew");
+    tracing::warn!(url, error = %source, "the cached repository is recreated");
     remove(cache)?;
     fetch_into(session, cache, url, git_ref, depth)
 }

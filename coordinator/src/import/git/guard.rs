@@ -18,7 +18,7 @@ const OFS_DELTA: u8 = 6;
 const REF_DELTA: u8 = 7;
 const SHA1: usize = 20;
 
-/// What a pack may hold.
+/// The bounds on the unpacked objects of a pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackLimits {
     /// One object, in bytes.
@@ -36,8 +36,7 @@ pub enum PackError {
     /// All of it is too large.
     #[error("a pack that unpacks to {0} bytes")]
     Total(u64),
-    /// It is none.
-    #[error("what it sent is no pack: {0}")]
+    #[error("the server did not send a valid pack: {0}")]
     Format(&'static str),
 }
 
@@ -51,7 +50,7 @@ pub struct Guard {
     inner: Inner,
     objects: u32,
     total: u64,
-    /// Bytes of the pack that have not been looked at yet.
+    /// Bytes of the pack that have not been checked yet.
     pack: Vec<u8>,
 }
 
@@ -60,7 +59,6 @@ pub struct Guard {
 enum Outer {
     /// In packets, of which the first byte names the band.
     Packets,
-    /// As it is.
     Raw,
 }
 
@@ -101,7 +99,7 @@ impl Guard {
     /// Takes the next bytes of the answer.
     ///
     /// # Errors
-    /// When they unpack to more than is allowed, or are no pack.
+    /// When they unpack to more than is allowed, or are not a pack.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), PackError> {
         if self.outer == Outer::Raw {
             return self.feed_pack(bytes);
@@ -178,7 +176,7 @@ impl Guard {
                 }
                 Ok((taken > 0).then_some(taken))
             }
-            // A checksum, which libgit2 looks at.
+            // A checksum, which libgit2 checks.
             Inner::Trailer => Ok((!bytes.is_empty()).then_some(bytes.len())),
         }
     }
@@ -218,7 +216,7 @@ impl Data {
                 self.head.extend_from_slice(&out[..more]);
             }
             if self.zlib.total_out() > self.size {
-                return Err(PackError::Format("an object is longer than it says"));
+                return Err(PackError::Format("an object is longer than its header says"));
             }
             match status {
                 Status::StreamEnd => return Ok((taken, true)),

@@ -25,16 +25,16 @@ use super::guard::{Guard, PackError, PackLimits};
 /// The list of refs of the largest repositories has a few MiB; libgit2 keeps all of it.
 const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 
-/// What is sent: wants and haves of some dozen bytes each.
+/// The longest request, in bytes: wants and haves of some dozen bytes each.
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// One fetch from one repository.
-pub(in crate::import) struct Session {
-    pub(in crate::import) http: Arc<Http>,
-    pub(in crate::import) allowed: PrivateHosts,
-    pub(in crate::import) watch: Watch,
-    pub(in crate::import) package: String,
-    /// What went wrong first.
+pub(crate) struct Session {
+    pub(crate) http: Arc<Http>,
+    pub(crate) allowed: PrivateHosts,
+    pub(crate) watch: Watch,
+    pub(crate) package: String,
+    /// The first error, which libgit2 would turn into text.
     failure: Mutex<Option<ImportError>>,
 }
 
@@ -51,7 +51,7 @@ thread_local! {
     unsafe_code,
     reason = "registering transports needs to be synchronized, which the lock does"
 )]
-pub(in crate::import) fn register() -> Result<(), git2::Error> {
+pub(crate) fn register() -> Result<(), git2::Error> {
     static REGISTERED: OnceLock<Result<(), String>> = OnceLock::new();
     let registered = REGISTERED.get_or_init(|| {
         for scheme in ["http", "https"] {
@@ -72,7 +72,7 @@ pub(in crate::import) fn register() -> Result<(), git2::Error> {
 }
 
 impl Session {
-    pub(in crate::import) fn new(
+    pub(crate) fn new(
         http: Arc<Http>,
         allowed: PrivateHosts,
         watch: Watch,
@@ -222,7 +222,7 @@ struct Exchange {
     chunk: Bytes,
     received: u64,
     pace: Pace,
-    /// Looks at the pack before libgit2 does.
+    /// Reads the pack before libgit2 does.
     guard: Guard,
 }
 

@@ -10,10 +10,10 @@ use rpmfarm_sources::distgit::{DistgitError, EntryKind, MAX_FILES};
 use super::Checkout;
 use crate::import::failure::ImportError;
 
-/// How deep directories are looked into.
+/// How deep directories are read.
 const MAX_DEPTH: usize = 64;
 
-/// What a symlink may hold, as Linux has it.
+/// The longest target of a symlink in Linux, in bytes.
 const MAX_LINK: u64 = 4096;
 
 /// File types in the modes of git trees.
@@ -23,21 +23,21 @@ const SUBMODULE: i32 = 0o160_000;
 /// Of the permissions, git knows this bit alone.
 const OWNER_MAY_RUN: i32 = 0o100;
 
-/// What is read of a commit's message, in bytes.
+/// The part of a commit's message that is read, in bytes.
 const MAX_MESSAGE: usize = 256 * 1024;
 
-/// What a commit says of itself.
-pub(in crate::import) struct Said {
+/// A commit's subject, time and CVE ids.
+pub(crate) struct Said {
     /// The first line of its message.
-    pub(in crate::import) subject: String,
+    pub(crate) subject: String,
     /// The committer's time in seconds since 1970.
-    pub(in crate::import) at: i64,
+    pub(crate) at: i64,
     /// The CVE ids in its whole message.
-    pub(in crate::import) cves: BTreeSet<String>,
+    pub(crate) cves: BTreeSet<String>,
 }
 
 /// The files of a commit with their content's ids, sorted by path.
-pub(in crate::import) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
+pub(crate) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
 
 impl Checkout {
     /// The files of the commit. What can be a source is there, or it is an error; of other folders
@@ -46,7 +46,7 @@ impl Checkout {
     /// # Errors
     /// When more lies at the root, in `SPECS` and `SOURCES` than any package has, or the repository
     /// cannot be read.
-    pub(in crate::import) fn files(&self) -> Result<Files, ImportError> {
+    pub(crate) fn files(&self) -> Result<Files, ImportError> {
         let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
         let mut files = Files::new();
         let mut entries = 0;
@@ -101,7 +101,7 @@ impl Checkout {
         Ok(Some(Entry::File(path, kind)))
     }
 
-    /// What a symlink says. One that cannot be followed says so in words.
+    /// The target of a symlink; for one that is too long, a text that says so.
     fn link(&self, id: Oid) -> Result<String, ImportError> {
         let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
         if size as u64 > MAX_LINK {
@@ -115,12 +115,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When it is longer, or the repository cannot be read.
-    pub(in crate::import) fn content(
-        &self,
-        path: &str,
-        id: Oid,
-        limit: u64,
-    ) -> Result<Vec<u8>, ImportError> {
+    pub(crate) fn content(&self, path: &str, id: Oid, limit: u64) -> Result<Vec<u8>, ImportError> {
         // The header is read first: a small pack can hold a huge file.
         let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
         if size as u64 > limit {
@@ -138,21 +133,16 @@ impl Checkout {
     ///
     /// # Errors
     /// Also when it is not UTF-8.
-    pub(in crate::import) fn text(
-        &self,
-        path: &str,
-        id: Oid,
-        limit: u64,
-    ) -> Result<String, ImportError> {
+    pub(crate) fn text(&self, path: &str, id: Oid, limit: u64) -> Result<String, ImportError> {
         let bytes = self.content(path, id, limit)?;
         String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
     }
 
-    /// What the commit says of itself.
+    /// The commit's subject, time and CVE ids.
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(in crate::import) fn said(&self) -> Result<Said, ImportError> {
+    pub(crate) fn said(&self) -> Result<Said, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
         let bytes = commit.message_bytes();
         let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);

@@ -1,4 +1,4 @@
-//! The page of a directory, for people who look around.
+//! The page of a directory, for people with a browser.
 
 use std::io;
 use std::path::Path;

@@ -1,5 +1,5 @@
 //! The tree of repositories over HTTP, as dnf, curl, mirrors and caches want it: ranges,
-//! validators, and names that can be cached for ever marked so.
+//! validators, and names that never change marked as such for caches.
 //!
 //! Reads files and nothing else. A path that has a hidden part, or whose links lead out of the
 //! tree, is not found.
@@ -44,7 +44,7 @@ pub fn router(repos: &Path) -> io::Result<Router> {
         .with_state(root))
 }
 
-/// What a path leads to.
+/// The file or directory at a path.
 enum Found {
     File { file: File, metadata: Metadata },
     Directory { page: String },
@@ -60,10 +60,10 @@ async fn serve(
     let path = path.map(|UrlPath(path)| path).unwrap_or_default();
     let looked = path.clone();
     let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
-    match found.expect("looking for a file does not panic") {
+    match found.expect("finding a file does not panic") {
         Ok(Found::File { file, metadata }) => {
             send(&path, &method, &headers, file, &metadata).await.unwrap_or_else(|error| {
-                tracing::warn!(%path, %error, "serving a file");
+                tracing::warn!(%path, %error, "cannot serve a file");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             })
         }
@@ -71,7 +71,7 @@ async fn serve(
         Ok(Found::Directory { page }) => axum::response::Html(page).into_response(),
         Err(error) if not_found(&error) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
         Err(error) => {
-            tracing::warn!(%path, %error, "looking for a file");
+            tracing::warn!(%path, %error, "cannot find a file");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }

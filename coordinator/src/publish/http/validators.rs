@@ -7,7 +7,7 @@ use axum::http::header::{self, HeaderMap, HeaderName};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
-/// What tells one content of a file from another.
+/// Entity tag and time of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Validators {
     /// A strong one: a file of the tree is replaced, never written to.
@@ -30,7 +30,7 @@ impl Validators {
     }
 }
 
-/// What a client asks for.
+/// The conditional headers of a request.
 #[derive(Debug, Default)]
 pub(super) struct Conditions<'a> {
     if_none_match: Option<&'a str>,
@@ -39,7 +39,7 @@ pub(super) struct Conditions<'a> {
     range: Option<&'a str>,
 }
 
-/// What it gets. Bytes `start` to `end`, both included.
+/// The answer. Bytes `start` to `end`, both included.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Selection {
     NotModified,

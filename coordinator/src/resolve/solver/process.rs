@@ -64,7 +64,7 @@ impl Solver {
     /// Makes a lock. Takes time: not for a thread of the runtime.
     ///
     /// # Errors
-    /// When there is none, or the process ended; then it is started again by the next call.
+    /// When there is no solution, or the process ended; then it is started again by the next call.
     pub(in super::super) fn lock(
         &mut self,
         generation: i64,
@@ -77,7 +77,7 @@ impl Solver {
         }
     }
 
-    /// Looks for packages that lack something. Takes time, too.
+    /// Finds packages that lack something. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -93,7 +93,8 @@ impl Solver {
         }
     }
 
-    /// Looks up who has what is asked about; `paths` are those that builds have required. Takes time, too.
+    /// Looks up the owners of the things in the questions; `paths` are those that builds have
+    /// required. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -111,7 +112,8 @@ impl Solver {
         }
     }
 
-    /// Says of the farm's packages in a root what it would have without them. Takes time, too.
+    /// For each of the farm's packages in a root, the package that the root would have without it.
+    /// Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -260,5 +262,5 @@ fn ended(status: ExitStatus) -> String {
 }
 
 fn unexpected(answer: &Answer) -> PoolsError {
-    PoolsError::Died { how: format!("the solver said {answer:?}"), ready: false }
+    PoolsError::Died { how: format!("unexpected answer of the solver: {answer:?}"), ready: false }
 }

@@ -18,12 +18,10 @@ use super::super::pools::{Content, PoolsError, Prepared};
 /// A list of 100,000 packages has some 20 MB.
 const MAX_DOCUMENT: u32 = 1 << 30;
 
-/// What a solver is for; said once.
+/// The first message to a solver: which target and architecture it is for, and where the blobs lie.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct Start {
-    /// The target.
     pub(in super::super) target: Target,
-    /// The architecture.
     pub(in super::super) arch: Arch,
     /// The module streams that differ from the default ones.
     pub(in super::super) modules: ModuleChoice,
@@ -31,14 +29,15 @@ pub(in super::super) struct Start {
     pub(in super::super) blobs: PathBuf,
 }
 
-/// What is to be done with a pool that is up to date.
+/// A question to a pool that is up to date.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) enum Task {
     /// To make a lock.
     Lock(Requirements),
-    /// To look for `noarch` packages of these that lack something.
+    /// To find `noarch` packages of these that lack something.
     Lacking(HashSet<Nevra>),
-    /// To look up who has what is asked about; the paths are those that builds have required.
+    /// To look up the owners of the things in the questions; the paths are those that builds have
+    /// required.
     Owners(Questions, BTreeSet<String>),
     /// To say of the farm's packages in a root what it would have without them.
     Taken(Requirements),
@@ -49,22 +48,20 @@ pub(in super::super) enum Task {
 pub(super) struct Question {
     /// What the pool is to be made of.
     pub(super) content: Content,
-    /// What is to be done with it.
+    /// The question to the pool.
     pub(super) task: Task,
 }
 
-/// An answer.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     /// The pool is up to date.
     Prepared(Prepared),
-    /// The lock.
     Lock(Box<Lock>),
-    /// What lacks something, and what.
+    /// Packages with a requirement that no package provides.
     Lacking(Vec<(Nevra, String)>),
-    /// Who has what was asked about.
+    /// The owners of the things in the questions.
     Owners(Known),
-    /// What the root takes from the farm.
+    /// The farm's own packages in the root.
     Taken(Vec<Taken>),
     /// Why there is no answer.
     Failed(PoolsError),
@@ -86,7 +83,7 @@ pub(super) fn write(to: &mut impl Write, document: &impl Serialize) -> io::Resul
 /// Reads a document; `None` when the other side has ended between two.
 ///
 /// # Errors
-/// When the other side has ended within one, or it is no such document.
+/// When the other side has ended within one, or it is not such a document.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {

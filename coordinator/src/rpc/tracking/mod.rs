@@ -1,6 +1,7 @@
 //! What people and scripts call to follow upstream.
 //!
-//! Owns what a request must be and what is done for it; `view` says how packages and pushes look.
+//! Owns what a request must be and what is done for it; `view` says how packages and pushes are
+//! shown.
 mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,14 +26,11 @@ use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
 use crate::targets::Targets;
 use crate::track::{ForgeFailure, Tracker, plan};
 
-/// The service.
 #[derive(Clone)]
 pub struct TrackingService {
-    /// What is followed.
     pub store: Store,
-    /// What is rebuilt.
     pub targets: Targets,
-    /// Asks forges, and is told what to look at.
+    /// Asks forges, and is told which packages to poll.
     pub tracker: Tracker,
 }
 

@@ -50,7 +50,7 @@ pub(super) fn tracked(
     }
 }
 
-/// Says what becomes of the open push of a package, if it has one.
+/// Shows the verdict on the open push of a package, if it has one.
 pub(super) fn set_push(tracked: &mut v1::Tracked, verdict: Option<PushVerdict>) {
     tracked.push = verdict.map_or("", PushVerdict::as_str).into();
     tracked.typed_push = verdict.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into();

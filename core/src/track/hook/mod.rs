@@ -1,7 +1,7 @@
 //! Webhooks: what a forge sends when somebody has pushed, and when anything else has happened.
 //!
 //! Owns the forms of the bodies and the names of the headers. A webhook is a hint: it says which
-//! branch of which repository to look at, and nothing in it is built or fetched. What a forge has
+//! branch of which repository to poll, and nothing in it is built or fetched. What a forge has
 //! signed is right, whatever it tells of: forges count refusals, and give up a webhook that has
 //! several in a row. It must not know how signatures are checked.
 
@@ -36,7 +36,6 @@ pub enum Proof {
         /// What comes before the digits.
         prefix: &'static str,
     },
-    /// The secret itself.
     Token {
         /// The header that carries it.
         header: &'static str,
@@ -91,7 +90,6 @@ pub struct Moved {
     pub commit: String,
 }
 
-/// Somebody has pushed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
@@ -99,7 +97,6 @@ pub struct Notice {
     /// The number that the forge gives the repository, which stays when that is renamed; empty
     /// where it tells none.
     pub id: String,
-    /// What was pushed.
     pub moved: Vec<Moved>,
     /// More was pushed than is listed.
     pub more: bool,
@@ -140,7 +137,6 @@ impl Notice {
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Said {
-    /// A push.
     Push(Notice),
     /// Something that leads to no build, in words.
     Other(String),
@@ -149,7 +145,6 @@ pub enum Said {
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Body {
-    /// What it says.
     pub said: Said,
     /// The delivery's id, where the body has it.
     pub delivery: Option<String>,
@@ -160,22 +155,10 @@ pub struct Body {
 pub enum HookError {
     /// It is no JSON, or not that of a push.
     #[error("the body is not what {forge} sends for `{event}`: {why}")]
-    Body {
-        /// The forge.
-        forge: Forge,
-        /// The event.
-        event: String,
-        /// What is wrong.
-        why: String,
-    },
+    Body { forge: Forge, event: String, why: String },
     /// A value that cannot be.
     #[error("the body's {field} cannot be `{value}`")]
-    Value {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        value: String,
-    },
+    Value { field: &'static str, value: String },
     /// Neither a header nor the body says what has happened.
     #[error("neither a header nor the body names the event")]
     NoEvent,
@@ -392,7 +375,7 @@ fn changes(kept: &Kept) -> Result<Said, HookError> {
     Ok(Said::Push(Notice { repository, id, moved, more }))
 }
 
-/// A branch or tag that was pushed, or why it is none to be looked at.
+/// A branch or tag that was pushed, or why it is not to be polled.
 fn moved(git_ref: &str, commit: &str) -> Result<Result<Moved, String>, HookError> {
     if !is_commit_id(commit) {
         return Err(HookError::Value { field: "commit", value: shown(commit) });

@@ -15,7 +15,7 @@ const MAX_KEY: usize = 64;
 /// How deep objects and lists may lie in each other.
 const MAX_DEPTH: usize = 256;
 
-/// Values are looked for so deep.
+/// Values are searched for so deep.
 const PATH_DEPTH: usize = 4;
 
 /// Changes of a list that are kept; more are counted.
@@ -24,7 +24,6 @@ pub const MAX_CHANGES: usize = 64;
 /// Which values are kept: the keys that lead to each.
 pub type Path = &'static [&'static str];
 
-/// What was kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Kept {
     values: BTreeMap<Path, String>,
@@ -53,24 +52,30 @@ enum Level {
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// A value.
     Value,
     /// A value, or the end of the list.
     FirstOfList,
     /// A key, or the end of the object.
     FirstKey,
-    /// A key.
     Key,
     /// The colon after a key.
     Colon,
     /// A comma, or the end of what is open.
     After,
     /// The rest of a string.
-    Text { is_key: bool },
+    Text {
+        is_key: bool,
+    },
     /// The character after a backslash.
-    Escape { is_key: bool },
+    Escape {
+        is_key: bool,
+    },
     /// The rest of four hexadecimal digits.
-    Unicode { is_key: bool, value: u32, left: u8 },
+    Unicode {
+        is_key: bool,
+        value: u32,
+        left: u8,
+    },
     /// The rest of a number.
     Number,
     /// The rest of `true`, `false` or `null`.
@@ -98,7 +103,7 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    /// Looks for the values at these paths.
+    /// A scan for the values at these paths.
     #[must_use]
     pub fn new(paths: &'static [Path]) -> Self {
         Self {
@@ -135,7 +140,7 @@ impl Scanner {
     /// What was kept.
     ///
     /// # Errors
-    /// What is wrong and where, when it was no object in JSON.
+    /// What is wrong and where, when it was not a JSON object.
     pub fn end(mut self) -> Result<Kept, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
             self.fail("it broke off");
@@ -146,7 +151,7 @@ impl Scanner {
         self.problem.map_or(Ok(self.kept), Err)
     }
 
-    /// Bytes of a string that need no look of their own.
+    /// Bytes of a string that need no check of their own.
     fn pass_over(&mut self, bytes: &[u8]) -> usize {
         let State::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';

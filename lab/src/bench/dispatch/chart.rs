@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 /// What was measured with one database.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
-    /// The database.
     pub(super) name: &'static str,
     /// Queue length with the median and the 99th percentile in milliseconds.
     pub(super) points: Vec<Point>,
@@ -14,7 +13,6 @@ pub(super) struct Line {
 /// Queue length, median and 99th percentile.
 type Point = (f64, f64, f64);
 
-/// One of them.
 type Value = fn(&Point) -> f64;
 
 const WIDTH: f64 = 720.0;

@@ -55,7 +55,6 @@ impl Fleet {
         Ok(Self { child, orders, events })
     }
 
-    /// Tells it something.
     pub(super) fn order(&mut self, order: &str) -> anyhow::Result<()> {
         writeln!(self.orders, "{order}").context("the fleet is gone")
     }

@@ -1,4 +1,4 @@
-//! Following upstream: what a look costs, how soon a webhook leads to work, what an import holds,
+//! Following upstream: what a poll costs, how soon a webhook leads to work, what an import holds,
 //! and the whole way from a push to an installable package.
 
 mod import;
@@ -21,7 +21,6 @@ pub(super) const POLL: &str = "poll.rate";
 pub(super) const WEBHOOK: &str = "webhook.p99";
 pub(super) const IMPORT: &str = "import.rss";
 pub(super) const PUSH: &str = "push.end_to_end_overhead";
-/// All of them.
 pub(super) const ALL: [&str; 4] = [POLL, WEBHOOK, IMPORT, PUSH];
 
 /// The longest that anything here may take.
@@ -58,7 +57,7 @@ fn farm(
 ) -> anyhow::Result<Farm> {
     let mut target = world.target()?;
     target.track.spacing_seconds = 0;
-    // Nothing is found by looking unless a measurement says so.
+    // Nothing is found by polling unless a measurement says so.
     target.track.poll_seconds = 3600;
     target.track.poll_longest_seconds = 3600;
     change(&mut target);

@@ -1,4 +1,4 @@
-//! Looking at 2,000 repositories in which nothing has changed.
+//! Polling 2,000 repositories in which nothing has changed.
 
 use std::path::Path;
 use std::process::Command;
@@ -30,7 +30,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         if let Ok(hosts) = serde_json::from_value(serde_json::json!(hosts)) {
             target.private_hosts = hosts;
         }
-        // As soon as one has been looked at, it is due again.
+        // As soon as one has been polled, it is due again.
         target.track.poll_seconds = 1;
         target.track.poll_longest_seconds = 1;
         target.track.host_connections = 32;
@@ -51,7 +51,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
     let asked = (refs.asked() - asked) as f64;
     let spent = seconds(&farm.coordinator)? - spent;
     let wall = begun.elapsed().as_secs_f64();
-    ensure!(asked > 0.0, "nothing was looked at");
+    ensure!(asked > 0.0, "nothing was polled");
     let grown = farm.coordinator.rss_kib()? as f64 - memory as f64;
     let peer = ls_remote(&host)?;
     let each = spent / asked;
@@ -63,7 +63,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         peer: format!("git ls-remote of one of them: {:.1} ms", peer.median * 1000.0),
         ratio: Some(each / peer.median),
         note: format!(
-            "time of one core for each look, nothing changed: {:.0} repositories a second of a core; \
+            "time of one core for each poll, nothing changed: {:.0} repositories a second of a core; \
              {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} looks",
             1.0 / each,
             asked / wall,

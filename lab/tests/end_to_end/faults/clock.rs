@@ -19,7 +19,7 @@ impl Clock {
         let half = self.0.with_extension("part");
         std::fs::write(&half, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(half, &self.0).unwrap();
-        // The library looks at the file once a second.
+        // The library reads the file once a second.
         std::thread::sleep(Duration::from_millis(1500));
     }
 }

@@ -1,0 +1,42 @@
+//! Why results are not accepted, and whose fault that is.
+
+use rpmfarm_core::{Failure, FailureStage, Fault};
+
+use super::check::CheckError;
+use crate::store::StoreError;
+
+/// Why results are not accepted: they are bad, or the farm could not tell.
+pub(super) enum Refused {
+    Failure(Failure),
+    Error(anyhow::Error),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // A release that was built before with other content is the package's to mend.
+            StoreError::SameNevra { .. }
+            | StoreError::SameFile { .. }
+            | StoreError::OtherOptions { .. }
+            | StoreError::Withdrawn { .. } => {
+                Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, error.to_string()))
+            }
+            error => Self::Error(error.into()),
+        }
+    }
+}
+
+impl From<CheckError> for Refused {
+    fn from(error: CheckError) -> Self {
+        match error.fault() {
+            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
+            None => Self::Error(error.into()),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Refused {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Error(error)
+    }
+}

@@ -1,0 +1,49 @@
+//! The request for an import, and its result: what the stage and the engine share.
+
+use std::collections::BTreeSet;
+
+use rpmfarm_core::source::{Record, SourceBundle};
+use rpmfarm_core::{Sha256, Target};
+
+/// An imported commit. The bundle and all its files are blobs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The files, with the full commit id.
+    pub bundle: SourceBundle,
+    /// The bundle's own blob.
+    pub digest: Sha256,
+    /// The branch, tag or commit id that was followed.
+    pub git_ref: String,
+    /// The first line of the commit's message.
+    pub subject: String,
+    /// The CVE ids in the whole messages of the commit and of its modifications' commit.
+    pub cves: BTreeSet<String>,
+    /// The committer's time in seconds since 1970.
+    pub committed_at: i64,
+    /// Where everything came from.
+    pub record: Record,
+}
+
+/// A request for an import.
+#[derive(Debug, Clone)]
+pub struct Order<'a> {
+    pub target: &'a Target,
+    pub package: &'a str,
+    /// Branch, tag or full commit id; none for what the target names.
+    pub git_ref: Option<&'a str>,
+    /// The same of its modifications.
+    pub modification_ref: Option<&'a str>,
+    /// Whether the release is raised, for a rebuild without a change.
+    pub bump: bool,
+    /// `VERSION-RELEASE` of what was built of it before, for releases that must be above.
+    pub built: Vec<String>,
+}
+
+impl<'a> Order<'a> {
+    /// A request for the commit that the target names.
+    #[must_use]
+    pub const fn new(target: &'a Target, package: &'a str) -> Self {
+        let built = Vec::new();
+        Self { target, package, git_ref: None, modification_ref: None, bump: false, built }
+    }
+}
