@@ -25,7 +25,7 @@ use std::sync::Arc;
 use rpmfarm_core::noarch::Difference;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::why::NOT_ACCEPTED;
-use rpmfarm_core::{Arch, AttemptId, Stage, Target, TaskId, Timestamp};
+use rpmfarm_core::{Arch, AttemptId, Stage, Target, Timestamp};
 use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 

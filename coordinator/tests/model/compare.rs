@@ -114,7 +114,6 @@ impl Twins {
         assert_eq!(found, expected, "rounds_to_lock");
     }
 
-    /// Who holds what.
     async fn compare_attempts(&mut self) {
         same!(self, live_attempts(None);
             id task build epoch worker started; id task build epoch worker started_us);

@@ -24,7 +24,6 @@ impl Twins {
         i64::try_from(self.rng.below(bound as u64)).unwrap()
     }
 
-    /// All builds.
     pub(super) fn builds(&self) -> impl Iterator<Item = BuildId> + use<> {
         (1..=i64::try_from(self.model.build_count()).unwrap()).map(BuildId)
     }
