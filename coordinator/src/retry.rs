@@ -16,9 +16,6 @@ pub struct Retries {
 impl Retries {
     /// The time of the next try; `None` when there is none. `task` is what failed, or `None` when it
     /// failed before there was a task.
-    ///
-    /// # Errors
-    /// Database errors.
     pub async fn at(
         &self,
         store: &Store,

@@ -103,7 +103,6 @@ pub enum Event {
 /// The attempt of which the acceptor has accepted a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
-    /// The attempt.
     pub attempt: AttemptId,
     /// The worker that has signed that it made it.
     pub worker: String,

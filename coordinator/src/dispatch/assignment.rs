@@ -29,7 +29,6 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 /// The assignments and the last answer of a session.
 #[derive(Debug, Default)]
 pub struct Cache {
-    /// Assignments by attempt.
     assignments: HashMap<AttemptId, Assignment>,
     last: Option<Answer>,
 }

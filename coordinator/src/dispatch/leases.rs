@@ -50,7 +50,7 @@ impl LocalPass for LeasePass {
 }
 
 impl LeasePass {
-    /// One look at all leases.
+    /// Checks all leases once.
     async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
         let mut silent = store.holders().await?;
         // A store that did not answer kept everybody from being heard, too.

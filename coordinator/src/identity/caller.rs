@@ -29,7 +29,6 @@ pub enum Caller {
         name: String,
         /// The certificate that it showed.
         certificate: Sha256,
-        /// When that ends.
         ends: Timestamp,
     },
 }

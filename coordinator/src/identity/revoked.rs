@@ -39,10 +39,7 @@ impl LocalPass for Revocations {
 }
 
 impl Revocations {
-    /// One look: nothing of a revoked worker goes on.
-    ///
-    /// # Errors
-    /// Database errors.
+    /// Ends what revoked workers run, and their connections.
     pub async fn enforce(&self, store: &Store, now: Timestamp) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
             let ended = store.ended_certificates(now).await?;

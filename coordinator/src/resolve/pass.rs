@@ -77,7 +77,6 @@ pub struct ResolveStage {
 pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
-    /// Looks at batches.
     batches: Coalesced<BatchId>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,

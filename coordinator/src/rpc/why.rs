@@ -23,9 +23,6 @@ use crate::fleet::{Load, WorkerView};
 use crate::store::{Build, FailureRow, Place, Result};
 
 /// Everything that a build waits for, or that goes on with it.
-///
-/// # Errors
-/// Database errors.
 pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
     let reasons = reasons_of(views, build.id, &shown, now).await?;

@@ -19,10 +19,8 @@ const IDS_OF_QUERY: usize = 500;
 /// One try of a task by one worker.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Attempt {
-    /// Its number.
     #[sqlx(try_from = "i64")]
     pub id: AttemptId,
-    /// The task.
     #[sqlx(try_from = "i64")]
     pub task: TaskId,
     /// The fencing number.
@@ -38,21 +36,16 @@ pub struct Attempt {
 /// An attempt that a worker has now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
-    /// Its number.
     #[sqlx(try_from = "i64")]
     pub id: AttemptId,
-    /// The task.
     #[sqlx(try_from = "i64")]
     pub task: TaskId,
-    /// The build.
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
     /// The fencing number.
     #[sqlx(try_from = "i64")]
     pub epoch: Epoch,
-    /// Who has it.
     pub worker: String,
-    /// Since when.
     #[sqlx(rename = "started_us", try_from = "i64")]
     pub started: Timestamp,
 }
@@ -62,7 +55,6 @@ pub struct LiveAttempt {
 pub struct AttemptEnd {
     /// The report; `None` for one that was cancelled.
     pub outcome: Option<Outcome>,
-    /// When.
     pub at: Timestamp,
 }
 

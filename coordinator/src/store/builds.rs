@@ -29,7 +29,6 @@ pub struct NewBuild {
 /// A build as it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Build {
-    /// Its number.
     #[sqlx(try_from = "i64")]
     pub id: BuildId,
     /// The builds of one request share it.
@@ -42,7 +41,6 @@ pub struct Build {
     /// Branch, tag or commit; empty for the target's own.
     pub git_ref: String,
     pub submitter: String,
-    /// When.
     #[sqlx(rename = "created_us", try_from = "i64")]
     pub created: Timestamp,
     /// How urgent it is, by the newest that was said of it.

@@ -21,7 +21,6 @@ pub struct Revision {
     pub snapshot: Sha256,
     /// How many packages it has.
     pub packages: i64,
-    /// Since when.
     pub at: Timestamp,
 }
 
@@ -33,7 +32,6 @@ pub struct Publication {
     /// Name of the channel.
     pub channel: String,
     pub revision: i64,
-    /// When.
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
 }

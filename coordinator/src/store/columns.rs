@@ -108,7 +108,6 @@ impl<'r> Columns<'r> {
         Ok(self.number(column)? != 0)
     }
 
-    /// An id.
     pub(super) fn id<T: From<i64>>(&self, column: &str) -> sqlx::Result<T> {
         self.number(column).map(T::from)
     }

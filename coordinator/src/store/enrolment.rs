@@ -21,9 +21,7 @@ pub struct Invitation {
     pub worker: String,
     /// The architectures that it may build for; empty for all.
     pub arches: Vec<Arch>,
-    /// Since when.
     pub created: Timestamp,
-    /// Until when.
     pub expires: Timestamp,
     /// Its use, and the fingerprint of the certificate that was given for it.
     pub used: Option<(Use, Sha256)>,
@@ -38,9 +36,7 @@ pub struct Certificate {
     /// Its serial number, in hex.
     pub serial: String,
     pub pem: String,
-    /// Since when.
     pub issued: Timestamp,
-    /// Until when.
     pub ends: Timestamp,
 }
 

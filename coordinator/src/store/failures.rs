@@ -10,7 +10,6 @@ pub struct FailureRow {
     /// The task that failed; `None` when it failed before there was one.
     pub task: Option<TaskId>,
     pub failure: Failure,
-    /// When.
     pub at: Timestamp,
     /// When it is tried again; `None` when it is not.
     pub retry: Option<Timestamp>,

@@ -20,7 +20,6 @@ pub struct StandingRow {
     pub standing: Standing,
     /// Why, in one line.
     pub reason: String,
-    /// When.
     pub at: Timestamp,
 }
 
@@ -30,9 +29,7 @@ pub struct WorkerFault {
     pub build: BuildId,
     pub task: TaskId,
     pub package: String,
-    /// When it ended.
     pub at: Timestamp,
-    /// How.
     pub failure: Failure,
 }
 

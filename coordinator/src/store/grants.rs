@@ -31,13 +31,10 @@ pub struct Grant {
 /// A task at the head of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Ready {
-    /// The task.
     #[sqlx(try_from = "i64")]
     pub task: TaskId,
-    /// Its build.
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
-    /// Its build's target.
     pub target: String,
     /// Its place: the lowest is next.
     #[sqlx(try_from = "i64")]

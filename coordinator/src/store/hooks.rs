@@ -6,7 +6,7 @@ use rpmfarm_core::Timestamp;
 
 use super::{Result, Store, Tx};
 
-/// How often a body of the same content has packages looked at within [`WITHIN`]. A branch may
+/// How often a body of the same content has packages polled within [`WITHIN`]. A branch may
 /// go there and back some times; whoever records a webhook and sends it again and again is not to
 /// keep the farm busy with one package.
 const OFTEN: i64 = 8;
@@ -27,7 +27,6 @@ pub struct NewHook {
     pub digest: String,
     /// What the forge calls the delivery; empty when it has no name for it.
     pub delivery: String,
-    /// When it came.
     pub at: Timestamp,
 }
 

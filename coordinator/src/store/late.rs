@@ -14,7 +14,6 @@ pub struct LateResult {
     pub worker: String,
     /// The report: `succeeded`, `failed: …`, `uploads …`.
     pub said: String,
-    /// When.
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
 }

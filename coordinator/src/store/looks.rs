@@ -23,13 +23,12 @@ pub struct Looked {
     pub package: String,
     /// How often the package had been polled when this poll began.
     pub turn: i64,
-    /// When the look began: a webhook that came later is not answered by it.
+    /// When the poll began: a webhook that came later is not answered by it.
     pub began: Timestamp,
-    /// When it ended.
     pub at: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
-    /// The time between looks from now on.
+    /// The time between polls from now on.
     pub interval: Duration,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,

@@ -13,7 +13,6 @@ use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 /// A person's decision on the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Decision {
-    /// When.
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
     /// `approved` or `refused`.

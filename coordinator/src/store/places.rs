@@ -27,7 +27,6 @@ pub struct Place {
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Running {
     pub worker: String,
-    /// Since when.
     #[sqlx(rename = "started_us", try_from = "i64")]
     pub started: Timestamp,
     /// What such tasks take; zero when nothing is known.

@@ -12,7 +12,6 @@ use super::{Result, Store, Tx};
 /// A push with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PushRow {
-    /// Its number.
     #[sqlx(try_from = "i64")]
     pub id: PushId,
     /// Name of the target.
@@ -67,14 +66,12 @@ pub struct PushFilter {
 /// Too many builds at once.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StormRow {
-    /// Its number.
     #[sqlx(try_from = "i64")]
     pub id: StormId,
     /// Name of the target.
     pub target: String,
     /// Why they are held.
     pub reason: String,
-    /// Since when.
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
 }
@@ -206,7 +203,6 @@ impl Store {
         tx.commit().await
     }
 
-    /// A storm.
     pub async fn storm(&self, id: StormId) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)

@@ -25,7 +25,6 @@ pub struct Import {
     pub subject: String,
     /// The source bundle's blob.
     pub bundle: Sha256,
-    /// When.
     pub at: Timestamp,
 }
 

@@ -20,7 +20,7 @@ pub struct NewTracked {
     pub git_ref: String,
     /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
-    /// When it is looked at first.
+    /// When it is polled first.
     pub due: Timestamp,
 }
 
@@ -39,16 +39,16 @@ pub struct Tracked {
     /// Since when it is followed.
     #[sqlx(rename = "added_us", try_from = "i64")]
     pub added: Timestamp,
-    /// When it is looked at next; [`Timestamp::ZERO`] for at once.
+    /// When it is polled next; [`Timestamp::ZERO`] for at once.
     #[sqlx(rename = "due_us", try_from = "i64")]
     pub due: Timestamp,
     /// The time between looks; `None` before the first.
     #[sqlx(rename = "interval_us", try_from = "OrNone")]
     pub interval: Option<Duration>,
-    /// When it was looked at last.
+    /// When it was polled last.
     #[sqlx(rename = "looked_us", try_from = "OrNone")]
     pub looked_at: Option<Timestamp>,
-    /// How often it was looked at.
+    /// How often it was polled.
     pub looks: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
@@ -94,9 +94,7 @@ pub struct OrderRow {
     /// When a freeze ends.
     #[sqlx(rename = "until_us", try_from = "OrNone")]
     pub until: Option<Timestamp>,
-    /// Who said it.
     pub who: String,
-    /// When.
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
 }

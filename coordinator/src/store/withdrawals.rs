@@ -46,7 +46,6 @@ pub struct WithdrawnPackage {
     pub size: u64,
     pub who: String,
     pub reason: String,
-    /// When.
     pub at: Timestamp,
 }
 

@@ -92,7 +92,7 @@ struct Entry {
 
 impl Store {
     /// Tasks that failed and whose time for another try has come get into their queues. Returns
-    /// how many builds were looked at, at most `limit`.
+    /// how many builds were checked, at most `limit`.
     pub async fn queue_due(&self, now: Timestamp, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)

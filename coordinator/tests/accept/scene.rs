@@ -323,7 +323,7 @@ impl Scene {
             executable: false,
         };
         let bundle = SourceBundle { sources: files.iter().map(file).collect(), ..bundle("none") };
-        let path = self.farm.blobs.path(import(0).bundle);
+        let path = self.farm.blobs.path(import(Timestamp::ZERO).bundle);
         std::fs::write(path, serde_json::to_vec(&bundle).unwrap()).unwrap();
     }
 

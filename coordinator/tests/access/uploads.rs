@@ -70,7 +70,7 @@ async fn only_what_was_announced_by_its_holder_and_within_bounds() {
     assert_eq!(foreign.code(), Code::PermissionDenied);
     let foreign = upload(&coordinator, &b, query(id, epoch, b"1234", 4), b"1234").await;
     assert_eq!(foreign.unwrap_err().code(), Code::PermissionDenied);
-    for (id, epoch) in [(id, epoch + 1), (id + 100, 1)] {
+    for (id, epoch) in [(id, Epoch(epoch.0 + 1)), (AttemptId(id.0 + 100), Epoch(1))] {
         let status = ask(&coordinator, &a, query(id, epoch, b"1234", 4)).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition);
     }

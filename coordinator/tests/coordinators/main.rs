@@ -272,19 +272,26 @@ async fn a_deadlock_is_survived() {
     on_postgres(async |postgres, store| {
         let (build, task) = waiting(&store).await;
 
-        // Takes the two locks of a grant in the other order.
+        // Takes the two locks of a grant in the other order: the second one when the grant waits for the first.
+        let grant_waits =
+            "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP
+                           PERFORM pg_sleep(0.01); END LOOP; END $$";
         let other = postgres.background(
             "farm",
             &[
                 "BEGIN",
                 "UPDATE counters SET value = value WHERE name = 'attempt'",
-                "SELECT pg_sleep(0.5)",
+                grant_waits,
                 "UPDATE open_builds SET build = build",
                 "COMMIT",
             ],
         );
         let mut other = other.unwrap();
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        let waiting =
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DO %'";
+        while postgres.sql("farm", waiting).unwrap().trim() != "1" {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let granted = store.grant(task, build, "w", NOW).await.unwrap();
         assert!(granted.is_some());
         assert!(other.wait().unwrap().success(), "the grant was the one to be broken");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{Build, BuildFilter, Ended, NewBuild, Revision};
+use rpmfarm_coordinator::store::{BuildFilter, Ended, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
 
@@ -153,7 +153,7 @@ async fn revisions_only_go_forward() {
         let of = async |ended| {
             let filter = BuildFilter { ended, limit: 10, ..Default::default() };
             let builds = store.builds(&filter).await.unwrap();
-            builds.iter().map(Build::id).collect::<Vec<_>>()
+            builds.iter().map(|build| build.id).collect::<Vec<_>>()
         };
         assert_eq!(of(Ended::Open).await, [waits]);
         assert_eq!(of(Ended::Published).await, [same, build]);

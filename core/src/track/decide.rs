@@ -85,11 +85,7 @@ pub enum Verdict {
         reason: String,
     },
     /// Until the freeze ends.
-    Frozen {
-        reason: String,
-        /// When it ends.
-        until: Timestamp,
-    },
+    Frozen { reason: String, until: Timestamp },
     /// One of too many at once: until a maintainer approves it, or the whole storm.
     Storm(StormId),
 }

@@ -8,7 +8,6 @@ use crate::Timestamp;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// The longest rest.
 const LONGEST_REST: Duration = Duration::from_secs(900);
 
 /// The limits on requests to a host.

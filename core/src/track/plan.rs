@@ -227,7 +227,6 @@ pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
 /// The end of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushEnd {
-    /// The push.
     pub push: PushId,
     /// How it has ended.
     pub verdict: PushVerdict,

@@ -36,7 +36,6 @@ pub struct PolledPackage<'a> {
 /// What a webhook has told of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookHint<'a> {
-    /// When it came.
     pub told: Timestamp,
     /// The commit of the package that it told of; empty for none.
     pub commit: &'a str,

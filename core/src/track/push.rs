@@ -20,7 +20,6 @@ pub struct Push {
 /// A push of which nothing has become yet, with all that decides on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenPush {
-    /// Its number.
     pub id: PushId,
     /// Name of the package.
     pub package: String,
@@ -70,7 +69,6 @@ impl OpenPush {
 /// A build that may have what was pushed: it has its sources, or is to get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedBuild {
-    /// Its number.
     pub id: BuildId,
     /// Name of the package.
     pub package: String,

@@ -13,7 +13,6 @@ pub struct TrackRef {
     pub branch: String,
     /// The commit; empty for modifications that were not there.
     pub commit_id: String,
-    /// Since when.
     pub since: Timestamp,
 }
 

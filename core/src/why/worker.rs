@@ -131,7 +131,6 @@ fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<S
 /// A task that a worker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
-    /// Since when.
     pub started: Timestamp,
     /// What such tasks take; zero when nothing is known.
     pub takes: Duration,

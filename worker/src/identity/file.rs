@@ -25,7 +25,6 @@ pub struct Credentials {
     /// Since when it holds.
     #[serde(rename = "issued_us")]
     pub issued: Timestamp,
-    /// Until when.
     #[serde(rename = "ends_us")]
     pub ends: Timestamp,
 }
