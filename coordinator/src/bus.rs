@@ -14,7 +14,7 @@ const WAITING: usize = 256;
 
 /// What the other coordinators are told: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Word {
+pub enum PeerMessage {
     Facts,
     /// A worker's session shall read again what the worker should have.
     Poke(String),
@@ -25,18 +25,18 @@ pub enum Word {
 
 /// Where words are given. Cheap to clone; without somebody who takes them they go nowhere.
 #[derive(Debug, Clone, Default)]
-pub struct Voice(Option<mpsc::Sender<Word>>);
+pub struct PeerNotifier(Option<mpsc::Sender<PeerMessage>>);
 
-impl Voice {
+impl PeerNotifier {
     /// A voice and the words that come of it.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Word>) {
+    pub fn new() -> (Self, mpsc::Receiver<PeerMessage>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(Some(sender)), receiver)
     }
 
     /// Says a word, if it can be said now.
-    pub fn say(&self, word: Word) {
+    pub fn say(&self, word: PeerMessage) {
         if let Some(sender) = &self.0 {
             // A word that does not fit is one of many: the others read the facts by themselves
             // soon.
@@ -50,7 +50,7 @@ impl Voice {
 pub struct Bus {
     bell: Arc<Bell>,
     /// Where it is told that something was written here, for the other coordinators.
-    voice: Voice,
+    voice: PeerNotifier,
 }
 
 /// What the clones of a bus have in common.
@@ -65,39 +65,39 @@ struct Bell {
 impl Bus {
     /// A bell of which the other coordinators are told, too.
     #[must_use]
-    pub fn with_voice(voice: Voice) -> Self {
+    pub fn with_voice(voice: PeerNotifier) -> Self {
         Self { voice, ..Self::default() }
     }
 
     /// Something was written: wakes everyone here, and at the other coordinators.
     pub fn written(&self) {
-        self.ring();
-        self.voice.say(Word::Facts);
+        self.wake();
+        self.voice.send(PeerMessage::Facts);
     }
 
     /// Wakes the listeners of this process; other coordinators are not told.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         self.bell.count.fetch_add(1, Ordering::Release);
         self.bell.news.notify_waiters();
     }
 
     /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
-    pub fn listen(&self) -> Listener {
-        Listener { heard: self.bell.count.load(Ordering::Acquire), bell: self.bell.clone() }
+    pub fn listen(&self) -> BusListener {
+        BusListener { heard: self.bell.count.load(Ordering::Acquire), bell: self.bell.clone() }
     }
 }
 
 #[derive(Debug)]
-pub struct Listener {
+pub struct BusListener {
     bell: Arc<Bell>,
     /// How often it had been rung by then.
     heard: u64,
 }
 
-impl Listener {
+impl BusListener {
     /// Waits until the bell has rung since the last time.
-    pub async fn rung(&mut self) {
+    pub async fn woken(&mut self) {
         loop {
             // Listens before the count is read, so that what rings in between is not missed.
             let news = self.bell.news.notified();

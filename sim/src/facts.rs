@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::status::{BuildFacts, BuildState, LastAttempt, TaskFacts, derive};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, StageEpoch, TaskId, Timestamp};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::{Builder, Runtime};

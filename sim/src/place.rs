@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::resolve::{Patience, Resolver};
+use rpmfarm_coordinator::resolve::{DownloadTimeouts, Resolver};
 use rpmfarm_coordinator::store::Store;
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_core::Arch;
@@ -53,8 +53,13 @@ impl Workshop {
         });
         let blobs = Blobs::existing(dir.path().join("run/blobs"));
         let (cache, targets) = (dir.path().join("cache"), dir.path().join("run/targets"));
-        let resolver =
-            Resolver::new(cache, targets, blobs, Patience::default(), PathBuf::from("/nowhere"));
+        let resolver = Resolver::new(
+            cache,
+            targets,
+            blobs,
+            DownloadTimeouts::default(),
+            PathBuf::from("/nowhere"),
+        );
         Self { resolver: resolver.expect("there are certificates"), dir, runs: Cell::new(0) }
     }
 

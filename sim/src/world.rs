@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use rpmfarm_coordinator::bus::Word;
+use rpmfarm_coordinator::bus::PeerMessage;
 use rpmfarm_coordinator::planted::{self, Bug};
 use rpmfarm_coordinator::simulation::{self, Waiting};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, Stage, StageEpoch, TaskId};
@@ -41,7 +41,7 @@ pub(crate) enum Event {
     /// One that has said good-bye ends.
     CoordinatorEnds(usize, u64),
     /// What another coordinator told arrives.
-    Word(usize, Word),
+    Word(usize, PeerMessage),
     /// Of a worker, to a coordinator, on a connection.
     Up(usize, usize, u64, Up),
     /// To a worker, on a connection.

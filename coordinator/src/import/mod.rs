@@ -37,16 +37,16 @@ use std::sync::Arc;
 use rpmfarm_core::Target;
 
 pub use failure::ImportError;
-pub use git::{Guard, PackError, PackLimits};
+pub use git::{PackError, PackGuard, PackLimits};
 pub use limits::ImportLimits;
 pub use pass::ImportStage;
 pub use preview::{ActionState, Preview, PreviewedAction};
-pub use request::{Imported, Order};
+pub use request::{ImportRequest, ImportedCommit};
 
 use crate::blobs::Blobs;
 use crate::http::Http;
-use commit::{Job, Shared, make_dir};
-use lanes::Lanes;
+use commit::{ImportContext, ImportJob, make_dir};
+use lanes::ImportLanes;
 
 /// Imports commits. Cheap to clone.
 #[derive(Clone)]
@@ -58,7 +58,7 @@ pub struct Importer {
 #[derive(Clone)]
 enum Upstream {
     /// Git hosts and look-aside caches.
-    Hosts(Arc<Lanes>),
+    Hosts(Arc<ImportLanes>),
     /// A simulation.
     #[cfg(feature = "simulation")]
     Simulated(Arc<dyn Simulated>),
@@ -70,8 +70,8 @@ pub trait Simulated: Send + Sync {
     /// Imports a commit, of which everything is put into the blob store.
     fn import<'a>(
         &'a self,
-        order: Order<'a>,
-    ) -> futures_util::future::BoxFuture<'a, Result<Imported, ImportError>>;
+        order: ImportRequest<'a>,
+    ) -> futures_util::future::BoxFuture<'a, Result<ImportedCommit, ImportError>>;
 }
 
 impl Importer {
@@ -87,13 +87,13 @@ impl Importer {
         git::register().map_err(|error| broken(&error))?;
         let repositories = data_dir.join("git");
         make_dir(&repositories)?;
-        let shared = Shared {
+        let shared = ImportContext {
             http: Arc::new(Http::new().map_err(|error| broken(&error))?),
             blobs,
-            index: index::Index::new(data_dir.join("lookaside")),
+            index: index::ChecksumIndex::new(data_dir.join("lookaside")),
             repositories,
         };
-        Ok(Self { upstream: Upstream::Hosts(Arc::new(Lanes::new(shared, limits))) })
+        Ok(Self { upstream: Upstream::Hosts(Arc::new(ImportLanes::new(shared, limits))) })
     }
 
     /// An importer from a simulated upstream.
@@ -122,21 +122,21 @@ impl Importer {
         target: &Target,
         package: &str,
         git_ref: Option<&str>,
-    ) -> Result<Imported, ImportError> {
-        self.import_as(Order { git_ref, ..Order::new(target, package) }).await
+    ) -> Result<ImportedCommit, ImportError> {
+        self.import_as(ImportRequest { git_ref, ..ImportRequest::new(target, package) }).await
     }
 
     /// The same with everything that can be asked for.
     ///
     /// # Errors
     /// As [`Importer::import`].
-    pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
+    pub async fn import_as(&self, order: ImportRequest<'_>) -> Result<ImportedCommit, ImportError> {
         let lanes = match &self.upstream {
             Upstream::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
             Upstream::Simulated(upstream) => return upstream.import(order).await,
         };
-        let job = Job::new(order)?;
+        let job = ImportJob::new(order)?;
         let repository = job.repository();
         lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
@@ -146,13 +146,13 @@ impl Importer {
     /// # Errors
     /// When one of them cannot be fetched, or the configuration not be read. An action that does
     /// not fit is no error of the preview.
-    pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
+    pub async fn preview(&self, order: ImportRequest<'_>) -> Result<Preview, ImportError> {
         let lanes = match &self.upstream {
             Upstream::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
             Upstream::Simulated(_) => return Err(ImportError::Cancelled),
         };
-        let job = Job::new(order)?;
+        let job = ImportJob::new(order)?;
         let repository = job.repository();
         lanes.run(&repository, move |shared, watch| preview::preview(&job, shared, watch)).await
     }

@@ -109,7 +109,7 @@ impl World {
         let builds: Vec<_> = packages.iter().map(|package| new_build(package)).collect();
         let key = key.to_owned();
         self.call(c, |store, inbox| async move {
-            let started = store.start_builds(&builds, "user", &key, clock::now()).await.ok();
+            let started = store.build_insert(&builds, "user", &key, clock::now()).await.ok();
             let answer = started.map(|started| (started.ids, started.new));
             inbox.put(Reply::Started { key, answer });
         });
@@ -120,8 +120,8 @@ impl World {
         let Some(running) = &self.coordinators[c].running else { return };
         let fleet = running.fleet().clone();
         self.call(c, |store, inbox| async move {
-            let workers = store.workers_at(build).await.unwrap_or_default();
-            let done = store.cancel_build(build, clock::now()).await.ok();
+            let workers = store.worker_list_on_build(build).await.unwrap_or_default();
+            let done = store.build_cancel(build, clock::now()).await.ok();
             for worker in workers {
                 fleet.poke(&worker);
             }
@@ -132,7 +132,7 @@ impl World {
     /// A user has a build tried again.
     pub(crate) fn retry(&mut self, c: usize, build: BuildId) {
         self.call(c, |store, inbox| async move {
-            let done = store.retry_build(build, clock::now()).await.ok();
+            let done = store.build_retry(build, clock::now()).await.ok();
             inbox.put(Reply::Done { what: "retries", build, done });
         });
     }
@@ -141,7 +141,7 @@ impl World {
     pub(crate) fn stop_coordinator(&mut self, c: usize) {
         self.call(c, |store, _| async move {
             // The others wait for it if they are not told.
-            let _ = store.forget_coordinator(name(c)).await;
+            let _ = store.coordinator_delete(name(c)).await;
         });
         let life = self.coordinators[c].life;
         self.after(200 * MS, Event::CoordinatorEnds(c, life));

@@ -67,7 +67,7 @@ pub(crate) fn new_build(package: &str) -> NewBuild {
         package: package.into(),
         git_ref: String::new(),
         modification_ref: String::new(),
-        class: rpmfarm_core::queue::Class::default(),
+        class: rpmfarm_core::queue::PriorityClass::default(),
         arches: Vec::new(),
         options: rpmfarm_core::BuildOptions::default(),
     }

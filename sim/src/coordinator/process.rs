@@ -9,36 +9,36 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rpmfarm_coordinator::accept::AcceptStage;
 use rpmfarm_coordinator::blobs::Blobs;
-use rpmfarm_coordinator::bus::{Bus, Voice, Word};
+use rpmfarm_coordinator::bus::{Bus, PeerMessage, PeerNotifier};
 use rpmfarm_coordinator::chance::Chance;
-use rpmfarm_coordinator::claims::{Bases, Claims};
+use rpmfarm_coordinator::claims::{BaseRootFileOwners, Claims};
 use rpmfarm_coordinator::clock::Clock;
 use rpmfarm_coordinator::dispatch::assignment::Assignments;
-use rpmfarm_coordinator::dispatch::heads::Further;
 use rpmfarm_coordinator::dispatch::leases::LeasePass;
 use rpmfarm_coordinator::dispatch::pass::DispatchPass;
+use rpmfarm_coordinator::dispatch::queue_heads::QueueCursors;
 use rpmfarm_coordinator::dispatch::report::Reports;
 use rpmfarm_coordinator::fleet::Fleet;
 use rpmfarm_coordinator::import::{ImportStage, Importer};
 use rpmfarm_coordinator::logs::Logs;
 use rpmfarm_coordinator::metrics::Metrics;
-use rpmfarm_coordinator::peer_notes::Notes;
-use rpmfarm_coordinator::peers::{Peers, beat};
+use rpmfarm_coordinator::peers::{Peers, heartbeat};
 use rpmfarm_coordinator::plan::PlanStage;
 use rpmfarm_coordinator::planted::{self, Bug};
-use rpmfarm_coordinator::publish::{Channels, PublishStage, Publisher, Step};
+use rpmfarm_coordinator::publish::{Channels, PublishStage, PublishStep, Publisher};
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
 use rpmfarm_coordinator::retry::Retries;
 use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
 use rpmfarm_coordinator::sign::{SignStage, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
+use rpmfarm_coordinator::snapshots::Notes;
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
-use rpmfarm_coordinator::waits::Waits;
+use rpmfarm_coordinator::wait_reasons::LocalWaitReasons;
 use rpmfarm_coordinator::work::{KeyedTaskPool, LocalPass, Runner, Stage};
 use rpmfarm_core::lease::LeaseTerms;
-use rpmfarm_core::tenure::TAKEOVER;
+use rpmfarm_core::stage_lease::TAKEOVER;
 use rpmfarm_proto::v1;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
@@ -98,7 +98,7 @@ pub(crate) struct Running {
     pub(crate) runtime: Runtime,
     pub(super) service: WorkerService,
     pub(super) bus: Bus,
-    pub(super) words: mpsc::Receiver<Word>,
+    pub(super) words: mpsc::Receiver<PeerMessage>,
     pub(super) inbox: Inbox,
     pub(super) ports: BTreeMap<u64, Port>,
 }
@@ -114,7 +114,7 @@ impl Running {
         pace_us: u64,
     ) -> Self {
         let runtime = simulation::runtime().expect("the system gives a runtime");
-        let (voice, words) = Voice::new();
+        let (voice, words) = PeerNotifier::new();
         let bus = Bus::with_voice(voice.clone());
         simulation::within(&runtime, c, || ());
         // Nobody else is at the database: no step is open.
@@ -152,9 +152,9 @@ struct Parts {
     targets: Targets,
     fleet: Fleet,
     bus: Bus,
-    voice: Voice,
+    voice: PeerNotifier,
     peers: Peers,
-    waits: Waits,
+    waits: LocalWaitReasons,
     metrics: Metrics,
     logs: Logs,
     importer: Importer,
@@ -173,7 +173,7 @@ impl Parts {
         signer: &Signer,
         store: Store,
         bus: Bus,
-        voice: Voice,
+        voice: PeerNotifier,
         c: usize,
         is_alone: bool,
     ) -> Self {
@@ -189,8 +189,8 @@ impl Parts {
         let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
         let seen = outside.clone();
         // What a client would find at the very moment in which something is shown.
-        let on_step = move |step: Step| {
-            if step == Step::Shown
+        let on_step = move |step: PublishStep| {
+            if step == PublishStep::Shown
                 && let Some(broken) = tree.broken()
             {
                 seen.lock().seen.get_or_insert(broken);
@@ -206,7 +206,7 @@ impl Parts {
             signer: SignerClient::simulated(Arc::new(signer.clone())),
             logs: Logs::open(&place.logs).expect("the directory is there"),
             targets: place.targets.clone(),
-            waits: Waits::default(),
+            waits: LocalWaitReasons::default(),
             metrics: Metrics::new("sqlite"),
             inbox: Inbox::default(),
             pace: REST,
@@ -219,7 +219,7 @@ impl Parts {
 
     /// Takes its place among the others, and runs everything that a coordinator runs.
     async fn run(self, is_alone: bool) {
-        while beat::begin(&self.peers, &self.store, Clock.instant()).await.is_err() {
+        while heartbeat::begin(&self.peers, &self.store, Clock.instant()).await.is_err() {
             Clock.sleep(REST).await;
         }
         self.stage(PlanStage { targets: self.targets.clone(), waits: self.waits.clone() });
@@ -234,7 +234,7 @@ impl Parts {
             DispatchPass {
                 targets: self.targets.clone(),
                 fleet: self.fleet.clone(),
-                further: Further::default(),
+                further: QueueCursors::default(),
                 metrics: self.metrics.clone(),
             },
         );
@@ -251,7 +251,7 @@ impl Parts {
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
         let notes = Notes::new(peers, fleet, self.waits.clone(), self.voice.clone());
         self.local(notes.period(), Bus::default(), notes);
-        beat::run(self.peers, self.store, self.bus).await;
+        heartbeat::run(self.peers, self.store, self.bus).await;
     }
 
     fn runner(&self) -> Runner {
@@ -335,7 +335,7 @@ impl Parts {
         let claims = Claims {
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),
-            bases: Bases::default(),
+            bases: BaseRootFileOwners::default(),
             resolver: self.resolver.clone(),
             fleet: self.fleet.clone(),
             clock: Clock,

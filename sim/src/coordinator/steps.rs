@@ -1,7 +1,7 @@
 //! Which step of a coordinator goes on when, and what happens to the process there: it may die before
 //! and after each write, its host may stand still, the database may be away, an answer may be lost.
 
-use rpmfarm_coordinator::bus::Word;
+use rpmfarm_coordinator::bus::PeerMessage;
 use rpmfarm_coordinator::simulation::{self, Done, Go, Wait, Waiting};
 use tokio::sync::mpsc::error::TryRecvError;
 
@@ -209,19 +209,19 @@ impl World {
     }
 
     /// What another coordinator told.
-    pub(crate) fn word_comes(&mut self, c: usize, word: Word) {
+    pub(crate) fn word_comes(&mut self, c: usize, word: PeerMessage) {
         let coordinator = &self.coordinators[c];
         if coordinator.frozen_until > self.now {
             return;
         }
         let Some(running) = &coordinator.running else { return };
         simulation::within(&running.runtime, c, || match word {
-            Word::Facts => running.bus.ring(),
-            Word::Poke(worker) => {
+            PeerMessage::Facts => running.bus.ring(),
+            PeerMessage::Poke(worker) => {
                 running.fleet().poke_here(&worker);
             }
-            Word::PokeAll => running.fleet().poke_all_here(),
-            Word::Progress => {}
+            PeerMessage::PokeAll => running.fleet().poke_all_here(),
+            PeerMessage::Progress => {}
         });
         self.settle(c);
     }

@@ -127,7 +127,7 @@ impl World {
             return Some((Invariant::I3, message));
         }
         let bytes = std::fs::read(self.place.blobs.path(digest)).unwrap_or_default();
-        let whole = made.is_some_and(|made| made.whole) && Sha256::of(&bytes) == digest;
+        let whole = made.is_some_and(|made| made.whole) && Sha256::compute(&bytes) == digest;
         (!whole).then(|| (Invariant::I5, format!("{nevra} was accepted and is no whole file")))
     }
 

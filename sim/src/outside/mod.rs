@@ -92,7 +92,7 @@ fn locked(name: &str, arch: Arch) -> LockedPackage {
     let bytes = package.bytes();
     LockedPackage {
         nevra: package.nevra,
-        digest: rpmfarm_core::Sha256::of(&bytes),
+        digest: rpmfarm_core::Sha256::compute(&bytes),
         size: bytes.len() as u64,
         source: name.to_owned(),
         origin: "base".into(),

@@ -49,7 +49,7 @@ impl Rpm {
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let is_source = self.source_rpm.is_empty();
         let mut payload = payload();
-        let main = self.header(is_source, &Sha256::of(&payload).hex());
+        let main = self.header(is_source, &Sha256::compute(&payload).hex());
         let mut bytes = vec![0; 96];
         bytes[..6].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb, 3, 0]);
         bytes[7] = u8::from(is_source);
@@ -61,7 +61,7 @@ impl Rpm {
         (bytes[77], bytes[79]) = (1, 5);
         let size = u32::try_from(main.len() + payload.len()).unwrap_or(u32::MAX);
         let mut signature = Header::new(62);
-        signature.text(273, &Sha256::of(&main).hex());
+        signature.text(273, &Sha256::compute(&main).hex());
         signature.words(1000, &[size]);
         bytes.extend(signature.bytes());
         bytes.resize(bytes.len().next_multiple_of(8), 0);

@@ -6,19 +6,19 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use rpmfarm_coordinator::clock::Clock;
 use rpmfarm_coordinator::simulation::BEGINNING;
-use rpmfarm_core::signing::{Page, Place};
+use rpmfarm_core::signing::{RepositoryId, SignedPage};
 use rpmfarm_core::{Sha256, Timestamp};
 use rpmfarm_proto::v1;
-use rpmfarm_signer::key::Key;
-use rpmfarm_signer::memory::Memory;
+use rpmfarm_signer::key::SigningKey;
+use rpmfarm_signer::memory::SigningMemory;
 use rpmfarm_signer::repomd;
 use tonic::{Request, Response, Status};
 
 use super::Outside;
 
 /// The key is the same in every run, so that a run always makes the same files. It signs nothing else.
-static KEY: LazyLock<Key> =
-    LazyLock::new(|| Key::from_armored(include_str!("key.asc")).expect("it is a key"));
+static KEY: LazyLock<SigningKey> =
+    LazyLock::new(|| SigningKey::from_armored(include_str!("key.asc")).expect("it is a key"));
 
 /// The signer, which outlives coordinators. Cheap to clone.
 #[derive(Clone)]
@@ -30,7 +30,7 @@ pub(crate) struct Signer {
 /// What it has signed.
 #[derive(Default)]
 struct Books {
-    memory: Memory,
+    memory: SigningMemory,
     lines: u64,
 }
 
@@ -60,7 +60,7 @@ impl Signer {
             logged: Some(v1::LogPosition {
                 log: "sim".into(),
                 line: books.lines,
-                digest: Sha256::of(&books.lines.to_be_bytes()).hex(),
+                digest: Sha256::compute(&books.lines.to_be_bytes()).hex(),
             }),
         })
     }
@@ -80,7 +80,7 @@ impl v1::signer_server::Signer for Signer {
         let v1::SignHeaderRequest { nevra, header, target, .. } = request.into_inner();
         {
             let mut books = self.books.lock();
-            let digest = Sha256::of(&header);
+            let digest = Sha256::compute(&header);
             books.memory.take_package(&target, &nevra, digest).map_err(refused)?;
         }
         Ok(self.signed(KEY.sign(&header, now).map_err(refused)?))
@@ -92,11 +92,13 @@ impl v1::signer_server::Signer for Signer {
     ) -> Result<Response<v1::Signature>, Status> {
         let now = self.called().await?;
         let v1::SignRepomdRequest { key, target, channel, path, data, .. } = request.into_inner();
-        let page =
-            Page { revision: repomd::revision(&data).map_err(refused)?, digest: Sha256::of(&data) };
+        let page = SignedPage {
+            revision: repomd::revision(&data).map_err(refused)?,
+            digest: Sha256::compute(&data),
+        };
         {
             let mut books = self.books.lock();
-            let place = Place { target, channel, path };
+            let place = RepositoryId { target, channel, path };
             books.memory.take_page(&key, &place, page).map_err(refused)?;
         }
         Ok(self.signed(KEY.sign_detached(&data, now).map_err(refused)?))

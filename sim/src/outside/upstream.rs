@@ -6,9 +6,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::clock::Clock;
-use rpmfarm_coordinator::import::{ImportError, Imported, Order, Simulated};
+use rpmfarm_coordinator::import::{ImportError, ImportRequest, ImportedCommit, Simulated};
 use rpmfarm_core::Sha256;
-use rpmfarm_core::source::{Record, SourceBundle, SourceFile};
+use rpmfarm_core::source::{SourceBundle, SourceFile, SourceRecord};
 
 use super::Outside;
 use crate::scenario::Defect;
@@ -20,13 +20,16 @@ pub(crate) struct Upstream {
 }
 
 impl Simulated for Upstream {
-    fn import<'a>(&'a self, order: Order<'a>) -> BoxFuture<'a, Result<Imported, ImportError>> {
+    fn import<'a>(
+        &'a self,
+        order: ImportRequest<'a>,
+    ) -> BoxFuture<'a, Result<ImportedCommit, ImportError>> {
         self.imported(order.package).boxed()
     }
 }
 
 impl Upstream {
-    async fn imported(&self, package: &str) -> Result<Imported, ImportError> {
+    async fn imported(&self, package: &str) -> Result<ImportedCommit, ImportError> {
         let (took, answers) = self.outside.answer(20, 1_500);
         Clock.sleep(took).await;
         let url = format!("http://git/{package}.git");
@@ -42,7 +45,7 @@ impl Upstream {
             return Err(ImportError::NoRepository { package: package.into(), url, status: 404 });
         }
         let text = spec(package, version);
-        let commit = Sha256::of(text.as_bytes()).hex()[..40].to_owned();
+        let commit = Sha256::compute(text.as_bytes()).hex()[..40].to_owned();
         let digest = self.blobs.put(text.as_bytes())?;
         let size = text.len() as u64;
         let name = format!("{package}.spec");
@@ -55,14 +58,14 @@ impl Upstream {
             modification: None,
             plan: None,
         };
-        Ok(Imported {
+        Ok(ImportedCommit {
             digest: self.blobs.put(&bundle.to_bytes())?,
             bundle,
             git_ref: "sim".into(),
             subject: format!("Update to {version}"),
             cves: BTreeSet::new(),
             committed_at: 1_700_000_000,
-            record: Record { git_ref: "sim".into(), ..Record::default() },
+            record: SourceRecord { git_ref: "sim".into(), ..SourceRecord::default() },
         })
     }
 }

@@ -1,7 +1,7 @@
 //! The life of one attempt on a worker: slot, root, build, upload, end.
 
 use rpmfarm_core::results::{ResultFile, ResultKind};
-use rpmfarm_core::task::{Assignment, Input, Outcome, Phase, Progress, Success, TaskKind};
+use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success, TaskInput, TaskKind};
 use rpmfarm_core::{Evr, Failure, FailureStage, Fault, Lock, Nevra, Sha256};
 
 use super::Key;
@@ -161,12 +161,12 @@ impl World {
     /// The version that the inputs have.
     fn version(&self, assignment: &Assignment) -> Option<String> {
         match &assignment.input {
-            Input::Sources { spec, .. } => {
+            TaskInput::Sources { spec, .. } => {
                 let bytes = self.place.blobs.read_small(spec.digest, MAX_INPUT).ok()?;
                 let text = String::from_utf8(bytes).ok()?;
                 text.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
             }
-            Input::Srpm { file, .. } => {
+            TaskInput::Srpm { file, .. } => {
                 let nevra: Nevra = file.name.strip_suffix(".rpm")?.parse().ok()?;
                 Some(nevra.evr.version)
             }
@@ -215,7 +215,7 @@ impl World {
         };
         self.break_result(w, &mut rpm);
         let bytes = rpm.bytes();
-        let (digest, size) = (Sha256::of(&bytes), bytes.len() as u64);
+        let (digest, size) = (Sha256::compute(&bytes), bytes.len() as u64);
         let by = (!source.reproducible).then_some(key);
         self.made.insert(digest, Made { by, whole: rpm.whole });
         let mut files = vec![File { digest, bytes }];
