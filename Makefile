@@ -47,7 +47,7 @@ ATTACKS := binary(attacks) | binary(access) | binary(accept) | binary(door) | bi
   | (package(rpmfarm-cli) & binary(cli) & test(/^logs::/)) | (package(rpmfarm-rpmfile) & (binary(inspect) | binary(unpack))) \
   | (package(rpmfarm-signer) & (binary(rules) | binary(serve))) | package(rpmfarm-acceptor) \
   | (package(rpmfarm-worker) & (binary(cage) | binary(session) | (binary(probe) & !test(/emulated/)))) \
-  | package(rpmfarm-fuzzed)
+  | package(rpmfarm-fuzz-targets)
 
 .PHONY: attack
 attack: setup ## Attack a farm of its own: packages, workers, connections, the signer's caller

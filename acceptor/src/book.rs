@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     fn accepted(attempt: i64) -> Event {
-        let (task, attempt, set) = (TaskId(1), AttemptId(attempt), Sha256::of(b"x"));
+        let (task, attempt, set) = (TaskId(1), AttemptId(attempt), Sha256::compute(b"x"));
         Event::Attempt { task, attempt, set, input: set, key: Hex([1; 32]), at: 7 }
     }
 

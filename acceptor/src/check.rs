@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use rpmfarm_core::results::{self, Contents, Expected, Refusal, ResultFile, Room};
+use rpmfarm_core::results::{self, Expected, ResultBudget, ResultError, ResultFile, UnpackedSize};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Fault, Nevra, Sha256};
 use rpmfarm_guarded::blobs::Blobs;
-use rpmfarm_rpmfile::{Error, Proved, is_intact};
+use rpmfarm_rpmfile::{Proved, RpmError, is_intact};
 
 use crate::request::Asked;
 
@@ -26,13 +26,13 @@ pub struct Found {
 pub enum CheckError {
     /// It is not what was asked for.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ResultError),
     /// The file is no RPM that is accepted.
     #[error("{file}: {source}")]
     Rpm {
         file: String,
         /// What is wrong with it.
-        source: Error,
+        source: RpmError,
         /// Whether its own digests match: then rpmbuild made it as it is.
         intact: bool,
     },
@@ -73,7 +73,7 @@ impl CheckError {
 pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<Found>, CheckError> {
     results::check_set(asked.kind, &asked.files)?;
     let expected = expectation(blobs, asked)?;
-    let mut room = Room::new(asked.limits.clone());
+    let mut room = ResultBudget::new(asked.limits.clone());
     asked.files.iter().map(|file| check(blobs, file, &expected, &mut room)).collect()
 }
 
@@ -87,10 +87,10 @@ fn expectation(blobs: &Blobs, asked: &Asked) -> Result<Expected, CheckError> {
     let inspected = open(blobs, input)?.inspect();
     let srpm = inspected.map_err(|source| unread(blobs, input, "source package", source))?.nevra;
     if !srpm.is_source() {
-        return Err(Refusal::NotSource { nevra: srpm.into() }.into());
+        return Err(ResultError::NotSource { nevra: srpm.into() }.into());
     }
     if srpm.name != package {
-        return Err(Refusal::Package { found: srpm.name, expected: package }.into());
+        return Err(ResultError::Package { found: srpm.name, expected: package }.into());
     }
     Ok(Expected::Rpm { arch: asked.arch, srpm })
 }
@@ -99,7 +99,7 @@ fn check(
     blobs: &Blobs,
     file: &ResultFile,
     expected: &Expected,
-    room: &mut Room,
+    room: &mut ResultBudget,
 ) -> Result<Found, CheckError> {
     let mut package = open(blobs, file.digest)?;
     let failed = |source| unread(blobs, file.digest, &file.name, source);
@@ -109,7 +109,7 @@ fn check(
         return Err(CheckError::Size { file: file.name.clone(), said, found });
     }
     expected.check(file, &inspected.nevra, inspected.source_rpm.as_deref())?;
-    let fits = |held: &Contents| room.check(&file.name, *held);
+    let fits = |held: &UnpackedSize| room.check(&file.name, *held);
     let archived = package.check_contents_within(|held| fits(held).is_ok()).map_err(failed)?;
     fits(&archived.contents)?;
     room.take(archived.contents);
@@ -127,10 +127,10 @@ fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {
 }
 
 /// Why a file cannot be read as a package, and whose fault that is.
-fn unread(blobs: &Blobs, digest: Sha256, name: &str, source: Error) -> CheckError {
+fn unread(blobs: &Blobs, digest: Sha256, name: &str, source: RpmError) -> CheckError {
     let path = blobs.path(digest);
     match source {
-        Error::OtherFile { .. } | Error::Io { .. } => {
+        RpmError::OtherFile { .. } | RpmError::Io { .. } => {
             CheckError::Store { path, reason: source.to_string() }
         }
         source => CheckError::Rpm { file: name.to_owned(), source, intact: is_intact(&path) },

@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn accepted(task: i64, attempt: i64, made: &[u8], at: u64) -> Event {
-        let (task, attempt, set) = (TaskId(task), AttemptId(attempt), Sha256::of(made));
+        let (task, attempt, set) = (TaskId(task), AttemptId(attempt), Sha256::compute(made));
         Event::Attempt { task, attempt, set, input: set, key: Hex([1; 32]), at }
     }
 
@@ -119,7 +119,7 @@ mod tests {
     fn an_attempt_is_accepted_once_and_a_task_goes_forward() {
         let mut memory = Memory::default();
         let look = |memory: &Memory, attempt, made: &[u8]| {
-            memory.look(TaskId(1), AttemptId(attempt), Sha256::of(made))
+            memory.look(TaskId(1), AttemptId(attempt), Sha256::compute(made))
         };
         assert_eq!(look(&memory, 5, b"a"), Ok(None));
         memory.apply(&accepted(1, 5, b"a", 77));

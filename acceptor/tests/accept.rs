@@ -103,7 +103,7 @@ impl Scene {
     /// Puts a file into the blob store.
     fn put(&self, path: &Path) -> Sha256 {
         let bytes = fs::read(path).unwrap();
-        let digest = Sha256::of(&bytes);
+        let digest = Sha256::compute(&bytes);
         fs::create_dir_all(self.blob(digest).parent().unwrap()).unwrap();
         fs::write(self.blob(digest), bytes).unwrap();
         digest
@@ -247,7 +247,7 @@ async fn what_a_worker_signed_is_accepted_and_the_same_again_is_the_same() {
         attempt: AttemptId(5),
         worker: "w1".into(),
         nevra: "swapme-1-1.noarch".into(),
-        file: Sha256::of(&fs::read(&built.binary).unwrap()),
+        file: Sha256::compute(&fs::read(&built.binary).unwrap()),
         header: inspected.header_sha256,
         time: first[0].time,
     };
@@ -262,7 +262,7 @@ async fn what_a_worker_signed_is_accepted_and_the_same_again_is_the_same() {
     assert_eq!(scene.logged("worker")[0]["by_hand"], false);
 
     let source = scene.file(&built.source, ResultKind::Srpm);
-    let input = Sha256::of(b"a list of sources");
+    let input = Sha256::compute(b"a list of sources");
     let request = scene.signed(&scene.worker, 6, TaskKind::Srpm, input, &[source]);
     assert_eq!(scene.accepted(request).await[0].nevra, "swapme-1-1.src");
     let status = scene.client().await.get_status(GetAcceptorStatusRequest {}).await.unwrap();
@@ -351,7 +351,7 @@ async fn a_blob_that_is_not_what_was_signed_waits() {
     let scene = Scene::start(&[]);
     let (one, other) = (built("swapme", "one"), built("swapme", "other"));
     let request = scene.asked(&one);
-    let digest = Sha256::of(&fs::read(&one.binary).unwrap());
+    let digest = Sha256::compute(&fs::read(&one.binary).unwrap());
     let good = fs::read(scene.blob(digest)).unwrap();
     for bad in [fs::read(&other.binary).unwrap(), good[..good.len() / 2].to_vec()] {
         fs::write(scene.blob(digest), bad).unwrap();

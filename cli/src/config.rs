@@ -18,7 +18,7 @@ const HOST_FILE: &str = "/etc/rpmfarm/cli.toml";
 /// A configuration file: everything in it is optional.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ConfigFile {
     /// Address of the coordinator.
     server: Option<String>,
     /// File that holds the token.
@@ -85,10 +85,12 @@ fn user_directory() -> Option<PathBuf> {
         .map(|dir| dir.join("rpmfarm"))
 }
 
-fn read(path: &Path) -> Result<File, Error> {
+fn read(path: &Path) -> Result<ConfigFile, Error> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(File::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(ConfigFile::default());
+        }
         Err(error) => {
             return Err(Error::Usage(format!(
                 "cannot read {}: {}",

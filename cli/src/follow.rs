@@ -19,7 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(250);
 
 /// Shows builds while they are followed.
-pub(crate) trait View {
+pub(crate) trait BuildView {
     /// A build is new or has changed.
     fn update(&mut self, build: &Build) -> Result<(), Error>;
     fn tick(&mut self) -> Result<(), Error>;
@@ -35,10 +35,10 @@ pub(crate) async fn follow(
     settings: &Settings,
     client: Client,
     ids: &[i64],
-    view: &mut dyn View,
+    view: &mut dyn BuildView,
 ) -> Result<Exit, Error> {
     let watched = async {
-        let mut watch = Watch {
+        let mut watch = WatchLoop {
             ids,
             builds: BTreeMap::new(),
             ticks: interval(TICK),
@@ -56,16 +56,16 @@ pub(crate) async fn follow(
     result
 }
 
-struct Watch<'a> {
+struct WatchLoop<'a> {
     ids: &'a [i64],
     builds: BTreeMap<i64, Build>,
     ticks: Interval,
     /// Before the next try to reach the coordinator.
     pause: Duration,
-    view: &'a mut dyn View,
+    view: &'a mut dyn BuildView,
 }
 
-impl Watch<'_> {
+impl WatchLoop<'_> {
     async fn until_ended(&mut self, settings: &Settings, client: Client) -> Result<(), Error> {
         let mut client = Some(client);
         loop {

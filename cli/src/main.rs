@@ -22,12 +22,12 @@ use clap::Parser as _;
 
 use crate::args::Cli;
 use crate::exit::Exit;
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    let out = Out::new(cli.global.json, cli.global.color);
+    let out = StandardOutput::new(cli.global.json, cli.global.color);
     let exit = match commands::run(cli, out).await {
         Ok(exit) => exit,
         Err(error) => {

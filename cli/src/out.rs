@@ -19,7 +19,7 @@ pub(crate) enum Color {
 
 /// The properties of standard output.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Out {
+pub(crate) struct StandardOutput {
     /// Scripts read it: JSON only.
     pub(crate) json: bool,
     /// Colours are wanted.
@@ -28,7 +28,7 @@ pub(crate) struct Out {
     pub(crate) tty: bool,
 }
 
-impl Out {
+impl StandardOutput {
     /// Checks standard output and makes `console` follow the same rule for colours.
     pub(crate) fn new(json: bool, color: Color) -> Self {
         let tty = io::stdout().is_terminal();

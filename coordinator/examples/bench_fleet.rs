@@ -252,7 +252,7 @@ fn state(name: &str, arch: &str, mine: &HashMap<i64, Mine>) -> v1::WorkerState {
     v1::WorkerState {
         name: name.into(),
         version: env!("CARGO_PKG_VERSION").into(),
-        protocol: rpmfarm_core::fleet::PROTOCOL,
+        protocol: rpmfarm_core::worker_standing::PROTOCOL,
         arches: vec![arch.into()],
         slots: 1,
         cpus: 4,

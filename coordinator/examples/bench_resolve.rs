@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
-    FarmPackage, FarmPackages, Patience, Requirements, Resolver, solver,
+    DownloadTimeouts, FarmPackage, FarmPackages, Requirements, Resolver, solver,
 };
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::{Arch, Target};
@@ -42,7 +42,7 @@ async fn main() -> anyhow::Result<()> {
         directory.path().join("metadata"),
         Path::new(file).parent().context("a file lies in a directory")?,
         Blobs::open(directory.path().join("blobs"))?,
-        Patience::default(),
+        DownloadTimeouts::default(),
         solver::program()?,
     )?;
     let wanted = Requirements { layers: vec![requirements.to_vec()], ..Requirements::default() };

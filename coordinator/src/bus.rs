@@ -11,7 +11,7 @@ const WAITING: usize = 256;
 
 /// What the other coordinators are told: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Word {
+pub enum PeerMessage {
     Facts,
     /// A worker's session shall read again what the worker should have.
     Poke(String),
@@ -22,18 +22,18 @@ pub enum Word {
 
 /// Where words are given. Cheap to clone; without somebody who takes them they go nowhere.
 #[derive(Debug, Clone, Default)]
-pub struct Voice(Option<mpsc::Sender<Word>>);
+pub struct PeerNotifier(Option<mpsc::Sender<PeerMessage>>);
 
-impl Voice {
+impl PeerNotifier {
     /// A voice and the words that come of it.
     #[must_use]
-    pub fn new() -> (Self, mpsc::Receiver<Word>) {
+    pub fn new() -> (Self, mpsc::Receiver<PeerMessage>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(Some(sender)), receiver)
     }
 
     /// Says a word, if it can be said now.
-    pub fn say(&self, word: Word) {
+    pub fn say(&self, word: PeerMessage) {
         if let Some(sender) = &self.0 {
             // A word that does not fit is one of many: the others read the facts by themselves
             // soon.
@@ -47,48 +47,48 @@ impl Voice {
 pub struct Bus {
     count: watch::Sender<u64>,
     /// Where it is told that something was written here, for the other coordinators.
-    voice: Voice,
+    voice: PeerNotifier,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { count: watch::Sender::new(0), voice: Voice::default() }
+        Self { count: watch::Sender::new(0), voice: PeerNotifier::default() }
     }
 }
 
 impl Bus {
     /// A bell of which the other coordinators are told, too.
     #[must_use]
-    pub fn with_voice(voice: Voice) -> Self {
+    pub fn with_voice(voice: PeerNotifier) -> Self {
         Self { voice, ..Self::default() }
     }
 
     /// Something was written: wakes everyone here, and at the other coordinators.
     pub fn written(&self) {
-        self.ring();
-        self.voice.say(Word::Facts);
+        self.wake();
+        self.voice.send(PeerMessage::Facts);
     }
 
     /// Wakes the listeners of this process; other coordinators are not told.
-    pub fn ring(&self) {
+    pub fn wake(&self) {
         self.count.send_modify(|count| *count += 1);
     }
 
     /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
-    pub fn listen(&self) -> Listener {
-        Listener { count: self.count.subscribe() }
+    pub fn listen(&self) -> BusListener {
+        BusListener { count: self.count.subscribe() }
     }
 }
 
 #[derive(Debug)]
-pub struct Listener {
+pub struct BusListener {
     count: watch::Receiver<u64>,
 }
 
-impl Listener {
+impl BusListener {
     /// Waits until the bell has rung since the last time.
-    pub async fn rung(&mut self) {
+    pub async fn woken(&mut self) {
         // The sender lives in the farm; when it is gone, so is the reason to wake.
         if self.count.changed().await.is_err() {
             std::future::pending::<()>().await;

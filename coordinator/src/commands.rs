@@ -6,7 +6,7 @@
 use rpmfarm_core::BuildOptions;
 use rpmfarm_core::options::{AddedRepository, BuildOption, OptionError};
 use rpmfarm_core::remedy::Remedy;
-use rpmfarm_core::track::NotAbove;
+use rpmfarm_core::track::NotNewer;
 
 /// The command of a remedy.
 #[must_use]
@@ -29,7 +29,7 @@ pub fn with_command(text: String, remedy: Option<&Remedy>) -> String {
 
 /// The message for a build that clients would not update to.
 #[must_use]
-pub fn not_above(why: &NotAbove) -> String {
+pub fn not_above(why: &NotNewer) -> String {
     match why.remedy() {
         Some(remedy) => format!("{why}, or ask for {}", command(&remedy)),
         None => why.to_string(),

@@ -11,8 +11,8 @@ use rpmfarm_core::lease::LeaseTerms;
 use rpmfarm_daemon::log::LogFormat;
 use url::Url;
 
-use crate::identity::openness::Opened;
-use crate::listen::Limits;
+use crate::identity::public_access::PublicAccessSettings;
+use crate::listen::ConnectionLimits;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -314,19 +314,19 @@ impl Config {
 
     /// What connections may take.
     #[must_use]
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> ConnectionLimits {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
-        Limits {
+        ConnectionLimits {
             connections: count(self.max_connections),
             of_one: count(self.max_connections_per_address),
-            ..Limits::default()
+            ..ConnectionLimits::default()
         }
     }
 
     /// What is open to callers without a credential.
     #[must_use]
-    pub const fn opened(&self) -> Opened {
-        Opened {
+    pub const fn opened(&self) -> PublicAccessSettings {
+        PublicAccessSettings {
             reads: self.public_read,
             metrics: self.public_metrics,
             none_for_this_host: self.private_read,
@@ -423,7 +423,7 @@ mod tests {
             Config::try_parse_from([&["rpmfarm-coordinator"], arguments].concat())
         };
         let default = parse(&[]).unwrap();
-        assert_eq!(default.opened(), Opened::default());
+        assert_eq!(default.opened(), PublicAccessSettings::default());
         assert_eq!((default.limits().connections, default.limits().of_one), (4096, 256));
         let other = parse(&["--public-metrics", "--private-read", "--max-connections", "100"]);
         let other = other.unwrap();

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fleet;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
+use rpmfarm_core::worker_standing;
 use rpmfarm_core::{Arch, Target};
 use rpmfarm_proto::v1::log_check::Finding;
 use rpmfarm_proto::v1::{AcceptorStatus, Check, SignerStatus};
@@ -18,7 +18,7 @@ use crate::blobs::Blobs;
 use crate::fleet::{Fleet, WorkerView};
 use crate::peers::Peers;
 use crate::publish::Channels;
-use crate::scrub::Damaged;
+use crate::scrub::DamagedFiles;
 use crate::sign::SignerClient;
 use crate::store::{StandingRow, Store};
 use crate::targets::Targets;
@@ -29,7 +29,7 @@ pub struct Doctor {
     pub store: Store,
     pub blobs: Blobs,
     /// Files that were found damaged.
-    pub damaged: Damaged,
+    pub damaged: DamagedFiles,
     pub targets: Targets,
     pub fleet: Fleet,
     pub peers: Peers,
@@ -257,14 +257,14 @@ impl Doctor {
     /// How many workers take work, and for which architectures of the targets nobody does.
     async fn workers(&self) -> Check {
         let seen = self.fleet.workers(Instant::now());
-        let standings = match self.store.standings().await {
+        let standings = match self.store.standing_list().await {
             Ok(standings) => standings,
             Err(error) => return check("workers", "error", error.to_string()),
         };
         let targets = self.targets.all();
         let arches = targets.values().flatten().flat_map(|target| &target.arches);
         let wanted: BTreeSet<Arch> = arches.copied().collect();
-        let seen = seen.iter().map(|(name, view)| Seen {
+        let seen = seen.iter().map(|(name, view)| CountedWorker {
             name,
             arches: &view.state.arches,
             emulated: &view.state.emulated,
@@ -396,7 +396,7 @@ fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
 }
 
 /// A worker as it is counted.
-struct Seen<'a> {
+struct CountedWorker<'a> {
     name: &'a str,
     arches: &'a [Arch],
     emulated: &'a [Arch],
@@ -407,7 +407,7 @@ struct Seen<'a> {
 /// Why a worker takes no work.
 fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
     let standing = decided.map(|row| row.standing).unwrap_or_default();
-    if fleet::takes_work(&view.state, view.liveness, standing) {
+    if worker_standing::takes_work(&view.state, view.liveness, standing) {
         return None;
     }
     Some(match decided.filter(|_| !standing.takes_work()) {
@@ -416,7 +416,9 @@ fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
         None if view.liveness != Liveness::Alive => format!("is {}", view.liveness.as_str()),
         None if view.state.draining => "is about to stop".to_owned(),
         None if !view.state.unready.is_empty() => view.state.unready.clone(),
-        None => fleet::outdated(&view.state).unwrap_or_else(|| "takes no work".to_owned()),
+        None => {
+            worker_standing::outdated(&view.state).unwrap_or_else(|| "takes no work".to_owned())
+        }
     })
 }
 
@@ -425,7 +427,7 @@ const TOLD: usize = 4;
 
 /// Nobody to build at all is an error where there are workers, and a warning where none has come
 /// yet; so is an architecture for which nobody builds.
-fn told(seen: &[Seen<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
+fn told(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
     let taking = || seen.iter().filter(|worker| worker.idle.is_none());
     let mut message = format!("{} of {} known workers take work", taking().count(), seen.len());
     let mut counts = Vec::new();
@@ -473,8 +475,8 @@ mod tests {
             arches: &'a [Arch],
             emulated: &'a [Arch],
             idle: Option<&str>,
-        ) -> Seen<'a> {
-            Seen { name, arches, emulated, idle: idle.map(str::to_owned) }
+        ) -> CountedWorker<'a> {
+            CountedWorker { name, arches, emulated, idle: idle.map(str::to_owned) }
         }
         let both = BTreeSet::from([X86_64, Aarch64]);
         let plain = seen("a", &[X86_64], &[], None);

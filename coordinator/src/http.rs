@@ -82,7 +82,7 @@ impl Http {
                 .user_agent(USER_AGENT)
         };
         Ok(Self {
-            public: builder().dns_resolver(Arc::new(PublicOnly)).build()?,
+            public: builder().dns_resolver(Arc::new(PublicResolver)).build()?,
             private: builder().build()?,
         })
     }
@@ -195,9 +195,9 @@ struct PrivateAddress(String);
 /// Gives out public addresses only. What it gives is what is connected to, so a name cannot
 /// change between the check and the use.
 #[derive(Debug)]
-struct PublicOnly;
+struct PublicResolver;
 
-impl Resolve for PublicOnly {
+impl Resolve for PublicResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let host = name.as_str().to_owned();
         Box::pin(async move {

@@ -149,12 +149,12 @@ impl LogReader {
                     return Ok(Some((Vec::new(), false)));
                 }
                 file.seek(SeekFrom::Start(self.offset))?;
-                return Ok(Some((self.take(&mut file, limit)?, false)));
+                return Ok(Some((self.read_chunk(&mut file, limit)?, false)));
             }
             self.ended = self.unpacked()?;
         }
         let Some(mut decoder) = self.ended.take() else { return Ok(None) };
-        let data = self.take(&mut decoder, limit)?;
+        let data = self.read_chunk(&mut decoder, limit)?;
         self.ended = Some(decoder);
         Ok(Some((data, true)))
     }
@@ -169,7 +169,7 @@ impl LogReader {
         Ok(Some(decoder))
     }
 
-    fn take(&mut self, reader: &mut dyn Read, limit: usize) -> io::Result<Vec<u8>> {
+    fn read_chunk(&mut self, reader: &mut dyn Read, limit: usize) -> io::Result<Vec<u8>> {
         let mut data = Vec::new();
         reader.take(limit as u64).read_to_end(&mut data)?;
         self.offset += data.len() as u64;

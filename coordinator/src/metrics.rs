@@ -22,9 +22,9 @@ type Durations = Family<Labels, Histogram, fn() -> Histogram>;
 
 /// All metrics of this coordinator. Cheap to clone.
 #[derive(Clone)]
-pub struct Metrics(Arc<Inner>);
+pub struct Metrics(Arc<MetricsState>);
 
-struct Inner {
+struct MetricsState {
     registry: Registry,
     dispatch: Durations,
     stages: Durations,
@@ -98,7 +98,7 @@ impl Metrics {
         let info = Counts::default();
         info.get_or_create(&vec![("version", version), ("database", database.to_owned())]).set(1);
         registry.register("coordinator", "Always 1; what runs here", info);
-        Self(Arc::new(Inner { registry, dispatch, stages, faults, gauges }))
+        Self(Arc::new(MetricsState { registry, dispatch, stages, faults, gauges }))
     }
 
     /// A task was given to a worker so long after it was ready.

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpm::{Dependency, IndexTag, PackageMetadata, Scriptlet};
-use rpmfarm_core::noarch::{self, Candidate, Content, Difference, File, Made, Tags};
+use rpmfarm_core::noarch::{
+    self, Difference, HeaderTags, NoarchCandidate, NoarchPackages, PackageContent, PackageFile,
+};
 use rpmfarm_core::{Arch, Sha256};
 
 use crate::blobs::Blobs;
-use crate::store::{AcceptedTask, MadePackage};
+use crate::store::{AcceptedTask, ResultPackage};
 
 /// The largest description of a package that is read into memory, in bytes.
 const MAX_CONTENT: u64 = 256 << 20;
@@ -17,7 +19,7 @@ const MAX_CONTENT: u64 = 256 << 20;
 ///
 /// # Errors
 /// When a tag cannot be read.
-pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
+pub fn content(metadata: &PackageMetadata) -> Result<PackageContent, rpm::Error> {
     let mut files = BTreeMap::new();
     // One for each file, in the order of the entries; a header without files has neither.
     let header = &metadata.header;
@@ -27,7 +29,7 @@ pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
     for (at, entry) in metadata.get_file_entries()?.iter().enumerate() {
         let link = entry.linkto().filter(|target| !target.is_empty()).map(str::to_owned);
         let digest = || entry.digest().map(|digest| digest.to_string()).unwrap_or_default();
-        let file = File {
+        let file = PackageFile {
             mode: entry.mode().into(),
             owner: format!("{}:{}", entry.user(), entry.group()),
             capabilities: entry.caps().unwrap_or_default().to_owned(),
@@ -64,12 +66,12 @@ pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
         ("url", metadata.get_url()),
     ];
     let texts = texts.into_iter().filter_map(|(name, text)| Some((name.into(), text.ok()?.into())));
-    let tags = Tags {
+    let tags = HeaderTags {
         texts: texts.collect(),
         flagged: by_kind(|dependency| format!("{dependency} {:#x}", dependency.flags.bits())),
     };
     let relations = by_kind(ToString::to_string);
-    Ok(Content { files, relations, scripts: scripts(metadata), tags: Some(tags) })
+    Ok(PackageContent { files, relations, scripts: scripts(metadata), tags: Some(tags) })
 }
 
 /// The digest of the description of a package that is a blob.
@@ -78,7 +80,7 @@ pub fn content(metadata: &PackageMetadata) -> Result<Content, rpm::Error> {
 /// When it cannot be read.
 pub fn content_of_blob(blobs: &Blobs, package: Sha256) -> anyhow::Result<Sha256> {
     let inspected = rpmfarm_rpmfile::inspect(&blobs.path(package))?;
-    Ok(Sha256::of(&serde_json::to_vec(&content(&inspected.metadata)?)?))
+    Ok(Sha256::compute(&serde_json::to_vec(&content(&inspected.metadata)?)?))
 }
 
 fn scripts(metadata: &PackageMetadata) -> BTreeMap<String, String> {
@@ -138,30 +140,30 @@ pub fn differences(blobs: &Blobs, accepted: &[AcceptedTask]) -> anyhow::Result<V
     let mut all = Vec::with_capacity(accepted.len());
     for task in accepted {
         let mut packages = BTreeMap::new();
-        for MadePackage { package, content } in &task.packages {
+        for ResultPackage { package, content } in &task.packages {
             if let Some(digest) = content {
                 let bytes = blobs.read_small(*digest, MAX_CONTENT)?;
                 packages.insert(package.nevra.to_string(), serde_json::from_slice(&bytes)?);
             }
         }
-        all.push(Made { on: task.kind.rpm_target(task.arch).to_owned(), packages });
+        all.push(NoarchPackages { on: task.kind.rpm_target(task.arch).to_owned(), packages });
     }
     Ok(noarch::differences(&all))
 }
 
 /// The packages that a build has when all its tasks are accepted, each with the task that made it.
 #[must_use]
-pub fn taken(order: &[Arch], accepted: &[AcceptedTask]) -> Vec<(usize, MadePackage)> {
-    let all: Vec<(usize, &MadePackage)> = accepted
+pub fn taken(order: &[Arch], accepted: &[AcceptedTask]) -> Vec<(usize, ResultPackage)> {
+    let all: Vec<(usize, &ResultPackage)> = accepted
         .iter()
         .enumerate()
         .flat_map(|(index, task)| task.packages.iter().map(move |made| (index, made)))
         .collect();
-    let candidates: Vec<Candidate<'_>> = all
+    let candidates: Vec<NoarchCandidate<'_>> = all
         .iter()
         .map(|(index, made)| {
             let AcceptedTask { kind, arch, .. } = accepted[*index];
-            Candidate { kind, arch, nevra: &made.package.nevra }
+            NoarchCandidate { kind, arch, nevra: &made.package.nevra }
         })
         .collect();
     let places = noarch::taken(order, &candidates);

@@ -11,25 +11,24 @@ use rpmfarm_core::Stage;
 
 use crate::accept::{AcceptStage, AcceptorClient};
 use crate::blobs::Blobs;
-use crate::bus::{Bus, Voice};
-use crate::claims::{Bases, Claims};
+use crate::bus::{Bus, PeerNotifier};
+use crate::claims::{BaseRootFileOwners, Claims};
 use crate::clock::Clock;
 use crate::dispatch::assignment::Assignments;
-use crate::dispatch::heads::Further;
 use crate::dispatch::leases::LeasePass;
 use crate::dispatch::pass::DispatchPass;
+use crate::dispatch::queue_heads::QueueCursors;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
 use crate::fleet::Fleet;
 use crate::identity::guard::Guard;
-use crate::identity::revoked::Revocations;
-use crate::identity::{Connections, Enrolment};
+use crate::identity::revocation::Revocations;
+use crate::identity::{CertificateConnections, Enrolment};
 use crate::import::{ImportStage, Importer};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::observe::Operations;
-use crate::peer_notes::{Notes, WaitReasons};
-use crate::peers::{Peers, herald};
+use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
 use crate::publish::{Channels, PublishStage, Publisher};
 use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
@@ -44,15 +43,16 @@ use crate::rpc::sources::SourceService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
-use crate::scrub::Damaged;
+use crate::scrub::DamagedFiles;
 use crate::sign::{SignStage, SignerClient, Signing};
+use crate::snapshots::{Notes, WaitReasons};
 use crate::store::{FencedStore, Store};
-use crate::streams::Streams;
+use crate::streams::StreamLimits;
 use crate::targets::Targets;
-use crate::token::Token;
+use crate::token::FarmToken;
 use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
-use crate::waits::Waits;
-use crate::work::{Coalesced, KeyedTaskPool, Runner};
+use crate::wait_reasons::LocalWaitReasons;
+use crate::work::{CoalescedTasks, KeyedTaskPool, Runner};
 
 /// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
 /// of the imports may be from one git host, half of the locks for one target.
@@ -67,39 +67,39 @@ pub struct Parts {
     pub store: Store,
     pub blobs: Blobs,
     /// Those that were found damaged.
-    pub damaged: Damaged,
+    pub damaged: DamagedFiles,
     pub logs: Logs,
     pub targets: Targets,
     /// What was heard of the workers.
     pub fleet: Fleet,
     /// How far queues were read.
-    pub further: Further,
+    pub further: QueueCursors,
     /// Rings when a fact was written.
     pub bus: Bus,
     /// This coordinator among the others.
     pub peers: Peers,
-    pub voice: Voice,
+    pub voice: PeerNotifier,
     /// Rings when a worker has reported, be it only a phase.
     pub progress: Bus,
     /// Rings when a log has grown.
     pub log_bell: Bus,
     /// The secret of calls that write.
-    pub token: Token,
+    pub token: FarmToken,
     /// Makes hosts workers; none without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
     /// The connections of workers with certificates.
-    pub connections: Connections,
+    pub connections: CertificateConnections,
     /// The streams that callers have.
-    pub streams: Streams,
+    pub streams: StreamLimits,
     /// Why builds wait, as the passes last saw it.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     pub metrics: Metrics,
     pub importer: Importer,
     pub tracker: Tracker,
     pub webhooks: Webhooks,
     pub resolver: Resolver,
     /// Who has the files of base roots.
-    pub bases: Bases,
+    pub bases: BaseRootFileOwners,
     /// Asks for acceptances; none where the coordinator's own verdict is enough.
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
@@ -188,7 +188,7 @@ impl Parts {
             resolver: self.resolver.clone(),
             bus: self.bus.clone(),
             clock: self.clock,
-            refreshes: Coalesced::new("refresh"),
+            refreshes: CoalescedTasks::new("refresh"),
         }
     }
 
@@ -269,8 +269,8 @@ impl Parts {
 
     /// Is woken by the other coordinators.
     #[must_use]
-    pub fn listener(&self) -> herald::Listener {
-        herald::Listener {
+    pub fn listener(&self) -> notify::Listener {
+        notify::Listener {
             peers: self.peers.clone(),
             bus: self.bus.clone(),
             fleet: self.fleet.clone(),

@@ -1,6 +1,6 @@
 //! When something that failed is tried again: `core`'s rule over the failures of the store.
 
-use rpmfarm_core::status::{self, Next, after_failure};
+use rpmfarm_core::status::{self, RetryDecision, after_failure};
 use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
 use crate::metrics::Metrics;
@@ -25,16 +25,16 @@ impl Retries {
         now: Timestamp,
     ) -> store::Result<Option<Timestamp>> {
         self.metrics.failed(failure);
-        if after_failure(failure, []) == Next::GiveUp {
+        if after_failure(failure, []) == RetryDecision::GiveUp {
             // No failure that came before changes that.
             return Ok(None);
         }
         let since = store.retried_at(build).await?;
-        let failures = store.failures(build, since).await?;
+        let failures = store.failure_list(build, since).await?;
         let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
         Ok(match after_failure(failure, earlier) {
-            Next::TryAfter(pause) => Some(now + pause),
-            Next::GiveUp => None,
+            RetryDecision::TryAfter(pause) => Some(now + pause),
+            RetryDecision::GiveUp => None,
         })
     }
 
@@ -51,7 +51,7 @@ impl Retries {
             return Ok(failure.clone());
         }
         let since = store.retried_at(build).await?;
-        let failures = store.failures(build, since).await?;
+        let failures = store.failure_list(build, since).await?;
         let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
         Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
     }
@@ -75,7 +75,7 @@ impl Retries {
             "stage failed: {}",
             failure.message
         );
-        store.add_failure(build, task, failure, retry, now).await?;
+        store.failure_insert(build, task, failure, retry, now).await?;
         Ok(())
     }
 }

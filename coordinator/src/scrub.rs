@@ -29,22 +29,22 @@ const REST: Duration = Duration::from_secs(5 * 60);
 
 /// The files that were found damaged, and how. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Damaged(Arc<Mutex<BTreeMap<PathBuf, String>>>);
+pub struct DamagedFiles(Arc<Mutex<BTreeMap<PathBuf, String>>>);
 
-impl Damaged {
+impl DamagedFiles {
     /// All that are known, with what is wrong.
     #[must_use]
     pub fn all(&self) -> Vec<(PathBuf, String)> {
-        self.found().iter().map(|(path, what)| (path.clone(), what.clone())).collect()
+        self.lock().iter().map(|(path, what)| (path.clone(), what.clone())).collect()
     }
 
-    fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
         self.0.lock()
     }
 
     /// Reads one blob again, and remembers or forgets that it is damaged. Returns its size in bytes.
     /// Blocks: not for a thread of the runtime.
-    pub fn look(&self, blobs: &Blobs, digest: Sha256) -> u64 {
+    pub fn verify(&self, blobs: &Blobs, digest: Sha256) -> u64 {
         let path = blobs.path(digest);
         match blobs.verify(digest) {
             Ok(size) => {
@@ -89,13 +89,13 @@ impl Damaged {
     }
 
     fn is_whole(&self, path: &Path) {
-        if self.found().remove(path).is_some() {
+        if self.lock().remove(path).is_some() {
             tracing::info!(path = %path.display(), "a damaged file was restored");
         }
     }
 
     fn is_damaged(&self, path: PathBuf, what: String) -> u64 {
-        let mut found = self.found();
+        let mut found = self.lock();
         if !found.contains_key(&path) {
             tracing::error!(path = %path.display(), error = what, "a stored file is damaged");
         }
@@ -105,14 +105,14 @@ impl Damaged {
 
     /// Forgets published files that no channel shows any more.
     fn keep(&self, repos: &Path, shown: &[(PathBuf, Sha256)]) {
-        self.found().retain(|path, _| {
+        self.lock().retain(|path, _| {
             !path.starts_with(repos) || shown.iter().any(|(shown, _)| shown == path)
         });
     }
 }
 
 /// Reads all blobs, and what is published below `repos`, again and again, until the task is dropped.
-pub async fn run(blobs: Blobs, repos: PathBuf, damaged: Damaged) {
+pub async fn run(blobs: Blobs, repos: PathBuf, damaged: DamagedFiles) {
     // Whoever starts often begins elsewhere each time.
     let first: u8 = rand::random();
     loop {
@@ -131,7 +131,7 @@ pub async fn run(blobs: Blobs, repos: PathBuf, damaged: Damaged) {
     }
 }
 
-async fn published(blobs: &Blobs, repos: &Path, damaged: &Damaged) {
+async fn published(blobs: &Blobs, repos: &Path, damaged: &DamagedFiles) {
     let tree = repos.to_owned();
     let listed = tokio::task::spawn_blocking(move || publish::shown_files(&tree)).await;
     let all = match listed {
@@ -155,10 +155,10 @@ fn pause(size: u64) -> Duration {
     Duration::from_millis(size.saturating_mul(1000) / RATE).max(PAUSE)
 }
 
-async fn read_again(blobs: &Blobs, damaged: &Damaged, all: Vec<Sha256>) {
+async fn read_again(blobs: &Blobs, damaged: &DamagedFiles, all: Vec<Sha256>) {
     for digest in all {
         let (store, known) = (blobs.clone(), damaged.clone());
-        let looked = tokio::task::spawn_blocking(move || known.look(&store, digest)).await;
+        let looked = tokio::task::spawn_blocking(move || known.verify(&store, digest)).await;
         let size = looked.unwrap_or(0);
         tokio::time::sleep(pause(size)).await;
     }
@@ -187,20 +187,20 @@ mod tests {
         let digest = blobs.put(b"content").unwrap();
         let all: Vec<_> = (0..=u8::MAX).flat_map(|prefix| blobs.listed(prefix).unwrap()).collect();
         assert_eq!(all, [digest]);
-        let damaged = Damaged::default();
-        assert_eq!(damaged.look(&blobs, digest), 7);
+        let damaged = DamagedFiles::default();
+        assert_eq!(damaged.verify(&blobs, digest), 7);
         assert!(damaged.all().is_empty());
 
         fs::write(blobs.path(digest), b"Content").unwrap();
-        damaged.look(&blobs, digest);
+        damaged.verify(&blobs, digest);
         let found = damaged.all();
         assert_eq!(found[0].0, blobs.path(digest));
-        assert!(found[0].1.contains(&Sha256::of(b"Content").to_string()), "{found:?}");
+        assert!(found[0].1.contains(&Sha256::compute(b"Content").to_string()), "{found:?}");
 
         fs::write(blobs.path(digest), b"content").unwrap();
-        damaged.look(&blobs, digest);
+        damaged.verify(&blobs, digest);
         assert!(damaged.all().is_empty());
-        damaged.look(&blobs, Sha256::of(b"nowhere"));
+        damaged.verify(&blobs, Sha256::compute(b"nowhere"));
         assert!(damaged.all().is_empty());
     }
 
@@ -211,7 +211,7 @@ mod tests {
         let digest = blobs.put(b"package").unwrap();
         let path = dir.path().join("a.rpm");
         fs::hard_link(blobs.path(digest), &path).unwrap();
-        let damaged = Damaged::default();
+        let damaged = DamagedFiles::default();
         assert_eq!(damaged.look_at_published(&blobs, &path, digest), 0, "it is read as a blob");
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"package").unwrap();

@@ -14,31 +14,31 @@ use tokio::task::JoinSet;
 
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
-use crate::bus::{Bus, Voice, Word};
-use crate::claims::Bases;
+use crate::bus::{Bus, PeerMessage, PeerNotifier};
+use crate::claims::BaseRootFileOwners;
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::dispatch::heads::Further;
+use crate::dispatch::queue_heads::QueueCursors;
 use crate::fleet::Fleet;
 use crate::identity::tls::{self, SERVER_SECONDS, ServerCertificate};
-use crate::identity::{Authority, Connections, Enrolment};
+use crate::identity::{Authority, CertificateConnections, Enrolment};
 use crate::import::{ImportLimits, Importer};
 use crate::listen::{Listeners, bind};
 use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::parts::Parts;
-use crate::peers::{self, Peers, Seat};
+use crate::peers::{self, InstanceLock, Peers};
 use crate::publish::Publisher;
-use crate::resolve::{Patience, Resolver, solver};
+use crate::resolve::{DownloadTimeouts, Resolver, solver};
 use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
-use crate::streams::Streams;
+use crate::streams::StreamLimits;
 use crate::targets::{self, Targets};
-use crate::token::Token;
-use crate::track::{LookLimits, Tracker, Webhooks};
-use crate::waits::Waits;
+use crate::token::FarmToken;
+use crate::track::{PollLimits, Tracker, Webhooks};
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, LocalPass};
-use crate::{leftovers, process, scrub, server};
+use crate::{blob_cleanup, process, scrub, server};
 
 /// The largest result file that is taken, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
@@ -57,14 +57,17 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When something cannot be opened; the error names it.
-pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc::Receiver<Word>)> {
+pub async fn open(
+    config: &Config,
+    address: &str,
+) -> anyhow::Result<(Parts, mpsc::Receiver<PeerMessage>)> {
     let data = &config.data;
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let cache = config.cache_dir();
-    let seat = Seat::take(cache)?;
+    let seat = InstanceLock::acquire(cache)?;
     let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
-    let (voice, words) = Voice::new();
+    let (voice, words) = PeerNotifier::new();
     let bus = Bus::with_voice(voice.clone());
     let (blobs, store) = open_facts(config, &bus).await?;
     let targets = Targets::open(&config.targets)?;
@@ -75,21 +78,23 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let database = if alone { "sqlite" } else { "postgres" };
     let me = coordinator(&seat, address, &base_url);
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
-    peers::beat::begin(&peers, &store, now).await.context("cannot register this coordinator")?;
-    let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
+    peers::heartbeat::begin(&peers, &store, now)
+        .await
+        .context("cannot register this coordinator")?;
+    let tracker = Tracker::new(Clock, PollLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
         fleet: Fleet::new(now, terms).with_voice(voice.clone()),
-        further: Further::default(),
+        further: QueueCursors::default(),
         progress: Bus::default(),
         log_bell: Bus::default(),
-        token: Token::load_or_make(&data.join("token"))?,
+        token: FarmToken::load_or_make(&data.join("token"))?,
         enrolment: None,
-        connections: Connections::default(),
-        streams: Streams::default(),
-        waits: Waits::default(),
-        bases: Bases::default(),
+        connections: CertificateConnections::default(),
+        streams: StreamLimits::default(),
+        waits: LocalWaitReasons::default(),
+        bases: BaseRootFileOwners::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
         webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
@@ -103,7 +108,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         repos,
         store,
         blobs,
-        damaged: scrub::Damaged::default(),
+        damaged: scrub::DamagedFiles::default(),
         targets,
         bus,
         peers,
@@ -114,7 +119,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
 }
 
 /// What is recorded of this coordinator.
-fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
+fn coordinator(seat: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
     CoordinatorRow {
         id: seat.id().to_owned(),
         address: address.to_owned(),
@@ -128,7 +133,7 @@ fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
 fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Resolver> {
     let solver = solver::program().context("cannot find the solver")?;
     let metadata = cache.join("metadata");
-    Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), Patience::default(), solver)?)
+    Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), DownloadTimeouts::default(), solver)?)
 }
 
 /// Opens the blobs and the database, and keeps others from where they lie.
@@ -204,21 +209,21 @@ pub async fn start(
         parts.enrolment = Some(Arc::new(enrolment));
         listeners.tls = Some((listener, Arc::new(tls::config(certificate.clone())?)));
         renewing.spawn(renew(certificate));
-        tell(config.tls_address_file.as_deref(), "https", address)?;
+        write_address_file(config.tls_address_file.as_deref(), "https", address)?;
     }
     let mut passes = passes(&parts);
     if parts.store.dialect() == Dialect::Postgres {
         let (peers, store, bus) = (parts.peers.clone(), parts.store.clone(), parts.bus.clone());
-        passes.spawn(peers::beat::run(peers.clone(), store.clone(), bus));
-        passes.spawn(peers::herald::speak(peers, store, words));
+        passes.spawn(peers::heartbeat::run(peers.clone(), store.clone(), bus));
+        passes.spawn(peers::notify::send_messages(peers, store, words));
         passes.spawn(parts.listener().run(config.database_url()));
     }
-    tracing::info!(%address, coordinator = parts.peers.me(), data = %config.data.display(), "coordinator started");
-    tell(config.address_file.as_deref(), "http", address)?;
+    tracing::info!(%address, coordinator = parts.peers.own_id(), data = %config.data.display(), "coordinator started");
+    write_address_file(config.address_file.as_deref(), "http", address)?;
     server::serve(parts.clone(), listeners, stop).await?;
     drop((passes, renewing));
     parts.importer.stop();
-    let good_bye = peers::beat::end(&parts.peers, &parts.store);
+    let good_bye = peers::heartbeat::end(&parts.peers, &parts.store);
     if let Ok(Err(error)) = tokio::time::timeout(GOOD_BYE, good_bye).await {
         tracing::warn!(
             %error,
@@ -273,7 +278,11 @@ async fn renew(certificate: Arc<ServerCertificate>) {
 }
 
 /// Writes an address to a file, for whoever started this coordinator.
-fn tell(file: Option<&Path>, scheme: &str, address: SocketAddr) -> anyhow::Result<()> {
+fn write_address_file(
+    file: Option<&Path>,
+    scheme: &str,
+    address: SocketAddr,
+) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
     // Whoever started this may be another user.
     std::fs::write(file, format!("{scheme}://{address}\n"))
@@ -302,7 +311,7 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     // Those that read what is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
-    set.spawn(leftovers::run(parts.blobs.clone()));
+    set.spawn(blob_cleanup::run(parts.blobs.clone()));
     set.spawn(scrub::run(parts.blobs.clone(), parts.repos.clone(), parts.damaged.clone()));
     set.spawn(targets::run(parts.targets.clone()));
     set

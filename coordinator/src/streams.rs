@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use tonic::{Request, Status};
 
-use crate::listen::Origin;
-use crate::tally::{self, Bounds, Full, Tally};
+use crate::keyed_semaphore::{self, KeyedSemaphore, NoPermit, PermitLimits};
+use crate::listen::RequestOrigin;
 
 /// Streams of one connection. A watch of a whole mass rebuild takes one for each thousand builds.
 const OF_CONNECTION: usize = 64;
@@ -22,29 +22,29 @@ const ALL: usize = 2048;
 
 /// The streams of a coordinator. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Streams {
-    connections: Tally<u64>,
-    addresses: Tally<IpAddr>,
+pub struct StreamLimits {
+    connections: KeyedSemaphore<u64>,
+    addresses: KeyedSemaphore<IpAddr>,
 }
 
 /// A stream's places, until it is dropped.
 #[derive(Debug)]
-pub struct Place {
-    _connection: tally::Place<u64>,
-    _address: tally::Place<IpAddr>,
+pub struct StreamPermit {
+    _connection: keyed_semaphore::Permit<u64>,
+    _address: keyed_semaphore::Permit<IpAddr>,
 }
 
-impl Streams {
+impl StreamLimits {
     /// Takes a place for a stream that a request asks for.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` with the limit that was reached.
-    pub fn take<T>(&self, request: &Request<T>) -> Result<Place, Status> {
-        let origin = request.extensions().get::<Origin>().copied();
+    pub fn acquire<T>(&self, request: &Request<T>) -> Result<StreamPermit, Status> {
+        let origin = request.extensions().get::<RequestOrigin>().copied();
         // Without a listener of ours all count as one connection.
-        let nowhere = Origin { connection: 0, network: Ipv4Addr::UNSPECIFIED.into() };
+        let nowhere = RequestOrigin { connection: 0, network: Ipv4Addr::UNSPECIFIED.into() };
         self.place(origin.unwrap_or(nowhere)).map_err(|(full, whose)| {
-            let (Full::All(limit) | Full::OfOne(limit)) = full;
+            let (NoPermit::All(limit) | NoPermit::OfOne(limit)) = full;
             Status::resource_exhausted(format!(
                 "{limit} logs, watches and files are read {whose} already, the most that may be at \
                  once; end one of them, or try again later"
@@ -52,17 +52,17 @@ impl Streams {
         })
     }
 
-    fn place(&self, origin: Origin) -> Result<Place, (Full, &'static str)> {
-        let of_connection = Bounds { all: usize::MAX, of_one: OF_CONNECTION };
-        let connection = self.connections.take(origin.connection, of_connection);
+    fn place(&self, origin: RequestOrigin) -> Result<StreamPermit, (NoPermit, &'static str)> {
+        let of_connection = PermitLimits { all: usize::MAX, of_one: OF_CONNECTION };
+        let connection = self.connections.acquire(origin.connection, of_connection);
         let connection = connection.map_err(|full| (full, "over this connection"))?;
-        let of_address = Bounds { all: ALL, of_one: OF_ADDRESS };
-        let address = self.addresses.take(origin.network, of_address);
+        let of_address = PermitLimits { all: ALL, of_one: OF_ADDRESS };
+        let address = self.addresses.acquire(origin.network, of_address);
         let address = address.map_err(|full| match full {
-            Full::All(_) => (full, "by everybody together"),
-            Full::OfOne(_) => (full, "from this address"),
+            NoPermit::All(_) => (full, "by everybody together"),
+            NoPermit::OfOne(_) => (full, "from this address"),
         })?;
-        Ok(Place { _connection: connection, _address: address })
+        Ok(StreamPermit { _connection: connection, _address: address })
     }
 }
 
@@ -72,22 +72,22 @@ mod tests {
 
     fn asked(connection: u64, network: [u8; 4]) -> Request<()> {
         let mut request = Request::new(());
-        request.extensions_mut().insert(Origin { connection, network: network.into() });
+        request.extensions_mut().insert(RequestOrigin { connection, network: network.into() });
         request
     }
 
     #[test]
     fn streams_are_bounded_and_the_limit_is_told() {
-        let streams = Streams::default();
+        let streams = StreamLimits::default();
         let mut held = Vec::new();
         let refused = |connection, network| {
-            let status = streams.take(&asked(connection, network)).err().unwrap();
+            let status = streams.acquire(&asked(connection, network)).err().unwrap();
             assert_eq!(status.code(), tonic::Code::ResourceExhausted);
             status.message().to_owned()
         };
         for connection in 1..=4 {
             for _ in 0..OF_CONNECTION {
-                held.push(streams.take(&asked(connection, [192, 0, 2, 1])).unwrap());
+                held.push(streams.acquire(&asked(connection, [192, 0, 2, 1])).unwrap());
             }
         }
         assert!(refused(1, [192, 0, 2, 1]).starts_with("64 logs"));
@@ -95,12 +95,12 @@ mod tests {
         for address in 2..=8 {
             for stream in 0..OF_ADDRESS as u64 {
                 let connection = u64::from(address) * 1000 + stream / OF_CONNECTION as u64;
-                held.push(streams.take(&asked(connection, [192, 0, 2, address])).unwrap());
+                held.push(streams.acquire(&asked(connection, [192, 0, 2, address])).unwrap());
             }
         }
         assert!(refused(9, [192, 0, 2, 9]).contains("2048 logs"));
         held.pop();
-        held.push(streams.take(&asked(9, [192, 0, 2, 9])).unwrap());
+        held.push(streams.acquire(&asked(9, [192, 0, 2, 9])).unwrap());
         held.clear();
         assert_eq!((streams.connections.taken(), streams.addresses.taken()), (0, 0));
     }

@@ -10,25 +10,25 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use parking_lot::{Mutex, RwLock};
-use rpmfarm_core::near::did_you_mean;
+use rpmfarm_core::suggestions::did_you_mean;
 use rpmfarm_core::target::Target;
 
 use crate::store::{Build, Store};
 
 /// A file that is there, with its target or with what is wrong with it.
-pub type Loaded = Result<Arc<Target>, String>;
+pub type LoadedTarget = Result<Arc<Target>, String>;
 
 /// All targets by name. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Targets {
     dir: PathBuf,
-    loaded: Arc<RwLock<BTreeMap<String, Loaded>>>,
+    loaded: Arc<RwLock<BTreeMap<String, LoadedTarget>>>,
     /// What the files were like when they were read.
-    read: Arc<Mutex<Stamps>>,
+    read: Arc<Mutex<FileStamps>>,
 }
 
 /// Modification time and length of each file.
-type Stamps = BTreeMap<PathBuf, (SystemTime, u64)>;
+type FileStamps = BTreeMap<PathBuf, (SystemTime, u64)>;
 
 /// How often it is checked whether the files have changed.
 const PERIOD: Duration = Duration::from_secs(2);
@@ -115,8 +115,8 @@ impl Targets {
         Ok(true)
     }
 
-    fn stamps(&self) -> io::Result<Stamps> {
-        let mut stamps = Stamps::new();
+    fn stamps(&self) -> io::Result<FileStamps> {
+        let mut stamps = FileStamps::new();
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "toml") {
@@ -157,7 +157,7 @@ impl Targets {
     /// When the target cannot be used; database errors.
     pub async fn of_build(&self, store: &Store, build: &Build) -> anyhow::Result<Arc<Target>> {
         let target = self.get(&build.target)?;
-        let options = store.build_options(build.id).await?;
+        let options = store.build_fetch_options(build.id).await?;
         if options.is_nothing() {
             return Ok(target);
         }
@@ -166,7 +166,7 @@ impl Targets {
 
     /// All of them, by name.
     #[must_use]
-    pub fn all(&self) -> BTreeMap<String, Loaded> {
+    pub fn all(&self) -> BTreeMap<String, LoadedTarget> {
         self.loaded.read().clone()
     }
 
@@ -177,7 +177,7 @@ impl Targets {
     }
 }
 
-fn load(path: &Path) -> (String, Loaded) {
+fn load(path: &Path) -> (String, LoadedTarget) {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let target = std::fs::read_to_string(path)

@@ -10,16 +10,17 @@ use subtle::ConstantTimeEq as _;
 
 /// The secret of a farm.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct FarmToken(String);
 
-impl Token {
+impl FarmToken {
     /// Reads the token of a file, or makes one there.
     ///
     /// # Errors
     /// When the file cannot be read or made, or is empty.
     pub fn load_or_make(path: &Path) -> anyhow::Result<Self> {
         if !path.exists() {
-            make(path).with_context(|| format!("cannot make the token file {}", path.display()))?;
+            create(path)
+                .with_context(|| format!("cannot make the token file {}", path.display()))?;
         }
         let text = fs::read_to_string(path)
             .with_context(|| format!("cannot read the token file {}", path.display()))?;
@@ -42,7 +43,7 @@ impl Token {
     }
 }
 
-fn make(path: &Path) -> std::io::Result<()> {
+fn create(path: &Path) -> std::io::Result<()> {
     let bytes: [u8; 32] = rand::random();
     // Whole or not at all: another process may be reading it already, or be making it, too.
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -66,16 +67,16 @@ mod tests {
     fn made_once_and_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("token");
-        let token = Token::load_or_make(&path).unwrap();
+        let token = FarmToken::load_or_make(&path).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(token.admits(&format!("Bearer {}", text.trim())));
         assert!(!token.admits(text.trim()));
         assert!(!token.admits("Bearer "));
         assert!(!token.admits(&format!("Bearer {}0", text.trim())));
-        assert!(Token::load_or_make(&path).unwrap().admits(&format!("Bearer {}", text.trim())));
+        assert!(FarmToken::load_or_make(&path).unwrap().admits(&format!("Bearer {}", text.trim())));
 
         fs::write(&path, "").unwrap();
-        assert!(Token::load_or_make(&path).is_err());
+        assert!(FarmToken::load_or_make(&path).is_err());
     }
 }

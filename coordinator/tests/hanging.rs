@@ -62,7 +62,7 @@ impl Scene {
         for number in 0..count {
             let new = new_build(target, &format!("p{number}"));
             let started =
-                self.farm.store.start_builds(&[new], "ann", "", clock::now()).await.unwrap();
+                self.farm.store.build_insert(&[new], "ann", "", clock::now()).await.unwrap();
             builds.extend(started.ids);
         }
         builds
@@ -76,14 +76,14 @@ impl Scene {
         let mut connection =
             database.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
         for build in builds {
-            store.add_import(*build, &import).await.unwrap();
+            store.import_insert(*build, &import).await.unwrap();
             let srpm = "INSERT INTO srpms
                 (build, digest, size, nevra, requires, conflicts, predicts, dynamic)
                 VALUES ($1, $2, 1, 'p-1-1.src', '[]', '[]', '[]', 0)";
-            let insert = sqlx::query(srpm).bind(build.0).bind(Sha256::of(b"srpm").hex());
+            let insert = sqlx::query(srpm).bind(build.0).bind(Sha256::compute(b"srpm").hex());
             insert.execute(&mut connection).await.unwrap();
             let task = NewTask { kind, arch: Arch::X86_64 };
-            store.add_tasks(*build, &[task], clock::now()).await.unwrap();
+            store.task_insert(*build, &[task], clock::now()).await.unwrap();
         }
     }
 
@@ -96,7 +96,7 @@ impl Scene {
     ) {
         let store = &self.farm.store;
         let failed = async {
-            while store.failures(build, None).await.unwrap().is_empty() {
+            while store.failure_list(build, None).await.unwrap().is_empty() {
                 pass().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -104,7 +104,7 @@ impl Scene {
         let failed = tokio::time::timeout(PATIENCE, failed).await;
         assert!(failed.is_ok(), "it waits for a server of others");
         for build in hanging {
-            assert_eq!(store.failures(*build, None).await.unwrap(), []);
+            assert_eq!(store.failure_list(*build, None).await.unwrap(), []);
         }
     }
 }
@@ -129,7 +129,7 @@ async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     };
     tokio::time::timeout(PATIENCE, ended).await.expect("imports end when they are stopped");
     for build in hanging {
-        assert_eq!(scene.farm.store.failures(build, None).await.unwrap(), []);
+        assert_eq!(scene.farm.store.failure_list(build, None).await.unwrap(), []);
     }
 }
 

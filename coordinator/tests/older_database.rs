@@ -59,27 +59,27 @@ async fn what_is_open_is_found_by_its_stage() {
 
     let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
     let now = Timestamp::from_us(1_000_000);
-    assert_eq!(store.queue_due(now, 99).await.unwrap(), 1);
+    assert_eq!(store.ready_task_insert_due(now, 99).await.unwrap(), 1);
     let builds = |builds: Vec<rpmfarm_coordinator::store::Build>| {
         builds.into_iter().map(|build| build.id.0).collect::<Vec<_>>()
     };
     let tasks = |tasks: Vec<rpmfarm_coordinator::store::Task>| {
         tasks.into_iter().map(|task| task.id.0).collect::<Vec<_>>()
     };
-    assert_eq!(builds(store.builds_to_import(now).await.unwrap()), [1]);
-    assert_eq!(builds(store.builds_to_plan().await.unwrap()), [2]);
-    assert_eq!(tasks(store.srpms_to_lock(now, 9).await.unwrap()), [3]);
-    let (batch, _) = store.batches_to_order(now).await.unwrap()[0];
-    let ordered = store.tasks_to_order(batch, now).await.unwrap();
+    assert_eq!(builds(store.build_list_to_import(now).await.unwrap()), [1]);
+    assert_eq!(builds(store.build_list_to_plan().await.unwrap()), [2]);
+    assert_eq!(tasks(store.task_list_srpms_to_lock(now, 9).await.unwrap()), [3]);
+    let (batch, _) = store.batch_list_to_order(now).await.unwrap()[0];
+    let ordered = store.task_list_to_order(batch, now).await.unwrap();
     assert_eq!(tasks(ordered.into_iter().map(|(task, _)| task).collect()), [4]);
-    assert_eq!(tasks(store.tasks_to_dispatch(9).await.unwrap()), [5]);
-    let ended = store.attempts_to_accept(now).await.unwrap();
+    assert_eq!(tasks(store.task_list_to_dispatch(9).await.unwrap()), [5]);
+    let ended = store.attempt_list_to_accept(now).await.unwrap();
     assert_eq!(ended.iter().map(|ended| ended.build.0).collect::<Vec<_>>(), [7]);
-    assert_eq!(builds(store.builds_accepted().await.unwrap()), [8]);
-    let srpm = store.srpm(rpmfarm_core::BuildId(8)).await.unwrap().unwrap();
+    assert_eq!(builds(store.build_list_accepted().await.unwrap()), [8]);
+    let srpm = store.srpm_fetch(rpmfarm_core::BuildId(8)).await.unwrap().unwrap();
     assert_eq!(srpm.requires_on(rpmfarm_core::Arch::Aarch64), ["gcc"], "the header's, everywhere");
     assert_eq!(
-        store.build(rpmfarm_core::BuildId(1)).await.unwrap().unwrap().priority,
+        store.build_fetch(rpmfarm_core::BuildId(1)).await.unwrap().unwrap().priority,
         "interactive"
     );
 }
@@ -98,7 +98,7 @@ async fn pushes_are_kept() {
 
     let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
     let filter = PushFilter { limit: 9, ..PushFilter::default() };
-    let rows = store.pushes(&filter).await.unwrap();
+    let rows = store.push_list(&filter).await.unwrap();
     let row = &rows[0];
     assert_eq!((rows.len(), row.id, row.modifies), (1, PushId(1), true));
     assert_eq!(row.seen_at, Timestamp::from_us(5));

@@ -50,23 +50,24 @@ async fn farm(dir: &Path) -> Parts {
 async fn published(store: &Store, count: usize) -> Vec<Build> {
     for number in 1..=count {
         let new = [new_build("lab", "hello")];
-        let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
+        let build = store.build_insert(&new, "ann", "", NOW).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
         planned(store, build, &import(NOW), task).await;
         add_srpm(store, build, &srpm(&format!("hello-{number}-1.lab9.src"))).await;
-        let newest = store.channel("lab", "testing").await.unwrap().map_or(0, |row| row.revision);
+        let newest =
+            store.channel_fetch("lab", "testing").await.unwrap().map_or(0, |row| row.revision);
         let revision = Revision {
             target: "lab".into(),
             channel: "testing".into(),
             revision: newest + 1,
-            snapshot: Sha256::of(b"snapshot"),
+            snapshot: Sha256::compute(b"snapshot"),
             packages: 1,
             at: NOW,
         };
-        assert!(store.add_revision(&revision, &[build]).await.unwrap());
+        assert!(store.revision_insert(&revision, &[build]).await.unwrap());
     }
     let filter = BuildFilter { limit: 1000, ..BuildFilter::default() };
-    store.builds(&filter).await.unwrap()
+    store.build_list(&filter).await.unwrap()
 }
 
 /// Counts the statements that the database is given, without pragmas: checkpoints and new
@@ -163,11 +164,11 @@ impl Served {
     async fn failed_at_import(&self) -> BuildId {
         let store = &self.farm.store;
         let new = [new_build("lab", "hello")];
-        let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
+        let build = store.build_insert(&new, "ann", "", NOW).await.unwrap().ids[0];
         let mut failure =
             Failure::new(Fault::Package, FailureStage::Import, "no spec file".to_owned());
         failure.excerpt = vec!["found: README".to_owned()];
-        assert!(store.add_failure(build, None, &failure, None, NOW + 5 * US).await.unwrap());
+        assert!(store.failure_insert(build, None, &failure, None, NOW + 5 * US).await.unwrap());
         build
     }
 }
@@ -199,7 +200,7 @@ async fn the_log_of_what_failed_at_import_is_its_failure() {
 async fn a_retry_begins_a_time_of_its_own() {
     let mut served = Served::start().await;
     let build = served.failed_at_import().await;
-    assert!(served.farm.store.retry_build(build, NOW + 100 * US).await.unwrap());
+    assert!(served.farm.store.build_retry(build, NOW + 100 * US).await.unwrap());
     let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
     let shown = shown.into_inner();
     let retried = NOW + 100 * US;
@@ -208,7 +209,7 @@ async fn a_retry_begins_a_time_of_its_own() {
     let failure = Failure::new(Fault::Farm, FailureStage::Import, "the host is away".to_owned());
     let at = NOW + 200 * US;
     let store = &served.farm.store;
-    assert!(store.add_failure(build, None, &failure, Some(NOW + 300 * US), at).await.unwrap());
+    assert!(store.failure_insert(build, None, &failure, Some(NOW + 300 * US), at).await.unwrap());
     let shown = served.client.get_build(v1::GetBuildRequest { id: build.0 }).await.unwrap();
     assert_eq!(shown.into_inner().retried_us, (NOW + 300 * US).as_us());
 }

@@ -9,10 +9,10 @@ use std::time::Duration;
 use common::builds::{self, import, new_build};
 use common::on_both;
 use rpmfarm_coordinator::store::{Attempt, Grant, NewBuild, NewTask, Store};
-use rpmfarm_core::fleet::Standing;
-use rpmfarm_core::learned::{Had, Learned};
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::learned_needs::{Forecast, WorkerResources};
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_core::{
     Arch, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp,
 };
@@ -20,19 +20,19 @@ use rpmfarm_core::{
 const NOW: Timestamp = Timestamp::from_us(1_000_000_000_000);
 const US: Duration = Duration::from_micros(1);
 const X86: &str = "x86_64";
-const HAD: Had = Had { memory_mib: 4500, disk_mib: 8 };
+const HAD: WorkerResources = WorkerResources { memory_mib: 4500, disk_mib: 8 };
 
 /// Asks for builds and takes each to a task that waits for a worker.
 async fn ready(
     store: &Store,
     submitter: &str,
-    class: Class,
+    class: PriorityClass,
     count: usize,
 ) -> Vec<(BuildId, TaskId)> {
     let builds: Vec<NewBuild> = (0..count)
         .map(|number| NewBuild { class, ..new_build("lab", &format!("p{number}")) })
         .collect();
-    let ids = store.start_builds(&builds, submitter, "", NOW).await.unwrap().ids;
+    let ids = store.build_insert(&builds, submitter, "", NOW).await.unwrap().ids;
     let mut tasks = Vec::new();
     for build in ids {
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
@@ -43,7 +43,7 @@ async fn ready(
 
 /// The tasks of the queue, the next one first.
 async fn queue(store: &Store) -> Vec<TaskId> {
-    let head = store.ready_head(X86, "", 1000).await.unwrap();
+    let head = store.ready_task_list_first(X86, "", 1000).await.unwrap();
     head.into_iter().map(|ready| ready.task).collect()
 }
 
@@ -52,40 +52,47 @@ async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
         .iter()
         .map(|(build, task)| Grant { task: *task, build: *build, worker: "w".into(), had: HAD })
         .collect();
-    store.grant_all(&grants, NOW).await.unwrap()
+    store.attempt_grant_all(&grants, NOW).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn urgent_tasks_go_first_and_submitters_take_turns() {
     on_both(|store| async move {
-        let mass = ready(&store, "robot", Class::Mass, 3).await;
-        let of_ann = ready(&store, "ann", Class::Interactive, 2).await;
-        let of_bob = ready(&store, "bob", Class::Interactive, 2).await;
-        let security = ready(&store, "bob", Class::Security, 1).await;
+        let mass = ready(&store, "robot", PriorityClass::Mass, 3).await;
+        let of_ann = ready(&store, "ann", PriorityClass::Interactive, 2).await;
+        let of_bob = ready(&store, "bob", PriorityClass::Interactive, 2).await;
+        let security = ready(&store, "bob", PriorityClass::Security, 1).await;
         let order: Vec<TaskId> =
             [security[0], of_ann[0], of_bob[0], of_ann[1], of_bob[1], mass[0], mass[1], mass[2]]
                 .iter()
                 .map(|(_, task)| *task)
                 .collect();
         assert_eq!(queue(&store).await, order);
-        assert_eq!(store.build(security[0].0).await.unwrap().unwrap().priority, "security");
-        let counted = store.queues().await.unwrap();
+        assert_eq!(store.build_fetch(security[0].0).await.unwrap().unwrap().priority, "security");
+        let counted = store.queue_list().await.unwrap();
         let counted: Vec<_> = counted
             .iter()
             .map(|queue| (queue.arch.as_str(), queue.priority.as_str(), queue.tasks))
             .collect();
         let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
         assert_eq!(counted, expected);
-        assert!(store.queues().await.unwrap().iter().all(|queue| queue.oldest == NOW));
-        assert_eq!(store.ready_queues().await.unwrap(), [(X86.to_owned(), String::new())]);
-        let head = store.ready_head(X86, "", 2).await.unwrap();
+        assert!(store.queue_list().await.unwrap().iter().all(|queue| queue.oldest == NOW));
+        assert_eq!(store.ready_queue_list().await.unwrap(), [(X86.to_owned(), String::new())]);
+        let head = store.ready_task_list_first(X86, "", 2).await.unwrap();
         assert_eq!(head.len(), 2);
         assert_eq!(head[1].target, "lab");
-        let next = store.ready_after(X86, "", Some((head[1].rank, head[1].task)), 2).await.unwrap();
+        let next = store
+            .ready_task_list_after(X86, "", Some((head[1].rank, head[1].task)), 2)
+            .await
+            .unwrap();
         assert_eq!(next.iter().map(|ready| ready.task).collect::<Vec<_>>(), [order[2], order[3]]);
-        let last = store.ready_head(X86, "", 99).await.unwrap().pop().unwrap();
+        let last = store.ready_task_list_first(X86, "", 99).await.unwrap().pop().unwrap();
         assert!(
-            store.ready_after(X86, "", Some((last.rank, last.task)), 2).await.unwrap().is_empty()
+            store
+                .ready_task_list_after(X86, "", Some((last.rank, last.task)), 2)
+                .await
+                .unwrap()
+                .is_empty()
         );
     })
     .await;
@@ -94,10 +101,10 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_that_was_worked_off_is_nobodys_debt() {
     on_both(|store| async move {
-        let mass = ready(&store, "robot", Class::Interactive, 6).await;
+        let mass = ready(&store, "robot", PriorityClass::Interactive, 6).await;
         assert_eq!(grant(&store, &mass[..4]).await.len(), 4);
         // A newcomer goes on where the queue is, not where it was.
-        let fresh = ready(&store, "ann", Class::Interactive, 2).await;
+        let fresh = ready(&store, "ann", PriorityClass::Interactive, 2).await;
         let order = [mass[4].1, fresh[0].1, mass[5].1, fresh[1].1];
         let mut got = queue(&store).await;
         // The line of `robot` stands one share further than the newcomer's start.
@@ -116,8 +123,8 @@ async fn a_backlog_that_was_worked_off_is_nobodys_debt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_grants_are_one_transaction_with_the_fence_of_each() {
     on_both(|store| async move {
-        let tasks = ready(&store, "ann", Class::Interactive, 5).await;
-        assert!(store.cancel_build(tasks[1].0, NOW).await.unwrap());
+        let tasks = ready(&store, "ann", PriorityClass::Interactive, 5).await;
+        assert!(store.build_cancel(tasks[1].0, NOW).await.unwrap());
         // One is cancelled, one is named twice, one is not there.
         let mut wanted = tasks.clone();
         wanted.push(tasks[0]);
@@ -129,14 +136,14 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
         assert!(attempts.iter().all(|attempt| attempt.epoch == Epoch(1)));
         assert!(grant(&store, &tasks).await.is_empty(), "all are held");
         assert!(queue(&store).await.is_empty());
-        assert_eq!(store.held().await.unwrap().len(), 4);
-        assert_eq!(store.holders().await.unwrap(), ["w"]);
+        assert_eq!(store.lease_list().await.unwrap().len(), 4);
+        assert_eq!(store.worker_list_with_leases().await.unwrap(), ["w"]);
 
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (attempts[0].id, attempts[0].epoch);
-        assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        assert!(store.attempt_end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
         assert_eq!(queue(&store).await, [tasks[0].1]);
-        assert_eq!(store.workers_that_failed(tasks[0].1).await.unwrap(), ["w"]);
+        assert_eq!(store.worker_list_failed_task(tasks[0].1).await.unwrap(), ["w"]);
         let again = grant(&store, &tasks).await;
         assert_eq!((again.len(), again[0].epoch), (1, Epoch(2)));
         assert!(again[0].id > attempts[3].id);
@@ -147,13 +154,13 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_keeps_its_place_over_tries() {
     on_both(|store| async move {
-        let tasks = ready(&store, "ann", Class::Interactive, 3).await;
-        let rank = store.ready_head(X86, "", 1).await.unwrap()[0].rank;
+        let tasks = ready(&store, "ann", PriorityClass::Interactive, 3).await;
+        let rank = store.ready_task_list_first(X86, "", 1).await.unwrap()[0].rank;
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (attempt.id, attempt.epoch);
-        store.end_failed(id, epoch, &lost, Some(NOW + 9 * US), NOW + 9 * US).await.unwrap();
-        let head = store.ready_head(X86, "", 1).await.unwrap();
+        store.attempt_end_failed(id, epoch, &lost, Some(NOW + 9 * US), NOW + 9 * US).await.unwrap();
+        let head = store.ready_task_list_first(X86, "", 1).await.unwrap();
         assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1, rank, 1));
     })
     .await;
@@ -165,53 +172,53 @@ async fn every_stage_sees_its_work_and_no_more() {
     on_both(|store| async move {
         let seen = async |now: Timestamp| {
             (
-                store.builds_to_import(now).await.unwrap().len(),
-                store.builds_to_plan().await.unwrap().len(),
-                store.batches_to_order(now).await.unwrap().len(),
-                store.tasks_to_dispatch(9).await.unwrap().len(),
-                store.attempts_to_accept(now).await.unwrap().len(),
-                store.builds_accepted().await.unwrap().len(),
+                store.build_list_to_import(now).await.unwrap().len(),
+                store.build_list_to_plan().await.unwrap().len(),
+                store.batch_list_to_order(now).await.unwrap().len(),
+                store.task_list_to_dispatch(9).await.unwrap().len(),
+                store.attempt_list_to_accept(now).await.unwrap().len(),
+                store.build_list_accepted().await.unwrap().len(),
             )
         };
         let build =
-            store.start_builds(&[new_build("lab", "a")], "ann", "", NOW).await.unwrap().ids[0];
+            store.build_insert(&[new_build("lab", "a")], "ann", "", NOW).await.unwrap().ids[0];
         assert_eq!(seen(NOW).await, (1, 0, 0, 0, 0, 0));
         let down = Failure::new(Fault::Farm, FailureStage::Import, "no route");
-        store.add_failure(build, None, &down, Some(NOW + 5 * US), NOW).await.unwrap();
+        store.failure_insert(build, None, &down, Some(NOW + 5 * US), NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         assert_eq!(seen(NOW + 5 * US).await, (1, 0, 0, 0, 0, 0));
-        store.add_import(build, &import(NOW)).await.unwrap();
+        store.import_insert(build, &import(NOW)).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 1, 0, 0, 0, 0));
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], NOW).await.unwrap();
+        store.task_insert(build, &[task], NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 1, 0, 0, 0));
-        let task = store.tasks(build).await.unwrap()[0].id;
-        store.add_lock(task, 0, Sha256::of(b"l"), NOW).await.unwrap();
+        let task = store.task_list(build).await.unwrap()[0].id;
+        store.lock_insert(task, 0, Sha256::compute(b"l"), NOW).await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 1, 0, 0));
-        let attempt = store.grant(task, build, "w", NOW).await.unwrap().expect("granted");
+        let attempt = store.attempt_grant(task, build, "w", NOW).await.unwrap().expect("granted");
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         let id = attempt.id;
-        store.add_dynamic_requires(task, id, 0, &["x".into()], NOW).await.unwrap();
-        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 1);
-        store.add_lock(task, 1, Sha256::of(b"m"), NOW).await.unwrap();
-        assert_eq!(store.rounds_to_lock(NOW).await.unwrap().len(), 0);
+        store.round_insert(task, id, 0, &["x".into()], NOW).await.unwrap();
+        assert_eq!(store.round_list_to_lock(NOW).await.unwrap().len(), 1);
+        store.lock_insert(task, 1, Sha256::compute(b"m"), NOW).await.unwrap();
+        assert_eq!(store.round_list_to_lock(NOW).await.unwrap().len(), 0);
         let outcome = Outcome::Succeeded(Success::default());
-        assert!(store.end_succeeded(id, attempt.epoch, &outcome, NOW).await.unwrap());
+        assert!(store.attempt_end_succeeded(id, attempt.epoch, &outcome, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 1, 0));
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(task, id, 1, NOW).await.unwrap());
+        assert!(tx.acceptance_insert(task, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
         assert!(
             store
-                .open_mates(store.build(build).await.unwrap().unwrap().batch)
+                .batch_member_list_open(store.build_fetch(build).await.unwrap().unwrap().batch)
                 .await
                 .unwrap()
                 .is_empty()
         );
-        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert!(store.build_cancel(build, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
-        assert!(store.retry_build(build, NOW + US).await.unwrap());
+        assert!(store.build_retry(build, NOW + US).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
     })
     .await;
@@ -220,19 +227,19 @@ async fn every_stage_sees_its_work_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_build_that_is_made_urgent_overtakes() {
     on_both(|store| async move {
-        let tasks = ready(&store, "ann", Class::Mass, 3).await;
+        let tasks = ready(&store, "ann", PriorityClass::Mass, 3).await;
         let (build, task) = tasks[2];
-        assert!(store.set_priority(build, Class::Security, NOW + US).await.unwrap());
+        assert!(store.build_set_priority(build, PriorityClass::Security, NOW + US).await.unwrap());
         assert_eq!(queue(&store).await, [task, tasks[0].1, tasks[1].1]);
-        assert_eq!(store.build(build).await.unwrap().unwrap().priority, "security");
-        let place = store.place(tasks[1].1).await.unwrap().expect("it waits");
+        assert_eq!(store.build_fetch(build).await.unwrap().unwrap().priority, "security");
+        let place = store.queue_position_fetch(tasks[1].1).await.unwrap().expect("it waits");
         assert_eq!((place.arch, place.ahead, place.known), (Arch::X86_64, 2, 0));
-        store.cancel_build(build, NOW + 2 * US).await.unwrap();
+        store.build_cancel(build, NOW + 2 * US).await.unwrap();
         assert!(
-            !store.set_priority(build, Class::Mass, NOW + 3 * US).await.unwrap(),
+            !store.build_set_priority(build, PriorityClass::Mass, NOW + 3 * US).await.unwrap(),
             "it has ended"
         );
-        assert!(store.place(task).await.unwrap().is_none());
+        assert!(store.queue_position_fetch(task).await.unwrap().is_none());
     })
     .await;
 }
@@ -240,41 +247,51 @@ async fn a_build_that_is_made_urgent_overtakes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn needs_have_a_queue_of_their_own_and_are_learned() {
     on_both(|store| async move {
-        let tasks = ready(&store, "ann", Class::Interactive, 2).await;
+        let tasks = ready(&store, "ann", PriorityClass::Interactive, 2).await;
         let needs = Needs { memory_mib: 32 << 10, label: "ssd".into(), ..Needs::default() };
-        store.set_needs(tasks[0].1, &needs, NOW).await.unwrap();
+        store.task_set_needs(tasks[0].1, &needs, NOW).await.unwrap();
         assert_eq!(queue(&store).await, [tasks[1].1]);
-        let queues = store.ready_queues().await.unwrap();
+        let queues = store.ready_queue_list().await.unwrap();
         assert_eq!(queues[1], (X86.to_owned(), needs.to_string()));
-        let head = store.ready_head(X86, &needs.to_string(), 9).await.unwrap();
+        let head = store.ready_task_list_first(X86, &needs.to_string(), 9).await.unwrap();
         assert_eq!(head[0].task, tasks[0].1);
 
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
-        assert_eq!(store.held().await.unwrap(), [("w".to_owned(), attempt.id, needs.clone())]);
+        assert_eq!(
+            store.lease_list().await.unwrap(),
+            [("w".to_owned(), attempt.id, needs.clone())]
+        );
         let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
         let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(success);
         let took = Duration::from_secs(7);
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW + took).await.unwrap());
+        assert!(store.attempt_end_succeeded(id, epoch, &outcome, NOW + took).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(tasks[0].1, id, 1, NOW).await.unwrap());
+        assert!(tx.acceptance_insert(tasks[0].1, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
-        let learned = store.learned("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
-        let enough = Had { memory_mib: 4500, disk_mib: 7 };
-        let expected = Learned { took, memory_mib: 5000, disk_mib: 1, enough };
+        let learned =
+            store.learned_fetch("lab", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
+        let enough = WorkerResources { memory_mib: 4500, disk_mib: 7 };
+        let expected = Forecast { took, memory_mib: 5000, disk_mib: 1, enough };
         assert_eq!(learned, expected);
-        let none = store.learned("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
-        assert_eq!(none, Learned::default());
+        let none = store.learned_fetch("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
+        assert_eq!(none, Forecast::default());
 
         // The same package again waits, and what goes first is known.
-        let next = ready(&store, "ann", Class::Interactive, 2).await;
-        let place = store.place(next[1].1).await.unwrap().expect("it waits");
+        let next = ready(&store, "ann", PriorityClass::Interactive, 2).await;
+        let place = store.queue_position_fetch(next[1].1).await.unwrap().expect("it waits");
         assert_eq!((place.ahead, place.known, place.known_take), (2, 1, took));
-        assert!(store.running().await.unwrap().is_empty());
-        let ends = store.ends_of("w", Timestamp::ZERO, 9).await.unwrap();
+        assert!(store.lease_list_running().await.unwrap().is_empty());
+        let ends = store.attempt_list_ends_of_worker("w", Timestamp::ZERO, 9).await.unwrap();
         assert_eq!((ends.len(), ends[0].package.as_str()), (1, "p0"));
         assert!(!ends[0].built_elsewhere, "it is the one that built it");
-        assert!(store.ends_of("w", NOW + Duration::from_secs(8), 9).await.unwrap().is_empty());
+        assert!(
+            store
+                .attempt_list_ends_of_worker("w", NOW + Duration::from_secs(8), 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
     })
     .await;
 }
@@ -282,22 +299,22 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_assignment_and_an_admission_are_one_question_each() {
     on_both(|store| async move {
-        let (_, task) = ready(&store, "ann", Class::Interactive, 1).await[0];
-        store.add_lock(task, 1, Sha256::of(b"a second round"), NOW + US).await.unwrap();
-        let assigned = store.assigned(task).await.unwrap().unwrap();
+        let (_, task) = ready(&store, "ann", PriorityClass::Interactive, 1).await[0];
+        store.lock_insert(task, 1, Sha256::compute(b"a second round"), NOW + US).await.unwrap();
+        let assigned = store.assignment_fetch(task).await.unwrap().unwrap();
         assert_eq!((assigned.kind, assigned.arch), (TaskKind::Build, Arch::X86_64));
         assert_eq!((assigned.target.as_str(), assigned.package.as_str()), ("lab", "p0"));
         assert_eq!(assigned.lock.round, 1);
-        assert_eq!(assigned.lock.digest, Sha256::of(b"a second round"));
+        assert_eq!(assigned.lock.digest, Sha256::compute(b"a second round"));
         assert_eq!((assigned.srpm, assigned.dynamic), (None, false));
-        assert_eq!(store.assigned(TaskId(999)).await.unwrap(), None);
+        assert_eq!(store.assignment_fetch(TaskId(999)).await.unwrap(), None);
 
-        assert_eq!(store.admission("w").await.unwrap(), (None, Vec::new()));
+        assert_eq!(store.worker_fetch_admission("w").await.unwrap(), (None, Vec::new()));
         for (standing, reason) in [(Standing::Drained, "disk"), (Standing::Active, "mended")] {
-            store.set_standing("w", standing, reason, NOW).await.unwrap().unwrap();
+            store.standing_set("w", standing, reason, NOW).await.unwrap().unwrap();
         }
-        let (row, enrolled) = store.admission("w").await.unwrap();
-        assert_eq!(row, store.standing("w").await.unwrap());
+        let (row, enrolled) = store.worker_fetch_admission("w").await.unwrap();
+        assert_eq!(row, store.standing_fetch("w").await.unwrap());
         assert_eq!(row.unwrap().reason, "mended");
         assert!(enrolled.is_empty());
     })
@@ -309,11 +326,11 @@ async fn so_many_builds_of_one_target_hide_none_of_another() {
     on_both(|store| async move {
         let many: Vec<NewBuild> =
             (0..600).map(|number| new_build("el8", &format!("p{number}"))).collect();
-        let many = store.start_builds(&many, "ann", "", NOW).await.unwrap().ids;
+        let many = store.build_insert(&many, "ann", "", NOW).await.unwrap().ids;
         let (late, early) = ([new_build("el9", "p0")], [new_build("el10", "p0")]);
-        let late = store.start_builds(&late, "bob", "", NOW + 9 * US).await.unwrap().ids[0];
-        let early = store.start_builds(&early, "bob", "", NOW - 9 * US).await.unwrap().ids[0];
-        let found = store.builds_to_import(NOW + 10 * US).await.unwrap();
+        let late = store.build_insert(&late, "bob", "", NOW + 9 * US).await.unwrap().ids[0];
+        let early = store.build_insert(&early, "bob", "", NOW - 9 * US).await.unwrap().ids[0];
+        let found = store.build_list_to_import(NOW + 10 * US).await.unwrap();
         let found: Vec<BuildId> = found.iter().map(|build| build.id).collect();
         assert_eq!(found.first(), Some(&early), "the oldest of all comes first");
         assert_eq!(found.last(), Some(&late));

@@ -10,7 +10,7 @@ pub type AnnouncedFile = (Sha256, u64);
 
 /// What an announcement means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Announced {
+pub enum AnnouncementOutcome {
     /// The file was not announced before.
     New,
     Known,
@@ -50,12 +50,12 @@ pub fn announce(
     digest: Sha256,
     size: u64,
     limit: u64,
-) -> Result<Announced, AnnounceError> {
+) -> Result<AnnouncementOutcome, AnnounceError> {
     if let Some((_, known)) = before.iter().find(|(known, _)| *known == digest) {
         if *known != size {
             return Err(AnnounceError::Size { before: *known, now: size });
         }
-        return Ok(Announced::Known);
+        return Ok(AnnouncementOutcome::Known);
     }
     if before.len() >= MAX_FILES {
         return Err(AnnounceError::TooMany);
@@ -64,7 +64,7 @@ pub fn announce(
     if sum > limit {
         return Err(AnnounceError::TooLarge { sum, limit });
     }
-    Ok(Announced::New)
+    Ok(AnnouncementOutcome::New)
 }
 
 #[cfg(test)]
@@ -73,10 +73,10 @@ mod tests {
 
     #[test]
     fn number_and_sum_are_bounded() {
-        let digest = |n: usize| Sha256::of(&n.to_be_bytes());
+        let digest = |n: usize| Sha256::compute(&n.to_be_bytes());
         let before = [(digest(1), 6)];
-        assert_eq!(announce(&before, digest(2), 4, 10), Ok(Announced::New));
-        assert_eq!(announce(&before, digest(1), 6, 0), Ok(Announced::Known));
+        assert_eq!(announce(&before, digest(2), 4, 10), Ok(AnnouncementOutcome::New));
+        assert_eq!(announce(&before, digest(1), 6, 0), Ok(AnnouncementOutcome::Known));
         assert_eq!(
             announce(&before, digest(2), 5, 10),
             Err(AnnounceError::TooLarge { sum: 11, limit: 10 })
@@ -91,6 +91,6 @@ mod tests {
         );
         let many: Vec<_> = (0..MAX_FILES).map(|n| (digest(n), 0)).collect();
         assert_eq!(announce(&many, digest(MAX_FILES), 0, 10), Err(AnnounceError::TooMany));
-        assert_eq!(announce(&many, digest(0), 0, 10), Ok(Announced::Known));
+        assert_eq!(announce(&many, digest(0), 0, 10), Ok(AnnouncementOutcome::Known));
     }
 }

@@ -1,13 +1,13 @@
 //! Why an rpmbuild that ended badly ended, and whose fault that is.
 
-use crate::excerpt::{LogReader, Part};
+use crate::excerpt::{BuildSection, LogReader};
 use crate::limits::Limits;
 use crate::unexpanded::{undefined, unexpanded_in_message};
 use crate::{Failure, FailureStage, Fault};
 
 /// How the run ended, as seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum RunEnd {
     /// rpmbuild ended with this exit status; signals are 128 and their number.
     Status(u8),
     /// It was killed: its whole time was over.
@@ -25,7 +25,7 @@ pub enum Ending {
 /// What is known about a run beside its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    pub ending: Ending,
+    pub ending: RunEnd,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,
     /// Whether it was the build's own limit that was reached. Where the kernel's log says otherwise,
@@ -55,7 +55,7 @@ pub fn diagnose(evidence: &Evidence, log: &LogReader) -> Failure {
 
 fn stage(evidence: &Evidence, log: &LogReader) -> FailureStage {
     match evidence.ending {
-        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => {
+        RunEnd::Status(UNMET_REQUIREMENTS) if log.part() == BuildSection::Start => {
             FailureStage::Transaction
         }
         _ => FailureStage::from(log.part()),
@@ -67,44 +67,44 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
     let part = part_name(log.part());
     let package = |message: String| (Fault::Package, message);
     match evidence.ending {
-        Ending::Time => package(format!(
+        RunEnd::Time => package(format!(
             "{part} did not end: the build was killed after its {} (limit `seconds`)",
             duration(limits.seconds)
         )),
-        Ending::Silence => package(format!(
+        RunEnd::Silence => package(format!(
             "{part} wrote nothing for {}: the build was killed (limit `silence_seconds`)",
             duration(limits.silence_seconds)
         )),
-        Ending::Log => package(format!(
+        RunEnd::Log => package(format!(
             "{part} wrote a log of more than {} MiB (limit `log_mib`)",
             limits.log_mib
         )),
-        Ending::HostDisk => (Fault::Worker, "the worker's disk is full: free space".into()),
-        Ending::Disk if evidence.inodes_filled => package(no_inode(part, limits)),
-        Ending::Disk => package(no_space(part, limits)),
-        Ending::Status(_) if evidence.oom_kills > 0 => out_of_memory(evidence, part),
-        Ending::Status(_) if evidence.inodes_filled && log.saw_no_space() => {
+        RunEnd::HostDisk => (Fault::Worker, "the worker's disk is full: free space".into()),
+        RunEnd::Disk if evidence.inodes_filled => package(no_inode(part, limits)),
+        RunEnd::Disk => package(no_space(part, limits)),
+        RunEnd::Status(_) if evidence.oom_kills > 0 => out_of_memory(evidence, part),
+        RunEnd::Status(_) if evidence.inodes_filled && log.saw_no_space() => {
             package(no_inode(part, limits))
         }
-        Ending::Status(_) if evidence.disk_filled && log.saw_no_space() => {
+        RunEnd::Status(_) if evidence.disk_filled && log.saw_no_space() => {
             package(no_space(part, limits))
         }
-        Ending::Status(_) if evidence.forks_refused > 0 => package(format!(
+        RunEnd::Status(_) if evidence.forks_refused > 0 => package(format!(
             "{part} reached its limit of {} processes (limit `processes`)",
             limits.processes
         )),
         // The worker says so when it kills, the kernel counts when it kills for memory, and nobody
         // else outside can reach into a cage unless the runtime dies with it, which is an error of
         // the runtime. So it was something of the build: a test that kills what it can, for one.
-        Ending::Status(status) if signal(status).is_some() => package(format!(
+        RunEnd::Status(status) if signal(status).is_some() => package(format!(
             "rpmbuild was killed by the build itself ({} in {part}, and no limit was reached): look for \
              a test or script that sends signals to its parents or to every process",
             signal(status).unwrap_or_default()
         )),
-        Ending::Status(UNMET_REQUIREMENTS) if log.part() == Part::Start => {
+        RunEnd::Status(UNMET_REQUIREMENTS) if log.part() == BuildSection::Start => {
             (Fault::Worker, format!("the build root lacks what the spec requires{}", unmet(log)))
         }
-        Ending::Status(status) => package(failed(part, status, log)),
+        RunEnd::Status(status) => package(failed(part, status, log)),
     }
 }
 
@@ -204,7 +204,7 @@ fn failed(part: &str, status: u8, log: &LogReader) -> String {
     let ran: Vec<String> = command.into_iter().chain(status).collect();
     let ran = if ran.is_empty() { String::new() } else { format!(" (at {})", ran.join(", ")) };
     // Before any script, rpm's own words are shown, with the macro as the spec has it.
-    let name = unexpanded_in_message(cause).filter(|_| log.part() == Part::Start);
+    let name = unexpanded_in_message(cause).filter(|_| log.part() == BuildSection::Start);
     let remedy =
         name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
     format!("{part} failed: {}{ran}{}{remedy}", cause.trim(), list(&log.listed()))
@@ -250,15 +250,15 @@ fn hint(cause: &str) -> &'static str {
     HINTS.iter().find(|(words, _)| cause.contains(words)).map_or("", |(_, hint)| hint)
 }
 
-const fn part_name(part: Part) -> &'static str {
+const fn part_name(part: BuildSection) -> &'static str {
     match part {
-        Part::Start => "reading the spec",
-        Part::Prep => "%prep",
-        Part::Requires => "%generate_buildrequires",
-        Part::Build => "%build",
-        Part::Install => "%install",
-        Part::Check => "%check",
-        Part::Files => "packaging",
+        BuildSection::Start => "reading the spec",
+        BuildSection::Prep => "%prep",
+        BuildSection::Requires => "%generate_buildrequires",
+        BuildSection::Build => "%build",
+        BuildSection::Install => "%install",
+        BuildSection::Check => "%check",
+        BuildSection::Files => "packaging",
     }
 }
 
@@ -274,7 +274,7 @@ fn duration(seconds: u64) -> String {
 mod tests {
     use super::*;
 
-    fn evidence(ending: Ending) -> Evidence {
+    fn evidence(ending: RunEnd) -> Evidence {
         let limits = Limits { seconds: 90, disk_mib: 64, ..Limits::default() };
         Evidence {
             ending,
@@ -299,7 +299,7 @@ mod tests {
     fn a_source_that_dist_git_lacks() {
         let log =
             "error: Bad file: /builddir/build/SOURCES/x-1.0.tar.gz: No such file or directory\n";
-        let (fault, stage, message) = told(&evidence(Ending::Status(1)), log);
+        let (fault, stage, message) = told(&evidence(RunEnd::Status(1)), log);
         assert_eq!((fault, stage.as_str()), (Fault::Package, "spec"));
         assert!(message.ends_with(NO_SUCH_SOURCE), "{message}");
     }
@@ -308,13 +308,13 @@ mod tests {
     fn a_macro_that_nothing_defines() {
         let log = "error: line 7: Dependency tokens must begin with alpha-numeric, '_' or '/': \
                    BuildRequires: %{py_req}\n";
-        let (fault, _, message) = told(&evidence(Ending::Status(1)), log);
+        let (fault, _, message) = told(&evidence(RunEnd::Status(1)), log);
         assert_eq!(fault, Fault::Package);
         let words = "; the macro %{py_req} is not defined: set it in the target under [macros]";
         assert!(message.contains(words), "{message}");
         // What a script prints is its own.
         let log = format!("Executing(%build): x\n{log}");
-        let (.., message) = told(&evidence(Ending::Status(1)), &log);
+        let (.., message) = told(&evidence(RunEnd::Status(1)), &log);
         assert!(!message.contains("is not defined"), "{message}");
     }
 
@@ -324,47 +324,47 @@ mod tests {
         let build = "Executing(%build): x\n";
         let error = "Executing(%check): x\nFAIL: t1\n";
         let full = "Executing(%install): x\ncp: error writing 'a': No space left on device\n";
-        let status = evidence(Ending::Status(1));
+        let status = evidence(RunEnd::Status(1));
         let table = [
             (status.clone(), error, Package, "check", "%check failed: FAIL: t1"),
             (status.clone(), build, Package, "build", "%build failed with exit status 1"),
             (
-                evidence(Ending::Time),
+                evidence(RunEnd::Time),
                 build,
                 Package,
                 "build",
                 "%build did not end: the build was killed after its 90 seconds (limit `seconds`)",
             ),
             (
-                evidence(Ending::Silence),
+                evidence(RunEnd::Silence),
                 build,
                 Package,
                 "build",
                 "%build wrote nothing for 3 hours: the build was killed (limit `silence_seconds`)",
             ),
             (
-                evidence(Ending::Log),
+                evidence(RunEnd::Log),
                 build,
                 Package,
                 "build",
                 "%build wrote a log of more than 256 MiB (limit `log_mib`)",
             ),
             (
-                evidence(Ending::HostDisk),
+                evidence(RunEnd::HostDisk),
                 build,
                 Worker,
                 "build",
                 "the worker's disk is full: free space",
             ),
             (
-                Evidence { disk_filled: true, ..evidence(Ending::Disk) },
+                Evidence { disk_filled: true, ..evidence(RunEnd::Disk) },
                 build,
                 Package,
                 "build",
                 "%build filled its 64 MiB of disk space (limit `disk_mib`)",
             ),
             (
-                Evidence { inodes_filled: true, ..evidence(Ending::Disk) },
+                Evidence { inodes_filled: true, ..evidence(RunEnd::Disk) },
                 build,
                 Package,
                 "build",
@@ -422,7 +422,7 @@ mod tests {
                 "%build reached its limit of 8192 processes (limit `processes`)",
             ),
             (
-                evidence(Ending::Status(137)),
+                evidence(RunEnd::Status(137)),
                 build,
                 Package,
                 "build",
@@ -462,7 +462,7 @@ mod tests {
                  them in %files, or remove them in %install",
             ),
             (
-                evidence(Ending::Status(143)),
+                evidence(RunEnd::Status(143)),
                 error,
                 Package,
                 "check",
@@ -471,14 +471,14 @@ mod tests {
                  process",
             ),
             (
-                evidence(Ending::Status(255)),
+                evidence(RunEnd::Status(255)),
                 build,
                 Package,
                 "build",
                 "%build failed with exit status 255",
             ),
             (
-                evidence(Ending::Status(11)),
+                evidence(RunEnd::Status(11)),
                 "error: Failed build dependencies:\n\tfoo is needed by a\n",
                 Worker,
                 "transaction",

@@ -24,7 +24,7 @@ pub struct DigestError {
 impl Sha256 {
     /// Digest of bytes that are in memory.
     #[must_use]
-    pub fn of(bytes: &[u8]) -> Self {
+    pub fn compute(bytes: &[u8]) -> Self {
         Self(sha2::Sha256::digest(bytes).into())
     }
 
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn prints_what_it_parses() {
-        let digest = Sha256::of(b"abc");
+        let digest = Sha256::compute(b"abc");
         assert_eq!(
             digest.to_string(),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

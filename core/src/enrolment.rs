@@ -19,7 +19,7 @@ const PREFIX: &str = "rpmfarm1";
 /// A token that makes a host a worker, once. It names the farm's certificate authority, so that
 /// the host needs nothing else to trust the coordinator.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token {
+pub struct EnrolmentToken {
     secret: [u8; 32],
     /// SHA-256 of the DER of the farm's CA certificate.
     pub authority: Sha256,
@@ -28,9 +28,9 @@ pub struct Token {
 /// A text that is not a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("this is not an enrolment token (three parts with dots between)")]
-pub struct NoToken;
+pub struct TokenError;
 
-impl Token {
+impl EnrolmentToken {
     /// A token of 32 random bytes.
     #[must_use]
     pub const fn new(secret: [u8; 32], authority: Sha256) -> Self {
@@ -40,42 +40,42 @@ impl Token {
     /// What the coordinator keeps of it.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
-        Sha256::of(&self.secret)
+        Sha256::compute(&self.secret)
     }
 }
 
 /// The token itself is not shown.
-impl fmt::Debug for Token {
+impl fmt::Debug for EnrolmentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({PREFIX}.….{})", self.authority)
     }
 }
 
-impl fmt::Display for Token {
+impl fmt::Display for EnrolmentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{PREFIX}.{}.{}", Sha256::from_bytes(self.secret).hex(), self.authority.hex())
     }
 }
 
-impl std::str::FromStr for Token {
-    type Err = NoToken;
+impl std::str::FromStr for EnrolmentToken {
+    type Err = TokenError;
 
-    fn from_str(text: &str) -> Result<Self, NoToken> {
+    fn from_str(text: &str) -> Result<Self, TokenError> {
         let mut parts = text.trim().split('.');
         let (Some(PREFIX), Some(secret), Some(authority), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(NoToken);
+            return Err(TokenError);
         };
-        let secret: Sha256 = secret.parse().map_err(|_| NoToken)?;
-        let authority = authority.parse().map_err(|_| NoToken)?;
+        let secret: Sha256 = secret.parse().map_err(|_| TokenError)?;
+        let authority = authority.parse().map_err(|_| TokenError)?;
         Ok(Self { secret: *secret.as_bytes(), authority })
     }
 }
 
 /// The use of a token: with which key, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Use {
+pub struct TokenUse {
     /// SHA-256 of the public key.
     pub key: Sha256,
     /// When it was used.
@@ -84,7 +84,7 @@ pub struct Use {
 
 /// What a token is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Redeemed {
+pub enum Redemption {
     First,
     /// The certificate that was given for it before: the answer got lost, the key is the same.
     Again,
@@ -92,7 +92,7 @@ pub enum Redeemed {
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TokenRefusal {
+pub enum RedemptionError {
     /// It was used, with another key.
     #[error("the enrolment token was used already")]
     Used,
@@ -107,15 +107,15 @@ pub enum TokenRefusal {
 /// When it was used or has expired.
 pub fn redeem(
     expires: Timestamp,
-    used: Option<Use>,
+    used: Option<TokenUse>,
     key: Sha256,
     now: Timestamp,
-) -> Result<Redeemed, TokenRefusal> {
+) -> Result<Redemption, RedemptionError> {
     match used {
-        Some(used) if used.key != key => Err(TokenRefusal::Used),
-        _ if now >= expires => Err(TokenRefusal::Expired),
-        Some(_) => Ok(Redeemed::Again),
-        None => Ok(Redeemed::First),
+        Some(used) if used.key != key => Err(RedemptionError::Used),
+        _ if now >= expires => Err(RedemptionError::Expired),
+        Some(_) => Ok(Redemption::Again),
+        None => Ok(Redemption::First),
     }
 }
 
@@ -132,28 +132,28 @@ mod tests {
 
     #[test]
     fn tokens_are_read_as_they_are_written_and_not_shown() {
-        let token = Token::new([7; 32], Sha256::of(b"ca"));
+        let token = EnrolmentToken::new([7; 32], Sha256::compute(b"ca"));
         let text = token.to_string();
         assert_eq!(text.parse(), Ok(token.clone()));
         assert_eq!(format!(" {text}\n").parse(), Ok(token.clone()));
         assert!(!format!("{token:?}").contains("0707"), "{token:?}");
         assert!(!text.contains(&token.digest().hex()));
         for bad in ["", "x", "rpmfarm1.aa.bb", &text[1..], &format!("{text}.x")] {
-            assert_eq!(bad.parse::<Token>(), Err(NoToken), "{bad}");
+            assert_eq!(bad.parse::<EnrolmentToken>(), Err(TokenError), "{bad}");
         }
     }
 
     #[test]
     fn a_token_counts_once_and_for_a_time() {
-        let (mine, other) = (Sha256::of(b"mine"), Sha256::of(b"other"));
+        let (mine, other) = (Sha256::compute(b"mine"), Sha256::compute(b"other"));
         let at = Timestamp::from_us;
-        let used = Some(Use { key: mine, at: at(5) });
-        assert_eq!(redeem(at(10), None, mine, at(9)), Ok(Redeemed::First));
-        assert_eq!(redeem(at(10), None, mine, at(10)), Err(TokenRefusal::Expired));
-        assert_eq!(redeem(at(10), used, mine, at(6)), Ok(Redeemed::Again));
-        assert_eq!(redeem(at(10), used, mine, at(10)), Err(TokenRefusal::Expired));
-        assert_eq!(redeem(at(10), used, other, at(6)), Err(TokenRefusal::Used));
-        assert_eq!(redeem(at(10), used, other, at(11)), Err(TokenRefusal::Used));
+        let used = Some(TokenUse { key: mine, at: at(5) });
+        assert_eq!(redeem(at(10), None, mine, at(9)), Ok(Redemption::First));
+        assert_eq!(redeem(at(10), None, mine, at(10)), Err(RedemptionError::Expired));
+        assert_eq!(redeem(at(10), used, mine, at(6)), Ok(Redemption::Again));
+        assert_eq!(redeem(at(10), used, mine, at(10)), Err(RedemptionError::Expired));
+        assert_eq!(redeem(at(10), used, other, at(6)), Err(RedemptionError::Used));
+        assert_eq!(redeem(at(10), used, other, at(11)), Err(RedemptionError::Used));
     }
 
     #[test]

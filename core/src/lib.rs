@@ -17,9 +17,9 @@ pub mod fault;
 pub mod glob;
 pub mod id;
 pub mod name;
-pub mod near;
 pub mod nevra;
 pub mod relation;
+pub mod suggestions;
 pub mod time;
 
 // What is rebuilt, and with what.
@@ -45,27 +45,27 @@ pub mod task;
 pub mod why;
 
 // Build roots: the order of a batch, and the packages of each root.
+pub mod batch_order;
 pub mod lock;
-pub mod order;
 pub mod transaction;
 
 // Giving tasks to workers, and taking them back.
-pub mod fleet;
-pub mod learned;
+pub mod attempt_news;
+pub mod learned_needs;
 pub mod lease;
 pub mod matching;
 pub mod placement;
 pub mod quarantine;
 pub mod queue;
-pub mod report;
-pub mod tenure;
+pub mod stage_lease;
+pub mod worker_standing;
 
 // On the worker: what it runs, and what the end of a build means.
 pub mod announce;
 pub mod diagnosis;
 pub mod excerpt;
 pub mod id_ranges;
-pub mod kept;
+pub mod kept_files;
 pub mod reconcile;
 
 // Accepting results, and who owns which name.
@@ -76,7 +76,7 @@ pub mod results;
 pub mod statement;
 
 // Signing and publishing.
-pub mod lacking;
+pub mod missing_requirements;
 pub mod signing;
 pub mod snapshot;
 

@@ -132,7 +132,7 @@ fn root_id(arch: Arch, below: Option<Sha256>, layer: &Layer) -> Sha256 {
     for package in &layer.packages {
         text.push_str(&format!("{}\n", package.digest));
     }
-    Sha256::of(text.as_bytes())
+    Sha256::compute(text.as_bytes())
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
     fn package(name: &str) -> LockedPackage {
         LockedPackage {
             nevra: format!("{name}-1-1.noarch").parse().expect("a NEVRA"),
-            digest: Sha256::of(name.as_bytes()),
+            digest: Sha256::compute(name.as_bytes()),
             size: 1,
             source: String::new(),
             origin: "base".into(),

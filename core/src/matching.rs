@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 use crate::Arch;
 use crate::needs::Needs;
-use crate::placement::Candidate;
+use crate::placement::WorkerCandidate;
 
 /// A worker with what it has, for tasks that need more than a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Worker<'a> {
+pub struct WorkerCapacity<'a> {
     /// Who it is, and its slots.
-    pub candidate: Candidate<'a>,
+    pub candidate: WorkerCandidate<'a>,
     /// All its memory, in MiB.
     pub memory_mib: u64,
     /// Memory that what it runs is known to need, in MiB.
@@ -26,7 +26,7 @@ pub struct Worker<'a> {
 
 /// A task that waits, as matching sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Waiting<'a> {
+pub struct WaitingTask<'a> {
     /// The architecture to build for.
     pub arch: Arch,
     /// Whether a worker that only emulates it will do: a setting of the target.
@@ -40,10 +40,10 @@ pub struct Waiting<'a> {
     pub except: &'a str,
 }
 
-impl Worker<'_> {
+impl WorkerCapacity<'_> {
     /// Whether it could take the task if it ran nothing else.
     #[must_use]
-    pub fn is_able(&self, task: &Waiting<'_>) -> bool {
+    pub fn is_able(&self, task: &WaitingTask<'_>) -> bool {
         let Needs { memory_mib, disk_mib, label } = task.needs;
         self.candidate.ready
             && self.candidate.name != task.except
@@ -56,7 +56,7 @@ impl Worker<'_> {
 
     /// Whether it can take the task now.
     #[must_use]
-    pub fn fits(&self, task: &Waiting<'_>) -> bool {
+    pub fn fits(&self, task: &WaitingTask<'_>) -> bool {
         self.free() > 0
             && self.is_able(task)
             && task.needs.memory_mib <= self.memory_mib.saturating_sub(self.memory_used_mib)
@@ -72,7 +72,7 @@ impl Worker<'_> {
 
     /// The best for a task is greatest: one that runs its architecture natively; of these the
     /// freest; of these, the one that fewest others would want.
-    fn merit(&self, task: &Waiting<'_>) -> impl Ord {
+    fn merit(&self, task: &WaitingTask<'_>) -> impl Ord {
         use std::cmp::Reverse;
         (
             self.candidate.is_native(task.arch),
@@ -87,7 +87,10 @@ impl Worker<'_> {
 /// Matches tasks with workers. Returns the index of each task that is placed with the index of
 /// its worker. `workers` are changed as if they had their tasks, and those that are kept free for
 /// a task as if they were not ready: what is to be placed after these tasks may ask them.
-pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(usize, usize)> {
+pub fn match_tasks(
+    tasks: &[WaitingTask<'_>],
+    workers: &mut [WorkerCapacity<'_>],
+) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     let mut kept = Vec::new();
     // Indexes of workers that may still get something.
@@ -129,23 +132,23 @@ pub fn match_tasks(tasks: &[Waiting<'_>], workers: &mut [Worker<'_>]) -> Vec<(us
 
 /// The worker that is kept free for a task that needs much: the one that lacks least. One that
 /// failed it is kept only where no other could ever take it, as it is matched with it only then.
-fn kept_for(task: &Waiting<'_>, workers: &[Worker<'_>]) -> Option<usize> {
+fn kept_for(task: &WaitingTask<'_>, workers: &[WorkerCapacity<'_>]) -> Option<usize> {
     // A slot gets free by itself, and goes to the lowest rank.
     if task.needs.is_nothing() {
         return None;
     }
     (0..workers.len()).filter(|index| workers[*index].is_able(task)).min_by_key(|index| {
         let worker = &workers[*index];
-        let Worker { candidate, memory_used_mib, .. } = worker;
+        let WorkerCapacity { candidate, memory_used_mib, .. } = worker;
         (worker.is_among(task.avoid), *memory_used_mib, candidate.busy, candidate.name)
     })
 }
 
 /// The free slots of workers that take work, by architecture; one without any is not there.
 #[must_use]
-pub fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
+pub fn free_slots(workers: &[WorkerCapacity<'_>]) -> BTreeMap<Arch, u32> {
     let mut free = BTreeMap::new();
-    for Worker { candidate, .. } in workers {
+    for WorkerCapacity { candidate, .. } in workers {
         let slots = candidate.slots.saturating_sub(candidate.busy);
         if candidate.ready && slots > 0 {
             for arch in candidate.arches {
@@ -164,9 +167,10 @@ mod tests {
 
     const X86: &[Arch] = &[Arch::X86_64];
 
-    fn worker(name: &'static str, slots: u32, memory_gib: u64) -> Worker<'static> {
-        let candidate = Candidate { name, arches: X86, emulated: &[], slots, busy: 0, ready: true };
-        Worker {
+    fn worker(name: &'static str, slots: u32, memory_gib: u64) -> WorkerCapacity<'static> {
+        let candidate =
+            WorkerCandidate { name, arches: X86, emulated: &[], slots, busy: 0, ready: true };
+        WorkerCapacity {
             candidate,
             memory_mib: memory_gib << 10,
             memory_used_mib: 0,
@@ -179,8 +183,8 @@ mod tests {
         Needs { memory_mib: memory << 10, ..Needs::default() }
     }
 
-    fn task(needs: &Needs) -> Waiting<'_> {
-        Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" }
+    fn task(needs: &Needs) -> WaitingTask<'_> {
+        WaitingTask { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" }
     }
 
     #[test]
@@ -199,15 +203,15 @@ mod tests {
     fn native_comes_first_and_emulation_only_where_the_target_wants_it() {
         let both = [Arch::X86_64, Arch::Aarch64];
         let none = Needs::default();
-        let strict = Waiting { arch: Arch::Aarch64, ..task(&none) };
-        let lenient = Waiting { emulation: true, ..strict };
+        let strict = WaitingTask { arch: Arch::Aarch64, ..task(&none) };
+        let lenient = WaitingTask { emulation: true, ..strict };
         let workers = || {
             let mut workers = [worker("emulates", 9, 8), worker("native", 1, 8)];
             (workers[0].candidate.arches, workers[0].candidate.emulated) = (&both, &both[1..]);
             workers[1].candidate.arches = &both[1..];
             workers
         };
-        let pairs = |tasks: &[Waiting<'_>]| match_tasks(tasks, &mut workers());
+        let pairs = |tasks: &[WaitingTask<'_>]| match_tasks(tasks, &mut workers());
         assert_eq!(pairs(&[lenient, lenient]), [(0, 1), (1, 0)]);
         assert_eq!(pairs(&[strict, strict]), [(0, 1)]);
         assert_eq!(pairs(&[task(&none)]), [(0, 0)], "its own architecture it runs itself");
@@ -239,7 +243,7 @@ mod tests {
     #[test]
     fn what_is_repeated_never_goes_to_the_worker_that_made_it() {
         let none = Needs::default();
-        let repeat = Waiting { except: "maker", ..task(&none) };
+        let repeat = WaitingTask { except: "maker", ..task(&none) };
         let mut workers = [worker("maker", 4, 8)];
         assert_eq!(match_tasks(&[repeat, task(&none)], &mut workers), [(1, 0)]);
         let mut workers = [worker("maker", 4, 8), worker("other", 1, 8)];
@@ -251,7 +255,7 @@ mod tests {
         let labels = ["ssd".to_owned()];
         let ssd = Needs { label: "ssd".into(), ..Needs::default() };
         let none = Needs::default();
-        let labelled = Worker { labels: &labels, ..worker("a", 1, 8) };
+        let labelled = WorkerCapacity { labels: &labels, ..worker("a", 1, 8) };
         let mut workers = [labelled, worker("b", 1, 8)];
         assert_eq!(
             match_tasks(&[task(&none), task(&none), task(&ssd)], &mut workers),
@@ -265,7 +269,7 @@ mod tests {
     fn a_worker_that_failed_a_task_gets_it_only_when_there_is_no_other() {
         let none = Needs::default();
         let avoid = ["a".to_owned()];
-        let again = Waiting { avoid: &avoid, ..task(&none) };
+        let again = WaitingTask { avoid: &avoid, ..task(&none) };
         let mut both = [worker("a", 2, 8), worker("b", 1, 8)];
         assert_eq!(match_tasks(&[again], &mut both), [(0, 1)]);
         // `b` is busy: the task waits for it, and others take `a`.
@@ -278,7 +282,7 @@ mod tests {
     fn the_only_worker_for_a_big_task_is_kept_for_it_though_it_failed_it() {
         let (small, big) = (Needs::default(), gib(32));
         let avoid = ["big".to_owned()];
-        let again = Waiting { avoid: &avoid, ..task(&big) };
+        let again = WaitingTask { avoid: &avoid, ..task(&big) };
         let mut workers = [worker("big", 3, 64), worker("a", 1, 8)];
         workers[0].candidate.busy = 1;
         workers[0].memory_used_mib = 40 << 10;
@@ -305,7 +309,7 @@ mod tests {
         workers[1].candidate.ready = false;
         workers[2].candidate.busy = 4;
         assert_eq!(match_tasks(&[task(&none)], &mut workers), [(0, 0)]);
-        let power = Waiting { arch: Arch::Ppc64le, ..task(&none) };
+        let power = WaitingTask { arch: Arch::Ppc64le, ..task(&none) };
         assert_eq!(match_tasks(&[power], &mut workers), []);
     }
 
@@ -318,13 +322,13 @@ mod tests {
             needs in prop::collection::vec(0_u64..80, 0..30),
         ) {
             let names = ["a", "b", "c", "d", "e", "f"];
-            let mut workers: Vec<Worker<'_>> = sizes
+            let mut workers: Vec<WorkerCapacity<'_>> = sizes
                 .iter()
                 .zip(names)
                 .map(|((slots, gib), name)| worker(name, *slots, *gib))
                 .collect();
             let needs: Vec<Needs> = needs.into_iter().map(gib).collect();
-            let tasks: Vec<Waiting<'_>> = needs.iter().map(task).collect();
+            let tasks: Vec<WaitingTask<'_>> = needs.iter().map(task).collect();
             let pairs = match_tasks(&tasks, &mut workers);
             for (index, worker) in workers.iter().enumerate() {
                 let mine: Vec<&Needs> =

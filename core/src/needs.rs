@@ -20,7 +20,7 @@ pub struct Needs {
 /// A text that is not a list of needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a list of needs (expected words as memory=1024 disk=2048 label=ssd)")]
-pub struct BadNeeds(String);
+pub struct NeedsError(String);
 
 impl Needs {
     /// Whether every worker will do.
@@ -91,10 +91,10 @@ impl fmt::Display for Needs {
 }
 
 impl std::str::FromStr for Needs {
-    type Err = BadNeeds;
+    type Err = NeedsError;
 
-    fn from_str(text: &str) -> Result<Self, BadNeeds> {
-        let bad = || BadNeeds(shown(text));
+    fn from_str(text: &str) -> Result<Self, NeedsError> {
+        let bad = || NeedsError(shown(text));
         let mut needs = Self::default();
         for word in text.split_whitespace() {
             match word.split_once('=') {

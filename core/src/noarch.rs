@@ -34,21 +34,21 @@ pub fn build_on(wanted: &[Arch], all_noarch: bool, native: &[Arch]) -> Vec<Arch>
 
 /// What a package consists of, without what depends on where and when it was built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Content {
+pub struct PackageContent {
     /// Path → file.
-    pub files: BTreeMap<String, File>,
+    pub files: BTreeMap<String, PackageFile>,
     /// `requires`, `provides`, … → the package's, as rpm prints them.
     pub relations: BTreeMap<String, BTreeSet<String>>,
     /// Scriptlet or trigger → its text, behind a line with the program that runs it.
     pub scripts: BTreeMap<String, String>,
     /// What the header says beside these; absent in descriptions from before it was compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tags: Option<Tags>,
+    pub tags: Option<HeaderTags>,
 }
 
 /// What else of a header Koji compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tags {
+pub struct HeaderTags {
     /// `summary`, `description`, `group`, `license`, `url` → text.
     pub texts: BTreeMap<String, String>,
     /// `requires`, … → each with rpm's flags in hex behind it, which say for which scriptlet it is
@@ -58,7 +58,7 @@ pub struct Tags {
 
 /// A file of a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct File {
+pub struct PackageFile {
     /// Type and permissions, as stat(2) has them.
     pub mode: u16,
     /// `USER:GROUP`.
@@ -79,11 +79,11 @@ pub struct File {
 
 /// What one build made of `noarch` packages, by their NEVRA.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct NoarchPackages {
     /// rpm's target: an architecture, or `noarch`.
     pub on: String,
     /// NEVRA → content.
-    pub packages: BTreeMap<String, Content>,
+    pub packages: BTreeMap<String, PackageContent>,
 }
 
 /// One difference between two builds.
@@ -106,13 +106,15 @@ const COMPARED_RELATIONS: [&str; 4] = ["requires", "provides", "conflicts", "obs
 /// one did. A package that one build alone makes is taken as it is: so firmware for one machine is
 /// shipped to all (EL's grub2 and edk2).
 #[must_use]
-pub fn differences(made: &[Made]) -> Vec<Difference> {
-    let mut first = BTreeMap::<&str, (&str, &Content)>::new();
+pub fn differences(made: &[NoarchPackages]) -> Vec<Difference> {
+    let mut first = BTreeMap::<&str, (&str, &PackageContent)>::new();
     let mut all = Vec::new();
-    for Made { on, packages } in made {
+    for NoarchPackages { on, packages } in made {
         for (nevra, content) in packages {
             match first.get(nevra.as_str()) {
-                Some((at, one)) => Sides { nevra, on: [at, on] }.compare(one, content, &mut all),
+                Some((at, one)) => {
+                    ComparedPackage { nevra, on: [at, on] }.compare(one, content, &mut all)
+                }
                 None => {
                     first.insert(nevra, (on.as_str(), content));
                 }
@@ -123,14 +125,14 @@ pub fn differences(made: &[Made]) -> Vec<Difference> {
 }
 
 /// A package that two builds made.
-struct Sides<'a> {
+struct ComparedPackage<'a> {
     nevra: &'a str,
     /// Where each was built, as differences say it.
     on: [&'a str; 2],
 }
 
-impl Sides<'_> {
-    fn compare(&self, one: &Content, other: &Content, all: &mut Vec<Difference>) {
+impl ComparedPackage<'_> {
+    fn compare(&self, one: &PackageContent, other: &PackageContent, all: &mut Vec<Difference>) {
         for (path, pair) in sides(&one.files, &other.files) {
             let what = format!("{path} of {}", self.nevra);
             match pair {
@@ -179,7 +181,13 @@ impl Sides<'_> {
         }
     }
 
-    fn compare_files(&self, what: &str, one: &File, other: &File, all: &mut Vec<Difference>) {
+    fn compare_files(
+        &self,
+        what: &str,
+        one: &PackageFile,
+        other: &PackageFile,
+        all: &mut Vec<Difference>,
+    ) {
         let both = format!("({}, {})", self.on[0], self.on[1]);
         let mut push = |changed: Vec<String>, refused| {
             if !changed.is_empty() {
@@ -208,7 +216,7 @@ fn text_of(script: &str) -> &str {
     script.split_once('\n').map_or(script, |(_, text)| text)
 }
 
-impl File {
+impl PackageFile {
     /// What of it is not as in another one, among what Koji compares.
     fn changed(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
@@ -311,7 +319,7 @@ pub fn notes(differences: &[Difference]) -> Vec<String> {
 
 /// A package that a task made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Candidate<'a> {
+pub struct NoarchCandidate<'a> {
     pub kind: TaskKind,
     pub arch: Arch,
     pub nevra: &'a Nevra,
@@ -322,8 +330,8 @@ pub struct Candidate<'a> {
 /// pass gives nothing that an architecture makes for itself: one name must not stand for two packages
 /// of one version.
 #[must_use]
-pub fn taken(order: &[Arch], made: &[Candidate<'_>]) -> Vec<usize> {
-    let rank = |candidate: &Candidate<'_>| {
+pub fn taken(order: &[Arch], made: &[NoarchCandidate<'_>]) -> Vec<usize> {
+    let rank = |candidate: &NoarchCandidate<'_>| {
         let place = order.iter().position(|one| *one == candidate.arch).unwrap_or(usize::MAX);
         (candidate.kind == TaskKind::Noarch, place)
     };
@@ -334,7 +342,7 @@ pub fn taken(order: &[Arch], made: &[Candidate<'_>]) -> Vec<usize> {
         .collect();
     let mut best = BTreeMap::<String, usize>::new();
     for (index, one) in made.iter().enumerate() {
-        let Candidate { kind, nevra, .. } = one;
+        let NoarchCandidate { kind, nevra, .. } = one;
         let doubled = nevra.arch != NOARCH || of_arches.contains(nevra.name.as_str());
         if *kind == TaskKind::Noarch && doubled {
             continue;
@@ -356,8 +364,8 @@ mod tests {
     use super::*;
     use Arch::{Aarch64, Ppc64le, X86_64};
 
-    fn file(content: &str) -> File {
-        File {
+    fn file(content: &str) -> PackageFile {
+        PackageFile {
             mode: 0o100_644,
             owner: "root:root".into(),
             capabilities: String::new(),
@@ -368,20 +376,20 @@ mod tests {
         }
     }
 
-    fn content(files: &[(&str, File)], requires: &[&str]) -> Content {
-        Content {
+    fn content(files: &[(&str, PackageFile)], requires: &[&str]) -> PackageContent {
+        PackageContent {
             files: files.iter().map(|(path, file)| ((*path).to_owned(), file.clone())).collect(),
             relations: BTreeMap::from([(
                 "requires".into(),
                 requires.iter().map(|text| (*text).to_owned()).collect(),
             )]),
-            ..Content::default()
+            ..PackageContent::default()
         }
     }
 
-    fn made(arch: Arch, packages: &[(&str, Content)]) -> Made {
+    fn made(arch: Arch, packages: &[(&str, PackageContent)]) -> NoarchPackages {
         let packages = packages.iter().map(|(nevra, c)| ((*nevra).to_owned(), c.clone())).collect();
-        Made { on: arch.to_string(), packages }
+        NoarchPackages { on: arch.to_string(), packages }
     }
 
     #[test]
@@ -397,23 +405,23 @@ mod tests {
     #[test]
     fn each_kind_of_difference_is_refused_where_koji_refuses_it() {
         let a = || ("/usr/share/a", file("1"));
-        let base = Content {
+        let base = PackageContent {
             scripts: BTreeMap::from([("%post".into(), "/bin/sh\ntrue".into())]),
-            tags: Some(Tags {
+            tags: Some(HeaderTags {
                 texts: BTreeMap::from([("summary".into(), "S".into())]),
                 flagged: BTreeMap::from([("requires".into(), ["x 0x0".to_owned()].into())]),
             }),
             ..content(&[a(), ("/usr/share/b", file("2"))], &["x"])
         };
-        let with_a = |a: File| Content {
+        let with_a = |a: PackageFile| PackageContent {
             files: BTreeMap::from([("/usr/share/a".into(), a), ("/usr/share/b".into(), file("2"))]),
             ..base.clone()
         };
-        let with_script = |name: &str, text: &str| Content {
+        let with_script = |name: &str, text: &str| PackageContent {
             scripts: base.scripts.clone().into_iter().chain([(name.into(), text.into())]).collect(),
             ..base.clone()
         };
-        let with_relation = |kind: &str, all: &[&str]| Content {
+        let with_relation = |kind: &str, all: &[&str]| PackageContent {
             relations: base
                 .relations
                 .clone()
@@ -422,39 +430,39 @@ mod tests {
                 .collect(),
             ..base.clone()
         };
-        let tags = |text: &str, flagged: &str| Content {
-            tags: Some(Tags {
+        let tags = |text: &str, flagged: &str| PackageContent {
+            tags: Some(HeaderTags {
                 texts: BTreeMap::from([("summary".into(), text.into())]),
                 flagged: BTreeMap::from([("requires".into(), [flagged.to_owned()].into())]),
             }),
             ..base.clone()
         };
-        let verified = File { verify: Some(1), device: Some(1), ..file("1") };
+        let verified = PackageFile { verify: Some(1), device: Some(1), ..file("1") };
         let one_file =
-            Content { files: [a()].map(|(p, f)| (p.to_owned(), f)).into(), ..base.clone() };
+            PackageContent { files: [a()].map(|(p, f)| (p.to_owned(), f)).into(), ..base.clone() };
         let file_a = "/usr/share/a of d-1-1.noarch";
-        let cases: Vec<(Content, &str, &str, bool)> = vec![
+        let cases: Vec<(PackageContent, &str, &str, bool)> = vec![
             (with_a(file("9")), file_a, "content differs (x86_64, aarch64)", false),
             (
-                with_a(File { capabilities: "cap_chown=ep".into(), ..file("1") }),
+                with_a(PackageFile { capabilities: "cap_chown=ep".into(), ..file("1") }),
                 file_a,
                 "capabilities differ (x86_64, aarch64)",
                 false,
             ),
             (
-                with_a(File { mode: 0o100_755, ..file("1") }),
+                with_a(PackageFile { mode: 0o100_755, ..file("1") }),
                 file_a,
                 "mode 100644 and 100755 (x86_64, aarch64)",
                 true,
             ),
             (
-                with_a(File { owner: "bin:root".into(), ..file("1") }),
+                with_a(PackageFile { owner: "bin:root".into(), ..file("1") }),
                 file_a,
                 "owner root:root and bin:root (x86_64, aarch64)",
                 true,
             ),
             (
-                with_a(File { flags: 2, ..file("1") }),
+                with_a(PackageFile { flags: 2, ..file("1") }),
                 file_a,
                 "flags 0 and 2 (x86_64, aarch64)",
                 true,
@@ -528,9 +536,9 @@ mod tests {
             assert_eq!(failure.excerpt, [format!("{what}: {how}")]);
         }
         // What an older description does not have says nothing.
-        let of = |file: &File| made(X86_64, &[("d-1-1.noarch", with_a(file.clone()))]);
+        let of = |file: &PackageFile| made(X86_64, &[("d-1-1.noarch", with_a(file.clone()))]);
         assert_eq!(differences(&[of(&verified), of(&file("1"))]), []);
-        let changed = File { verify: Some(3), device: Some(2), ..file("1") };
+        let changed = PackageFile { verify: Some(3), device: Some(2), ..file("1") };
         assert!(differences(&[of(&verified), of(&changed)])[0].refused);
     }
 
@@ -558,8 +566,10 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_line_however_much_differs() {
-        let many: Vec<(String, File)> = (0..40).map(|n| (format!("/{n}"), file("1"))).collect();
-        let many: Vec<(&str, File)> = many.iter().map(|(p, f)| (p.as_str(), f.clone())).collect();
+        let many: Vec<(String, PackageFile)> =
+            (0..40).map(|n| (format!("/{n}"), file("1"))).collect();
+        let many: Vec<(&str, PackageFile)> =
+            many.iter().map(|(p, f)| (p.as_str(), f.clone())).collect();
         let sides = [
             made(X86_64, &[("d-1-1.noarch", content(&many, &[]))]),
             made(Aarch64, &[("d-1-1.noarch", content(&[], &[]))]),
@@ -574,10 +584,10 @@ mod tests {
 
     fn taken_of(order: &[Arch], made: &[(TaskKind, Arch, &str)]) -> Vec<usize> {
         let nevras: Vec<Nevra> = made.iter().map(|(.., name)| name.parse().unwrap()).collect();
-        let all: Vec<Candidate<'_>> = made
+        let all: Vec<NoarchCandidate<'_>> = made
             .iter()
             .zip(&nevras)
-            .map(|((kind, arch, _), nevra)| Candidate { kind: *kind, arch: *arch, nevra })
+            .map(|((kind, arch, _), nevra)| NoarchCandidate { kind: *kind, arch: *arch, nevra })
             .collect();
         taken(order, &all)
     }
@@ -605,14 +615,14 @@ mod tests {
         assert_eq!(taken_of(&[X86_64, Aarch64], &all), [0, 3, 4]);
     }
 
-    fn any_content() -> impl Strategy<Value = Content> {
-        let file =
-            (0..3_u16, "[a-b]{0,2}").prop_map(|(mode, content)| File { mode, ..file(&content) });
+    fn any_content() -> impl Strategy<Value = PackageContent> {
+        let file = (0..3_u16, "[a-b]{0,2}")
+            .prop_map(|(mode, content)| PackageFile { mode, ..file(&content) });
         let files = prop::collection::btree_map("/[a-c]", file, 0..3);
         let relations =
             prop::collection::btree_map("[pr]", prop::collection::btree_set("[a-c]", 0..3), 0..2);
         let scripts = prop::collection::btree_map("post", "[ab]", 0..2);
-        (files, relations, scripts).prop_map(|(files, relations, scripts)| Content {
+        (files, relations, scripts).prop_map(|(files, relations, scripts)| PackageContent {
             files,
             relations,
             scripts,
@@ -620,21 +630,21 @@ mod tests {
         })
     }
 
-    fn any_made(arch: Arch) -> impl Strategy<Value = Made> {
+    fn any_made(arch: Arch) -> impl Strategy<Value = NoarchPackages> {
         let packages = prop::collection::btree_map("[a-c]-1-1.noarch", any_content(), 0..3);
-        packages.prop_map(move |packages| Made { on: arch.to_string(), packages })
+        packages.prop_map(move |packages| NoarchPackages { on: arch.to_string(), packages })
     }
 
     /// Without kinds of relations that the package has none of: they say nothing.
-    fn bare(content: &Content) -> Content {
+    fn bare(content: &PackageContent) -> PackageContent {
         let mut content = content.clone();
         content.relations.retain(|_, texts| !texts.is_empty());
         content
     }
 
     /// Whether what both make is the same.
-    fn same(a: &Made, b: &Made) -> bool {
-        let both = |(nevra, one): (&String, &Content)| {
+    fn same(a: &NoarchPackages, b: &NoarchPackages) -> bool {
+        let both = |(nevra, one): (&String, &PackageContent)| {
             b.packages.get(nevra).is_none_or(|other| bare(one) == bare(other))
         };
         a.packages.iter().all(both)
@@ -648,7 +658,7 @@ mod tests {
             let all_same = same(&a, &b) && same(&a, &c) && same(&b, &c);
             prop_assert_eq!(differences(&[a.clone(), b.clone(), c]).is_empty(), all_same);
             // Which side is called the first one changes what is said, not that something is.
-            let count = |made: &[Made]| {
+            let count = |made: &[NoarchPackages]| {
                 let found = differences(made);
                 (found.len(), found.iter().filter(|difference| difference.refused).count())
             };

@@ -19,7 +19,7 @@ pub const MAX_CLAIMS: usize = 10_000;
 
 words! {
     /// What can be owned.
-    pub enum Kind: "kind of claim" {
+    pub enum ClaimKind: "kind of claim" {
         /// The name of a binary package.
         Name = "name",
         /// A full name that a package of another source has already.
@@ -38,7 +38,7 @@ words! {
 
 /// A binary package that a build made, as its header says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Made {
+pub struct BuiltPackage {
     pub nevra: Nevra,
     /// Names of what it provides, without versions.
     pub provides: Vec<String>,
@@ -81,7 +81,7 @@ impl Ord for Owner {
 
 /// What has to be looked up for a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Questions {
+pub struct OwnerQuery {
     pub names: BTreeSet<String>,
     /// Names of what packages provide, paths among them.
     pub capabilities: BTreeSet<String>,
@@ -91,7 +91,7 @@ pub struct Questions {
 
 /// The packages of the pool and of base roots that the questions are about.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Known {
+pub struct KnownOwners {
     /// All packages of a name.
     pub names: BTreeMap<String, BTreeSet<Owner>>,
     /// All packages that provide something.
@@ -105,9 +105,9 @@ pub struct Known {
 
 /// A claim that a person has approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Approved {
+pub struct ApprovedClaim {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: ClaimKind,
     pub what: String,
     /// The source package that owns it since.
     pub source: String,
@@ -117,18 +117,18 @@ pub struct Approved {
 
 /// What a source may make although others have it.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Rights<'a> {
+pub struct OwnerRights<'a> {
     /// The target's `may_own` of the package.
     pub may_own: &'a [String],
     /// What was approved for the target, oldest first.
-    pub approved: &'a [Approved],
+    pub approved: &'a [ApprovedClaim],
 }
 
 /// Something that a build makes and that others own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
     /// What kind of thing.
-    pub kind: Kind,
+    pub kind: ClaimKind,
     pub what: String,
     /// The first of the build's packages that makes it.
     pub package: Nevra,
@@ -139,12 +139,12 @@ impl fmt::Display for Claim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, what, package, owners } = self;
         match kind {
-            Kind::Name => write!(f, "makes the package {what}")?,
-            Kind::Nevra => write!(f, "makes {what}, a name that is taken")?,
-            Kind::Provides => write!(f, "{} provides {what}", package.name)?,
-            Kind::Obsoletes => write!(f, "{} obsoletes {what}", package.name)?,
-            Kind::File => write!(f, "{} has the file {what}", package.name)?,
-            Kind::Repeat => write!(f, "differs when it is repeated: {what}")?,
+            ClaimKind::Name => write!(f, "makes the package {what}")?,
+            ClaimKind::Nevra => write!(f, "makes {what}, a name that is taken")?,
+            ClaimKind::Provides => write!(f, "{} provides {what}", package.name)?,
+            ClaimKind::Obsoletes => write!(f, "{} obsoletes {what}", package.name)?,
+            ClaimKind::File => write!(f, "{} has the file {what}", package.name)?,
+            ClaimKind::Repeat => write!(f, "differs when it is repeated: {what}")?,
         }
         let Some(first) = owners.first() else { return Ok(()) };
         let sources: BTreeSet<&str> = owners.iter().map(|owner| owner.source.as_str()).collect();
@@ -155,8 +155,8 @@ impl fmt::Display for Claim {
 
 /// What is to be looked up of a build's packages.
 #[must_use]
-pub fn questions(made: &[Made]) -> Questions {
-    let mut questions = Questions::default();
+pub fn questions(made: &[BuiltPackage]) -> OwnerQuery {
+    let mut questions = OwnerQuery::default();
     for package in made {
         questions.names.insert(package.nevra.name.clone());
         questions.names.extend(package.obsoletes.iter().cloned());
@@ -175,10 +175,15 @@ pub fn questions(made: &[Made]) -> Questions {
 
 /// What a build of `source` makes that others own and that it has no right to.
 #[must_use]
-pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -> Vec<Claim> {
-    let judge = Judge { source, known, rights };
+pub fn claims(
+    source: &str,
+    made: &[BuiltPackage],
+    known: &KnownOwners,
+    rights: &OwnerRights<'_>,
+) -> Vec<Claim> {
+    let judge = ClaimJudge { source, known, rights };
     let own: BTreeSet<&str> = made.iter().map(|package| package.nevra.name.as_str()).collect();
-    let mut all = BTreeMap::<(Kind, String), Claim>::new();
+    let mut all = BTreeMap::<(ClaimKind, String), Claim>::new();
     let mut add = |kind, what: &str, package: &Nevra, owners: BTreeSet<Owner>| {
         let key = (kind, what.to_owned());
         let claim = || Claim { kind, what: what.to_owned(), package: package.clone(), owners };
@@ -187,30 +192,30 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
     for package in made {
         let nevra = &package.nevra;
         if let Some(owners) = judge.taken(nevra) {
-            add(Kind::Nevra, &nevra.to_string(), nevra, owners);
+            add(ClaimKind::Nevra, &nevra.to_string(), nevra, owners);
         }
         if let Some(owners) = judge.of_name(&nevra.name) {
-            add(Kind::Name, &nevra.name, nevra, owners);
+            add(ClaimKind::Name, &nevra.name, nevra, owners);
         }
         let foreign = package.provides.iter().filter(|name| !is_own(name, &own));
         for what in foreign {
             if let Some(owners) = judge.of_capability(what) {
-                add(Kind::Provides, what, nevra, owners);
+                add(ClaimKind::Provides, what, nevra, owners);
             }
         }
         for what in package.obsoletes.iter().filter(|name| !own.contains(name.as_str())) {
             if let Some(owners) = judge.of_obsolete(what) {
-                add(Kind::Obsoletes, what, nevra, owners);
+                add(ClaimKind::Obsoletes, what, nevra, owners);
             }
         }
         for path in &package.files {
             if let Some((what, owners)) = judge.of_file(path) {
-                add(Kind::File, &what, nevra, owners);
+                add(ClaimKind::File, &what, nevra, owners);
             }
         }
         for what in &package.directories {
             if let Some(owners) = judge.of_directory(what) {
-                add(Kind::File, what, nevra, owners);
+                add(ClaimKind::File, what, nevra, owners);
             }
         }
     }
@@ -245,19 +250,19 @@ pub fn beyond(found: &[Claim], shown: &[Claim]) -> Vec<Claim> {
 /// claims them, once a person has approved that.
 #[must_use]
 pub fn holders(claims: &[Claim]) -> Vec<Nevra> {
-    let taken = claims.iter().filter(|claim| claim.kind == Kind::Nevra);
+    let taken = claims.iter().filter(|claim| claim.kind == ClaimKind::Nevra);
     let all: BTreeSet<String> =
         taken.flat_map(|claim| &claim.owners).map(|owner| owner.package.to_string()).collect();
     all.iter().filter_map(|nevra| nevra.parse().ok()).collect()
 }
 
-struct Judge<'a> {
+struct ClaimJudge<'a> {
     source: &'a str,
-    known: &'a Known,
-    rights: &'a Rights<'a>,
+    known: &'a KnownOwners,
+    rights: &'a OwnerRights<'a>,
 }
 
-impl Judge<'_> {
+impl ClaimJudge<'_> {
     /// The packages of other sources that have this full name, or one that differs in the epoch and
     /// so has the same file.
     fn taken(&self, nevra: &Nevra) -> Option<BTreeSet<Owner>> {
@@ -272,7 +277,7 @@ impl Judge<'_> {
 
     fn of_name(&self, name: &str) -> Option<BTreeSet<Owner>> {
         let owners = self.known.names.get(name)?;
-        self.beyond(Kind::Name, name, owners)
+        self.beyond(ClaimKind::Name, name, owners)
     }
 
     fn of_capability(&self, name: &str) -> Option<BTreeSet<Owner>> {
@@ -283,12 +288,12 @@ impl Judge<'_> {
         if name.starts_with('/') {
             owners.extend(self.known.paths.get(&merged(name)).into_iter().flatten().cloned());
         }
-        self.beyond(Kind::Provides, name, &owners)
+        self.beyond(ClaimKind::Provides, name, &owners)
     }
 
     fn of_obsolete(&self, name: &str) -> Option<BTreeSet<Owner>> {
         let owners = self.known.names.get(name)?;
-        self.beyond(Kind::Obsoletes, name, owners)
+        self.beyond(ClaimKind::Obsoletes, name, owners)
     }
 
     /// Of a file the forms that packages may ask for count, and what base roots have.
@@ -302,27 +307,34 @@ impl Judge<'_> {
             let asked = form.and_then(|form| self.known.capabilities.get(&form));
             owners.extend(asked.into_iter().flatten().cloned());
         }
-        self.beyond(Kind::File, &what, &owners).map(|owners| (what, owners))
+        self.beyond(ClaimKind::File, &what, &owners).map(|owners| (what, owners))
     }
 
     fn of_directory(&self, path: &str) -> Option<BTreeSet<Owner>> {
-        self.beyond(Kind::File, path, self.known.capabilities.get(path)?)
+        self.beyond(ClaimKind::File, path, self.known.capabilities.get(path)?)
     }
 
     /// The owners of a thing, when the source is not among them and has no right to it.
-    fn beyond(&self, kind: Kind, what: &str, owners: &BTreeSet<Owner>) -> Option<BTreeSet<Owner>> {
-        let Rights { may_own, approved } = self.rights;
+    fn beyond(
+        &self,
+        kind: ClaimKind,
+        what: &str,
+        owners: &BTreeSet<Owner>,
+    ) -> Option<BTreeSet<Owner>> {
+        let OwnerRights { may_own, approved } = self.rights;
         if owners.is_empty() || may_own.iter().any(|pattern| glob::is_like(pattern, what)) {
             return None;
         }
         let mut approved = approved.iter().filter(|one| one.kind == kind && one.what == what);
         let is_owner = match kind {
             // The newest word counts alone.
-            Kind::Name | Kind::File | Kind::Nevra | Kind::Repeat => match approved.next_back() {
-                Some(newest) => newest.source == self.source,
-                None => owners.iter().any(|owner| owner.source == self.source),
-            },
-            Kind::Provides | Kind::Obsoletes => {
+            ClaimKind::Name | ClaimKind::File | ClaimKind::Nevra | ClaimKind::Repeat => {
+                match approved.next_back() {
+                    Some(newest) => newest.source == self.source,
+                    None => owners.iter().any(|owner| owner.source == self.source),
+                }
+            }
+            ClaimKind::Provides | ClaimKind::Obsoletes => {
                 owners.iter().any(|owner| owner.source == self.source)
                     || approved.any(|one| one.source == self.source)
             }
@@ -414,7 +426,7 @@ pub fn in_root<'a>(
 
 /// A build, what it made, and which of the farm's packages were in its roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct BuildLink {
     pub build: BuildId,
     /// The digests of its packages.
     pub made: BTreeSet<Sha256>,
@@ -424,7 +436,7 @@ pub struct Link {
 
 /// A build that was made with a package, or with what was made with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Impacted {
+pub struct ImpactedBuild {
     pub build: BuildId,
     /// The build whose packages it was made with; none when it was the package itself.
     pub through: Option<BuildId>,
@@ -433,8 +445,8 @@ pub struct Impacted {
 
 /// Everything that was made with some packages, those that used them themselves first.
 #[must_use]
-pub fn impact(packages: &BTreeSet<Sha256>, links: &[Link]) -> Vec<Impacted> {
-    let mut found = Vec::<Impacted>::new();
+pub fn impact(packages: &BTreeSet<Sha256>, links: &[BuildLink]) -> Vec<ImpactedBuild> {
+    let mut found = Vec::<ImpactedBuild>::new();
     let mut known = BTreeSet::new();
     // Each package that spreads it, with the build that made it.
     let mut spreads: Vec<(Sha256, Option<BuildId>)> =
@@ -450,7 +462,7 @@ pub fn impact(packages: &BTreeSet<Sha256>, links: &[Link]) -> Vec<Impacted> {
             else {
                 continue;
             };
-            found.push(Impacted { build: link.build, through: *through, package: *package });
+            found.push(ImpactedBuild { build: link.build, through: *through, package: *package });
             next.extend(link.made.iter().map(|made| (*made, Some(link.build))));
         }
         known.extend(found.iter().map(|one| one.build));

@@ -4,7 +4,7 @@ use crate::Arch;
 
 /// A worker as placement sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate<'a> {
+pub struct WorkerCandidate<'a> {
     pub name: &'a str,
     /// What it builds for, natively or not.
     pub arches: &'a [Arch],
@@ -18,7 +18,7 @@ pub struct Candidate<'a> {
     pub ready: bool,
 }
 
-impl Candidate<'_> {
+impl WorkerCandidate<'_> {
     /// Whether its processors run the architecture themselves.
     #[must_use]
     pub fn is_native(&self, arch: Arch) -> bool {

@@ -18,7 +18,7 @@ const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// How an attempt of a worker ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct End {
+pub struct AttemptOutcome {
     pub package: String,
     /// Its failure; `None` for a success.
     pub failure: Option<Failure>,
@@ -37,7 +37,7 @@ pub struct End {
 /// Failures of packages and stopping a worker on purpose do not count. A worker that was away, as in a
 /// restart, or that was cut off from the coordinator, has lost all its attempts for one reason.
 #[must_use]
-pub fn verdict(ends: &[End], now: Timestamp) -> Option<String> {
+pub fn verdict(ends: &[AttemptOutcome], now: Timestamp) -> Option<String> {
     let mut packages: Vec<&str> = Vec::new();
     let mut last = None;
     let mut away = None;
@@ -72,7 +72,7 @@ pub fn verdict(ends: &[End], now: Timestamp) -> Option<String> {
 
 /// A worker, as far as it matters who could do another's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Colleague {
+pub struct StandInWorker {
     pub name: String,
     /// What it builds for.
     pub arches: Vec<Arch>,
@@ -80,7 +80,7 @@ pub struct Colleague {
     pub emulated: Vec<Arch>,
 }
 
-impl Colleague {
+impl StandInWorker {
     fn is_native(&self, arch: Arch) -> bool {
         self.arches.contains(&arch) && !self.emulated.contains(&arch)
     }
@@ -102,8 +102,8 @@ impl Colleague {
 /// fails now and then is better than none, and an administrator can drain it.
 #[must_use]
 pub fn last_for<'a>(
-    worker: &Colleague,
-    others: impl IntoIterator<Item = &'a Colleague> + Clone,
+    worker: &StandInWorker,
+    others: impl IntoIterator<Item = &'a StandInWorker> + Clone,
 ) -> Vec<Arch> {
     let alone =
         |arch: &&Arch| !others.clone().into_iter().any(|other| other.stands_in(worker, **arch));
@@ -112,7 +112,7 @@ pub fn last_for<'a>(
 
 /// For each architecture of a worker, the names of those that can do its work there.
 #[must_use]
-pub fn stand_ins(worker: &Colleague, others: &[Colleague]) -> Vec<Vec<String>> {
+pub fn stand_ins(worker: &StandInWorker, others: &[StandInWorker]) -> Vec<Vec<String>> {
     let of_arch = |arch: &Arch| {
         let able = others.iter().filter(|other| other.stands_in(worker, *arch));
         able.map(|other| other.name.clone()).collect()
@@ -147,12 +147,12 @@ mod tests {
         Timestamp::ZERO + Duration::from_secs(60 * minute)
     }
 
-    fn end(package: &str, fault: Option<(Fault, FailureStage)>, minute: u64) -> End {
+    fn end(package: &str, fault: Option<(Fault, FailureStage)>, minute: u64) -> AttemptOutcome {
         let failure = fault.map(|(fault, stage)| Failure::new(fault, stage, "no space left"));
-        End { package: package.into(), failure, built_elsewhere: true, at: at(minute) }
+        AttemptOutcome { package: package.into(), failure, built_elsewhere: true, at: at(minute) }
     }
 
-    fn bad(package: &str, minute: u64) -> End {
+    fn bad(package: &str, minute: u64) -> AttemptOutcome {
         end(package, Some((Fault::Worker, FailureStage::Root)), minute)
     }
 
@@ -173,8 +173,10 @@ mod tests {
 
     #[test]
     fn what_nobody_has_built_proves_nothing() {
-        let unproved = |package, minute| End { built_elsewhere: false, ..bad(package, minute) };
-        let ends: Vec<End> = ["d", "c", "b", "a"].map(|package| unproved(package, 10)).into();
+        let unproved =
+            |package, minute| AttemptOutcome { built_elsewhere: false, ..bad(package, minute) };
+        let ends: Vec<AttemptOutcome> =
+            ["d", "c", "b", "a"].map(|package| unproved(package, 10)).into();
         assert_eq!(verdict(&ends, at(11)), None);
         let ends = [bad("c", 30), bad("a", 20), unproved("b", 10)];
         assert_eq!(verdict(&ends, at(31)), None, "two are proved");
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn the_last_of_an_architecture_stays() {
         use Arch::{Aarch64, X86_64};
-        let worker = |name: &str, arches: &[Arch], emulated: &[Arch]| Colleague {
+        let worker = |name: &str, arches: &[Arch], emulated: &[Arch]| StandInWorker {
             name: name.into(),
             arches: arches.to_vec(),
             emulated: emulated.to_vec(),

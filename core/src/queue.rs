@@ -22,7 +22,7 @@ const MINUTE: u64 = 60;
 words! {
     /// How urgent a build is.
     #[derive(Default)]
-    pub enum Class: "priority" {
+    pub enum PriorityClass: "priority" {
         /// Closes a hole: before everything else.
         Security = "security",
         /// Somebody waits for it.
@@ -35,7 +35,7 @@ words! {
     }
 }
 
-impl Class {
+impl PriorityClass {
     /// What one task takes of its line's share, in virtual time. Between lines that are never empty,
     /// it is the ratio in which classes get on: 64 : 16 : 4 : 1.
     #[must_use]
@@ -100,7 +100,7 @@ impl Sub<Duration> for Rank {
 
 /// A task's place in the queue of its architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct QueueSlot {
     /// The lowest is next; of equals, the older task.
     pub rank: Rank,
     /// When the task has had its share: the next of its line starts then.
@@ -110,14 +110,14 @@ pub struct Place {
 /// Gives a task its place. `lead` is the queue's (zero at first), `finish` that of the task before it
 /// in the line of its submitter and class (0 at first).
 #[must_use]
-pub fn place(class: Class, now: Timestamp, lead: Duration, finish: Rank) -> Place {
+pub fn place(class: PriorityClass, now: Timestamp, lead: Duration, finish: Rank) -> QueueSlot {
     let start = (Rank::at(now) + lead).max(finish);
-    Place { rank: start + class.yields(), finish: start + class.share() }
+    QueueSlot { rank: start + class.yields(), finish: start + class.share() }
 }
 
 /// The lead of a queue after a task has gone to a worker: virtual time is not behind its start.
 #[must_use]
-pub fn lead(class: Class, rank: Rank, now: Timestamp, lead: Duration) -> Duration {
+pub fn lead(class: PriorityClass, rank: Rank, now: Timestamp, lead: Duration) -> Duration {
     let start = rank - class.yields();
     lead.max(Timestamp::from_us(start.0).since(now))
 }
@@ -132,15 +132,15 @@ mod tests {
 
     /// A queue as the store keeps it.
     #[derive(Default)]
-    struct Queue {
+    struct ModelQueue {
         lead: Duration,
-        lines: HashMap<(Class, u8), Rank>,
+        lines: HashMap<(PriorityClass, u8), Rank>,
         waiting: BTreeSet<(Rank, usize)>,
-        tasks: Vec<(Class, u8)>,
+        tasks: Vec<(PriorityClass, u8)>,
     }
 
-    impl Queue {
-        fn enter(&mut self, class: Class, submitter: u8, now: Timestamp) -> Rank {
+    impl ModelQueue {
+        fn enter(&mut self, class: PriorityClass, submitter: u8, now: Timestamp) -> Rank {
             let finish = self.lines.entry((class, submitter)).or_default();
             let place = place(class, now, self.lead, *finish);
             *finish = place.finish;
@@ -149,7 +149,7 @@ mod tests {
             place.rank
         }
 
-        fn serve(&mut self, now: Timestamp) -> Option<(Class, u8)> {
+        fn serve(&mut self, now: Timestamp) -> Option<(PriorityClass, u8)> {
             let (rank, task) = self.waiting.pop_first()?;
             let served = self.tasks[task];
             self.lead = lead(served.0, rank, now, self.lead);
@@ -159,37 +159,37 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::ZERO;
 
-    fn class() -> impl Strategy<Value = Class> {
-        prop::sample::select(Class::ALL.to_vec())
+    fn class() -> impl Strategy<Value = PriorityClass> {
+        prop::sample::select(PriorityClass::ALL.to_vec())
     }
 
     #[test]
     fn words_are_read_back() {
-        for class in Class::ALL {
+        for class in PriorityClass::ALL {
             assert_eq!(class.as_str().parse(), Ok(class));
         }
-        assert!("urgent".parse::<Class>().unwrap_err().to_string().contains("security"));
-        assert_eq!(Class::default(), Class::Interactive);
+        assert!("urgent".parse::<PriorityClass>().unwrap_err().to_string().contains("security"));
+        assert_eq!(PriorityClass::default(), PriorityClass::Interactive);
     }
 
     #[test]
     fn a_newcomer_takes_turns_with_a_mass_of_tasks() {
-        let mut queue = Queue::default();
+        let mut queue = ModelQueue::default();
         for _ in 0..20_000 {
-            queue.enter(Class::Mass, 1, NOW);
+            queue.enter(PriorityClass::Mass, 1, NOW);
         }
         // Much is done before the other one comes: the idle time of the farm is nobody's debt.
         for second in 0..5_000 {
             let now = NOW + Duration::from_secs(second);
-            assert_eq!(queue.serve(now), Some((Class::Mass, 1)));
+            assert_eq!(queue.serve(now), Some((PriorityClass::Mass, 1)));
         }
         let now = NOW + Duration::from_secs(5_000);
         for _ in 0..100 {
-            queue.enter(Class::Mass, 2, now);
+            queue.enter(PriorityClass::Mass, 2, now);
         }
         let served: Vec<u8> = (0..240).filter_map(|_| Some(queue.serve(now)?.1)).collect();
         let first = served.iter().position(|submitter| *submitter == 2).expect("it has its turn");
-        let yields = Class::Mass.yields().as_secs() / Class::Mass.share().as_secs();
+        let yields = PriorityClass::Mass.yields().as_secs() / PriorityClass::Mass.share().as_secs();
         let yields = usize::try_from(yields).unwrap();
         assert!(first <= yields + 1, "it waited for {first} others");
         let of_two = served[first..first + 100].iter().filter(|one| **one == 2).count();
@@ -198,19 +198,20 @@ mod tests {
 
     #[test]
     fn what_is_urgent_overtakes_a_backlog() {
-        let mut queue = Queue::default();
+        let mut queue = ModelQueue::default();
         for _ in 0..1_000 {
-            queue.enter(Class::Mass, 1, NOW);
+            queue.enter(PriorityClass::Mass, 1, NOW);
         }
         for _ in 0..300 {
             queue.serve(NOW);
         }
         let now = Timestamp::from_us(1);
-        for class in [Class::Tracking, Class::Interactive, Class::Security] {
+        for class in [PriorityClass::Tracking, PriorityClass::Interactive, PriorityClass::Security]
+        {
             queue.enter(class, 2, now);
         }
-        let next: Vec<Class> = (0..4).filter_map(|_| Some(queue.serve(now)?.0)).collect();
-        assert_eq!(next, Class::ALL);
+        let next: Vec<PriorityClass> = (0..4).filter_map(|_| Some(queue.serve(now)?.0)).collect();
+        assert_eq!(next, PriorityClass::ALL);
     }
 
     proptest! {
@@ -244,7 +245,7 @@ mod tests {
             waits in class(),
             after in prop::collection::vec((class(), 0_u8..200, any::<bool>()), 0..200),
         ) {
-            let mut queue = Queue::default();
+            let mut queue = ModelQueue::default();
             for (class, submitter) in before {
                 queue.enter(class, submitter, NOW);
             }
@@ -266,7 +267,7 @@ mod tests {
             others in prop::collection::vec(super::tests::class(), 0..40),
             early in 0_usize..50,
         ) {
-            let mut queue = Queue::default();
+            let mut queue = ModelQueue::default();
             for other in others.iter().filter(|other| **other != class) {
                 queue.enter(*other, 9, NOW);
             }

@@ -5,7 +5,7 @@ use crate::{AttemptId, Epoch};
 
 /// An attempt that a worker has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held<'a> {
+pub struct HeldAttempt<'a> {
     pub attempt: AttemptId,
     pub epoch: Epoch,
     /// How far it is.
@@ -14,7 +14,7 @@ pub struct Held<'a> {
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action<'a> {
+pub enum ReconcileAction<'a> {
     /// Kill it if it runs, and forget it: nobody wants its state any more.
     Drop(AttemptId, Epoch),
     Start(&'a Assignment),
@@ -27,18 +27,21 @@ pub enum Action<'a> {
 ///
 /// What goes is first in the answer: it makes room for what comes.
 #[must_use]
-pub fn reconcile<'a>(held: &[Held<'_>], desired: &'a [Assignment]) -> Vec<Action<'a>> {
-    let is = |held: &Held<'_>, wanted: &Assignment| {
+pub fn reconcile<'a>(
+    held: &[HeldAttempt<'_>],
+    desired: &'a [Assignment],
+) -> Vec<ReconcileAction<'a>> {
+    let is = |held: &HeldAttempt<'_>, wanted: &Assignment| {
         (held.attempt, held.epoch) == (wanted.attempt, wanted.epoch)
     };
     let unwanted = held.iter().filter(|held| !desired.iter().any(|wanted| is(held, wanted)));
-    let mut actions: Vec<Action<'a>> =
-        unwanted.map(|held| Action::Drop(held.attempt, held.epoch)).collect();
+    let mut actions: Vec<ReconcileAction<'a>> =
+        unwanted.map(|held| ReconcileAction::Drop(held.attempt, held.epoch)).collect();
     for wanted in desired {
         match held.iter().find(|held| is(held, wanted)).map(|held| held.progress) {
-            None => actions.push(Action::Start(wanted)),
+            None => actions.push(ReconcileAction::Start(wanted)),
             Some(Progress::NeedsRequires { round, .. }) if wanted.round > *round => {
-                actions.push(Action::Resume(wanted));
+                actions.push(ReconcileAction::Resume(wanted));
             }
             Some(_) => {}
         }
@@ -51,13 +54,13 @@ mod tests {
     use super::*;
     use crate::limits::Limits;
     use crate::source::SourceFile;
-    use crate::task::{Input, Phase};
+    use crate::task::{Phase, TaskInput};
     use crate::{Arch, BuildId, Sha256, TaskId};
 
     fn wanted(attempt: i64, epoch: i64, round: u32) -> Assignment {
         let file = SourceFile {
             name: "a.src.rpm".into(),
-            digest: Sha256::of(b"a"),
+            digest: Sha256::compute(b"a"),
             size: 1,
             executable: false,
         };
@@ -66,11 +69,11 @@ mod tests {
             task: TaskId(1),
             build: BuildId(1),
             epoch: Epoch(epoch),
-            input: Input::Srpm { file, dynamic_requires: true, noarch: false },
+            input: TaskInput::Srpm { file, dynamic_requires: true, noarch: false },
             package: "a".into(),
             target: "lab".into(),
             arch: Arch::X86_64,
-            lock: Sha256::of(b"lock"),
+            lock: Sha256::compute(b"lock"),
             round,
             macros: String::new(),
             nocheck: false,
@@ -80,8 +83,8 @@ mod tests {
         }
     }
 
-    fn held(attempt: i64, epoch: i64, progress: &Progress) -> Held<'_> {
-        Held { attempt: AttemptId(attempt), epoch: Epoch(epoch), progress }
+    fn held(attempt: i64, epoch: i64, progress: &Progress) -> HeldAttempt<'_> {
+        HeldAttempt { attempt: AttemptId(attempt), epoch: Epoch(epoch), progress }
     }
 
     #[test]
@@ -91,7 +94,7 @@ mod tests {
         let held = [held(1, 1, &running), held(3, 1, &running)];
         assert_eq!(
             reconcile(&held, &desired),
-            [Action::Drop(AttemptId(3), Epoch(1)), Action::Start(&desired[1])]
+            [ReconcileAction::Drop(AttemptId(3), Epoch(1)), ReconcileAction::Start(&desired[1])]
         );
     }
 
@@ -101,7 +104,7 @@ mod tests {
         let desired = [wanted(1, 2, 0)];
         assert_eq!(
             reconcile(&[held(1, 1, &running)], &desired),
-            [Action::Drop(AttemptId(1), Epoch(1)), Action::Start(&desired[0])]
+            [ReconcileAction::Drop(AttemptId(1), Epoch(1)), ReconcileAction::Start(&desired[0])]
         );
     }
 
@@ -110,7 +113,7 @@ mod tests {
         let waits = Progress::NeedsRequires { round: 0, requires: vec!["x".into()] };
         let (same, next) = ([wanted(1, 1, 0)], [wanted(1, 1, 1)]);
         assert_eq!(reconcile(&[held(1, 1, &waits)], &same), []);
-        assert_eq!(reconcile(&[held(1, 1, &waits)], &next), [Action::Resume(&next[0])]);
+        assert_eq!(reconcile(&[held(1, 1, &waits)], &next), [ReconcileAction::Resume(&next[0])]);
         let running = Progress::Running(Phase::Build);
         assert_eq!(reconcile(&[held(1, 1, &running)], &next), [], "a repeated message");
     }

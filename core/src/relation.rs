@@ -18,9 +18,9 @@ pub const MAX_PATH: usize = 16 << 10;
 /// A dependency or path beyond the bounds: what it is, how it begins, and by how much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{0}")]
-pub struct OutOfBounds(Box<str>);
+pub struct RelationError(Box<str>);
 
-impl OutOfBounds {
+impl RelationError {
     fn new(place: &str, text: &str, found: usize, unit: &str, limit: usize) -> Self {
         let start: String = shown(text).chars().take(60).collect();
         let message =
@@ -33,13 +33,13 @@ impl OutOfBounds {
 ///
 /// # Errors
 /// When it is longer than [`MAX_LENGTH`] or nested deeper than [`MAX_DEPTH`].
-pub fn check(place: &str, text: &str) -> Result<(), OutOfBounds> {
+pub fn check(place: &str, text: &str) -> Result<(), RelationError> {
     if text.len() > MAX_LENGTH {
-        return Err(OutOfBounds::new(place, text, text.len(), "bytes", MAX_LENGTH));
+        return Err(RelationError::new(place, text, text.len(), "bytes", MAX_LENGTH));
     }
     let depth = depth(text.as_bytes());
     if depth > MAX_DEPTH {
-        return Err(OutOfBounds::new(place, text, depth, "levels of parentheses", MAX_DEPTH));
+        return Err(RelationError::new(place, text, depth, "levels of parentheses", MAX_DEPTH));
     }
     Ok(())
 }
@@ -48,10 +48,10 @@ pub fn check(place: &str, text: &str) -> Result<(), OutOfBounds> {
 ///
 /// # Errors
 /// When it is longer than [`MAX_PATH`].
-pub fn check_path(dir: &str, name: &str) -> Result<(), OutOfBounds> {
+pub fn check_path(dir: &str, name: &str) -> Result<(), RelationError> {
     let length = dir.len() + name.len();
     if length > MAX_PATH {
-        return Err(OutOfBounds::new("path", dir, length, "bytes", MAX_PATH));
+        return Err(RelationError::new("path", dir, length, "bytes", MAX_PATH));
     }
     Ok(())
 }
@@ -74,20 +74,20 @@ fn depth(text: &[u8]) -> usize {
 /// the values of attributes, where all dependencies are, keep the bounds of [`check`] as a parser of
 /// XML reads them. Document types, which can define what stands for anything, are out of bounds.
 #[derive(Debug, Default)]
-pub struct Attributes {
-    at: At,
+pub struct AttributeScanner {
+    at: XmlState,
     length: usize,
     open: usize,
     start: Vec<u8>,
-    reference: Reference,
+    reference: CharReference,
     /// The last bytes of a comment, a CDATA section or a processing instruction, whose end is
     /// searched for.
     recent: Vec<u8>,
-    found: Option<OutOfBounds>,
+    found: Option<RelationError>,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-enum At {
+enum XmlState {
     #[default]
     Text,
     /// After `<`.
@@ -108,7 +108,7 @@ const CDATA: &[u8] = b"[CDATA[";
 
 /// A character that is written as its number, `&#40;`.
 #[derive(Debug, Default, Clone, Copy)]
-enum Reference {
+enum CharReference {
     #[default]
     No,
     /// After `&`.
@@ -119,7 +119,7 @@ enum Reference {
     },
 }
 
-impl Reference {
+impl CharReference {
     /// Goes on by a byte. Beside it is the number of the character that the byte is, or ends.
     fn after(self, byte: u8) -> (Self, u32) {
         let code = u32::from(byte);
@@ -148,7 +148,7 @@ const KEPT: usize = 64;
 const OPENING: u32 = b'(' as u32;
 const CLOSING: u32 = b')' as u32;
 
-impl Attributes {
+impl AttributeScanner {
     /// Takes the next part.
     pub fn feed(&mut self, part: &[u8]) {
         for byte in part {
@@ -160,59 +160,59 @@ impl Attributes {
         }
     }
 
-    fn after(&mut self, byte: u8) -> At {
+    fn after(&mut self, byte: u8) -> XmlState {
         match self.at {
-            At::Text if byte == b'<' => At::Open,
-            At::Text => At::Text,
-            At::Open => match byte {
-                b'/' => At::EndTag,
+            XmlState::Text if byte == b'<' => XmlState::Open,
+            XmlState::Text => XmlState::Text,
+            XmlState::Open => match byte {
+                b'/' => XmlState::EndTag,
                 b'?' => self.passed(b"?>"),
                 b'!' => {
                     self.recent.clear();
-                    At::Markup
+                    XmlState::Markup
                 }
                 byte => self.in_tag(byte),
             },
-            At::Tag => self.in_tag(byte),
-            At::Value(quote) if byte == quote => At::Tag,
-            At::Value(quote) => {
+            XmlState::Tag => self.in_tag(byte),
+            XmlState::Value(quote) if byte == quote => XmlState::Tag,
+            XmlState::Value(quote) => {
                 self.count(byte);
-                At::Value(quote)
+                XmlState::Value(quote)
             }
-            At::EndTag if byte == b'>' => At::Text,
-            At::EndTag => At::EndTag,
-            At::Markup => self.markup(byte),
-            At::Passed(end) => {
+            XmlState::EndTag if byte == b'>' => XmlState::Text,
+            XmlState::EndTag => XmlState::EndTag,
+            XmlState::Markup => self.markup(byte),
+            XmlState::Passed(end) => {
                 self.recent.push(byte);
                 if self.recent.ends_with(end) {
-                    return At::Text;
+                    return XmlState::Text;
                 }
                 let surplus = self.recent.len().saturating_sub(end.len());
                 self.recent.drain(..surplus);
-                At::Passed(end)
+                XmlState::Passed(end)
             }
         }
     }
 
-    fn in_tag(&mut self, byte: u8) -> At {
+    fn in_tag(&mut self, byte: u8) -> XmlState {
         match byte {
-            b'>' => At::Text,
+            b'>' => XmlState::Text,
             b'"' | b'\'' => {
                 (self.length, self.open) = (0, 0);
                 self.start.clear();
-                self.reference = Reference::No;
-                At::Value(byte)
+                self.reference = CharReference::No;
+                XmlState::Value(byte)
             }
-            _ => At::Tag,
+            _ => XmlState::Tag,
         }
     }
 
-    fn passed(&mut self, end: &'static [u8]) -> At {
+    fn passed(&mut self, end: &'static [u8]) -> XmlState {
         self.recent.clear();
-        At::Passed(end)
+        XmlState::Passed(end)
     }
 
-    fn markup(&mut self, byte: u8) -> At {
+    fn markup(&mut self, byte: u8) -> XmlState {
         self.recent.push(byte);
         if self.recent == COMMENT {
             return self.passed(b"-->");
@@ -221,14 +221,14 @@ impl Attributes {
             return self.passed(b"]]>");
         }
         if COMMENT.starts_with(&self.recent) || CDATA.starts_with(&self.recent) {
-            return At::Markup;
+            return XmlState::Markup;
         }
         self.refuse("the metadata have a document type, which rpmfarm does not take");
-        At::Text
+        XmlState::Text
     }
 
     fn refuse(&mut self, why: &str) {
-        self.found.get_or_insert_with(|| OutOfBounds(why.into()));
+        self.found.get_or_insert_with(|| RelationError(why.into()));
     }
 
     fn count(&mut self, byte: u8) {
@@ -248,12 +248,12 @@ impl Attributes {
         }
     }
 
-    fn out_of_bounds(&self) -> OutOfBounds {
+    fn out_of_bounds(&self) -> RelationError {
         let start = String::from_utf8_lossy(&self.start);
         if self.open > MAX_DEPTH {
-            OutOfBounds::new("dependency", &start, self.open, "levels of parentheses", MAX_DEPTH)
+            RelationError::new("dependency", &start, self.open, "levels of parentheses", MAX_DEPTH)
         } else {
-            OutOfBounds::new("dependency", &start, self.length, "bytes", MAX_LENGTH)
+            RelationError::new("dependency", &start, self.length, "bytes", MAX_LENGTH)
         }
     }
 
@@ -261,7 +261,7 @@ impl Attributes {
     ///
     /// # Errors
     /// When something was.
-    pub fn finish(self) -> Result<(), OutOfBounds> {
+    pub fn finish(self) -> Result<(), RelationError> {
         self.found.map_or(Ok(()), Err)
     }
 }
@@ -298,8 +298,8 @@ mod tests {
         assert!(check_path(&"/a".repeat(MAX_PATH / 2), "b").is_err());
     }
 
-    fn fed(xml: &str, size: usize) -> Result<(), OutOfBounds> {
-        let mut attributes = Attributes::default();
+    fn fed(xml: &str, size: usize) -> Result<(), RelationError> {
+        let mut attributes = AttributeScanner::default();
         xml.as_bytes().chunks(size).for_each(|part| attributes.feed(part));
         attributes.finish()
     }

@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::noarch::{self, Content, Made};
-use crate::owners::{Claim, Kind};
+use crate::noarch::{self, NoarchPackages, PackageContent};
+use crate::owners::{Claim, ClaimKind};
 use crate::{Arch, Nevra};
 
 /// Differences of one build that are recorded; those beyond are counted.
@@ -34,15 +34,15 @@ pub fn has_other<'w>(
 
 /// The packages that a worker made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Side {
+pub struct WorkerPackages {
     pub worker: String,
     /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
-    pub packages: HashMap<Nevra, Option<Content>>,
+    pub packages: HashMap<Nevra, Option<PackageContent>>,
 }
 
 /// What differs between two workers' packages, as claims: a person decides which ones to believe.
 #[must_use]
-pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
+pub fn claims(first: &WorkerPackages, second: &WorkerPackages) -> Vec<Claim> {
     let mut found = Vec::new();
     let sides = [(first, second), (second, first)];
     for (has, lacks) in sides {
@@ -54,7 +54,7 @@ pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
     for (nevra, content) in &first.packages {
         let Some(Some(other)) = second.packages.get(nevra) else { continue };
         let Some(one) = content else { continue };
-        let made = |side: &Side, content: &Content| Made {
+        let made = |side: &WorkerPackages, content: &PackageContent| NoarchPackages {
             on: side.worker.clone(),
             packages: BTreeMap::from([(nevra.to_string(), content.clone())]),
         };
@@ -70,14 +70,15 @@ pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
         found.truncate(MAX_SHOWN);
         found.push((nevra, format!("{more} more differences")));
     }
-    let claim = |(package, what)| Claim { kind: Kind::Repeat, what, package, owners: [].into() };
+    let claim =
+        |(package, what)| Claim { kind: ClaimKind::Repeat, what, package, owners: [].into() };
     found.into_iter().map(claim).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::noarch::File;
+    use crate::noarch::PackageFile;
 
     #[test]
     fn another_worker_that_runs_the_architecture_itself_could_repeat_it() {
@@ -93,8 +94,8 @@ mod tests {
         format!("{name}-1-1.x86_64").parse().unwrap()
     }
 
-    fn content(digest: &str) -> Content {
-        let file = File {
+    fn content(digest: &str) -> PackageContent {
+        let file = PackageFile {
             mode: 0o100_755,
             owner: "root:root".into(),
             capabilities: String::new(),
@@ -103,12 +104,15 @@ mod tests {
             verify: None,
             device: None,
         };
-        Content { files: [("/usr/bin/tool".to_owned(), file)].into(), ..Content::default() }
+        PackageContent {
+            files: [("/usr/bin/tool".to_owned(), file)].into(),
+            ..PackageContent::default()
+        }
     }
 
-    fn side(worker: &str, packages: &[(&str, Option<Content>)]) -> Side {
+    fn side(worker: &str, packages: &[(&str, Option<PackageContent>)]) -> WorkerPackages {
         let packages = packages.iter().map(|(name, content)| (nevra(name), content.clone()));
-        Side { worker: worker.into(), packages: packages.collect() }
+        WorkerPackages { worker: worker.into(), packages: packages.collect() }
     }
 
     #[test]
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn nobody_is_shown_thousands_of_differences() {
         let names: Vec<String> = (0..500).map(|number| format!("p{number:03}")).collect();
-        let many: Vec<(&str, Option<Content>)> =
+        let many: Vec<(&str, Option<PackageContent>)> =
             names.iter().map(|name| (name.as_str(), None)).collect();
         let found = claims(&side("a", &many), &side("b", &[]));
         assert_eq!(found.len(), MAX_SHOWN + 1);

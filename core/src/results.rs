@@ -8,7 +8,7 @@ use crate::limits::Limits;
 use crate::name::{self, NameError};
 use crate::relation;
 use crate::source::SourceBundle;
-use crate::track::NotAbove;
+use crate::track::NotNewer;
 use crate::{Arch, Fault, Nevra, Sha256};
 
 words! {
@@ -33,7 +33,7 @@ pub struct ResultFile {
 
 /// Why results are refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ResultError {
     /// A bad file name.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -102,7 +102,7 @@ pub enum Refusal {
     OutOfBounds {
         package: String,
         /// Which one, and by how much.
-        source: relation::OutOfBounds,
+        source: relation::RelationError,
     },
     /// A file of an SRPM that is not among the sources that the worker was given.
     #[error(
@@ -134,7 +134,7 @@ pub enum Refusal {
     },
     /// An SRPM that is not above what is published.
     #[error(transparent)]
-    NotAbove(#[from] Box<NotAbove>),
+    NotAbove(#[from] Box<NotNewer>),
     /// A binary package where the source package should be.
     #[error("{nevra} is not a source package")]
     NotSource {
@@ -155,7 +155,7 @@ fn list(arches: &[Arch]) -> String {
     arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-impl Refusal {
+impl ResultError {
     /// Whose fault it is. Names that do not fit the files come from a worker that broke them; a
     /// spec that makes other packages than were asked for is the package's.
     #[must_use]
@@ -182,14 +182,14 @@ impl Refusal {
 
 /// What packages hold: how many files, directories and links, and how many bytes unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Contents {
+pub struct UnpackedSize {
     /// Files, directories and links.
     pub files: u64,
     /// Bytes of their contents; files with several names count once.
     pub bytes: u64,
 }
 
-impl Contents {
+impl UnpackedSize {
     /// The contents of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
@@ -200,15 +200,21 @@ impl Contents {
     /// Refuses what is more than the results of a task may hold. `file` is the last that was counted.
     ///
     /// # Errors
-    /// [`Refusal::Unpacked`].
-    pub fn check(&self, file: &str, limits: &Limits) -> Result<(), Refusal> {
+    /// [`ResultError::Unpacked`].
+    pub fn check(&self, file: &str, limits: &Limits) -> Result<(), ResultError> {
         let mib = self.bytes.div_ceil(1 << 20);
         for (unit, found, limit, key) in [
             ("files", self.files, limits.results_files, "results_files"),
             ("MiB", mib, limits.results_unpacked_mib, "results_unpacked_mib"),
         ] {
             if found > limit {
-                return Err(Refusal::Unpacked { package: file.into(), unit, found, limit, key });
+                return Err(ResultError::Unpacked {
+                    package: file.into(),
+                    unit,
+                    found,
+                    limit,
+                    key,
+                });
             }
         }
         Ok(())
@@ -217,28 +223,28 @@ impl Contents {
 
 /// What the results of a task may still hold, file after file.
 #[derive(Debug, Clone)]
-pub struct Room {
-    before: Contents,
+pub struct ResultBudget {
+    before: UnpackedSize,
     limits: Limits,
 }
 
-impl Room {
+impl ResultBudget {
     /// All that these limits allow.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        Self { before: Contents::default(), limits }
+        Self { before: UnpackedSize::default(), limits }
     }
 
     /// Refuses what is too much together with the files before. `file` is the one that holds it.
     ///
     /// # Errors
-    /// [`Refusal::Unpacked`].
-    pub fn check(&self, file: &str, held: Contents) -> Result<(), Refusal> {
+    /// [`ResultError::Unpacked`].
+    pub fn check(&self, file: &str, held: UnpackedSize) -> Result<(), ResultError> {
         self.before.and(held).check(file, &self.limits)
     }
 
     /// Counts a file that was taken.
-    pub fn take(&mut self, held: Contents) {
+    pub fn take(&mut self, held: UnpackedSize) {
         self.before = self.before.and(held);
     }
 }
@@ -251,10 +257,10 @@ pub const MAX_REQUIRES: usize = 10_000;
 /// and those of which rpm could not tell what they are.
 ///
 /// # Errors
-/// [`Refusal::Requires`], [`Refusal::OutOfBounds`] and [`Refusal::Macro`].
-pub fn check_requires(package: &str, requires: &[String]) -> Result<(), Refusal> {
+/// [`ResultError::Requires`], [`ResultError::RelationError`] and [`ResultError::Macro`].
+pub fn check_requires(package: &str, requires: &[String]) -> Result<(), ResultError> {
     if requires.len() > MAX_REQUIRES {
-        return Err(Refusal::Requires { package: package.to_owned(), count: requires.len() });
+        return Err(ResultError::Requires { package: package.to_owned(), count: requires.len() });
     }
     for requirement in requires {
         check_bounds(package, "BuildRequires", requirement)?;
@@ -266,21 +272,21 @@ pub fn check_requires(package: &str, requires: &[String]) -> Result<(), Refusal>
 /// Refuses a dependency beyond the bounds of [`relation`].
 ///
 /// # Errors
-/// [`Refusal::OutOfBounds`].
-pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<(), Refusal> {
+/// [`ResultError::RelationError`].
+pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<(), ResultError> {
     relation::check(place, text)
-        .map_err(|source| Refusal::OutOfBounds { package: name::shown(package), source })
+        .map_err(|source| ResultError::OutOfBounds { package: name::shown(package), source })
 }
 
 /// Refuses a tag in which rpm has left a macro.
 ///
 /// # Errors
-/// [`Refusal::Macro`].
-pub fn check_expanded(place: &'static str, text: &str) -> Result<(), Refusal> {
+/// [`ResultError::Macro`].
+pub fn check_expanded(place: &'static str, text: &str) -> Result<(), ResultError> {
     match crate::unexpanded::unexpanded(text) {
         None => Ok(()),
         Some(name) => {
-            Err(Refusal::Macro { place, text: text.to_owned(), macro_name: name.to_owned() })
+            Err(ResultError::Macro { place, text: text.to_owned(), macro_name: name.to_owned() })
         }
     }
 }
@@ -316,12 +322,12 @@ pub fn macros_left<'a>(
 /// what comes out of them.
 ///
 /// # Errors
-/// [`Refusal::SourceFile`] for the first that differs or was not imported.
+/// [`ResultError::SourceFile`] for the first that differs or was not imported.
 pub fn check_sources(
     nevra: &Nevra,
     files: &[(Vec<u8>, Sha256)],
     bundle: &SourceBundle,
-) -> Result<(), Refusal> {
+) -> Result<(), ResultError> {
     if bundle.plan.is_some() {
         return Ok(());
     }
@@ -332,7 +338,7 @@ pub fn check_sources(
     let other = files.iter().find(|(name, digest)| known.get(name.as_slice()) != Some(digest));
     other.map_or(Ok(()), |(name, found)| {
         let expected = known.get(name.as_slice());
-        Err(Refusal::SourceFile {
+        Err(ResultError::SourceFile {
             nevra: nevra.clone().into(),
             file: name::shown(&String::from_utf8_lossy(name)),
             expected: expected.map_or_else(|| "no such file".into(), |d| format!("SHA-256 {d}")),
@@ -344,14 +350,14 @@ pub fn check_sources(
 /// Checks the announced set before any byte is read: names, kinds, no doubles.
 ///
 /// # Errors
-/// A [`Refusal`] that names the file.
-pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<(), Refusal> {
+/// A [`ResultError`] that names the file.
+pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<(), ResultError> {
     use crate::task::TaskKind;
     let mut names = BTreeSet::new();
     for file in files {
         name::check_file(&file.name)?;
         if !names.insert(&file.name) {
-            return Err(Refusal::Twice(file.name.clone()));
+            return Err(ResultError::Twice(file.name.clone()));
         }
     }
     let srpms = files.iter().filter(|file| file.kind == ResultKind::Srpm).count();
@@ -359,10 +365,10 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
     let found = || format!("{srpms} source and {rpms} binary packages");
     match kind {
         TaskKind::Srpm if (srpms, rpms) != (1, 0) => {
-            Err(Refusal::Set { found: found(), expected: "one source package" })
+            Err(ResultError::Set { found: found(), expected: "one source package" })
         }
         TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat if srpms != 0 || rpms == 0 => {
-            Err(Refusal::Set {
+            Err(ResultError::Set {
                 found: found(),
                 expected: "binary packages (is every %files empty?)",
             })
@@ -374,17 +380,17 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
 /// Checks a source package's header against what was asked for.
 ///
 /// # Errors
-/// A [`Refusal`] that names both.
-pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(), Refusal> {
+/// A [`ResultError`] that names both.
+pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(), ResultError> {
     // It would be in the solver's pool without any of the checks of a built package.
     if !nevra.is_source() {
-        return Err(Refusal::NotSource { nevra: nevra.clone().into() });
+        return Err(ResultError::NotSource { nevra: nevra.clone().into() });
     }
     check_expanded("Name", &nevra.name)?;
     check_expanded("Version", &nevra.evr.version)?;
     check_expanded("Release", &nevra.evr.release)?;
     if nevra.name != package {
-        return Err(Refusal::Package { found: nevra.name.clone(), expected: package.into() });
+        return Err(ResultError::Package { found: nevra.name.clone(), expected: package.into() });
     }
     check_file_name(file, nevra)
 }
@@ -392,21 +398,21 @@ pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(),
 /// Checks a binary package's header against the SRPM that it was built from.
 ///
 /// # Errors
-/// A [`Refusal`] that names the package and the value.
+/// A [`ResultError`] that names the package and the value.
 pub fn check_rpm(
     file: &ResultFile,
     nevra: &Nevra,
     source_rpm: &str,
     arch: Arch,
     srpm: &Nevra,
-) -> Result<(), Refusal> {
+) -> Result<(), ResultError> {
     if !arch.accepts(&nevra.arch) {
-        return Err(Refusal::Arch { nevra: nevra.clone().into(), arch });
+        return Err(ResultError::Arch { nevra: nevra.clone().into(), arch });
     }
     let expected = srpm.file_name();
     if source_rpm != expected {
         let found = name::shown(source_rpm);
-        return Err(Refusal::Source { nevra: nevra.clone().into(), found, expected });
+        return Err(ResultError::Source { nevra: nevra.clone().into(), found, expected });
     }
     check_file_name(file, nevra)
 }
@@ -428,13 +434,13 @@ impl Expected {
     /// Checks what the header of a file says. `source_rpm` is its SOURCERPM.
     ///
     /// # Errors
-    /// A [`Refusal`] that names the package and the value.
+    /// A [`ResultError`] that names the package and the value.
     pub fn check(
         &self,
         file: &ResultFile,
         nevra: &Nevra,
         source_rpm: Option<&str>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ResultError> {
         match self {
             Self::Srpm { package } => check_srpm(file, nevra, package),
             Self::Rpm { arch, srpm } => {
@@ -444,12 +450,12 @@ impl Expected {
     }
 }
 
-fn check_file_name(file: &ResultFile, nevra: &Nevra) -> Result<(), Refusal> {
+fn check_file_name(file: &ResultFile, nevra: &Nevra) -> Result<(), ResultError> {
     let expected = nevra.file_name();
     if file.name == expected {
         return Ok(());
     }
-    Err(Refusal::FileName { file: file.name.clone(), nevra: nevra.clone().into(), expected })
+    Err(ResultError::FileName { file: file.name.clone(), nevra: nevra.clone().into(), expected })
 }
 
 #[cfg(test)]
@@ -459,7 +465,7 @@ mod tests {
     use crate::task::TaskKind;
 
     fn file(name: &str, kind: ResultKind) -> ResultFile {
-        ResultFile { name: name.into(), kind, digest: Sha256::of(name.as_bytes()), size: 1 }
+        ResultFile { name: name.into(), kind, digest: Sha256::compute(name.as_bytes()), size: 1 }
     }
 
     fn nevra(text: &str) -> Nevra {
@@ -469,9 +475,9 @@ mod tests {
     #[test]
     fn what_is_unpacked_is_bounded_by_the_target() {
         let limits = Limits { results_unpacked_mib: 3, results_files: 10, ..Limits::default() };
-        let fits = Contents { files: 10, bytes: 3 << 20 };
+        let fits = UnpackedSize { files: 10, bytes: 3 << 20 };
         assert_eq!(fits.check("a.rpm", &limits), Ok(()));
-        let more = Contents { files: 1, bytes: 0 };
+        let more = UnpackedSize { files: 1, bytes: 0 };
         let many = fits.and(more).check("b.rpm", &limits).unwrap_err();
         assert_eq!(many.fault(), Fault::Package);
         let said = many.to_string();
@@ -482,11 +488,11 @@ mod tests {
             "{said}"
         );
         let large =
-            Contents { files: 1, bytes: (3 << 20) + 1 }.check("b.rpm", &limits).unwrap_err();
+            UnpackedSize { files: 1, bytes: (3 << 20) + 1 }.check("b.rpm", &limits).unwrap_err();
         assert!(
             large.to_string().contains("4 MiB, at most 3 are taken (limit `results_unpacked_mib`)")
         );
-        let most = Contents { files: u64::MAX, bytes: u64::MAX };
+        let most = UnpackedSize { files: u64::MAX, bytes: u64::MAX };
         assert!(most.and(most).check("b.rpm", &limits).is_err());
     }
 
@@ -510,7 +516,7 @@ mod tests {
         assert!(check_set(TaskKind::Srpm, &[rpm.clone(), srpm]).is_err());
         assert_eq!(
             check_set(TaskKind::Build, &[rpm.clone(), rpm]),
-            Err(Refusal::Twice("a-1-1.noarch.rpm".into()))
+            Err(ResultError::Twice("a-1-1.noarch.rpm".into()))
         );
         assert!(check_set(TaskKind::Build, &[file("../a.rpm", ResultKind::Rpm)]).is_err());
     }
@@ -524,19 +530,19 @@ mod tests {
         assert_eq!(rpm("b-1-1.x86_64.rpm", "b-1:1-1.x86_64", "a-1-1.src.rpm"), Ok(()));
         assert!(matches!(
             rpm("c-1-1.x86_64.rpm", "b-1-1.x86_64", "a-1-1.src.rpm"),
-            Err(Refusal::FileName { .. })
+            Err(ResultError::FileName { .. })
         ));
         assert!(matches!(
             rpm("b-1-1.ppc64le.rpm", "b-1-1.ppc64le", "a-1-1.src.rpm"),
-            Err(Refusal::Arch { .. })
+            Err(ResultError::Arch { .. })
         ));
         assert!(matches!(
             rpm("b-1-1.x86_64.rpm", "b-1-1.x86_64", "evil-1-1.src.rpm"),
-            Err(Refusal::Source { .. })
+            Err(ResultError::Source { .. })
         ));
         let source = file("a-1-1.src.rpm", ResultKind::Srpm);
         assert_eq!(check_srpm(&source, &srpm, "a"), Ok(()));
-        assert!(matches!(check_srpm(&source, &srpm, "other"), Err(Refusal::Package { .. })));
+        assert!(matches!(check_srpm(&source, &srpm, "other"), Err(ResultError::Package { .. })));
         let binary = file("a-1-1.x86_64.rpm", ResultKind::Srpm);
         let refused = check_srpm(&binary, &nevra("a-1:1-1.x86_64"), "a").unwrap_err();
         assert_eq!(refused.to_string(), "a-1:1-1.x86_64 is not a source package");
@@ -546,7 +552,7 @@ mod tests {
     fn an_srpm_has_the_files_that_were_imported() {
         let file = |name: &str, text: &[u8]| SourceFile {
             name: name.into(),
-            digest: Sha256::of(text),
+            digest: Sha256::compute(text),
             size: 1,
             executable: false,
         };
@@ -560,7 +566,7 @@ mod tests {
             plan: None,
         };
         let nevra: Nevra = "a-1-1.src".parse().unwrap();
-        let found = |name: &str, text: &[u8]| (name.as_bytes().to_vec(), Sha256::of(text));
+        let found = |name: &str, text: &[u8]| (name.as_bytes().to_vec(), Sha256::compute(text));
         let (spec, tar) = (found("a.spec", b"spec"), found("a.tar", b"tar"));
         check_sources(&nevra, &[spec.clone(), tar], &bundle).unwrap();
         for (foreign, words) in [
@@ -615,7 +621,7 @@ mod tests {
             let file = ResultFile {
                 name: nevra.file_name(),
                 kind: ResultKind::Srpm,
-                digest: Sha256::of(b""),
+                digest: Sha256::compute(b""),
                 size: 0,
             };
             let refusal = check_srpm(&file, &nevra, "x").unwrap_err();

@@ -50,7 +50,7 @@ pub enum PlaceError {
 
 /// One repository that has a `repomd.xml` of its own. Written `TARGET/CHANNEL/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Place {
+pub struct RepositoryId {
     /// Name of the target.
     pub target: String,
     /// Name of the channel.
@@ -59,13 +59,13 @@ pub struct Place {
     pub path: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RepositoryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/{}", self.target, self.channel, self.path)
     }
 }
 
-impl Place {
+impl RepositoryId {
     /// A place whose parts are plain names.
     ///
     /// # Errors
@@ -96,9 +96,9 @@ fn plain(part: &'static str, text: &str) -> Result<(), PlaceError> {
 /// For which targets each key signs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
-pub struct Bindings(BTreeMap<String, BTreeSet<String>>);
+pub struct KeyBindings(BTreeMap<String, BTreeSet<String>>);
 
-impl Bindings {
+impl KeyBindings {
     /// Adds targets that a key signs for.
     pub fn add(&mut self, key: &str, targets: impl IntoIterator<Item = String>) {
         self.0.entry(key.to_owned()).or_default().extend(targets);
@@ -111,20 +111,20 @@ impl Bindings {
 
     /// The targets that a key is bound to; `None` when it signs for any.
     #[must_use]
-    pub fn of(&self, key: &str) -> Option<&BTreeSet<String>> {
+    pub fn targets_of(&self, key: &str) -> Option<&BTreeSet<String>> {
         self.0.get(key)
     }
 
     /// Whether a key signs for a target. A key that is bound to nothing signs for any.
     #[must_use]
     pub fn allow(&self, key: &str, target: &str) -> bool {
-        self.of(key).is_none_or(|targets| targets.contains(target))
+        self.targets_of(key).is_none_or(|targets| targets.contains(target))
     }
 }
 
 /// The newest page of a place that was signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub struct SignedPage {
     pub revision: u64,
     /// SHA-256 of its bytes.
     pub digest: Sha256,
@@ -132,7 +132,7 @@ pub struct Page {
 
 /// Why a page is not signed after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StaleRevision {
+pub enum StaleRevisionError {
     #[error("revision {asked} is older than revision {last}, which was signed already")]
     Older {
         /// Of the page that is not signed.
@@ -156,27 +156,27 @@ pub enum StaleRevision {
 ///
 /// # Errors
 /// Why not.
-pub fn may_follow(last: Option<&Page>, asked: &Page) -> Result<(), StaleRevision> {
+pub fn may_follow(last: Option<&SignedPage>, asked: &SignedPage) -> Result<(), StaleRevisionError> {
     let Some(last) = last else { return Ok(()) };
     if asked.revision < last.revision {
-        return Err(StaleRevision::Older { asked: asked.revision, last: last.revision });
+        return Err(StaleRevisionError::Older { asked: asked.revision, last: last.revision });
     }
     if asked.revision == last.revision && asked.digest != last.digest {
         let (revision, signed, asked) = (last.revision, last.digest, asked.digest);
-        return Err(StaleRevision::Changed { revision, signed, asked });
+        return Err(StaleRevisionError::Changed { revision, signed, asked });
     }
     Ok(())
 }
 
 /// Signatures that may be made now: so many at once, and as many again in each minute.
 #[derive(Debug, Clone, Copy)]
-pub struct Allowance {
+pub struct SigningRate {
     per_minute: u32,
     left: f64,
     at: Instant,
 }
 
-impl Allowance {
+impl SigningRate {
     /// Full at `now`.
     #[must_use]
     pub fn new(per_minute: u32, now: Instant) -> Self {
@@ -187,7 +187,7 @@ impl Allowance {
     ///
     /// # Errors
     /// No signature is left in this minute: how long until there is one.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+    pub fn acquire(&mut self, now: Instant) -> Result<(), Duration> {
         let full = f64::from(self.per_minute);
         let in_a_second = full / 60.0;
         let passed = now.saturating_duration_since(self.at).as_secs_f64();
@@ -204,7 +204,7 @@ impl Allowance {
 
 /// Where the signer's log stood when something was signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Logged {
+pub struct LogHead {
     /// Which log: each signer has its own.
     pub log: String,
     /// The number of the line, from 1.
@@ -219,7 +219,10 @@ mod tests {
 
     #[test]
     fn a_page_follows_an_older_one_or_itself() {
-        let page = |revision, text: &str| Page { revision, digest: Sha256::of(text.as_bytes()) };
+        let page = |revision, text: &str| SignedPage {
+            revision,
+            digest: Sha256::compute(text.as_bytes()),
+        };
         let last = page(7, "seven");
         assert_eq!(may_follow(None, &page(1, "x")), Ok(()));
         for (asked, good) in [
@@ -236,7 +239,7 @@ mod tests {
 
     #[test]
     fn a_bound_key_signs_for_its_targets_only() {
-        let mut bindings = Bindings::default();
+        let mut bindings = KeyBindings::default();
         bindings.add("lab", ["lab".to_owned(), "lab-next".to_owned()]);
         assert!(bindings.allow("lab", "lab") && bindings.allow("lab", "lab-next"));
         assert!(!bindings.allow("lab", "prod") && !bindings.allow("lab", ""));
@@ -247,7 +250,7 @@ mod tests {
 
     #[test]
     fn places_have_plain_parts() {
-        let place = Place::new("lab", "testing", "x86_64/os").unwrap();
+        let place = RepositoryId::new("lab", "testing", "x86_64/os").unwrap();
         assert_eq!(place.to_string(), "lab/testing/x86_64/os");
         for (target, channel, path) in [
             ("", "testing", "x86_64/os"),
@@ -257,25 +260,25 @@ mod tests {
             ("lab", "testing", "x86_64/../os"),
             ("lab\n", "testing", "os"),
         ] {
-            assert!(Place::new(target, channel, path).is_err(), "{target} {channel} {path}");
+            assert!(RepositoryId::new(target, channel, path).is_err(), "{target} {channel} {path}");
         }
-        assert!(Place::new("lab", "testing", &"x/".repeat(200)).is_err());
+        assert!(RepositoryId::new("lab", "testing", &"x/".repeat(200)).is_err());
     }
 
     #[test]
     fn so_many_signatures_in_a_minute() {
         let begun = Instant::now();
-        let mut allowance = Allowance::new(60, begun);
-        assert!((0..60).all(|_| allowance.take(begun).is_ok()));
-        let wait = allowance.take(begun).unwrap_err();
+        let mut allowance = SigningRate::new(60, begun);
+        assert!((0..60).all(|_| allowance.acquire(begun).is_ok()));
+        let wait = allowance.acquire(begun).unwrap_err();
         assert!(wait <= Duration::from_secs(1) && wait > Duration::from_millis(900), "{wait:?}");
         let later = begun + Duration::from_secs(2);
-        assert!(allowance.take(later).is_ok() && allowance.take(later).is_ok());
-        assert!(allowance.take(later).is_err());
+        assert!(allowance.acquire(later).is_ok() && allowance.acquire(later).is_ok());
+        assert!(allowance.acquire(later).is_err());
         // A clock that goes back gives nothing, and an hour no more than a minute.
-        assert!(allowance.take(begun).is_err());
+        assert!(allowance.acquire(begun).is_err());
         let hour = begun + Duration::from_secs(3600);
-        assert_eq!((0..100).filter(|_| allowance.take(hour).is_ok()).count(), 60);
+        assert_eq!((0..100).filter(|_| allowance.acquire(hour).is_ok()).count(), 60);
     }
 
     #[test]

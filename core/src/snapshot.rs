@@ -16,20 +16,20 @@ use crate::{Arch, Evr, Nevra, Sha256};
 /// Which of an architecture's repositories a package is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum RepositoryKind {
     Binary,
     /// Debug symbols and their sources.
     Debug,
     Source,
 }
 
-impl Kind {
+impl RepositoryKind {
     pub const ALL: [Self; 3] = [Self::Binary, Self::Debug, Self::Source];
 
     /// Where a package belongs, by the names that rpmbuild gives to debug packages
     /// (`-debuginfo`, `-debugsource`; the kernel's `-debuginfo-common-ARCH`).
     #[must_use]
-    pub fn of(nevra: &Nevra) -> Self {
+    pub fn for_package(nevra: &Nevra) -> Self {
         let name = &nevra.name;
         if nevra.is_source() {
             Self::Source
@@ -71,7 +71,7 @@ pub struct SnapshotPackage {
     pub source: Nevra,
     /// Of a `noarch` package, the architectures whose repositories are without it.
     #[serde(default, skip_serializing_if = "Without::is_empty")]
-    pub without: Without,
+    pub without: ExcludedArches,
 }
 
 impl SnapshotPackage {
@@ -80,7 +80,7 @@ impl SnapshotPackage {
     #[must_use]
     pub fn of_build(nevra: Nevra, digest: Sha256, source: Nevra, without: &[Arch]) -> Self {
         let by_source = if nevra.arch == NOARCH { without.to_vec() } else { Vec::new() };
-        Self { nevra, digest, source, without: Without { by_source, held: Vec::new() } }
+        Self { nevra, digest, source, without: ExcludedArches { by_source, held: Vec::new() } }
     }
 
     /// Whether it is meant for the repositories of an architecture, whatever it may lack there.
@@ -93,7 +93,7 @@ impl SnapshotPackage {
 /// The architectures whose repositories are without a `noarch` package.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Without {
+pub struct ExcludedArches {
     /// By the word of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
     /// For what it requires is not to be had there ([`crate::lacking::held`]); decided anew with each
@@ -101,7 +101,7 @@ pub struct Without {
     pub held: Vec<Arch>,
 }
 
-impl Without {
+impl ExcludedArches {
     /// Whether it is in the repositories of all architectures.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -161,7 +161,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When two of them have one NEVRA or one file name, but are not the same file.
-    pub fn of(packages: Vec<SnapshotPackage>) -> Result<Self, SnapshotError> {
+    pub fn from_packages(packages: Vec<SnapshotPackage>) -> Result<Self, SnapshotError> {
         let mut by_file: HashMap<String, SnapshotPackage> = HashMap::new();
         for package in packages {
             let existing = by_file.entry(package.nevra.file_name()).or_insert(package.clone());
@@ -227,7 +227,7 @@ impl Snapshot {
         build: &[SnapshotPackage],
         keep: NonZeroUsize,
     ) -> Result<Self, SnapshotError> {
-        let mut next = Self::of([self.packages.as_slice(), build].concat())?;
+        let mut next = Self::from_packages([self.packages.as_slice(), build].concat())?;
         let mut versions: HashMap<String, BTreeSet<Evr>> = HashMap::new();
         for SnapshotPackage { source, .. } in &next.packages {
             versions.entry(source.name.clone()).or_default().insert(source.evr.clone());
@@ -252,12 +252,12 @@ impl Snapshot {
 
     /// What has to be done to this snapshot to have the other.
     #[must_use]
-    pub fn diff(&self, other: &Self) -> Diff {
+    pub fn diff(&self, other: &Self) -> SnapshotDiff {
         let mut removed = lines(&self.packages, &other.packages);
-        let mut diff = Diff::default();
+        let mut diff = SnapshotDiff::default();
         for (line, mut added) in lines(&other.packages, &self.packages) {
             if let Some(from) = removed.get_mut(&line).and_then(Vec::pop) {
-                diff.changed.extend(added.pop().map(|to| Change { from, to }));
+                diff.changed.extend(added.pop().map(|to| PackageChange { from, to }));
             }
             diff.added.append(&mut added);
         }
@@ -285,25 +285,25 @@ fn lines<'a>(
 
 /// The difference of two snapshots. Sorted by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Diff {
+pub struct SnapshotDiff {
     /// In the new one only.
     pub added: Vec<Nevra>,
     /// In the old one only.
     pub removed: Vec<Nevra>,
     /// Packages of which both have another version.
-    pub changed: Vec<Change>,
+    pub changed: Vec<PackageChange>,
 }
 
 /// A package that was replaced by another version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
+pub struct PackageChange {
     /// What the old snapshot had.
     pub from: Nevra,
     /// What the new one has.
     pub to: Nevra,
 }
 
-impl Diff {
+impl SnapshotDiff {
     /// Whether both snapshots have the same packages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -311,12 +311,12 @@ impl Diff {
     }
 
     /// What a client would take for an upgrade.
-    pub fn upgraded(&self) -> impl Iterator<Item = &Change> {
+    pub fn upgraded(&self) -> impl Iterator<Item = &PackageChange> {
         self.changed.iter().filter(|change| change.to.evr > change.from.evr)
     }
 
     /// What a client would have to be told to take: versions that are lower than before.
-    pub fn downgraded(&self) -> impl Iterator<Item = &Change> {
+    pub fn downgraded(&self) -> impl Iterator<Item = &PackageChange> {
         self.changed.iter().filter(|change| change.to.evr < change.from.evr)
     }
 }
@@ -332,9 +332,9 @@ mod tests {
     fn package(nevra: &str, source: &str) -> SnapshotPackage {
         SnapshotPackage {
             nevra: nevra.parse().expect("a NEVRA"),
-            digest: Sha256::of(nevra.as_bytes()),
+            digest: Sha256::compute(nevra.as_bytes()),
             source: source.parse().expect("a NEVRA"),
-            without: Without::default(),
+            without: ExcludedArches::default(),
         }
     }
 
@@ -344,7 +344,7 @@ mod tests {
         let made = |nevra: &str| {
             let nevra: Nevra = nevra.parse().expect("a NEVRA");
             let source = "lib-1-1.src".parse().expect("a NEVRA");
-            SnapshotPackage::of_build(nevra, Sha256::of(b"x"), source, &[arm])
+            SnapshotPackage::of_build(nevra, Sha256::compute(b"x"), source, &[arm])
         };
         let meant = |nevra: &str| [x86, arm].map(|arch| made(nevra).is_meant_for(arch));
         assert_eq!(meant("lib-doc-1-1.noarch"), [true, false]);
@@ -384,7 +384,7 @@ mod tests {
         assert_eq!(names(&again), ["lib-1-1.src", "lib-1-1.x86_64"]);
         // Another source's package of the same name stays.
         let stranger = package("lib-2-1.x86_64", "other-1-1.src");
-        let theirs = Snapshot::of(vec![stranger]).expect("one package");
+        let theirs = Snapshot::from_packages(vec![stranger]).expect("one package");
         assert_eq!(theirs.clone().without(&withdrawn), theirs);
     }
 
@@ -411,13 +411,15 @@ mod tests {
 
     #[test]
     fn one_nevra_has_one_digest() {
-        let snapshot = Snapshot::of(build("1", &["lib.x86_64"])).unwrap();
+        let snapshot = Snapshot::from_packages(build("1", &["lib.x86_64"])).unwrap();
         let mut other = build("1", &["lib.x86_64"]);
-        other[1].digest = Sha256::of(b"other");
+        other[1].digest = Sha256::compute(b"other");
         let error = snapshot.with_build(&other, ONE).unwrap_err().to_string();
-        for part in
-            ["lib-1-1.x86_64", &Sha256::of(b"other").hex(), &Sha256::of(b"lib-1-1.x86_64").hex()]
-        {
+        for part in [
+            "lib-1-1.x86_64",
+            &Sha256::compute(b"other").hex(),
+            &Sha256::compute(b"lib-1-1.x86_64").hex(),
+        ] {
             assert!(error.contains(part), "{error}");
         }
         let epoch = vec![package("lib-2:1-1.x86_64", "lib-2:1-1.src")];
@@ -427,13 +429,13 @@ mod tests {
 
     #[test]
     fn packages_go_where_clients_look() {
-        let kind = |text: &str| Kind::of(&text.parse().unwrap());
-        assert_eq!(kind("lib-1-1.x86_64"), Kind::Binary);
-        assert_eq!(kind("kernel-debug-1-1.x86_64"), Kind::Binary);
-        assert_eq!(kind("lib-debuginfo-1-1.x86_64"), Kind::Debug);
-        assert_eq!(kind("lib-debugsource-1-1.x86_64"), Kind::Debug);
-        assert_eq!(kind("kernel-debuginfo-common-x86_64-1-1.x86_64"), Kind::Debug);
-        assert_eq!(kind("lib-1-1.src"), Kind::Source);
+        let kind = |text: &str| RepositoryKind::for_package(&text.parse().unwrap());
+        assert_eq!(kind("lib-1-1.x86_64"), RepositoryKind::Binary);
+        assert_eq!(kind("kernel-debug-1-1.x86_64"), RepositoryKind::Binary);
+        assert_eq!(kind("lib-debuginfo-1-1.x86_64"), RepositoryKind::Debug);
+        assert_eq!(kind("lib-debugsource-1-1.x86_64"), RepositoryKind::Debug);
+        assert_eq!(kind("kernel-debuginfo-common-x86_64-1-1.x86_64"), RepositoryKind::Debug);
+        assert_eq!(kind("lib-1-1.src"), RepositoryKind::Source);
         let arches = |text: &str| {
             Arch::ALL.into_iter().filter(|a| belongs_to(&text.parse().unwrap(), *a)).count()
         };
@@ -450,12 +452,12 @@ mod tests {
             .replace("DIGEST", &plain.digest.hex());
         assert_eq!(serde_json::to_string(&plain).unwrap(), old, "as snapshots always were");
         assert_eq!(serde_json::from_str::<SnapshotPackage>(&old).unwrap(), plain);
-        let without = Without { by_source: vec![Arch::Aarch64], held: Vec::new() };
+        let without = ExcludedArches { by_source: vec![Arch::Aarch64], held: Vec::new() };
         let kept = SnapshotPackage { without, ..plain.clone() };
         let text = serde_json::to_string(&kept).unwrap();
         assert_eq!(serde_json::from_str::<SnapshotPackage>(&text).unwrap(), kept);
 
-        let snapshot = Snapshot::of(vec![plain.clone()]).unwrap();
+        let snapshot = Snapshot::from_packages(vec![plain.clone()]).unwrap();
         let again = snapshot.with_build(std::slice::from_ref(&kept), ONE).unwrap();
         assert_eq!(again.packages(), [kept], "a later build has the word");
         let held = HashMap::from([(plain.nevra.clone(), vec![Arch::Ppc64le])]);
@@ -469,8 +471,8 @@ mod tests {
 
     #[test]
     fn a_diff_tells_upgrades_from_downgrades() {
-        let old = Snapshot::of(build("1.9", &["lib.x86_64", "gone.x86_64"])).unwrap();
-        let new = Snapshot::of(build("1.10", &["lib.x86_64", "fresh.noarch"])).unwrap();
+        let old = Snapshot::from_packages(build("1.9", &["lib.x86_64", "gone.x86_64"])).unwrap();
+        let new = Snapshot::from_packages(build("1.10", &["lib.x86_64", "fresh.noarch"])).unwrap();
         let diff = old.diff(&new);
         assert_eq!(diff.added, ["fresh-1.10-1.noarch".parse().unwrap()]);
         assert_eq!(diff.removed, ["gone-1.9-1.x86_64".parse().unwrap()]);

@@ -73,7 +73,7 @@ words! {
 
 /// The record of a build's sources: what they are and where each came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct SourceRecord {
     /// The branch, tag or commit that was followed.
     pub git_ref: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,7 +88,7 @@ pub struct Record {
     #[serde(default)]
     pub bump: bool,
     /// The spec and every source, sorted by name.
-    pub files: Vec<Origin>,
+    pub files: Vec<SourceOrigin>,
     /// Notes on them, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
@@ -96,7 +96,7 @@ pub struct Record {
 
 /// Where a source file came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct SourceOrigin {
     /// Its name in the source package.
     pub name: String,
     /// SHA-256 of the file, by which the blob store has it.
@@ -134,7 +134,7 @@ mod tests {
     fn a_bundle_without_modifications_has_the_bytes_that_it_had_before_there_were_any() {
         let file = SourceFile {
             name: "x.spec".into(),
-            digest: Sha256::of(b"x"),
+            digest: Sha256::compute(b"x"),
             size: 1,
             executable: false,
         };
@@ -156,8 +156,12 @@ mod tests {
 
     #[test]
     fn a_file_keeps_whether_it_is_a_program() {
-        let file =
-            SourceFile { name: "x".into(), digest: Sha256::of(b"x"), size: 1, executable: true };
+        let file = SourceFile {
+            name: "x".into(),
+            digest: Sha256::compute(b"x"),
+            size: 1,
+            executable: true,
+        };
         let text = serde_json::to_string(&file).unwrap();
         assert_eq!(serde_json::from_str::<SourceFile>(&text).unwrap(), file, "{text}");
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::percent_decoded;
 use crate::results::ResultFile;
-use crate::task::{Input, TaskKind};
+use crate::task::{TaskInput, TaskKind};
 use crate::{Arch, AttemptId, BuildId, Sha256, TaskId};
 
 /// The first line of a worker's statement.
@@ -126,8 +126,8 @@ impl Statement<'_> {
 /// The digest of what an attempt was given: that of the source package; of sources, that of a list of
 /// them.
 #[must_use]
-pub fn input_digest(input: &Input) -> Sha256 {
-    if let Input::Srpm { file, .. } = input {
+pub fn input_digest(input: &TaskInput) -> Sha256 {
+    if let TaskInput::Srpm { file, .. } = input {
         return file.digest;
     }
     let mut list = String::new();
@@ -135,7 +135,7 @@ pub fn input_digest(input: &Input) -> Sha256 {
         // Writing to a text does not fail.
         let _ = writeln!(list, "{} {} {}", file.digest, file.executable, escaped(&file.name));
     }
-    Sha256::of(list.as_bytes())
+    Sha256::compute(list.as_bytes())
 }
 
 /// A digest of everything that an attempt made: another one is another set.
@@ -145,7 +145,7 @@ pub fn set_digest(files: &[ResultFile]) -> Sha256 {
     for ResultFile { name, kind, digest, size } in files {
         let _ = writeln!(list, "{kind} {digest} {size} {}", escaped(name));
     }
-    Sha256::of(list.as_bytes())
+    Sha256::compute(list.as_bytes())
 }
 
 /// A worker's signature over its [`Statement`], as it travels with the report.
@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn digest() -> impl Strategy<Value = Sha256> {
-        (0_u8..3).prop_map(|number| Sha256::of(&[number]))
+        (0_u8..3).prop_map(|number| Sha256::compute(&[number]))
     }
 
     fn files() -> impl Strategy<Value = Vec<ResultFile>> {
@@ -399,7 +399,7 @@ mod tests {
         let file = ResultFile {
             name: "a b-1-1.noarch.rpm".into(),
             kind: ResultKind::Rpm,
-            digest: Sha256::of(b"x"),
+            digest: Sha256::compute(b"x"),
             size: 7,
         };
         let statement = Statement {
@@ -411,10 +411,10 @@ mod tests {
             kind: TaskKind::Repeat,
             package: "a",
             arch: Arch::X86_64,
-            input: Sha256::of(b"y"),
+            input: Sha256::compute(b"y"),
             files: &[file],
         };
-        let (x, y) = (Sha256::of(b"x"), Sha256::of(b"y"));
+        let (x, y) = (Sha256::compute(b"x"), Sha256::compute(b"y"));
         let expected = format!(
             "rpmfarm statement of a worker 1\nworker w1\ntarget lab\nbuild 3\ntask 4\nattempt 5\n\
              kind build\npackage a\narch x86_64\ninput {y}\nrpm {x} 7 a%20b-1-1.noarch.rpm\n"
@@ -447,11 +447,11 @@ mod tests {
     fn what_was_given_is_the_source_package_or_all_sources() {
         let file = |name: &str, executable| SourceFile {
             name: name.into(),
-            digest: Sha256::of(b"z"),
+            digest: Sha256::compute(b"z"),
             size: 1,
             executable,
         };
-        let given = |name: &str, executable| Input::Sources {
+        let given = |name: &str, executable| TaskInput::Sources {
             spec: file(name, executable),
             sources: vec![file("s", false)],
             plan: None,
@@ -461,9 +461,12 @@ mod tests {
         assert_eq!(one, input_digest(&given("a.spec", false)));
         assert_ne!(one, input_digest(&given("b.spec", false)));
         assert_ne!(one, input_digest(&given("a.spec", true)));
-        let srpm =
-            Input::Srpm { file: file("a.src.rpm", false), dynamic_requires: true, noarch: false };
-        assert_eq!(input_digest(&srpm), Sha256::of(b"z"));
+        let srpm = TaskInput::Srpm {
+            file: file("a.src.rpm", false),
+            dynamic_requires: true,
+            noarch: false,
+        };
+        assert_eq!(input_digest(&srpm), Sha256::compute(b"z"));
     }
 
     #[test]

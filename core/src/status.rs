@@ -291,7 +291,7 @@ pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
 
 /// What follows from a failed attempt: another try after a pause, or the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     /// Another attempt, not before this much time has passed.
     TryAfter(Duration),
     /// No more attempts.
@@ -327,16 +327,18 @@ pub const MAX_ATTEMPTS: u32 = Fault::Worker.attempts() + Fault::Farm.attempts() 
 /// are in the same plight. Each fault is counted by itself: a server that was away for a while
 /// must not take from a task the other workers that it may try.
 #[must_use]
-pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>) -> Next {
+pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>) -> RetryDecision {
     let before = earlier.into_iter().filter(|fault| *fault == failure.fault).count();
     let before = u32::try_from(before).unwrap_or(u32::MAX);
     if before >= failure.fault.attempts() - 1 {
-        return Next::GiveUp;
+        return RetryDecision::GiveUp;
     }
     match failure.fault {
-        Fault::Package => Next::GiveUp,
-        Fault::Worker => Next::TryAfter(Duration::from_millis(250 << (2 * before.min(4)))),
-        Fault::Farm => Next::TryAfter(Duration::from_secs(1 << before.min(7)).min(MAX_PAUSE)),
+        Fault::Package => RetryDecision::GiveUp,
+        Fault::Worker => RetryDecision::TryAfter(Duration::from_millis(250 << (2 * before.min(4)))),
+        Fault::Farm => {
+            RetryDecision::TryAfter(Duration::from_secs(1 << before.min(7)).min(MAX_PAUSE))
+        }
     }
 }
 
@@ -379,7 +381,7 @@ mod tests {
         let told = confirmed(&refused, [&crash, &refused]).expect("is the package's");
         assert_eq!((told.fault, &told.stage), (Fault::Package, &FailureStage::Transaction));
         assert_eq!(told.message, "%pre of a-1-1.noarch failed (tried twice)");
-        assert_eq!(after_failure(&told, [Fault::Worker]), Next::GiveUp);
+        assert_eq!(after_failure(&told, [Fault::Worker]), RetryDecision::GiveUp);
     }
 
     #[test]
@@ -477,7 +479,8 @@ mod tests {
     fn tries_are_bounded() {
         for fault in [Fault::Package, Fault::Worker, Fault::Farm] {
             let failure = Failure::new(fault, FailureStage::Build, "x");
-            let goes_on = |n: &usize| after_failure(&failure, vec![fault; *n]) != Next::GiveUp;
+            let goes_on =
+                |n: &usize| after_failure(&failure, vec![fault; *n]) != RetryDecision::GiveUp;
             assert_eq!((0..).take_while(goes_on).count() as u32 + 1, fault.attempts());
         }
     }
@@ -485,20 +488,19 @@ mod tests {
     #[test]
     fn each_fault_has_a_count_of_its_own_and_all_together_an_end() {
         let failed = |fault| Failure::new(fault, FailureStage::Build, "x");
-        let after = |millis| Next::TryAfter(Duration::from_millis(millis));
+        let after = |millis| RetryDecision::TryAfter(Duration::from_millis(millis));
         // A mirror that was away thrice, and then a worker that crashed for the first time.
         let outage = [Fault::Farm; 3];
         assert_eq!(after_failure(&failed(Fault::Worker), outage), after(250));
         let crashes = [Fault::Worker; 3];
         assert_eq!(after_failure(&failed(Fault::Farm), crashes), after(1000));
         let both = [outage, crashes].concat();
-        assert_eq!(after_failure(&failed(Fault::Worker), both), Next::GiveUp);
+        assert_eq!(after_failure(&failed(Fault::Worker), both), RetryDecision::GiveUp);
         // Whatever fails in turn, there is an end.
         let mut earlier = Vec::new();
-        while let Some(fault) = [Fault::Farm, Fault::Worker]
-            .into_iter()
-            .find(|fault| after_failure(&failed(*fault), earlier.iter().copied()) != Next::GiveUp)
-        {
+        while let Some(fault) = [Fault::Farm, Fault::Worker].into_iter().find(|fault| {
+            after_failure(&failed(*fault), earlier.iter().copied()) != RetryDecision::GiveUp
+        }) {
             earlier.push(fault);
         }
         assert_eq!(earlier.len() as u32 + 1, MAX_ATTEMPTS);
@@ -519,8 +521,8 @@ mod tests {
         let pauses = |fault| {
             let failure = Failure::new(fault, FailureStage::Build, "x");
             let pause = |before| match after_failure(&failure, vec![fault; before]) {
-                Next::TryAfter(pause) => Some(pause),
-                Next::GiveUp => None,
+                RetryDecision::TryAfter(pause) => Some(pause),
+                RetryDecision::GiveUp => None,
             };
             (0..).map_while(pause).collect::<Vec<_>>()
         };

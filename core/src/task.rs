@@ -58,7 +58,7 @@ impl TaskKind {
 
 /// The input of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Input {
+pub enum TaskInput {
     /// A spec and its sources, for [`TaskKind::Srpm`].
     Sources {
         spec: SourceFile,
@@ -82,7 +82,7 @@ pub enum Input {
     },
 }
 
-impl Input {
+impl TaskInput {
     /// All files that the work needs at first. With a plan, it is the plan alone, which names
     /// the others.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
@@ -106,7 +106,7 @@ pub struct Assignment {
     /// The fencing number that every report and upload of the attempt carries.
     pub epoch: Epoch,
     /// The input, which decides the kind of the task.
-    pub input: Input,
+    pub input: TaskInput,
     /// Name of the package, for logs and messages.
     pub package: String,
     /// Name of the target.
@@ -137,9 +137,9 @@ impl Assignment {
     #[must_use]
     pub const fn kind(&self) -> TaskKind {
         match self.input {
-            Input::Sources { .. } => TaskKind::Srpm,
-            Input::Srpm { noarch: true, .. } => TaskKind::Noarch,
-            Input::Srpm { .. } => TaskKind::Build,
+            TaskInput::Sources { .. } => TaskKind::Srpm,
+            TaskInput::Srpm { noarch: true, .. } => TaskKind::Noarch,
+            TaskInput::Srpm { .. } => TaskKind::Build,
         }
     }
 }

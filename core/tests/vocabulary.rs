@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::status::{BuildState, CountedState, TaskState};
 use rpmfarm_core::task::Phase;
 use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_core::{FailureStage, Fault, Stage};
 
 /// The crates whose sources are read.

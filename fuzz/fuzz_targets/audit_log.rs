@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_audit_log`.
+//! See `rpmfarm_fuzz_targets::fuzz_audit_log`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_audit_log(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_audit_log(data));

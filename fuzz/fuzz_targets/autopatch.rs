@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_autopatch`.
+//! See `rpmfarm_fuzz_targets::fuzz_autopatch`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_autopatch(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_autopatch(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_bundle`.
+//! See `rpmfarm_fuzz_targets::fuzz_bundle`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_bundle(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_bundle(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_contents`.
+//! See `rpmfarm_fuzz_targets::fuzz_contents`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_contents(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_contents(data));

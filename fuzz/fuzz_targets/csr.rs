@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_csr`.
+//! See `rpmfarm_fuzz_targets::fuzz_csr`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_csr(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_csr(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_forge`.
+//! See `rpmfarm_fuzz_targets::fuzz_forge`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_forge(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_forge(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_fragments`.
+//! See `rpmfarm_fuzz_targets::fuzz_fragments`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_fragments(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_fragments(data));

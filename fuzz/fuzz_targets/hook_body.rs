@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_hook_body`.
+//! See `rpmfarm_fuzz_targets::fuzz_hook_body`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_hook_body(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_hook_body(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_href`.
+//! See `rpmfarm_fuzz_targets::fuzz_href`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_href(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_href(data));

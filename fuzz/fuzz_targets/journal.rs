@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_journal`.
+//! See `rpmfarm_fuzz_targets::fuzz_journal`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_journal(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_journal(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_kept`.
+//! See `rpmfarm_fuzz_targets::fuzz_kept`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_kept(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_kept(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_keys`.
+//! See `rpmfarm_fuzz_targets::fuzz_keys`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_keys(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_keys(data));

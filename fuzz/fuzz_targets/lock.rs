@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_lock`.
+//! See `rpmfarm_fuzz_targets::fuzz_lock`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_lock(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_lock(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_metadata`.
+//! See `rpmfarm_fuzz_targets::fuzz_metadata`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_metadata(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_metadata(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_metalink`.
+//! See `rpmfarm_fuzz_targets::fuzz_metalink`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_metalink(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_metalink(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_modules`.
+//! See `rpmfarm_fuzz_targets::fuzz_modules`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_modules(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_modules(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_nevra`.
+//! See `rpmfarm_fuzz_targets::fuzz_nevra`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_nevra(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_nevra(data));

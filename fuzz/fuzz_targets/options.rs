@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_options`.
+//! See `rpmfarm_fuzz_targets::fuzz_options`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_options(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_options(data));

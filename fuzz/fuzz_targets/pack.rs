@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_pack`.
+//! See `rpmfarm_fuzz_targets::fuzz_pack`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_pack(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_pack(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_package`.
+//! See `rpmfarm_fuzz_targets::fuzz_package`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_package(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_package(data));

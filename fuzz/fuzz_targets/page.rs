@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_page`.
+//! See `rpmfarm_fuzz_targets::fuzz_page`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_page(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_page(data));

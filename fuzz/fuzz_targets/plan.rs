@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_plan`.
+//! See `rpmfarm_fuzz_targets::fuzz_plan`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_plan(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_plan(data));

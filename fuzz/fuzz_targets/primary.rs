@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_primary`.
+//! See `rpmfarm_fuzz_targets::fuzz_primary`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_primary(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_primary(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_records`.
+//! See `rpmfarm_fuzz_targets::fuzz_records`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_records(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_records(data));

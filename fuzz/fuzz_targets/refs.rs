@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_refs`.
+//! See `rpmfarm_fuzz_targets::fuzz_refs`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_refs(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_refs(data));

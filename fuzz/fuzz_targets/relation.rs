@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_relation`.
+//! See `rpmfarm_fuzz_targets::fuzz_relation`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_relation(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_relation(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_repomd`.
+//! See `rpmfarm_fuzz_targets::fuzz_repomd`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_repomd(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_repomd(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_requirement`.
+//! See `rpmfarm_fuzz_targets::fuzz_requirement`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_requirement(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_requirement(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_rpm_header`.
+//! See `rpmfarm_fuzz_targets::fuzz_rpm_header`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_rpm_header(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_rpm_header(data));

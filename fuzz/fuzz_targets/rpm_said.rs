@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_rpm_said`.
+//! See `rpmfarm_fuzz_targets::fuzz_rpm_said`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_rpm_said(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_rpm_said(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_signature`.
+//! See `rpmfarm_fuzz_targets::fuzz_signature`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_signature(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_signature(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_signed_header`.
+//! See `rpmfarm_fuzz_targets::fuzz_signed_header`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_signed_header(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_signed_header(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_sources`.
+//! See `rpmfarm_fuzz_targets::fuzz_sources`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_sources(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_sources(data));

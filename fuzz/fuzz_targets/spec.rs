@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_spec`.
+//! See `rpmfarm_fuzz_targets::fuzz_spec`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_spec(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_spec(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_tags`.
+//! See `rpmfarm_fuzz_targets::fuzz_tags`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_tags(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_tags(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_target`.
+//! See `rpmfarm_fuzz_targets::fuzz_target`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_target(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_target(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_terms`.
+//! See `rpmfarm_fuzz_targets::fuzz_terms`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_terms(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_terms(data));

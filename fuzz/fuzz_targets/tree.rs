@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_tree`.
+//! See `rpmfarm_fuzz_targets::fuzz_tree`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_tree(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_tree(data));

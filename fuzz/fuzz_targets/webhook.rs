@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_webhook`.
+//! See `rpmfarm_fuzz_targets::fuzz_webhook`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_webhook(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_webhook(data));

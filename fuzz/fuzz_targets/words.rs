@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_words`.
+//! See `rpmfarm_fuzz_targets::fuzz_words`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_words(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_words(data));

@@ -1,4 +1,4 @@
-//! See `rpmfarm_fuzzed::fuzz_worker_state`.
+//! See `rpmfarm_fuzz_targets::fuzz_worker_state`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzzed::fuzz_worker_state(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| rpmfarm_fuzz_targets::fuzz_worker_state(data));

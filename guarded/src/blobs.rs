@@ -50,7 +50,7 @@ mod tests {
     fn opens_regular_files_only() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::new(dir.path());
-        let [one, link, folder] = [b"1", b"2", b"3"].map(|bytes| Sha256::of(bytes));
+        let [one, link, folder] = [b"1", b"2", b"3"].map(|bytes| Sha256::compute(bytes));
         for digest in [one, link, folder] {
             std::fs::create_dir_all(blobs.path(digest).parent().unwrap()).unwrap();
         }
@@ -61,6 +61,6 @@ mod tests {
         assert!(blobs.open(link).is_err());
         let error = blobs.open(folder).unwrap_err().to_string();
         assert!(error.contains("not a regular file"), "{error}");
-        assert!(blobs.open(Sha256::of(b"4")).is_err());
+        assert!(blobs.open(Sha256::compute(b"4")).is_err());
     }
 }

@@ -14,14 +14,14 @@ const MAX_LINE: u64 = 64 << 10;
 
 /// The last line of a log: what the next one follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct ChainHead {
     /// Its number, from 1; 0 before the first.
     pub line: u64,
     /// SHA-256 of its bytes, without the end of the line.
     pub digest: Sha256,
 }
 
-impl Head {
+impl ChainHead {
     /// Before the first line.
     pub const START: Self = Self { line: 0, digest: Sha256::from_bytes([0; 32]) };
 
@@ -40,7 +40,7 @@ impl Head {
     /// The head that a line after this one is, whatever it says.
     #[must_use]
     pub fn over(&self, line: &[u8]) -> Self {
-        Self { line: self.line.saturating_add(1), digest: Sha256::of(line) }
+        Self { line: self.line.saturating_add(1), digest: Sha256::compute(line) }
     }
 }
 
@@ -60,10 +60,10 @@ struct Line<'a, E> {
 
 /// The result of reading a log from its beginning or a head on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Walked {
+pub struct ChainSummary {
     /// What the first line follows. In a file that goes on from another one that is not its start.
-    pub from: Head,
-    pub head: Head,
+    pub from: ChainHead,
+    pub head: ChainHead,
     /// Where the last line begins and ends, in bytes after where the walk began.
     pub last: (u64, u64),
     /// Lines from before there was a chain.
@@ -76,7 +76,7 @@ pub struct Walked {
 
 /// Why a log is not a chain.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum ChainError {
     /// A line does not follow the one before.
     #[error("line {line} does not follow the line before it: {reason}")]
     Line {
@@ -96,12 +96,12 @@ pub enum Broken {
 /// With the first line that does not follow.
 pub fn walk(
     mut reader: impl BufRead,
-    from: Option<Head>,
-    mut each: impl FnMut(Head, &[u8]),
-) -> Result<Walked, Broken> {
-    let start = from.unwrap_or(Head::START);
+    from: Option<ChainHead>,
+    mut each: impl FnMut(ChainHead, &[u8]),
+) -> Result<ChainSummary, ChainError> {
+    let start = from.unwrap_or(ChainHead::START);
     let mut walked =
-        Walked { from: start, head: start, last: (0, 0), before: 0, cut: 0, is_torn: false };
+        ChainSummary { from: start, head: start, last: (0, 0), before: 0, cut: 0, is_torn: false };
     let mut chained = from.is_some();
     let mut count = 0;
     let mut line = Vec::new();
@@ -120,11 +120,11 @@ pub fn walk(
             Ok(link) => {
                 // A file that was begun anew goes on from a head that is in another file.
                 if !chained && count == 1 {
-                    let head = Head { line: link.line.saturating_sub(1), digest: link.prev };
+                    let head = ChainHead { line: link.line.saturating_sub(1), digest: link.prev };
                     (walked.from, walked.head) = (head, head);
                 }
                 follows(&walked.head, &link)
-                    .map_err(|reason| Broken::Line { line: count, reason })?;
+                    .map_err(|reason| ChainError::Line { line: count, reason })?;
                 chained = true;
                 walked.head = walked.head.over(bytes);
                 each(walked.head, bytes);
@@ -138,7 +138,7 @@ pub fn walk(
     }
 }
 
-fn follows(head: &Head, link: &Link) -> Result<(), String> {
+fn follows(head: &ChainHead, link: &Link) -> Result<(), String> {
     if link.prev != head.digest {
         return Err(format!("it names the digest {}, not {}", link.prev, head.digest));
     }
@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn log(count: usize) -> Vec<Vec<u8>> {
-        let mut head = Head::START;
+        let mut head = ChainHead::START;
         let line = |n| {
             let (bytes, next) = head.next(&entry(&format!("line {n}"))).unwrap();
             head = next;
@@ -166,7 +166,7 @@ mod tests {
         (0..count).map(line).collect()
     }
 
-    fn walk_all(lines: &[Vec<u8>]) -> Result<Walked, Broken> {
+    fn walk_all(lines: &[Vec<u8>]) -> Result<ChainSummary, ChainError> {
         walk(lines.concat().as_slice(), None, |_, _| ())
     }
 
@@ -174,8 +174,8 @@ mod tests {
     fn every_change_of_a_line_is_found() {
         let lines = log(5);
         let walked = walk_all(&lines).unwrap();
-        assert_eq!((walked.head.line, walked.from, walked.cut), (5, Head::START, 0));
-        assert_eq!(walked.head.digest, Sha256::of(lines[4].strip_suffix(b"\n").unwrap()));
+        assert_eq!((walked.head.line, walked.from, walked.cut), (5, ChainHead::START, 0));
+        assert_eq!(walked.head.digest, Sha256::compute(lines[4].strip_suffix(b"\n").unwrap()));
         let end = lines.concat().len() as u64;
         assert_eq!(walked.last, (end - lines[4].len() as u64, end));
         for place in 1..4 {

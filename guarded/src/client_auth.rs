@@ -9,9 +9,9 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 /// User ids that may ask.
 #[derive(Debug, Clone)]
-pub struct Allowed(BTreeSet<u32>);
+pub struct AllowedUsers(BTreeSet<u32>);
 
-impl Allowed {
+impl AllowedUsers {
     /// Root, whoever runs this process, and these.
     #[must_use]
     pub fn with(uids: &[u32]) -> Self {
@@ -47,7 +47,7 @@ impl Allowed {
 /// The connections of those who may ask; the others are closed at once.
 pub fn admitted(
     listener: UnixListener,
-    allowed: Allowed,
+    allowed: AllowedUsers,
 ) -> impl tokio_stream::Stream<Item = io::Result<UnixStream>> {
     UnixListenerStream::new(listener)
         .filter(move |stream| stream.as_ref().map_or(true, |stream| allowed.admits(stream)))
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn root_the_own_user_and_the_listed_may_ask() {
         let own = nix::unistd::geteuid().as_raw();
-        let allowed = Allowed::with(&[990]);
+        let allowed = AllowedUsers::with(&[990]);
         assert!(allowed.contains(0) && allowed.contains(own) && allowed.contains(990));
         assert!(!allowed.contains(991));
     }

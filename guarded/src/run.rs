@@ -11,7 +11,7 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::server::Router;
 
-use crate::client_auth::{Allowed, admitted};
+use crate::client_auth::{AllowedUsers, admitted};
 
 /// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -38,7 +38,7 @@ pub fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
 pub async fn serve(
     router: Router,
     (socket, listener): (&Path, UnixListener),
-    allowed: Allowed,
+    allowed: AllowedUsers,
     stop: impl Future<Output = ()>,
     log_failed: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {

@@ -18,12 +18,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// # Errors
 /// When anything of it fails.
 pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
-    let story = Story { begun: Instant::now() };
+    let story = DemoLog { begun: Instant::now() };
     story.tell(
         "making the lab: distributions for three architectures out of Debian's packages, a \
          dist-git, a look-aside",
     );
-    let world = World::of(&directory.join("world"), &Arch::ALL)?;
+    let world = World::with_arches(&directory.join("world"), &Arch::ALL)?;
     story.tell("starting acceptor, signer, coordinator, and a worker for each architecture");
     let mut settings = Settings::new(directory.join("farm"));
     settings.workers = Arch::ALL.len();
@@ -54,7 +54,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
 
 /// Installs what was built for an architecture and runs it.
 fn install(
-    story: &Story,
+    story: &DemoLog,
     world: &World,
     farm: &Farm,
     directory: &Path,
@@ -105,7 +105,7 @@ fn install(
 }
 
 /// Builds a batch and shows its progress, as a person would see it.
-fn build(story: &Story, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::Result<()> {
+fn build(story: &DemoLog, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::Result<()> {
     story.tell(what);
     let client = farm.client();
     let arguments = [&["build", "--watch", "--target", TARGET], packages].concat();
@@ -157,11 +157,11 @@ fn quoted(path: &Path) -> String {
 }
 
 /// Tells what happens, with the time since the beginning.
-struct Story {
+struct DemoLog {
     begun: Instant,
 }
 
-impl Story {
+impl DemoLog {
     fn tell(&self, what: &str) {
         println!("\n{:>7.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }

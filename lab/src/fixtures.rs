@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::task::WorkerState;
+use rpmfarm_core::worker_standing::PROTOCOL;
 use rpmfarm_core::{Arch, Target};
 use toml::{Table, Value};
 

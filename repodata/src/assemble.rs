@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
 use crate::error::io_at;
-use crate::{Compression, Document, Fragments, Record, RepodataError, Result};
+use crate::{Compression, Document, Fragments, RepodataError, RepomdRecord, Result};
 
 /// One member of a compressed document, where it lies and which run of packages it holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,27 +30,27 @@ pub struct Member {
 
 /// A document as it was written: what repomd.xml says of it, and its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assembled {
+pub struct AssembledDocument {
     /// What repomd.xml says of it.
-    pub record: Record,
+    pub record: RepomdRecord,
     /// For the next state of the repository.
     pub members: Vec<Member>,
 }
 
 /// The previous state of the repository, from which unchanged members are copied.
 #[derive(Debug)]
-pub struct Previous<'a> {
+pub struct PreviousState<'a> {
     /// Its directory `repodata`, which has the documents.
     pub dir: &'a Path,
     /// Its documents, as [`assemble`] returned them.
-    pub documents: &'a [Assembled],
+    pub documents: &'a [AssembledDocument],
 }
 
 /// The version of how members are made; raising it makes those of before useless.
 const MEMBER_FORMAT: &[u8] = b"rpmfarm member 1\n";
 
 /// Writes the documents of a repository of these packages into the directory `dir`, in the order
-/// given, each under its [`Record::file_name`]. `fragments` gives the fragments of a package;
+/// given, each under its [`RepomdRecord::file_name`]. `fragments` gives the fragments of a package;
 /// it is asked only for packages in runs that `previous` does not have.
 ///
 /// The same packages in the same order give the same bytes, with or without `previous`. Nothing
@@ -63,9 +63,9 @@ pub fn assemble<E: From<RepodataError>>(
     dir: &Path,
     packages: &[Sha256],
     compression: Compression,
-    previous: Option<Previous<'_>>,
+    previous: Option<PreviousState<'_>>,
     mut fragments: impl FnMut(Sha256) -> std::result::Result<Fragments, E>,
-) -> std::result::Result<Vec<Assembled>, E> {
+) -> std::result::Result<Vec<AssembledDocument>, E> {
     let mut writers = Document::ALL
         .into_iter()
         .map(|document| Writer::create(dir, document, compression, previous.as_ref()))
@@ -115,14 +115,14 @@ struct Writer {
     document: Document,
     compression: Compression,
     path: PathBuf,
-    packed: Counted<BufWriter<File>>,
-    open: Counted<io::Sink>,
+    packed: CountingWriter<BufWriter<File>>,
+    open: CountingWriter<io::Sink>,
     members: Vec<Member>,
-    previous: Option<Reusable>,
+    previous: Option<ReusableDocument>,
 }
 
 /// The previous file of the same document.
-struct Reusable {
+struct ReusableDocument {
     path: PathBuf,
     file: File,
     members: HashMap<Sha256, Member>,
@@ -133,7 +133,7 @@ impl Writer {
         dir: &Path,
         document: Document,
         compression: Compression,
-        previous: Option<&Previous<'_>>,
+        previous: Option<&PreviousState<'_>>,
     ) -> Result<Self> {
         let path = dir.join(format!(".{}.partial", document.as_str()));
         let file = File::create(&path).map_err(io_at(&path))?;
@@ -141,10 +141,10 @@ impl Writer {
             document,
             compression,
             path,
-            packed: Counted::new(BufWriter::new(file)),
-            open: Counted::new(io::sink()),
+            packed: CountingWriter::new(BufWriter::new(file)),
+            open: CountingWriter::new(io::sink()),
             members: Vec::new(),
-            previous: previous.and_then(|p| Reusable::open(p, document, compression)),
+            previous: previous.and_then(|p| ReusableDocument::open(p, document, compression)),
         })
     }
 
@@ -201,11 +201,11 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(self, dir: &Path) -> Result<Assembled> {
+    fn finish(self, dir: &Path) -> Result<AssembledDocument> {
         let (size, digest, mut file) = self.packed.finish();
         file.flush().map_err(io_at(&self.path))?;
         let (open_size, open_digest, _) = self.open.finish();
-        let record = Record {
+        let record = RepomdRecord {
             document: self.document,
             compression: self.compression,
             digest,
@@ -215,13 +215,17 @@ impl Writer {
         };
         let path = dir.join(record.file_name());
         fs::rename(&self.path, &path).map_err(io_at(&path))?;
-        Ok(Assembled { record, members: self.members })
+        Ok(AssembledDocument { record, members: self.members })
     }
 }
 
-impl Reusable {
+impl ReusableDocument {
     /// None when the previous state is compressed otherwise or its file is gone: it is a cache.
-    fn open(previous: &Previous<'_>, document: Document, compression: Compression) -> Option<Self> {
+    fn open(
+        previous: &PreviousState<'_>,
+        document: Document,
+        compression: Compression,
+    ) -> Option<Self> {
         let assembled = previous.documents.iter().find(|assembled| {
             assembled.record.document == document && assembled.record.compression == compression
         })?;
@@ -233,13 +237,13 @@ impl Reusable {
 }
 
 /// Counts and hashes what is written through it.
-struct Counted<W> {
+struct CountingWriter<W> {
     inner: W,
     count: u64,
     hasher: sha2::Sha256,
 }
 
-impl<W: Write> Counted<W> {
+impl<W: Write> CountingWriter<W> {
     fn new(inner: W) -> Self {
         Self { inner, count: 0, hasher: sha2::Sha256::new() }
     }
@@ -249,7 +253,7 @@ impl<W: Write> Counted<W> {
     }
 }
 
-impl<W: Write> Write for Counted<W> {
+impl<W: Write> Write for CountingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.inner.write(bytes)?;
         self.hasher.update(&bytes[..written]);
@@ -288,7 +292,7 @@ mod tests {
     type Packages = BTreeSet<u16>;
 
     fn digest(package: u16) -> Sha256 {
-        Sha256::of(&package.to_le_bytes())
+        Sha256::compute(&package.to_le_bytes())
     }
 
     fn fragments(digest: Sha256) -> Fragments {
@@ -300,11 +304,11 @@ mod tests {
         dir: &Path,
         packages: &Packages,
         compression: Compression,
-        previous: Option<(&Path, &[Assembled])>,
-    ) -> Result<(Vec<Assembled>, usize)> {
+        previous: Option<(&Path, &[AssembledDocument])>,
+    ) -> Result<(Vec<AssembledDocument>, usize)> {
         fs::create_dir_all(dir).unwrap();
         let order: Vec<_> = packages.iter().map(|package| digest(*package)).collect();
-        let previous = previous.map(|(dir, documents)| Previous { dir, documents });
+        let previous = previous.map(|(dir, documents)| PreviousState { dir, documents });
         let asked = Cell::new(0);
         let assembled = assemble(dir, &order, compression, previous, |digest| {
             asked.set(asked.get() + 1);
@@ -313,12 +317,15 @@ mod tests {
         Ok((assembled, asked.get()))
     }
 
-    fn content(dir: &Path, record: &Record) -> Vec<u8> {
+    fn content(dir: &Path, record: &RepomdRecord) -> Vec<u8> {
         let packed = fs::read(dir.join(record.file_name())).unwrap();
-        assert_eq!((Sha256::of(&packed), packed.len() as u64), (record.digest, record.size));
+        assert_eq!((Sha256::compute(&packed), packed.len() as u64), (record.digest, record.size));
         let mut open = Vec::new();
         record.compression.open(packed.as_slice()).unwrap().read_to_end(&mut open).unwrap();
-        assert_eq!((Sha256::of(&open), open.len() as u64), (record.open_digest, record.open_size));
+        assert_eq!(
+            (Sha256::compute(&open), open.len() as u64),
+            (record.open_digest, record.open_size)
+        );
         open
     }
 

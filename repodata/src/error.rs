@@ -20,7 +20,7 @@ pub enum RepodataError {
         /// Where the package lies.
         path: PathBuf,
         /// What is wrong with it.
-        source: Box<rpmfarm_rpmfile::Error>,
+        source: Box<rpmfarm_rpmfile::RpmError>,
     },
     /// A header says something that XML cannot carry.
     #[error("{path}: cannot be described in repodata: {source}")]

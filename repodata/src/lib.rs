@@ -14,9 +14,9 @@ mod error;
 pub mod package;
 pub mod repomd;
 
-pub use assemble::{Assembled, Previous, assemble};
+pub use assemble::{AssembledDocument, PreviousState, assemble};
 pub use compression::Compression;
 pub use document::Document;
 pub use error::{RepodataError, Result};
 pub use package::{Fragments, PackageFile};
-pub use repomd::Record;
+pub use repomd::RepomdRecord;

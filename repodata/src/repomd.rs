@@ -8,7 +8,7 @@ use crate::{Compression, Document};
 
 /// What repomd.xml says of one compressed document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct RepomdRecord {
     /// Which document it is.
     pub document: Document,
     /// How it is compressed.
@@ -23,7 +23,7 @@ pub struct Record {
     pub open_size: u64,
 }
 
-impl Record {
+impl RepomdRecord {
     /// The name of the file in `repodata/`. It begins with the checksum, so a name never means
     /// two contents, and any cache may keep it without end.
     #[must_use]
@@ -35,7 +35,7 @@ impl Record {
 /// Writes repomd.xml. `revision` grows with each state of the repository; `timestamp` is its
 /// time in seconds since 1970.
 #[must_use]
-pub fn write(revision: u64, timestamp: i64, records: &[Record]) -> String {
+pub fn write(revision: u64, timestamp: i64, records: &[RepomdRecord]) -> String {
     let mut xml = format!(
         r#"<?xml version="1.0" encoding="UTF-8"?>
 <repomd xmlns="http://linux.duke.edu/metadata/repo" xmlns:rpm="http://linux.duke.edu/metadata/rpm">
@@ -43,7 +43,7 @@ pub fn write(revision: u64, timestamp: i64, records: &[Record]) -> String {
 "#
     );
     for record in records {
-        let Record { document, digest, size, open_digest, open_size, .. } = record;
+        let RepomdRecord { document, digest, size, open_digest, open_size, .. } = record;
         let (kind, name) = (document.as_str(), record.file_name());
         xml.push_str(&format!(
             r#"  <data type="{kind}">

@@ -23,7 +23,7 @@ const ODD_SPEC: &[u8] = include_bytes!("odd.spec");
 /// Describes an RPM that lies in the root of its repository.
 fn describe(rpm: &Path) -> (Sha256, Fragments) {
     let bytes = fs::read(rpm).unwrap();
-    let digest = Sha256::of(&bytes);
+    let digest = Sha256::compute(&bytes);
     let href = rpm.file_name().unwrap().to_str().unwrap().to_owned();
     let file = PackageFile { digest, size: bytes.len() as u64, href };
     (digest, Fragments::of_rpm(rpm, &file).unwrap())

@@ -11,7 +11,7 @@ use rpmfarm_core::Sha256;
 use rpmfarm_repodata::{Document, Fragments, PackageFile, Result};
 
 fn describe(rpm: &Path) -> Result<Fragments> {
-    let file = PackageFile { digest: Sha256::of(b"x"), size: 1, href: "x.rpm".into() };
+    let file = PackageFile { digest: Sha256::compute(b"x"), size: 1, href: "x.rpm".into() };
     Fragments::of_rpm(rpm, &file)
 }
 

@@ -8,9 +8,9 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use rpmfarm_core::Sha256;
 
-use crate::files::{Entry, Files, Kind};
+use crate::files::{FileEntry, FileKind, FileList};
 use crate::payload::{Payload, damaged};
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 const STRIPPED: &[u8; 6] = b"07070X";
 /// Without and with checksums, which rpm leaves at zero.
@@ -29,7 +29,7 @@ const BUFFER: usize = 64 << 10;
 /// first.
 pub(crate) struct Archive<'a, R: BufRead> {
     input: BufReader<Payload<R>>,
-    files: &'a Files,
+    files: &'a FileList,
     seen: Vec<bool>,
     left: u64,
     padding: u64,
@@ -45,7 +45,7 @@ pub(crate) struct Member {
 }
 
 impl<'a, R: BufRead> Archive<'a, R> {
-    pub(crate) fn new(payload: Payload<R>, files: &'a Files) -> Self {
+    pub(crate) fn new(payload: Payload<R>, files: &'a FileList) -> Self {
         let seen = vec![false; files.entries.len()];
         let input = BufReader::with_capacity(BUFFER, payload);
         Self { input, files, seen, left: 0, padding: 0 }
@@ -62,7 +62,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
         };
         let entry = &self.files.entries[member.index];
         if std::mem::replace(&mut self.seen[member.index], true) {
-            return Err(Error::entry(&entry.path, "is twice in the archive"));
+            return Err(RpmError::entry(&entry.path, "is twice in the archive"));
         }
         check_size(entry, member.size)?;
         self.left = member.size;
@@ -86,7 +86,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
     pub(crate) fn finish(self) -> Result<Option<Sha256>> {
         let unread = self.input.buffer();
         if unread.iter().any(|byte| *byte != 0) {
-            return Err(Error::Trailing { place: "the archive", extra: unread.len() as u64 });
+            return Err(RpmError::Trailing { place: "the archive", extra: unread.len() as u64 });
         }
         self.input.into_inner().finish()
     }
@@ -99,31 +99,33 @@ impl<'a, R: BufRead> Archive<'a, R> {
             .and_then(|hex| usize::from_str_radix(hex, 16).ok())
             .filter(|index| *index < self.files.entries.len())
             .ok_or_else(|| {
-                Error::Payload("an entry has a number that is not in the header".into())
+                RpmError::Payload("an entry has a number that is not in the header".into())
             })?;
         let entry = &self.files.entries[index];
         let has_content = match entry.kind {
-            Kind::Regular => entry.hardlinks.is_none() || entry.last_link,
-            Kind::Symlink(_) => true,
-            Kind::Directory | Kind::Special => false,
+            FileKind::Regular => entry.hardlinks.is_none() || entry.last_link,
+            FileKind::Symlink(_) => true,
+            FileKind::Directory | FileKind::Special => false,
         };
         Ok(Some(Member { index, size: if has_content { entry.size } else { 0 } }))
     }
 
     fn named(&mut self, magic: [u8; 6]) -> Result<Option<Member>> {
         if !NEWC.contains(&&magic) {
-            return Err(Error::Payload("an entry does not begin as one of a cpio archive".into()));
+            return Err(RpmError::Payload(
+                "an entry does not begin as one of a cpio archive".into(),
+            ));
         }
         let mut fields = [0; NEWC_FIELDS * 8];
         self.input.read_exact(&mut fields).map_err(damaged)?;
         let field = |number: usize| {
             let digits = std::str::from_utf8(&fields[number * 8..][..8]).ok();
             let value = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-            value.ok_or_else(|| Error::Payload("an entry has a number that is not hex".into()))
+            value.ok_or_else(|| RpmError::Payload("an entry has a number that is not hex".into()))
         };
         let (size, name_size) = (field(NEWC_SIZE)?, field(NEWC_NAME_SIZE)? as usize);
         if name_size == 0 || name_size > MAX_NAME {
-            return Err(Error::Payload(format!("an entry has a name of {name_size} bytes")));
+            return Err(RpmError::Payload(format!("an entry has a name of {name_size} bytes")));
         }
         // The name with its end, and padding: magic, fields and name fill a multiple of four.
         let head = magic.len() + fields.len();
@@ -131,16 +133,19 @@ impl<'a, R: BufRead> Archive<'a, R> {
         self.input.read_exact(&mut name).map_err(damaged)?;
         name.truncate(name_size);
         if name.pop() != Some(0) || name.contains(&0) {
-            return Err(Error::entry(&name, "has a name that does not end where its header says"));
+            return Err(RpmError::entry(
+                &name,
+                "has a name that does not end where its header says",
+            ));
         }
         if name == TRAILER {
             return Ok(None);
         }
         if name.split(|byte| *byte == b'/').any(|part| part == b"..") {
-            return Err(Error::entry(&name, "leads out of the package with `..`"));
+            return Err(RpmError::entry(&name, "leads out of the package with `..`"));
         }
         let index = self.files.by_name(&name);
-        let index = index.ok_or_else(|| Error::entry(&name, "is not in the header"))?;
+        let index = index.ok_or_else(|| RpmError::entry(&name, "is not in the header"))?;
         Ok(Some(Member { index, size: u64::from(size) }))
     }
 
@@ -148,7 +153,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
         let mut pairs = self.files.entries.iter().zip(&self.seen);
         match pairs.find(|(entry, seen)| !**seen && !entry.ghost) {
             Some((entry, _)) => {
-                Err(Error::entry(&entry.path, "is in the header, not in the archive"))
+                Err(RpmError::entry(&entry.path, "is in the header, not in the archive"))
             }
             None => Ok(()),
         }
@@ -170,15 +175,15 @@ impl<R: BufRead> Read for Archive<'_, R> {
     }
 }
 
-fn check_size(entry: &Entry, size: u64) -> Result<()> {
+fn check_size(entry: &FileEntry, size: u64) -> Result<()> {
     let allowed = match entry.kind {
-        Kind::Regular => size == entry.size || (size == 0 && entry.hardlinks.is_some()),
-        Kind::Symlink(_) => size == entry.size,
-        Kind::Directory | Kind::Special => size == 0,
+        FileKind::Regular => size == entry.size || (size == 0 && entry.hardlinks.is_some()),
+        FileKind::Symlink(_) => size == entry.size,
+        FileKind::Directory | FileKind::Special => size == 0,
     };
     if allowed {
         return Ok(());
     }
     let reason = format!("has {size} bytes in the archive, {} in the header", entry.size);
-    Err(Error::entry(&entry.path, reason))
+    Err(RpmError::entry(&entry.path, reason))
 }

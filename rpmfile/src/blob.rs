@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 /// Bytes of the intro: magic, version, reserved, two counts.
 pub(crate) const INTRO: usize = 16;
@@ -25,7 +25,7 @@ const BIN: u32 = 7;
 
 /// Which header is read.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind {
+pub(crate) struct HeaderKind {
     /// What errors call it.
     pub(crate) place: &'static str,
     /// Largest size of entries and data together, in bytes.
@@ -33,8 +33,8 @@ pub(crate) struct Kind {
 }
 
 /// Bytes that follow the intro, as the intro claims them.
-pub(crate) fn body_len(intro: &[u8; INTRO], kind: Kind) -> Result<usize> {
-    let malformed = |reason: String| Error::Malformed { place: kind.place, reason };
+pub(crate) fn body_len(intro: &[u8; INTRO], kind: HeaderKind) -> Result<usize> {
+    let malformed = |reason: String| RpmError::Malformed { place: kind.place, reason };
     if intro[..8] != MAGIC {
         return Err(malformed("no header magic".into()));
     }
@@ -44,18 +44,18 @@ pub(crate) fn body_len(intro: &[u8; INTRO], kind: Kind) -> Result<usize> {
     }
     let size = u64::from(entries) * ENTRY as u64 + u64::from(data);
     if size > kind.limit {
-        return Err(Error::TooLarge { place: kind.place, size, limit: kind.limit });
+        return Err(RpmError::TooLarge { place: kind.place, size, limit: kind.limit });
     }
     usize::try_from(size).map_err(|error| malformed(error.to_string()))
 }
 
 /// Checks that every entry of a whole blob lies within its data and overlaps no other.
-pub(crate) fn check_entries(blob: &[u8], kind: Kind) -> Result<()> {
+pub(crate) fn check_entries(blob: &[u8], kind: HeaderKind) -> Result<()> {
     let (index, data) = split(blob);
     let mut end = 0;
     let mut texts = 0_u64;
     for (number, entry) in index.chunks_exact(ENTRY).enumerate() {
-        let malformed = |reason: &str| Error::Malformed {
+        let malformed = |reason: &str| RpmError::Malformed {
             place: kind.place,
             reason: format!("entry {number} (tag {}): {reason}", word(entry, 0)),
         };
@@ -83,7 +83,7 @@ pub(crate) fn check_entries(blob: &[u8], kind: Kind) -> Result<()> {
 
 /// Checks that the immutable region is the whole header: what is outside of it would be covered
 /// by no digest and no signature.
-pub(crate) fn check_region(blob: &[u8], kind: Kind) -> Result<()> {
+pub(crate) fn check_region(blob: &[u8], kind: HeaderKind) -> Result<()> {
     let (index, data) = split(blob);
     let whole = || -> Option<bool> {
         let entry = index.get(..ENTRY)?;
@@ -105,12 +105,12 @@ pub(crate) fn check_region(blob: &[u8], kind: Kind) -> Result<()> {
         return Ok(());
     }
     let reason = "its immutable region is not the whole header".to_owned();
-    Err(Error::Malformed { place: kind.place, reason })
+    Err(RpmError::Malformed { place: kind.place, reason })
 }
 
 /// Checks that no tag is there twice. rpm finds a tag by halving the sorted index, so which of two it
 /// finds depends on all the others: what is checked here would not be what it reads.
-pub(crate) fn check_once(blob: &[u8], kind: Kind) -> Result<()> {
+pub(crate) fn check_once(blob: &[u8], kind: HeaderKind) -> Result<()> {
     let (index, _) = split(blob);
     let mut seen = HashSet::new();
     let mut tags = index.chunks_exact(ENTRY).map(|entry| word(entry, 0));
@@ -118,7 +118,7 @@ pub(crate) fn check_once(blob: &[u8], kind: Kind) -> Result<()> {
         None => Ok(()),
         Some(tag) => {
             let reason = format!("tag {tag} is there twice");
-            Err(Error::Malformed { place: kind.place, reason })
+            Err(RpmError::Malformed { place: kind.place, reason })
         }
     }
 }

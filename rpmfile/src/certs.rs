@@ -4,7 +4,7 @@ use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::Signature;
 use pgp::types::{KeyDetails, Timestamp};
 
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
@@ -40,7 +40,7 @@ impl Certs {
             }
         }
         if keys.is_empty() {
-            return Err(Error::Certs("no ASCII-armored public key in the text".into()));
+            return Err(RpmError::Certs("no ASCII-armored public key in the text".into()));
         }
         Ok(Self { keys })
     }
@@ -169,6 +169,6 @@ fn has_flags(signature: &Signature) -> bool {
     subpackets.any(|subpacket| matches!(subpacket.data, KeyFlags(_)))
 }
 
-fn bad(error: pgp::errors::Error) -> Error {
-    Error::Certs(rpmfarm_core::name::shown(&error.to_string()))
+fn bad(error: pgp::errors::Error) -> RpmError {
+    RpmError::Certs(rpmfarm_core::name::shown(&error.to_string()))
 }

@@ -13,7 +13,7 @@ use rpmfarm_core::Sha256;
 
 use crate::files::check_length_of_paths;
 use crate::headers::Headers;
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 /// `RPMFILE_GHOST`: such a file conflicts with nothing.
 const GHOST: u32 = 1 << 6;
@@ -23,7 +23,7 @@ const LEFT_ALONE: [&str; 3] = ["/proc", "/sys", "/dev"];
 /// What one package wants at one path. Small, since a root has tens of thousands of them: names and
 /// content are only compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct FileClaim {
     /// Stands for the path.
     pub path: u64,
     /// Stands for everything that must be the same when two packages have the path.
@@ -32,7 +32,7 @@ pub struct Claim {
     color: u32,
 }
 
-impl Claim {
+impl FileClaim {
     /// Whether rpm refuses to install both. The paths must be the same.
     #[must_use]
     pub const fn conflicts_with(&self, other: &Self) -> bool {
@@ -43,9 +43,9 @@ impl Claim {
 
 /// What a package wants, and the module that its header says it belongs to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Claims {
+pub struct PackageClaims {
     /// Its files, without ghosts.
-    pub files: Vec<Claim>,
+    pub files: Vec<FileClaim>,
     /// `ModularityLabel`, where it has one.
     pub module: Option<String>,
 }
@@ -54,7 +54,7 @@ pub struct Claims {
 ///
 /// # Errors
 /// When it is no RPM, or its file tags contradict each other.
-pub fn claims(path: &Path) -> Result<Claims> {
+pub fn claims(path: &Path) -> Result<PackageClaims> {
     let metadata = metadata(path)?;
     let mut files = Vec::new();
     each(&metadata, |claim, _| {
@@ -63,7 +63,7 @@ pub fn claims(path: &Path) -> Result<Claims> {
     })?;
     // RPMTAG_MODULARITYLABEL.
     let module = crate::facts::optional(&metadata, IndexTag::RPMTAG_MODULARITYLABEL);
-    Ok(Claims { files, module })
+    Ok(PackageClaims { files, module })
 }
 
 /// The path that a claim of this package stands for, fit for a message.
@@ -83,12 +83,12 @@ pub fn path_of_claim(path: &Path, wanted: u64) -> Result<Option<String>> {
 }
 
 fn metadata(path: &Path) -> Result<PackageMetadata> {
-    let file = File::open(path).map_err(Error::io("opening the package"))?;
+    let file = File::open(path).map_err(RpmError::io("opening the package"))?;
     Ok(Headers::read(&mut BufReader::new(file))?.metadata)
 }
 
 /// Calls `take` for every file but ghosts, until it says no.
-fn each(metadata: &PackageMetadata, mut take: impl FnMut(Claim, &str) -> bool) -> Result<()> {
+fn each(metadata: &PackageMetadata, mut take: impl FnMut(FileClaim, &str) -> bool) -> Result<()> {
     if !metadata.header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
         return Ok(());
     }
@@ -132,10 +132,10 @@ impl<'m> FileTags<'m> {
     fn read(metadata: &'m PackageMetadata) -> Result<Self> {
         let header = &metadata.header;
         let strings = move |tag, label| {
-            header.get_entry_data_as_string_array(tag).map_err(|e| Error::tag(label, e))
+            header.get_entry_data_as_string_array(tag).map_err(|e| RpmError::tag(label, e))
         };
         let words = move |tag, label| {
-            header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e))
+            header.get_entry_data_as_u32_array(tag).map_err(|e| RpmError::tag(label, e))
         };
         let tags = Self {
             names: strings(IndexTag::RPMTAG_BASENAMES, "BASENAMES")?,
@@ -143,7 +143,7 @@ impl<'m> FileTags<'m> {
             dir_indexes: words(IndexTag::RPMTAG_DIRINDEXES, "DIRINDEXES")?,
             modes: header
                 .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
-                .map_err(|error| Error::tag("FILEMODES", error))?,
+                .map_err(|error| RpmError::tag("FILEMODES", error))?,
             flags: words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?,
             targets: strings(IndexTag::RPMTAG_FILELINKTOS, "FILELINKTOS")?,
             digests: strings(IndexTag::RPMTAG_FILEDIGESTS, "FILEDIGESTS")?,
@@ -170,7 +170,7 @@ impl<'m> FileTags<'m> {
             self.colors.as_ref().map_or(count, Vec::len),
         ];
         if counts.iter().any(|found| *found != count) {
-            return Err(Error::tag("BASENAMES", "the file tags differ in length"));
+            return Err(RpmError::tag("BASENAMES", "the file tags differ in length"));
         }
         check_length_of_paths(self.dir_indexes.iter().zip(&self.names).map(|(index, name)| {
             self.dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
@@ -179,11 +179,11 @@ impl<'m> FileTags<'m> {
 
     fn path(&self, index: usize) -> Result<String> {
         let dir = self.dirs.get(self.dir_indexes[index] as usize);
-        let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
+        let dir = dir.ok_or_else(|| RpmError::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
         Ok(format!("{dir}{}", self.names[index]))
     }
 
-    fn claim(&self, index: usize, path: &str) -> Claim {
+    fn claim(&self, index: usize, path: &str) -> FileClaim {
         let (mode, kind) = (self.modes[index], self.kind);
         // The digest says more than the size, and a link has its target.
         let what = match mode & 0o170_000 {
@@ -194,13 +194,13 @@ impl<'m> FileTags<'m> {
         let (user, group) = (self.users[index], self.groups[index]);
         let content = number(&format!("{mode}\0{user}\0{group}\0{what}"));
         let color = self.colors.as_ref().map_or(0, |colors| colors[index]);
-        Claim { path: number(path), content, color }
+        FileClaim { path: number(path), content, color }
     }
 }
 
 /// A number that stands for a text: the start of its SHA-256, which nobody can make collide at will
 /// with the few others of a root.
 fn number(text: &str) -> u64 {
-    let hex = Sha256::of(text.as_bytes()).hex();
+    let hex = Sha256::compute(text.as_bytes()).hex();
     u64::from_str_radix(&hex[..16], 16).unwrap_or_default()
 }

@@ -8,15 +8,15 @@ use rpmfarm_core::Sha256;
 use sha1::Sha1;
 use sha2::Digest;
 
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 const CHUNK: usize = 256 << 10;
 
 /// Checks the digests of the main header; the SHA-256 must be there.
 pub(crate) fn check_header(metadata: &PackageMetadata, header: &[u8]) -> Result<Sha256> {
-    let found = Sha256::of(header);
+    let found = Sha256::compute(header);
     let expected = text(metadata, IndexSignatureTag::RPMSIGTAG_SHA256)
-        .ok_or(Error::NoDigest { what: "SHA-256 digest of the header" })?;
+        .ok_or(RpmError::NoDigest { what: "SHA-256 digest of the header" })?;
     equal("SHA-256 of the header", expected, found.hex())?;
     if let Some(expected) = text(metadata, IndexSignatureTag::RPMSIGTAG_SHA1) {
         equal("SHA-1 of the header", expected, hex::encode(Sha1::digest(header)))?;
@@ -37,7 +37,7 @@ pub(crate) fn check_payload(
     let mut buffer = vec![0; CHUNK];
     let mut len = 0;
     loop {
-        let count = payload.read(&mut buffer).map_err(Error::io("reading the payload"))?;
+        let count = payload.read(&mut buffer).map_err(RpmError::io("reading the payload"))?;
         if count == 0 {
             break;
         }
@@ -58,7 +58,7 @@ pub(crate) fn equal(what: &'static str, expected: &str, found: String) -> Result
     if expected == found {
         return Ok(());
     }
-    Err(Error::Digest { what, expected: rpmfarm_core::name::shown(expected), found })
+    Err(RpmError::Digest { what, expected: rpmfarm_core::name::shown(expected), found })
 }
 
 fn text(metadata: &PackageMetadata, tag: IndexSignatureTag) -> Option<&str> {

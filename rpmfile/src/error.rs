@@ -6,7 +6,7 @@ use std::io;
 /// Why an RPM file is refused, or could not be handled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum RpmError {
     /// It does not begin as an RPM does.
     #[error("not an RPM file (it does not start with the RPM magic)")]
     NotRpm,
@@ -116,7 +116,7 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl RpmError {
     /// An error of the system, with what was being done.
     pub(crate) fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let context = context.into();

@@ -4,7 +4,7 @@ use rpm::{IndexTag, PackageMetadata};
 use rpmfarm_core::unexpanded::{undefined, unexpanded};
 use rpmfarm_core::{Evr, Nevra, Sha256, name};
 
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 /// `PGPHASHALGO_SHA256`, as `PAYLOADDIGESTALGO` has it.
 const SHA256: u32 = 8;
@@ -17,10 +17,10 @@ const SHA256: u32 = 8;
 pub fn nevra(metadata: &PackageMetadata) -> Result<Nevra> {
     let text = |tag: IndexTag, label: &'static str| {
         let value = metadata.header.get_entry_data_as_string(tag);
-        value.map_err(|error| Error::tag(label, error))
+        value.map_err(|error| RpmError::tag(label, error))
     };
     let package = text(IndexTag::RPMTAG_NAME, "NAME")?;
-    name::check_package(package).map_err(|error| Error::tag("NAME", error))?;
+    name::check_package(package).map_err(|error| RpmError::tag("NAME", error))?;
     let version = checked(text(IndexTag::RPMTAG_VERSION, "VERSION")?, "VERSION", "._+~^")?;
     let release = checked(text(IndexTag::RPMTAG_RELEASE, "RELEASE")?, "RELEASE", "._+~^")?;
     let arch = match source_arch(metadata) {
@@ -36,7 +36,7 @@ pub fn nevra(metadata: &PackageMetadata) -> Result<Nevra> {
 /// When the header has none, or one of another kind.
 pub fn payload_digest(metadata: &PackageMetadata) -> Result<Sha256> {
     digest(metadata, IndexTag::RPMTAG_PAYLOADSHA256, "PAYLOADDIGEST")?
-        .ok_or(Error::NoDigest { what: "SHA-256 digest of the payload" })
+        .ok_or(RpmError::NoDigest { what: "SHA-256 digest of the payload" })
 }
 
 /// The SHA-256 of the payload when decompressed, if the header has it.
@@ -53,7 +53,7 @@ fn epoch(metadata: &PackageMetadata) -> Result<u32> {
     match metadata.header.get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH) {
         Ok(epoch) => Ok(epoch),
         Err(rpm::Error::TagNotFound(_)) => Ok(0),
-        Err(error) => Err(Error::tag("EPOCH", error)),
+        Err(error) => Err(RpmError::tag("EPOCH", error)),
     }
 }
 
@@ -76,10 +76,10 @@ fn digest(
     }
     let algorithm = metadata.header.get_entry_data_as_u32(IndexTag::RPMTAG_PAYLOADSHA256ALGO);
     if algorithm.as_ref().is_ok_and(|algorithm| *algorithm != SHA256) {
-        return Err(Error::tag("PAYLOADDIGESTALGO", "is not SHA-256"));
+        return Err(RpmError::tag("PAYLOADDIGESTALGO", "is not SHA-256"));
     }
-    let hex = metadata.header.get_entry_data_as_string(tag).map_err(|e| Error::tag(label, e))?;
-    hex.parse().map(Some).map_err(|error| Error::tag(label, error))
+    let hex = metadata.header.get_entry_data_as_string(tag).map_err(|e| RpmError::tag(label, e))?;
+    hex.parse().map(Some).map_err(|error| RpmError::tag(label, error))
 }
 
 fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str> {
@@ -97,7 +97,7 @@ fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str>
                 format!("`{text}` (allowed: at most {most} letters, digits and `{extra}`)")
             }
         };
-        return Err(Error::tag(tag, reason));
+        return Err(RpmError::tag(tag, reason));
     }
     Ok(text)
 }

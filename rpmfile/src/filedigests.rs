@@ -12,9 +12,9 @@ use sha1::Sha1;
 use sha2::digest::DynDigest;
 
 use crate::archive::Member;
-use crate::files::{Files, Kind};
+use crate::files::{FileKind, FileList};
 use crate::headers::Headers;
-use crate::{Error, Result, blob};
+use crate::{Result, RpmError, blob};
 
 const CHUNK: usize = 64 << 10;
 
@@ -24,7 +24,7 @@ const SHA256: u32 = 8;
 
 /// What a header says of its files' content.
 pub(crate) struct FileDigests<'a> {
-    files: &'a Files,
+    files: &'a FileList,
     algorithm: u32,
     expected: Vec<&'a [u8]>,
     /// Whether the SHA-256 of each file is wanted, whatever the header has.
@@ -34,15 +34,19 @@ pub(crate) struct FileDigests<'a> {
 }
 
 impl<'a> FileDigests<'a> {
-    pub(crate) fn of(headers: &'a Headers, files: &'a Files, is_source: bool) -> Result<Self> {
+    pub(crate) fn from_headers(
+        headers: &'a Headers,
+        files: &'a FileList,
+        is_source: bool,
+    ) -> Result<Self> {
         let header = &headers.metadata.header;
         let algorithm =
             header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO).unwrap_or(MD5);
         let expected = blob::texts(headers.main(), IndexTag::RPMTAG_FILEDIGESTS.into());
-        let has_content = |kind: &Kind| *kind == Kind::Regular;
+        let has_content = |kind: &FileKind| *kind == FileKind::Regular;
         let wanted = files.entries.iter().any(|entry| has_content(&entry.kind) && !entry.ghost);
         if wanted && expected.len() != files.entries.len() {
-            return Err(Error::tag("FILEDIGESTS", "there is not one digest for each file"));
+            return Err(RpmError::tag("FILEDIGESTS", "there is not one digest for each file"));
         }
         let (found, buffer) = (Vec::new(), vec![0; CHUNK]);
         Ok(Self { files, algorithm, expected, sha256_too: is_source, found, buffer })
@@ -52,7 +56,7 @@ impl<'a> FileDigests<'a> {
     pub(crate) fn check(&mut self, member: Member, content: &mut impl Read) -> Result<()> {
         let entry = &self.files.entries[member.index];
         // Of several names of one file, the archive has the content at the last.
-        if entry.kind != Kind::Regular || member.size < entry.size {
+        if entry.kind != FileKind::Regular || member.size < entry.size {
             return Ok(());
         }
         let mut hasher = hasher(self.algorithm)?;
@@ -63,7 +67,7 @@ impl<'a> FileDigests<'a> {
                 Ok(0) => break,
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(Error::Payload(error.to_string())),
+                Err(error) => return Err(RpmError::Payload(error.to_string())),
             };
             hasher.update(&self.buffer[..count]);
             if let Some(sha256) = &mut sha256 {
@@ -78,7 +82,7 @@ impl<'a> FileDigests<'a> {
                 "has the digest {} in the archive, and `{expected}` in the header",
                 hex::encode(&found)
             );
-            return Err(Error::entry(&entry.path, reason));
+            return Err(RpmError::entry(&entry.path, reason));
         }
         if self.sha256_too {
             let bytes = sha256.map_or(found, DynDigest::finalize);
@@ -104,7 +108,7 @@ fn hasher(algorithm: u32) -> Result<Box<dyn DynDigest>> {
         11 => Box::new(sha2::Sha224::default()),
         other => {
             let reason = format!("algorithm {other} is not known (expected 1, 2, 8, 9, 10 or 11)");
-            return Err(Error::tag("FILEDIGESTALGO", reason));
+            return Err(RpmError::tag("FILEDIGESTALGO", reason));
         }
     })
 }

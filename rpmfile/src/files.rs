@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 
 use rpm::{IndexTag, PackageMetadata};
-use rpmfarm_core::results::Contents;
+use rpmfarm_core::results::UnpackedSize;
 
 use crate::headers::Headers;
-use crate::{Error, Result, blob};
+use crate::{Result, RpmError, blob};
 
 /// `RPMFILE_GHOST`: listed, and not in the payload.
 const GHOST: u32 = 1 << 6;
@@ -24,7 +24,7 @@ const MAX_PATHS: u64 = 256 << 20;
 
 /// What a file is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A regular file; with `links`, the header's first file with the same inode.
     Regular,
     Directory,
@@ -36,13 +36,13 @@ pub(crate) enum Kind {
 
 /// One file of the header.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct FileEntry {
     /// Relative to the root, without `.` and `..`; empty for the root itself. The bytes of the
     /// header: rpm knows no encoding of names.
     pub(crate) path: Vec<u8>,
     /// Whether the header has it with a slash before it.
     pub(crate) absolute: bool,
-    pub(crate) kind: Kind,
+    pub(crate) kind: FileKind,
     /// Permissions with setuid, setgid and sticky.
     pub(crate) permissions: u16,
     /// Time of modification, in seconds since 1970.
@@ -59,20 +59,20 @@ pub(crate) struct Entry {
 
 /// The files of one package.
 #[derive(Debug)]
-pub(crate) struct Files {
-    pub(crate) entries: Vec<Entry>,
+pub(crate) struct FileList {
+    pub(crate) entries: Vec<FileEntry>,
     by_path: HashMap<Vec<u8>, usize>,
 }
 
-impl Files {
+impl FileList {
     /// Reads and checks the file tags.
-    pub(crate) fn of(headers: &Headers) -> Result<Self> {
+    pub(crate) fn from_headers(headers: &Headers) -> Result<Self> {
         let mut entries = read_entries(headers)?;
         mark_hardlinks(&headers.metadata, &mut entries)?;
         let mut by_path = HashMap::with_capacity(entries.len());
         for (index, entry) in entries.iter().enumerate() {
             if by_path.insert(entry.path.clone(), index).is_some() {
-                return Err(Error::entry(&entry.path, "is listed twice in the header"));
+                return Err(RpmError::entry(&entry.path, "is listed twice in the header"));
             }
         }
         Ok(Self { entries, by_path })
@@ -81,13 +81,13 @@ impl Files {
     /// Binary packages have absolute paths, source packages plain names: rpm would put anything else
     /// below the directory in which it happens to run.
     pub(crate) fn check_paths(&self, is_source: bool) -> Result<()> {
-        let is_right = |entry: &&Entry| entry.absolute != is_source;
+        let is_right = |entry: &&FileEntry| entry.absolute != is_source;
         match self.entries.iter().find(|entry| !is_right(entry)) {
             None => Ok(()),
             Some(entry) if is_source => {
-                Err(Error::entry(&entry.path, "is a path in a source package, not a name"))
+                Err(RpmError::entry(&entry.path, "is a path in a source package, not a name"))
             }
-            Some(entry) => Err(Error::entry(&entry.path, "is not an absolute path")),
+            Some(entry) => Err(RpmError::entry(&entry.path, "is not an absolute path")),
         }
     }
 
@@ -100,23 +100,23 @@ impl Files {
     }
 
     /// What the payload holds when it is unpacked, as far as the header says the truth.
-    pub(crate) fn contents(&self) -> Contents {
+    pub(crate) fn contents(&self) -> UnpackedSize {
         let payload = self.entries.iter().filter(|entry| !entry.ghost);
-        payload.fold(Contents::default(), |sum, entry| {
+        payload.fold(UnpackedSize::default(), |sum, entry| {
             // The other names of a file bring nothing.
             let brings = entry.hardlinks.is_none() || entry.last_link;
-            sum.and(Contents { files: 1, bytes: if brings { entry.size } else { 0 } })
+            sum.and(UnpackedSize { files: 1, bytes: if brings { entry.size } else { 0 } })
         })
     }
 
     /// The most bytes that the decompressed payload can have.
     pub(crate) fn archive_limit(&self) -> u64 {
-        let entry = |entry: &Entry| entry.size + 2 * entry.path.len() as u64 + ENTRY_OVERHEAD;
+        let entry = |entry: &FileEntry| entry.size + 2 * entry.path.len() as u64 + ENTRY_OVERHEAD;
         self.entries.iter().map(entry).fold(ARCHIVE_OVERHEAD, u64::saturating_add)
     }
 }
 
-fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
+fn read_entries(headers: &Headers) -> Result<Vec<FileEntry>> {
     let metadata = &headers.metadata;
     let header = &metadata.header;
     if !header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
@@ -124,13 +124,13 @@ fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
     }
     let strings = |tag: IndexTag| blob::texts(headers.main(), tag.into());
     let words =
-        |tag, label| header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e));
+        |tag, label| header.get_entry_data_as_u32_array(tag).map_err(|e| RpmError::tag(label, e));
     let names = strings(IndexTag::RPMTAG_BASENAMES);
     let dirs = strings(IndexTag::RPMTAG_DIRNAMES);
     let dir_indexes = blob::words(headers.main(), IndexTag::RPMTAG_DIRINDEXES.into());
     let modes = header
         .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
-        .map_err(|error| Error::tag("FILEMODES", error))?;
+        .map_err(|error| RpmError::tag("FILEMODES", error))?;
     let mtimes = words(IndexTag::RPMTAG_FILEMTIMES, "FILEMTIMES")?;
     let flags = words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?;
     let targets = strings(IndexTag::RPMTAG_FILELINKTOS);
@@ -139,19 +139,19 @@ fn read_entries(headers: &Headers) -> Result<Vec<Entry>> {
     let counts =
         [dir_indexes.len(), modes.len(), mtimes.len(), flags.len(), targets.len(), sizes.len()];
     if counts.iter().any(|count| *count != names.len()) {
-        return Err(Error::tag("BASENAMES", "the file tags differ in length"));
+        return Err(RpmError::tag("BASENAMES", "the file tags differ in length"));
     }
     if let Some(size) = sizes.iter().find(|size| **size > MAX_SIZE) {
-        return Err(Error::tag("LONGFILESIZES", format!("a file of {size} bytes")));
+        return Err(RpmError::tag("LONGFILESIZES", format!("a file of {size} bytes")));
     }
     check_length_of_paths(dir_indexes.iter().zip(&names).map(|(index, name)| {
         dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
     }))?;
     let entry = |index: usize| {
         let dir = dirs.get(dir_indexes[index] as usize);
-        let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
+        let dir = dir.ok_or_else(|| RpmError::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
         let path = [*dir, names[index]].concat();
-        Ok(Entry {
+        Ok(FileEntry {
             path: relative_path(&path)?,
             absolute: path.starts_with(b"/"),
             kind: kind(modes[index], targets[index]),
@@ -171,7 +171,7 @@ pub(crate) fn check_length_of_paths(lengths: impl Iterator<Item = u64>) -> Resul
     let length = lengths.fold(0, u64::saturating_add);
     if length > MAX_PATHS {
         let reason = format!("paths of {length} bytes in all, at most {MAX_PATHS} are accepted");
-        return Err(Error::tag("BASENAMES", reason));
+        return Err(RpmError::tag("BASENAMES", reason));
     }
     Ok(())
 }
@@ -180,15 +180,15 @@ fn sizes(metadata: &PackageMetadata) -> Result<Vec<u64>> {
     let header = &metadata.header;
     if header.entry_is_present(IndexTag::RPMTAG_LONGFILESIZES) {
         let long = header.get_entry_data_as_u64_array(IndexTag::RPMTAG_LONGFILESIZES);
-        return long.map_err(|error| Error::tag("LONGFILESIZES", error));
+        return long.map_err(|error| RpmError::tag("LONGFILESIZES", error));
     }
     let sizes = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILESIZES);
-    let sizes = sizes.map_err(|error| Error::tag("FILESIZES", error))?;
+    let sizes = sizes.map_err(|error| RpmError::tag("FILESIZES", error))?;
     Ok(sizes.into_iter().map(u64::from).collect())
 }
 
 /// Files with the same device and inode are one file under several names (`rpmfilesFLinks`).
-fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [Entry]) -> Result<()> {
+fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [FileEntry]) -> Result<()> {
     let words = |tag| metadata.header.get_entry_data_as_u32_array(tag).unwrap_or_default();
     let inodes = words(IndexTag::RPMTAG_FILEINODES);
     let devices = words(IndexTag::RPMTAG_FILEDEVICES);
@@ -197,14 +197,17 @@ fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [Entry]) -> Result<(
     }
     let mut sets: HashMap<(u32, u32), Vec<usize>> = HashMap::new();
     for (index, entry) in entries.iter().enumerate() {
-        if entry.kind == Kind::Regular && !entry.ghost {
+        if entry.kind == FileKind::Regular && !entry.ghost {
             sets.entry((devices[index], inodes[index])).or_default().push(index);
         }
     }
     for set in sets.values().filter(|set| set.len() > 1) {
         for &index in set {
             if entries[index].size != entries[set[0]].size {
-                return Err(Error::entry(&entries[index].path, "is a hard link of another size"));
+                return Err(RpmError::entry(
+                    &entries[index].path,
+                    "is a hard link of another size",
+                ));
             }
             entries[index].hardlinks = Some(set[0]);
             entries[index].last_link = Some(&index) == set.last();
@@ -213,12 +216,12 @@ fn mark_hardlinks(metadata: &PackageMetadata, entries: &mut [Entry]) -> Result<(
     Ok(())
 }
 
-fn kind(mode: u16, target: &[u8]) -> Kind {
+fn kind(mode: u16, target: &[u8]) -> FileKind {
     match mode & 0o170_000 {
-        0o100_000 => Kind::Regular,
-        0o040_000 => Kind::Directory,
-        0o120_000 => Kind::Symlink(target.to_owned()),
-        _ => Kind::Special,
+        0o100_000 => FileKind::Regular,
+        0o040_000 => FileKind::Directory,
+        0o120_000 => FileKind::Symlink(target.to_owned()),
+        _ => FileKind::Special,
     }
 }
 
@@ -227,7 +230,7 @@ fn relative_path(path: &[u8]) -> Result<Vec<u8>> {
     let relative = path.strip_prefix(b"/").unwrap_or(path);
     let bad = |part: &[u8]| matches!(part, b"" | b"." | b"..");
     if !relative.is_empty() && relative.split(|byte| *byte == b'/').any(bad) {
-        return Err(Error::entry(path, "is a path with `..`, `.` or an empty part"));
+        return Err(RpmError::entry(path, "is a path with `..`, `.` or an empty part"));
     }
     Ok(relative.to_owned())
 }

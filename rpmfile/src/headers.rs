@@ -6,22 +6,23 @@ use std::ops::Range;
 
 use rpm::PackageMetadata;
 
-use crate::blob::{self, INTRO, Kind};
-use crate::{Error, Result, view};
+use crate::blob::{self, HeaderKind, INTRO};
+use crate::{Result, RpmError, view};
 
 /// Largest header that is accepted, in bytes: rpm reads none that is larger (`HEADER_DATA_MAX` in
 /// lib/header.c). A package with 100,000 files has about 13 MiB.
 pub const MAX_HEADER: u64 = (256 << 20) - 1;
-const SIGNATURE: Kind = Kind { place: "signature header", limit: MAX_HEADER };
-const MAIN: Kind = Kind { place: "main header", limit: MAX_HEADER };
+const SIGNATURE: HeaderKind = HeaderKind { place: "signature header", limit: MAX_HEADER };
+const MAIN: HeaderKind = HeaderKind { place: "main header", limit: MAX_HEADER };
 /// A header whose strings were made UTF-8; each byte may have become two.
-pub(crate) const VIEW: Kind = Kind { place: "main header in UTF-8", limit: 3 * MAX_HEADER };
+pub(crate) const VIEW: HeaderKind =
+    HeaderKind { place: "main header in UTF-8", limit: 3 * MAX_HEADER };
 const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 
 /// The bytes of all that stands before the payload of an RPM. The frames of both headers are sound;
 /// what is in them was not read.
-pub(crate) struct Raw {
+pub(crate) struct RawHeader {
     bytes: Vec<u8>,
     /// Where the padding after the signature header begins.
     signature_end: usize,
@@ -29,18 +30,18 @@ pub(crate) struct Raw {
     start: usize,
 }
 
-impl Raw {
+impl RawHeader {
     /// Reads it; the reader is left at the first byte of the payload.
     pub(crate) fn read(reader: &mut impl Read) -> Result<Self> {
         let mut bytes = Vec::with_capacity(16 << 10);
-        take(reader, &mut bytes, LEAD, "lead")?;
+        read_header(reader, &mut bytes, LEAD, "lead")?;
         if bytes[..4] != LEAD_MAGIC {
-            return Err(Error::NotRpm);
+            return Err(RpmError::NotRpm);
         }
         read_blob(reader, &mut bytes, SIGNATURE)?;
         let signature_end = bytes.len();
         let padding = bytes.len().next_multiple_of(8) - bytes.len();
-        take(reader, &mut bytes, padding, SIGNATURE.place)?;
+        read_header(reader, &mut bytes, padding, SIGNATURE.place)?;
         let start = bytes.len();
         read_blob(reader, &mut bytes, MAIN)?;
         Ok(Self { bytes, signature_end, start })
@@ -72,7 +73,7 @@ impl Headers {
     /// # Errors
     /// When the file is no RPM, or ends early, or its headers are malformed or too large.
     pub fn read(reader: &mut impl Read) -> Result<Self> {
-        let raw = Raw::read(reader)?;
+        let raw = RawHeader::read(reader)?;
         Self::parse(raw.bytes, raw.start)
     }
 
@@ -88,7 +89,7 @@ impl Headers {
         let start = bytes.len();
         read_blob(&mut header, &mut bytes, MAIN)?;
         if !header.is_empty() {
-            return Err(Error::Trailing { place: MAIN.place, extra: header.len() as u64 });
+            return Err(RpmError::Trailing { place: MAIN.place, extra: header.len() as u64 });
         }
         Self::parse(bytes, start)
     }
@@ -105,7 +106,7 @@ impl Headers {
         blob::check_once(&bytes[start..], MAIN)?;
         let view = view::utf8(&bytes[start..]);
         let parsed = PackageMetadata::parse(&mut bytes[..start].chain(view.as_ref()));
-        let metadata = parsed.map_err(|error| Error::Malformed {
+        let metadata = parsed.map_err(|error| RpmError::Malformed {
             place: "headers",
             reason: rpmfarm_core::name::shown(&error.to_string()),
         })?;
@@ -114,17 +115,17 @@ impl Headers {
     }
 }
 
-fn read_blob(reader: &mut impl Read, bytes: &mut Vec<u8>, kind: Kind) -> Result<()> {
+fn read_blob(reader: &mut impl Read, bytes: &mut Vec<u8>, kind: HeaderKind) -> Result<()> {
     let start = bytes.len();
-    take(reader, bytes, INTRO, kind.place)?;
+    read_header(reader, bytes, INTRO, kind.place)?;
     let mut intro = [0; INTRO];
     intro.copy_from_slice(&bytes[start..]);
-    take(reader, bytes, blob::body_len(&intro, kind)?, kind.place)?;
+    read_header(reader, bytes, blob::body_len(&intro, kind)?, kind.place)?;
     blob::check_entries(&bytes[start..], kind)
 }
 
 /// Appends exactly `count` bytes. Memory grows with what arrives, not with what was claimed.
-fn take(
+fn read_header(
     reader: &mut impl Read,
     bytes: &mut Vec<u8>,
     count: usize,
@@ -134,11 +135,13 @@ fn take(
     let read = reader.by_ref().take(count as u64).read_to_end(bytes);
     match read {
         Ok(_) if bytes.len() == expected => Ok(()),
-        Ok(_) if place == "lead" => Err(Error::NotRpm),
+        Ok(_) if place == "lead" => Err(RpmError::NotRpm),
         Ok(_) => {
             let (expected, found) = (expected as u64, bytes.len() as u64);
-            Err(Error::Truncated { place, expected, found })
+            Err(RpmError::Truncated { place, expected, found })
         }
-        Err(error) => Err(Error::io(format!("reading the {place}"))(io::Error::from(error.kind()))),
+        Err(error) => {
+            Err(RpmError::io(format!("reading the {place}"))(io::Error::from(error.kind())))
+        }
     }
 }

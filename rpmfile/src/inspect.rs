@@ -6,19 +6,19 @@ use std::ops::Range;
 use std::path::Path;
 
 use rpm::{IndexSignatureTag, IndexTag, PackageMetadata};
-use rpmfarm_core::results::Contents;
+use rpmfarm_core::results::UnpackedSize;
 use rpmfarm_core::{Nevra, Sha256};
 
 use crate::archive::Archive;
 use crate::filedigests::FileDigests;
-use crate::files::Files;
+use crate::files::FileList;
 use crate::headers::Headers;
 use crate::payload::Payload;
-use crate::{Error, Result, digests, facts};
+use crate::{Result, RpmError, digests, facts};
 
 /// An RPM whose headers and payload are what they say of each other.
 #[derive(Debug)]
-pub struct Inspected {
+pub struct InspectedPackage {
     /// What the package is called; the architecture of a source package is `src`.
     pub nevra: Nevra,
     /// Whether it is a source package.
@@ -44,14 +44,14 @@ pub struct Inspected {
 ///
 /// # Errors
 /// When it is no RPM, is truncated, has trailing bytes, or a digest is missing or does not match.
-pub fn inspect(path: &Path) -> Result<Inspected> {
-    let file = File::open(path).map_err(Error::io("opening the package"))?;
-    let size = file.metadata().map_err(Error::io("reading the size of the package"))?.len();
+pub fn inspect(path: &Path) -> Result<InspectedPackage> {
+    let file = File::open(path).map_err(RpmError::io("opening the package"))?;
+    let size = file.metadata().map_err(RpmError::io("reading the size of the package"))?.len();
     inspect_from(file, size)
 }
 
 /// The same of what a reader gives, which is so long.
-pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<Inspected> {
+pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<InspectedPackage> {
     let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;
     let metadata = &headers.metadata;
@@ -62,7 +62,7 @@ pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<Inspected> {
     let (payload_sha256, _) = digests::check_payload(metadata, headers.main(), &mut reader)?;
     digests::equal("SHA-256 of the payload", &expected.hex(), payload_sha256.hex())?;
 
-    Ok(Inspected {
+    Ok(InspectedPackage {
         nevra: facts::nevra(metadata)?,
         is_source: metadata.is_source_package(),
         source_rpm: facts::optional(metadata, IndexTag::RPMTAG_SOURCERPM),
@@ -82,7 +82,7 @@ pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<Inspected> {
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
 /// entry is not in the header or the other way round, when a path is not absolute, or when a digest of
 /// the contents or of one file does not match.
-pub fn check_contents(path: &Path) -> Result<Archived> {
+pub fn check_contents(path: &Path) -> Result<ArchiveSummary> {
     check_contents_within(path, |_| true)
 }
 
@@ -92,32 +92,35 @@ pub fn check_contents(path: &Path) -> Result<Archived> {
 ///
 /// # Errors
 /// As of [`check_contents`].
-pub fn check_contents_within(path: &Path, fits: impl Fn(&Contents) -> bool) -> Result<Archived> {
-    let file = File::open(path).map_err(Error::io("opening the package"))?;
+pub fn check_contents_within(
+    path: &Path,
+    fits: impl Fn(&UnpackedSize) -> bool,
+) -> Result<ArchiveSummary> {
+    let file = File::open(path).map_err(RpmError::io("opening the package"))?;
     contents_from(file, fits)
 }
 
 /// The same of what a reader gives.
 pub(crate) fn contents_from(
     reader: impl Read,
-    fits: impl Fn(&Contents) -> bool,
-) -> Result<Archived> {
+    fits: impl Fn(&UnpackedSize) -> bool,
+) -> Result<ArchiveSummary> {
     let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;
     let is_source = facts::source_arch(&headers.metadata).is_some();
-    let files = Files::of(&headers)?;
+    let files = FileList::from_headers(&headers)?;
     files.check_paths(is_source)?;
-    let too_much = |contents| Archived { contents, sources: Vec::new() };
+    let too_much = |contents| ArchiveSummary { contents, sources: Vec::new() };
     let claimed = files.contents();
     if !fits(&claimed) {
         return Ok(too_much(claimed));
     }
-    let mut contents = Contents::default();
+    let mut contents = UnpackedSize::default();
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
     let mut archive = Archive::new(payload.hashing(), &files);
-    let mut digests = FileDigests::of(&headers, &files, is_source)?;
+    let mut digests = FileDigests::from_headers(&headers, &files, is_source)?;
     while let Some(member) = archive.next()? {
-        contents = contents.and(Contents { files: 1, bytes: member.size });
+        contents = contents.and(UnpackedSize { files: 1, bytes: member.size });
         if !fits(&contents) {
             return Ok(too_much(contents));
         }
@@ -129,14 +132,14 @@ pub(crate) fn contents_from(
     if let (Some(expected), Some(digest)) = (facts::contents_digest(&headers.metadata)?, digest) {
         digests::equal("SHA-256 of the decompressed payload", &expected.hex(), digest.hex())?;
     }
-    Ok(Archived { contents, sources })
+    Ok(ArchiveSummary { contents, sources })
 }
 
 /// What the archive of a package holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Archived {
+pub struct ArchiveSummary {
     /// How many files there are, and how many bytes.
-    pub contents: Contents,
+    pub contents: UnpackedSize,
     /// Of a source package, the name of each file and the SHA-256 of its content.
     pub sources: Vec<(Vec<u8>, Sha256)>,
 }
@@ -145,8 +148,12 @@ pub struct Archived {
 fn check_len(headers: &Headers, size: u64) -> Result<()> {
     let place = "payload";
     match claimed_end(headers) {
-        Some(expected) if size < expected => Err(Error::Truncated { place, expected, found: size }),
-        Some(expected) if size > expected => Err(Error::Trailing { place, extra: size - expected }),
+        Some(expected) if size < expected => {
+            Err(RpmError::Truncated { place, expected, found: size })
+        }
+        Some(expected) if size > expected => {
+            Err(RpmError::Trailing { place, extra: size - expected })
+        }
         _ => Ok(()),
     }
 }

@@ -27,16 +27,18 @@ mod verify;
 mod view;
 
 pub use certs::Certs;
-pub use claims::{Claim, Claims, claims, path_of_claim};
-pub use error::Error;
+pub use claims::{FileClaim, PackageClaims, claims, path_of_claim};
+pub use error::RpmError;
 pub use facts::{nevra, payload_digest};
 pub use headers::{Headers, MAX_HEADER};
-pub use inspect::{Archived, Inspected, check_contents, check_contents_within, inspect};
+pub use inspect::{
+    ArchiveSummary, InspectedPackage, check_contents, check_contents_within, inspect,
+};
 pub use proof::is_intact;
 pub use proved::Proved;
-pub use sign::{Unsigned, header_to_sign, splice_signature};
-pub use unpack::{Ownership, Unpacked, unpack};
-pub use verify::{Verified, verify_detached, verify_signature};
+pub use sign::{UnsignedPackage, header_to_sign, splice_signature};
+pub use unpack::{Ownership, UnpackSummary, unpack};
+pub use verify::{VerifiedHeader, verify_detached, verify_signature};
 
 /// What this crate's functions return.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
+pub type Result<T, E = RpmError> = std::result::Result<T, E>;

@@ -8,7 +8,7 @@ use rpm::{IndexTag, PackageMetadata};
 use rpmfarm_core::Sha256;
 use sha2::Digest;
 
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 /// Memory that an xz stream may ask for, in bytes; `xz -9` takes 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
@@ -39,7 +39,7 @@ impl<R: BufRead> Payload<R> {
         if let Ok(format) = format
             && format != "cpio"
         {
-            return Err(Error::tag("PAYLOADFORMAT", format!("`{format}` is not `cpio`")));
+            return Err(RpmError::tag("PAYLOADFORMAT", format!("`{format}` is not `cpio`")));
         }
         let compressor =
             metadata.header.get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR);
@@ -58,13 +58,13 @@ impl<R: BufRead> Payload<R> {
         let mut rest = Vec::new();
         self.by_ref().take(MAX_PADDING + 1).read_to_end(&mut rest).map_err(damaged)?;
         if rest.len() as u64 > MAX_PADDING || rest.iter().any(|byte| *byte != 0) {
-            return Err(Error::Trailing { place: "the archive", extra: rest.len() as u64 });
+            return Err(RpmError::Trailing { place: "the archive", extra: rest.len() as u64 });
         }
         let mut file = self.decoder.into_inner();
         let extra =
-            io::copy(&mut file, &mut io::sink()).map_err(Error::io("reading the payload"))?;
+            io::copy(&mut file, &mut io::sink()).map_err(RpmError::io("reading the payload"))?;
         if extra > 0 {
-            return Err(Error::Trailing { place: "the compressed payload", extra });
+            return Err(RpmError::Trailing { place: "the compressed payload", extra });
         }
         Ok(self.sha256.map(|sha256| Sha256::from_bytes(sha256.finalize().into())))
     }
@@ -85,7 +85,7 @@ impl<R: BufRead> Read for Payload<R> {
 
 impl<R: BufRead> Decoder<R> {
     fn new(mut reader: R, compressor: Option<&str>) -> Result<Self> {
-        let failed = |error: io::Error| Error::Payload(error.to_string());
+        let failed = |error: io::Error| RpmError::Payload(error.to_string());
         Ok(match compressor {
             Some("zstd") => {
                 let mut decoder =
@@ -98,19 +98,19 @@ impl<R: BufRead> Decoder<R> {
             Some("bzip2") => Self::Bzip2(bzip2::bufread::BzDecoder::new(reader)),
             // Without a name it is gzip that lets plain bytes pass (`gzdopen`).
             Some("gzip") | None => {
-                let start = reader.fill_buf().map_err(Error::io("reading the payload"))?;
+                let start = reader.fill_buf().map_err(RpmError::io("reading the payload"))?;
                 if start.starts_with(&[0x1f, 0x8b]) {
                     Self::Gzip(flate2::bufread::GzDecoder::new(reader))
                 } else {
                     Self::Plain(reader)
                 }
             }
-            Some(other) => return Err(Error::Compressor(rpmfarm_core::name::shown(other))),
+            Some(other) => return Err(RpmError::Compressor(rpmfarm_core::name::shown(other))),
         })
     }
 
     fn xz(reader: R, stream: Result<Stream, liblzma::stream::Error>) -> Result<Self> {
-        let stream = stream.map_err(|error| Error::Payload(error.to_string()))?;
+        let stream = stream.map_err(|error| RpmError::Payload(error.to_string()))?;
         Ok(Self::Xz(liblzma::bufread::XzDecoder::new_stream(reader, stream)))
     }
 
@@ -138,9 +138,9 @@ impl<R: BufRead> Read for Decoder<R> {
 }
 
 /// What a failed read of the decompressed stream means.
-pub(crate) fn damaged(error: io::Error) -> Error {
+pub(crate) fn damaged(error: io::Error) -> RpmError {
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Error::Payload("ends before its archive does".into()),
-        _ => Error::Payload(error.to_string()),
+        io::ErrorKind::UnexpectedEof => RpmError::Payload("ends before its archive does".into()),
+        _ => RpmError::Payload(error.to_string()),
     }
 }

@@ -11,7 +11,7 @@ use rpmfarm_core::Sha256;
 use sha2::Digest as _;
 
 use crate::blob;
-use crate::headers::Raw;
+use crate::headers::RawHeader;
 
 /// `RPMSIGTAG_SHA256`: over the main header.
 const HEADER_SHA256: u32 = 273;
@@ -27,9 +27,9 @@ const SHA256: u32 = 8;
 pub fn is_intact(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let mut reader = BufReader::new(file);
-    let Ok(raw) = Raw::read(&mut reader) else { return false };
+    let Ok(raw) = RawHeader::read(&mut reader) else { return false };
     let said = |blob: &[u8], tag| blob::texts(blob, tag).first().map(|text| text.to_vec());
-    let header = Sha256::of(raw.main()).hex();
+    let header = Sha256::compute(raw.main()).hex();
     if said(raw.signature(), HEADER_SHA256).as_deref() != Some(header.as_bytes())
         || blob::words(raw.main(), PAYLOAD_ALGORITHM).first().is_some_and(|word| *word != SHA256)
     {

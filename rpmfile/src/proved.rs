@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
 
 use rpmfarm_core::Sha256;
-use rpmfarm_core::results::Contents;
+use rpmfarm_core::results::UnpackedSize;
 use sha2::Digest as _;
 
-use crate::inspect::{Archived, Inspected, contents_from, inspect_from};
-use crate::{Error, Result};
+use crate::inspect::{ArchiveSummary, InspectedPackage, contents_from, inspect_from};
+use crate::{Result, RpmError};
 
 /// Bytes that are read at once where a whole file is.
 pub(crate) const CHUNK: usize = 256 << 10;
@@ -31,23 +31,26 @@ impl Proved {
     /// Reads it once and checks all of its digests and lengths ([`crate::inspect()`]).
     ///
     /// # Errors
-    /// [`Error::OtherFile`] when it has another digest; and as of `inspect`.
-    pub fn inspect(&mut self) -> Result<Inspected> {
+    /// [`RpmError::OtherFile`] when it has another digest; and as of `inspect`.
+    pub fn inspect(&mut self) -> Result<InspectedPackage> {
         let size =
-            self.file.metadata().map_err(Error::io("reading the size of the package"))?.len();
+            self.file.metadata().map_err(RpmError::io("reading the size of the package"))?.len();
         self.read(|reader| inspect_from(reader, size))
     }
 
     /// Reads its archive ([`crate::check_contents_within`]).
     ///
     /// # Errors
-    /// [`Error::OtherFile`] when it has another digest; and as of `check_contents_within`.
-    pub fn check_contents_within(&mut self, fits: impl Fn(&Contents) -> bool) -> Result<Archived> {
+    /// [`RpmError::OtherFile`] when it has another digest; and as of `check_contents_within`.
+    pub fn check_contents_within(
+        &mut self,
+        fits: impl Fn(&UnpackedSize) -> bool,
+    ) -> Result<ArchiveSummary> {
         self.read(|reader| contents_from(reader, fits))
     }
 
-    fn read<T>(&mut self, read: impl FnOnce(&mut Hashing<'_>) -> Result<T>) -> Result<T> {
-        self.file.rewind().map_err(Error::io("reading the package"))?;
+    fn read<T>(&mut self, read: impl FnOnce(&mut HashingReader<'_>) -> Result<T>) -> Result<T> {
+        self.file.rewind().map_err(RpmError::io("reading the package"))?;
         proved(&mut self.file, self.digest, read)
     }
 }
@@ -55,31 +58,31 @@ impl Proved {
 /// Reads a file from where it stands, and then to its end.
 ///
 /// # Errors
-/// [`Error::OtherFile`] when that has another digest, even where it cannot be read in another way,
+/// [`RpmError::OtherFile`] when that has another digest, even where it cannot be read in another way,
 /// too: this says more.
 pub(crate) fn proved<T>(
     file: &mut File,
     expected: Sha256,
-    read: impl FnOnce(&mut Hashing<'_>) -> Result<T>,
+    read: impl FnOnce(&mut HashingReader<'_>) -> Result<T>,
 ) -> Result<T> {
-    let mut reader = Hashing { file, hasher: sha2::Sha256::new() };
+    let mut reader = HashingReader { file, hasher: sha2::Sha256::new() };
     let result = read(&mut reader);
     let rest = io::copy(&mut BufReader::with_capacity(CHUNK, &mut reader), &mut io::sink());
-    rest.map_err(Error::io("reading the package"))?;
+    rest.map_err(RpmError::io("reading the package"))?;
     let found = Sha256::from_bytes(reader.hasher.finalize().into());
     if found != expected {
-        return Err(Error::OtherFile { expected, found });
+        return Err(RpmError::OtherFile { expected, found });
     }
     result
 }
 
 /// A file that is hashed as far as it is read.
-pub(crate) struct Hashing<'a> {
+pub(crate) struct HashingReader<'a> {
     file: &'a mut File,
     hasher: sha2::Sha256,
 }
 
-impl Read for Hashing<'_> {
+impl Read for HashingReader<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.hasher.update(&buffer[..count]);

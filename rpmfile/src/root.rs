@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, CWD, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 
-use crate::files::Entry;
+use crate::files::FileEntry;
 use crate::unpack::Ownership;
 
 /// Links that are followed to make a directory that they point to.
@@ -58,7 +58,7 @@ impl Root {
     }
 
     /// A symbolic link. Its target is only text here.
-    pub(crate) fn symlink(&mut self, entry: &Entry, target: &[u8]) -> io::Result<()> {
+    pub(crate) fn symlink(&mut self, entry: &FileEntry, target: &[u8]) -> io::Result<()> {
         let ownership = self.ownership;
         self.replacing(&entry.path, |parent, name| fs::symlinkat(target, parent, name))?;
         let (parent, name) = self.parent(&entry.path)?;
@@ -90,7 +90,7 @@ impl Root {
     }
 
     /// Owner, permissions and time of a directory that is there.
-    pub(crate) fn finish_directory(&self, entry: &Entry) -> io::Result<()> {
+    pub(crate) fn finish_directory(&self, entry: &FileEntry) -> io::Result<()> {
         let path = if entry.path.is_empty() { b".".as_slice() } else { &entry.path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = fs::openat2(&self.dir, path, flags, Mode::empty(), RESOLVE)?;
@@ -99,7 +99,7 @@ impl Root {
 
     /// Owner, permissions and time of an open file. In this order: a change of owner takes
     /// setuid away.
-    pub(crate) fn finish(&self, file: &impl AsFd, entry: &Entry) -> io::Result<()> {
+    pub(crate) fn finish(&self, file: &impl AsFd, entry: &FileEntry) -> io::Result<()> {
         self.own(file)?;
         fs::fchmod(file, Mode::from_raw_mode(u32::from(entry.permissions)))?;
         fs::futimens(file, &times(entry))?;
@@ -209,7 +209,7 @@ fn directory_flags() -> OFlags {
     OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC
 }
 
-fn times(entry: &Entry) -> Timestamps {
+fn times(entry: &FileEntry) -> Timestamps {
     let time = Timespec { tv_sec: i64::from(entry.mtime), tv_nsec: 0 };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -15,7 +15,7 @@ use rpmfarm_core::Sha256;
 
 use crate::headers::Headers;
 use crate::proved::{CHUNK, proved};
-use crate::{Error, Result, digests};
+use crate::{Result, RpmError, digests};
 
 /// `RPMTAG_HEADERSIGNATURES`, the region of a signature header; it is made anew.
 const REGION: u32 = 62;
@@ -25,18 +25,18 @@ const INDEX_ENTRY: usize = 16;
 /// An RPM that is to be signed: its file is held open from the reading of its header to the copy,
 /// so that both are of one file whatever is put in its place meanwhile.
 #[derive(Debug)]
-pub struct Unsigned {
+pub struct UnsignedPackage {
     file: File,
     headers: Headers,
 }
 
-impl Unsigned {
+impl UnsignedPackage {
     /// Opens a file. The digest of its header is checked.
     ///
     /// # Errors
     /// When the headers are malformed or do not match their digest.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("opening the package"))?;
+        let mut file = File::open(path).map_err(RpmError::io("opening the package"))?;
         let headers = Headers::read(&mut BufReader::new(&mut file))?;
         Self::checked(file, headers)
     }
@@ -45,9 +45,9 @@ impl Unsigned {
     /// is read from.
     ///
     /// # Errors
-    /// [`Error::OtherFile`] when it has another one; and as [`Self::open`].
+    /// [`RpmError::OtherFile`] when it has another one; and as [`Self::open`].
     pub fn open_proved(path: &Path, expected: Sha256) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("opening the package"))?;
+        let file = File::open(path).map_err(RpmError::io("opening the package"))?;
         Self::of_proved(file, expected)
     }
 
@@ -78,7 +78,7 @@ impl Unsigned {
         let Self { mut file, headers } = self;
         let start = headers.header.start;
         let prefix = signed_prefix(&headers, signature)?;
-        let failed = || Error::io("writing the signed package");
+        let failed = || RpmError::io("writing the signed package");
 
         let mut copy =
             OpenOptions::new().write(true).create_new(true).open(dst).map_err(failed())?;
@@ -101,20 +101,20 @@ impl Unsigned {
     }
 }
 
-/// The bytes that a header signature covers ([`Unsigned::header`]).
+/// The bytes that a header signature covers ([`UnsignedPackage::header`]).
 ///
 /// # Errors
-/// As [`Unsigned::open`].
+/// As [`UnsignedPackage::open`].
 pub fn header_to_sign(path: &Path) -> Result<Vec<u8>> {
-    Ok(Unsigned::open(path)?.header().to_vec())
+    Ok(UnsignedPackage::open(path)?.header().to_vec())
 }
 
-/// Writes a signed copy of an RPM ([`Unsigned::splice`]).
+/// Writes a signed copy of an RPM ([`UnsignedPackage::splice`]).
 ///
 /// # Errors
-/// As [`Unsigned::open`] and [`Unsigned::splice`].
+/// As [`UnsignedPackage::open`] and [`UnsignedPackage::splice`].
 pub fn splice_signature(src: &Path, dst: &Path, signature: &[u8]) -> Result<()> {
-    Unsigned::open(src)?.splice(dst, signature)
+    UnsignedPackage::open(src)?.splice(dst, signature)
 }
 
 /// Lead and signature header with the signature in it: of the length that they had, where the
@@ -164,7 +164,7 @@ fn prefix(headers: &Headers, entries: Vec<HeaderEntry>) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn malformed(error: rpm::Error) -> Error {
+fn malformed(error: rpm::Error) -> RpmError {
     let reason = rpmfarm_core::name::shown(&error.to_string());
-    Error::Malformed { place: "signature header", reason }
+    RpmError::Malformed { place: "signature header", reason }
 }

@@ -7,11 +7,11 @@ use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
 use crate::archive::{Archive, Member};
-use crate::files::{Entry, Files, Kind};
+use crate::files::{FileEntry, FileKind, FileList};
 use crate::headers::Headers;
 use crate::payload::Payload;
 use crate::root::Root;
-use crate::{Error, Result};
+use crate::{Result, RpmError};
 
 /// Whom the unpacked files belong to. The owners' names in a header mean nothing outside of the
 /// root that is being made, so all files get one owner.
@@ -30,7 +30,7 @@ pub enum Ownership {
 
 /// How much was unpacked, and what of it is not as the header says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Unpacked {
+pub struct UnpackSummary {
     /// Entries made: files, directories, links.
     pub entries: u64,
     /// Bytes of content written.
@@ -47,43 +47,43 @@ pub struct Unpacked {
 /// # Errors
 /// When the package is malformed, holds other files than its header lists, is larger than the
 /// header says, or the system refuses; a path out of the directory is refused.
-pub fn unpack(package: &Path, dest: &Path, ownership: Ownership) -> Result<Unpacked> {
-    let file = File::open(package).map_err(Error::io("opening the package"))?;
+pub fn unpack(package: &Path, dest: &Path, ownership: Ownership) -> Result<UnpackSummary> {
+    let file = File::open(package).map_err(RpmError::io("opening the package"))?;
     let mut reader = BufReader::new(file);
     let headers = Headers::read(&mut reader)?;
-    let files = Files::of(&headers)?;
+    let files = FileList::from_headers(&headers)?;
     let payload = Payload::open(reader, &headers.metadata, files.archive_limit())?;
-    let root = Root::open(dest, ownership).map_err(Error::io("opening the directory"))?;
-    Unpacking { files: &files, root, first_links: HashMap::new(), done: Unpacked::default() }
+    let root = Root::open(dest, ownership).map_err(RpmError::io("opening the directory"))?;
+    Unpacker { files: &files, root, first_links: HashMap::new(), done: UnpackSummary::default() }
         .run(Archive::new(payload, &files))
 }
 
-struct Unpacking<'a> {
-    files: &'a Files,
+struct Unpacker<'a> {
+    files: &'a FileList,
     root: Root,
     /// Of each set of hard links, the member that was made first.
     first_links: HashMap<usize, usize>,
-    done: Unpacked,
+    done: UnpackSummary,
 }
 
-impl Unpacking<'_> {
-    fn run<R: BufRead>(mut self, mut archive: Archive<'_, R>) -> Result<Unpacked> {
+impl Unpacker<'_> {
+    fn run<R: BufRead>(mut self, mut archive: Archive<'_, R>) -> Result<UnpackSummary> {
         let files = self.files;
         let mut directories = Vec::new();
         while let Some(member) = archive.next()? {
             let entry = &files.entries[member.index];
             let failed = |error: io::Error| match error.kind() {
-                io::ErrorKind::InvalidData => Error::Payload(error.to_string()),
-                _ => Error::entry(&entry.path, error.to_string()),
+                io::ErrorKind::InvalidData => RpmError::Payload(error.to_string()),
+                _ => RpmError::entry(&entry.path, error.to_string()),
             };
             match &entry.kind {
-                Kind::Regular => self.regular(&mut archive, member).map_err(failed)?,
-                Kind::Symlink(target) => self.root.symlink(entry, target).map_err(failed)?,
-                Kind::Directory if self.root.directory(&entry.path).map_err(failed)? => {
+                FileKind::Regular => self.regular(&mut archive, member).map_err(failed)?,
+                FileKind::Symlink(target) => self.root.symlink(entry, target).map_err(failed)?,
+                FileKind::Directory if self.root.directory(&entry.path).map_err(failed)? => {
                     directories.push(entry);
                 }
-                Kind::Directory => {}
-                Kind::Special => {
+                FileKind::Directory => {}
+                FileKind::Special => {
                     self.done.skipped.push(String::from_utf8_lossy(&entry.path).into_owned());
                     continue;
                 }
@@ -124,10 +124,10 @@ impl Unpacking<'_> {
 
     /// Last of all, because what is made in a directory changes its time, and the innermost
     /// first, because its permissions may shut the others out.
-    fn finish_directories(&self, directories: &[&Entry]) -> Result<()> {
+    fn finish_directories(&self, directories: &[&FileEntry]) -> Result<()> {
         for entry in directories.iter().rev() {
             let finished = self.root.finish_directory(entry);
-            finished.map_err(|error| Error::entry(&entry.path, error.to_string()))?;
+            finished.map_err(|error| RpmError::entry(&entry.path, error.to_string()))?;
         }
         Ok(())
     }

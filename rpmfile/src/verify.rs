@@ -12,14 +12,14 @@ use pgp::types::Timestamp;
 use rpmfarm_core::Sha256;
 
 use crate::headers::Headers;
-use crate::{Certs, Error, Result, digests};
+use crate::{Certs, Result, RpmError, digests};
 
 /// How far a signature's time may lie in the future, in seconds: clocks differ.
 const SKEW: u32 = 3600;
 
 /// A signature that holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedHeader {
     /// Id of the key that made it, hex.
     pub key_id: String,
     /// Fingerprint of the key that made it, hex.
@@ -36,15 +36,15 @@ pub struct Verified {
 /// # Errors
 /// When the package is not signed, or by no key that is known and may be believed, or with SHA-1
 /// or MD5; when a digest of the header does not match or the headers are malformed.
-pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<Verified> {
-    let file = File::open(path).map_err(Error::io("opening the package"))?;
+pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<VerifiedHeader> {
+    let file = File::open(path).map_err(RpmError::io("opening the package"))?;
     let headers = Headers::read(&mut BufReader::new(file))?;
     digests::check_header(&headers.metadata, headers.main())?;
-    let raw = headers.metadata.raw_signatures().map_err(|error| Error::Signature {
+    let raw = headers.metadata.raw_signatures().map_err(|error| RpmError::Signature {
         key: "unknown".into(),
         reason: rpmfarm_core::name::shown(&error.to_string()),
     })?;
-    let mut result = Err(Error::Unsigned);
+    let mut result = Err(RpmError::Unsigned);
     for bytes in raw {
         result = parse(&bytes).and_then(|signature| check(&signature, headers.main(), certs, now));
         if result.is_ok() {
@@ -63,9 +63,9 @@ pub fn verify_detached(
     armored: &str,
     certs: &Certs,
     now: SystemTime,
-) -> Result<Verified> {
+) -> Result<VerifiedHeader> {
     let (signatures, _) = DetachedSignature::from_string_many(armored).map_err(unreadable)?;
-    let mut result = Err(Error::Unsigned);
+    let mut result = Err(RpmError::Unsigned);
     for detached in signatures {
         result = detached
             .map_err(unreadable)
@@ -81,13 +81,20 @@ fn parse(bytes: &[u8]) -> Result<Signature> {
     match PacketParser::new(bytes).next() {
         Some(Ok(Packet::Signature(signature))) => Ok(signature),
         Some(Err(error)) => Err(unreadable(error)),
-        _ => Err(Error::Signature { key: "unknown".into(), reason: "is not a signature".into() }),
+        _ => {
+            Err(RpmError::Signature { key: "unknown".into(), reason: "is not a signature".into() })
+        }
     }
 }
 
-fn check(signature: &Signature, data: &[u8], certs: &Certs, now: SystemTime) -> Result<Verified> {
+fn check(
+    signature: &Signature,
+    data: &[u8],
+    certs: &Certs,
+    now: SystemTime,
+) -> Result<VerifiedHeader> {
     let key = issuer_text(signature);
-    let refused = |reason: String| Error::Signature { key: key.clone(), reason };
+    let refused = |reason: String| RpmError::Signature { key: key.clone(), reason };
     let now = timestamp(now);
     let created = acceptable(signature, now).map_err(refused)?;
     let mut reason = "the key is not among those that are known".to_owned();
@@ -99,11 +106,11 @@ fn check(signature: &Signature, data: &[u8], certs: &Certs, now: SystemTime) -> 
         } else if let Some(refusal) = issuer.refusal(now) {
             reason = refusal;
         } else {
-            return Ok(Verified {
+            return Ok(VerifiedHeader {
                 key_id: issuer.key_id(),
                 fingerprint: issuer.fingerprint(),
                 created: UNIX_EPOCH + std::time::Duration::from_secs(created.as_secs().into()),
-                signed: Sha256::of(data),
+                signed: Sha256::compute(data),
             });
         }
     }
@@ -145,7 +152,7 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::from_secs(u32::try_from(seconds).unwrap_or(u32::MAX))
 }
 
-fn unreadable(error: pgp::errors::Error) -> Error {
+fn unreadable(error: pgp::errors::Error) -> RpmError {
     let reason = format!("cannot be read ({error})");
-    Error::Signature { key: "unknown".into(), reason: rpmfarm_core::name::shown(&reason) }
+    RpmError::Signature { key: "unknown".into(), reason: rpmfarm_core::name::shown(&reason) }
 }

@@ -18,12 +18,12 @@ const DIRNAMES: u32 = 1118;
 pub(crate) fn utf8(blob: &[u8]) -> Cow<'_, [u8]> {
     let (index, data) = split(blob);
     let entries: Vec<Entry<'_>> =
-        index.chunks_exact(ENTRY).filter_map(|entry| Entry::of(entry, data)).collect();
+        index.chunks_exact(ENTRY).filter_map(|entry| Entry::parse(entry, data)).collect();
     if entries.iter().all(|entry| entry.texts().all(|text| std::str::from_utf8(text).is_ok())) {
         return Cow::Borrowed(blob);
     }
-    let paths = Paths::of(&entries);
-    let mut made = Made::default();
+    let paths = Paths::from_entries(&entries);
+    let mut made = RebuiltHeader::default();
     for (number, entry) in entries.iter().enumerate() {
         match (entry.tag, &paths) {
             (_, _) if number == 0 => made.region = Some(entry),
@@ -60,7 +60,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(entry: &[u8], data: &'a [u8]) -> Option<Self> {
+    fn parse(entry: &[u8], data: &'a [u8]) -> Option<Self> {
         let (tag, kind, count) = (word(entry, 0), word(entry, 4), word(entry, 12));
         let content = data.get(word(entry, 8) as usize..)?;
         let content = content.get(..content_len(kind, count as usize, content)?)?;
@@ -86,7 +86,7 @@ struct Paths {
 
 impl Paths {
     /// `None` when a tag is missing or they do not fit together: whoever reads them says so.
-    fn of(entries: &[Entry<'_>]) -> Option<Self> {
+    fn from_entries(entries: &[Entry<'_>]) -> Option<Self> {
         let find = |tag| entries.iter().find(|entry| entry.tag == tag);
         let names: Vec<&[u8]> = find(BASENAMES)?.texts().collect();
         let directories: Vec<&[u8]> = find(DIRNAMES)?.texts().collect();
@@ -131,13 +131,13 @@ impl Paths {
 
 /// A blob that is being made.
 #[derive(Default)]
-struct Made<'a> {
+struct RebuiltHeader<'a> {
     region: Option<&'a Entry<'a>>,
     index: Vec<u8>,
     data: Vec<u8>,
 }
 
-impl Made<'_> {
+impl RebuiltHeader<'_> {
     fn texts(&mut self, entry: &Entry<'_>, texts: impl Iterator<Item = String>) {
         let start = self.data.len();
         let mut count = 0;

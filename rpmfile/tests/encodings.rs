@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use rpmfarm_rpmfile::{Error, Ownership, check_contents, inspect, is_intact, unpack};
+use rpmfarm_rpmfile::{Ownership, RpmError, check_contents, inspect, is_intact, unpack};
 use tempfile::TempDir;
 
 /// Bytes after `\x` in hex stand for themselves.
@@ -113,7 +113,7 @@ fn digests_prove_what_cannot_be_read() {
                 BuildArch: noarch\n%description\nx\n%files\n";
     let (_dir, package) = build(&spec.replace("%%{", "%{"));
     let error = inspect(&package).unwrap_err();
-    assert!(matches!(error, Error::Tag { tag: "VERSION", .. }), "{error}");
+    assert!(matches!(error, RpmError::Tag { tag: "VERSION", .. }), "{error}");
     assert!(error.to_string().contains("the macro %{nowhere} is not defined"), "{error}");
     assert!(is_intact(&package));
 

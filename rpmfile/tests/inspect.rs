@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command;
 
 use rpmfarm_core::Sha256;
-use rpmfarm_core::results::Contents;
-use rpmfarm_rpmfile::{Error, Proved, check_contents, check_contents_within, inspect};
+use rpmfarm_core::results::UnpackedSize;
+use rpmfarm_rpmfile::{Proved, RpmError, check_contents, check_contents_within, inspect};
 
 const ALL: [&str; 4] = ["w19.zstdio", "w6.xzdio", "w9.gzdio", "w9.bzdio"];
 
@@ -41,7 +41,7 @@ fn agrees_with_rpm() {
 
         // The header tells before anything is decompressed, and the archive holds as much.
         let asked = std::cell::RefCell::new(Vec::new());
-        let holds = |contents: &Contents| {
+        let holds = |contents: &UnpackedSize| {
             asked.borrow_mut().push(*contents);
             true
         };
@@ -89,18 +89,18 @@ fn names_the_damage() {
     for cut in [1, 7, 1000] {
         let error = error(&good[..good.len() - cut]);
         assert!(
-            matches!(error, Error::Truncated { place: "payload", expected, found }
+            matches!(error, RpmError::Truncated { place: "payload", expected, found }
                 if expected == len && found == len - cut as u64),
             "{error}"
         );
     }
     let cut_header = error(&good[..whole.header.start as usize + 100]);
-    assert!(matches!(cut_header, Error::Truncated { place: "main header", .. }), "{cut_header}");
-    assert!(matches!(error(b""), Error::NotRpm));
-    assert!(matches!(error(&[b'x'; 5000]), Error::NotRpm));
+    assert!(matches!(cut_header, RpmError::Truncated { place: "main header", .. }), "{cut_header}");
+    assert!(matches!(error(b""), RpmError::NotRpm));
+    assert!(matches!(error(&[b'x'; 5000]), RpmError::NotRpm));
 
     let longer = error(&[good.as_slice(), b"more"].concat());
-    assert!(matches!(longer, Error::Trailing { place: "payload", extra: 4 }), "{longer}");
+    assert!(matches!(longer, RpmError::Trailing { place: "payload", extra: 4 }), "{longer}");
 
     let flipped = |at: usize| {
         let mut bytes = good.clone();
@@ -109,11 +109,11 @@ fn names_the_damage() {
     };
     let payload = flipped(good.len() - 10);
     assert!(
-        payload.to_string().contains("payload") && matches!(payload, Error::Digest { .. }),
+        payload.to_string().contains("payload") && matches!(payload, RpmError::Digest { .. }),
         "{payload}"
     );
     let header = flipped(whole.header.end as usize - 40);
-    assert!(matches!(header, Error::Digest { what: "SHA-256 of the header", .. }), "{header}");
+    assert!(matches!(header, RpmError::Digest { what: "SHA-256 of the header", .. }), "{header}");
 }
 
 /// Whatever byte is changed: refused, and never a panic. Bytes of the lead and of the signature
@@ -149,7 +149,7 @@ fn contents_of_a_damaged_package_are_refused() {
     check(&good).unwrap();
     assert!(check(&good[..good.len() - 100]).is_err());
     let trailing = check(&[good.as_slice(), b"more"].concat()).unwrap_err();
-    assert!(matches!(trailing, Error::Trailing { extra: 4, .. }), "{trailing}");
+    assert!(matches!(trailing, RpmError::Trailing { extra: 4, .. }), "{trailing}");
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn a_file_that_must_have_a_digest_is_read_to_its_end() {
     for compression in ALL {
         let built = support::build(compression);
         let good = fs::read(&built.binary).unwrap();
-        let proved = || Proved::new(fs::File::open(&built.binary).unwrap(), Sha256::of(&good));
+        let proved = || Proved::new(fs::File::open(&built.binary).unwrap(), Sha256::compute(&good));
         let mut package = proved();
         let (found, expected) = (package.inspect().unwrap(), inspect(&built.binary).unwrap());
         assert_eq!((found.header_sha256, found.size), (expected.header_sha256, expected.size));
@@ -175,7 +175,7 @@ fn a_file_that_must_have_a_digest_is_read_to_its_end() {
         // Refused early, and proved all the same.
         package.check_contents_within(|_| false).unwrap();
 
-        let is_other = |error: Error| matches!(error, Error::OtherFile { .. });
+        let is_other = |error: RpmError| matches!(error, RpmError::OtherFile { .. });
         let mut more = good.clone();
         more.push(0);
         for bad in [more, good[..good.len() / 2].to_vec(), b"no package".to_vec()] {

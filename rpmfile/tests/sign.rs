@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use rpmfarm_core::Sha256;
 use rpmfarm_rpmfile::{
-    Certs, Error, Unsigned, header_to_sign, inspect, splice_signature, verify_detached,
+    Certs, RpmError, UnsignedPackage, header_to_sign, inspect, splice_signature, verify_detached,
     verify_signature,
 };
 use support::Gpg;
@@ -54,18 +54,18 @@ fn a_file_that_was_swapped_is_not_the_one_that_is_signed() {
     let gpg = Gpg::new("rsa3072", "never");
     let built = support::build("w9.gzdio");
     let (path, good) = (&built.binary, fs::read(&built.binary).unwrap());
-    let digest = Sha256::of(&good);
+    let digest = Sha256::compute(&good);
     let mut flipped = good.clone();
     *flipped.last_mut().unwrap() ^= 1;
     let other = fs::read(&built.source).unwrap();
     for bad in [&flipped[..], &other, &good[..50], &[&good[..], b"x"].concat(), b""] {
         fs::write(path, bad).unwrap();
-        let error = Unsigned::open_proved(path, digest).unwrap_err();
-        let Error::OtherFile { expected, found } = error else { panic!("{error}") };
-        assert_eq!((expected, found), (digest, Sha256::of(bad)));
+        let error = UnsignedPackage::open_proved(path, digest).unwrap_err();
+        let RpmError::OtherFile { expected, found } = error else { panic!("{error}") };
+        assert_eq!((expected, found), (digest, Sha256::compute(bad)));
     }
     fs::write(path, &good).unwrap();
-    let unsigned = Unsigned::open_proved(path, digest).unwrap();
+    let unsigned = UnsignedPackage::open_proved(path, digest).unwrap();
     assert_eq!(unsigned.header(), header_to_sign(path).unwrap());
     // Another file takes its place between the reading and the copy.
     let packet = gpg.sign(unsigned.header(), &[]);
@@ -146,11 +146,11 @@ fn refuses_what_must_not_be_believed() {
         verify_signature(&signed, certs, now)
     };
 
-    assert!(matches!(verify_signature(&built.binary, &certs, now), Err(Error::Unsigned)));
+    assert!(matches!(verify_signature(&built.binary, &certs, now), Err(RpmError::Unsigned)));
     let good = gpg.sign(&header, &[]);
     verify(&good, &certs, now).unwrap();
-    let reason = |result: Result<_, Error>| {
-        result.map(|_: rpmfarm_rpmfile::Verified| ()).unwrap_err().to_string()
+    let reason = |result: Result<_, RpmError>| {
+        result.map(|_: rpmfarm_rpmfile::VerifiedHeader| ()).unwrap_err().to_string()
     };
 
     assert!(reason(verify(&good, &certs, now + day(3))).contains("the key has expired"));
@@ -192,6 +192,6 @@ fn revoked_keys_are_refused() {
 #[test]
 fn keys_that_are_none_are_refused() {
     for bad in ["", "hello", "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nxx\n"] {
-        assert!(matches!(Certs::from_armored(bad), Err(Error::Certs(_))), "{bad}");
+        assert!(matches!(Certs::from_armored(bad), Err(RpmError::Certs(_))), "{bad}");
     }
 }

@@ -16,7 +16,7 @@ use forge::File;
 use proptest::prelude::*;
 use rpm::IndexTag;
 use rpmfarm_core::Sha256;
-use rpmfarm_rpmfile::{Error, Ownership, Unpacked, check_contents, inspect, unpack};
+use rpmfarm_rpmfile::{Ownership, RpmError, UnpackSummary, check_contents, inspect, unpack};
 
 /// Type and mode, time, size, link target and link count of everything below a directory.
 fn tree(root: &Path) -> BTreeMap<String, (u32, i64, u64, String, u64)> {
@@ -126,7 +126,7 @@ impl Cage {
         Self { dir }
     }
 
-    fn unpack(&self, files: &[File], payload: &[u8]) -> Result<Unpacked, Error> {
+    fn unpack(&self, files: &[File], payload: &[u8]) -> Result<UnpackSummary, RpmError> {
         let package = forge::package(self.dir.path(), files, payload, None);
         let result = unpack(&package, &self.dir.path().join("root"), Ownership::Caller);
         self.assert_kept();
@@ -157,7 +157,7 @@ fn a_forged_package_is_otherwise_good() {
     ];
     let header: Vec<File> = files.iter().map(|(file, _)| file.clone()).collect();
     let done = cage.unpack(&header, &forge::honest(&files)).unwrap();
-    assert_eq!(done, Unpacked { entries: 5, bytes: 11, skipped: vec!["etc/null".into()] });
+    assert_eq!(done, UnpackSummary { entries: 5, bytes: 11, skipped: vec!["etc/null".into()] });
     let root = cage.dir.path().join("root");
     assert_eq!(fs::read_to_string(root.join("etc/a")).unwrap(), "linked");
     assert_eq!(fs::metadata(root.join("etc/b")).unwrap().nlink(), 2);
@@ -247,7 +247,7 @@ fn refuses_what_leads_out() {
     ];
     for (what, files, payload) in cases {
         let error = Cage::new().unpack(&files, &payload).unwrap_err();
-        assert!(matches!(error, Error::Entry { .. }), "{what}: {error}");
+        assert!(matches!(error, RpmError::Entry { .. }), "{what}: {error}");
     }
 }
 
@@ -263,7 +263,7 @@ fn links_do_not_lead_out() {
         let header: Vec<File> = files.iter().map(|(file, _)| file.clone()).collect();
         // The link is resolved as in a chroot: the directory does not exist there.
         let error = cage.unpack(&header, &forge::honest(&files)).unwrap_err();
-        assert!(matches!(error, Error::Entry { .. }), "{target}: {error}");
+        assert!(matches!(error, RpmError::Entry { .. }), "{target}: {error}");
     }
     // By an absolute path that exists outside.
     let cage = Cage::new();
@@ -301,7 +301,8 @@ fn the_files_of_a_source_package_are_told_with_their_digests() {
     let built = support::build("w19.zstdio");
     let mut sources = check_contents(&built.source).unwrap().sources;
     sources.sort();
-    let file = |name: &str, text: &str| (name.as_bytes().to_vec(), Sha256::of(text.as_bytes()));
+    let file =
+        |name: &str, text: &str| (name.as_bytes().to_vec(), Sha256::compute(text.as_bytes()));
     assert_eq!(sources, [file("sample.spec", support::SPEC), file("sample.txt", "source\n")]);
     assert!(check_contents(&built.binary).unwrap().sources.is_empty());
 }
@@ -319,7 +320,7 @@ fn zeros_after_the_archive_have_an_end() {
     };
     padded(512).unwrap();
     let error = padded(1 << 20).unwrap_err();
-    assert!(matches!(error, Error::Trailing { place: "the archive", .. }), "{error}");
+    assert!(matches!(error, RpmError::Trailing { place: "the archive", .. }), "{error}");
 }
 
 /// What rpm would never read is not in a package either: another archive behind the first.
@@ -338,7 +339,7 @@ fn nothing_follows_the_archive() {
         let package = forge::package(cage.dir.path(), &files, &payload, compressor);
         inspect(&package).unwrap();
         let error = check_contents(&package).unwrap_err();
-        assert!(matches!(error, Error::Trailing { .. }), "{error}");
+        assert!(matches!(error, RpmError::Trailing { .. }), "{error}");
         let root = cage.dir.path().join("root");
         assert!(unpack(&package, &root, Ownership::Caller).is_err());
         assert!(!root.join("y").exists());
@@ -369,7 +370,7 @@ fn names_become_paths_and_lines_and_are_neither_by_themselves() {
         let mut parts = good;
         parts[part] = bad;
         let error = inspect(&forge::called(dir.path(), parts, &[])).unwrap_err();
-        assert!(matches!(error, Error::Tag { .. }), "{bad:?}: {error}");
+        assert!(matches!(error, RpmError::Tag { .. }), "{bad:?}: {error}");
         let told = error.to_string();
         assert!(!told.contains(|c: char| c.is_control() || c == '\u{202e}'), "{told:?}");
     }
@@ -437,7 +438,7 @@ fn unknown_compressors_are_named() {
     let dir = tempfile::tempdir().unwrap();
     let package = forge::package(dir.path(), &[], b"", Some("brotli"));
     let error = check_contents(&package).unwrap_err();
-    assert!(matches!(&error, Error::Compressor(name) if name == "brotli"), "{error}");
+    assert!(matches!(&error, RpmError::Compressor(name) if name == "brotli"), "{error}");
 }
 
 fn any_path() -> impl Strategy<Value = String> {

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use clap::Parser;
 use process::{Signer, put_key, request};
 use rpmfarm_core::Sha256;
-use rpmfarm_rpmfile::{Unsigned, inspect};
+use rpmfarm_rpmfile::{UnsignedPackage, inspect};
 use support::Gpg;
 use tokio::sync::Semaphore;
 
@@ -146,7 +146,7 @@ async fn sign(gpg: &Gpg, binary: &Path, files: &[PathBuf], dir: &Path) -> (Durat
         .iter()
         .map(|file| {
             let nevra = inspect(file).unwrap().nevra.to_string();
-            let digest = Sha256::of(&fs::read(file).unwrap());
+            let digest = Sha256::compute(&fs::read(file).unwrap());
             (file.clone(), out.join(file.file_name().unwrap()), nevra, digest)
         })
         .collect();
@@ -159,7 +159,7 @@ async fn sign(gpg: &Gpg, binary: &Path, files: &[PathBuf], dir: &Path) -> (Durat
         let (mut client, at_once) = (client.clone(), at_once.clone());
         tasks.spawn(async move {
             let _place = at_once.acquire().await.unwrap();
-            let open = move || Unsigned::open_proved(&from, digest).unwrap();
+            let open = move || UnsignedPackage::open_proved(&from, digest).unwrap();
             let unsigned = tokio::task::spawn_blocking(open).await.unwrap();
             let request = request("bench", &nevra, unsigned.header().to_vec());
             let answer = client.sign_header(request).await.unwrap().into_inner();

@@ -16,14 +16,14 @@ use std::time::SystemTime;
 
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
-use rpmfarm_core::signing::Logged;
+use rpmfarm_core::signing::LogHead;
 use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
 use rpmfarm_guarded::path::{PathError, io_at};
 use tokio::sync::{oneshot, watch};
 
-use crate::event::{Entry, Event, Fact};
-use crate::journal::{End, Journal};
-use crate::memory::Memory;
+use crate::event::{Event, Fact, LogEntry};
+use crate::journal::{Journal, LogEnd};
+use crate::memory::SigningMemory;
 
 /// Lines that wait; whoever comes then waits for a place.
 const QUEUE: usize = 1024;
@@ -35,7 +35,7 @@ const GO_ON: &str = "nothing is signed until then: find out what happened to it 
 
 /// Why nothing is signed any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum LogFailed {
+pub enum LogError {
     /// The disk said no.
     #[error("the audit log could not be written; nothing is signed without it")]
     Disk,
@@ -53,7 +53,7 @@ pub enum LogFailed {
 pub enum OpenError {
     /// The log is not as it was left.
     #[error(transparent)]
-    Touched(#[from] LogFailed),
+    Touched(#[from] LogError),
     /// The system said no, or the journal is damaged.
     #[error(transparent)]
     Io(#[from] PathError),
@@ -62,39 +62,39 @@ pub enum OpenError {
     Held(PathBuf),
 }
 
-struct Item {
-    entry: Entry,
-    done: oneshot::Sender<Logged>,
+struct QueuedEntry {
+    entry: LogEntry,
+    done: oneshot::Sender<LogHead>,
 }
 
 /// A handle to log and memory. After an error of the disk it is shut for good: what a failed sync
 /// has left on disk is not known, so it is never tried again.
 #[derive(Debug, Clone)]
-pub struct Audit {
-    queue: mpsc::SyncSender<Item>,
-    failed: watch::Receiver<Option<LogFailed>>,
-    memory: Arc<Mutex<Memory>>,
+pub struct AuditLog {
+    queue: mpsc::SyncSender<QueuedEntry>,
+    failed: watch::Receiver<Option<LogError>>,
+    memory: Arc<Mutex<SigningMemory>>,
     head: Arc<Mutex<Head>>,
     log: Arc<str>,
     path: Arc<Path>,
 }
 
-impl Audit {
+impl AuditLog {
     /// Opens log and journal, making them when they are not there.
     ///
     /// # Errors
     /// When the log is not as it was left, another process has it, or the system refuses.
     pub fn open(path: &Path, state: &Path) -> Result<Self, OpenError> {
-        let mut books = Books::open(path, state)?;
+        let mut books = LogWriter::open(path, state)?;
         if books.name.is_empty() {
             let log = format!("{:032x}", rand::random::<u128>());
             books.name.clone_from(&log);
-            io_at(path, books.write(vec![Entry::now(Event::Began { log })]))?;
+            io_at(path, books.write(vec![LogEntry::now(Event::Began { log })]))?;
         }
         Ok(io_at(path, Self::start(books))?)
     }
 
-    fn start(mut books: Books) -> io::Result<Self> {
+    fn start(mut books: LogWriter) -> io::Result<Self> {
         let (queue, items) = mpsc::sync_channel(QUEUE);
         let (failure, failed) = watch::channel(None);
         let memory = Arc::new(Mutex::new(std::mem::take(&mut books.memory)));
@@ -116,11 +116,11 @@ impl Audit {
     ///
     /// # Errors
     /// When the log could not be written, now or before.
-    pub async fn append(&self, entry: Entry) -> Result<Logged, LogFailed> {
+    pub async fn append(&self, entry: LogEntry) -> Result<LogHead, LogError> {
         let (done, written) = oneshot::channel();
         let queue = self.queue.clone();
         // The queue is only full when the disk is far behind.
-        let sent = match queue.try_send(Item { entry, done }) {
+        let sent = match queue.try_send(QueuedEntry { entry, done }) {
             Err(mpsc::TrySendError::Full(item)) => {
                 tokio::task::spawn_blocking(move || queue.send(item).is_ok()).await.unwrap_or(false)
             }
@@ -134,14 +134,14 @@ impl Audit {
 
     /// Why nothing is signed any more; `None` while it is.
     #[must_use]
-    pub fn stopped(&self) -> Option<LogFailed> {
+    pub fn stopped(&self) -> Option<LogError> {
         self.failed.borrow().clone()
     }
 
     /// Returns when the disk has failed.
     pub async fn failed(&self) {
         let mut failed = self.failed.clone();
-        let of_disk = |failed: &Option<LogFailed>| *failed == Some(LogFailed::Disk);
+        let of_disk = |failed: &Option<LogError>| *failed == Some(LogError::Disk);
         if failed.wait_for(of_disk).await.is_err() {
             // The writer ended otherwise: the process goes on, to say why.
             std::future::pending::<()>().await;
@@ -149,33 +149,33 @@ impl Audit {
     }
 
     /// The signer's memory, locked.
-    pub fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub fn memory(&self) -> MutexGuard<'_, SigningMemory> {
         self.memory.lock()
     }
 
     /// Where the log stands.
     #[must_use]
-    pub fn head(&self) -> Logged {
+    pub fn head(&self) -> LogHead {
         let head = *self.head.lock();
-        Logged { log: self.log.to_string(), line: head.line, digest: head.digest }
+        LogHead { log: self.log.to_string(), line: head.line, digest: head.digest }
     }
 
     /// Whether the log goes on from a line to where it stands now. Reads the whole file.
     #[must_use]
-    pub fn goes_on_from(&self, then: &Logged) -> Check {
+    pub fn goes_on_from(&self, then: &LogHead) -> LogCheck {
         let now = self.head();
         if then.log != now.log {
-            return Check::Elsewhere(format!(
+            return LogCheck::Elsewhere(format!(
                 "it is of the log {}, and this signer writes {}",
                 rpmfarm_core::name::shown(&then.log),
                 now.log
             ));
         }
         if let Some(error) = self.stopped() {
-            return Check::Broken(error.to_string());
+            return LogCheck::Broken(error.to_string());
         }
         if then.line > now.line {
-            return Check::Broken(format!(
+            return LogCheck::Broken(format!(
                 "line {} was published, and the log ends with line {}: what was signed since is \
                  not in it",
                 then.line, now.line
@@ -184,16 +184,16 @@ impl Audit {
         compare(&self.path, then, &now)
     }
 
-    async fn failure(&self) -> LogFailed {
+    async fn failure(&self) -> LogError {
         let mut failed = self.failed.clone();
         let said = failed.wait_for(Option::is_some).await;
-        said.ok().and_then(|said| said.clone()).unwrap_or(LogFailed::Disk)
+        said.ok().and_then(|said| said.clone()).unwrap_or(LogError::Disk)
     }
 }
 
 /// Whether a log goes on from where it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Check {
+pub enum LogCheck {
     /// The line is there, and all after it follow.
     Continues(String),
     /// The line is in another file or of another log.
@@ -202,7 +202,7 @@ pub enum Check {
 }
 
 /// Compares a line of a file with what it was, and what follows it with the head.
-fn compare(path: &Path, then: &Logged, now: &Logged) -> Check {
+fn compare(path: &Path, then: &LogHead, now: &LogHead) -> LogCheck {
     let (mut line_then, mut line_now) = (None, None);
     let walked = File::open(path).map_err(Broken::from).and_then(|file| {
         chain::walk(BufReader::new(file), None, |head, _| {
@@ -216,10 +216,10 @@ fn compare(path: &Path, then: &Logged, now: &Logged) -> Check {
     });
     let walked = match walked {
         Ok(walked) => walked,
-        Err(error) => return Check::Broken(format!("{}: {error}", path.display())),
+        Err(error) => return LogCheck::Broken(format!("{}: {error}", path.display())),
     };
     if then.line <= walked.from.line {
-        return Check::Elsewhere(format!(
+        return LogCheck::Elsewhere(format!(
             "line {} is in an older file: {} begins with line {}",
             then.line,
             path.display(),
@@ -227,7 +227,7 @@ fn compare(path: &Path, then: &Logged, now: &Logged) -> Check {
         ));
     }
     if line_then != Some(then.digest) {
-        return Check::Broken(format!(
+        return LogCheck::Broken(format!(
             "{}: line {} is not what it was when it was published ({})",
             path.display(),
             then.line,
@@ -235,17 +235,17 @@ fn compare(path: &Path, then: &Logged, now: &Logged) -> Check {
         ));
     }
     if line_now != Some(now.digest) {
-        return Check::Broken(format!(
+        return LogCheck::Broken(format!(
             "{}: line {} is not what was written ({})",
             path.display(),
             now.line,
             now.digest
         ));
     }
-    Check::Continues(format!("{} lines since line {}", now.line - then.line, then.line))
+    LogCheck::Continues(format!("{} lines since line {}", now.line - then.line, then.line))
 }
 
-impl Entry {
+impl LogEntry {
     /// An entry of this moment.
     #[must_use]
     pub fn now(event: Event) -> Self {
@@ -262,7 +262,7 @@ impl Entry {
 
 /// Log and journal as they are written. Whoever has it is alone with them.
 #[derive(Debug)]
-pub struct Books {
+pub struct LogWriter {
     path: PathBuf,
     file: File,
     /// Where the last line begins and ends.
@@ -271,14 +271,14 @@ pub struct Books {
     journal: Journal,
     /// The name of the log; empty before its first line.
     name: String,
-    pub(crate) memory: Memory,
+    pub(crate) memory: SigningMemory,
 }
 
-impl Books {
+impl LogWriter {
     /// Opens both, and compares the log with what the journal has of it.
     ///
     /// # Errors
-    /// As [`Audit::open`].
+    /// As [`AuditLog::open`].
     pub fn open(path: &Path, state: &Path) -> Result<Self, OpenError> {
         let (journal, kept) = Journal::open(state)?;
         let is_new = kept.end.is_none();
@@ -329,7 +329,7 @@ impl Books {
             name: kept.name,
             memory: kept.memory,
         };
-        io_at(path, books.write(vec![Entry::now(Event::Restarted { log, reason, found })]))?;
+        io_at(path, books.write(vec![LogEntry::now(Event::Restarted { log, reason, found })]))?;
         Ok(aside)
     }
 
@@ -338,11 +338,11 @@ impl Books {
         if let Some(fact) = event.fact() {
             self.memory.apply(&fact);
         }
-        self.write(vec![Entry::now(event)]).map(drop)
+        self.write(vec![LogEntry::now(event)]).map(drop)
     }
 
     /// Finds the last line that the journal has.
-    fn find(&mut self, end: &End) -> Result<(), OpenError> {
+    fn find(&mut self, end: &LogEnd) -> Result<(), OpenError> {
         let (from, to) = end.last;
         let length = io_at(&self.path, self.file.metadata())?.len();
         if length < to {
@@ -353,7 +353,7 @@ impl Books {
         let mut line = vec![0; size];
         io_at(&self.path, self.file.read_exact_at(&mut line, from))?;
         let whole = line.strip_suffix(b"\n");
-        if whole.map(Sha256::of) != Some(end.head.digest) {
+        if whole.map(Sha256::compute) != Some(end.head.digest) {
             let reason = format!("its line {} is not the one that was written", end.head.line);
             return Err(self.touched(reason).into());
         }
@@ -369,7 +369,7 @@ impl Books {
         let mut file = io_at(&self.path, File::open(&self.path))?;
         io_at(&self.path, file.seek(SeekFrom::Start(begin)))?;
         let walked = chain::walk(BufReader::new(file), from, |_, line| {
-            entries.extend(serde_json::from_slice::<Entry>(line).ok());
+            entries.extend(serde_json::from_slice::<LogEntry>(line).ok());
         });
         let walked = match walked {
             Ok(walked) => walked,
@@ -384,7 +384,7 @@ impl Books {
         self.go_on(begin, &walked, &entries)
     }
 
-    fn go_on(&mut self, begin: u64, walked: &Walked, new: &[Entry]) -> Result<(), OpenError> {
+    fn go_on(&mut self, begin: u64, walked: &Walked, new: &[LogEntry]) -> Result<(), OpenError> {
         for entry in new {
             if let Some(log) = entry.event.log() {
                 log.clone_into(&mut self.name);
@@ -402,21 +402,21 @@ impl Books {
             self.last.1 += 1;
         }
         io_at(&self.path, self.file.sync_all())?;
-        let end = (self.last.1 > 0).then_some(End { head: self.head, last: self.last });
+        let end = (self.last.1 > 0).then_some(LogEnd { head: self.head, last: self.last });
         self.journal.begin(&self.memory, &self.name, end)
     }
 
-    fn touched(&self, reason: String) -> LogFailed {
-        LogFailed::Touched { path: self.path.clone(), reason }
+    fn touched(&self, reason: String) -> LogError {
+        LogError::Touched { path: self.path.clone(), reason }
     }
 
     fn write_items(
         &mut self,
-        items: &mpsc::Receiver<Item>,
+        items: &mpsc::Receiver<QueuedEntry>,
         shown: &Mutex<Head>,
-    ) -> Result<(), LogFailed> {
+    ) -> Result<(), LogError> {
         while let Ok(first) = items.recv() {
-            let batch: Vec<Item> = std::iter::once(first).chain(items.try_iter()).collect();
+            let batch: Vec<QueuedEntry> = std::iter::once(first).chain(items.try_iter()).collect();
             if let Err(reason) = self.is_untouched() {
                 return Err(self.touched(reason));
             }
@@ -424,13 +424,13 @@ impl Books {
                 batch.into_iter().map(|item| (item.entry, item.done)).unzip();
             let heads = self.write(entries).map_err(|error| {
                 tracing::error!(%error, "the audit log could not be written");
-                LogFailed::Disk
+                LogError::Disk
             })?;
             *shown.lock() = self.head;
             for (head, done) in heads.into_iter().zip(waiting) {
                 let log = self.name.clone();
                 // Whoever waited may be gone; the record stays.
-                let _ = done.send(Logged { log, line: head.line, digest: head.digest });
+                let _ = done.send(LogHead { log, line: head.line, digest: head.digest });
             }
         }
         Ok(())
@@ -462,7 +462,7 @@ impl Books {
     }
 
     /// Appends entries to log and journal, and syncs both. Answers the head of each.
-    fn write(&mut self, entries: Vec<Entry>) -> io::Result<Vec<Head>> {
+    fn write(&mut self, entries: Vec<LogEntry>) -> io::Result<Vec<Head>> {
         let (mut bytes, mut heads) = (Vec::new(), Vec::new());
         let mut last = self.last;
         let mut head = self.head;
@@ -477,7 +477,7 @@ impl Books {
         self.file.sync_data()?;
         (self.head, self.last) = (head, last);
         let facts: Vec<Fact> = entries.iter().filter_map(|entry| entry.event.fact()).collect();
-        self.journal.append(&facts, &self.name, &End { head, last })?;
+        self.journal.append(&facts, &self.name, &LogEnd { head, last })?;
         Ok(heads)
     }
 }
@@ -489,7 +489,7 @@ fn open_log(path: &Path, may_make: bool) -> Result<File, OpenError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound && !may_make => {
             let reason = "it is not there, and was written to before: it was moved or removed";
             let (path, reason) = (path.to_owned(), reason.to_owned());
-            return Err(LogFailed::Touched { path, reason }.into());
+            return Err(LogError::Touched { path, reason }.into());
         }
         opened => io_at(path, opened)?,
     };

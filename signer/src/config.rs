@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rpmfarm_core::signing::Bindings;
+use rpmfarm_core::signing::KeyBindings;
 use serde::Deserialize;
 
 /// Signatures in a minute: a farm that signs a whole distribution anew makes some thousand.
@@ -23,7 +23,7 @@ pub struct Config {
     /// Keys that are made at start when they are not there.
     pub create: Vec<NewKey>,
     /// The targets that each key signs for; one that is not here signs for any.
-    pub bind: Bindings,
+    pub bind: KeyBindings,
     /// Signatures in a minute, at most, and at once.
     pub per_minute: u32,
     /// The coordinator's blob store, where the signer is to read each package itself.
@@ -38,7 +38,7 @@ pub struct Config {
 
 /// A key and its targets, as `--bind` has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bind {
+pub struct KeyBinding {
     /// Name of the key.
     pub key: String,
     /// Names of the targets.
@@ -62,7 +62,7 @@ impl Default for Config {
             audit_log: "/var/lib/rpmfarm/signer/audit.jsonl".into(),
             allow_uids: Vec::new(),
             create: Vec::new(),
-            bind: Bindings::default(),
+            bind: KeyBindings::default(),
             per_minute: PER_MINUTE,
             blobs: None,
             acceptors: Vec::new(),
@@ -89,7 +89,7 @@ impl Config {
     }
 }
 
-impl std::str::FromStr for Bind {
+impl std::str::FromStr for KeyBinding {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -135,10 +135,10 @@ mod tests {
         assert_eq!((config.state_dir(), config.per_minute), (Path::new("/s"), 5));
         assert_eq!(config.acceptors, [Path::new("/a.pub")]);
         assert!(config.bind.allow("lab", "next") && !config.bind.allow("lab", "prod"));
-        let bind: Bind = "lab=lab,next".parse().unwrap();
+        let bind: KeyBinding = "lab=lab,next".parse().unwrap();
         assert_eq!((bind.key.as_str(), bind.targets.len()), ("lab", 2));
         for bad in ["lab", "=lab", "lab=", "lab=a,,b", "lab=a/b"] {
-            assert!(bad.parse::<Bind>().is_err(), "{bad}");
+            assert!(bad.parse::<KeyBinding>().is_err(), "{bad}");
         }
         for bad in ["lab", "=Lab <l@x>", "lab=", "lab= "] {
             assert!(bad.parse::<NewKey>().is_err(), "{bad}");

@@ -1,12 +1,12 @@
 //! What the log has of each thing that was done, as JSON.
 
-use rpmfarm_core::signing::Place;
+use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{AttemptId, Sha256};
 use serde::{Deserialize, Serialize};
 
 /// A line of the log, but for its place in the chain.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LogEntry {
     /// When, as RFC 3339 in UTC; a signature has the same time, in seconds.
     pub time: String,
     #[serde(flatten)]
@@ -57,7 +57,7 @@ pub enum Event {
         /// Fingerprint of the key, hex.
         fingerprint: String,
         #[serde(flatten)]
-        place: Place,
+        place: RepositoryId,
         revision: u64,
         /// SHA-256 of the page.
         sha256: Sha256,
@@ -125,7 +125,7 @@ pub enum Fact {
         /// Name of the key.
         key: String,
         #[serde(flatten)]
-        place: Place,
+        place: RepositoryId,
         revision: u64,
         /// SHA-256 of the page.
         digest: Sha256,
@@ -133,7 +133,7 @@ pub enum Fact {
     /// The newest page of a repository.
     Newest {
         #[serde(flatten)]
-        place: Place,
+        place: RepositoryId,
         revision: u64,
         /// SHA-256 of the page.
         digest: Sha256,

@@ -4,14 +4,14 @@ use std::path::Path;
 
 use rpmfarm_core::Sha256;
 use rpmfarm_guarded::blobs::Blobs;
-use rpmfarm_rpmfile::Unsigned;
+use rpmfarm_rpmfile::UnsignedPackage;
 
-use crate::request::Refusal;
+use crate::request::RequestError;
 
 #[derive(Debug, Clone)]
-pub struct Files(Blobs);
+pub struct PackageFiles(Blobs);
 
-impl Files {
+impl PackageFiles {
     /// The store in a directory.
     #[must_use]
     pub fn new(root: &Path) -> Self {
@@ -22,10 +22,10 @@ impl Files {
     ///
     /// # Errors
     /// When it is not there, is another one, or has another header.
-    pub fn prove(&self, artifact: Sha256, header: &[u8]) -> Result<(), Refusal> {
-        let refused = |reason: String| Refusal::File { path: self.0.path(artifact), reason };
+    pub fn prove(&self, artifact: Sha256, header: &[u8]) -> Result<(), RequestError> {
+        let refused = |reason: String| RequestError::File { path: self.0.path(artifact), reason };
         let file = self.0.open(artifact).map_err(|error| refused(error.to_string()))?;
-        let package = Unsigned::of_proved(file, artifact);
+        let package = UnsignedPackage::of_proved(file, artifact);
         let package = package.map_err(|error| refused(error.to_string()))?;
         if package.header() != header {
             return Err(refused("its header is not the one that is to be signed".to_owned()));

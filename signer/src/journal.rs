@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::OpenError;
 use crate::event::Fact;
-use crate::memory::Memory;
+use crate::memory::SigningMemory;
 
 const NAME: &str = "state.jsonl";
 const LOCK: &str = "state.lock";
 
 /// Where the log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct End {
+pub(crate) struct LogEnd {
     pub(crate) head: Head,
     /// Where that begins and ends in the file, in bytes.
     pub(crate) last: (u64, u64),
@@ -28,18 +28,18 @@ pub(crate) struct End {
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Line {
+enum JournalLine {
     Fact(Fact),
-    End { log: String, end: Option<End> },
+    End { log: String, end: Option<LogEnd> },
 }
 
 /// The content of a journal.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
-    pub(crate) memory: Memory,
+pub(crate) struct JournalContent {
+    pub(crate) memory: SigningMemory,
     pub(crate) name: String,
     /// `None` where nothing was logged yet.
-    pub(crate) end: Option<End>,
+    pub(crate) end: Option<LogEnd>,
 }
 
 /// The journal, and the right to write it and the log.
@@ -52,9 +52,9 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// Takes and reads it.
-    pub(crate) fn open(dir: &Path) -> Result<(Self, Kept), OpenError> {
+    pub(crate) fn open(dir: &Path) -> Result<(Self, JournalContent), OpenError> {
         io_at(dir, fs::DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
-        let lock = take(&dir.join(LOCK))?;
+        let lock = acquire_lock(&dir.join(LOCK))?;
         let path = dir.join(NAME);
         let file = io_at(&path, private().append(true).read(true).open(&path))?;
         let kept = io_at(&path, read(&path))?;
@@ -62,7 +62,7 @@ impl Journal {
     }
 
     /// Reads it beside whoever writes it.
-    pub(crate) fn peek(dir: &Path) -> Result<Kept, OpenError> {
+    pub(crate) fn peek(dir: &Path) -> Result<JournalContent, OpenError> {
         let path = dir.join(NAME);
         Ok(io_at(&path, read(&path))?)
     }
@@ -70,17 +70,17 @@ impl Journal {
     /// Writes it anew: whole or not at all.
     pub(crate) fn begin(
         &mut self,
-        memory: &Memory,
+        memory: &SigningMemory,
         log: &str,
-        end: Option<End>,
+        end: Option<LogEnd>,
     ) -> Result<(), OpenError> {
         let new = self.path.with_extension("new");
         let written = || -> io::Result<File> {
             let mut file = io::BufWriter::new(private().write(true).truncate(true).open(&new)?);
             for fact in memory.facts() {
-                line(&mut file, &Line::Fact(fact))?;
+                line(&mut file, &JournalLine::Fact(fact))?;
             }
-            line(&mut file, &Line::End { log: log.to_owned(), end })?;
+            line(&mut file, &JournalLine::End { log: log.to_owned(), end })?;
             file.into_inner()?.sync_all()?;
             fs::rename(&new, &self.path)?;
             let dir = self.path.parent().unwrap_or(Path::new("."));
@@ -92,12 +92,12 @@ impl Journal {
     }
 
     /// Appends facts and where the log stands with them, and syncs.
-    pub(crate) fn append(&mut self, facts: &[Fact], log: &str, end: &End) -> io::Result<()> {
+    pub(crate) fn append(&mut self, facts: &[Fact], log: &str, end: &LogEnd) -> io::Result<()> {
         let mut bytes = Vec::new();
         for fact in facts {
-            line(&mut bytes, &Line::Fact(fact.clone()))?;
+            line(&mut bytes, &JournalLine::Fact(fact.clone()))?;
         }
-        line(&mut bytes, &Line::End { log: log.to_owned(), end: Some(*end) })?;
+        line(&mut bytes, &JournalLine::End { log: log.to_owned(), end: Some(*end) })?;
         self.file.write_all(&bytes)?;
         self.file.sync_data()
     }
@@ -109,12 +109,12 @@ fn private() -> OpenOptions {
     options
 }
 
-fn line(file: &mut impl Write, line: &Line) -> io::Result<()> {
+fn line(file: &mut impl Write, line: &JournalLine) -> io::Result<()> {
     serde_json::to_writer(&mut *file, line)?;
     file.write_all(b"\n")
 }
 
-fn take(path: &Path) -> Result<File, OpenError> {
+fn acquire_lock(path: &Path) -> Result<File, OpenError> {
     let lock = io_at(path, private().write(true).open(path))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
@@ -123,15 +123,15 @@ fn take(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn read(path: &Path) -> io::Result<Kept> {
-    let mut kept = Kept::default();
+fn read(path: &Path) -> io::Result<JournalContent> {
+    let mut kept = JournalContent::default();
     let mut batch = Vec::new();
     let bytes = fs::read(path)?;
     for (number, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
         let Some(whole) = line.strip_suffix(b"\n") else { break };
         match serde_json::from_slice(whole) {
-            Ok(Line::Fact(fact)) => batch.push(fact),
-            Ok(Line::End { log, end }) => {
+            Ok(JournalLine::Fact(fact)) => batch.push(fact),
+            Ok(JournalLine::End { log, end }) => {
                 batch.drain(..).for_each(|fact| kept.memory.apply(&fact));
                 (kept.name, kept.end) = (log, end);
             }

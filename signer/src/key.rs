@@ -38,13 +38,13 @@ pub enum KeyError {
 }
 
 /// A key that signs.
-pub struct Key {
+pub struct SigningKey {
     pair: KeyPair,
     issuer: Issuer,
     armored: String,
 }
 
-impl Key {
+impl SigningKey {
     /// Reads an armored secret key. Its primary key signs if it may, else the first subkey
     /// that may.
     ///
@@ -126,7 +126,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Key").field("fingerprint", &self.fingerprint()).finish_non_exhaustive()
     }

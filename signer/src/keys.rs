@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use rpmfarm_core::name;
 use rpmfarm_guarded::path::{PathError, io_at};
 
-use crate::key::{Key, KeyError};
+use crate::key::{KeyError, SigningKey};
 
 const EXTENSION: &str = "key";
 /// No key is larger, even with many user ids.
@@ -53,11 +53,11 @@ pub enum KeysError {
 
 /// All keys of a signer, by name.
 #[derive(Debug)]
-pub struct Keys {
-    by_name: BTreeMap<String, Key>,
+pub struct SigningKeys {
+    by_name: BTreeMap<String, SigningKey>,
 }
 
-impl Keys {
+impl SigningKeys {
     /// Reads all keys of a directory, and proves each of them.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ impl Keys {
     ///
     /// # Errors
     /// When there is none; the error lists those that there are.
-    pub fn get(&self, asked: &str) -> Result<&Key, KeysError> {
+    pub fn get(&self, asked: &str) -> Result<&SigningKey, KeysError> {
         self.by_name.get(asked).ok_or_else(|| KeysError::Unknown {
             asked: asked.to_owned(),
             known: self.by_name.keys().cloned().collect(),
@@ -88,7 +88,7 @@ impl Keys {
     }
 
     /// Names and keys, sorted.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Key)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SigningKey)> {
         self.by_name.iter().map(|(name, key)| (name.as_str(), key))
     }
 }
@@ -128,7 +128,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
     file.sync_all()
 }
 
-fn load_one(path: &Path, now: SystemTime) -> Result<Key, KeysError> {
+fn load_one(path: &Path, now: SystemTime) -> Result<SigningKey, KeysError> {
     let file = io_at(path, File::open(path))?;
     let metadata = io_at(path, file.metadata())?;
     check_closed(path, &metadata)?;
@@ -137,7 +137,7 @@ fn load_one(path: &Path, now: SystemTime) -> Result<Key, KeysError> {
         return Err(KeysError::Key { path: path.to_owned(), source });
     }
     let text = io_at(path, io::read_to_string(file))?;
-    let key = Key::from_armored(&text).and_then(|key| key.prove(now).map(|()| key));
+    let key = SigningKey::from_armored(&text).and_then(|key| key.prove(now).map(|()| key));
     key.map_err(|source| KeysError::Key { path: path.to_owned(), source })
 }
 

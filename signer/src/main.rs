@@ -6,8 +6,8 @@ use std::time::SystemTime;
 use clap::{Args, Parser, Subcommand};
 use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_guarded::{harden, run};
-use rpmfarm_signer::config::{Bind, Config, NewKey};
-use rpmfarm_signer::keys::{self, Keys};
+use rpmfarm_signer::config::{Config, KeyBinding, NewKey};
+use rpmfarm_signer::keys::{self, SigningKeys};
 use rpmfarm_signer::{generate, operate, serve};
 
 /// Holds the keys of the farm and signs accepted packages and repository metadata.
@@ -21,7 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer requests on a Unix socket, until SIGTERM.
-    Serve(Serve),
+    Serve(ServeOptions),
     /// Make and show keys.
     #[command(subcommand)]
     Key(KeyCommand),
@@ -31,12 +31,12 @@ enum Command {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
     /// Sign again.
     Resume {
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
     /// Show which revisions of repositories were signed last, or let older ones be signed.
     #[command(subcommand)]
@@ -51,7 +51,7 @@ enum Command {
 
 /// Where a signer keeps what it remembers.
 #[derive(Debug, Args)]
-struct Place {
+struct StateOptions {
     /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`, `blobs`,
     /// `acceptors`, `[bind]` and `[[create]]`.
     #[arg(long, value_name = "FILE")]
@@ -75,7 +75,7 @@ enum RevisionCommand {
         #[arg(default_value = "")]
         of: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
     /// Let revisions above a number be signed, as after a backup was put back. The signer must be
     /// stopped.
@@ -89,7 +89,7 @@ enum RevisionCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
 }
 
@@ -103,7 +103,7 @@ enum PackageCommand {
         #[arg(long)]
         target: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
     /// Let another package of the name be signed. The signer must be stopped.
     Forget {
@@ -116,7 +116,7 @@ enum PackageCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
 }
 
@@ -134,14 +134,14 @@ enum AuditCommand {
         #[arg(long, value_name = "TEXT")]
         reason: String,
         #[command(flatten)]
-        place: Place,
+        place: StateOptions,
     },
 }
 
 #[derive(Debug, Args)]
-struct Serve {
+struct ServeOptions {
     #[command(flatten)]
-    place: Place,
+    place: StateOptions,
     /// Where to listen.
     #[arg(long, value_name = "PATH", env = "RPMFARM_SIGNER_SOCKET")]
     socket: Option<PathBuf>,
@@ -153,7 +153,7 @@ struct Serve {
     create: Vec<NewKey>,
     /// The targets that a key signs for, and no others. A key without this signs for any.
     #[arg(long, value_name = "KEY=TARGET,…")]
-    bind: Vec<Bind>,
+    bind: Vec<KeyBinding>,
     /// Signatures in a minute at most, and at once [default: 6000].
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u32>,
@@ -200,7 +200,7 @@ enum KeyCommand {
     },
 }
 
-impl Place {
+impl StateOptions {
     fn config(self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             Some(path) => Config::load(path)?,
@@ -213,13 +213,13 @@ impl Place {
     }
 }
 
-impl Serve {
+impl ServeOptions {
     fn config(self) -> anyhow::Result<Config> {
         let mut config = self.place.config()?;
         config.socket = self.socket.unwrap_or(config.socket);
         config.allow_uids.extend(self.allow_uid);
         config.create.extend(self.create);
-        for Bind { key, targets } in self.bind {
+        for KeyBinding { key, targets } in self.bind {
             config.bind.add(&key, targets);
         }
         config.per_minute = self.per_minute.unwrap_or(config.per_minute);
@@ -238,11 +238,11 @@ async fn main() -> anyhow::Result<()> {
         Command::Serve(options) => serve::serve(&options.config()?, run::stopped()?).await,
         Command::Key(command) => key(command),
         Command::Pause { reason, place } => {
-            say(&format!("paused {}", operate::pause(&place.config()?, &reason)?))
+            print_line(&format!("paused {}", operate::pause(&place.config()?, &reason)?))
         }
         Command::Resume { place } => {
             let was = operate::resume(&place.config()?)?;
-            say(if was { "resumed" } else { "it was not paused" })
+            print_line(if was { "resumed" } else { "it was not paused" })
         }
         Command::Revision(command) => revision(command),
         Command::Package(command) => package(command),
@@ -251,7 +251,7 @@ async fn main() -> anyhow::Result<()> {
 }
 
 #[allow(clippy::print_stdout, reason = "the output of the command")]
-fn say(text: &str) -> anyhow::Result<()> {
+fn print_line(text: &str) -> anyhow::Result<()> {
     println!("{text}");
     Ok(())
 }
@@ -259,11 +259,11 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn revision(command: RevisionCommand) -> anyhow::Result<()> {
     match command {
         RevisionCommand::Show { of, place } => {
-            operate::revisions(&place.config()?, &of)?.iter().try_for_each(|line| say(line))
+            operate::revisions(&place.config()?, &of)?.iter().try_for_each(|line| print_line(line))
         }
         RevisionCommand::Reset { channel, to, reason, place } => {
             let before = operate::reset(&place.config()?, &channel, to, &reason)?;
-            say(&format!("{channel}: was {before}; revisions above {to} are signed"))
+            print_line(&format!("{channel}: was {before}; revisions above {to} are signed"))
         }
     }
 }
@@ -272,22 +272,24 @@ fn package(command: PackageCommand) -> anyhow::Result<()> {
     match command {
         PackageCommand::Show { nevra, target, place } => {
             let found = operate::package(&place.config()?, &target, &nevra)?;
-            say(found.as_deref().unwrap_or("not signed"))
+            print_line(found.as_deref().unwrap_or("not signed"))
         }
         PackageCommand::Forget { nevra, target, reason, place } => {
             operate::forget(&place.config()?, &target, &nevra, &reason)?;
-            say(&format!("another package {nevra} of {target} may be signed now"))
+            print_line(&format!("another package {nevra} of {target} may be signed now"))
         }
     }
 }
 
 fn audit(command: AuditCommand) -> anyhow::Result<()> {
     match command {
-        AuditCommand::Verify { file } => say(&operate::verify(&file)?),
+        AuditCommand::Verify { file } => print_line(&operate::verify(&file)?),
         AuditCommand::Restart { reason, place } => {
             match operate::restart(&place.config()?, &reason)? {
-                Some(aside) => say(&format!("a new log; the old one is {}", aside.display())),
-                None => say("a new log; the old one was not there"),
+                Some(aside) => {
+                    print_line(&format!("a new log; the old one is {}", aside.display()))
+                }
+                None => print_line("a new log; the old one was not there"),
             }
         }
     }
@@ -301,12 +303,12 @@ fn key(command: KeyCommand) -> anyhow::Result<()> {
             println!("{}", path.display());
         }
         KeyCommand::List { dir } => {
-            for (name, key) in Keys::load(&dir.keys, SystemTime::now())?.iter() {
+            for (name, key) in SigningKeys::load(&dir.keys, SystemTime::now())?.iter() {
                 println!("{name}\t{}", key.fingerprint());
             }
         }
         KeyCommand::Show { name, dir } => {
-            print!("{}", Keys::load(&dir.keys, SystemTime::now())?.get(&name)?.public());
+            print!("{}", SigningKeys::load(&dir.keys, SystemTime::now())?.get(&name)?.public());
         }
     }
     Ok(())

@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rpmfarm_core::Sha256;
-use rpmfarm_core::signing::{Page, Place, StaleRevision, may_follow};
+use rpmfarm_core::signing::{RepositoryId, SignedPage, StaleRevisionError, may_follow};
 
 use crate::event::Fact;
 
 /// Why something is not signed after what was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Known {
+pub enum SignedBeforeError {
     /// The target has another package of that name.
     #[error(
         "{target} has another package {nevra}: header {signed} was signed already, not {asked}; if \
@@ -34,13 +34,13 @@ pub enum Known {
         "repomd.xml of {place}: {source}; if the channel was set back on purpose, an operator runs \
          `rpmfarm-signer revision reset`"
     )]
-    Revision { place: Box<Place>, source: StaleRevision },
+    Revision { place: Box<RepositoryId>, source: StaleRevisionError },
     /// An operator has set the channel to a revision, and this is not above it.
     #[error(
         "repomd.xml of {place}: revision {asked} is not above {floor}, which the channel was reset to"
     )]
     Floor {
-        place: Box<Place>,
+        place: Box<RepositoryId>,
         /// The revision that was asked for.
         asked: u64,
         /// The revision that an operator named.
@@ -50,9 +50,9 @@ pub enum Known {
     #[error("repomd.xml of {place}: this very page was signed as revision {revision} of {signed}")]
     Elsewhere {
         /// The repository that it was asked for.
-        place: Box<Place>,
+        place: Box<RepositoryId>,
         /// The repository that it is of.
-        signed: Box<Place>,
+        signed: Box<RepositoryId>,
         revision: u64,
     },
 }
@@ -60,15 +60,15 @@ pub enum Known {
 /// Everything that is remembered. Where something is asked for, it is remembered at once: of two who
 /// ask at one time for different things only one gets it.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct SigningMemory {
     packages: BTreeMap<String, HashMap<String, Sha256>>,
-    newest: BTreeMap<Place, Page>,
+    newest: BTreeMap<RepositoryId, SignedPage>,
     /// Every page that a key has signed, and as what first.
-    pages: HashMap<(String, Sha256), (Place, u64)>,
+    pages: HashMap<(String, Sha256), (RepositoryId, u64)>,
     floors: BTreeMap<(String, String), u64>,
 }
 
-impl Memory {
+impl SigningMemory {
     /// Takes a fact as it is. Pages may come in another order than they were asked for in: of a
     /// place the newest counts.
     pub fn apply(&mut self, fact: &Fact) {
@@ -79,13 +79,14 @@ impl Memory {
             Fact::Page { key, place, revision, digest } => {
                 let first = (place.clone(), revision);
                 self.pages.entry((key, digest)).or_insert(first);
-                self.raise(place, Page { revision, digest });
+                self.raise(place, SignedPage { revision, digest });
             }
             Fact::Newest { place, revision, digest } => {
-                self.raise(place, Page { revision, digest });
+                self.raise(place, SignedPage { revision, digest });
             }
             Fact::Floor { target, channel, to } => {
-                let of_it = |place: &Place| place.target == target && place.channel == channel;
+                let of_it =
+                    |place: &RepositoryId| place.target == target && place.channel == channel;
                 self.newest.retain(|place, _| !of_it(place));
                 self.floors.insert((target, channel), to);
             }
@@ -95,7 +96,7 @@ impl Memory {
         }
     }
 
-    fn raise(&mut self, place: Place, page: Page) {
+    fn raise(&mut self, place: RepositoryId, page: SignedPage) {
         if may_follow(self.newest.get(&place), &page).is_ok() {
             self.newest.insert(place, page);
         }
@@ -105,10 +106,15 @@ impl Memory {
     ///
     /// # Errors
     /// When the target has another one of that NEVRA.
-    pub fn take_package(&mut self, target: &str, nevra: &str, asked: Sha256) -> Result<(), Known> {
+    pub fn take_package(
+        &mut self,
+        target: &str,
+        nevra: &str,
+        asked: Sha256,
+    ) -> Result<(), SignedBeforeError> {
         if let Some(signed) = self.package(target, nevra).filter(|signed| *signed != asked) {
             let (target, nevra) = (target.to_owned(), nevra.to_owned());
-            return Err(Known::Package { target, nevra, signed, asked });
+            return Err(SignedBeforeError::Package { target, nevra, signed, asked });
         }
         let (target, nevra) = (target.to_owned(), nevra.to_owned());
         self.apply(&Fact::Package { target, nevra, header: asked });
@@ -119,37 +125,48 @@ impl Memory {
     ///
     /// # Errors
     /// When it is older than what was signed of its place, or is of another one.
-    pub fn take_page(&mut self, key: &str, place: &Place, asked: Page) -> Result<(), Known> {
+    pub fn take_page(
+        &mut self,
+        key: &str,
+        place: &RepositoryId,
+        asked: SignedPage,
+    ) -> Result<(), SignedBeforeError> {
         // The same again is the same.
         if self.newest.get(place) != Some(&asked) {
             self.check_page(key, place, &asked)?;
         }
         let (key, place) = (key.to_owned(), place.clone());
-        let Page { revision, digest } = asked;
+        let SignedPage { revision, digest } = asked;
         self.apply(&Fact::Page { key, place, revision, digest });
         Ok(())
     }
 
-    fn check_page(&self, key: &str, place: &Place, asked: &Page) -> Result<(), Known> {
+    fn check_page(
+        &self,
+        key: &str,
+        place: &RepositoryId,
+        asked: &SignedPage,
+    ) -> Result<(), SignedBeforeError> {
         let boxed = || Box::new(place.clone());
         let last = self.newest.get(place);
-        may_follow(last, asked).map_err(|source| Known::Revision { place: boxed(), source })?;
+        may_follow(last, asked)
+            .map_err(|source| SignedBeforeError::Revision { place: boxed(), source })?;
         let floor = self.floors.get(&(place.target.clone(), place.channel.clone()));
         if let Some(floor) = floor.copied().filter(|floor| asked.revision <= *floor) {
-            return Err(Known::Floor { place: boxed(), asked: asked.revision, floor });
+            return Err(SignedBeforeError::Floor { place: boxed(), asked: asked.revision, floor });
         }
         if let Some((signed, revision)) = self.pages.get(&(key.to_owned(), asked.digest))
             && !self.is_same_state(signed, place, *revision)
         {
             let (signed, revision) = (Box::new(signed.clone()), *revision);
-            return Err(Known::Elsewhere { place: boxed(), signed, revision });
+            return Err(SignedBeforeError::Elsewhere { place: boxed(), signed, revision });
         }
         Ok(())
     }
 
     /// Whether a page that was signed for one place may be that of another, too: repositories of a
     /// channel that hold nothing have the same page, as long as it is the newest.
-    fn is_same_state(&self, signed: &Place, asked: &Place, revision: u64) -> bool {
+    fn is_same_state(&self, signed: &RepositoryId, asked: &RepositoryId, revision: u64) -> bool {
         signed == asked
             || signed.shares_channel(asked)
                 && self.newest.get(signed).is_some_and(|newest| newest.revision == revision)
@@ -162,7 +179,7 @@ impl Memory {
     }
 
     /// The newest pages, by place.
-    pub fn newest(&self) -> impl Iterator<Item = (&Place, &Page)> {
+    pub fn newest(&self) -> impl Iterator<Item = (&RepositoryId, &SignedPage)> {
         self.newest.iter()
     }
 
@@ -174,7 +191,7 @@ impl Memory {
     /// The highest revision of a channel; 0 when there is none.
     #[must_use]
     pub fn revision(&self, target: &str, channel: &str) -> u64 {
-        let of_it = |place: &Place| place.target == target && place.channel == channel;
+        let of_it = |place: &RepositoryId| place.target == target && place.channel == channel;
         let pages = self.newest.iter().filter(|(place, _)| of_it(place));
         let floor = self.floors.get(&(target.to_owned(), channel.to_owned())).copied();
         pages.map(|(_, page)| page.revision).chain(floor).max().unwrap_or(0)
@@ -199,7 +216,7 @@ impl Memory {
         // Floors forget what is the newest, so that comes again after them. Repositories that hold
         // nothing share a page.
         let newest = self.newest.iter().map(|(place, page)| {
-            let Page { revision, digest } = *page;
+            let SignedPage { revision, digest } = *page;
             Fact::Newest { place: place.clone(), revision, digest }
         });
         packages.chain(pages).chain(floors).chain(newest)
@@ -210,17 +227,17 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn page(revision: u64, text: &str) -> Page {
-        Page { revision, digest: Sha256::of(text.as_bytes()) }
+    fn page(revision: u64, text: &str) -> SignedPage {
+        SignedPage { revision, digest: Sha256::compute(text.as_bytes()) }
     }
 
-    fn place(channel: &str, path: &str) -> Place {
-        Place::new("lab", channel, path).unwrap()
+    fn place(channel: &str, path: &str) -> RepositoryId {
+        RepositoryId::new("lab", channel, path).unwrap()
     }
 
     /// What is left when all is written and read again.
-    fn again(memory: &Memory) -> Memory {
-        let mut read = Memory::default();
+    fn again(memory: &SigningMemory) -> SigningMemory {
+        let mut read = SigningMemory::default();
         for fact in memory.facts() {
             let text = serde_json::to_string(&fact).unwrap();
             read.apply(&serde_json::from_str(&text).unwrap());
@@ -230,8 +247,8 @@ mod tests {
 
     #[test]
     fn one_header_for_each_nevra_of_a_target() {
-        let mut memory = Memory::default();
-        let (one, other) = (Sha256::of(b"1"), Sha256::of(b"2"));
+        let mut memory = SigningMemory::default();
+        let (one, other) = (Sha256::compute(b"1"), Sha256::compute(b"2"));
         memory.take_package("lab", "a-1-1.noarch", one).unwrap();
         for mut memory in [again(&memory), memory] {
             memory.take_package("lab", "a-1-1.noarch", one).unwrap();
@@ -246,7 +263,7 @@ mod tests {
 
     #[test]
     fn revisions_rise() {
-        let mut memory = Memory::default();
+        let mut memory = SigningMemory::default();
         let os = place("testing", "x86_64/os");
         memory.take_page("k", &os, page(5, "five")).unwrap();
         memory.take_page("k", &os, page(7, "seven")).unwrap();
@@ -256,12 +273,12 @@ mod tests {
             memory.take_page("k", &os, page(7, "seven")).unwrap();
             for stale in [page(7, "other"), page(5, "five"), page(6, "new")] {
                 let error = memory.take_page("k", &os, stale).unwrap_err();
-                assert!(matches!(error, Known::Revision { .. }), "{error}");
+                assert!(matches!(error, SignedBeforeError::Revision { .. }), "{error}");
             }
             // Under another name it is what it was.
             for other in [place("stable", "x86_64/os"), place("testing", "aarch64/os")] {
                 let error = memory.take_page("k", &other, page(5, "five")).unwrap_err();
-                assert!(matches!(error, Known::Elsewhere { .. }), "{error}");
+                assert!(matches!(error, SignedBeforeError::Elsewhere { .. }), "{error}");
             }
             // Two empty repositories of one state have one page.
             let aarch64 = place("testing", "aarch64/os");
@@ -271,13 +288,13 @@ mod tests {
             memory.take_page("k", &aarch64, page(7, "seven")).unwrap();
             assert!(memory.take_page("k", &aarch64, page(6, "six")).is_err());
             let late = memory.take_page("k", &place("testing", "ppc64le/os"), page(7, "seven"));
-            assert!(matches!(late, Err(Known::Elsewhere { .. })), "{late:?}");
+            assert!(matches!(late, Err(SignedBeforeError::Elsewhere { .. })), "{late:?}");
         }
     }
 
     #[test]
     fn an_operator_sets_a_channel_back() {
-        let mut memory = Memory::default();
+        let mut memory = SigningMemory::default();
         let (os, debug) = (place("testing", "x86_64/os"), place("testing", "x86_64/debug"));
         let stable = place("stable", "x86_64/os");
         memory.take_page("k", &os, page(9, "nine")).unwrap();
@@ -288,7 +305,7 @@ mod tests {
             assert_eq!(memory.revision("lab", "testing"), 3);
             for place in [&os, &debug] {
                 let error = memory.take_page("k", place, page(3, "three")).unwrap_err();
-                assert!(matches!(error, Known::Floor { .. }), "{error}");
+                assert!(matches!(error, SignedBeforeError::Floor { .. }), "{error}");
                 memory.take_page("k", place, page(4, place.path.as_str())).unwrap();
             }
             assert!(memory.take_page("k", &stable, page(3, "x")).is_err(), "another channel");

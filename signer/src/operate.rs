@@ -10,11 +10,11 @@ use anyhow::{Context, bail, ensure};
 use rpmfarm_core::name;
 use rpmfarm_guarded::chain::{self, Head};
 
-use crate::audit::Books;
+use crate::audit::LogWriter;
 use crate::config::Config;
-use crate::event::{Entry, Event};
+use crate::event::{Event, LogEntry};
 use crate::journal::Journal;
-use crate::pause::{Paused, Switch};
+use crate::pause::{PauseState, PauseSwitch};
 
 /// Longest reason, in characters: what messages show of a text.
 const MAX_REASON: usize = 160;
@@ -36,12 +36,12 @@ pub fn check_reason(reason: &str) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When the reason is empty, or a file cannot be written.
-pub fn pause(config: &Config, reason: &str) -> anyhow::Result<Paused> {
+pub fn pause(config: &Config, reason: &str) -> anyhow::Result<PauseState> {
     check_reason(reason)?;
     let since = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let paused = Paused { since, reason: reason.to_owned(), uid: uid() };
+    let paused = PauseState { since, reason: reason.to_owned(), uid: uid() };
     let dir = own(config)?;
-    let turned = Switch::new(dir).pause(&paused);
+    let turned = PauseSwitch::new(dir).pause(&paused);
     turned.with_context(|| format!("pausing the signer of {}", dir.display()))?;
     Ok(paused)
 }
@@ -49,7 +49,7 @@ pub fn pause(config: &Config, reason: &str) -> anyhow::Result<Paused> {
 /// Lets the signer sign again. Answers whether it was paused.
 pub fn resume(config: &Config) -> anyhow::Result<bool> {
     let dir = own(config)?;
-    let turned = Switch::new(dir).resume();
+    let turned = PauseSwitch::new(dir).resume();
     turned.with_context(|| format!("resuming the signer of {}", dir.display()))
 }
 
@@ -127,7 +127,7 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
     let mut entries = 0;
     let walked = chain::walk(BufReader::new(file), None, |_, line| {
-        entries += usize::from(serde_json::from_slice::<Entry>(line).is_ok());
+        entries += usize::from(serde_json::from_slice::<LogEntry>(line).is_ok());
     });
     let walked = walked.with_context(|| format!("{} is not whole", path.display()))?;
     let mut said = format!(
@@ -157,11 +157,11 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
 /// When a signer runs, nothing was logged yet, or the disk says no.
 pub fn restart(config: &Config, reason: &str) -> anyhow::Result<Option<std::path::PathBuf>> {
     check_reason(reason)?;
-    Ok(Books::restart(&config.audit_log, own(config)?, reason)?)
+    Ok(LogWriter::restart(&config.audit_log, own(config)?, reason)?)
 }
 
-fn open(config: &Config) -> anyhow::Result<Books> {
-    Ok(Books::open(&config.audit_log, own(config)?)?)
+fn open(config: &Config) -> anyhow::Result<LogWriter> {
+    Ok(LogWriter::open(&config.audit_log, own(config)?)?)
 }
 
 /// The directory of the state, which must be of whoever runs this: files of another user in it would

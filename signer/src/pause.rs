@@ -15,7 +15,7 @@ const NAME: &str = "paused.json";
 
 /// Why and since when nothing is signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Paused {
+pub struct PauseState {
     /// Since when, as RFC 3339 in UTC.
     pub since: String,
     /// Why, in an operator's words.
@@ -24,7 +24,7 @@ pub struct Paused {
     pub uid: u32,
 }
 
-impl std::fmt::Display for Paused {
+impl std::fmt::Display for PauseState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "since {}: {}", self.since, rpmfarm_core::name::shown(&self.reason))
     }
@@ -32,12 +32,12 @@ impl std::fmt::Display for Paused {
 
 /// The switch, and how it was when it was last read.
 #[derive(Debug)]
-pub struct Switch {
+pub struct PauseSwitch {
     path: PathBuf,
-    seen: Mutex<Option<Paused>>,
+    seen: Mutex<Option<PauseState>>,
 }
 
-impl Switch {
+impl PauseSwitch {
     /// The switch in a directory.
     #[must_use]
     pub fn new(state: &Path) -> Self {
@@ -46,13 +46,13 @@ impl Switch {
 
     /// How it is. A file that cannot be read holds like one that can.
     #[must_use]
-    pub fn look(&self) -> Option<Paused> {
+    pub fn read(&self) -> Option<PauseState> {
         let read = match fs::read(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => Err(error.to_string()),
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| error.to_string()),
         };
-        Some(read.unwrap_or_else(|error| Paused {
+        Some(read.unwrap_or_else(|error| PauseState {
             since: "some time".to_owned(),
             reason: format!("{} cannot be read: {error}", self.path.display()),
             uid: 0,
@@ -61,21 +61,23 @@ impl Switch {
 
     /// How it is, and what is to be logged where it was otherwise before.
     #[must_use]
-    pub fn look_again(&self) -> (Option<Paused>, Option<Event>) {
-        let now = self.look();
+    pub fn look_again(&self) -> (Option<PauseState>, Option<Event>) {
+        let now = self.read();
         let mut seen = self.seen.lock();
         if *seen == now {
             return (now, None);
         }
         seen.clone_from(&now);
         let event = match &now {
-            Some(Paused { reason, uid, .. }) => Event::Paused { reason: reason.clone(), uid: *uid },
+            Some(PauseState { reason, uid, .. }) => {
+                Event::Paused { reason: reason.clone(), uid: *uid }
+            }
             None => Event::Resumed,
         };
         (now, Some(event))
     }
 
-    pub fn pause(&self, paused: &Paused) -> io::Result<()> {
+    pub fn pause(&self, paused: &PauseState) -> io::Result<()> {
         let new = self.path.with_extension("new");
         let mut options = OpenOptions::new();
         let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
@@ -109,17 +111,17 @@ mod tests {
     #[test]
     fn holds_until_it_is_turned_back() {
         let dir = tempfile::tempdir().unwrap();
-        let switch = Switch::new(dir.path());
+        let switch = PauseSwitch::new(dir.path());
         assert_eq!(switch.look_again().0, None);
-        let paused = Paused { since: "t".into(), reason: "a key moves".into(), uid: 7 };
+        let paused = PauseState { since: "t".into(), reason: "a key moves".into(), uid: 7 };
         switch.pause(&paused).unwrap();
-        assert_eq!(Switch::new(dir.path()).look(), Some(paused.clone()));
+        assert_eq!(PauseSwitch::new(dir.path()).read(), Some(paused.clone()));
         let (now, event) = switch.look_again();
         assert_eq!(now, Some(paused));
         assert!(matches!(event, Some(Event::Paused { uid: 7, .. })), "{event:?}");
         assert!(switch.look_again().1.is_none(), "once");
         fs::write(dir.path().join(NAME), "{").unwrap();
-        assert!(switch.look().unwrap().to_string().contains("cannot be read"));
+        assert!(switch.read().unwrap().to_string().contains("cannot be read"));
         assert!(switch.resume().unwrap() && !switch.resume().unwrap());
         assert!(matches!(switch.look_again(), (None, Some(Event::Resumed))));
     }

@@ -17,7 +17,7 @@ const HIGHEST: u64 = i64::MAX as u64;
 pub fn revision(data: &[u8]) -> Result<u64, String> {
     let text = std::str::from_utf8(data).map_err(|_| "it is not UTF-8".to_owned())?;
     let mut reader = Reader::from_str(text);
-    let mut page = Page::default();
+    let mut page = RepomdScan::default();
     loop {
         let malformed = |error: quick_xml::Error| {
             format!("it is not well-formed XML: {}", shown(&error.to_string()))
@@ -31,7 +31,7 @@ pub fn revision(data: &[u8]) -> Result<u64, String> {
 
 /// A page, as far as it is read.
 #[derive(Default)]
-struct Page {
+struct RepomdScan {
     /// How many elements are open.
     depth: usize,
     /// Whether the root was there.
@@ -41,7 +41,7 @@ struct Page {
     revision: Option<u64>,
 }
 
-impl Page {
+impl RepomdScan {
     fn read(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::Start(start) => self.start(&start, true),

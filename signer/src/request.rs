@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use rpmfarm_core::signing::{Page, Place};
+use rpmfarm_core::signing::{RepositoryId, SignedPage};
 use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Nevra, Sha256, name};
 use rpmfarm_guarded::key::verify;
 use rpmfarm_rpmfile::{Headers, nevra, payload_digest};
 
-use crate::memory::Known;
+use crate::memory::SignedBeforeError;
 use crate::repomd;
 
 /// Largest file that is signed, in bytes.
@@ -39,14 +39,14 @@ pub struct HeaderRequest<'a> {
 pub struct RepomdRequest<'a> {
     /// Name of the key.
     pub key: &'a str,
-    pub place: Place,
+    pub place: RepositoryId,
     /// Its bytes.
     pub data: &'a [u8],
 }
 
 /// Why something is not signed.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum RequestError {
     /// The request names no build.
     #[error("no build number: only accepted results of a build are signed")]
     NoBuild,
@@ -65,7 +65,7 @@ pub enum Refusal {
     },
     /// Something else was signed before.
     #[error(transparent)]
-    Known(#[from] Known),
+    Known(#[from] SignedBeforeError),
     /// The package's file is not what was said of it.
     #[error("the accepted file {path}: {reason}", path = .path.display())]
     File {
@@ -118,16 +118,16 @@ impl HeaderRequest<'_> {
     ///
     /// # Errors
     /// With the first rule that is not kept.
-    pub fn check(&self) -> Result<(), Refusal> {
+    pub fn check(&self) -> Result<(), RequestError> {
         check_target(self.target)?;
         if self.build == 0 {
-            return Err(Refusal::NoBuild);
+            return Err(RequestError::NoBuild);
         }
-        let found = Sha256::of(self.header);
+        let found = Sha256::compute(self.header);
         if found != self.header_digest {
-            return Err(Refusal::HeaderDigest { found, said: self.header_digest });
+            return Err(RequestError::HeaderDigest { found, said: self.header_digest });
         }
-        let refused = |error: rpmfarm_rpmfile::Error| Refusal::Header {
+        let refused = |error: rpmfarm_rpmfile::RpmError| RequestError::Header {
             nevra: self.nevra.to_string(),
             reason: error.to_string(),
         };
@@ -135,7 +135,7 @@ impl HeaderRequest<'_> {
         let found = nevra(&headers.metadata).map_err(refused)?;
         if found != self.nevra {
             let (found, said) = (found.to_string(), self.nevra.to_string());
-            return Err(Refusal::Nevra { found, said });
+            return Err(RequestError::Nevra { found, said });
         }
         payload_digest(&headers.metadata).map_err(refused)?;
         Ok(())
@@ -145,9 +145,9 @@ impl HeaderRequest<'_> {
     ///
     /// # Errors
     /// When there is no acceptance, it is signed by another key, or is about something else.
-    pub fn check_accepted(&self, acceptors: &[PublicKey]) -> Result<Acceptance, Refusal> {
+    pub fn check_accepted(&self, acceptors: &[PublicKey]) -> Result<Acceptance, RequestError> {
         let refused =
-            |reason: String| Refusal::NotAccepted { nevra: self.nevra.to_string(), reason };
+            |reason: String| RequestError::NotAccepted { nevra: self.nevra.to_string(), reason };
         let SignedAcceptance { text, signature } = self.acceptance.as_ref().ok_or_else(|| {
             refused(
                 "the acceptor has not accepted it (is the coordinator started with \
@@ -182,16 +182,16 @@ impl RepomdRequest<'_> {
     ///
     /// # Errors
     /// With the first rule that is not kept.
-    pub fn check(&self) -> Result<Page, Refusal> {
+    pub fn check(&self) -> Result<SignedPage, RequestError> {
         if self.data.len() > MAX_FILE {
-            return Err(Refusal::TooLarge(self.data.len()));
+            return Err(RequestError::TooLarge(self.data.len()));
         }
-        let revision = repomd::revision(self.data).map_err(Refusal::NotRepomd)?;
-        Ok(Page { revision, digest: Sha256::of(self.data) })
+        let revision = repomd::revision(self.data).map_err(RequestError::NotRepomd)?;
+        Ok(SignedPage { revision, digest: Sha256::compute(self.data) })
     }
 }
 
-impl Refusal {
+impl RequestError {
     /// Whether it is logged: whoever asks for this does so on purpose, or the farm's files are not
     /// what they were.
     #[must_use]
@@ -216,16 +216,16 @@ fn differing(found: &Acceptance, said: &Acceptance) -> Option<String> {
 }
 
 /// A target's name, as it stands in the log.
-fn check_target(target: &str) -> Result<(), Refusal> {
-    name::check_package(target).map_err(|_| Refusal::Target(target.to_owned()))
+fn check_target(target: &str) -> Result<(), RequestError> {
+    name::check_package(target).map_err(|_| RequestError::Target(target.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn page(data: &[u8]) -> Result<Page, Refusal> {
-        let place = Place::new("lab", "testing", "x86_64/os").unwrap();
+    fn page(data: &[u8]) -> Result<SignedPage, RequestError> {
+        let place = RepositoryId::new("lab", "testing", "x86_64/os").unwrap();
         RepomdRequest { key: "k", place, data }.check()
     }
 
@@ -233,11 +233,11 @@ mod tests {
     fn signs_repomd_and_nothing_else() {
         let repomd = br#"<?xml version="1.0"?>
 <repomd xmlns="http://linux.duke.edu/metadata/repo"><revision>3</revision></repomd>"#;
-        assert_eq!(page(repomd), Ok(Page { revision: 3, digest: Sha256::of(repomd) }));
+        assert_eq!(page(repomd), Ok(SignedPage { revision: 3, digest: Sha256::compute(repomd) }));
         for other in [b"".as_slice(), b"hello", &[0x8e, 0xad, 0xe8, 1], b"<?xml?><metadata/>"] {
-            assert!(matches!(page(other), Err(Refusal::NotRepomd(_))));
+            assert!(matches!(page(other), Err(RequestError::NotRepomd(_))));
         }
         let large = vec![b' '; MAX_FILE + 1];
-        assert_eq!(page(&large), Err(Refusal::TooLarge(MAX_FILE + 1)));
+        assert_eq!(page(&large), Err(RequestError::TooLarge(MAX_FILE + 1)));
     }
 }

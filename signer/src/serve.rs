@@ -11,10 +11,10 @@ use rpmfarm_proto::v1::signer_server::SignerServer;
 use rpmfarm_rpmfile::MAX_HEADER;
 use tonic::transport::Server;
 
-use crate::audit::Audit;
+use crate::audit::AuditLog;
 use crate::config::Config;
 use crate::generate;
-use crate::keys::{self, Keys};
+use crate::keys::{self, SigningKeys};
 use crate::service::SignerService;
 
 /// A message is a header and some names.
@@ -26,9 +26,9 @@ const MAX_MESSAGE: usize = MAX_HEADER as usize + (64 << 10);
 /// When keys, log or socket cannot be used, or the log fails while running.
 pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
     create_missing(config)?;
-    let keys = Keys::load(&config.keys, SystemTime::now())?;
+    let keys = SigningKeys::load(&config.keys, SystemTime::now())?;
     for (name, key) in keys.iter() {
-        match config.bind.of(name) {
+        match config.bind.targets_of(name) {
             Some(targets) => {
                 tracing::info!(name, fingerprint = key.fingerprint(), ?targets, "key");
             }
@@ -50,7 +50,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
             "packages are signed that the coordinator alone has accepted (--acceptor FILE)"
         );
     }
-    let audit = Audit::open(&config.audit_log, config.state_dir()).context("opening the log")?;
+    let audit = AuditLog::open(&config.audit_log, config.state_dir()).context("opening the log")?;
     let service = SignerService::new(keys, audit.clone(), acceptors, config);
     service.look_at_switch().await?;
     let listener = socket::listen(&config.socket)?;

@@ -6,22 +6,22 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
-use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
+use rpmfarm_core::signing::{self, KeyBindings, LogHead, RepositoryId, SignedPage, SigningRate};
 use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Sha256, name};
 use rpmfarm_proto::v1;
 use tokio::sync::Semaphore;
 use tonic::{Request, Response, Status};
 
-use crate::audit::{Audit, Check, LogFailed};
+use crate::audit::{AuditLog, LogCheck, LogError};
 use crate::config::Config;
-use crate::event::{Accepted, Entry, Event};
-use crate::files::Files;
-use crate::key::Key;
-use crate::keys::{Keys, KeysError};
+use crate::event::{Accepted, Event, LogEntry};
+use crate::files::PackageFiles;
+use crate::key::SigningKey;
+use crate::keys::{KeysError, SigningKeys};
 use crate::packet::PacketError;
-use crate::pause::{Paused, Switch};
-use crate::request::{HeaderRequest, Refusal, RepomdRequest};
+use crate::pause::{PauseState, PauseSwitch};
+use crate::request::{HeaderRequest, RepomdRequest, RequestError};
 
 /// Signatures in work for each core. RSA fills a core, but between one and the next lie a wake-up
 /// of the task and one of its thread; with only one for each core that core would idle meanwhile.
@@ -33,22 +33,22 @@ const REFUSALS: usize = 1024;
 /// The service over a set of keys.
 #[derive(Debug, Clone)]
 pub struct SignerService {
-    keys: Arc<Keys>,
-    audit: Audit,
+    keys: Arc<SigningKeys>,
+    audit: AuditLog,
     /// More than [`PER_CORE`] at once would only take threads and memory.
     places: Arc<Semaphore>,
-    rules: Arc<Rules>,
+    rules: Arc<SigningRules>,
 }
 
 #[derive(Debug)]
-struct Rules {
-    bindings: Bindings,
-    files: Option<Files>,
+struct SigningRules {
+    bindings: KeyBindings,
+    files: Option<PackageFiles>,
     /// Who accepts packages; none where whoever asks does.
     acceptors: Vec<PublicKey>,
     per_minute: u32,
-    allowance: Mutex<Allowance>,
-    switch: Switch,
+    allowance: Mutex<SigningRate>,
+    switch: PauseSwitch,
     /// The refusals that were logged.
     told: Mutex<BTreeSet<String>>,
     /// One check of the whole log at a time.
@@ -63,11 +63,11 @@ enum CallError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] RequestError),
     #[error("{field}: {reason}")]
     Field { field: &'static str, reason: String },
     #[error("it is paused {0} (run `rpmfarm-signer resume` to continue)")]
-    Paused(Paused),
+    Paused(PauseState),
     #[error(
         "more than {per_minute} signatures a minute (--per-minute); the next can be made in {wait} s"
     )]
@@ -75,7 +75,7 @@ enum CallError {
     #[error(transparent)]
     Packet(#[from] PacketError),
     #[error(transparent)]
-    Log(#[from] LogFailed),
+    Log(#[from] LogError),
     #[error("signing was interrupted")]
     Cut,
 }
@@ -88,17 +88,17 @@ impl From<CallError> for Status {
             CallError::Outdated(_)
             | CallError::Refused(_)
             | CallError::Paused(_)
-            | CallError::Log(LogFailed::Touched { .. }) => Self::failed_precondition(text),
+            | CallError::Log(LogError::Touched { .. }) => Self::failed_precondition(text),
             CallError::TooMany { .. } => Self::resource_exhausted(text),
             CallError::Field { .. } => Self::invalid_argument(text),
             CallError::Packet(_) => Self::internal(text),
-            CallError::Log(LogFailed::Disk) | CallError::Cut => Self::unavailable(text),
+            CallError::Log(LogError::Disk) | CallError::Cut => Self::unavailable(text),
         }
     }
 }
 
 /// The subject of a request, for logs.
-struct Asked {
+struct RequestSummary {
     key: String,
     target: String,
     what: String,
@@ -108,16 +108,21 @@ impl SignerService {
     /// Signs with these keys what these acceptors have accepted, as the configuration says, and logs
     /// there.
     #[must_use]
-    pub fn new(keys: Keys, audit: Audit, acceptors: Vec<PublicKey>, config: &Config) -> Self {
+    pub fn new(
+        keys: SigningKeys,
+        audit: AuditLog,
+        acceptors: Vec<PublicKey>,
+        config: &Config,
+    ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         let places = Arc::new(Semaphore::new(cores * PER_CORE));
-        let rules = Rules {
+        let rules = SigningRules {
             bindings: config.bind.clone(),
-            files: config.blobs.as_deref().map(Files::new),
+            files: config.blobs.as_deref().map(PackageFiles::new),
             acceptors,
             per_minute: config.per_minute,
-            allowance: Mutex::new(Allowance::new(config.per_minute, Instant::now())),
-            switch: Switch::new(config.state_dir()),
+            allowance: Mutex::new(SigningRate::new(config.per_minute, Instant::now())),
+            switch: PauseSwitch::new(config.state_dir()),
             told: Mutex::default(),
             looks: tokio::sync::Mutex::default(),
         };
@@ -128,17 +133,17 @@ impl SignerService {
     ///
     /// # Errors
     /// When the log could not be written.
-    pub async fn look_at_switch(&self) -> Result<Option<Paused>, LogFailed> {
+    pub async fn look_at_switch(&self) -> Result<Option<PauseState>, LogError> {
         let (paused, event) = self.rules.switch.look_again();
         if let Some(event) = event {
             tracing::warn!(?event, "signing was paused or resumed");
-            self.audit.append(Entry::now(event)).await?;
+            self.audit.append(LogEntry::now(event)).await?;
         }
         Ok(paused)
     }
 
     async fn header(&self, message: v1::SignHeaderRequest) -> Result<v1::Signature, CallError> {
-        let asked = Asked {
+        let asked = RequestSummary {
             key: message.key.clone(),
             target: message.target.clone(),
             what: message.nevra.clone(),
@@ -153,7 +158,7 @@ impl SignerService {
             let nevra = request.nevra.to_string();
             let accepted = rules.accepted(&request, &audit)?;
             let taken = audit.memory().take_package(request.target, &nevra, request.header_digest);
-            taken.map_err(Refusal::from)?;
+            taken.map_err(RequestError::from)?;
             let event = Event::Header {
                 key: request.key.to_owned(),
                 fingerprint: key.fingerprint(),
@@ -173,10 +178,10 @@ impl SignerService {
     async fn repomd(&self, message: v1::SignRepomdRequest) -> Result<v1::Signature, CallError> {
         let (key, target) = (message.key.clone(), message.target.clone());
         let what = format!("repomd.xml of {target}/{}/{}", message.channel, message.path);
-        let asked = Asked { key, target, what };
+        let asked = RequestSummary { key, target, what };
         let audit = self.audit.clone();
         self.run(asked, message.protocol, move |key, now| {
-            let place = Place::new(&message.target, &message.channel, &message.path);
+            let place = RepositoryId::new(&message.target, &message.channel, &message.path);
             let place = place.map_err(|error| CallError::Field {
                 field: "repository",
                 reason: error.to_string(),
@@ -184,8 +189,8 @@ impl SignerService {
             let request = RepomdRequest { key: &message.key, place, data: &message.data };
             let page = request.check()?;
             let taken = audit.memory().take_page(request.key, &request.place, page);
-            taken.map_err(Refusal::from)?;
-            let Page { revision, digest: sha256 } = page;
+            taken.map_err(RequestError::from)?;
+            let SignedPage { revision, digest: sha256 } = page;
             let event = Event::Repomd {
                 key: request.key.to_owned(),
                 fingerprint: key.fingerprint(),
@@ -205,9 +210,11 @@ impl SignerService {
     /// when a key was used. A package is signed once; RSA itself adds no randomness.
     async fn run(
         &self,
-        asked: Asked,
+        asked: RequestSummary,
         protocol: u32,
-        sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Event), CallError> + Send + 'static,
+        sign: impl FnOnce(&SigningKey, SystemTime) -> Result<(Vec<u8>, Event), CallError>
+        + Send
+        + 'static,
     ) -> Result<v1::Signature, CallError> {
         if let Some(text) = signing::outdated(protocol) {
             return Err(CallError::Outdated(text));
@@ -219,7 +226,7 @@ impl SignerService {
             Err(refusal) => Err(refusal.into()),
         };
         if let Err(CallError::Refused(refusal)) = &signed {
-            self.tell(&asked, refusal).await?;
+            self.log_refusal(&asked, refusal).await?;
         }
         let (signature, entry) = signed?;
         let logged = self.audit.append(entry).await?;
@@ -230,8 +237,10 @@ impl SignerService {
     async fn sign(
         &self,
         key: String,
-        sign: impl FnOnce(&Key, SystemTime) -> Result<(Vec<u8>, Event), CallError> + Send + 'static,
-    ) -> Result<(Vec<u8>, Entry), CallError> {
+        sign: impl FnOnce(&SigningKey, SystemTime) -> Result<(Vec<u8>, Event), CallError>
+        + Send
+        + 'static,
+    ) -> Result<(Vec<u8>, LogEntry), CallError> {
         let place = self.places.clone().acquire_owned().await.map_err(|_| CallError::Cut)?;
         let (keys, now) = (self.keys.clone(), SystemTime::now());
         let work = tokio::task::spawn_blocking(move || {
@@ -240,7 +249,7 @@ impl SignerService {
             result
         });
         let (signature, event) = work.await.map_err(|_| CallError::Cut)??;
-        Ok((signature, Entry::at(now, event)))
+        Ok((signature, LogEntry::at(now, event)))
     }
 
     /// Whether anything may be signed now.
@@ -251,22 +260,26 @@ impl SignerService {
         if let Some(paused) = self.look_at_switch().await? {
             return Err(CallError::Paused(paused));
         }
-        self.rules.take()
+        self.rules.acquire_rate()
     }
 
     /// Logs a refusal that says something of whoever asks, once.
-    async fn tell(&self, asked: &Asked, refusal: &Refusal) -> Result<(), LogFailed> {
+    async fn log_refusal(
+        &self,
+        asked: &RequestSummary,
+        refusal: &RequestError,
+    ) -> Result<(), LogError> {
         let reason = refusal.to_string();
         if !refusal.is_telling() || !self.rules.is_new(format!("{} {}", asked.what, reason)) {
             return Ok(());
         }
         let (key, what) = (asked.key.clone(), name::shown(&asked.what));
-        self.audit.append(Entry::now(Event::Refused { key, what, reason })).await.map(drop)
+        self.audit.append(LogEntry::now(Event::Refused { key, what, reason })).await.map(drop)
     }
 
-    fn status(&self, paused: Option<&Paused>) -> v1::SignerStatus {
+    fn status(&self, paused: Option<&PauseState>) -> v1::SignerStatus {
         let keys = self.keys.iter().map(|(name, key)| {
-            let bound = self.rules.bindings.of(name);
+            let bound = self.rules.bindings.targets_of(name);
             v1::SignerKey {
                 name: name.to_owned(),
                 fingerprint: key.fingerprint(),
@@ -277,7 +290,7 @@ impl SignerService {
         v1::SignerStatus {
             protocol: signing::PROTOCOL,
             keys: keys.collect(),
-            paused: paused.map(Paused::to_string).unwrap_or_default(),
+            paused: paused.map(PauseState::to_string).unwrap_or_default(),
             stopped: self.audit.stopped().map(|error| error.to_string()).unwrap_or_default(),
             head: Some(position(&self.audit.head())),
             reads_files: self.rules.files.is_some(),
@@ -289,28 +302,32 @@ impl SignerService {
     async fn check(&self, message: v1::LogPosition) -> Result<v1::LogCheck, Status> {
         let bad = |error: CallError| Status::from(error);
         let digest: Sha256 = parse("digest", &message.digest).map_err(bad)?;
-        let then = Logged { log: message.log, line: message.line, digest };
+        let then = LogHead { log: message.log, line: message.line, digest };
         let _only = self.rules.looks.lock().await;
         let audit = self.audit.clone();
         let looked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
         use v1::log_check::Finding;
         let (finding, message) = match looked.map_err(|_| bad(CallError::Cut))? {
-            Check::Continues(message) => (Finding::Continues, message),
-            Check::Elsewhere(message) => (Finding::Elsewhere, message),
-            Check::Broken(message) => (Finding::Broken, message),
+            LogCheck::Continues(message) => (Finding::Continues, message),
+            LogCheck::Elsewhere(message) => (Finding::Elsewhere, message),
+            LogCheck::Broken(message) => (Finding::Broken, message),
         };
         Ok(v1::LogCheck { finding: finding.into(), message })
     }
 }
 
-impl Rules {
-    fn bound(&self, Asked { key, target, .. }: &Asked) -> Result<(), Refusal> {
+impl SigningRules {
+    fn bound(
+        &self,
+        RequestSummary { key, target, .. }: &RequestSummary,
+    ) -> Result<(), RequestError> {
         if self.bindings.allow(key, target) {
             return Ok(());
         }
-        let bound = self.bindings.of(key).into_iter().flatten().cloned().collect::<Vec<_>>();
+        let bound =
+            self.bindings.targets_of(key).into_iter().flatten().cloned().collect::<Vec<_>>();
         let bound = if bound.is_empty() { "none".to_owned() } else { bound.join(", ") };
-        Err(Refusal::Bound { key: key.clone(), target: name::shown(target), bound })
+        Err(RequestError::Bound { key: key.clone(), target: name::shown(target), bound })
     }
 
     /// What the acceptor says of a package. What was signed before, with the same header, needs no
@@ -318,8 +335,8 @@ impl Rules {
     fn accepted(
         &self,
         request: &HeaderRequest<'_>,
-        audit: &Audit,
-    ) -> Result<Option<Accepted>, Refusal> {
+        audit: &AuditLog,
+    ) -> Result<Option<Accepted>, RequestError> {
         let signed = audit.memory().package(request.target, &request.nevra.to_string());
         if self.acceptors.is_empty() || signed == Some(request.header_digest) {
             return Ok(None);
@@ -328,9 +345,9 @@ impl Rules {
         Ok(Some(Accepted { attempt, worker }))
     }
 
-    fn take(&self) -> Result<(), CallError> {
+    fn acquire_rate(&self) -> Result<(), CallError> {
         let mut allowance = self.allowance.lock();
-        allowance.take(Instant::now()).map_err(|wait| {
+        allowance.acquire(Instant::now()).map_err(|wait| {
             let wait = wait.as_secs() + 1;
             CallError::TooMany { per_minute: self.per_minute, wait }
         })
@@ -382,7 +399,7 @@ impl v1::signer_server::Signer for SignerService {
         &self,
         _: Request<v1::GetSignerStatusRequest>,
     ) -> Result<Response<v1::SignerStatus>, Status> {
-        Ok(Response::new(self.status(self.rules.switch.look().as_ref())))
+        Ok(Response::new(self.status(self.rules.switch.read().as_ref())))
     }
 
     async fn get_revision(
@@ -420,8 +437,8 @@ fn acceptance(wire: v1::SignedAcceptance) -> Result<SignedAcceptance, CallError>
         .map_err(|error| CallError::Field { field: "acceptance", reason: error.to_string() })
 }
 
-fn position(logged: &Logged) -> v1::LogPosition {
-    let Logged { log, line, digest } = logged;
+fn position(logged: &LogHead) -> v1::LogPosition {
+    let LogHead { log, line, digest } = logged;
     v1::LogPosition { log: log.clone(), line: *line, digest: digest.hex() }
 }
 

@@ -81,7 +81,7 @@ fn binary() -> &'static Path {
 
 fn header(of: &Path) -> SignHeaderRequest {
     let nevra = inspect(of).unwrap().nevra.to_string();
-    let artifact_digest = Sha256::of(&fs::read(of).unwrap()).hex();
+    let artifact_digest = Sha256::compute(&fs::read(of).unwrap()).hex();
     SignHeaderRequest { artifact_digest, ..request("lab", &nevra, header_to_sign(of).unwrap()) }
 }
 
@@ -329,7 +329,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
     signer = scene.start(&options);
     let mut client = signer.client().await;
     assert_eq!(status(&mut client).await.acceptors, 1);
-    let other = Sha256::of(b"other");
+    let other = Sha256::compute(b"other");
     for (request, why) in [
         (good.clone(), "the acceptor has not accepted it"),
         (accepted(&good, &foreign, |_| ()), "signed by none of the --acceptor keys"),

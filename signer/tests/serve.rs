@@ -18,7 +18,7 @@ use process::{Signer, put_key, request};
 use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_proto::v1::{GetKeyRequest, SignHeaderRequest, SignRepomdRequest};
 use rpmfarm_rpmfile::{Certs, header_to_sign, inspect, splice_signature, verify_signature};
-use rpmfarm_signer::keys::Keys;
+use rpmfarm_signer::keys::SigningKeys;
 use support::Gpg;
 use tonic::Code;
 
@@ -313,7 +313,10 @@ fn refuses_keys_of_the_wrong_kind() {
     let dir = tempfile::tempdir().unwrap();
     let load = |text: &str| {
         put_key(dir.path(), "lab", text);
-        Keys::load(&dir.path().join("keys"), SystemTime::now()).map(drop).unwrap_err().to_string()
+        SigningKeys::load(&dir.path().join("keys"), SystemTime::now())
+            .map(drop)
+            .unwrap_err()
+            .to_string()
     };
     assert!(load(&secret(&Gpg::new("ed25519", "never"))).contains("RSA key of version 4"));
     assert!(load(&secret(&Gpg::new("rsa1024", "never"))).contains("1024 bits"));
@@ -349,7 +352,7 @@ fn refuses_keys_that_nobody_would_believe() {
     put_key(dir.path(), "lab", &secret(&Gpg::new("rsa2048", "2d")));
     let load = |days: u64| {
         let now = SystemTime::now() + Duration::from_secs(days * 86400);
-        Keys::load(&dir.path().join("keys"), now)
+        SigningKeys::load(&dir.path().join("keys"), now)
     };
     load(0).unwrap();
     assert!(load(3).unwrap_err().to_string().contains("has expired"));

@@ -34,7 +34,7 @@ pub use rng::Rng;
 pub use rules::state;
 pub use world::Outcome;
 
-use planted::Plant;
+use planted::PlantedBug;
 use trace::Trace;
 use world::World;
 
@@ -43,19 +43,19 @@ pub const SEEDS: u64 = 2000;
 
 /// Runs a seed and looks for a violation.
 #[must_use]
-pub fn run(seed: u64, plant: Option<Plant>) -> Outcome {
+pub fn run(seed: u64, plant: Option<PlantedBug>) -> Outcome {
     World::new(seed, plant, Trace::default()).run()
 }
 
 /// Runs a seed again with every line of what happens: the same seed, the same run.
 #[must_use]
-pub fn replay(seed: u64, plant: Option<Plant>) -> Outcome {
+pub fn replay(seed: u64, plant: Option<PlantedBug>) -> Outcome {
     World::new(seed, plant, Trace::on()).run()
 }
 
 /// The report on a violation: what broke, the last lines before it, and how to see them all.
 #[must_use]
-pub fn report(seed: u64, plant: Option<Plant>) -> String {
+pub fn report(seed: u64, plant: Option<PlantedBug>) -> String {
     const LAST: usize = 40;
     let outcome = replay(seed, plant);
     let lines = outcome.trace.lines();

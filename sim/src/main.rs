@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
-use rpmfarm_sim::planted::Plant;
+use rpmfarm_sim::planted::PlantedBug;
 use rpmfarm_sim::{SEEDS, replay, report, run};
 
 /// Simulates the farm from seeds and checks its invariants after every step.
@@ -33,7 +33,7 @@ struct Options {
     all: bool,
     /// Break this rule on purpose.
     #[arg(long, value_name = "RULE")]
-    plant: Option<Plant>,
+    plant: Option<PlantedBug>,
 }
 
 fn main() -> ExitCode {

@@ -38,12 +38,12 @@ macro_rules! plants {
     ($($(#[doc = $doc:literal])* $plant:ident $word:literal $invariant:ident;)*) => {
         rpmfarm_core::words! {
             /// A rule that is broken.
-            pub enum Plant: "planted bug" {
+            pub enum PlantedBug: "planted bug" {
                 $($(#[doc = $doc])* $plant = $word,)*
             }
         }
 
-        impl Plant {
+        impl PlantedBug {
             /// The invariant that it breaks.
             #[must_use]
             pub const fn breaks(self) -> Invariant {

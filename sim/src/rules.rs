@@ -4,17 +4,17 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rpmfarm_core::batch_order::{BatchDecision, BatchMember, SolveOutcome, SolvedMember};
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::lock::LockedPackage;
-use rpmfarm_core::matching::{self, Worker, match_tasks};
-use rpmfarm_core::order::{Mate, Root, Solved, Turn};
-use rpmfarm_core::placement::Candidate;
+use rpmfarm_core::matching::{self, WorkerCapacity, match_tasks};
+use rpmfarm_core::placement::WorkerCandidate;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::status::{
-    BuildFacts, BuildState, LastAttempt, Next, TaskFacts, after_failure, derive,
+    BuildFacts, BuildState, LastAttempt, RetryDecision, TaskFacts, after_failure, derive,
 };
-use rpmfarm_core::task::{Assignment, DesiredState, Input, TaskKind, WorkerState};
+use rpmfarm_core::task::{Assignment, DesiredState, TaskInput, TaskKind, WorkerState};
 use rpmfarm_core::time::span_us;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, Needs, Sha256, TaskId};
 
@@ -30,11 +30,11 @@ pub(crate) fn retry_at(
     failure: &Failure,
     now_us: i64,
 ) -> Option<i64> {
-    let failures = store.failures(build, store.retried_us(build));
+    let failures = store.failure_list(build, store.build_fetch_retried_us(build));
     let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
     match after_failure(failure, earlier) {
-        Next::TryAfter(pause) => Some(now_us + span_us(pause)),
-        Next::GiveUp => None,
+        RetryDecision::TryAfter(pause) => Some(now_us + span_us(pause)),
+        RetryDecision::GiveUp => None,
     }
 }
 
@@ -73,11 +73,11 @@ pub(crate) fn seen(known: &Known, listening: u64, now: u64) -> Seen {
 
 /// The worker for a task.
 pub(crate) fn place(arch: Arch, fleet: &Fleet) -> Option<String> {
-    let mut workers: Vec<Worker<'_>> = fleet
+    let mut workers: Vec<WorkerCapacity<'_>> = fleet
         .workers
         .iter()
-        .map(|Seen { name, arches, slots, ready }| Worker {
-            candidate: Candidate {
+        .map(|Seen { name, arches, slots, ready }| WorkerCapacity {
+            candidate: WorkerCandidate {
                 name,
                 arches,
                 emulated: &[],
@@ -92,7 +92,8 @@ pub(crate) fn place(arch: Arch, fleet: &Fleet) -> Option<String> {
         })
         .collect();
     let needs = Needs::default();
-    let task = matching::Waiting { arch, emulation: false, needs: &needs, avoid: &[], except: "" };
+    let task =
+        matching::WaitingTask { arch, emulation: false, needs: &needs, avoid: &[], except: "" };
     let (_, worker) = match_tasks(&[task], &mut workers).pop()?;
     Some(workers[worker].candidate.name.to_owned())
 }
@@ -112,25 +113,25 @@ pub(crate) fn turns(
     store: &Store,
     waiting: &[Waiting],
     mates: &[(Build, Srpm)],
-) -> Vec<Option<Turn>> {
+) -> Vec<Option<BatchDecision>> {
     let batch = mates.first().map_or(0, |(build, _)| build.batch);
     let under_way: BTreeSet<BuildId> = store
-        .unaccepted_tasks(batch)
+        .task_list_unaccepted(batch)
         .into_iter()
         .filter(|(_, task)| waiting.iter().all(|waiting| waiting.task.id != *task))
         .map(|(build, _)| build)
         .collect();
     let mates = mates_of(mates, |build| under_way.contains(&build));
-    let solved: Vec<Solved> = waiting
+    let solved: Vec<SolvedMember> = waiting
         .iter()
-        .map(|waiting| Solved {
+        .map(|waiting| SolvedMember {
             build: waiting.task.build,
             arch: waiting.task.arch,
             requires: waiting.requires.clone(),
             root: root(&waiting.solution),
         })
         .collect();
-    let mut turns = rpmfarm_core::order::turns(&solved, &mates);
+    let mut turns = rpmfarm_core::batch_order::decide_batch(&solved, &mates);
     let turn = |waiting: &Waiting| turns.remove(&(waiting.task.build, waiting.task.arch));
     waiting.iter().map(turn).collect()
 }
@@ -144,12 +145,12 @@ pub(crate) fn waits_for(
     mates: &[(Build, Srpm)],
 ) -> Vec<BuildId> {
     let (build, arch, requires) = (task.build, task.arch, requires.to_vec());
-    let found = Solved { build, arch, requires, root: root(solution) };
-    rpmfarm_core::order::waits_for(&found, &mates_of(mates, |_| false))
+    let found = SolvedMember { build, arch, requires, root: root(solution) };
+    rpmfarm_core::batch_order::waits_for(&found, &mates_of(mates, |_| false))
 }
 
-fn mates_of(mates: &[(Build, Srpm)], moves: impl Fn(BuildId) -> bool) -> Vec<Mate> {
-    let mate = |(build, srpm): &(Build, Srpm)| Mate {
+fn mates_of(mates: &[(Build, Srpm)], moves: impl Fn(BuildId) -> bool) -> Vec<BatchMember> {
+    let mate = |(build, srpm): &(Build, Srpm)| BatchMember {
         build: build.id(),
         package: build.package.clone(),
         predicts: srpm.predicts.clone(),
@@ -159,12 +160,12 @@ fn mates_of(mates: &[(Build, Srpm)], moves: impl Fn(BuildId) -> bool) -> Vec<Mat
 }
 
 /// What solving gave, as the order of a batch sees it.
-fn root(solution: &Solution) -> Root {
+fn root(solution: &Solution) -> SolveOutcome {
     match solution {
-        Ok(packages) => Root::Packages(packages.clone()),
+        Ok(packages) => SolveOutcome::Packages(packages.clone()),
         Err(failure) => {
             let missing = failure.message.strip_prefix("nothing provides ");
-            Root::Unsolvable(missing.map(str::to_owned).into_iter().collect())
+            SolveOutcome::Unsolvable(missing.map(str::to_owned).into_iter().collect())
         }
     }
 }
@@ -174,7 +175,7 @@ pub(crate) fn locked(name: &str, source: &str, own: Option<Sha256>) -> LockedPac
     let evr = rpmfarm_core::Evr::new(0, "0", "1");
     LockedPackage {
         nevra: rpmfarm_core::Nevra::new(name, evr, "noarch"),
-        digest: own.unwrap_or_else(|| Sha256::of(name.as_bytes())),
+        digest: own.unwrap_or_else(|| Sha256::compute(name.as_bytes())),
         size: 1,
         source: source.into(),
         origin: if own.is_some() { "farm" } else { "base" }.into(),
@@ -187,7 +188,7 @@ pub(crate) fn locked(name: &str, source: &str, own: Option<Sha256>) -> LockedPac
 /// The lock of a root: its blob, and the names in it.
 pub(crate) fn lock(task: &Task, round: u32, root: &[LockedPackage]) -> (Sha256, BTreeSet<String>) {
     let names: BTreeSet<String> = root.iter().map(|package| package.nevra.name.clone()).collect();
-    (Sha256::of(format!("{} {round} {names:?}", task.id).as_bytes()), names)
+    (Sha256::compute(format!("{} {round} {names:?}", task.id).as_bytes()), names)
 }
 
 /// What a worker should have.
@@ -205,20 +206,20 @@ pub(crate) fn is_lost(silence: u64, heartbeat: u64, lease: u64) -> bool {
 }
 
 fn assignment(store: &Store, live: &LiveAttempt) -> Option<Assignment> {
-    let task = store.task(TaskId(live.task))?;
-    let lock = store.lock(task.id)?;
-    let build = store.build(task.build)?;
+    let task = store.task_fetch(TaskId(live.task))?;
+    let lock = store.lock_fetch(task.id)?;
+    let build = store.build_fetch(task.build)?;
     let file = |name: String, digest| SourceFile { name, digest, size: 1, executable: false };
     let input = match task.kind {
         TaskKind::Srpm => {
-            let import = store.import(task.build)?;
+            let import = store.import_fetch(task.build)?;
             let spec = file(format!("{}.spec", import.commit), import.bundle);
-            Input::Sources { spec, sources: Vec::new(), plan: None, arches: Vec::new() }
+            TaskInput::Sources { spec, sources: Vec::new(), plan: None, arches: Vec::new() }
         }
         TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-            let srpm = store.srpm(task.build)?;
+            let srpm = store.srpm_fetch(task.build)?;
             let file = file(srpm.nevra.file_name(), srpm.digest);
-            Input::Srpm {
+            TaskInput::Srpm {
                 file,
                 dynamic_requires: srpm.dynamic,
                 noarch: task.kind == TaskKind::Noarch,
@@ -267,34 +268,34 @@ pub(crate) fn worker_state(host: &Host) -> WorkerState {
 /// signed with the key.
 #[must_use]
 pub fn state(store: &Store, id: BuildId, key: &str) -> BuildState {
-    let tasks = store.tasks(id);
+    let tasks = store.task_list(id);
     let facts: Vec<TaskFacts> = tasks
         .iter()
         .filter(|task| task.kind.is_build())
         .map(|task| {
-            let attempts = store.attempts(task.id);
+            let attempts = store.attempt_list(task.id);
             let last = match attempts.last() {
                 None => LastAttempt::Missing,
                 Some((_, None)) => LastAttempt::Running,
                 Some((_, Some(end))) => LastAttempt::ended(end.outcome.as_ref()),
             };
-            let locked = store.lock(task.id).is_some();
-            TaskFacts::new(locked, last, store.acceptance(task.id).is_some())
+            let locked = store.lock_fetch(task.id).is_some();
+            TaskFacts::new(locked, last, store.acceptance_fetch(task.id).is_some())
         })
         .collect();
-    let retried_us = store.retried_us(id);
-    let failures = store.failures(id, retried_us);
+    let retried_us = store.build_fetch_retried_us(id);
+    let failures = store.failure_list(id, retried_us);
     derive(&BuildFacts {
         // Every package of the simulation has names of its own.
         claimed: false,
-        cancelled: store.cancelled_us(id) > retried_us,
-        failed: failures.iter().any(|row| row.retry_us.is_none()) && !store.is_open(id),
-        imported: store.import(id).is_some(),
-        srpm: store.srpm(id).is_some(),
+        cancelled: store.build_fetch_cancelled_us(id) > retried_us,
+        failed: failures.iter().any(|row| row.retry_us.is_none()) && !store.build_is_open(id),
+        imported: store.import_fetch(id).is_some(),
+        srpm: store.srpm_fetch(id).is_some(),
         tasks: &facts,
         // Only asked when all is accepted.
         signed: facts.iter().all(|task| task.accepted)
-            && store.packages_of(id, key).iter().all(|row| row.signature.is_some()),
-        published: store.publication(id).is_some(),
+            && store.package_list_of_build(id, key).iter().all(|row| row.signature.is_some()),
+        published: store.publication_fetch(id).is_some(),
     })
 }

@@ -66,7 +66,7 @@ impl World {
             Action::Cancel if up => {
                 if let Some(build) = self.any_build() {
                     let now_us = self.wall_us(c);
-                    let done = self.commit(c, |store| store.cancel_build(build, now_us));
+                    let done = self.commit(c, |store| store.build_cancel(build, now_us));
                     note!(self, "a user cancels build {build}: {done:?}");
                     self.poke_all(c);
                 }
@@ -74,7 +74,7 @@ impl World {
             Action::Retry if up => {
                 if let Some(build) = self.any_build() {
                     let now_us = self.wall_us(c);
-                    let done = self.commit(c, |store| store.retry_build(build, now_us));
+                    let done = self.commit(c, |store| store.build_retry(build, now_us));
                     note!(self, "a user retries build {build}: {done:?}");
                 }
             }
@@ -105,7 +105,7 @@ impl World {
             })
             .collect();
         let now_us = self.wall_us(c);
-        let Ok(started) = self.commit(c, |store| store.start_builds(&builds, "u", key, now_us))
+        let Ok(started) = self.commit(c, |store| store.build_insert(&builds, "u", key, now_us))
         else {
             return false;
         };

@@ -7,7 +7,7 @@ use rpmfarm_core::{AttemptId, Epoch, Nevra, Sha256, Snapshot, StageEpoch};
 use crate::coordinator::{Coordinator, Pass, Work};
 use crate::invariants::{Monitor, Violation};
 use crate::network::{Down, Link, Up};
-use crate::planted::{Invariant, Plant};
+use crate::planted::{Invariant, PlantedBug};
 use crate::profile::Profile;
 use crate::repo::Repo;
 use crate::rng::Rng;
@@ -61,7 +61,7 @@ pub(crate) struct Blob {
 
 impl Blob {
     pub(crate) fn digest(&self) -> Sha256 {
-        Sha256::of(format!("{self:?}").as_bytes())
+        Sha256::compute(format!("{self:?}").as_bytes())
     }
 }
 
@@ -90,7 +90,7 @@ pub(crate) struct World {
     pub(crate) rng: Rng,
     pub(crate) profile: Profile,
     pub(crate) scenario: Scenario,
-    pub(crate) plant: Option<Plant>,
+    pub(crate) plant: Option<PlantedBug>,
     pub(crate) trace: Trace,
     pub(crate) faulty: bool,
 
@@ -121,7 +121,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, plant: Option<Plant>, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, plant: Option<PlantedBug>, trace: Trace) -> Self {
         let mut rng = Rng::new(seed);
         let profile = Profile::of(&mut rng);
         let scenario = Scenario::of(&mut rng, &profile);
@@ -188,7 +188,7 @@ impl World {
         self.events.insert((self.now + delay, self.order), event);
     }
 
-    pub(crate) fn planted(&self, plant: Plant) -> bool {
+    pub(crate) fn planted(&self, plant: PlantedBug) -> bool {
         self.plant == Some(plant)
     }
 

@@ -1,10 +1,10 @@
 //! The simulation bites: each rule that is broken on purpose is found within twice the seeds of
 //! `make test`, by the invariant that it breaks. Some need a rare race.
 
-use rpmfarm_sim::planted::{Invariant, Plant};
+use rpmfarm_sim::planted::{Invariant, PlantedBug};
 use rpmfarm_sim::{SEEDS, run};
 
-fn is_found(plant: Plant) {
+fn is_found(plant: PlantedBug) {
     let found = (0..2 * SEEDS).find_map(|seed| run(seed, Some(plant)).violation);
     let found = found.unwrap_or_else(|| panic!("{plant} is not found in {} seeds", 2 * SEEDS));
     assert_eq!(found.invariant, plant.breaks(), "{plant}: {found}");
@@ -12,15 +12,15 @@ fn is_found(plant: Plant) {
 
 macro_rules! plants {
     ($($name:ident $plant:ident)*) => {
-        $(#[test] fn $name() { is_found(Plant::$plant); })*
+        $(#[test] fn $name() { is_found(PlantedBug::$plant); })*
 
         #[test]
         fn every_plant_has_its_test_and_every_invariant_its_plant() {
-            assert_eq!([$(Plant::$plant),*].as_slice(), Plant::ALL);
+            assert_eq!([$(PlantedBug::$plant),*].as_slice(), PlantedBug::ALL);
             use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9, I10};
             for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10] {
-                let breaks = |plant: &Plant| plant.breaks() == invariant;
-                assert!(Plant::ALL.iter().any(breaks), "nothing breaks {invariant}");
+                let breaks = |plant: &PlantedBug| plant.breaks() == invariant;
+                assert!(PlantedBug::ALL.iter().any(breaks), "nothing breaks {invariant}");
             }
         }
     };

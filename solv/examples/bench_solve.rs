@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use rpmfarm_solv::{Pool, Repository, Request};
+use rpmfarm_solv::{Pool, Repository, SolveRequest};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let prepare = start.elapsed();
 
     let install: Vec<&str> = requirements.iter().map(String::as_str).collect();
-    let request = Request { install, ..Request::default() };
+    let request = SolveRequest { install, ..SolveRequest::default() };
     let mut times = Vec::new();
     let mut chosen = 0;
     for _ in 0..11 {

@@ -17,9 +17,9 @@ mod problem;
 mod requirement;
 mod solve;
 
-pub use modular::ModuleProblem;
-pub use owners::Held;
+pub use modular::ModuleError;
+pub use owners::PoolPackage;
 pub use pool::{Fragment, Pool, PoolError, Repository};
-pub use problem::{Missing, RequiredBy, Unsolvable};
-pub use requirement::MalformedRequirement;
-pub use solve::{Package, PackageId, Request, Solution, SolveError};
+pub use problem::{MissingRequirement, Requirer, UnsolvableError};
+pub use requirement::RequirementError;
+pub use solve::{Package, PackageId, Solution, SolveError, SolveRequest};

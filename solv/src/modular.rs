@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 
 use rpmfarm_core::modules::{
-    DefaultsConflict, ModuleChoice, Modules, Stream, StreamName, default_streams,
+    DefaultsError, ModuleChoice, Modules, Stream, StreamName, default_streams,
 };
 use rpmfarm_core::{Arch, Evr, Nevra};
 
@@ -18,7 +18,7 @@ use crate::{Pool, PoolError};
 
 /// Why modules cannot be used as they are chosen.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
-pub enum ModuleProblem {
+pub enum ModuleError {
     /// No repository has the chosen stream.
     #[error(
         "no repository has the module stream `{chosen}`{}",
@@ -48,7 +48,7 @@ pub enum ModuleProblem {
     },
     /// Repositories contradict each other.
     #[error(transparent)]
-    Defaults(#[from] DefaultsConflict),
+    Defaults(#[from] DefaultsError),
     /// The metadata cannot be solved with.
     #[error("module metadata: {0}")]
     Metadata(String),
@@ -58,7 +58,7 @@ fn known_streams(known: &[String]) -> String {
     if known.is_empty() { String::new() } else { format!("; there are {}", known.join(", ")) }
 }
 
-impl From<PoolError> for ModuleProblem {
+impl From<PoolError> for ModuleError {
     fn from(error: PoolError) -> Self {
         Self::Metadata(error.to_string())
     }
@@ -75,7 +75,7 @@ impl Pool {
         metadata: &[(String, Modules)],
         choice: &ModuleChoice,
         platform: Option<&StreamName>,
-    ) -> Result<(), ModuleProblem> {
+    ) -> Result<(), ModuleError> {
         if metadata.iter().all(|(_, modules)| modules.streams.is_empty()) {
             return match choice.enabled.iter().next() {
                 Some((module, stream)) => Err(unknown(metadata, module, stream)),
@@ -86,7 +86,7 @@ impl Pool {
             Some(platform) => Some(platform.clone()),
             None => self.platform()?,
         };
-        let active = Activity::solve(self.arch, metadata, choice, platform.as_ref())?;
+        let active = ActiveStreams::solve(self.arch, metadata, choice, platform.as_ref())?;
         self.mask(&active)
     }
 
@@ -120,7 +120,7 @@ impl Pool {
         Ok(one.and_then(|text| text.try_into().ok()))
     }
 
-    fn mask(&mut self, active: &Activity<'_>) -> Result<(), ModuleProblem> {
+    fn mask(&mut self, active: &ActiveStreams<'_>) -> Result<(), ModuleError> {
         let latest = active.demodularized();
         let mut included: HashMap<Nevra, String> = HashMap::new();
         let mut excluded: HashSet<&Nevra> = HashSet::new();
@@ -171,26 +171,26 @@ impl Pool {
 }
 
 /// All streams of all repositories, and which are active.
-struct Activity<'a> {
-    all: Vec<Solvable<'a>>,
+struct ActiveStreams<'a> {
+    all: Vec<SolvableStream<'a>>,
     active: HashSet<String>,
 }
 
 /// A stream as a package of the modules' own pool.
-struct Solvable<'a> {
+struct SolvableStream<'a> {
     stream: &'a Stream,
     /// `NAME:STREAM:CONTEXT`: active are all versions of what was chosen by it.
     name: String,
     id: Id,
 }
 
-impl<'a> Activity<'a> {
+impl<'a> ActiveStreams<'a> {
     fn solve(
         arch: Arch,
         metadata: &'a [(String, Modules)],
         choice: &ModuleChoice,
         platform: Option<&StreamName>,
-    ) -> Result<Self, ModuleProblem> {
+    ) -> Result<Self, ModuleError> {
         let defaults = default_streams(metadata.iter().map(|(_, m)| m.defaults.as_slice()))?;
         let mut all = ordered(metadata);
         check_choice(&all, metadata, choice, platform)?;
@@ -205,7 +205,7 @@ impl<'a> Activity<'a> {
         add_streams(&mut raw, &mut all)?;
         raw.resolve_file_dependencies();
         let mut wanted: Vec<(String, bool)> = Vec::new();
-        for Solvable { stream, id, .. } in &all {
+        for SolvableStream { stream, id, .. } in &all {
             if choice.disabled.contains(&stream.name) {
                 raw.remove(*id);
                 continue;
@@ -231,7 +231,7 @@ impl<'a> Activity<'a> {
             let is = |s: &Stream| s.name == *module && s.stream == *stream;
             if !found.streams().any(|(stream, active)| active && is(stream)) {
                 let chosen = format!("{module}:{stream}");
-                return Err(ModuleProblem::Unsolvable { chosen, reasons });
+                return Err(ModuleError::Unsolvable { chosen, reasons });
             }
         }
         Ok(found)
@@ -247,7 +247,7 @@ impl<'a> Activity<'a> {
         let mut newest: HashMap<(&str, &str), u64> = HashMap::new();
         let active = || self.all.iter().filter(|s| self.active.contains(&s.name));
         let place =
-            |s: &'_ Solvable<'a>| (s.name.clone(), s.stream.arch.clone().unwrap_or_default());
+            |s: &'_ SolvableStream<'a>| (s.name.clone(), s.stream.arch.clone().unwrap_or_default());
         for solvable in active() {
             let arch = solvable.stream.arch.as_deref().unwrap_or_default();
             let version = newest.entry((&solvable.name, arch)).or_default();
@@ -271,37 +271,38 @@ fn key(stream: &Stream) -> (String, String) {
     (stream.name_stream(), stream.arch.clone().unwrap_or_default())
 }
 
-fn unknown(metadata: &[(String, Modules)], module: &str, stream: &str) -> ModuleProblem {
+fn unknown(metadata: &[(String, Modules)], module: &str, stream: &str) -> ModuleError {
     let streams = metadata.iter().flat_map(|(_, modules)| &modules.streams);
     let known: BTreeSet<String> =
         streams.filter(|s| s.name == module).map(Stream::name_stream).collect();
     let chosen = format!("{module}:{stream}");
-    ModuleProblem::UnknownStream { chosen, known: known.into_iter().take(20).collect() }
+    ModuleError::UnknownStream { chosen, known: known.into_iter().take(20).collect() }
 }
 
 /// Checks that the streams which are chosen are there, and that the platform is known if one needs it.
 fn check_choice(
-    all: &[Solvable<'_>],
+    all: &[SolvableStream<'_>],
     metadata: &[(String, Modules)],
     choice: &ModuleChoice,
     platform: Option<&StreamName>,
-) -> Result<(), ModuleProblem> {
+) -> Result<(), ModuleError> {
     for (module, stream) in &choice.enabled {
         if !all.iter().any(|s| s.stream.name == *module && s.stream.stream == *stream) {
             return Err(unknown(metadata, module, stream));
         }
     }
     if platform.is_none() {
-        let wants = |s: &&Solvable<'_>| s.stream.requires.iter().any(|(m, _)| m == "platform");
+        let wants =
+            |s: &&SolvableStream<'_>| s.stream.requires.iter().any(|(m, _)| m == "platform");
         if let Some(found) = all.iter().find(wants) {
-            return Err(ModuleProblem::NoPlatform { stream: found.stream.name_stream() });
+            return Err(ModuleError::NoPlatform { stream: found.stream.name_stream() });
         }
     }
     Ok(())
 }
 
 /// Adds all streams to a pool, and notes what each is there.
-fn add_streams(raw: &mut RawPool, all: &mut [Solvable<'_>]) -> Result<(), ModuleProblem> {
+fn add_streams(raw: &mut RawPool, all: &mut [SolvableStream<'_>]) -> Result<(), ModuleError> {
     let xml = document(all.iter().map(|solvable| {
         let stream = solvable.stream;
         let own = StreamName::try_from(stream.name_stream()).map(|name| provided(&name));
@@ -318,7 +319,7 @@ fn add_streams(raw: &mut RawPool, all: &mut [Solvable<'_>]) -> Result<(), Module
 
 /// All streams in the order in which dnf makes packages of them: first those with a static
 /// context. It decides between what is otherwise equal.
-fn ordered(metadata: &[(String, Modules)]) -> Vec<Solvable<'_>> {
+fn ordered(metadata: &[(String, Modules)]) -> Vec<SolvableStream<'_>> {
     let mut contexts: HashMap<(String, String), &str> = HashMap::new();
     let mut all = Vec::new();
     for is_static in [true, false] {
@@ -341,7 +342,7 @@ fn ordered(metadata: &[(String, Modules)]) -> Vec<Solvable<'_>> {
                     }
                 };
                 let name = format!("{}:{context}", stream.name_stream());
-                all.push(Solvable { stream, name, id: 0 });
+                all.push(SolvableStream { stream, name, id: 0 });
             }
         }
     }
@@ -427,14 +428,14 @@ fn document<V: std::fmt::Display>(
     xml
 }
 
-fn add(raw: &mut RawPool, xml: &str, count: usize) -> Result<std::ops::Range<Id>, ModuleProblem> {
+fn add(raw: &mut RawPool, xml: &str, count: usize) -> Result<std::ops::Range<Id>, ModuleError> {
     let repo = raw.add_repo("modules", 0, 0);
     let first = raw.end();
-    raw.read_bytes(repo, xml.as_bytes(), false).map_err(ModuleProblem::Metadata)?;
+    raw.read_bytes(repo, xml.as_bytes(), false).map_err(ModuleError::Metadata)?;
     let ids = first..raw.end();
     if ids.len() != count {
         let what = format!("{} packages were made of {count} streams", ids.len());
-        return Err(ModuleProblem::Metadata(what));
+        return Err(ModuleError::Metadata(what));
     }
     Ok(ids)
 }

@@ -12,7 +12,7 @@ use crate::{Package, Pool, PoolError};
 
 /// A binary package of a pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Held {
+pub struct PoolPackage {
     /// Its name, epoch, version, release and architecture.
     pub nevra: Nevra,
     /// Id of its repository.
@@ -28,16 +28,16 @@ impl Pool {
         source.unwrap_or_else(|| nevra.name.clone())
     }
 
-    fn held(&mut self, id: Id) -> Option<Held> {
+    fn held(&mut self, id: Id) -> Option<PoolPackage> {
         let nevra = self.nevra(id).filter(|nevra| !nevra.is_source())?;
         let repository = self.repository_of(id)?.to_owned();
         let source = self.source_of(id, &nevra);
-        Some(Held { nevra, repository, source })
+        Some(PoolPackage { nevra, repository, source })
     }
 
     /// All binary packages of these names, those that a module hides among them.
-    pub fn named(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<Held>> {
-        let mut all = BTreeMap::<String, Vec<Held>>::new();
+    pub fn named(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<PoolPackage>> {
+        let mut all = BTreeMap::<String, Vec<PoolPackage>>::new();
         for id in 0..self.raw.end() {
             let Some(name) = self.raw.string(id, Key::Name) else { continue };
             if names.contains(&name)
@@ -58,7 +58,7 @@ impl Pool {
         &mut self,
         capabilities: &BTreeSet<String>,
         paths: &BTreeSet<String>,
-    ) -> Result<BTreeMap<String, Vec<Held>>, PoolError> {
+    ) -> Result<BTreeMap<String, Vec<PoolPackage>>, PoolError> {
         self.prepare()?;
         let listed = |path: &String| crate::requirement::in_primary(path);
         if self.lacks_filelists() && !paths.iter().all(listed) {
@@ -72,7 +72,7 @@ impl Pool {
         for capability in capabilities {
             let Some(dep) = self.raw.known_dependency(capability) else { continue };
             let ids = self.raw.providers(dep);
-            let held: Vec<Held> = ids.into_iter().filter_map(|id| self.held(id)).collect();
+            let held: Vec<PoolPackage> = ids.into_iter().filter_map(|id| self.held(id)).collect();
             if !held.is_empty() {
                 all.insert(capability.clone(), held);
             }
@@ -82,7 +82,7 @@ impl Pool {
 
     /// The packages that have each of these files, as far as primary metadata tell: programs and what is
     /// below `/etc`, by their places below `/usr`.
-    pub fn having(&mut self, paths: &BTreeSet<String>) -> BTreeMap<String, Vec<Held>> {
+    pub fn having(&mut self, paths: &BTreeSet<String>) -> BTreeMap<String, Vec<PoolPackage>> {
         for id in self.scanned..self.raw.end() {
             for path in self.raw.primary_files(id) {
                 self.files.entry(merged(&path)).or_default().push(id);
@@ -92,7 +92,7 @@ impl Pool {
         let mut all = BTreeMap::new();
         for path in paths {
             let ids = self.files.get(path).cloned().unwrap_or_default();
-            let held: Vec<Held> = ids.into_iter().filter_map(|id| self.held(id)).collect();
+            let held: Vec<PoolPackage> = ids.into_iter().filter_map(|id| self.held(id)).collect();
             if !held.is_empty() {
                 all.insert(path.clone(), held);
             }
@@ -108,7 +108,7 @@ impl Pool {
         }
         let Ok(dep) = self.dependency(requirement) else { return Vec::new() };
         let ids = self.raw.providers(dep);
-        let held: Vec<Held> = ids.into_iter().filter_map(|id| self.held(id)).collect();
+        let held: Vec<PoolPackage> = ids.into_iter().filter_map(|id| self.held(id)).collect();
         held.into_iter()
             .filter(|held| held.repository == repository)
             .map(|held| held.nevra)
@@ -117,7 +117,7 @@ impl Pool {
 
     /// The package that another repository has for one of a solution: of the same name, or else what
     /// fulfils one of the requirements that it was taken for. Of several the one that would be taken.
-    pub fn instead(&mut self, package: &Package, requests: &[&str]) -> Option<Held> {
+    pub fn instead(&mut self, package: &Package, requests: &[&str]) -> Option<PoolPackage> {
         let id = package.id.id;
         let named = self.raw.known_dependency(&package.nevra.name)?;
         let same = |nevra: &Nevra| nevra.name == package.nevra.name;
@@ -132,7 +132,12 @@ impl Pool {
     }
 
     /// The best provider of another repository than this one.
-    fn best_of(&mut self, dep: Id, but: &str, fits: impl Fn(&Nevra) -> bool) -> Option<Held> {
+    fn best_of(
+        &mut self,
+        dep: Id,
+        but: &str,
+        fits: impl Fn(&Nevra) -> bool,
+    ) -> Option<PoolPackage> {
         let mut found = Vec::new();
         for id in self.raw.providers(dep) {
             let priority = self.about(id).map_or(i32::MAX, |about| about.priority);

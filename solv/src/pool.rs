@@ -76,7 +76,7 @@ pub enum PoolError {
 pub struct Pool {
     pub(crate) raw: RawPool,
     pub(crate) arch: Arch,
-    pub(crate) repositories: Vec<Loaded>,
+    pub(crate) repositories: Vec<LoadedRepository>,
     /// Unique to this content of this pool; ids of packages carry it.
     stamp: u64,
     /// Whether the index fits the content.
@@ -90,7 +90,7 @@ pub struct Pool {
     pub(crate) scanned: Id,
 }
 
-pub(crate) struct Loaded {
+pub(crate) struct LoadedRepository {
     pub(crate) about: Repository,
     pub(crate) index: RepoIndex,
     /// File lists that have not been read yet.
@@ -148,7 +148,12 @@ impl Pool {
         // libsolv prefers high numbers, dnf and its configuration low ones.
         let (priority, cost) = (about.priority.saturating_neg(), about.cost.saturating_neg());
         let index = self.raw.add_repo(&about.id, priority, cost);
-        self.repositories.push(Loaded { about, index, filelists: None, fragments: HashMap::new() });
+        self.repositories.push(LoadedRepository {
+            about,
+            index,
+            filelists: None,
+            fragments: HashMap::new(),
+        });
         Ok(())
     }
 
@@ -336,7 +341,7 @@ impl Pool {
 
     /// The module stream that a package belongs to; empty if to none.
     pub(crate) fn module_of(&self, id: Id, nevra: &Nevra) -> String {
-        let masked = |loaded: &&Loaded| !loaded.about.module_hotfixes;
+        let masked = |loaded: &&LoadedRepository| !loaded.about.module_hotfixes;
         let repository = self.raw.repo_of(id).and_then(|index| {
             self.repositories.iter().find(|loaded| loaded.index == index).filter(masked)
         });

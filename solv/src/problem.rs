@@ -11,14 +11,14 @@ use crate::ffi::{Id, Rule, RuleKind};
 
 /// Who has a requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum RequiredBy {
+pub enum Requirer {
     /// The request to the solver, with no package between.
     Request,
     /// A package that the request leads to.
     Package(Nevra),
 }
 
-impl fmt::Display for RequiredBy {
+impl fmt::Display for Requirer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Request => f.write_str("the build"),
@@ -29,14 +29,14 @@ impl fmt::Display for RequiredBy {
 
 /// A requirement that nobody provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Missing {
+pub struct MissingRequirement {
     /// As the spec or the package writes it.
     pub requirement: String,
     /// Whose requirement it is.
-    pub by: RequiredBy,
+    pub by: Requirer,
 }
 
-impl fmt::Display for Missing {
+impl fmt::Display for MissingRequirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "nothing provides `{}`, required by {}", self.requirement, self.by)
     }
@@ -45,18 +45,18 @@ impl fmt::Display for Missing {
 /// A request that cannot be fulfilled. Its text is one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.line())]
-pub struct Unsolvable {
+pub struct UnsolvableError {
     /// Every requirement that nobody provides.
-    pub missing: Vec<Missing>,
+    pub missing: Vec<MissingRequirement>,
     /// What conflicts, one sentence each.
     pub conflicts: Vec<String>,
     /// All that takes part, in the solver's words: the chains that lead to the above.
     pub details: Vec<String>,
 }
 
-impl Unsolvable {
+impl UnsolvableError {
     fn line(&self) -> String {
-        let mut parts: Vec<_> = self.missing.iter().map(Missing::to_string).collect();
+        let mut parts: Vec<_> = self.missing.iter().map(MissingRequirement::to_string).collect();
         parts.extend(self.conflicts.iter().cloned());
         if parts.is_empty() {
             parts.clone_from(&self.details);
@@ -72,7 +72,10 @@ impl Unsolvable {
             match rule.kind {
                 RuleKind::JobNothingProvides { dep } => {
                     let requirement = pool.raw.dependency_text(dep);
-                    push_new(&mut found.missing, Missing { requirement, by: RequiredBy::Request });
+                    push_new(
+                        &mut found.missing,
+                        MissingRequirement { requirement, by: Requirer::Request },
+                    );
                 }
                 RuleKind::NothingProvides { package, dep } => {
                     found.add_missing_of(pool, package, dep);
@@ -96,8 +99,8 @@ impl Unsolvable {
         }
         for dep in lacking {
             let requirement = pool.raw.dependency_text(dep);
-            let by = RequiredBy::Package(nevra.clone());
-            push_new(&mut self.missing, Missing { requirement, by });
+            let by = Requirer::Package(nevra.clone());
+            push_new(&mut self.missing, MissingRequirement { requirement, by });
         }
     }
 }

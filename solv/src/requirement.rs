@@ -1,11 +1,11 @@
 //! Requirements as RPM headers and specs write them, taken apart as far as the solver needs.
 
-use rpmfarm_core::relation::{self, OutOfBounds};
+use rpmfarm_core::relation::{self, RelationError};
 use serde::{Deserialize, Serialize};
 
 /// A requirement that the solver does not get.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum MalformedRequirement {
+pub enum RequirementError {
     /// It is written as no requirement is.
     #[error(
         "`{0}` is not a requirement (expected NAME, NAME OP VERSION with one of < <= = >= >, a path, or a rich dependency in parentheses)"
@@ -13,7 +13,7 @@ pub enum MalformedRequirement {
     Syntax(String),
     /// It is longer or nested deeper than the solver could bear.
     #[error(transparent)]
-    OutOfBounds(#[from] OutOfBounds),
+    OutOfBounds(#[from] RelationError),
 }
 
 /// The kinds of requirement.
@@ -32,9 +32,9 @@ pub(crate) enum Requirement<'a> {
 pub(crate) struct Relation(pub(crate) i32);
 
 impl<'a> Requirement<'a> {
-    pub(crate) fn parse(text: &'a str) -> Result<Self, MalformedRequirement> {
+    pub(crate) fn parse(text: &'a str) -> Result<Self, RequirementError> {
         relation::check("requirement", text)?;
-        let error = || MalformedRequirement::Syntax(rpmfarm_core::name::shown(text));
+        let error = || RequirementError::Syntax(rpmfarm_core::name::shown(text));
         let trimmed = text.trim();
         if trimmed.chars().any(|c| c.is_control() && c != '\t') {
             return Err(error());
@@ -113,7 +113,7 @@ mod tests {
         }
         let deep = format!("{}a{}", "(".repeat(20_000), " or b)".repeat(20_000));
         let refused = Requirement::parse(&deep).expect_err("too deep");
-        assert!(matches!(refused, MalformedRequirement::OutOfBounds(_)), "{refused}");
+        assert!(matches!(refused, RequirementError::OutOfBounds(_)), "{refused}");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use rpmfarm_core::{Nevra, Sha256};
 
 use crate::ffi::{Id, Job, Key};
 use crate::requirement::{self, Requirement};
-use crate::{MalformedRequirement, Pool, PoolError, Unsolvable};
+use crate::{Pool, PoolError, RequirementError, UnsolvableError};
 
 /// Names a package in one state of one pool: of no use once packages are added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -17,7 +17,7 @@ pub struct PackageId {
 
 /// What the solver is to find packages for.
 #[derive(Debug, Clone, Default)]
-pub struct Request<'a> {
+pub struct SolveRequest<'a> {
     /// Requirements as specs write them: `name`, `name >= 1`, `pkgconfig(x)`, paths, rich ones.
     pub install: Vec<&'a str>,
     /// What must not be installed, written the same way (but not rich).
@@ -29,7 +29,7 @@ pub struct Request<'a> {
 /// A package of a solution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Package {
-    /// For [`Request::pinned`] of a later request to the same pool.
+    /// For [`SolveRequest::pinned`] of a later request to the same pool.
     pub id: PackageId,
     /// Its name, epoch, version, release and architecture.
     pub nevra: Nevra,
@@ -62,10 +62,10 @@ pub struct Solution {
 pub enum SolveError {
     /// The request cannot be fulfilled.
     #[error(transparent)]
-    Unsolvable(#[from] Unsolvable),
+    Unsolvable(#[from] UnsolvableError),
     /// A requirement is malformed.
     #[error(transparent)]
-    Malformed(#[from] MalformedRequirement),
+    Malformed(#[from] RequirementError),
     /// Metadata that are needed cannot be read.
     #[error(transparent)]
     Pool(#[from] PoolError),
@@ -89,9 +89,9 @@ impl Pool {
     /// an empty root.
     ///
     /// # Errors
-    /// [`SolveError::Unsolvable`] with all that is missing or in conflict; or what is wrong
+    /// [`SolveError::UnsolvableError`] with all that is missing or in conflict; or what is wrong
     /// with the request or the metadata.
-    pub fn solve(&mut self, request: &Request<'_>) -> Result<Solution, SolveError> {
+    pub fn solve(&mut self, request: &SolveRequest<'_>) -> Result<Solution, SolveError> {
         self.prepare()?;
         let texts = || request.install.iter().chain(&request.forbid);
         for text in texts() {
@@ -108,7 +108,7 @@ impl Pool {
         let jobs = self.jobs(request)?;
         match self.raw.solve(&jobs) {
             Ok(ids) => self.solution(&ids),
-            Err(problems) => Err(Unsolvable::from_problems(self, &problems).into()),
+            Err(problems) => Err(UnsolvableError::from_problems(self, &problems).into()),
         }
     }
 
@@ -161,7 +161,7 @@ impl Pool {
     /// As [`Self::solve`]; when there is no such repository.
     pub fn solve_apart(
         &mut self,
-        request: &Request<'_>,
+        request: &SolveRequest<'_>,
         repository: &str,
         wanted: impl Fn(&Nevra, &str) -> bool,
     ) -> Result<Solution, SolveError> {
@@ -230,7 +230,7 @@ impl Pool {
         }
     }
 
-    fn jobs(&mut self, request: &Request<'_>) -> Result<Vec<Job>, SolveError> {
+    fn jobs(&mut self, request: &SolveRequest<'_>) -> Result<Vec<Job>, SolveError> {
         let mut jobs = Vec::new();
         for pin in &request.pinned {
             if pin.stamp != self.stamp() || self.raw.repo_of(pin.id).is_none() {
@@ -247,7 +247,7 @@ impl Pool {
         Ok(jobs)
     }
 
-    pub(crate) fn dependency(&mut self, text: &str) -> Result<Id, MalformedRequirement> {
+    pub(crate) fn dependency(&mut self, text: &str) -> Result<Id, RequirementError> {
         match Requirement::parse(text)? {
             Requirement::Plain(name) => Ok(self.raw.dependency(name)),
             Requirement::Versioned { name, relation, evr } => {
@@ -256,7 +256,7 @@ impl Pool {
             Requirement::Rich(rich) => self
                 .raw
                 .rich_dependency(rich)
-                .ok_or_else(|| MalformedRequirement::Syntax(rpmfarm_core::name::shown(text))),
+                .ok_or_else(|| RequirementError::Syntax(rpmfarm_core::name::shown(text))),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 
 use common::{dnf, fragments, metadata, pool, repository, solve};
 use rpmfarm_core::Arch;
-use rpmfarm_solv::{Missing, Pool, Repository, Request, RequiredBy, SolveError};
+use rpmfarm_solv::{MissingRequirement, Pool, Repository, Requirer, SolveError, SolveRequest};
 
 /// One package that is only its name and its dependencies.
 fn package(name: &str, version: &str, dependencies: &[&str]) -> String {
@@ -140,13 +140,13 @@ fn rich_requirements_of_the_request_itself() {
 fn everything_that_is_missing_is_named_with_who_requires_it() {
     let mut pool = pool(&both());
     let request =
-        Request { install: vec!["needs-broken", "absent >= 2", "app"], ..Default::default() };
+        SolveRequest { install: vec!["needs-broken", "absent >= 2", "app"], ..Default::default() };
     let Err(SolveError::Unsolvable(found)) = pool.solve(&request) else { panic!("solved") };
-    let by = RequiredBy::Package("broken-1-1.noarch".parse().unwrap());
+    let by = Requirer::Package("broken-1-1.noarch".parse().unwrap());
     for missing in [
-        Missing { requirement: "nowhere >= 4".into(), by: by.clone() },
-        Missing { requirement: "/usr/share/nowhere".into(), by },
-        Missing { requirement: "absent >= 2".into(), by: RequiredBy::Request },
+        MissingRequirement { requirement: "nowhere >= 4".into(), by: by.clone() },
+        MissingRequirement { requirement: "/usr/share/nowhere".into(), by },
+        MissingRequirement { requirement: "absent >= 2".into(), by: Requirer::Request },
     ] {
         assert!(found.missing.contains(&missing), "{missing:?} not in {found:?}");
     }
@@ -161,13 +161,13 @@ fn everything_that_is_missing_is_named_with_who_requires_it() {
 #[test]
 fn conflicts_are_said_in_words() {
     let mut pool = pool(&both());
-    let request = Request { install: vec!["app", "enemy"], ..Default::default() };
+    let request = SolveRequest { install: vec!["app", "enemy"], ..Default::default() };
     let Err(SolveError::Unsolvable(found)) = pool.solve(&request) else { panic!("solved") };
     assert!(found.missing.is_empty(), "{found:?}");
     let words = "package enemy-1-1.noarch conflicts with app";
     assert!(found.conflicts.iter().any(|text| text.contains(words)), "{found:?}");
 
-    let request = Request { install: vec!["app"], forbid: vec!["lib"], ..Default::default() };
+    let request = SolveRequest { install: vec!["app"], forbid: vec!["lib"], ..Default::default() };
     assert!(matches!(pool.solve(&request), Err(SolveError::Unsolvable(_))));
 }
 
@@ -175,7 +175,7 @@ fn conflicts_are_said_in_words() {
 fn pinned_packages_stay_and_pins_do_not_outlive_the_pool() {
     let mut pool = pool(&both());
     let solution = |pool: &mut Pool, install: Vec<&'static str>, pinned| {
-        pool.solve(&Request { install, pinned, forbid: vec![] })
+        pool.solve(&SolveRequest { install, pinned, forbid: vec![] })
     };
     let base = solution(&mut pool, vec!["lib", "two"], vec![]).unwrap();
     let pins: Vec<_> = base.packages.iter().map(|p| p.id).collect();
@@ -235,7 +235,7 @@ fn a_malformed_fragment_adds_nothing() {
 #[test]
 fn solutions_carry_what_a_lock_needs() {
     let mut pool = pool(&both());
-    let request = Request { install: vec!["two", "lib"], ..Default::default() };
+    let request = SolveRequest { install: vec!["two", "lib"], ..Default::default() };
     let solution = pool.solve(&request).unwrap();
     let names: Vec<_> = solution.packages.iter().map(|p| p.nevra.to_string()).collect();
     assert_eq!(names, ["lib-2.5-1.noarch", "two-2:1-1.noarch"]);
@@ -247,7 +247,7 @@ fn solutions_carry_what_a_lock_needs() {
         };
         let bytes = std::fs::read(dir.join(&package.location)).unwrap();
         assert_eq!(package.size, bytes.len() as u64);
-        assert_eq!(package.digest, rpmfarm_core::Sha256::of(&bytes));
+        assert_eq!(package.digest, rpmfarm_core::Sha256::compute(&bytes));
         assert_eq!(package.source, "set");
     }
 }
@@ -363,7 +363,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
     let about = Repository { id: "own".into(), priority: 1, ..Repository::default() };
     pool.add_repository(about).unwrap();
     pool.add_packages("own", &fragments(dir.path())).unwrap();
-    let request = |name| Request { install: vec![name], ..Request::default() };
+    let request = |name| SolveRequest { install: vec![name], ..SolveRequest::default() };
     let names = |packages: &[rpmfarm_solv::Package]| {
         packages.iter().map(|package| package.nevra.to_string()).collect::<Vec<_>>()
     };
@@ -378,7 +378,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
     // The pool is as it was, and what was solved apart can be pinned.
     assert_eq!(names(&pool.solve(&request("lib")).unwrap().packages), ["lib-9-1.noarch"]);
     let pinned = apart.iter().map(|package| package.id).collect();
-    let on_top = Request { install: vec!["one"], pinned, ..Request::default() };
+    let on_top = SolveRequest { install: vec!["one"], pinned, ..SolveRequest::default() };
     assert_eq!(
         names(&pool.solve(&on_top).unwrap().packages),
         ["lib-3.0-1.noarch", "one-1-1.noarch"]
@@ -387,7 +387,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
     assert!(pool.renewed(&all.packages, "own").is_none());
     pool.remove_packages("own", &["extra-1-1.noarch".parse().unwrap()]).unwrap();
     let pinned = pool.renewed(&apart, "own").unwrap().iter().map(|package| package.id).collect();
-    let on_top = Request { install: vec!["one"], pinned, ..Request::default() };
+    let on_top = SolveRequest { install: vec!["one"], pinned, ..SolveRequest::default() };
     assert_eq!(pool.solve(&on_top).unwrap().packages.len(), 2);
 }
 
@@ -395,7 +395,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
 fn a_pool_tells_who_has_what() {
     let mut pool = pool(&both());
     let asked = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let told = |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::Held>>| {
+    let told = |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::PoolPackage>>| {
         let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
         all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
             .collect::<std::collections::BTreeSet<_>>()

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::{Fault, Sha256};
 
-use crate::sandbox::{Cancel, Why};
+use crate::cages::{CancelFlag, CancelReason};
 
 /// A file by digest, and the name that it is wanted under.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedFile {
     /// Its SHA-256.
     pub digest: Sha256,
     /// Its size in bytes.
@@ -22,7 +22,7 @@ pub struct Wanted {
 pub enum FilesError {
     /// The work was cancelled meanwhile.
     #[error("cancelled while fetching files")]
-    Cancelled(Why),
+    Cancelled(CancelReason),
     /// One could not be fetched.
     #[error("cannot get {name} (sha256 {digest}): {reason}")]
     Fetch {
@@ -45,10 +45,15 @@ impl FilesError {
 }
 
 /// Gives files by digest. Whatever it gives has been checked against the digest.
-pub trait Files: Sync {
+pub trait FileSource: Sync {
     /// Puts files into a directory, each under its name; blocks until they are there.
     ///
     /// # Errors
     /// When one cannot be had, or the work is cancelled.
-    fn place(&self, wanted: &[Wanted], into: &Path, cancel: &Cancel) -> Result<(), FilesError>;
+    fn place(
+        &self,
+        wanted: &[WantedFile],
+        into: &Path,
+        cancel: &CancelFlag,
+    ) -> Result<(), FilesError>;
 }

@@ -2,12 +2,12 @@
 
 pub mod arches;
 pub mod build;
+pub mod cages;
 pub mod command;
 pub mod disk;
 pub mod files;
 pub mod identity;
 pub mod roots;
-pub mod sandbox;
 pub mod session;
 pub mod transfer;
 pub mod trees;

@@ -18,7 +18,7 @@ use rpmfarm_core::name;
 
 /// The bounds on a tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
+pub struct TreeBounds {
     /// Files and directories, with the topmost one.
     pub entries: u64,
     /// How many directories may lie in each other.
@@ -29,7 +29,7 @@ pub struct Bounds {
 
 /// The measured size of a tree.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
+pub struct TreeSize {
     /// Files and directories, with the topmost one.
     pub entries: u64,
     /// Bytes that are allocated for it on disk; files with several names count once in all.
@@ -97,8 +97,8 @@ const DIRECTORY: OFlag =
 ///
 /// # Errors
 /// When a bound is broken or anything cannot be read: then nothing is known of its size.
-pub fn measure(top: &Path, bounds: &Bounds) -> Result<Size, TreeError> {
-    let mut walk = Walk { bounds, size: Size::default(), levels: Vec::new(), names: 0 };
+pub fn measure(top: &Path, bounds: &TreeBounds) -> Result<TreeSize, TreeError> {
+    let mut walk = TreeWalk { bounds, size: TreeSize::default(), levels: Vec::new(), names: 0 };
     let opened = openat(AT_FDCWD, top, DIRECTORY, Mode::empty());
     let opened = opened.map_err(|error| walk.io(error))?;
     let stat = fstat(&opened).map_err(|error| walk.io(error))?;
@@ -111,16 +111,16 @@ pub fn measure(top: &Path, bounds: &Bounds) -> Result<Size, TreeError> {
 }
 
 /// A walk over a tree, depth first.
-struct Walk<'a> {
-    bounds: &'a Bounds,
-    size: Size,
-    levels: Vec<Level>,
+struct TreeWalk<'a> {
+    bounds: &'a TreeBounds,
+    size: TreeSize,
+    levels: Vec<WalkLevel>,
     /// Bytes of all names that wait.
     names: usize,
 }
 
 /// A directory that the walk is in.
-struct Level {
+struct WalkLevel {
     name: CString,
     id: (u64, u64),
     /// Kept by the last levels only.
@@ -129,7 +129,7 @@ struct Level {
     below: Vec<CString>,
 }
 
-impl Walk<'_> {
+impl TreeWalk<'_> {
     /// Enters the next directory, or leaves the current one.
     fn step(&mut self) -> Result<(), TreeError> {
         let Some(level) = self.levels.last_mut() else { return Ok(()) };
@@ -152,7 +152,7 @@ impl Walk<'_> {
         if let Some(far) = self.levels.len().checked_sub(KEPT) {
             self.levels[far].descriptor = None;
         }
-        self.levels.push(Level { name, id: id(stat), descriptor: None, below: Vec::new() });
+        self.levels.push(WalkLevel { name, id: id(stat), descriptor: None, below: Vec::new() });
         let below = self.read(&opened)?;
         if let Some(level) = self.levels.last_mut() {
             (level.descriptor, level.below) = (Some(opened), below);
@@ -280,7 +280,7 @@ pub fn remove(top: &Path) -> io::Result<()> {
 /// their files, and what lies in them is moved up: so a walk is never more than one level below the
 /// topmost directory, and remembers nothing.
 fn empty(top: &OwnedFd) -> io::Result<()> {
-    let mut moved = Moved { prefix: format!("{:016x}", rand::random::<u64>()), count: 0 };
+    let mut moved = UniqueNames { prefix: format!("{:016x}", rand::random::<u64>()), count: 0 };
     loop {
         let pass = pass(top, &mut moved)?;
         match pass.kept {
@@ -292,12 +292,12 @@ fn empty(top: &OwnedFd) -> io::Result<()> {
 }
 
 /// Names for what was moved up.
-struct Moved {
+struct UniqueNames {
     prefix: String,
     count: u64,
 }
 
-impl Moved {
+impl UniqueNames {
     fn next(&mut self) -> String {
         self.count += 1;
         format!("{}-{}", self.prefix, self.count)
@@ -306,13 +306,13 @@ impl Moved {
 
 /// The result of a pass over a directory.
 #[derive(Default)]
-struct Pass {
+struct RemovalPass {
     /// Whether something went, so that another pass finds other things.
     again: bool,
     kept: Option<nix::Error>,
 }
 
-impl Pass {
+impl RemovalPass {
     fn note(&mut self, done: nix::Result<()>) {
         match done {
             Ok(()) => self.again = true,
@@ -324,8 +324,8 @@ impl Pass {
     }
 }
 
-fn pass(top: &OwnedFd, moved: &mut Moved) -> io::Result<Pass> {
-    let mut pass = Pass::default();
+fn pass(top: &OwnedFd, moved: &mut UniqueNames) -> io::Result<RemovalPass> {
+    let mut pass = RemovalPass::default();
     for entry in list(top)?.iter() {
         let entry = entry?;
         let name = entry.file_name();
@@ -363,7 +363,7 @@ fn unlink(from: &OwnedFd, name: &CStr, kind: Option<Type>) -> nix::Result<()> {
 
 /// Empties a directory: its files go, and the directories in it move up beside it. It goes itself
 /// when that was all.
-fn hollow(top: &OwnedFd, name: &CStr, moved: &mut Moved) -> nix::Result<()> {
+fn hollow(top: &OwnedFd, name: &CStr, moved: &mut UniqueNames) -> nix::Result<()> {
     let opened = match openat(top, name, DIRECTORY, Mode::empty()) {
         // Something else has its name now; the next pass sees what.
         Err(error) if is_gone(error) => return Ok(()),
@@ -393,7 +393,7 @@ fn hollow(top: &OwnedFd, name: &CStr, moved: &mut Moved) -> nix::Result<()> {
     }
 }
 
-fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut Moved) -> nix::Result<()> {
+fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut UniqueNames) -> nix::Result<()> {
     loop {
         match renameat(from, name, top, moved.next().as_str()) {
             // A stranger has guessed the name.
@@ -485,7 +485,7 @@ mod tests {
 
     use super::*;
 
-    const WIDE: Bounds = Bounds { entries: 1 << 20, depth: 1 << 20, bytes: 1 << 40 };
+    const WIDE: TreeBounds = TreeBounds { entries: 1 << 20, depth: 1 << 20, bytes: 1 << 40 };
 
     /// Makes directories in each other below one; the path of the last is far longer than any path
     /// may be.
@@ -509,7 +509,7 @@ mod tests {
         let size = measure(&top, &WIDE).expect("is measured");
         assert_eq!(size.entries, 20_002);
         assert!(size.bytes >= 100_000, "{size:?}");
-        let deep = measure(&top, &Bounds { depth: 100, ..WIDE }).expect_err("is too deep");
+        let deep = measure(&top, &TreeBounds { depth: 100, ..WIDE }).expect_err("is too deep");
         assert_eq!(
             deep.to_string(),
             "directories are nested more than 100 levels deep, in /deep/deep/deep/deep/…"
@@ -532,9 +532,10 @@ mod tests {
         }
         let expected = 1 + 300 * (1 + 5 * 3);
         assert_eq!(measure(&top, &WIDE).expect("is measured").entries, expected);
-        let exact = Bounds { entries: expected, depth: 4, ..WIDE };
+        let exact = TreeBounds { entries: expected, depth: 4, ..WIDE };
         assert!(measure(&top, &exact).is_ok());
-        for tight in [Bounds { entries: expected - 1, ..WIDE }, Bounds { depth: 3, ..WIDE }] {
+        for tight in [TreeBounds { entries: expected - 1, ..WIDE }, TreeBounds { depth: 3, ..WIDE }]
+        {
             let error = measure(&top, &tight).expect_err("is too large").to_string();
             assert!(error.contains("more than"), "{error}");
         }
@@ -554,7 +555,7 @@ mod tests {
         }
         let bytes = measure(dir.path(), &WIDE).expect("is measured").bytes - empty;
         assert!(((1 << 20)..(2 << 20)).contains(&bytes), "{bytes}");
-        let tight = Bounds { bytes: 1 << 20, ..WIDE };
+        let tight = TreeBounds { bytes: 1 << 20, ..WIDE };
         assert!(matches!(measure(dir.path(), &tight), Err(TreeError::Large { .. })));
     }
 
@@ -590,7 +591,8 @@ mod tests {
         fs::create_dir_all(outside.join("of/the/host")).expect("makes");
         let opened = openat(AT_FDCWD, &top, DIRECTORY, Mode::empty()).expect("opens");
         let stat = fstat(&opened).expect("looks");
-        let mut walk = Walk { bounds: &WIDE, size: Size::default(), levels: vec![], names: 0 };
+        let mut walk =
+            TreeWalk { bounds: &WIDE, size: TreeSize::default(), levels: vec![], names: 0 };
         walk.enter(c"".to_owned(), opened, &stat).expect("enters");
         fs::remove_dir(top.join("below")).expect("removes");
         symlink(&outside, top.join("below")).expect("links");
@@ -599,7 +601,7 @@ mod tests {
         }
         assert_eq!(walk.size.entries, 1, "the entry alone");
         let opened = openat(AT_FDCWD, &top, DIRECTORY, Mode::empty()).expect("opens");
-        let mut moved = Moved { prefix: "x".into(), count: 0 };
+        let mut moved = UniqueNames { prefix: "x".into(), count: 0 };
         hollow(&opened, c"below", &mut moved).expect("leaves it to the next pass");
         assert!(outside.join("of/the/host").exists());
         remove(&top).expect("is removed");
@@ -615,7 +617,8 @@ mod tests {
         fs::create_dir_all(top.join(&deep)).expect("makes");
         let opened = openat(AT_FDCWD, &top, DIRECTORY, Mode::empty()).expect("opens");
         let stat = fstat(&opened).expect("looks");
-        let mut walk = Walk { bounds: &WIDE, size: Size::default(), levels: vec![], names: 0 };
+        let mut walk =
+            TreeWalk { bounds: &WIDE, size: TreeSize::default(), levels: vec![], names: 0 };
         walk.enter(c"".to_owned(), opened, &stat).expect("enters");
         while walk.levels.len() <= 2 * KEPT {
             walk.step().expect("goes down");

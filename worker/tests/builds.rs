@@ -55,7 +55,7 @@ fn digests(scene: &Scene) -> Vec<(String, Sha256)> {
     let mut digests: Vec<_> = files
         .map(|file| {
             let name = file.file_name().to_string_lossy().into_owned();
-            (name, Sha256::of(&fs::read(file.path()).unwrap()))
+            (name, Sha256::compute(&fs::read(file.path()).unwrap()))
         })
         .collect();
     digests.sort();

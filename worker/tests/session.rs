@@ -17,7 +17,7 @@ use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Statement;
 use rpmfarm_core::task::{
-    Assignment, AttemptReport, DesiredState, Input, Outcome, Progress, Success, TaskKind,
+    Assignment, AttemptReport, DesiredState, Outcome, Progress, Success, TaskInput, TaskKind,
     WorkerState,
 };
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, FailureStage, Fault, Sha256, TaskId};
@@ -298,13 +298,13 @@ impl Drop for Pair {
 fn assignment(scene: &Scene, srpm: &Path, attempt: i64) -> Assignment {
     let content = std::fs::read(srpm).unwrap();
     let name = srpm.file_name().unwrap().to_string_lossy().into_owned();
-    let (digest, size) = (Sha256::of(&content), content.len() as u64);
+    let (digest, size) = (Sha256::compute(&content), content.len() as u64);
     Assignment {
         attempt: AttemptId(attempt),
         task: TaskId(1),
         build: BuildId(1),
         epoch: Epoch(7),
-        input: Input::Srpm {
+        input: TaskInput::Srpm {
             file: SourceFile { name, digest, size, executable: false },
             dynamic_requires: false,
             noarch: false,
@@ -312,7 +312,7 @@ fn assignment(scene: &Scene, srpm: &Path, attempt: i64) -> Assignment {
         package: "p".into(),
         target: "lab".into(),
         arch: Arch::X86_64,
-        lock: Sha256::of(&scene.lock().to_bytes()),
+        lock: Sha256::compute(&scene.lock().to_bytes()),
         round: 0,
         macros: "%dist .lab9\n".into(),
         nocheck: false,
@@ -361,7 +361,7 @@ fn signs_what_it_made(wanted: &Assignment, success: &Success) {
         input: proof.input,
         files: &success.files,
     };
-    let Input::Srpm { file, .. } = &wanted.input else { panic!("{:?}", wanted.input) };
+    let TaskInput::Srpm { file, .. } = &wanted.input else { panic!("{:?}", wanted.input) };
     assert_eq!(proof.input, file.digest);
     assert!(verify(&proof.key, &statement.to_bytes(), &proof.signature));
     let other = Statement { attempt: AttemptId(2), ..statement };
@@ -380,7 +380,7 @@ fn a_build_comes_through_faults_whole() {
     signs_what_it_made(&wanted, &success);
     pair.coordinator.with(|known| {
         let file = &success.files[0];
-        assert_eq!(Sha256::of(&known.uploads[&file.name]), file.digest);
+        assert_eq!(Sha256::compute(&known.uploads[&file.name]), file.digest);
         let log = String::from_utf8(known.logs["build"].clone()).unwrap();
         assert!(log.contains("\n99999\n100000\n"), "no line is lost");
         assert_eq!(log.matches("\n50000\n").count(), 1, "no line is doubled");
@@ -454,12 +454,12 @@ fn a_source_that_was_changed_is_found_by_its_digest() {
     let changed = scene.dir.path().join("changed.rpm");
     std::fs::write(&changed, &bytes).unwrap();
     let mut blobs = scene.blobs(&srpm);
-    blobs.insert(Sha256::of(&good).hex(), changed);
+    blobs.insert(Sha256::compute(&good).hex(), changed);
     let pair = Pair::start(&scene, blobs, 0);
     pair.want(&[assignment(&scene, &srpm, 1)]);
     let Outcome::Failed(failure) = pair.ended(1) else { panic!("it was built") };
     assert_eq!((failure.fault, failure.stage.as_str()), (Fault::Farm, "fetch"), "{failure}");
-    assert!(failure.message.contains(&Sha256::of(&bytes).hex()), "{failure}");
+    assert!(failure.message.contains(&Sha256::compute(&bytes).hex()), "{failure}");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_proto::v1::{self, Build};
 use tonic::Streaming;
 
@@ -109,7 +109,11 @@ impl Client {
     }
 
     /// Makes a build more or less urgent.
-    pub(crate) async fn set_priority(&mut self, id: i64, class: Class) -> Result<Build, Error> {
+    pub(crate) async fn set_priority(
+        &mut self,
+        id: i64,
+        class: PriorityClass,
+    ) -> Result<Build, Error> {
         let message = v1::SetPriorityRequest { id, priority: class.to_string() };
         let request = self.authorized(message)?;
         let reply = self.farm.set_priority(request).await;

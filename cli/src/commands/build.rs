@@ -5,15 +5,15 @@ use std::path::PathBuf;
 use clap::Args;
 use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::options::AddedRepository;
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BuildOptions};
 use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsReply, StartBuildsRequest};
 
 use super::{Session, watch};
 use crate::config::filled;
-use crate::document::Builds;
+use crate::document::BuildsDocument;
 use crate::exit::{Error, Exit};
-use crate::out::{self, Out};
+use crate::out::{self, StandardOutput};
 use crate::show::{escape, time, wrap};
 
 /// Packages, and what to rebuild them for.
@@ -45,12 +45,12 @@ pub(crate) struct Options {
     bump: bool,
     /// How urgent it is: security, interactive, tracking or mass
     #[arg(long, value_name = "CLASS", default_value_t)]
-    priority: Class,
+    priority: PriorityClass,
     /// Build for this architecture only; may be given several times [default: all of the target's]
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
     #[command(flatten)]
-    as_mock: AsMock,
+    as_mock: MockOptions,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Options {
 /// counts after a retry as well.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "As in mock, for these builds alone")]
-struct AsMock {
+struct MockOptions {
     /// Switch a bcond of the spec on; may be given several times
     #[arg(long, value_name = "BCOND")]
     with: Vec<String>,
@@ -90,7 +90,7 @@ struct AsMock {
     addrepo_nogpgcheck: bool,
 }
 
-impl AsMock {
+impl MockOptions {
     fn options(self) -> Result<BuildOptions, Error> {
         let read = |path: &PathBuf| {
             std::fs::read_to_string(path)
@@ -184,9 +184,9 @@ pub(crate) fn submitter() -> String {
 }
 
 /// Prints the builds that were started.
-pub(crate) fn print(builds: &[Build], out: &Out) -> Result<(), Error> {
+pub(crate) fn print(builds: &[Build], out: &StandardOutput) -> Result<(), Error> {
     if out.json {
-        return out.document(&Builds::new(builds, time::now()));
+        return out.document(&BuildsDocument::new(builds, time::now()));
     }
     for build in builds {
         let at = if build.git_ref.is_empty() { "" } else { "@" };

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::Session;
-use crate::document::Builds;
+use crate::document::BuildsDocument;
 use crate::exit::{Error, Exit};
 use crate::show::{escape, time};
 
@@ -33,7 +33,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         builds.push(build);
     }
     if session.out.json {
-        session.out.document(&Builds::new(&builds, time::now()))?;
+        session.out.document(&BuildsDocument::new(&builds, time::now()))?;
     }
     Ok(Exit::Done)
 }

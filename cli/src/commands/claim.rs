@@ -7,8 +7,8 @@ use rpmfarm_proto::v1;
 use super::Session;
 use super::build::submitter;
 use crate::config::filled;
-use crate::document::Builds;
-use crate::document::packages::{ClaimDetails, ClaimList};
+use crate::document::BuildsDocument;
+use crate::document::packages::{ClaimDetailsDocument, ClaimListDocument};
 use crate::exit::{Error, Exit};
 use crate::show::table::{Column, cell, column, number, state, table};
 use crate::show::{escape, time, wrap};
@@ -28,13 +28,13 @@ Examples:
   rpmfarm claim refuse 7 --reason 'nobody knows why it provides gcc'")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<ClaimCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ClaimCommand {
     /// List the builds that wait for a decision
-    List(List),
+    List(ListOptions),
     /// Show the claims of a build, their owners, and the packages whose roots would change
     Show {
         /// Number of the build
@@ -42,13 +42,13 @@ enum What {
         build: i64,
     },
     /// Approve the claims of a build; its source package is the owner from then on
-    Approve(Decide),
+    Approve(DecideOptions),
     /// Refuse the claims; the build then fails
-    Refuse(Decide),
+    Refuse(DecideOptions),
 }
 
 #[derive(Debug, Default, Args)]
-struct List {
+struct ListOptions {
     /// Only builds of this target
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
@@ -58,7 +58,7 @@ struct List {
 }
 
 #[derive(Debug, Args)]
-struct Decide {
+struct DecideOptions {
     /// Number of the build
     #[arg(value_parser = clap::value_parser!(i64).range(1..))]
     build: i64,
@@ -77,21 +77,21 @@ const LIST: [Column; 5] = [
 
 /// Does what was asked.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
-    match options.what.unwrap_or(What::List(List::default())) {
-        What::List(options) => list(options, session).await,
-        What::Show { build } => show(build, session).await,
-        What::Approve(options) => decide(options, true, session).await,
-        What::Refuse(options) => decide(options, false, session).await,
+    match options.what.unwrap_or(ClaimCommand::List(ListOptions::default())) {
+        ClaimCommand::List(options) => list(options, session).await,
+        ClaimCommand::Show { build } => show(build, session).await,
+        ClaimCommand::Approve(options) => decide(options, true, session).await,
+        ClaimCommand::Refuse(options) => decide(options, false, session).await,
     }
 }
 
-async fn list(options: List, mut session: Session) -> Result<Exit, Error> {
+async fn list(options: ListOptions, mut session: Session) -> Result<Exit, Error> {
     let target = filled(options.target).unwrap_or_default();
     let request = v1::ListClaimsRequest { target, all: options.all };
     let builds = session.client.claims(request).await?;
     let out = session.out;
     if out.json {
-        out.document(&ClaimList::from(builds.as_slice()))?;
+        out.document(&ClaimListDocument::from(builds.as_slice()))?;
     } else if builds.is_empty() {
         out.line("no build waits for a decision")?;
     } else {
@@ -118,7 +118,7 @@ async fn show(build: i64, mut session: Session) -> Result<Exit, Error> {
     let details = session.client.claim(build).await?;
     let out = &session.out;
     if out.json {
-        out.document(&ClaimDetails::from(&details))?;
+        out.document(&ClaimDetailsDocument::from(&details))?;
         return Ok(Exit::Done);
     }
     let build = details.build.clone().unwrap_or_default();
@@ -151,12 +151,16 @@ const fn end(count: usize) -> &'static str {
     if count == 0 { "" } else { ":" }
 }
 
-async fn decide(options: Decide, approve: bool, mut session: Session) -> Result<Exit, Error> {
-    let Decide { build, reason } = options;
+async fn decide(
+    options: DecideOptions,
+    approve: bool,
+    mut session: Session,
+) -> Result<Exit, Error> {
+    let DecideOptions { build, reason } = options;
     let request = v1::DecideClaimRequest { build, approve, reason, who: submitter() };
     let build = session.client.decide_claim(request).await?;
     if session.out.json {
-        session.out.document(&Builds::new(std::slice::from_ref(&build), time::now()))?;
+        session.out.document(&BuildsDocument::new(std::slice::from_ref(&build), time::now()))?;
     } else {
         let (package, state) = (escape::line(&build.package), escape::line(&build.state));
         session.out.line(&format!("build {}: {package}, {state}", build.id))?;

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 
 use crate::args::Cli;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 /// For which shell.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(crate) struct Options {
     shell: Shell,
 }
 
-pub(crate) fn run(options: &Options, out: &Out) -> Result<Exit, Error> {
+pub(crate) fn run(options: &Options, out: &StandardOutput) -> Result<Exit, Error> {
     let mut script = Vec::new();
     clap_complete::generate(options.shell, &mut command(), "rpmfarm", &mut script);
     out.bytes(&script)?;

@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::doctor::{Finding, Level, coordinator, worker_host};
 use crate::document::{CheckDocument, DoctorDocument};
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, lines, state, table};
 
 /// The columns: what was found is told whole, however narrow the terminal is.
@@ -34,7 +34,11 @@ pub(crate) struct Options {
     worker_dir: PathBuf,
 }
 
-pub(crate) async fn run(options: &Options, settings: &Settings, out: &Out) -> Result<Exit, Error> {
+pub(crate) async fn run(
+    options: &Options,
+    settings: &Settings,
+    out: &StandardOutput,
+) -> Result<Exit, Error> {
     let (mut findings, exit) = coordinator::check(settings).await;
     if options.worker || worker_host::is_one() {
         findings.extend(worker_host::check(&options.worker_dir));
@@ -48,7 +52,7 @@ pub(crate) async fn run(options: &Options, settings: &Settings, out: &Out) -> Re
     Ok(if exit == Exit::Done && ill { Exit::FarmFailed } else { exit })
 }
 
-fn print(findings: &[Finding], out: &Out) -> Result<(), Error> {
+fn print(findings: &[Finding], out: &StandardOutput) -> Result<(), Error> {
     let row = |finding: &Finding| {
         let remedy = finding.remedy.as_ref().map(|text| format!("\n→ {text}")).unwrap_or_default();
         vec![

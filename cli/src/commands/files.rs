@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rpmfarm_core::kept::check_path;
+use rpmfarm_core::kept_files::check_path;
 use rpmfarm_proto::v1::{BuildFile, ReadFileRequest};
 use serde::Serialize;
 

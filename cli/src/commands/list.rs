@@ -6,7 +6,7 @@ use rpmfarm_proto::v1::{self, Build, ListBuildsRequest};
 
 use super::Session;
 use crate::client::Client;
-use crate::document::Builds;
+use crate::document::BuildsDocument;
 use crate::exit::{Error, Exit};
 use crate::out;
 use crate::show::table::{Column, cell, column, number, state, table};
@@ -44,7 +44,7 @@ pub(crate) struct Options {
     package: Option<String>,
     /// Only builds in this state
     #[arg(long)]
-    state: Option<State>,
+    state: Option<StateOption>,
     /// The most builds to list
     #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -52,20 +52,20 @@ pub(crate) struct Options {
 
 /// The states that matter for a list; what has not ended is running.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-enum State {
+enum StateOption {
     Running,
     Published,
     Failed,
     Cancelled,
 }
 
-impl From<State> for StateFilter {
-    fn from(state: State) -> Self {
+impl From<StateOption> for StateFilter {
+    fn from(state: StateOption) -> Self {
         match state {
-            State::Running => Self::Running,
-            State::Published => Self::In(BuildState::Published),
-            State::Failed => Self::In(BuildState::Failed),
-            State::Cancelled => Self::In(BuildState::Cancelled),
+            StateOption::Running => Self::Running,
+            StateOption::Published => Self::In(BuildState::Published),
+            StateOption::Failed => Self::In(BuildState::Failed),
+            StateOption::Cancelled => Self::In(BuildState::Cancelled),
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     let now = time::now();
     let out = session.out;
     if out.json {
-        out.document(&Builds::new(&builds, now))?;
+        out.document(&BuildsDocument::new(&builds, now))?;
     } else if builds.is_empty() {
         out.line("no builds")?;
     } else {

@@ -6,9 +6,9 @@ use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_proto::v1::{GetLockRequest, LockReply};
 
 use super::Session;
-use super::log::Kind;
+use super::log::TaskKindFilter;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::size;
 use crate::show::table::{Column, cell, column, number, table};
 
@@ -38,13 +38,13 @@ pub(crate) struct Options {
     arch: Option<String>,
     /// Kind of the task [default: build]
     #[arg(long)]
-    kind: Option<Kind>,
+    kind: Option<TaskKindFilter>,
 }
 
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let request = GetLockRequest {
         build: options.build,
-        kind: options.kind.map(Kind::word).unwrap_or_default().into(),
+        kind: options.kind.map(TaskKindFilter::word).unwrap_or_default().into(),
         arch: options.arch.unwrap_or_default(),
     };
     let lock = checked(&session.client.lock(request).await?)?;
@@ -72,7 +72,7 @@ fn checked(reply: &LockReply) -> Result<Lock, Error> {
 }
 
 fn digest(lock: &Lock) -> String {
-    Sha256::of(&lock.to_bytes()).hex()
+    Sha256::compute(&lock.to_bytes()).hex()
 }
 
 /// The repository, and the module stream where there is one.
@@ -84,7 +84,7 @@ fn from(package: &LockedPackage) -> String {
     }
 }
 
-fn print(lock: &Lock, out: &Out) -> Result<(), Error> {
+fn print(lock: &Lock, out: &StandardOutput) -> Result<(), Error> {
     let layers = std::iter::once(("bootstrap".to_owned(), &lock.bootstrap)).chain(
         lock.layers.iter().enumerate().map(|(number, layer)| (format!("layer {number}"), layer)),
     );

@@ -9,9 +9,9 @@ use rpmfarm_proto::v1::ReadLogRequest;
 use super::Session;
 use crate::client::Client;
 use crate::config::Settings;
-use crate::document::LogLine;
+use crate::document::LogLineDocument;
 use crate::exit::{Error, Exit};
-use crate::out::{self, Out};
+use crate::out::{self, StandardOutput};
 use crate::show::escape;
 
 /// Between tries to reach a coordinator that went away while a log is followed.
@@ -37,7 +37,7 @@ pub(crate) struct Options {
     follow: bool,
     /// Kind of the task [default: the newest that has a log]
     #[arg(long)]
-    kind: Option<Kind>,
+    kind: Option<TaskKindFilter>,
     /// Architecture [default: the first that has a log]
     #[arg(long)]
     arch: Option<String>,
@@ -48,14 +48,14 @@ pub(crate) struct Options {
 
 /// The kinds of tasks: the one that makes the SRPM, and those that build the packages from it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum TaskKindFilter {
     Srpm,
     Build,
     /// The pass with rpm's target `noarch`, of packages that have one.
     Noarch,
 }
 
-impl Kind {
+impl TaskKindFilter {
     /// The word on the wire.
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -69,7 +69,7 @@ impl Kind {
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut request = ReadLogRequest {
         build: options.build,
-        kind: options.kind.map(Kind::word).unwrap_or_default().into(),
+        kind: options.kind.map(TaskKindFilter::word).unwrap_or_default().into(),
         arch: options.arch.unwrap_or_default(),
         log: if options.root { LogName::Root } else { LogName::Build }.to_string(),
         offset: 0,
@@ -128,18 +128,20 @@ async fn reconnect(settings: &Settings) -> Result<Client, Error> {
 /// Prints the bytes of a log in the way that suits who reads them.
 enum Printer {
     /// As they are.
-    Raw(Out),
+    Raw(StandardOutput),
     /// Harmless for a terminal.
-    Terminal(Out, escape::Stream),
+    Terminal(StandardOutput, escape::StreamEscaper),
     /// As objects, a line each: how far they are printed, and the line that is not whole yet.
-    Objects(Out, u64, Vec<u8>),
+    Objects(StandardOutput, u64, Vec<u8>),
 }
 
 impl Printer {
-    fn new(out: Out) -> Self {
+    fn new(out: StandardOutput) -> Self {
         match out {
-            Out { json: true, .. } => Self::Objects(out, 0, Vec::new()),
-            Out { tty: true, .. } => Self::Terminal(out, escape::Stream::default()),
+            StandardOutput { json: true, .. } => Self::Objects(out, 0, Vec::new()),
+            StandardOutput { tty: true, .. } => {
+                Self::Terminal(out, escape::StreamEscaper::default())
+            }
             _ => Self::Raw(out),
         }
     }
@@ -169,6 +171,6 @@ impl Printer {
     }
 }
 
-fn object(out: &Out, offset: u64, line: &[u8]) -> Result<(), Error> {
-    out.object(&LogLine { offset, line: String::from_utf8_lossy(line).into_owned() })
+fn object(out: &StandardOutput, offset: u64, line: &[u8]) -> Result<(), Error> {
+    out.object(&LogLineDocument { offset, line: String::from_utf8_lossy(line).into_owned() })
 }

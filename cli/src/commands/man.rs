@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory as _};
 
 use crate::args::Cli;
 use crate::exit::{Error, Exit, reason};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 /// Where to.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct Options {
 }
 
 /// Writes a page for the command and for each subcommand.
-pub(crate) fn run(options: &Options, out: &Out) -> Result<Exit, Error> {
+pub(crate) fn run(options: &Options, out: &StandardOutput) -> Result<Exit, Error> {
     let dir = &options.dir;
     std::fs::create_dir_all(dir)
         .and_then(|()| clap_mangen::generate_to(Cli::command(), dir))

@@ -28,13 +28,13 @@ use crate::args::{Cli, Command};
 use crate::client::Client;
 use crate::config::{Settings, filled};
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 /// The parts that most subcommands need.
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
-    pub(crate) out: Out,
+    pub(crate) out: StandardOutput,
 }
 
 impl Session {
@@ -59,7 +59,7 @@ impl Session {
 }
 
 /// Does what the command line says.
-pub(crate) async fn run(cli: Cli, out: Out) -> Result<Exit, Error> {
+pub(crate) async fn run(cli: Cli, out: StandardOutput) -> Result<Exit, Error> {
     match cli.command {
         Command::Completions(options) => return completions::run(&options, &out),
         Command::Man(options) => return man::run(&options, &out),

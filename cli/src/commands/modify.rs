@@ -6,9 +6,9 @@ use rpmfarm_core::source::ActionState;
 use rpmfarm_proto::v1::{ModificationAction, ModificationsPreview, PreviewModificationsRequest};
 
 use super::Session;
-use crate::document::source::Modifications;
+use crate::document::source::ModificationsPreviewDocument;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::escape;
 
 /// What to do with them.
@@ -23,25 +23,25 @@ Examples:
   rpmfarm modify diff bash --with my-branch --json")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: What,
+    what: ModifyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum ModifyCommand {
     /// List the actions in order, with the state of each
     #[command(after_help = "Examples:\n  rpmfarm modify show bash --target almalinux-9")]
-    Show(Which),
+    Show(PackageOptions),
     /// Check that every action fits; exit code 1 when one does not
     #[command(after_help = "Examples:\n  rpmfarm modify check bash --target almalinux-9")]
-    Check(Which),
+    Check(PackageOptions),
     /// Print what changes as a unified diff
     #[command(after_help = "Examples:\n  rpmfarm modify diff bash --target almalinux-9")]
-    Diff(Which),
+    Diff(PackageOptions),
 }
 
 /// Of which package.
 #[derive(Debug, Args)]
-struct Which {
+struct PackageOptions {
     /// The package
     #[arg(value_parser = package)]
     package: String,
@@ -69,7 +69,8 @@ fn git_ref(text: &str) -> Result<String, String> {
 
 /// Asks, and shows the answer.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
-    let (What::Show(which) | What::Check(which) | What::Diff(which)) = &options.what;
+    let (ModifyCommand::Show(which) | ModifyCommand::Check(which) | ModifyCommand::Diff(which)) =
+        &options.what;
     let target = session.target(which.target.clone()).await?;
     let request = PreviewModificationsRequest {
         target,
@@ -81,18 +82,18 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     let failed = preview.actions.iter().any(|action| state(action) == Some(ActionState::Failed));
     let out = &session.out;
     if out.json {
-        out.document(&Modifications::from(&preview))?;
+        out.document(&ModificationsPreviewDocument::from(&preview))?;
     } else {
         match options.what {
-            What::Show(_) => show(&preview, out)?,
-            What::Check(_) => check(&preview, out)?,
-            What::Diff(_) => diff(&preview, out)?,
+            ModifyCommand::Show(_) => show(&preview, out)?,
+            ModifyCommand::Check(_) => check(&preview, out)?,
+            ModifyCommand::Diff(_) => diff(&preview, out)?,
         }
     }
     Ok(if failed { Exit::PackageFailed } else { Exit::Done })
 }
 
-fn show(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+fn show(preview: &ModificationsPreview, out: &StandardOutput) -> Result<(), Error> {
     out.line(&format!(
         "{} at {} ({}): {}",
         escape::line(&preview.url),
@@ -128,7 +129,7 @@ fn show(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
     Ok(())
 }
 
-fn check(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+fn check(preview: &ModificationsPreview, out: &StandardOutput) -> Result<(), Error> {
     if preview.modification.is_none() {
         return out.line("no modifications");
     }
@@ -149,7 +150,7 @@ fn check(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
     out.line(&format!("{applied} of {all} actions fit{note}"))
 }
 
-fn diff(preview: &ModificationsPreview, out: &Out) -> Result<(), Error> {
+fn diff(preview: &ModificationsPreview, out: &StandardOutput) -> Result<(), Error> {
     for diff in &preview.diffs {
         out.text(&escape::lines(&diff.diff))?;
     }

@@ -5,15 +5,15 @@ use std::collections::BTreeSet;
 use clap::{Args, Subcommand};
 use rpmfarm_core::Nevra;
 use rpmfarm_core::name::counted;
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::status::BuildState;
 use rpmfarm_proto::v1;
 
 use super::build::{self, submitter};
 use super::{Session, watch};
-use crate::document::packages::{Impact, Moved};
+use crate::document::packages::{ImpactDocument, WithdrawalDocument};
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, number, state, table};
 use crate::show::wrap;
 
@@ -31,22 +31,22 @@ Examples:
   rpmfarm package restore 12 --reason 'it was another one'")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: What,
+    what: PackageCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum PackageCommand {
     /// Remove a package, or all packages of a build, from the pool, the channels and later roots
-    Withdraw(Move),
+    Withdraw(WithdrawOptions),
     /// Restore withdrawn packages
-    Restore(Move),
+    Restore(WithdrawOptions),
     /// List the builds that were made with a package, directly or through other packages
-    Impact(Look),
+    Impact(ImpactOptions),
 }
 
 /// Packages.
 #[derive(Debug, Args)]
-struct Which {
+struct PackageSelection {
     /// Number of a build, or the full name of one package: NAME-VERSION-RELEASE.ARCH
     #[arg(value_name = "BUILD|NEVRA")]
     package: String,
@@ -57,24 +57,24 @@ struct Which {
 }
 
 #[derive(Debug, Args)]
-struct Move {
+struct WithdrawOptions {
     #[command(flatten)]
-    which: Which,
+    which: PackageSelection,
     /// The reason, for the record
     #[arg(long)]
     reason: String,
 }
 
 #[derive(Debug, Args)]
-struct Look {
+struct ImpactOptions {
     #[command(flatten)]
-    which: Which,
+    which: PackageSelection,
     /// Rebuild all of them, with raised releases
     #[arg(long)]
     rebuild: bool,
     /// How urgent the rebuilds are: security, interactive, tracking or mass
     #[arg(long, value_name = "CLASS", default_value_t, requires = "rebuild")]
-    priority: Class,
+    priority: PriorityClass,
     /// Follow the rebuilds until they end
     #[arg(long, requires = "rebuild")]
     watch: bool,
@@ -86,14 +86,17 @@ const BUILDS: [Column; 4] =
 /// Does what was asked.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what {
-        What::Withdraw(options) => withdraw(options, session).await,
-        What::Restore(options) => restore(options, session).await,
-        What::Impact(options) => Box::pin(impact(options, session)).await,
+        PackageCommand::Withdraw(options) => withdraw(options, session).await,
+        PackageCommand::Restore(options) => restore(options, session).await,
+        PackageCommand::Impact(options) => Box::pin(impact(options, session)).await,
     }
 }
 
 /// The build, or the target and the full name.
-async fn which(which: Which, session: &mut Session) -> Result<(i64, String, String), Error> {
+async fn which(
+    which: PackageSelection,
+    session: &mut Session,
+) -> Result<(i64, String, String), Error> {
     if let Ok(build) = which.package.parse::<i64>() {
         return Ok((build, String::new(), String::new()));
     }
@@ -103,17 +106,20 @@ async fn which(which: Which, session: &mut Session) -> Result<(i64, String, Stri
     Ok((0, session.target(which.target).await?, which.package))
 }
 
-async fn request(options: Move, session: &mut Session) -> Result<v1::WithdrawRequest, Error> {
+async fn request(
+    options: WithdrawOptions,
+    session: &mut Session,
+) -> Result<v1::WithdrawRequest, Error> {
     let (build, target, nevra) = which(options.which, session).await?;
     Ok(v1::WithdrawRequest { build, target, nevra, reason: options.reason, who: submitter() })
 }
 
-async fn withdraw(options: Move, mut session: Session) -> Result<Exit, Error> {
+async fn withdraw(options: WithdrawOptions, mut session: Session) -> Result<Exit, Error> {
     let request = request(options, &mut session).await?;
     let reply = session.client.withdraw(request).await?;
     let impact = reply.impact.unwrap_or_default();
     if session.out.json {
-        session.out.document(&Impact::from(&impact))?;
+        session.out.document(&ImpactDocument::from(&impact))?;
         return Ok(Exit::Done);
     }
     for package in &reply.packages {
@@ -123,11 +129,11 @@ async fn withdraw(options: Move, mut session: Session) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-async fn restore(options: Move, mut session: Session) -> Result<Exit, Error> {
+async fn restore(options: WithdrawOptions, mut session: Session) -> Result<Exit, Error> {
     let request = request(options, &mut session).await?;
     let v1::RestoreReply { target, packages } = session.client.restore(request).await?;
     if session.out.json {
-        session.out.document(&Moved { target, packages })?;
+        session.out.document(&WithdrawalDocument { target, packages })?;
         return Ok(Exit::Done);
     }
     for package in &packages {
@@ -136,22 +142,22 @@ async fn restore(options: Move, mut session: Session) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-async fn impact(options: Look, mut session: Session) -> Result<Exit, Error> {
-    let Look { which: asked, rebuild, priority, watch } = options;
+async fn impact(options: ImpactOptions, mut session: Session) -> Result<Exit, Error> {
+    let ImpactOptions { which: asked, rebuild, priority, watch } = options;
     let (build, target, nevra) = which(asked, &mut session).await?;
     let impact = session.client.impact(v1::GetImpactRequest { build, target, nevra }).await?;
     if rebuild {
         return rebuild_all(&impact, priority, watch, session).await;
     }
     if session.out.json {
-        session.out.document(&Impact::from(&impact))?;
+        session.out.document(&ImpactDocument::from(&impact))?;
     } else {
         print(&impact, &session.out)?;
     }
     Ok(Exit::Done)
 }
 
-fn print(impact: &v1::Impact, out: &Out) -> Result<(), Error> {
+fn print(impact: &v1::Impact, out: &StandardOutput) -> Result<(), Error> {
     let builds: BTreeSet<i64> = impact.builds.iter().map(|build| build.build).collect();
     if builds.is_empty() {
         return out.line("no build was made with it");
@@ -176,7 +182,7 @@ fn print(impact: &v1::Impact, out: &Out) -> Result<(), Error> {
 
 async fn rebuild_all(
     impact: &v1::Impact,
-    priority: Class,
+    priority: PriorityClass,
     watch: bool,
     mut session: Session,
 ) -> Result<Exit, Error> {

@@ -1,7 +1,7 @@
 //! `rpmfarm priority`: makes builds more or less urgent.
 
 use clap::Args;
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 
 use super::{Session, build};
 use crate::exit::{Error, Exit};
@@ -17,7 +17,7 @@ Examples:
 pub(crate) struct Options {
     /// security, interactive, tracking or mass
     #[arg(value_name = "CLASS")]
-    priority: Class,
+    priority: PriorityClass,
     /// Numbers of builds
     #[arg(required = true, value_name = "BUILD", value_parser = clap::value_parser!(i64).range(1..))]
     builds: Vec<i64>,

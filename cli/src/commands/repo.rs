@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::Channel;
 
 use super::Session;
-use crate::document::Channels;
+use crate::document::ChannelsDocument;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, number, table};
 use crate::show::{escape, time};
 
@@ -32,13 +32,13 @@ Examples:
 )]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<RepoCommand>,
     #[command(flatten)]
     list: ListOptions,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum RepoCommand {
     /// List channels, their revisions and addresses
     #[command(
         after_help = "Examples:\n  rpmfarm repo list\n  rpmfarm repo list --target lab --json"
@@ -70,8 +70,8 @@ struct ShowOptions {
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let (target, channel, details) = match options.what {
         None => (options.list.target, None, false),
-        Some(What::List(list)) => (list.target, None, false),
-        Some(What::Show(show)) => (show.target, show.channel, true),
+        Some(RepoCommand::List(list)) => (list.target, None, false),
+        Some(RepoCommand::Show(show)) => (show.target, show.channel, true),
     };
     let mut channels = session.client.channels(target.as_deref().unwrap_or_default()).await?;
     if let Some(name) = &channel {
@@ -84,7 +84,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     }
     let out = session.out;
     if out.json {
-        out.document(&Channels::from(channels.as_slice()))?;
+        out.document(&ChannelsDocument::from(channels.as_slice()))?;
     } else if channels.is_empty() {
         out.line("no channels")?;
     } else if details {
@@ -96,7 +96,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn list(channels: &[Channel], out: &Out) -> Result<(), Error> {
+fn list(channels: &[Channel], out: &StandardOutput) -> Result<(), Error> {
     let now = time::now();
     let row = |channel: &Channel| {
         vec![

@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, ScriptedBuild, Source, SourceDiff};
 
 use super::Session;
-use crate::document::source::{Difference, Record};
+use crate::document::source::{SourceDiffDocument, SourceRecordDocument};
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, number, table};
 use crate::show::{escape, size, wrap};
 
@@ -27,11 +27,11 @@ Examples:
   rpmfarm source diff 3 7 | less   what changed from build 3 to build 7")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: What,
+    what: SourceCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum SourceCommand {
     /// Show the sources of a build, and where each file came from
     #[command(after_help = "Examples:\n  rpmfarm source show 7")]
     Show {
@@ -54,22 +54,22 @@ enum What {
 /// Asks, and shows the answer.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     match options.what {
-        What::Show { build } => {
+        SourceCommand::Show { build } => {
             let source = session.client.source(GetSourceRequest { build }).await?;
             if session.out.json {
-                session.out.document(&Record::from(&source))?;
+                session.out.document(&SourceRecordDocument::from(&source))?;
             } else {
                 show(&source, &session.out)?;
             }
         }
-        What::Diff { build, newer } => {
+        SourceCommand::Diff { build, newer } => {
             let request = match newer {
                 Some(newer) => DiffSourcesRequest { build: newer, older: build },
                 None => DiffSourcesRequest { build, older: 0 },
             };
             let diff = session.client.diff_sources(request).await?;
             if session.out.json {
-                session.out.document(&Difference::from(&diff))?;
+                session.out.document(&SourceDiffDocument::from(&diff))?;
             } else {
                 print(&diff, &session.out)?;
             }
@@ -78,7 +78,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-fn show(source: &Source, out: &Out) -> Result<(), Error> {
+fn show(source: &Source, out: &StandardOutput) -> Result<(), Error> {
     let width = out.width();
     let line =
         |name: &str, text: &str| out.text(&wrap::hanging(&format!("{name:<13} "), text, 14, width));
@@ -111,7 +111,7 @@ fn show(source: &Source, out: &Out) -> Result<(), Error> {
     out.text(&table(out, &COLUMNS, &rows.collect::<Vec<_>>()))
 }
 
-fn print(diff: &SourceDiff, out: &Out) -> Result<(), Error> {
+fn print(diff: &SourceDiff, out: &StandardOutput) -> Result<(), Error> {
     for line in notes(diff) {
         out.line(&format!("# {line}"))?;
     }
@@ -152,7 +152,7 @@ mod tests {
         let said = notes(&diff);
         assert!(said[1].starts_with("build 2 ran scripts on its sources (a.sh, b.sh)"), "{said:?}");
         assert_eq!(said[2], "nothing differs before the scripts");
-        let json = serde_json::to_value(Difference::from(&diff)).unwrap();
+        let json = serde_json::to_value(SourceDiffDocument::from(&diff)).unwrap();
         assert_eq!(json["complete"], false);
         assert_eq!(json["scripted"][0]["scripts"][1], "b.sh");
     }

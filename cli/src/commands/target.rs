@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::Target;
 
 use super::Session;
-use crate::document::{TargetDocument, Targets};
+use crate::document::{TargetDocument, TargetsDocument};
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, lines, table};
 use crate::show::{escape, wrap};
 
@@ -28,11 +28,11 @@ Examples:
   rpmfarm target show lab --json | jq .definition")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: What,
+    what: TargetCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum TargetCommand {
     /// List the targets
     #[command(after_help = "Examples:\n  rpmfarm target list\n  rpmfarm target list --json")]
     List,
@@ -46,15 +46,17 @@ enum What {
 
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     match options.what {
-        What::List => list(&session.client.targets().await?, &session.out)?,
-        What::Show { target } => show(&session.client.target(&target).await?, &session.out)?,
+        TargetCommand::List => list(&session.client.targets().await?, &session.out)?,
+        TargetCommand::Show { target } => {
+            show(&session.client.target(&target).await?, &session.out)?
+        }
     }
     Ok(Exit::Done)
 }
 
-fn list(targets: &[Target], out: &Out) -> Result<(), Error> {
+fn list(targets: &[Target], out: &StandardOutput) -> Result<(), Error> {
     if out.json {
-        return out.document(&Targets::from(targets));
+        return out.document(&TargetsDocument::from(targets));
     }
     if targets.is_empty() {
         return out.line("no targets");
@@ -76,7 +78,7 @@ fn list(targets: &[Target], out: &Out) -> Result<(), Error> {
     out.text(&table(out, &COLUMNS, &rows))
 }
 
-fn show(target: &Target, out: &Out) -> Result<(), Error> {
+fn show(target: &Target, out: &StandardOutput) -> Result<(), Error> {
     if out.json {
         return out.document(&TargetDocument::from(target));
     }

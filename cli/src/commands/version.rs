@@ -4,9 +4,9 @@ use clap::Args;
 
 use crate::client::Client;
 use crate::config::Settings;
-use crate::document::Versions;
+use crate::document::VersionsDocument;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::escape;
 
 /// Nothing to choose.
@@ -18,11 +18,11 @@ Examples:
 pub(crate) struct Options {}
 
 /// Prints both versions; a coordinator that cannot be reached is no error here.
-pub(crate) async fn run(settings: &Settings, out: &Out) -> Result<Exit, Error> {
+pub(crate) async fn run(settings: &Settings, out: &StandardOutput) -> Result<Exit, Error> {
     let client = env!("CARGO_PKG_VERSION");
     let coordinator = coordinator(settings).await;
     if out.json {
-        out.document(&Versions {
+        out.document(&VersionsDocument {
             client,
             server: settings.server.clone(),
             coordinator: coordinator.ok(),

@@ -6,10 +6,10 @@ use rpmfarm_proto::v1::Build;
 use super::Session;
 use crate::document::BuildDocument;
 use crate::exit::{Error, Exit};
-use crate::follow::{View, follow};
-use crate::out::{self, Out};
-use crate::show::live::Live;
-use crate::show::plain::Plain;
+use crate::follow::{BuildView, follow};
+use crate::out::{self, StandardOutput};
+use crate::show::live::LiveView;
+use crate::show::plain::PlainView;
 use crate::show::time;
 
 /// Builds to follow.
@@ -54,20 +54,20 @@ async fn follow_ids(session: Session, ids: &[i64]) -> Result<Exit, Error> {
     Ok(exit)
 }
 
-fn view(out: Out, total: usize) -> Box<dyn View> {
+fn view(out: StandardOutput, total: usize) -> Box<dyn BuildView> {
     match out {
-        Out { json: true, .. } => Box::new(Objects { out }),
-        Out { tty: true, .. } => Box::new(Live::new(out)),
-        _ => Box::new(Plain::new(out, total)),
+        StandardOutput { json: true, .. } => Box::new(JsonView { out }),
+        StandardOutput { tty: true, .. } => Box::new(LiveView::new(out)),
+        _ => Box::new(PlainView::new(out, total)),
     }
 }
 
 /// For scripts: each change is the whole build.
-struct Objects {
-    out: Out,
+struct JsonView {
+    out: StandardOutput,
 }
 
-impl View for Objects {
+impl BuildView for JsonView {
     fn update(&mut self, build: &Build) -> Result<(), Error> {
         self.out.object(&BuildDocument::new(build, time::now()))
     }

@@ -59,7 +59,7 @@ pub(crate) struct BuildDocument {
     from_farm: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
-    published: Option<Place>,
+    published: Option<PublicationDocument>,
     stages: Vec<StageDocument>,
     tasks: Vec<TaskDocument>,
     artifacts: Vec<ArtifactDocument>,
@@ -78,7 +78,7 @@ struct FailureDocument {
 
 /// A revision of a channel.
 #[derive(Debug, Serialize)]
-struct Place {
+struct PublicationDocument {
     channel: String,
     revision: i64,
 }
@@ -159,7 +159,7 @@ impl BuildDocument {
             from_farm: build.from_farm.clone(),
             failure: verdict::failure(build).map(Into::into),
             published: known(&build.channel)
-                .map(|channel| Place { channel, revision: build.revision }),
+                .map(|channel| PublicationDocument { channel, revision: build.revision }),
             stages: stages(build, now).into_iter().map(Into::into).collect(),
             tasks: build.tasks.iter().map(|task| TaskDocument::new(task, now)).collect(),
             artifacts: build.artifacts.iter().map(Into::into).collect(),

@@ -17,7 +17,10 @@ mod worker;
 pub(crate) use build::BuildDocument;
 pub(crate) use channel::ChannelDocument;
 pub(crate) use doctor::{CheckDocument, DoctorDocument};
-pub(crate) use lists::{Builds, Channels, LogLine, Targets, Versions, Workers};
+pub(crate) use lists::{
+    BuildsDocument, ChannelsDocument, LogLineDocument, TargetsDocument, VersionsDocument,
+    WorkersDocument,
+};
 pub(crate) use target::TargetDocument;
 pub(crate) use why::WhyDocument;
 pub(crate) use worker::{InvitationDocument, WorkerDetailsDocument, WorkerDocument};

@@ -7,43 +7,43 @@ use crate::show::time;
 
 /// Builds that make what others own.
 #[derive(Debug, Serialize)]
-pub(crate) struct ClaimList {
-    builds: Vec<ClaimedBuild>,
+pub(crate) struct ClaimListDocument {
+    builds: Vec<ClaimedBuildDocument>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct ClaimedBuild {
+pub(crate) struct ClaimedBuildDocument {
     build: i64,
     target: String,
     package: String,
     /// As in a build.
     state: String,
     /// All of `claim show`; of a list the first few.
-    claims: Vec<Claim>,
+    claims: Vec<ClaimDocument>,
     /// How many there are.
     count: u32,
-    decisions: Vec<Decision>,
+    decisions: Vec<ClaimDecisionDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct Claim {
+struct ClaimDocument {
     /// name, nevra, provides, obsoletes, file.
     kind: String,
     what: String,
     package: String,
-    owners: Vec<Owner>,
+    owners: Vec<OwnerDocument>,
     text: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Owner {
+struct OwnerDocument {
     source: String,
     package: String,
     repository: String,
 }
 
 #[derive(Debug, Serialize)]
-struct Decision {
+struct ClaimDecisionDocument {
     /// Either `approved` or `refused`.
     word: String,
     who: String,
@@ -53,14 +53,14 @@ struct Decision {
 
 /// The claims of a build, and the packages whose roots would change.
 #[derive(Debug, Serialize)]
-pub(crate) struct ClaimDetails {
+pub(crate) struct ClaimDetailsDocument {
     #[serde(flatten)]
-    build: ClaimedBuild,
-    affected: Vec<Affected>,
+    build: ClaimedBuildDocument,
+    affected: Vec<AffectedPackageDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct Affected {
+struct AffectedPackageDocument {
     package: String,
     build: i64,
     /// Packages of its root that own what is claimed.
@@ -69,15 +69,15 @@ struct Affected {
 
 /// Builds that were made with packages.
 #[derive(Debug, Serialize)]
-pub(crate) struct Impact {
+pub(crate) struct ImpactDocument {
     target: String,
     packages: Vec<String>,
     withdrawn: bool,
-    builds: Vec<ImpactedBuild>,
+    builds: Vec<ImpactedBuildDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct ImpactedBuild {
+struct ImpactedBuildDocument {
     build: i64,
     package: String,
     state: String,
@@ -88,32 +88,32 @@ struct ImpactedBuild {
 
 /// Packages that were withdrawn or restored.
 #[derive(Debug, Serialize)]
-pub(crate) struct Moved {
+pub(crate) struct WithdrawalDocument {
     pub(crate) target: String,
     pub(crate) packages: Vec<String>,
 }
 
-impl From<&[v1::ClaimedBuild]> for ClaimList {
+impl From<&[v1::ClaimedBuild]> for ClaimListDocument {
     fn from(builds: &[v1::ClaimedBuild]) -> Self {
         Self { builds: builds.iter().map(Into::into).collect() }
     }
 }
 
-impl From<&v1::ClaimedBuild> for ClaimedBuild {
+impl From<&v1::ClaimedBuild> for ClaimedBuildDocument {
     fn from(build: &v1::ClaimedBuild) -> Self {
-        let owner = |owner: &v1::ClaimOwner| Owner {
+        let owner = |owner: &v1::ClaimOwner| OwnerDocument {
             source: owner.source.clone(),
             package: owner.package.clone(),
             repository: owner.repository.clone(),
         };
-        let claim = |claim: &v1::Claim| Claim {
+        let claim = |claim: &v1::Claim| ClaimDocument {
             kind: claim.kind.clone(),
             what: claim.what.clone(),
             package: claim.package.clone(),
             owners: claim.owners.iter().map(owner).collect(),
             text: claim.text.clone(),
         };
-        let decision = |decision: &v1::ClaimDecision| Decision {
+        let decision = |decision: &v1::ClaimDecision| ClaimDecisionDocument {
             word: decision.word.clone(),
             who: decision.who.clone(),
             reason: decision.reason.clone(),
@@ -131,9 +131,9 @@ impl From<&v1::ClaimedBuild> for ClaimedBuild {
     }
 }
 
-impl From<&v1::ClaimDetails> for ClaimDetails {
+impl From<&v1::ClaimDetails> for ClaimDetailsDocument {
     fn from(details: &v1::ClaimDetails) -> Self {
-        let affected = |one: &v1::AffectedPackage| Affected {
+        let affected = |one: &v1::AffectedPackage| AffectedPackageDocument {
             package: one.package.clone(),
             build: one.build,
             holds: one.holds.clone(),
@@ -145,9 +145,9 @@ impl From<&v1::ClaimDetails> for ClaimDetails {
     }
 }
 
-impl From<&v1::Impact> for Impact {
+impl From<&v1::Impact> for ImpactDocument {
     fn from(impact: &v1::Impact) -> Self {
-        let build = |build: &v1::ImpactedBuild| ImpactedBuild {
+        let build = |build: &v1::ImpactedBuild| ImpactedBuildDocument {
             build: build.build,
             package: build.package.clone(),
             state: build.state.clone(),

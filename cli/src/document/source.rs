@@ -8,19 +8,19 @@ use crate::show::time;
 
 /// What modifications would change.
 #[derive(Debug, Serialize)]
-pub(crate) struct Modifications {
+pub(crate) struct ModificationsPreviewDocument {
     url: String,
     #[serde(rename = "ref")]
     git_ref: String,
     commit: String,
     subject: String,
-    modification: Option<Modification>,
-    actions: Vec<Action>,
-    files: Vec<File>,
+    modification: Option<ModificationDocument>,
+    actions: Vec<ActionDocument>,
+    files: Vec<FileDiffDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct Modification {
+struct ModificationDocument {
     url: String,
     commit: String,
     config: String,
@@ -28,7 +28,7 @@ struct Modification {
 }
 
 #[derive(Debug, Serialize)]
-struct Action {
+struct ActionDocument {
     place: String,
     what: String,
     state: String,
@@ -36,30 +36,30 @@ struct Action {
 }
 
 #[derive(Debug, Serialize)]
-struct File {
+struct FileDiffDocument {
     path: String,
     change: String,
     diff: String,
 }
 
-impl From<&v1::ModificationRef> for Modification {
+impl From<&v1::ModificationRef> for ModificationDocument {
     fn from(modification: &v1::ModificationRef) -> Self {
         let v1::ModificationRef { url, commit, config, subject } = modification.clone();
         Self { url, commit, config, subject }
     }
 }
 
-fn files(diffs: &[v1::FileDiff]) -> Vec<File> {
+fn files(diffs: &[v1::FileDiff]) -> Vec<FileDiffDocument> {
     let file = |diff: &v1::FileDiff| {
         let v1::FileDiff { path, change, diff } = diff.clone();
-        File { path, change, diff }
+        FileDiffDocument { path, change, diff }
     };
     diffs.iter().map(file).collect()
 }
 
-impl From<&v1::ModificationsPreview> for Modifications {
+impl From<&v1::ModificationsPreview> for ModificationsPreviewDocument {
     fn from(preview: &v1::ModificationsPreview) -> Self {
-        let action = |action: &v1::ModificationAction| Action {
+        let action = |action: &v1::ModificationAction| ActionDocument {
             place: action.place.clone(),
             what: action.what.clone(),
             state: action.state.clone(),
@@ -79,7 +79,7 @@ impl From<&v1::ModificationsPreview> for Modifications {
 
 /// The sources of a build.
 #[derive(Debug, Serialize)]
-pub(crate) struct Record {
+pub(crate) struct SourceRecordDocument {
     build: i64,
     target: String,
     package: String,
@@ -90,15 +90,15 @@ pub(crate) struct Record {
     git_ref: Option<String>,
     commit: String,
     subject: String,
-    modification: Option<Modification>,
+    modification: Option<ModificationDocument>,
     scripts: Vec<String>,
     bump: bool,
     srpm: Option<String>,
-    files: Vec<Origin>,
+    files: Vec<SourceOriginDocument>,
 }
 
 #[derive(Debug, Serialize)]
-struct Origin {
+struct SourceOriginDocument {
     name: String,
     sha256: String,
     size: u64,
@@ -106,9 +106,9 @@ struct Origin {
     checksum: Option<String>,
 }
 
-impl From<&v1::Source> for Record {
+impl From<&v1::Source> for SourceRecordDocument {
     fn from(source: &v1::Source) -> Self {
-        let origin = |file: &v1::SourceOrigin| Origin {
+        let origin = |file: &v1::SourceOrigin| SourceOriginDocument {
             name: file.name.clone(),
             sha256: file.digest.clone(),
             size: file.size,
@@ -136,24 +136,24 @@ impl From<&v1::Source> for Record {
 
 /// The differences between the sources of two builds.
 #[derive(Debug, Serialize)]
-pub(crate) struct Difference {
+pub(crate) struct SourceDiffDocument {
     older: i64,
     newer: i64,
     changelog: Vec<String>,
-    files: Vec<File>,
+    files: Vec<FileDiffDocument>,
     /// False when scripts changed sources of one of the two: what they did is not compared.
     complete: bool,
-    scripted: Vec<Scripted>,
+    scripted: Vec<ScriptedBuildDocument>,
 }
 
 /// A build whose modifications run scripts: its files are as they were before the first.
 #[derive(Debug, Serialize)]
-struct Scripted {
+struct ScriptedBuildDocument {
     build: i64,
     scripts: Vec<String>,
 }
 
-impl From<&v1::SourceDiff> for Difference {
+impl From<&v1::SourceDiff> for SourceDiffDocument {
     fn from(diff: &v1::SourceDiff) -> Self {
         Self {
             older: diff.older,
@@ -164,7 +164,7 @@ impl From<&v1::SourceDiff> for Difference {
             scripted: diff
                 .scripted
                 .iter()
-                .map(|scripted| Scripted {
+                .map(|scripted| ScriptedBuildDocument {
                     build: scripted.build,
                     scripts: scripted.scripts.clone(),
                 })

@@ -8,13 +8,13 @@ use crate::show::time::rfc3339;
 
 /// What `track add` did.
 #[derive(Debug, Serialize)]
-pub(crate) struct Added {
+pub(crate) struct TrackAddDocument {
     added: Vec<String>,
     already_followed: u32,
     skipped: u32,
 }
 
-impl From<&v1::TrackReply> for Added {
+impl From<&v1::TrackReply> for TrackAddDocument {
     fn from(reply: &v1::TrackReply) -> Self {
         Self { added: reply.added.clone(), already_followed: reply.known, skipped: reply.skipped }
     }
@@ -22,28 +22,28 @@ impl From<&v1::TrackReply> for Added {
 
 /// What `track remove` did.
 #[derive(Debug, Serialize)]
-pub(crate) struct Removed {
+pub(crate) struct TrackRemoveDocument {
     pub(crate) removed: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Ordered {
+pub(crate) struct PolicyOverrideResultDocument {
     pub(crate) policy: String,
     pub(crate) until: Option<String>,
 }
 
 /// How many packages are polled.
 #[derive(Debug, Serialize)]
-pub(crate) struct Looks {
+pub(crate) struct PollRequestDocument {
     pub(crate) packages: u32,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct List {
+pub(crate) struct TrackedListDocument {
     packages: Vec<TrackedDocument>,
 }
 
-impl From<&[v1::Tracked]> for List {
+impl From<&[v1::Tracked]> for TrackedListDocument {
     fn from(packages: &[v1::Tracked]) -> Self {
         Self { packages: packages.iter().map(Into::into).collect() }
     }
@@ -155,19 +155,19 @@ impl From<&v1::Push> for PushDocument {
 
 /// Open pushes, and storms.
 #[derive(Debug, Serialize)]
-pub(crate) struct Plan {
+pub(crate) struct PushPlanDocument {
     pushes: Vec<PushDocument>,
     storms: Vec<StormDocument>,
 }
 
-impl Plan {
+impl PushPlanDocument {
     /// Those that were approved.
     pub(crate) fn approved(pushes: &[v1::Push]) -> Self {
         Self { pushes: pushes.iter().map(Into::into).collect(), storms: Vec::new() }
     }
 }
 
-impl From<&v1::PlanPushesReply> for Plan {
+impl From<&v1::PlanPushesReply> for PushPlanDocument {
     fn from(plan: &v1::PlanPushesReply) -> Self {
         let storm = |storm: &v1::Storm| StormDocument {
             id: storm.id,
@@ -195,15 +195,15 @@ struct StormDocument {
 
 /// A package with its pushes and what was said of it.
 #[derive(Debug, Serialize)]
-pub(crate) struct Details {
+pub(crate) struct TrackedDetailsDocument {
     tracked: Option<TrackedDocument>,
     pushes: Vec<PushDocument>,
-    orders: Vec<OrderDocument>,
+    orders: Vec<PolicyOverrideDocument>,
 }
 
-impl From<&v1::TrackedDetails> for Details {
+impl From<&v1::TrackedDetails> for TrackedDetailsDocument {
     fn from(details: &v1::TrackedDetails) -> Self {
-        let order = |order: &v1::TrackOrder| OrderDocument {
+        let order = |order: &v1::TrackOrder| PolicyOverrideDocument {
             word: order.word.clone(),
             reason: known(&order.reason),
             until: rfc3339(order.until_us),
@@ -220,7 +220,7 @@ impl From<&v1::TrackedDetails> for Details {
 
 /// A maintainer's policy override.
 #[derive(Debug, Serialize)]
-struct OrderDocument {
+struct PolicyOverrideDocument {
     word: String,
     reason: Option<String>,
     until: Option<String>,

@@ -1,6 +1,6 @@
 //! Workers as JSON.
 
-use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_proto::v1::{Invitation, Worker, WorkerDetails};
 use serde::Serialize;
 

@@ -6,7 +6,7 @@ use rpmfarm_proto::v1::{Build, Task};
 
 use super::table::{Column, cell, column, number, state, table};
 use super::{escape, failure, progress, size, stages, time, wrap};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 /// The columns of the stages, the tasks and the packages.
 const STAGES: [Column; 3] = [column("STAGE"), column("TOOK"), column("DONE")];
@@ -27,7 +27,7 @@ const PACKAGES: [Column; 3] =
 const FROM_FARM: usize = 20;
 
 /// All facts of a build, in sections; ends with a line break.
-pub(crate) fn text(build: &Build, out: &Out, now: i64) -> String {
+pub(crate) fn text(build: &Build, out: &StandardOutput, now: i64) -> String {
     let sections = [
         Some(summary(build, out.width(), now)),
         failure::text(build, out.width()),
@@ -118,7 +118,7 @@ fn facts(build: &Build, now: i64) -> Vec<(&'static str, String)> {
     facts
 }
 
-fn stage_table(build: &Build, out: &Out, now: i64) -> Option<String> {
+fn stage_table(build: &Build, out: &StandardOutput, now: i64) -> Option<String> {
     let stages = stages::stages(build, now);
     let rows: Vec<_> = stages
         .into_iter()
@@ -132,7 +132,7 @@ fn stage_table(build: &Build, out: &Out, now: i64) -> Option<String> {
     (!rows.is_empty()).then(|| table(out, &STAGES, &rows))
 }
 
-fn task_table(build: &Build, out: &Out, now: i64) -> Option<String> {
+fn task_table(build: &Build, out: &StandardOutput, now: i64) -> Option<String> {
     let row = |task: &Task| {
         let rpmbuild = i64::try_from(task.rpmbuild_ms).unwrap_or(i64::MAX / 1000);
         let rpmbuild = if rpmbuild == 0 {
@@ -176,7 +176,7 @@ fn doing(task: &Task) -> String {
     }
 }
 
-fn artifact_table(build: &Build, out: &Out) -> Option<String> {
+fn artifact_table(build: &Build, out: &StandardOutput) -> Option<String> {
     let row = |artifact: &rpmfarm_proto::v1::Artifact| {
         let signed = match artifact {
             artifact if !artifact.withdrawn.is_empty() => "withdrawn",

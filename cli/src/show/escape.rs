@@ -35,11 +35,11 @@ fn is_unsafe(c: char) -> bool {
 
 /// Makes a stream of bytes harmless, whose pieces may end in the middle of a character.
 #[derive(Debug, Default)]
-pub(crate) struct Stream {
+pub(crate) struct StreamEscaper {
     rest: Vec<u8>,
 }
 
-impl Stream {
+impl StreamEscaper {
     /// The text of a piece, as far as its characters are whole.
     pub(crate) fn push(&mut self, piece: &[u8]) -> String {
         self.rest.extend_from_slice(piece);
@@ -100,11 +100,11 @@ mod tests {
     fn pieces_may_be_cut_anywhere() {
         let log = "größe\r\nα\u{1b}[0m\rβ \u{1f600}\n".as_bytes().to_vec();
         let log = [log.as_slice(), b"\xff\xfe bad ", "ü\n".as_bytes()].concat();
-        let mut whole = Stream::default();
+        let mut whole = StreamEscaper::default();
         let expected = whole.push(&log) + &whole.finish();
         assert!(expected.contains("größe\nα\\x1b[0m\\x0dβ"), "{expected}");
         for cut in 0..log.len() {
-            let mut stream = Stream::default();
+            let mut stream = StreamEscaper::default();
             let text = stream.push(&log[..cut]) + &stream.push(&log[cut..]) + &stream.finish();
             assert_eq!(text, expected, "cut at {cut}");
         }

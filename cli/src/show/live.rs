@@ -7,21 +7,21 @@ use rpmfarm_proto::v1::{Build, Task};
 
 use super::{escape, failure, progress, summary, time, verdict};
 use crate::exit::Error;
-use crate::follow::View;
-use crate::out::{self, Out};
+use crate::follow::BuildView;
+use crate::out::{self, StandardOutput};
 
 /// A block of lines about some builds.
 #[derive(Debug)]
-pub(crate) struct Live {
-    out: Out,
+pub(crate) struct LiveView {
+    out: StandardOutput,
     builds: BTreeMap<i64, Build>,
     /// Lines on the terminal that are to be overwritten.
     drawn: Vec<String>,
 }
 
-impl Live {
+impl LiveView {
     /// A block without builds.
-    pub(crate) fn new(out: Out) -> Self {
+    pub(crate) fn new(out: StandardOutput) -> Self {
         Self { out, builds: BTreeMap::new(), drawn: Vec::new() }
     }
 
@@ -51,7 +51,7 @@ impl Live {
     }
 }
 
-impl View for Live {
+impl BuildView for LiveView {
     fn update(&mut self, build: &Build) -> Result<(), Error> {
         self.builds.insert(build.id, build.clone());
         self.redraw()
@@ -83,7 +83,7 @@ impl View for Live {
 /// The lines of all builds; where the terminal is too low, one line for each, those first that
 /// go on.
 fn fitted(builds: &BTreeMap<i64, Build>, now: i64, height: usize) -> Vec<String> {
-    let widths = Widths::of(builds);
+    let widths = ColumnWidths::from_builds(builds);
     let whole = |build| std::iter::once(head(build, widths, now)).chain(tasks(build, now));
     let lines: Vec<_> = builds.values().flat_map(whole).collect();
     if lines.len() <= height {
@@ -104,13 +104,13 @@ fn fitted(builds: &BTreeMap<i64, Build>, now: i64, height: usize) -> Vec<String>
 
 /// Widths of the columns of the builds' own lines.
 #[derive(Debug, Clone, Copy, Default)]
-struct Widths {
+struct ColumnWidths {
     id: usize,
     package: usize,
 }
 
-impl Widths {
-    fn of(builds: &BTreeMap<i64, Build>) -> Self {
+impl ColumnWidths {
+    fn from_builds(builds: &BTreeMap<i64, Build>) -> Self {
         builds.values().fold(Self::default(), |widths, build| Self {
             id: widths.id.max(build.id.to_string().len()),
             package: widths.package.max(console::measure_text_width(&escape::line(&build.package))),
@@ -118,7 +118,7 @@ impl Widths {
     }
 }
 
-fn head(build: &Build, widths: Widths, now: i64) -> String {
+fn head(build: &Build, widths: ColumnWidths, now: i64) -> String {
     let package = escape::line(&build.package);
     let tail = if verdict::has_ended(build) {
         let how = progress::build(build);

@@ -6,13 +6,13 @@ use rpmfarm_proto::v1::Build;
 
 use super::{escape, failure, progress, summary, time, verdict};
 use crate::exit::Error;
-use crate::follow::View;
-use crate::out::{self, Out};
+use crate::follow::BuildView;
+use crate::out::{self, StandardOutput};
 
 /// Prints lines for people, into a file or a pipe.
 #[derive(Debug)]
-pub(crate) struct Plain {
-    out: Out,
+pub(crate) struct PlainView {
+    out: StandardOutput,
     /// The last line of each build.
     said: BTreeMap<i64, String>,
     builds: BTreeMap<i64, Build>,
@@ -20,9 +20,9 @@ pub(crate) struct Plain {
     total: usize,
 }
 
-impl Plain {
+impl PlainView {
     /// A view that has said nothing yet, of so many builds.
-    pub(crate) fn new(out: Out, total: usize) -> Self {
+    pub(crate) fn new(out: StandardOutput, total: usize) -> Self {
         Self { out, said: BTreeMap::new(), builds: BTreeMap::new(), total }
     }
 
@@ -36,7 +36,7 @@ impl Plain {
     }
 }
 
-impl View for Plain {
+impl BuildView for PlainView {
     fn update(&mut self, build: &Build) -> Result<(), Error> {
         let news = progress::build(build);
         self.builds.insert(build.id, build.clone());

@@ -10,7 +10,7 @@ use rpmfarm_core::status::{BuildState, TaskState};
 use rpmfarm_core::track::{Policy, PushVerdict};
 
 use super::{escape, wrap};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 const GAP: usize = 2;
 /// A text that may go on below its row stays beside it, if it has so much room there.
@@ -141,7 +141,7 @@ impl Column {
 }
 
 /// Lays out rows under their headers; a line break ends the last one.
-pub(crate) fn table(out: &Out, columns: &[Column], rows: &[Vec<Cell>]) -> String {
+pub(crate) fn table(out: &StandardOutput, columns: &[Column], rows: &[Vec<Cell>]) -> String {
     lay_out(out.width(), out.color, columns, rows)
 }
 
@@ -149,8 +149,8 @@ pub(crate) fn table(out: &Out, columns: &[Column], rows: &[Vec<Cell>]) -> String
 fn lay_out(width: Option<usize>, color: bool, columns: &[Column], rows: &[Vec<Cell>]) -> String {
     let natural: Vec<usize> = (0..columns.len()).map(|at| natural(columns, rows, at)).collect();
     let plan = match width {
-        Some(width) => Plan::within(width, columns, rows, &natural),
-        None => Plan { shown: natural.iter().copied().enumerate().collect(), below: None },
+        Some(width) => TableLayout::within(width, columns, rows, &natural),
+        None => TableLayout { shown: natural.iter().copied().enumerate().collect(), below: None },
     };
     let mut text = String::new();
     let headers: Vec<Cell> = columns
@@ -180,14 +180,14 @@ fn natural(columns: &[Column], rows: &[Vec<Cell>], at: usize) -> usize {
 }
 
 /// Which columns are shown, and how wide.
-struct Plan {
+struct TableLayout {
     /// Index and width, in their order.
     shown: Vec<(usize, usize)>,
     /// The column whose texts go on below their rows.
     below: Option<usize>,
 }
 
-impl Plan {
+impl TableLayout {
     fn within(width: usize, columns: &[Column], rows: &[Vec<Cell>], natural: &[usize]) -> Self {
         // The least that each column needs, without being left out.
         let least = |at: usize| {

@@ -4,7 +4,7 @@ use rpmfarm_proto::v1;
 
 use super::table::{Cell, Column, cell, column, state, table};
 use super::{escape, time, wrap};
-use crate::out::Out;
+use crate::out::StandardOutput;
 
 /// The columns of the list of followed packages.
 const FOLLOWED: [Column; 8] = [
@@ -36,7 +36,7 @@ pub(crate) fn short(commit: &str) -> String {
 }
 
 /// A table of what is followed.
-pub(crate) fn list(out: &Out, packages: &[v1::Tracked], now: i64) -> String {
+pub(crate) fn list(out: &StandardOutput, packages: &[v1::Tracked], now: i64) -> String {
     let row = |row: &v1::Tracked| -> Vec<Cell> {
         let looked =
             if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) };
@@ -55,7 +55,7 @@ pub(crate) fn list(out: &Out, packages: &[v1::Tracked], now: i64) -> String {
 }
 
 /// Open pushes, and the storms that hold some of them.
-pub(crate) fn plan(out: &Out, plan: &v1::PlanPushesReply, now: i64) -> String {
+pub(crate) fn plan(out: &StandardOutput, plan: &v1::PlanPushesReply, now: i64) -> String {
     let width = out.width();
     let mut text = pushes(out, &plan.pushes, now);
     for storm in &plan.storms {
@@ -74,7 +74,7 @@ pub(crate) fn plan(out: &Out, plan: &v1::PlanPushesReply, now: i64) -> String {
     text
 }
 
-fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
+fn pushes(out: &StandardOutput, pushes: &[v1::Push], now: i64) -> String {
     let row = |push: &v1::Push| -> Vec<Cell> {
         let until = match push.until_us {
             0 => String::new(),
@@ -100,7 +100,7 @@ fn pushes(out: &Out, pushes: &[v1::Push], now: i64) -> String {
 }
 
 /// A package with its pushes and what was said of it.
-pub(crate) fn details(out: &Out, details: &v1::TrackedDetails, now: i64) -> String {
+pub(crate) fn details(out: &StandardOutput, details: &v1::TrackedDetails, now: i64) -> String {
     let Some(row) = &details.tracked else { return String::new() };
     let mut text = format!("{} for {}\n", escape::line(&row.package), escape::line(&row.target));
     let width = out.width();

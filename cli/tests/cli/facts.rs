@@ -238,7 +238,7 @@ pub fn info() -> Info {
 pub fn lock() -> (Vec<u8>, String) {
     let bash = LockedPackage {
         nevra: "bash-5.2-1.lab9.x86_64".parse().expect("a NEVRA"),
-        digest: Sha256::of(b"bash"),
+        digest: Sha256::compute(b"bash"),
         size: 2048,
         source: "bash".into(),
         origin: "baseos".into(),
@@ -254,7 +254,7 @@ pub fn lock() -> (Vec<u8>, String) {
         options: Default::default(),
     };
     let bytes = lock.to_bytes();
-    let digest = Sha256::of(&bytes).hex();
+    let digest = Sha256::compute(&bytes).hex();
     (bytes, digest)
 }
 

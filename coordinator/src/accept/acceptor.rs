@@ -15,10 +15,10 @@ use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::refused::Refused;
+use super::refused::AcceptError;
 use crate::local;
 use crate::store::{Build, EndedAttempt, FencedStore, Task};
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 
 /// As many files as an attempt may have; in bytes.
 const MAX_MESSAGE: usize = 16 << 20;
@@ -86,13 +86,13 @@ pub(super) type Acceptances = Vec<(Sha256, SignedAcceptance)>;
 /// # Errors
 /// When the acceptor refuses it, or gives no verdict now; then `waits` says why.
 pub(super) async fn acceptances(
-    (acceptor, waits): (Option<&AcceptorClient>, &Waits),
+    (acceptor, waits): (Option<&AcceptorClient>, &LocalWaitReasons),
     store: &FencedStore,
     (ended, task): (&EndedAttempt, &Task),
     success: &Success,
     build: &Build,
     limits: &Limits,
-) -> Result<Acceptances, Refused> {
+) -> Result<Acceptances, AcceptError> {
     let Some(acceptor) = acceptor else { return Ok(Vec::new()) };
     if task.kind == TaskKind::Repeat {
         return Ok(Vec::new());
@@ -101,7 +101,7 @@ pub(super) async fn acceptances(
     let request = request((ended, task), success, proof, build, limits);
     let wait = |reason: anyhow::Error| {
         waits.set(ended.build, format!("{NOT_ACCEPTED}: {reason:#}"));
-        Refused::Error(reason)
+        AcceptError::Error(reason)
     };
     match acceptor.accept(request).await.map_err(wait)? {
         Verdict::Accepted(accepted) => {
@@ -110,7 +110,7 @@ pub(super) async fn acceptances(
         }
         Verdict::Refused(failure) => {
             let failure = Failure::try_from(failure).context("the acceptor's answer")?;
-            Err(Refused::Failure(failure))
+            Err(AcceptError::Failure(failure))
         }
         Verdict::Waits(reason) => Err(wait(anyhow::anyhow!("the acceptor says: {reason}"))),
     }
@@ -122,10 +122,10 @@ async fn proof<'a>(
     ended: &EndedAttempt,
     task: &Task,
     success: &'a Success,
-) -> Result<&'a Proof, Refused> {
+) -> Result<&'a Proof, AcceptError> {
     let worker = &ended.attempt.worker;
     let refused =
-        |message| Refused::Failure(Failure::new(Fault::Worker, FailureStage::Accept, message));
+        |message| AcceptError::Failure(Failure::new(Fault::Worker, FailureStage::Accept, message));
     let proof = success.proof.as_deref().ok_or_else(|| {
         refused(format!(
             "worker {worker} has not signed its results, which the acceptor wants: update \
@@ -133,7 +133,7 @@ async fn proof<'a>(
         ))
     })?;
     if task.kind != TaskKind::Srpm {
-        let srpm = store.srpm(ended.build).await?.context("a build task has an SRPM")?;
+        let srpm = store.srpm_fetch(ended.build).await?.context("a build task has an SRPM")?;
         if srpm.digest != proof.input {
             return Err(refused(format!(
                 "worker {worker} has signed that it built the source package {}, not {}",

@@ -5,11 +5,13 @@ use std::path::Path;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::relation;
-use rpmfarm_core::results::{self, Contents, Expected, Refusal, ResultFile, Room};
+use rpmfarm_core::results::{self, Expected, ResultBudget, ResultError, ResultFile, UnpackedSize};
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{AttemptId, BuildId, Fault, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
-use rpmfarm_rpmfile::{Archived, Inspected, check_contents_within, inspect, is_intact};
+use rpmfarm_rpmfile::{
+    ArchiveSummary, InspectedPackage, check_contents_within, inspect, is_intact,
+};
 
 use crate::blobs::{BlobError, Blobs};
 use crate::commands;
@@ -18,7 +20,7 @@ use crate::store::{Store, StoreError, Task};
 
 /// A result file whose header, payload and name are what they should be.
 #[derive(Debug)]
-pub struct Checked {
+pub struct CheckedPackage {
     /// What its header says.
     pub nevra: Nevra,
     /// SHA-256 of the file, by which the blob store has it.
@@ -32,7 +34,7 @@ pub struct Checked {
     /// Of a source package, its files with the SHA-256 of each.
     pub sources: Vec<(Vec<u8>, Sha256)>,
     /// Everything else of its header.
-    pub inspected: Inspected,
+    pub inspected: InspectedPackage,
 }
 
 /// Why results are not accepted.
@@ -40,13 +42,13 @@ pub struct Checked {
 pub enum CheckError {
     /// They are not what was asked for.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] ResultError),
     /// A file is no RPM that is accepted.
     #[error("{file}: {source}{}", if *intact { "" } else { " (it is damaged: its own digests do not match)" })]
     Rpm {
         file: String,
         /// What is wrong with it.
-        source: rpmfarm_rpmfile::Error,
+        source: rpmfarm_rpmfile::RpmError,
         /// Whether its own digests match: then rpmbuild made it as it is.
         intact: bool,
     },
@@ -95,7 +97,7 @@ impl CheckError {
     #[must_use]
     pub fn told(&self) -> String {
         match self {
-            Self::Refused(Refusal::NotAbove(why)) => commands::not_above(why),
+            Self::Refused(ResultError::NotAbove(why)) => commands::not_above(why),
             error => error.to_string(),
         }
     }
@@ -112,16 +114,16 @@ pub async fn files(
     task: &Task,
     success: &Success,
     limits: Limits,
-) -> Result<Vec<Checked>, CheckError> {
+) -> Result<Vec<CheckedPackage>, CheckError> {
     results::check_set(task.kind, &success.files)?;
-    let announced = store.announced(attempt).await?;
+    let announced = store.upload_list(attempt).await?;
     if let Some(foreign) =
         success.files.iter().find(|file| !announced.contains(&(file.digest, file.size)))
     {
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }
     let expected = expectation(store, build, task).await?;
-    let mut room = Room::new(limits);
+    let mut room = ResultBudget::new(limits);
     let mut checked = Vec::with_capacity(success.files.len());
     for file in &success.files {
         let (blobs, file, expected) = (blobs.clone(), file.clone(), expected.clone());
@@ -142,11 +144,11 @@ async fn expectation(store: &Store, build: BuildId, task: &Task) -> Result<Expec
     };
     Ok(match task.kind {
         TaskKind::Srpm => {
-            let build = store.build(build).await?.ok_or_else(gone)?;
+            let build = store.build_fetch(build).await?.ok_or_else(gone)?;
             Expected::Srpm { package: build.package }
         }
         TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-            let srpm = store.srpm(build).await?.ok_or_else(gone)?;
+            let srpm = store.srpm_fetch(build).await?.ok_or_else(gone)?;
             Expected::Rpm { arch: task.arch, srpm: srpm.nevra }
         }
     })
@@ -157,8 +159,8 @@ fn check(
     blobs: &Blobs,
     file: &ResultFile,
     expected: &Expected,
-    room: &Room,
-) -> Result<(Checked, Contents), CheckError> {
+    room: &ResultBudget,
+) -> Result<(CheckedPackage, UnpackedSize), CheckError> {
     let name = || file.name.clone();
     let blob = |source| CheckError::Blob { file: name(), source };
     let path = blobs.path(file.digest);
@@ -170,9 +172,9 @@ fn check(
     let nevra = inspected.nevra.clone();
     expected.check(file, &nevra, inspected.source_rpm.as_deref())?;
     // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
-    let fits = |held: &Contents| room.check(&file.name, *held);
+    let fits = |held: &UnpackedSize| room.check(&file.name, *held);
     let archived = check_contents_within(&path, |held| fits(held).is_ok()).map_err(rpm)?;
-    let Archived { contents: holds, sources } = archived;
+    let ArchiveSummary { contents: holds, sources } = archived;
     fits(&holds)?;
     let described = describe(&path, file.digest, inspected.size, &file.name)
         .map_err(|source| CheckError::Repodata { file: name(), source })?;
@@ -180,7 +182,7 @@ fn check(
     let repodata = blobs.put(&described.to_bytes()).map_err(blob)?;
     let content = if nevra.arch == NOARCH {
         let content = noarch::content(&inspected.metadata).map_err(|error| {
-            rpm(rpmfarm_rpmfile::Error::Malformed {
+            rpm(rpmfarm_rpmfile::RpmError::Malformed {
                 place: "main header",
                 reason: rpmfarm_core::name::shown(&error.to_string()),
             })
@@ -191,17 +193,17 @@ fn check(
         None
     };
     let (digest, size) = (file.digest, inspected.size);
-    Ok((Checked { nevra, digest, size, repodata, content, sources, inspected }, holds))
+    Ok((CheckedPackage { nevra, digest, size, repodata, content, sources, inspected }, holds))
 }
 
 /// What is said of a package reaches a solver that is written in C: so the very text is searched.
 fn check_bounds(
     nevra: &Nevra,
-    inspected: &Inspected,
+    inspected: &InspectedPackage,
     described: &Fragments,
-) -> Result<(), Refusal> {
-    let refused = |source| Refusal::OutOfBounds { package: nevra.to_string(), source };
-    let mut attributes = relation::Attributes::default();
+) -> Result<(), ResultError> {
+    let refused = |source| ResultError::OutOfBounds { package: nevra.to_string(), source };
+    let mut attributes = relation::AttributeScanner::default();
     attributes.feed(described.get(Document::Primary));
     attributes.finish().map_err(refused)?;
     // A header whose paths cannot be read was refused before.

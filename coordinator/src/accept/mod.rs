@@ -30,12 +30,12 @@ use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
-pub use check::{CheckError, Checked};
+pub use check::{CheckError, CheckedPackage};
 
 use self::acceptor::Acceptances;
-use self::refused::Refused;
+use self::refused::AcceptError;
 use crate::blobs::Blobs;
-use crate::claims::{self, Claims, Verdict};
+use crate::claims::{self, Claims, ClaimsVerdict};
 use crate::clock::Clock;
 use crate::dispatch::quarantine;
 use crate::fleet::Fleet;
@@ -43,10 +43,10 @@ use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
 use crate::store::{
-    AcceptedTask, Build, EndedAttempt, FencedStore, MadePackage, NewPackage, Task, Tx,
+    AcceptedTask, Build, EndedAttempt, FencedStore, NewPackage, ResultPackage, Task, Tx,
 };
 use crate::targets::Targets;
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
 /// Checks every success that is not accepted, some at once.
@@ -61,7 +61,7 @@ pub struct AcceptStage {
     /// Asks for acceptances; none where the coordinator's own verdict is enough.
     pub acceptor: Option<AcceptorClient>,
     /// Where it is said why results are not accepted now.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// Whether there is a next try.
     pub retries: Retries,
     /// What time it has become.
@@ -74,7 +74,7 @@ impl work::Stage for AcceptStage {
     const NAME: Stage = Stage::Accept;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for ended in store.attempts_to_accept(now).await? {
+        for ended in store.attempt_list_to_accept(now).await? {
             let (stage, store) = (self.clone(), store.clone());
             let (attempt, task) = (ended.attempt.id, ended.attempt.task);
             let (build, task, number) = (ended.build.0, task.0, attempt.0);
@@ -93,7 +93,7 @@ impl AcceptStage {
     /// Database errors; a bad result is no error but a refusal that is recorded.
     pub async fn accept(&self, store: &FencedStore, ended: &EndedAttempt) -> anyhow::Result<()> {
         let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
-        let Some(task) = store.task(ended.attempt.task).await? else { return Ok(()) };
+        let Some(task) = store.task_fetch(ended.attempt.task).await? else { return Ok(()) };
         match self.check_and_record(store, ended, &task, success).await {
             Ok(()) => {
                 tracing::info!(
@@ -106,14 +106,14 @@ impl AcceptStage {
                 let (builder, now) = (&ended.attempt.worker, self.clock.now());
                 quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
             }
-            Err(Refused::Failure(failure)) => {
+            Err(AcceptError::Failure(failure)) => {
                 let now = self.clock.time();
                 let retry =
                     self.retries.at(store, ended.build, Some(task.id), &failure, now).await?;
                 tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
-                Ok(store.refuse_attempt(ended, &failure, retry, now).await?)
+                Ok(store.attempt_refuse(ended, &failure, retry, now).await?)
             }
-            Err(Refused::Error(error)) => Err(error),
+            Err(AcceptError::Error(error)) => Err(error),
         }
     }
 
@@ -123,10 +123,10 @@ impl AcceptStage {
         ended: &EndedAttempt,
         task: &Task,
         success: &Success,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), AcceptError> {
         let attempt = ended.attempt.id;
         let build = store
-            .build(ended.build)
+            .build_fetch(ended.build)
             .await?
             .ok_or_else(|| anyhow::anyhow!("attempt {} belongs to no build", ended.attempt.id))?;
         let target = self.targets.of_build(store, &build).await?;
@@ -136,21 +136,22 @@ impl AcceptStage {
                 .await?;
         if task.kind == TaskKind::Srpm {
             // Before the acceptor signs: it does not know what was imported.
-            let expected = srpm::Expected::of(store, &self.blobs, &build, &target).await?;
+            let expected =
+                srpm::ExpectedSrpm::for_build(store, &self.blobs, &build, &target).await?;
             expected.check(&checked, &target)?;
         }
         let acceptor = (self.acceptor.as_ref(), &self.waits);
         let acceptances =
             acceptor::acceptances(acceptor, store, (ended, task), success, &build, &limits).await?;
-        let mut made: Vec<MadePackage> = checked.iter().map(made).collect();
+        let mut made: Vec<ResultPackage> = checked.iter().map(made).collect();
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
-        let siblings = store.tasks(ended.build).await?;
+        let siblings = store.task_list(ended.build).await?;
         let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
-        let work = Work {
+        let work = AttemptToAccept {
             ended,
             task,
             success,
@@ -170,7 +171,7 @@ impl AcceptStage {
                 return Ok(());
             }
         }
-        Err(Refused::Error(anyhow::anyhow!(
+        Err(AcceptError::Error(anyhow::anyhow!(
             "the packages of {} change all the time while attempt {} is accepted",
             work.build.target,
             ended.attempt.id
@@ -183,16 +184,18 @@ impl AcceptStage {
         &self,
         store: &FencedStore,
         of: &Build,
-        made: &mut [MadePackage],
+        made: &mut [ResultPackage],
     ) -> anyhow::Result<()> {
-        for MadePackage { package, content } in made {
+        for ResultPackage { package, content } in made {
             let Some(content) = *content else { continue };
-            let Some(known) = store.package(&of.target, &package.nevra).await? else { continue };
+            let Some(known) = store.package_fetch(&of.target, &package.nevra).await? else {
+                continue;
+            };
             if known.digest == package.digest {
                 continue;
             }
             // One of another source says so in its header.
-            let maker = store.build(known.build).await?;
+            let maker = store.build_fetch(known.build).await?;
             if maker.is_none_or(|maker| maker.package != of.package) {
                 continue;
             }
@@ -214,7 +217,7 @@ impl AcceptStage {
 const TRIES: usize = 16;
 
 /// A success whose files are what they should be, with what it belongs to.
-struct Work<'a> {
+struct AttemptToAccept<'a> {
     ended: &'a EndedAttempt,
     task: &'a Task,
     success: &'a Success,
@@ -226,29 +229,29 @@ struct Work<'a> {
     builders: usize,
     /// Whether another worker is to make the same, to compare it.
     is_repeated: bool,
-    checked: Vec<Checked>,
+    checked: Vec<CheckedPackage>,
     /// What the acceptor signed, where there is one.
     acceptances: Acceptances,
-    made: Vec<MadePackage>,
+    made: Vec<ResultPackage>,
 }
 
-impl Work<'_> {
+impl AttemptToAccept<'_> {
     /// What the build claims, when this is the last of its tasks.
     async fn verdict(
         &self,
         stage: &AcceptStage,
         store: &FencedStore,
-    ) -> anyhow::Result<Option<Verdict>> {
+    ) -> anyhow::Result<Option<ClaimsVerdict>> {
         if self.task.kind == TaskKind::Srpm || self.is_repeated {
             return Ok(None);
         }
-        let tasks = store.tasks(self.ended.build).await?;
+        let tasks = store.task_list(self.ended.build).await?;
         for task in tasks.iter().filter(|task| task.kind.is_build() && task.id != self.task.id) {
-            if store.acceptance(task.id).await?.is_none() {
+            if store.acceptance_fetch(task.id).await?.is_none() {
                 return Ok(None);
             }
         }
-        let mut packages = store.made_packages(self.ended.build).await?;
+        let mut packages = store.result_list_packages(self.ended.build).await?;
         if self.task.kind != TaskKind::Repeat {
             packages.extend(self.made.iter().map(|made| made.package.clone()));
         }
@@ -266,16 +269,16 @@ impl Work<'_> {
         &self,
         stage: &AcceptStage,
         store: &FencedStore,
-        verdict: Option<Verdict>,
-    ) -> Result<bool, Refused> {
-        let Work { ended, task, success, build, .. } = self;
+        verdict: Option<ClaimsVerdict>,
+    ) -> Result<bool, AcceptError> {
+        let AttemptToAccept { ended, task, success, build, .. } = self;
         let attempt = ended.attempt.id;
         let now = stage.clock.time();
         let mut tx = store.write().await?;
-        if !tx.hold_open(ended.build).await? {
+        if !tx.build_lock_open(ended.build).await? {
             return Ok(true);
         }
-        if !tx.accept(task.id, attempt, success.rpmbuild_ms, now).await? {
+        if !tx.acceptance_insert(task.id, attempt, success.rpmbuild_ms, now).await? {
             return Ok(true);
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
@@ -298,16 +301,16 @@ impl Work<'_> {
         stage: &AcceptStage,
         mut tx: Tx,
         now: Timestamp,
-    ) -> Result<bool, Refused> {
-        let Work { ended, task, success, arches, checked, made, .. } = self;
+    ) -> Result<bool, AcceptError> {
+        let AttemptToAccept { ended, task, success, arches, checked, made, .. } = self;
         let native = stage.fleet.native_arches();
         let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
         for made in made {
-            tx.check_unused(ended.build, &made.package).await?;
+            tx.package_check_unused(ended.build, &made.package).await?;
         }
-        tx.add_srpm(ended.build, &srpm).await?;
-        tx.add_tasks(ended.build, &tasks, now).await?;
-        tx.add_results(ended.build, task.id, task.arch, made).await?;
+        tx.srpm_insert(ended.build, &srpm).await?;
+        tx.task_insert(ended.build, &tasks, now).await?;
+        tx.result_insert(ended.build, task.id, task.arch, made).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -320,23 +323,23 @@ impl Work<'_> {
         stage: &AcceptStage,
         tx: &mut Tx,
         now: Timestamp,
-    ) -> Result<(), Refused> {
-        let Work { ended, task, build, target, builders, checked, made, .. } = self;
-        tx.add_results(ended.build, task.id, task.arch, made).await?;
+    ) -> Result<(), AcceptError> {
+        let AttemptToAccept { ended, task, build, target, builders, checked, made, .. } = self;
+        tx.result_insert(ended.build, task.id, task.arch, made).await?;
         let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
-        tx.add_notes(ended.build, &left).await?;
+        tx.build_note_insert(ended.build, &left).await?;
         let accepted = claims::accepted(tx, ended.build).await?;
         let differences = noarch_differences(&stage.blobs, &accepted).await?;
         if !target.noarch_may_differ(&build.package)
             && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
         {
-            return Err(Refused::Failure(failure));
+            return Err(AcceptError::Failure(failure));
         }
         if self.is_repeated {
-            tx.add_repeat(task, now).await?;
+            tx.task_insert_repeat(task, now).await?;
         }
         if accepted.len() == *builders {
-            tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
+            tx.build_note_insert(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
         }
         Ok(())
     }
@@ -348,11 +351,11 @@ impl Work<'_> {
         store: &FencedStore,
         tx: &mut Tx,
         now: Timestamp,
-    ) -> Result<(), Refused> {
-        let all = tx.accepted_tasks(self.ended.build, TaskKind::Build).await?;
+    ) -> Result<(), AcceptError> {
+        let all = tx.task_list_accepted(self.ended.build, TaskKind::Build).await?;
         let first = all.into_iter().find(|one| one.arch == self.task.arch);
         let first = first.ok_or_else(|| anyhow::anyhow!("the task to repeat was not accepted"))?;
-        let maker = store.maker_of_repeated(self.task.id).await?;
+        let maker = store.worker_fetch_of_repeated_task(self.task.id).await?;
         let (blobs, made) = (stage.blobs.clone(), self.made.clone());
         let repeater = self.ended.attempt.worker.clone();
         let compare = move || repeat::differences(&blobs, (&maker, &first), (&repeater, &made));
@@ -360,7 +363,7 @@ impl Work<'_> {
         if !found.is_empty() {
             let (package, arch) = (&self.build.package, self.task.arch);
             tracing::warn!(package, %arch, "two workers made different packages: {}", found[0]);
-            tx.add_claims(self.ended.build, &found, now).await?;
+            tx.claim_insert(self.ended.build, &found, now).await?;
         }
         Ok(())
     }
@@ -370,26 +373,26 @@ impl Work<'_> {
     async fn finish(
         &self,
         mut tx: Tx,
-        verdict: Option<Verdict>,
+        verdict: Option<ClaimsVerdict>,
         now: Timestamp,
-    ) -> Result<bool, Refused> {
-        let Work { ended, build, arches, builders, .. } = self;
+    ) -> Result<bool, AcceptError> {
+        let AttemptToAccept { ended, build, arches, builders, .. } = self;
         let accepted = claims::accepted(&mut tx, ended.build).await?;
-        if accepted.len() == *builders && tx.open_repeats(ended.build).await? == 0 {
-            let generation = tx.hold_pool(&build.target).await?;
+        if accepted.len() == *builders && tx.task_count_open_repeats(ended.build).await? == 0 {
+            let generation = tx.pool_lock(&build.target).await?;
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
             };
             if let Some(failure) = owners::too_many(&verdict.claims) {
-                return Err(Refused::Failure(failure));
+                return Err(AcceptError::Failure(failure));
             }
             let mut found = verdict.claims;
-            found.extend(tx.repeat_claims(ended.build).await?);
+            found.extend(tx.claim_list_of_repeats(ended.build).await?);
             if found.is_empty() {
                 claims::enter(&mut tx, build, arches, &accepted).await?;
             } else {
                 tracing::warn!(package = build.package, claims = found.len(), "waits for a person");
-                tx.set_claims(ended.build, &found, now).await?;
+                tx.claim_replace(ended.build, &found, now).await?;
             }
         }
         tx.commit().await?;
@@ -412,7 +415,7 @@ async fn noarch_differences(
 }
 
 /// What is to be noted of macros in a package's dependencies.
-fn macros_left(file: &Checked) -> Vec<String> {
+fn macros_left(file: &CheckedPackage) -> Vec<String> {
     let metadata = &file.inspected.metadata;
     // A header without a tag has no such dependencies.
     let all = [
@@ -429,12 +432,12 @@ fn macros_left(file: &Checked) -> Vec<String> {
     results::macros_left(&file.nevra, texts)
 }
 
-fn made(file: &Checked) -> MadePackage {
+fn made(file: &CheckedPackage) -> ResultPackage {
     let package = NewPackage {
         nevra: file.nevra.clone(),
         digest: file.digest,
         size: file.size,
         repodata: file.repodata,
     };
-    MadePackage { package, content: file.content }
+    ResultPackage { package, content: file.content }
 }

@@ -6,12 +6,12 @@ use super::check::CheckError;
 use crate::store::StoreError;
 
 /// Why results are not accepted: they are bad, or the farm could not tell.
-pub(super) enum Refused {
+pub(super) enum AcceptError {
     Failure(Failure),
     Error(anyhow::Error),
 }
 
-impl From<StoreError> for Refused {
+impl From<StoreError> for AcceptError {
     fn from(error: StoreError) -> Self {
         match error {
             // A release that was built before with other content is the package's to mend.
@@ -26,7 +26,7 @@ impl From<StoreError> for Refused {
     }
 }
 
-impl From<CheckError> for Refused {
+impl From<CheckError> for AcceptError {
     fn from(error: CheckError) -> Self {
         match error.fault() {
             Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
@@ -35,7 +35,7 @@ impl From<CheckError> for Refused {
     }
 }
 
-impl From<anyhow::Error> for Refused {
+impl From<anyhow::Error> for AcceptError {
     fn from(error: anyhow::Error) -> Self {
         Self::Error(error)
     }

@@ -9,14 +9,14 @@ use std::time::Instant;
 use rand::Rng as _;
 use rpm::PackageMetadata;
 use rpmfarm_core::owners::Claim;
-use rpmfarm_core::repeat::{Side, claims, has_other, is_drawn};
+use rpmfarm_core::repeat::{WorkerPackages, claims, has_other, is_drawn};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
 use crate::noarch;
-use crate::store::{AcceptedTask, MadePackage, Task};
+use crate::store::{AcceptedTask, ResultPackage, Task};
 
 /// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another
 /// worker is connected now that runs the architecture itself.
@@ -49,9 +49,9 @@ fn has_repeater((fleet, now): (&Fleet, Instant), arch: Arch, maker: &str) -> boo
 pub(super) fn differences(
     blobs: &Blobs,
     (maker, first): (&str, &AcceptedTask),
-    (repeater, second): (&str, &[MadePackage]),
+    (repeater, second): (&str, &[ResultPackage]),
 ) -> anyhow::Result<Vec<Claim>> {
-    let digests = |made: &[MadePackage]| -> HashMap<Nevra, Sha256> {
+    let digests = |made: &[ResultPackage]| -> HashMap<Nevra, Sha256> {
         made.iter().map(|one| (one.package.nevra.clone(), one.package.digest)).collect()
     };
     let (one, other) = (digests(&first.packages), digests(second));
@@ -66,7 +66,7 @@ pub(super) fn differences(
             };
             packages.insert(nevra.clone(), content);
         }
-        anyhow::Ok(Side { worker: worker.to_owned(), packages })
+        anyhow::Ok(WorkerPackages { worker: worker.to_owned(), packages })
     };
     Ok(claims(&side(maker, &one, &other)?, &side(repeater, &other, &one)?))
 }

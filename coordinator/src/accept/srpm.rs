@@ -3,7 +3,9 @@
 use anyhow::Context as _;
 use rpm::IndexTag;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{Refusal, check_bounds, check_expanded, check_requires, check_sources};
+use rpmfarm_core::results::{
+    ResultError, check_bounds, check_expanded, check_requires, check_sources,
+};
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
@@ -11,7 +13,7 @@ use rpmfarm_core::track::check_above;
 use rpmfarm_core::{Arch, Evr, Target};
 use rpmfarm_sources::distgit::tag_agrees;
 
-use super::{CheckError, Checked};
+use super::{CheckError, CheckedPackage};
 use crate::blobs::Blobs;
 use crate::dispatch::assignment::MAX_DOCUMENT;
 use crate::store::{Build, NewTask, Srpm, Store};
@@ -21,7 +23,7 @@ use crate::track;
 const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
 
 /// What the SRPM of a build must be.
-pub struct Expected {
+pub struct ExpectedSrpm {
     /// The branch, tag or commit that it is made of.
     git_ref: String,
     package: String,
@@ -31,29 +33,29 @@ pub struct Expected {
     bundle: SourceBundle,
 }
 
-impl Expected {
+impl ExpectedSrpm {
     /// Looks up what is known of a build. Only builds that follow from pushes must be above what
     /// was published.
     ///
     /// # Errors
     /// Database errors, and when the build's source bundle cannot be read.
-    pub async fn of(
+    pub async fn for_build(
         store: &Store,
         blobs: &Blobs,
         build: &Build,
         target: &Target,
     ) -> anyhow::Result<Self> {
         // Of a pattern of tags the record knows which one was built.
-        let record = store.source_record(build.id).await?.unwrap_or_default();
+        let record = store.source_record_fetch(build.id).await?.unwrap_or_default();
         let git_ref =
             if record.git_ref.is_empty() { build.git_ref.clone() } else { record.git_ref };
         let (channel, package) = (target.first_channel(), build.package.clone());
         let published = if build.submitter == track::SUBMITTER {
-            store.published_evrs(&target.name, channel, &package).await?
+            store.channel_list_evrs(&target.name, channel, &package).await?
         } else {
             Vec::new()
         };
-        let import = store.import(build.id).await?.context("a task has an import")?;
+        let import = store.import_fetch(build.id).await?.context("a task has an import")?;
         let bundle = blobs.read_small(import.bundle, MAX_DOCUMENT)?;
         Ok(Self { git_ref, package, published, bundle: SourceBundle::from_bytes(&bundle)? })
     }
@@ -63,18 +65,18 @@ impl Expected {
     /// # Errors
     /// When it holds other files than those that were imported, when the tag names another version or
     /// release, or when it is not above what was published.
-    pub fn check(self, checked: &[Checked], target: &Target) -> Result<(), CheckError> {
+    pub fn check(self, checked: &[CheckedPackage], target: &Target) -> Result<(), CheckError> {
         let file = checked.first().expect("a checked set of an SRPM task has one file");
         check_sources(&file.nevra, &file.sources, &self.bundle)?;
         if let Some(nvr) = target.tagged_nvr(&self.git_ref)
             && !tag_agrees(nvr, &file.nevra)
         {
             let (made, nvr) = (file.nevra.clone().into(), nvr.to_owned());
-            return Err(Refusal::Tag { made, tag: self.git_ref.clone(), nvr }.into());
+            return Err(ResultError::Tag { made, tag: self.git_ref.clone(), nvr }.into());
         }
         let channel = target.first_channel();
         check_above(&self.package, &file.nevra.evr, self.published, channel)
-            .map_err(|why| Refusal::from(Box::new(why)).into())
+            .map_err(|why| ResultError::from(Box::new(why)).into())
     }
 }
 
@@ -85,7 +87,7 @@ impl Expected {
 /// # Errors
 /// When it cannot be built on any of the architectures.
 pub fn plan(
-    checked: &[Checked],
+    checked: &[CheckedPackage],
     success: &Success,
     own: Arch,
     arches: &[Arch],
@@ -113,9 +115,11 @@ pub fn plan(
         .map(|(kind, arch)| NewTask { kind, arch })
         .collect();
     if tasks.is_empty() {
-        return Err(
-            Refusal::NoArch { nevra: file.nevra.clone().into(), arches: arches.to_vec() }.into()
-        );
+        return Err(ResultError::NoArch {
+            nevra: file.nevra.clone().into(),
+            arches: arches.to_vec(),
+        }
+        .into());
     }
     let srpm = Srpm {
         digest: file.digest,
@@ -131,7 +135,7 @@ pub fn plan(
 }
 
 /// What the header says, and whether there are requirements that are found while it is built.
-fn header(file: &Checked, success: &Success) -> (Terms, bool) {
+fn header(file: &CheckedPackage, success: &Success) -> (Terms, bool) {
     let metadata = &file.inspected.metadata;
     let all = texts(&metadata.get_requires().unwrap_or_default());
     let dynamic = all.iter().any(|requirement| requirement.starts_with(DYNAMIC));

@@ -170,7 +170,7 @@ impl Blobs {
 
     /// Stores bytes that are in memory.
     pub fn put(&self, bytes: &[u8]) -> Result<Sha256> {
-        let digest = Sha256::of(bytes);
+        let digest = Sha256::compute(bytes);
         if !self.contains(digest) {
             let mut writer = self.writer(u64::MAX)?;
             writer.append(bytes)?;
@@ -339,7 +339,7 @@ mod tests {
     #[test]
     fn a_blob_is_whole_or_absent() {
         let (_dir, blobs) = store();
-        let digest = Sha256::of(b"hello");
+        let digest = Sha256::compute(b"hello");
         let mut writer = blobs.writer(100).unwrap();
         writer.append(b"hel").unwrap();
         assert!(!blobs.contains(digest));
@@ -351,8 +351,8 @@ mod tests {
         let mut writer = blobs.writer(100).unwrap();
         writer.append(b"other").unwrap();
         let error = writer.finish("greeting", Some(digest)).unwrap_err();
-        assert!(error.to_string().contains(&Sha256::of(b"other").hex()), "{error}");
-        assert!(!blobs.contains(Sha256::of(b"other")));
+        assert!(error.to_string().contains(&Sha256::compute(b"other").hex()), "{error}");
+        assert!(!blobs.contains(Sha256::compute(b"other")));
     }
 
     #[test]

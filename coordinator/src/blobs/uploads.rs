@@ -100,7 +100,7 @@ mod tests {
     fn uploads_resume_repeat_and_are_checked() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let blobs = Blobs::open(dir.path()).expect("opens");
-        let digest = Sha256::of(b"0123456789");
+        let digest = Sha256::compute(b"0123456789");
         assert_eq!(blobs.upload_chunk(digest, 10, 0, b"0123").unwrap(), 4);
         assert_eq!(blobs.upload_chunk(digest, 10, 2, b"2345").unwrap(), 6);
         assert_eq!(blobs.upload_chunk(digest, 10, 0, b"012").unwrap(), 6);
@@ -117,7 +117,7 @@ mod tests {
         assert_eq!(blobs.uploaded(digest, 10).unwrap(), 10);
         assert_eq!(blobs.verify(digest).unwrap(), 10);
 
-        let empty = Sha256::of(b"");
+        let empty = Sha256::compute(b"");
         for _ in 0..2 {
             assert_eq!(blobs.uploaded(empty, 0).unwrap(), 0);
             assert_eq!(blobs.upload_chunk(empty, 0, 0, b"").unwrap(), 0);
@@ -126,7 +126,7 @@ mod tests {
             assert!(!blobs.partial(empty).exists());
         }
 
-        let wrong = Sha256::of(b"x");
+        let wrong = Sha256::compute(b"x");
         blobs.upload_chunk(wrong, 1, 0, b"y").unwrap();
         assert!(matches!(blobs.finish_upload(wrong), Err(BlobError::Mismatch { .. })));
         assert_eq!(blobs.uploaded(wrong, 1).unwrap(), 0);

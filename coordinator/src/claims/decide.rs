@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::owners::{self, Claim};
 use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Target};
 
-use super::{Claims, MAX_LOCK, Verdict, accepted, enter};
+use super::{Claims, ClaimsVerdict, MAX_LOCK, accepted, enter};
 use crate::plan;
-use crate::store::{Build, Store, StoreError, Withdraw};
+use crate::store::{Build, Store, StoreError, Withdrawal};
 
 /// How often an approval is tried while the target's packages change.
 const TRIES: usize = 16;
 
 /// The result of a decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decided {
+pub enum DecisionOutcome {
     Done,
     /// The build is not claimed any more, or has ended.
     NotClaimed,
@@ -24,7 +24,7 @@ pub enum Decided {
 
 /// Why a decision could not be recorded.
 #[derive(Debug, thiserror::Error)]
-pub enum NotDecided {
+pub enum DecisionError {
     /// A name of the build is taken.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -33,7 +33,7 @@ pub enum NotDecided {
     Unknown(anyhow::Error),
 }
 
-impl From<anyhow::Error> for NotDecided {
+impl From<anyhow::Error> for DecisionError {
     fn from(error: anyhow::Error) -> Self {
         Self::Unknown(error)
     }
@@ -49,25 +49,25 @@ impl Claims {
         store: &Store,
         build: &Build,
         said: (&str, &str),
-    ) -> Result<Decided, NotDecided> {
+    ) -> Result<DecisionOutcome, DecisionError> {
         let target = self.targets.of_build(store, build).await?;
         for _ in 0..TRIES {
-            let shown = store.open_claims(build.id).await?;
-            if shown.is_empty() || !store.is_open(build.id).await? {
-                return Ok(Decided::NotClaimed);
+            let shown = store.claim_list_open(build.id).await?;
+            if shown.is_empty() || !store.build_is_open(build.id).await? {
+                return Ok(DecisionOutcome::NotClaimed);
             }
-            let packages = store.made_packages(build.id).await?;
+            let packages = store.result_list_packages(build.id).await?;
             let found = self.verdict(store, build, &packages).await?;
             let more = owners::beyond(&found.claims, &shown);
             if !more.is_empty() {
                 self.claim(store, build, found.claims).await?;
-                return Ok(Decided::More(more));
+                return Ok(DecisionOutcome::More(more));
             }
             if let Some(decided) = self.let_in(store, build, &target, &found, said).await? {
                 return Ok(decided);
             }
         }
-        Err(NotDecided::Unknown(anyhow::anyhow!(
+        Err(DecisionError::Unknown(anyhow::anyhow!(
             "the packages of {} change all the time; try again",
             build.target
         )))
@@ -81,9 +81,9 @@ impl Claims {
         mut claims: Vec<Claim>,
     ) -> Result<(), StoreError> {
         let mut tx = store.write().await?;
-        if tx.hold_open(build.id).await? {
-            claims.extend(tx.repeat_claims(build.id).await?);
-            tx.set_claims(build.id, &claims, self.clock.time()).await?;
+        if tx.build_lock_open(build.id).await? {
+            claims.extend(tx.claim_list_of_repeats(build.id).await?);
+            tx.claim_replace(build.id, &claims, self.clock.time()).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -96,12 +96,12 @@ impl Claims {
         store: &Store,
         build: &Build,
         target: &Target,
-        found: &Verdict,
+        found: &ClaimsVerdict,
         (who, reason): (&str, &str),
-    ) -> Result<Option<Decided>, NotDecided> {
+    ) -> Result<Option<DecisionOutcome>, DecisionError> {
         let taken = owners::holders(&found.claims);
         let replaced = format!("replaced by build {}: {reason}", build.id);
-        let away = Withdraw {
+        let away = Withdrawal {
             target: &build.target,
             packages: &taken,
             roots: &[],
@@ -111,21 +111,21 @@ impl Claims {
         };
         let mut tx = store.write().await?;
         // Held before, so that the generation is compared under the lock.
-        tx.hold_open(build.id).await?;
-        if tx.hold_pool(&build.target).await? != found.generation {
+        tx.build_lock_open(build.id).await?;
+        if tx.pool_lock(&build.target).await? != found.generation {
             return Ok(None);
         }
         if !taken.is_empty() {
-            tx.withdraw(&away, self.clock.time()).await?;
+            tx.withdrawal_insert(&away, self.clock.time()).await?;
         }
-        if !tx.decide_claims(build.id, ("approved", who, reason), self.clock.time()).await? {
-            return Ok(Some(Decided::NotClaimed));
+        if !tx.claim_decide(build.id, ("approved", who, reason), self.clock.time()).await? {
+            return Ok(Some(DecisionOutcome::NotClaimed));
         }
         let made = accepted(&mut tx, build.id).await?;
         enter(&mut tx, build, &plan::arches(store, build, target).await?, &made).await?;
         tx.commit().await?;
         self.mark(store, &build.target, &taken).await?;
-        Ok(Some(Decided::Done))
+        Ok(Some(DecisionOutcome::Done))
     }
 
     /// Refuses what a build claims: it has failed.
@@ -134,20 +134,20 @@ impl Claims {
         store: &Store,
         build: &Build,
         (who, reason): (&str, &str),
-    ) -> Result<Decided, NotDecided> {
-        let claims = store.open_claims(build.id).await?;
-        let Some(first) = claims.first() else { return Ok(Decided::NotClaimed) };
+    ) -> Result<DecisionOutcome, DecisionError> {
+        let claims = store.claim_list_open(build.id).await?;
+        let Some(first) = claims.first() else { return Ok(DecisionOutcome::NotClaimed) };
         let mut tx = store.write().await?;
-        if !tx.decide_claims(build.id, ("refused", who, reason), self.clock.time()).await? {
-            return Ok(Decided::NotClaimed);
+        if !tx.claim_decide(build.id, ("refused", who, reason), self.clock.time()).await? {
+            return Ok(DecisionOutcome::NotClaimed);
         }
         let message = format!("{who} refused that it {first}: {reason}");
         let excerpt = claims.iter().take(10).map(ToString::to_string).collect();
         let failure =
             Failure::new(Fault::Package, FailureStage::Accept, message).with_excerpt(excerpt);
-        tx.fail(build.id, &failure, self.clock.time()).await?;
+        tx.failure_insert_final(build.id, &failure, self.clock.time()).await?;
         tx.commit().await?;
-        Ok(Decided::Done)
+        Ok(DecisionOutcome::Done)
     }
 
     /// The packages whose newest root holds what is claimed: which, and in which build.
@@ -160,7 +160,7 @@ impl Claims {
         target: &str,
         claims: Vec<Claim>,
     ) -> anyhow::Result<BTreeMap<String, (BuildId, BTreeSet<String>)>> {
-        let roots = store.roots(target).await?;
+        let roots = store.root_list(target).await?;
         let blobs = self.blobs.clone();
         let look = move || {
             let (mut all, mut seen) = (BTreeMap::new(), BTreeMap::<String, BuildId>::new());

@@ -9,7 +9,7 @@
 //! reads: an approval checks again, withdraws whoever holds its full names, and enters the
 //! packages. Builds of its batch do not wait for what it claims.
 
-mod bases;
+mod base_root_files;
 mod decide;
 mod files;
 pub mod withdraw;
@@ -19,12 +19,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use rpm::PackageMetadata;
-use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
+use rpmfarm_core::owners::{self, BuiltPackage, Claim, ClaimKind, KnownOwners, OwnerRights};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Lock, Nevra};
 
-pub use bases::Bases;
-pub use decide::{Decided, NotDecided};
+pub use base_root_files::BaseRootFileOwners;
+pub use decide::{DecisionError, DecisionOutcome};
 
 use self::files::paths;
 use crate::blobs::Blobs;
@@ -41,7 +41,7 @@ pub struct Claims {
     pub targets: Targets,
     pub blobs: Blobs,
     /// The owners of the files of base roots.
-    pub bases: Bases,
+    pub bases: BaseRootFileOwners,
     /// The packages of external repositories.
     pub resolver: Resolver,
     /// Workers that are told when what they build with is taken back.
@@ -54,7 +54,7 @@ const MAX_LOCK: u64 = 64 << 20;
 
 /// What a build claims, and the state of the target's packages that this was found in.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct ClaimsVerdict {
     /// The generation of the target's packages.
     pub generation: i64,
     /// The things of other source packages that it makes.
@@ -72,14 +72,14 @@ impl Claims {
         store: &Store,
         build: &Build,
         packages: &[NewPackage],
-    ) -> anyhow::Result<Verdict> {
+    ) -> anyhow::Result<ClaimsVerdict> {
         // As the pools have it: options of single builds change nothing about who owns what.
         let target = self.targets.get(&build.target)?;
-        let approved = store.approved_claims(&target.name).await?;
-        let required = store.required_things(&target.name).await?;
+        let approved = store.claim_list_approved(&target.name).await?;
+        let required = store.required_thing_list(&target.name).await?;
         let bases = self.base_files(store, build.id).await?;
-        let rights = Rights { may_own: target.may_own(&build.package), approved: &approved };
-        let (mut generation, mut all) = (i64::MAX, BTreeMap::<(Kind, String), Claim>::new());
+        let rights = OwnerRights { may_own: target.may_own(&build.package), approved: &approved };
+        let (mut generation, mut all) = (i64::MAX, BTreeMap::<(ClaimKind, String), Claim>::new());
         for arch in &target.arches {
             let made = self.made_on(*arch, packages).await?;
             if made.is_empty() {
@@ -102,14 +102,18 @@ impl Claims {
         }
         if generation == i64::MAX {
             // Nothing that any architecture of the target would see.
-            generation = store.package_count(&target.name).await?;
+            generation = store.pool_fetch_generation(&target.name).await?;
         }
         let claims = all.into_values().collect();
-        Ok(Verdict { generation, claims })
+        Ok(ClaimsVerdict { generation, claims })
     }
 
     /// The packages of a build that belong into the repositories of an architecture.
-    async fn made_on(&self, arch: Arch, packages: &[NewPackage]) -> anyhow::Result<Vec<Made>> {
+    async fn made_on(
+        &self,
+        arch: Arch,
+        packages: &[NewPackage],
+    ) -> anyhow::Result<Vec<BuiltPackage>> {
         let seen = packages.iter().filter(|package| arch.accepts(&package.nevra.arch));
         let all: Vec<(Nevra, PathBuf)> =
             seen.map(|package| (package.nevra.clone(), self.blobs.path(package.digest))).collect();
@@ -118,7 +122,7 @@ impl Claims {
                 let metadata = PackageMetadata::open(&path)?;
                 let names =
                     |all: Vec<rpm::Dependency>| all.into_iter().map(|one| one.name).collect();
-                anyhow::Ok(Made {
+                anyhow::Ok(BuiltPackage {
                     nevra,
                     provides: names(metadata.get_provides().unwrap_or_default()),
                     obsoletes: names(metadata.get_obsoletes().unwrap_or_default()),
@@ -137,17 +141,17 @@ impl Claims {
         &self,
         store: &Store,
         build: BuildId,
-    ) -> anyhow::Result<Vec<bases::Shared>> {
+    ) -> anyhow::Result<Vec<base_root_files::SharedRootFileOwners>> {
         let mut all = Vec::new();
-        for task in store.tasks(build).await? {
-            let Some(row) = store.lock(task.id).await? else { continue };
+        for task in store.task_list(build).await? {
+            let Some(row) = store.lock_fetch(task.id).await? else { continue };
             let lock = self.blobs.read_small(row.digest, MAX_LOCK)?;
             let mut lock = Lock::from_bytes(&lock).context("a stored lock cannot be read")?;
             if task.kind != TaskKind::Srpm {
                 lock.layers.clear();
             }
             let (bases, blobs) = (self.bases.clone(), self.blobs.clone());
-            all.push(tokio::task::spawn_blocking(move || bases.of(&lock, &blobs)).await??);
+            all.push(tokio::task::spawn_blocking(move || bases.for_lock(&lock, &blobs)).await??);
         }
         Ok(all)
     }
@@ -178,24 +182,28 @@ pub(crate) async fn enter(
 ) -> Result<(), StoreError> {
     for (index, made) in noarch::taken(arches, accepted) {
         let AcceptedTask { task, arch, .. } = accepted[index];
-        tx.add_packages(&build.target, build.id, task, arch, &[made.package]).await?;
+        tx.package_insert(&build.target, build.id, task, arch, &[made.package]).await?;
     }
-    for source in tx.accepted_tasks(build.id, TaskKind::Srpm).await? {
+    for source in tx.task_list_accepted(build.id, TaskKind::Srpm).await? {
         let AcceptedTask { task, arch, packages, .. } = source;
         let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
-        tx.add_packages(&build.target, build.id, task, arch, &srpm).await?;
+        tx.package_insert(&build.target, build.id, task, arch, &srpm).await?;
     }
     Ok(())
 }
 
 /// The tasks of a build that make binary packages, as far as they are accepted.
 pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<AcceptedTask>, StoreError> {
-    let mut accepted = tx.accepted_tasks(build, TaskKind::Build).await?;
-    accepted.extend(tx.accepted_tasks(build, TaskKind::Noarch).await?);
+    let mut accepted = tx.task_list_accepted(build, TaskKind::Build).await?;
+    accepted.extend(tx.task_list_accepted(build, TaskKind::Noarch).await?);
     Ok(accepted)
 }
 
-fn add_bases(known: &mut Known, bases: &[bases::Shared], asked: &BTreeSet<String>) {
+fn add_bases(
+    known: &mut KnownOwners,
+    bases: &[base_root_files::SharedRootFileOwners],
+    asked: &BTreeSet<String>,
+) {
     for path in asked {
         for base in bases {
             if let Some(owners) = base.get(path) {

@@ -9,13 +9,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use rpmfarm_core::owners::{self, Link};
+use rpmfarm_core::owners::{self, BuildLink};
 use rpmfarm_core::{BuildId, Lock, Nevra, Sha256, TaskId};
 
 use super::{Claims, MAX_LOCK};
 use crate::blobs::Blobs;
 use crate::resolve::FARM;
-use crate::store::{ImpactRow, RootRow, Store, Withdraw};
+use crate::store::{ImpactRow, RootRow, Store, Withdrawal};
 
 /// The builds that were made with some packages, and the pending roots that hold them.
 #[derive(Debug, Clone, Default)]
@@ -37,10 +37,10 @@ impl Claims {
         target: &str,
         packages: &[Nevra],
     ) -> anyhow::Result<Impact> {
-        let made = store.made_digests(target).await?;
-        let roots = store.roots(target).await?;
+        let made = store.package_list_digests(target).await?;
+        let roots = store.root_list(target).await?;
         let (blobs, packages) = (self.blobs.clone(), packages.to_vec());
-        tokio::task::spawn_blocking(move || look(&blobs, &made, roots, &packages)).await?
+        tokio::task::spawn_blocking(move || read_roots(&blobs, &made, roots, &packages)).await?
     }
 
     /// Takes packages of a target back; answers those that it had, and what was made with them.
@@ -59,11 +59,17 @@ impl Claims {
         let mut workers = BTreeSet::new();
         let touched = impact.rows.iter().map(|row| row.build);
         for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
-            workers.extend(store.workers_at(build).await?);
+            workers.extend(store.worker_list_on_build(build).await?);
         }
-        let what =
-            Withdraw { target, packages, roots: &impact.roots, impacts: &impact.rows, who, reason };
-        let gone = store.withdraw(&what, self.clock.time()).await?;
+        let what = Withdrawal {
+            target,
+            packages,
+            roots: &impact.roots,
+            impacts: &impact.rows,
+            who,
+            reason,
+        };
+        let gone = store.withdrawal_insert(&what, self.clock.time()).await?;
         for worker in workers {
             self.fleet.poke(&worker);
         }
@@ -95,10 +101,10 @@ impl Claims {
         }
         let left = self.impact(store, target, gone).await?;
         if left.roots.is_empty() {
-            store.add_impacts(target, &left.rows).await?;
+            store.impact_insert(target, &left.rows).await?;
             return Ok(left.rows);
         }
-        let what = Withdraw {
+        let what = Withdrawal {
             target,
             packages: &[],
             roots: &left.roots,
@@ -106,16 +112,16 @@ impl Claims {
             who: "",
             reason: "",
         };
-        store.withdraw(&what, self.clock.time()).await?;
+        store.withdrawal_insert(&what, self.clock.time()).await?;
         Ok(left.rows)
     }
 }
 
-type Digests = BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>;
+type DigestsByBuild = BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>;
 
-fn look(
+fn read_roots(
     blobs: &Blobs,
-    made: &Digests,
+    made: &DigestsByBuild,
     roots: Vec<RootRow>,
     packages: &[Nevra],
 ) -> anyhow::Result<Impact> {
@@ -127,18 +133,18 @@ fn look(
         .filter(|(_, nevra)| wanted.contains(*nevra))
         .map(|(digest, _)| *digest)
         .collect();
-    let (mut links, mut open) = (BTreeMap::<BuildId, Link>::new(), Vec::new());
+    let (mut links, mut open) = (BTreeMap::<BuildId, BuildLink>::new(), Vec::new());
     for root in roots {
         let used = farm_packages(blobs, root.lock)?;
         if !root.accepted && !used.is_disjoint(&digests) {
             open.push((root.build, root.task));
         }
         let of = made.get(&root.build).into_iter().flatten().map(|(digest, _)| *digest);
-        let link = || Link { build: root.build, made: of.collect(), used: BTreeSet::new() };
+        let link = || BuildLink { build: root.build, made: of.collect(), used: BTreeSet::new() };
         links.entry(root.build).or_insert_with(link).used.extend(used);
     }
-    let links: Vec<Link> = links.into_values().collect();
-    let row = |one: owners::Impacted| {
+    let links: Vec<BuildLink> = links.into_values().collect();
+    let row = |one: owners::ImpactedBuild| {
         let nevra = (*names.get(&one.package)?).clone();
         Some(ImpactRow { build: one.build, nevra, digest: one.package, through: one.through })
     };

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use rand::Rng as _;
 use rpmfarm_core::source::SourceBundle;
-use rpmfarm_core::task::{Assignment, DesiredState, Input, Outcome, TaskKind};
+use rpmfarm_core::task::{Assignment, DesiredState, Outcome, TaskInput, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, Timestamp};
 
 use super::report::Reports;
 use crate::blobs::Blobs;
 use crate::fleet::Fleet;
-use crate::store::{Assigned, LiveAttempt, Store, StoreError};
+use crate::store::{AssignmentRow, LiveAttempt, Store, StoreError};
 use crate::targets::Targets;
 
 /// Largest source bundle or lock that is read into memory, in bytes.
@@ -26,13 +26,13 @@ const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// The assignments and the last answer of a session.
 #[derive(Debug, Default)]
-pub struct Cache {
+pub struct AssignmentCache {
     assignments: HashMap<AttemptId, Assignment>,
-    last: Option<Answer>,
+    last: Option<CachedState>,
 }
 
 #[derive(Debug)]
-struct Answer {
+struct CachedState {
     /// How often the worker had been poked before the store was read: what comes meanwhile is news
     /// for the next answer.
     news: u64,
@@ -40,11 +40,11 @@ struct Answer {
     state: DesiredState,
 }
 
-impl Cache {
+impl AssignmentCache {
     /// The last answer, if it is recent and nothing is new since.
     #[must_use]
     pub fn fresh(&self, fleet: &Fleet, worker: &str, now: Instant) -> Option<&DesiredState> {
-        let good = |last: &&Answer| now < last.good_until && last.news == fleet.news(worker);
+        let good = |last: &&CachedState| now < last.good_until && last.news == fleet.news(worker);
         self.last.as_ref().filter(good).map(|last| &last.state)
     }
 }
@@ -68,14 +68,14 @@ impl Assignments {
         &self,
         store: &Store,
         worker: &str,
-        cache: &mut Cache,
+        cache: &mut AssignmentCache,
         now: Timestamp,
     ) -> anyhow::Result<DesiredState> {
         let (news, read) = (self.fleet.news(worker), Instant::now());
         if let Some(fresh) = cache.fresh(&self.fleet, worker, read) {
             return Ok(fresh.clone());
         }
-        let live = store.live_attempts(Some(worker)).await?;
+        let live = store.attempt_list_live(Some(worker)).await?;
         cache.assignments.retain(|id, _| live.iter().any(|attempt| attempt.id == *id));
         let mut desired = DesiredState::nothing(self.fleet.terms());
         desired.probe = self.fleet.probe(worker);
@@ -91,7 +91,7 @@ impl Assignments {
             }
         }
         let good_until = read + GOOD_FOR.mul_f64(rand::thread_rng().gen_range(0.75..1.25));
-        cache.last = Some(Answer { news, good_until, state: desired.clone() });
+        cache.last = Some(CachedState { news, good_until, state: desired.clone() });
         Ok(desired)
     }
 
@@ -99,31 +99,31 @@ impl Assignments {
         &self,
         store: &Store,
         attempt: &LiveAttempt,
-        cache: &mut Cache,
+        cache: &mut AssignmentCache,
     ) -> anyhow::Result<Assignment> {
         let task = attempt.task;
         if let Some(assignment) = cache.assignments.get_mut(&attempt.id) {
-            let lock = store.lock(task).await?.context("a granted task has a lock")?;
+            let lock = store.lock_fetch(task).await?.context("a granted task has a lock")?;
             (assignment.lock, assignment.round) = (lock.digest, lock.round);
             return Ok(assignment.clone());
         }
-        let Assigned { kind, arch, target: name, package, lock, srpm, dynamic } =
-            store.assigned(task).await?.context("a granted task has a lock")?;
+        let AssignmentRow { kind, arch, target: name, package, lock, srpm, dynamic } =
+            store.assignment_fetch(task).await?.context("a granted task has a lock")?;
         let build = attempt.build;
-        let options = store.build_options(build).await?;
+        let options = store.build_fetch_options(build).await?;
         let target = self.targets.get(&name)?.for_build(&package, &options);
         let input = match kind {
             TaskKind::Srpm => {
-                let import = store.import(build).await?.context("a task has an import")?;
+                let import = store.import_fetch(build).await?.context("a task has an import")?;
                 let bytes = self.blobs.read_small(import.bundle, MAX_DOCUMENT)?;
                 let bundle = SourceBundle::from_bytes(&bytes)?;
                 let SourceBundle { spec, sources, plan, .. } = bundle;
-                Input::Sources { spec, sources, plan, arches: target.arches.clone() }
+                TaskInput::Sources { spec, sources, plan, arches: target.arches.clone() }
             }
             TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
                 let file = srpm.context("a build task has an SRPM")?;
                 let noarch = kind == TaskKind::Noarch;
-                Input::Srpm { file, dynamic_requires: dynamic, noarch }
+                TaskInput::Srpm { file, dynamic_requires: dynamic, noarch }
             }
         };
         let limits = target.limits_of(&package);

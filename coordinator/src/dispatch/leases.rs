@@ -11,13 +11,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::report;
+use rpmfarm_core::attempt_news;
 use rpmfarm_core::task::Outcome;
 
 use super::report::Reports;
 use crate::clock::Now;
 use crate::fleet::Fleet;
-use crate::peers::{Judge, Peers};
+use crate::peers::{Peers, SilenceOwner};
 use crate::store::Store;
 use crate::work::LocalPass;
 
@@ -51,9 +51,9 @@ impl LocalPass for LeasePass {
 impl LeasePass {
     /// Checks all leases once.
     async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
-        let mut silent = store.holders().await?;
+        let mut silent = store.worker_list_with_leases().await?;
         // A store that did not answer kept everybody from being heard, too.
-        self.fleet.look(instant);
+        self.fleet.begin_check(instant);
         let is_lost =
             |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
         silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, instant)));
@@ -65,12 +65,12 @@ impl LeasePass {
         for worker in &silent {
             if self.judged(&owners, worker, instant).is_some_and(|silence| is_lost(worker, silence))
             {
-                lost.extend(store.live_attempts(Some(worker)).await?);
+                lost.extend(store.attempt_list_live(Some(worker)).await?);
             }
         }
         for attempt in lost {
             let Some(silence) = self.judged(&owners, &attempt.worker, instant) else { continue };
-            let silent = Outcome::Failed(report::silent(&attempt.worker, silence));
+            let silent = Outcome::Failed(attempt_news::silent(&attempt.worker, silence));
             self.reports.end(store, &attempt, &silent, time).await?;
         }
         Ok(())
@@ -84,15 +84,15 @@ impl LeasePass {
         now: Instant,
     ) -> Option<Duration> {
         let silence = self.fleet.silence(worker, now);
-        match self.peers.judge(owners.get(worker).map(String::as_str), now) {
-            Judge::Me => Some(silence),
-            Judge::Another => None,
-            Judge::Orphaned(known) => Some(known.min(silence)),
+        match self.peers.silence_owner(owners.get(worker).map(String::as_str), now) {
+            SilenceOwner::Local => Some(silence),
+            SilenceOwner::Peer => None,
+            SilenceOwner::Dead(known) => Some(known.min(silence)),
         }
     }
 }
 
 async fn owners(store: &Store) -> anyhow::Result<BTreeMap<String, String>> {
-    let rows = store.worker_owners().await?;
+    let rows = store.worker_owner_list().await?;
     Ok(rows.into_iter().map(|row| (row.worker, row.coordinator)).collect())
 }

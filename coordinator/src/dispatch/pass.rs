@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use rpmfarm_core::fleet::takes_work;
-use rpmfarm_core::learned::Had;
-use rpmfarm_core::matching::{Worker, free_slots, match_tasks};
-use rpmfarm_core::placement::Candidate;
+use rpmfarm_core::learned_needs::WorkerResources;
+use rpmfarm_core::matching::{WorkerCapacity, free_slots, match_tasks};
+use rpmfarm_core::placement::WorkerCandidate;
+use rpmfarm_core::worker_standing::takes_work;
 use rpmfarm_core::{BuildId, Stage, TaskId, Timestamp};
 
-use super::heads::{Further, Head, Heads, QueueReader};
+use super::queue_heads::{QueueCursors, QueueHeads, QueueReader, QueuedTask};
 use crate::clock::Now;
-use crate::fleet::{Fleet, Load, WorkerView};
+use crate::fleet::{Fleet, WorkerLoad, WorkerView};
 use crate::metrics::Metrics;
 use crate::store::{Attempt, Grant, StandingRow, Store, StoreError};
 use crate::targets::Targets;
@@ -40,7 +40,7 @@ pub struct DispatchPass {
     /// The workers, and what they hold.
     pub fleet: Fleet,
     /// How far queues were read.
-    pub further: Further,
+    pub further: QueueCursors,
     /// How long tasks waited.
     pub metrics: Metrics,
 }
@@ -49,9 +49,9 @@ impl LocalPass for DispatchPass {
     const NAME: &'static str = Stage::Dispatch.as_str();
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        store.queue_due(now.time, AT_ONCE).await?;
+        store.ready_task_insert_due(now.time, AT_ONCE).await?;
         self.refresh(store, now.instant).await?;
-        let standings = store.standings().await?;
+        let standings = store.standing_list().await?;
         while self.round(store, &standings, now).await? {}
         Ok(())
     }
@@ -67,20 +67,20 @@ impl DispatchPass {
             return Ok(false);
         }
         let from = QueueReader { store, targets: &self.targets, further: &self.further };
-        let mut heads = Heads::read(from, &free).await?;
+        let mut heads = QueueHeads::read(from, &free).await?;
         let (workers, pairs) = place(&mut heads, &all).await?;
         if pairs.is_empty() {
             return Ok(false);
         }
         let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
         let grants = grants(&heads.tasks, &pairs, &workers, &connected);
-        let granted = store.grant_all(&grants, now.time).await?;
+        let granted = store.attempt_grant_all(&grants, now.time).await?;
         if granted.len() < grants.len() {
             // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
             store.reindex(grants.iter().map(|grant| grant.build), now.time).await?;
         }
         let more = more && !granted.is_empty();
-        let heads: HashMap<TaskId, &Head> =
+        let heads: HashMap<TaskId, &QueuedTask> =
             heads.tasks.iter().map(|head| (head.ready.task, head)).collect();
         for attempt in granted {
             self.granted(&attempt, heads.get(&attempt.task).copied(), now.time);
@@ -89,7 +89,7 @@ impl DispatchPass {
     }
 
     /// Tells the worker, and whoever reads logs and metrics, of a grant.
-    fn granted(&self, attempt: &Attempt, head: Option<&Head>, now: Timestamp) {
+    fn granted(&self, attempt: &Attempt, head: Option<&QueuedTask>, now: Timestamp) {
         tracing::info!(
             build = head.map(|head| head.ready.build.0),
             task = attempt.task.0,
@@ -108,7 +108,7 @@ impl DispatchPass {
     /// Reads the leases anew when it is time.
     async fn refresh(&self, store: &Store, now: Instant) -> anyhow::Result<()> {
         if self.fleet.held().begin_read(now) {
-            let live = store.held().await?;
+            let live = store.lease_list().await?;
             // A lease that another process gave or took, or that was cancelled here in the same moment.
             for worker in self.fleet.held().replace(live, now) {
                 self.fleet.poke(&worker);
@@ -124,9 +124,9 @@ type Pairs = Vec<(usize, usize)>;
 /// Matches the heads of the queues with the workers, and reads on where nobody who is free may take
 /// them. Returns the workers with what they have then.
 async fn place<'w>(
-    heads: &mut Heads<'_>,
-    all: &[Worker<'w>],
-) -> anyhow::Result<(Vec<Worker<'w>>, Pairs)> {
+    heads: &mut QueueHeads<'_>,
+    all: &[WorkerCapacity<'w>],
+) -> anyhow::Result<(Vec<WorkerCapacity<'w>>, Pairs)> {
     let mut pages = 0;
     loop {
         let mut workers = all.to_vec();
@@ -141,19 +141,19 @@ async fn place<'w>(
 
 /// The grants for matches of tasks and workers.
 fn grants(
-    heads: &[Head],
+    heads: &[QueuedTask],
     pairs: &[(usize, usize)],
-    workers: &[Worker<'_>],
+    workers: &[WorkerCapacity<'_>],
     connected: &BTreeMap<String, WorkerView>,
 ) -> Vec<Grant> {
     let grant = |(task, worker): &(usize, usize)| {
-        let Candidate { name, .. } = workers[*worker].candidate;
+        let WorkerCandidate { name, .. } = workers[*worker].candidate;
         let state = &connected[name].state;
         Grant {
             task: heads[*task].ready.task,
             build: heads[*task].ready.build,
             worker: name.to_owned(),
-            had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+            had: WorkerResources { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
         }
     };
     pairs.iter().map(grant).collect()
@@ -165,14 +165,14 @@ pub async fn allows_emulation(
     targets: &Targets,
     build: BuildId,
 ) -> Result<bool, StoreError> {
-    let Some(build) = store.build(build).await? else { return Ok(false) };
+    let Some(build) = store.build_fetch(build).await? else { return Ok(false) };
     Ok(targets.get(&build.target).is_ok_and(|target| target.emulation))
 }
 
 /// How many attempts each worker holds, from the leases.
 pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
-    for (worker, _, _) in store.held().await? {
+    for (worker, _, _) in store.lease_list().await? {
         *busy.entry(worker).or_default() += 1;
     }
     Ok(busy)
@@ -182,15 +182,15 @@ pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
 #[must_use]
 pub fn matched<'a>(
     workers: &'a BTreeMap<String, WorkerView>,
-    loads: &HashMap<String, Load>,
+    loads: &HashMap<String, WorkerLoad>,
     standings: &Standings,
-) -> Vec<Worker<'a>> {
+) -> Vec<WorkerCapacity<'a>> {
     workers
         .iter()
         .map(|(name, worker)| {
             let load = loads.get(name).copied().unwrap_or_default();
             let standing = standings.get(name).map(|row| row.standing).unwrap_or_default();
-            let candidate = Candidate {
+            let candidate = WorkerCandidate {
                 name,
                 arches: &worker.state.arches,
                 emulated: &worker.state.emulated,
@@ -199,7 +199,7 @@ pub fn matched<'a>(
                 ready: takes_work(&worker.state, worker.liveness, standing)
                     && worker.state.unready.is_empty(),
             };
-            Worker {
+            WorkerCapacity {
                 candidate,
                 memory_mib: worker.state.memory_mib,
                 memory_used_mib: load.memory_mib,

@@ -1,13 +1,13 @@
 //! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
 
+use rpmfarm_core::attempt_news::{self, AttemptNews};
 use rpmfarm_core::quarantine::last_message;
-use rpmfarm_core::report::{self, Said};
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Fault, Timestamp};
 use tonic::Status;
 
-use super::{late, quarantine};
+use super::{late_results, quarantine};
 use crate::clock::{Clock, Now};
 use crate::fleet::Fleet;
 use crate::logs::{LogName, Logs};
@@ -47,7 +47,7 @@ impl Reports {
         if before.is_none() && reports.is_empty() {
             return Ok(());
         }
-        let live = store.live_attempts(Some(worker)).await?;
+        let live = store.attempt_list_live(Some(worker)).await?;
         refuse_foreign(store, worker, reports, &live).await?;
         // The fast path: most reports say only that an attempt still runs.
         let runs = |report: &AttemptReport| matches!(report.progress, Progress::Running(_));
@@ -57,24 +57,24 @@ impl Reports {
         let is_live =
             |report: &&AttemptReport| live.iter().any(|attempt| attempt.id == report.attempt);
         let dead = reports.iter().filter(|report| !is_live(report));
-        late::reports(store, worker, dead, now).await?;
+        late_results::reports(store, worker, dead, now).await?;
         for attempt in &live {
             let (id, epoch) = (attempt.id, attempt.epoch);
             let before = before.is_some_and(|before| id <= before);
-            match report::of(id, epoch, before, reports) {
-                Said::Ended(outcome) => self.end(store, attempt, outcome, now).await?,
-                Said::NeedsRequires { round, requires } => {
-                    if let Some(failure) = report::refused_requires(requires) {
+            match attempt_news::attempt_news(id, epoch, before, reports) {
+                AttemptNews::Ended(outcome) => self.end(store, attempt, outcome, now).await?,
+                AttemptNews::NeedsRequires { round, requires } => {
+                    if let Some(failure) = attempt_news::refused_requires(requires) {
                         self.end(store, attempt, &Outcome::Failed(failure), now).await?;
                         continue;
                     }
-                    store.add_dynamic_requires(attempt.task, id, round, requires, now).await?;
+                    store.round_insert(attempt.task, id, round, requires, now).await?;
                 }
-                Said::Lost => {
-                    let lost = Outcome::Failed(report::lost(worker));
+                AttemptNews::Lost => {
+                    let lost = Outcome::Failed(attempt_news::lost(worker));
                     self.end(store, attempt, &lost, now).await?;
                 }
-                Said::Nothing => {}
+                AttemptNews::Nothing => {}
             }
         }
         Ok(())
@@ -96,11 +96,11 @@ impl Reports {
             let mut failure = self.retries.confirmed(store, build, task, failure).await?;
             let next = self.retries.at(store, build, Some(task), &failure, now).await?;
             if next.is_none() && failure.fault == Fault::Worker {
-                let mut workers = store.workers_that_failed(task).await?;
+                let mut workers = store.worker_list_failed_task(task).await?;
                 workers.push(attempt.worker.clone());
                 failure.message = last_message(&failure, &workers);
             }
-            if !store.end_failed(id, epoch, &failure, next, now).await? {
+            if !store.attempt_end_failed(id, epoch, &failure, next, now).await? {
                 return Ok(());
             }
             tracing::info!(
@@ -115,11 +115,11 @@ impl Reports {
             );
             if failure.fault == Fault::Worker {
                 let now = Now { instant: self.clock.instant(), time: now };
-                quarantine::look(store, &self.fleet, &attempt.worker, now).await?;
+                quarantine::check(store, &self.fleet, &attempt.worker, now).await?;
                 // It may be that it lost the emulator that it built with.
                 self.fleet.ask_for_probe(&attempt.worker);
             }
-        } else if store.end_succeeded(id, epoch, outcome, now).await? {
+        } else if store.attempt_end_succeeded(id, epoch, outcome, now).await? {
             tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
         }
         self.metrics.worked(Milestone::Build.as_str(), now.since(attempt.started));
@@ -156,7 +156,7 @@ async fn refuse_foreign(
     let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == *id);
     let named = reports.iter().map(|report| report.attempt);
     let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();
-    let owners = store.attempt_workers(&unknown).await?;
+    let owners = store.attempt_list_workers(&unknown).await?;
     if let Some((attempt, owner)) = owners.into_iter().find(|(_, owner)| owner != worker) {
         tracing::warn!(
             worker,

@@ -3,10 +3,10 @@
 //! known here only is heard again.
 //!
 //! Here is what was heard and what follows from silence; `session` is one connection of a worker,
-//! `news` tells sessions that there is something to say, and `held` is a copy of the leases for
+//! `news` tells sessions that there is something to say, and `live_leases` is a copy of the leases for
 //! counting. It must not know who gives out work, nor who judges a silence.
 
-mod held;
+mod live_leases;
 mod news;
 mod session;
 
@@ -21,42 +21,42 @@ use rpmfarm_core::{Arch, AttemptId, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
-use crate::bus::Voice;
+use crate::bus::PeerNotifier;
 
-pub use held::{Held, Load};
-pub use session::Session;
+pub use live_leases::{LiveLeaseCache, WorkerLoad};
+pub use session::WorkerSession;
 
 /// All workers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fleet {
     terms: LeaseTerms,
-    voice: Voice,
-    inner: Arc<Mutex<Inner>>,
-    held: Held,
+    voice: PeerNotifier,
+    inner: Arc<Mutex<FleetState>>,
+    held: LiveLeaseCache,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct FleetState {
     /// Since when this coordinator listens without a break.
     listening: Instant,
     /// When the leases were last checked.
     looked: Instant,
     sessions: u64,
-    workers: BTreeMap<String, Known>,
+    workers: BTreeMap<String, WorkerEntry>,
     /// Workers that are connected to other coordinators, as these told last.
     elsewhere: BTreeMap<String, WorkerView>,
 }
 
-impl Inner {
+impl FleetState {
     /// How long a worker was not heard, as far as anybody listened.
-    fn silence(&self, known: Option<&Known>, now: Instant) -> Duration {
+    fn silence(&self, known: Option<&WorkerEntry>, now: Instant) -> Duration {
         let heard = known.map_or(self.listening, |known| known.heard.max(self.listening));
         now.saturating_duration_since(heard)
     }
 }
 
 #[derive(Debug)]
-struct Known {
+struct WorkerEntry {
     state: WorkerState,
     /// How often it was asked to try again what it can run.
     probe: u64,
@@ -73,7 +73,7 @@ struct Known {
     poke: Arc<Notify>,
 }
 
-impl Known {
+impl WorkerEntry {
     /// There is news for it.
     fn tell(&mut self) {
         self.news += 1;
@@ -96,7 +96,7 @@ impl Fleet {
     /// A fleet of which nothing was heard yet, held to these terms.
     #[must_use]
     pub fn new(started: Instant, terms: LeaseTerms) -> Self {
-        let inner = Inner {
+        let inner = FleetState {
             listening: started,
             looked: started,
             sessions: 0,
@@ -105,9 +105,9 @@ impl Fleet {
         };
         Self {
             terms,
-            voice: Voice::default(),
+            voice: PeerNotifier::default(),
             inner: Arc::new(Mutex::new(inner)),
-            held: Held::default(),
+            held: LiveLeaseCache::default(),
         }
     }
 
@@ -129,11 +129,11 @@ impl Fleet {
 
     /// The same, with a voice that reaches the sessions of other coordinators.
     #[must_use]
-    pub fn with_voice(self, voice: Voice) -> Self {
+    pub fn with_voice(self, voice: PeerNotifier) -> Self {
         Self { voice, ..self }
     }
 
-    fn view(&self, inner: &Inner, known: &Known, now: Instant) -> WorkerView {
+    fn view(&self, inner: &FleetState, known: &WorkerEntry, now: Instant) -> WorkerView {
         let connected = known.session != 0 && known.settled;
         WorkerView {
             state: known.state.clone(),
@@ -142,7 +142,7 @@ impl Fleet {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, FleetState> {
         self.inner.lock()
     }
 
@@ -185,7 +185,7 @@ impl Fleet {
     pub fn patience(&self, worker: &str, now: Instant) -> Duration {
         let inner = self.lock();
         let away = self.terms.away_after();
-        let stays_away = |known: &Known| {
+        let stays_away = |known: &WorkerEntry| {
             let hung_up = known.hung_up.filter(|_| known.session == 0);
             hung_up.is_some_and(|at| now.saturating_duration_since(at.max(inner.listening)) >= away)
         };
@@ -193,7 +193,7 @@ impl Fleet {
     }
 
     #[must_use]
-    pub const fn held(&self) -> &Held {
+    pub const fn held(&self) -> &LiveLeaseCache {
         &self.held
     }
 
@@ -234,7 +234,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bus::Word;
+    use crate::bus::PeerMessage;
 
     const fn time(us: i64) -> Timestamp {
         Timestamp::from_us(us)
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn a_worker_is_shown_where_it_is_connected() {
         let start = Instant::now();
-        let (voice, mut words) = Voice::new();
+        let (voice, mut words) = PeerNotifier::new();
         let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
         let session = fleet.connect(state("w"), start, time(1));
         assert!(fleet.sessions().is_empty(), "it is not settled");
@@ -307,7 +307,7 @@ mod tests {
         fleet.poke("w");
         assert!(words.try_recv().is_err(), "a worker that is here is poked here");
         fleet.poke("v");
-        assert_eq!(words.try_recv(), Ok(Word::Poke("v".into())));
+        assert_eq!(words.try_recv(), Ok(PeerMessage::Poke("v".into())));
 
         let sessions = fleet.sessions();
         assert_eq!(sessions.len(), 1);

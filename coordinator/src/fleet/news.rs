@@ -3,28 +3,28 @@
 //!
 //! Owns that somebody is woken. What there is to say, the woken session finds out itself.
 
-use super::{Fleet, Known};
-use crate::bus::Word;
+use super::{Fleet, WorkerEntry};
+use crate::bus::PeerMessage;
 
 impl Fleet {
     /// Has a worker's session read again what the worker should have, wherever it is connected.
     pub fn poke(&self, worker: &str) {
         if !self.poke_here(worker) {
-            self.voice.say(Word::Poke(worker.to_owned()));
+            self.voice.send(PeerMessage::Poke(worker.to_owned()));
         }
     }
 
     /// Pokes all of them.
     pub fn poke_all(&self) {
         self.poke_all_here();
-        self.voice.say(Word::PokeAll);
+        self.voice.send(PeerMessage::PokeAll);
     }
 
     /// Pokes a worker's session if it is connected here, and answers whether it is.
     pub fn poke_here(&self, worker: &str) -> bool {
         let mut inner = self.lock();
         let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
-        known.map(Known::tell).is_some()
+        known.map(WorkerEntry::tell).is_some()
     }
 
     /// Pokes all sessions that are connected here.

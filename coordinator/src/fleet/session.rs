@@ -10,11 +10,11 @@ use rpmfarm_core::Timestamp;
 use rpmfarm_core::task::WorkerState;
 use tokio::sync::Notify;
 
-use super::{Fleet, Known};
+use super::{Fleet, WorkerEntry};
 
 /// One connection of a worker.
 #[derive(Debug)]
-pub struct Session {
+pub struct WorkerSession {
     fleet: Fleet,
     name: String,
     id: u64,
@@ -25,14 +25,14 @@ impl Fleet {
     /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
     /// is settled.
     #[must_use]
-    pub fn connect(&self, state: WorkerState, now: Instant, time: Timestamp) -> Session {
+    pub fn connect(&self, state: WorkerState, now: Instant, time: Timestamp) -> WorkerSession {
         let mut inner = self.lock();
         inner.sessions += 1;
         let id = inner.sessions;
         let name = state.name.clone();
         let poke = Arc::new(Notify::new());
         let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
-        let known = Known {
+        let known = WorkerEntry {
             state,
             probe,
             session: id,
@@ -46,7 +46,7 @@ impl Fleet {
         if let Some(before) = inner.workers.insert(name.clone(), known) {
             before.poke.notify_one();
         }
-        Session { fleet: self.clone(), name, id, poke }
+        WorkerSession { fleet: self.clone(), name, id, poke }
     }
 
     /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
@@ -70,7 +70,7 @@ impl Fleet {
     }
 }
 
-impl Session {
+impl WorkerSession {
     #[must_use]
     pub fn worker(&self) -> &str {
         &self.name
@@ -113,7 +113,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for WorkerSession {
     fn drop(&mut self) {
         let mut inner = self.fleet.lock();
         // An old session may end long after the worker's next one began, and must not hang that one

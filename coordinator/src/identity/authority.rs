@@ -34,7 +34,7 @@ pub struct Authority {
 
 /// A certificate that was made.
 #[derive(Debug, Clone)]
-pub struct Issued {
+pub struct IssuedCertificate {
     /// SHA-256 of its DER.
     pub fingerprint: Sha256,
     /// Hex.
@@ -54,7 +54,7 @@ pub struct ServerIdentity {
 /// A malformed certificate signing request, or one that is not signed by its own key.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("not a valid certificate signing request: {0}")]
-pub struct BadRequest(String);
+pub struct CsrError(String);
 
 impl Authority {
     /// Opens the authority of a directory, or makes one there.
@@ -69,7 +69,7 @@ impl Authority {
             .with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("ca.key");
         if !path.exists() {
-            make(&path, now).with_context(|| format!("cannot make {}", path.display()))?;
+            create(&path, now).with_context(|| format!("cannot make {}", path.display()))?;
         }
         let text =
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -110,7 +110,7 @@ impl Authority {
     /// SHA-256 of the CA's certificate: what workers pin.
     #[must_use]
     pub fn fingerprint(&self) -> Sha256 {
-        Sha256::of(&self.certificate)
+        Sha256::compute(&self.certificate)
     }
 
     /// A certificate for the coordinator under names and addresses, for so many seconds.
@@ -151,16 +151,16 @@ impl Authority {
         worker: &str,
         now: Timestamp,
         seconds: u64,
-    ) -> Result<Issued, BadRequest> {
-        let bad = |error: rcgen::Error| BadRequest(shown(&error.to_string()));
+    ) -> Result<IssuedCertificate, CsrError> {
+        let bad = |error: rcgen::Error| CsrError(shown(&error.to_string()));
         let mut request = CertificateSigningRequestParams::from_pem(request).map_err(bad)?;
         let serial: [u8; 16] = rand::random();
         request.params = leaf(worker, now, seconds);
         request.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         request.params.serial_number = Some(SerialNumber::from_slice(&serial));
         let certificate = request.signed_by(&self.issuer).map_err(bad)?;
-        Ok(Issued {
-            fingerprint: Sha256::of(certificate.der()),
+        Ok(IssuedCertificate {
+            fingerprint: Sha256::compute(certificate.der()),
             serial: hex::encode(serial),
             pem: certificate.pem(),
             key: key_digest(&request),
@@ -171,16 +171,16 @@ impl Authority {
     ///
     /// # Errors
     /// When the request is malformed, or is not signed by its key.
-    pub fn key_of(request: &str) -> Result<Sha256, BadRequest> {
+    pub fn key_of(request: &str) -> Result<Sha256, CsrError> {
         CertificateSigningRequestParams::from_pem(request)
             .map(|request| key_digest(&request))
-            .map_err(|error| BadRequest(shown(&error.to_string())))
+            .map_err(|error| CsrError(shown(&error.to_string())))
     }
 }
 
 fn key_digest(request: &CertificateSigningRequestParams) -> Sha256 {
     use rcgen::PublicKeyData as _;
-    Sha256::of(request.public_key.der_bytes())
+    Sha256::compute(request.public_key.der_bytes())
 }
 
 /// What all certificates below the CA have in common.
@@ -210,7 +210,7 @@ fn at(time: Timestamp) -> OffsetDateTime {
 
 /// Makes a key and its certificate, in one file: both or none are there. When several coordinators
 /// start at once on one directory, one of them wins and all use its file.
-fn make(path: &Path, now: Timestamp) -> anyhow::Result<()> {
+fn create(path: &Path, now: Timestamp) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();
     let number: [u8; 4] = rand::random();
@@ -287,7 +287,7 @@ mod tests {
         let issued = authority.worker(&asked, "w1", NOW, 60).unwrap();
         assert_eq!(issued.key, Authority::key_of(&asked).unwrap());
         let der = CertificateDer::from_pem_slice(issued.pem.as_bytes()).unwrap();
-        assert_eq!(Sha256::of(&der), issued.fingerprint);
+        assert_eq!(Sha256::compute(&der), issued.fingerprint);
         let text = String::from_utf8_lossy(&der).into_owned();
         assert!(text.contains("w1") && !text.contains("somebody else"));
 

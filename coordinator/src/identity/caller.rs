@@ -38,7 +38,7 @@ impl Caller {
     ///
     /// # Errors
     /// `INTERNAL` for a call that did not come past the guard: nothing is served then.
-    pub fn of<T>(request: &Request<T>) -> Result<Self, Status> {
+    pub fn from_request<T>(request: &Request<T>) -> Result<Self, Status> {
         let found = request.extensions().get::<Self>().cloned();
         found.ok_or_else(|| Status::internal("a call came past the guard"))
     }

@@ -9,32 +9,32 @@ use tokio_util::sync::CancellationToken;
 
 /// The connections over which certificates were shown. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<Mutex<Inner>>);
+pub struct CertificateConnections(Arc<Mutex<OpenConnections>>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct OpenConnections {
     last: u64,
     open: HashMap<u64, (Sha256, CancellationToken)>,
 }
 
 /// A connection's place among them; dropped, it is gone.
 #[derive(Debug)]
-pub struct Place {
-    connections: Connections,
+pub struct ConnectionGuard {
+    connections: CertificateConnections,
     id: u64,
     /// Cancelled when the connection is to be broken.
     pub cut: CancellationToken,
 }
 
-impl Connections {
+impl CertificateConnections {
     /// A connection on which a certificate was shown.
     #[must_use]
-    pub fn add(&self, certificate: Sha256) -> Place {
+    pub fn add(&self, certificate: Sha256) -> ConnectionGuard {
         let mut inner = self.lock();
         inner.last += 1;
         let (id, cut) = (inner.last, CancellationToken::new());
         inner.open.insert(id, (certificate, cut.clone()));
-        Place { connections: self.clone(), id, cut }
+        ConnectionGuard { connections: self.clone(), id, cut }
     }
 
     /// Breaks the connections of these certificates. Answers how many there were.
@@ -50,12 +50,12 @@ impl Connections {
         self.lock().open.is_empty()
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, OpenConnections> {
         self.0.lock()
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.connections.lock().open.remove(&self.id);
     }
@@ -67,8 +67,8 @@ mod tests {
 
     #[test]
     fn only_connections_of_these_certificates_are_cut() {
-        let connections = Connections::default();
-        let (one, other) = (Sha256::of(b"one"), Sha256::of(b"other"));
+        let connections = CertificateConnections::default();
+        let (one, other) = (Sha256::compute(b"one"), Sha256::compute(b"other"));
         let (first, second) = (connections.add(one), connections.add(one));
         let third = connections.add(other);
         assert_eq!(connections.cut(&BTreeSet::from([one])), 2);

@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rpmfarm_core::enrolment::{
-    MAX_TOKEN_SECONDS, NoToken, Redeemed, TOKEN_SECONDS, Token, TokenRefusal, redeem,
+    EnrolmentToken, MAX_TOKEN_SECONDS, Redemption, RedemptionError, TOKEN_SECONDS, TokenError,
+    redeem,
 };
 use rpmfarm_core::name::{self, NameError};
 use rpmfarm_core::remedy::Remedy;
 use rpmfarm_core::{Arch, Sha256, Timestamp};
 
 use super::Authority;
-use super::authority::{BadRequest, Issued};
+use super::authority::{CsrError, IssuedCertificate};
 use crate::commands::command;
 use crate::store::{Certificate, Invitation, Store, StoreError};
 
@@ -38,7 +39,7 @@ pub enum EnrolError {
     /// A token that does not count any more.
     #[error("{refusal}; make a new one: rpmfarm worker enrol {worker}")]
     Refused {
-        refusal: TokenRefusal,
+        refusal: RedemptionError,
         /// For whom it was.
         worker: String,
     },
@@ -51,7 +52,7 @@ pub enum EnrolError {
     },
     /// A malformed request, or one that its own key has not signed.
     #[error(transparent)]
-    Request(#[from] BadRequest),
+    Request(#[from] CsrError),
     /// The certificate with which a further one was asked for does not count any more.
     #[error("the certificate of worker {0} is no longer valid")]
     Ended(String),
@@ -59,7 +60,7 @@ pub enum EnrolError {
     Store(#[from] StoreError),
 }
 
-fn no_token(error: &NoToken) -> EnrolError {
+fn no_token(error: &TokenError) -> EnrolError {
     let command = command(&Remedy::EnrolWorker);
     EnrolError::Token(format!("{error}; `{command}` makes one"))
 }
@@ -81,13 +82,13 @@ impl Enrolment {
         arches: &[Arch],
         valid_seconds: u64,
         now: Timestamp,
-    ) -> Result<(Token, Invitation), EnrolError> {
+    ) -> Result<(EnrolmentToken, Invitation), EnrolError> {
         name::check_worker(worker)?;
         let seconds = if valid_seconds == 0 { TOKEN_SECONDS } else { valid_seconds };
         if seconds > MAX_TOKEN_SECONDS {
             return Err(EnrolError::Valid(seconds));
         }
-        let token = Token::new(rand::random(), self.authority.fingerprint());
+        let token = EnrolmentToken::new(rand::random(), self.authority.fingerprint());
         let invitation = Invitation {
             worker: worker.into(),
             arches: arches.to_vec(),
@@ -95,7 +96,7 @@ impl Enrolment {
             expires: now + Duration::from_secs(seconds),
             used: None,
         };
-        store.add_invitation(token.digest(), &invitation).await?;
+        store.invitation_insert(token.digest(), &invitation).await?;
         Ok((token, invitation))
     }
 
@@ -111,14 +112,14 @@ impl Enrolment {
         arches: &[Arch],
         now: Timestamp,
     ) -> Result<Certificate, EnrolError> {
-        let token = token.parse::<Token>().map_err(|error| no_token(&error))?;
+        let token = token.parse::<EnrolmentToken>().map_err(|error| no_token(&error))?;
         if token.authority != self.authority.fingerprint() {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }
         let digest = token.digest();
         // Twice at most: when another call used the token in between, the second read tells.
         for _ in 0..2 {
-            let invitation = store.invitation(digest).await?.ok_or_else(|| {
+            let invitation = store.invitation_fetch(digest).await?.ok_or_else(|| {
                 EnrolError::Token("this farm has given out no such enrolment token".into())
             })?;
             let worker = invitation.worker.clone();
@@ -126,11 +127,11 @@ impl Enrolment {
             let used = invitation.used.map(|(used, _)| used);
             let key = Authority::key_of(request)?;
             match redeem(invitation.expires, used, key, now).map_err(refused)? {
-                Redeemed::Again => {
+                Redemption::Again => {
                     let given = invitation.used.map(|(_, certificate)| certificate);
                     return self.given(store, given, &worker).await;
                 }
-                Redeemed::First => {}
+                Redemption::First => {}
             }
             let allowed = &invitation.arches;
             if let Some(asked) = arches.iter().find(|arch| !allowed.contains(arch))
@@ -139,7 +140,7 @@ impl Enrolment {
                 return Err(EnrolError::Arch { invited: listed(allowed), asked: *asked });
             }
             let (issued, certificate) = self.issue(request, &worker, now)?;
-            if store.enrol(digest, allowed, issued.key, &certificate, now).await? {
+            if store.worker_enrol(digest, allowed, issued.key, &certificate, now).await? {
                 tracing::info!(worker, fingerprint = %certificate.fingerprint, "worker enrolled");
                 return Ok(certificate);
             }
@@ -155,7 +156,7 @@ impl Enrolment {
         worker: &str,
     ) -> Result<Certificate, EnrolError> {
         let row = match fingerprint {
-            Some(fingerprint) => store.certificate(fingerprint).await?,
+            Some(fingerprint) => store.certificate_fetch(fingerprint).await?,
             None => None,
         };
         row.filter(|row| row.ended.is_none())
@@ -176,7 +177,7 @@ impl Enrolment {
         now: Timestamp,
     ) -> Result<Certificate, EnrolError> {
         let (_, certificate) = self.issue(request, worker, now)?;
-        if !store.renew(shown, &certificate).await? {
+        if !store.certificate_renew(shown, &certificate).await? {
             return Err(EnrolError::Ended(worker.into()));
         }
         tracing::info!(worker, fingerprint = %certificate.fingerprint, "certificate renewed");
@@ -188,7 +189,7 @@ impl Enrolment {
         request: &str,
         worker: &str,
         now: Timestamp,
-    ) -> Result<(Issued, Certificate), BadRequest> {
+    ) -> Result<(IssuedCertificate, Certificate), CsrError> {
         let seconds = self.certificate_seconds;
         let issued = self.authority.worker(request, worker, now, seconds)?;
         let certificate = Certificate {

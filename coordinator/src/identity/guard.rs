@@ -9,12 +9,12 @@ use rpmfarm_core::{Sha256, Timestamp, name};
 use rpmfarm_proto::{AUTHORIZATION, WORKER};
 use tonic::Status;
 
-use super::openness::Openness;
 use super::policy::{self, Access};
+use super::public_access::PublicAccess;
 use super::{Caller, Peer};
 use crate::clock;
 use crate::store::{Certificate, Store};
-use crate::token::Token;
+use crate::token::FarmToken;
 
 /// Decides which calls are admitted. Cheap to clone.
 #[derive(Clone)]
@@ -22,14 +22,15 @@ pub struct Guard {
     /// Certificates, and what was decided about workers.
     pub store: Store,
     /// The secret of calls that write.
-    pub token: Token,
+    pub token: FarmToken,
 }
 
 /// Lets a call through to its service with its [`Caller`], or answers it with a refusal.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     // Without a listener of ours before it, nothing is known of the other side.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Tls(None));
-    let openness = request.extensions().get::<Openness>().copied().unwrap_or(Openness::CLOSED);
+    let openness =
+        request.extensions().get::<PublicAccess>().copied().unwrap_or(PublicAccess::CLOSED);
     let (path, headers) = (request.uri().path(), request.headers());
     let admitted = guard.admit(path, headers, peer, openness, clock::now()).await;
     match admitted {
@@ -51,7 +52,7 @@ impl Guard {
         path: &str,
         headers: &HeaderMap,
         peer: Peer,
-        openness: Openness,
+        openness: PublicAccess,
         now: Timestamp,
     ) -> Result<Caller, Status> {
         let Some(access) = policy::access(path) else {
@@ -123,7 +124,7 @@ impl Guard {
 
     /// The worker of a certificate that still counts.
     async fn worker(&self, fingerprint: Sha256, now: Timestamp) -> Result<Caller, Status> {
-        let Some(row) = self.store.certificate(fingerprint).await? else {
+        let Some(row) = self.store.certificate_fetch(fingerprint).await? else {
             return Err(Status::unauthenticated(format!(
                 "the certificate {fingerprint} is not in the farm's records; enrol this worker \
                  again"
@@ -148,7 +149,7 @@ impl Guard {
     /// # Errors
     /// `PERMISSION_DENIED` with the reason.
     pub async fn not_revoked(&self, worker: &str) -> Result<(), Status> {
-        match self.store.standing(worker).await? {
+        match self.store.standing_fetch(worker).await? {
             Some(row) if !row.standing.may_connect() => Err(Status::permission_denied(format!(
                 "worker {} is revoked: {}",
                 name::shown(worker),

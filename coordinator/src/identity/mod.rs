@@ -2,8 +2,8 @@
 //! their end, and the one table of who may call what.
 //!
 //! `authority` holds the CA's key and signs; `tls` is what the listener needs; `enrol` gives
-//! certificates to workers; `policy` is the table and `guard` applies it to every call; `revoked`
-//! cuts off who is not the farm's any more; `openness` is what
+//! certificates to workers; `policy` is the table and `guard` applies it to every call; `revocation`
+//! cuts off who is not the farm's any more; `public_access` is what
 //! callers without a credential may see at which address. Stages never read tokens or certificates:
 //! they are told the [`Caller`].
 
@@ -12,12 +12,12 @@ pub mod caller;
 mod connections;
 pub mod enrol;
 pub mod guard;
-pub mod openness;
 pub mod policy;
-pub mod revoked;
+pub mod public_access;
+pub mod revocation;
 pub mod tls;
 
 pub use authority::Authority;
 pub use caller::{Caller, Peer};
-pub use connections::{Connections, Place};
+pub use connections::{CertificateConnections, ConnectionGuard};
 pub use enrol::Enrolment;

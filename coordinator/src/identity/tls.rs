@@ -29,10 +29,10 @@ pub struct ServerCertificate {
     authority: Arc<Authority>,
     names: Vec<String>,
     seconds: u64,
-    now: RwLock<Current>,
+    now: RwLock<CurrentCertificate>,
 }
 
-struct Current {
+struct CurrentCertificate {
     key: Arc<CertifiedKey>,
     renewal: Timestamp,
 }
@@ -84,12 +84,12 @@ fn current(
     names: &[String],
     seconds: u64,
     now: Timestamp,
-) -> anyhow::Result<Current> {
+) -> anyhow::Result<CurrentCertificate> {
     let made = authority.server(names, now, seconds)?;
     let key = CertifiedKey::from_der(made.chain, made.key, &provider())
         .context("the coordinator's certificate")?;
     let ends = now + Duration::from_secs(seconds);
-    Ok(Current { key: Arc::new(key), renewal: renewal(now, ends) })
+    Ok(CurrentCertificate { key: Arc::new(key), renewal: renewal(now, ends) })
 }
 
 impl ResolvesServerCert for ServerCertificate {

@@ -1,11 +1,11 @@
 //! Builds that follow from pushes and would not be above what is published are refused before
 //! they cost anything.
 
-use rpmfarm_core::track::NotAbove;
+use rpmfarm_core::track::NotNewer;
 use rpmfarm_core::{Evr, Target};
 use rpmfarm_sources::spec::{Macros, is_version_fixed, lines, version_tags};
 
-use super::Imported;
+use super::ImportedCommit;
 use super::security::text;
 use crate::blobs::Blobs;
 use crate::store::{Build, Store, StoreError};
@@ -16,9 +16,9 @@ async fn check(
     target: &Target,
     build: &Build,
     made: &Evr,
-) -> Result<Result<(), NotAbove>, StoreError> {
+) -> Result<Result<(), NotNewer>, StoreError> {
     let channel = target.first_channel();
-    let published = store.published_evrs(&target.name, channel, &build.package).await?;
+    let published = store.channel_list_evrs(&target.name, channel, &build.package).await?;
     Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
 }
 
@@ -32,8 +32,8 @@ pub(super) async fn of_spec(
     blobs: &Blobs,
     target: &Target,
     build: &Build,
-    imported: &Imported,
-) -> anyhow::Result<Result<(), NotAbove>> {
+    imported: &ImportedCommit,
+) -> anyhow::Result<Result<(), NotNewer>> {
     if imported.bundle.plan.is_some() {
         return Ok(Ok(()));
     }

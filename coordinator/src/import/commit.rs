@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rpmfarm_core::digest::Checksum;
 use rpmfarm_core::name::{check_git_ref, check_package};
-use rpmfarm_core::source::{Modification, Origin, Record, SourceBundle, SourceFile};
+use rpmfarm_core::source::{Modification, SourceBundle, SourceFile, SourceOrigin, SourceRecord};
 use rpmfarm_core::target::{MODIFICATIONS_CONFIG, is_modifications_config};
 use rpmfarm_core::{Sha256, Target};
 use rpmfarm_sources::autospec::{self, Generated, History, Uses};
@@ -20,12 +20,12 @@ use rpmfarm_sources::modify::{
 };
 
 use super::failure::ImportError;
-use super::git::{self, Checkout, Depth, Files, Said, Session};
-use super::index::Index;
-use super::lookaside::{Lookaside, check_same};
-use super::sources::Sources;
-use super::watch::Watch;
-use super::{Imported, Order};
+use super::git::{self, Checkout, CommitFiles, CommitMeta, FetchDepth, FetchSession};
+use super::index::ChecksumIndex;
+use super::lookaside::{LookasideClient, check_same};
+use super::sources::CommitSources;
+use super::watch::ImportTimer;
+use super::{ImportRequest, ImportedCommit};
 use crate::blobs::Blobs;
 use crate::http::Http;
 
@@ -33,15 +33,15 @@ use crate::http::Http;
 const INCLUDED: usize = 500;
 
 /// The parts that all imports share.
-pub(super) struct Shared {
+pub(super) struct ImportContext {
     pub(super) http: Arc<Http>,
     pub(super) blobs: Blobs,
-    pub(super) index: Index,
+    pub(super) index: ChecksumIndex,
     /// Holds a bare repository for each upstream one.
     pub(super) repositories: PathBuf,
 }
 
-pub(super) struct Job {
+pub(super) struct ImportJob {
     pub(super) target: Target,
     pub(super) package: String,
     pub(super) git_ref: String,
@@ -53,13 +53,13 @@ pub(super) struct Job {
     pub(super) built: Vec<String>,
 }
 
-impl Job {
+impl ImportJob {
     /// Checks what was asked for.
     ///
     /// # Errors
     /// [`ImportError::Name`].
-    pub(super) fn new(order: Order<'_>) -> Result<Self, ImportError> {
-        let Order { target, package, git_ref, modification_ref, bump, built } = order;
+    pub(super) fn new(order: ImportRequest<'_>) -> Result<Self, ImportError> {
+        let ImportRequest { target, package, git_ref, modification_ref, bump, built } = order;
         check_package(package)?;
         let git_ref = target.git_ref(package, git_ref)?;
         modification_ref.map_or(Ok(()), check_git_ref)?;
@@ -82,19 +82,23 @@ impl Job {
     ///
     /// # Errors
     /// When it is not there, or the server fails.
-    pub(super) fn checkout(&self, shared: &Shared, watch: &Watch) -> Result<Checkout, ImportError> {
-        self.fetch(shared, watch, &self.git_ref, Depth::Tip)
+    pub(super) fn checkout(
+        &self,
+        shared: &ImportContext,
+        watch: &ImportTimer,
+    ) -> Result<Checkout, ImportError> {
+        self.fetch(shared, watch, &self.git_ref, FetchDepth::Tip)
     }
 
     fn fetch(
         &self,
-        shared: &Shared,
-        watch: &Watch,
+        shared: &ImportContext,
+        watch: &ImportTimer,
         git_ref: &str,
-        depth: Depth,
+        depth: FetchDepth,
     ) -> Result<Checkout, ImportError> {
         let url = self.repository();
-        let session = Session::new(
+        let session = FetchSession::new(
             Arc::clone(&shared.http),
             self.target.private_hosts.clone(),
             watch.clone(),
@@ -102,8 +106,8 @@ impl Job {
         );
         let name = cache_name(&self.package, &url);
         let cache = match depth {
-            Depth::Tip => shared.repositories.join(name),
-            Depth::History => shared.repositories.join(format!("history-{name}")),
+            FetchDepth::Tip => shared.repositories.join(name),
+            FetchDepth::History => shared.repositories.join(format!("history-{name}")),
         };
         git::fetch(&session, &cache, &url, git_ref, depth)
     }
@@ -111,16 +115,16 @@ impl Job {
     /// The history of a commit, for which the whole repository is fetched.
     fn history(
         &self,
-        shared: &Shared,
-        watch: &Watch,
+        shared: &ImportContext,
+        watch: &ImportTimer,
         checkout: &Checkout,
         spec: &str,
     ) -> Result<History, ImportError> {
         // The branch may have moved on meanwhile; its history still has the commit.
-        let mut fetched = self.fetch(shared, watch, &self.git_ref, Depth::History)?;
+        let mut fetched = self.fetch(shared, watch, &self.git_ref, FetchDepth::History)?;
         if fetched.repository.find_commit(checkout.commit).is_err() {
             let commit = checkout.commit.to_string();
-            fetched = self.fetch(shared, watch, &commit, Depth::History)?;
+            fetched = self.fetch(shared, watch, &commit, FetchDepth::History)?;
         }
         fetched.commit = checkout.commit;
         fetched.history(spec, &self.target.macros_of(&self.package), watch)
@@ -130,39 +134,43 @@ impl Job {
     ///
     /// # Errors
     /// Why it cannot be imported.
-    pub(super) fn run(&self, shared: &Shared, watch: &Watch) -> Result<Imported, ImportError> {
+    pub(super) fn run(
+        &self,
+        shared: &ImportContext,
+        watch: &ImportTimer,
+    ) -> Result<ImportedCommit, ImportError> {
         let checkout = self.checkout(shared, watch)?;
-        let changes = Changes::fetch(self, shared, watch)?;
+        let changes = FetchedModifications::fetch(self, shared, watch)?;
         let said = checkout.said()?;
-        let import = Import { job: self, shared, watch, checkout: &checkout };
+        let import = CommitImport { job: self, shared, watch, checkout: &checkout };
         let made = import.bundle(changes.as_ref(), said.at)?;
         let digest = shared.blobs.put(&made.bundle.to_bytes())?;
         let git_ref = checkout.git_ref.clone();
-        let record = Record { git_ref: git_ref.clone(), ..made.record };
+        let record = SourceRecord { git_ref: git_ref.clone(), ..made.record };
         let mut cves = said.cves;
         cves.extend(changes.into_iter().flat_map(|changes| changes.cves));
         let (bundle, subject, committed_at) = (made.bundle, said.subject, said.at);
-        Ok(Imported { bundle, digest, git_ref, subject, cves, committed_at, record })
+        Ok(ImportedCommit { bundle, digest, git_ref, subject, cves, committed_at, record })
     }
 }
 
 /// A name for the cached repository that tells packages and servers apart.
 fn cache_name(package: &str, url: &str) -> String {
-    format!("{package}-{}.git", &Sha256::of(url.as_bytes()).hex()[..16])
+    format!("{package}-{}.git", &Sha256::compute(url.as_bytes()).hex()[..16])
 }
 
 /// An import whose commit is there.
-struct Import<'a> {
-    job: &'a Job,
-    shared: &'a Shared,
-    watch: &'a Watch,
+struct CommitImport<'a> {
+    job: &'a ImportJob,
+    shared: &'a ImportContext,
+    watch: &'a ImportTimer,
     checkout: &'a Checkout,
 }
 
 /// A bundle that is not stored yet.
-struct Made {
+struct UnstoredBundle {
     bundle: SourceBundle,
-    record: Record,
+    record: SourceRecord,
 }
 
 /// What a look-aside list names.
@@ -178,23 +186,27 @@ struct Collected {
     spec: SourceFile,
     sources: Vec<SourceFile>,
     /// Where each file is from.
-    origins: Vec<Origin>,
+    origins: Vec<SourceOrigin>,
     /// What the look-aside list names, with the file that is there for it.
     lookaside: Vec<(LookasideFile, SourceFile)>,
 }
 
-impl Import<'_> {
-    fn bundle(&self, changes: Option<&Changes>, committed_at: i64) -> Result<Made, ImportError> {
+impl CommitImport<'_> {
+    fn bundle(
+        &self,
+        changes: Option<&FetchedModifications>,
+        committed_at: i64,
+    ) -> Result<UnstoredBundle, ImportError> {
         let limits = self.watch.limits();
         let files = self.checkout.files()?;
         let of_package =
-            Sources { checkout: self.checkout, files: &files, limit: limits.committed_file };
+            CommitSources { checkout: self.checkout, files: &files, limit: limits.committed_file };
         let of_changes = changes.map(|changes| changes.sources(limits.committed_file));
         let spec_names = self.job.target.spec_names(&self.job.package);
         let mut tree = of_package.tree().with_spec(&spec_names);
         let nothing = std::collections::BTreeMap::new();
         let modifications =
-            of_changes.as_ref().map_or_else(|| Tree::new([], &nothing), Sources::tree);
+            of_changes.as_ref().map_or_else(|| Tree::new([], &nothing), CommitSources::tree);
         let context = context(self.job, committed_at, changes);
         let parameters = changes.map_or_else(Parameters::default, |c| c.config.parameters.clone());
         let generated = self.generated(&of_package, &tree)?;
@@ -224,7 +236,7 @@ impl Import<'_> {
         &self,
         layout: &Layout,
         tree: &Tree<'_>,
-        files: &Files,
+        files: &CommitFiles,
     ) -> Result<Listed, ImportError> {
         let mut lookaside = self.list(layout, tree, files)?;
         let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
@@ -245,7 +257,7 @@ impl Import<'_> {
         layout: &Layout,
         listed: Listed,
         tree: &Tree<'_>,
-        files: &Files,
+        files: &CommitFiles,
     ) -> Result<Collected, ImportError> {
         let limits = self.watch.limits();
         let (spec, from) = self.tree_file(&layout.spec, tree, files, limits.spec)?;
@@ -292,15 +304,15 @@ impl Import<'_> {
     /// The bundle, and what is recorded of it. `steps` are left for the cage.
     fn made(
         &self,
-        changes: Option<&Changes>,
+        changes: Option<&FetchedModifications>,
         layout: &Layout,
         steps: &[Step],
         collected: Collected,
         plan: Option<SourceFile>,
-    ) -> Made {
+    ) -> UnstoredBundle {
         let Collected { spec, sources, origins, .. } = collected;
         let modification = changes.map(|changes| changes.modification.clone());
-        let record = Record {
+        let record = SourceRecord {
             git_ref: String::new(),
             modification: modification.clone(),
             modification_subject: changes.map_or_else(String::new, |c| c.subject.clone()),
@@ -318,13 +330,13 @@ impl Import<'_> {
             modification,
             plan,
         };
-        Made { bundle, record }
+        UnstoredBundle { bundle, record }
     }
 
     /// The values of `%autorelease` and `%autochangelog`, when the spec uses one of them.
     fn generated(
         &self,
-        sources: &Sources<'_>,
+        sources: &CommitSources<'_>,
         tree: &Tree<'_>,
     ) -> Result<Option<Generated>, ImportError> {
         // Whether there is one spec is for the layout to tell, later.
@@ -369,7 +381,7 @@ impl Import<'_> {
         &self,
         layout: &Layout,
         tree: &Tree<'_>,
-        files: &Files,
+        files: &CommitFiles,
     ) -> Result<Vec<LookasideFile>, ImportError> {
         let Some((path, _)) = &layout.list else { return Ok(Vec::new()) };
         let text = match changed(tree, path) {
@@ -384,7 +396,7 @@ impl Import<'_> {
         &self,
         file: &Committed,
         tree: &Tree<'_>,
-        files: &Files,
+        files: &CommitFiles,
         limit: u64,
     ) -> Result<(SourceFile, &'static str), ImportError> {
         self.watch.check()?;
@@ -404,8 +416,8 @@ impl Import<'_> {
 
     /// Finds a look-aside file in the store, or fetches it. Also says from which URL it is.
     fn lookaside_file(&self, file: &LookasideFile) -> Result<(SourceFile, String), ImportError> {
-        let Shared { http, blobs, index, .. } = self.shared;
-        let Job { target, package, .. } = self.job;
+        let ImportContext { http, blobs, index, .. } = self.shared;
+        let ImportJob { target, package, .. } = self.job;
         let known = index.find(&file.checksum, blobs);
         let (digest, size, url) = match known {
             Some(known) => known,
@@ -416,7 +428,7 @@ impl Import<'_> {
                     let (file, target) = (file.name.clone(), target.name.clone());
                     return Err(ImportError::NoLookaside { file, target });
                 }
-                let lookaside = Lookaside {
+                let lookaside = LookasideClient {
                     http,
                     allowed: &target.private_hosts,
                     blobs,
@@ -434,7 +446,7 @@ impl Import<'_> {
 
     /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.
     fn branch(&self) -> String {
-        let Job { target, package, .. } = self.job;
+        let ImportJob { target, package, .. } = self.job;
         let git_ref = &self.checkout.git_ref;
         if *git_ref != self.checkout.commit.to_string() {
             return git_ref.clone();
@@ -457,7 +469,7 @@ impl Import<'_> {
 }
 
 /// Modifications that have been fetched.
-pub(super) struct Changes {
+pub(super) struct FetchedModifications {
     pub(super) modification: Modification,
     /// The first line of the commit's message.
     pub(super) subject: String,
@@ -468,23 +480,23 @@ pub(super) struct Changes {
     pub(super) config: Config,
     pub(super) steps: Vec<Step>,
     checkout: Checkout,
-    files: Files,
+    files: CommitFiles,
 }
 
-impl Changes {
+impl FetchedModifications {
     /// Fetches a package's modifications; nothing when it has none.
     ///
     /// # Errors
     /// When they are there and cannot be read, or when it is not clear whether they are there.
     pub(super) fn fetch(
-        job: &Job,
-        shared: &Shared,
-        watch: &Watch,
+        job: &ImportJob,
+        shared: &ImportContext,
+        watch: &ImportTimer,
     ) -> Result<Option<Self>, ImportError> {
-        let Job { target, package, .. } = job;
+        let ImportJob { target, package, .. } = job;
         let Some((url, branch)) = target.modifications_of(package) else { return Ok(None) };
         let asked = job.modification_ref.as_deref();
-        let session = Session::new(
+        let session = FetchSession::new(
             Arc::clone(&shared.http),
             target.private_hosts.clone(),
             watch.clone(),
@@ -493,7 +505,7 @@ impl Changes {
         // For each repository that they modify, as only that one's imports wait for each other.
         let both = format!("{url} for {}", job.repository());
         let cache = shared.repositories.join(cache_name(package, &both));
-        match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch), Depth::Tip) {
+        match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch), FetchDepth::Tip) {
             Ok(checkout) => Self::read(job, checkout, watch).map(Some),
             Err(ImportError::NoRepository { status: 404 | 410, .. }) if asked.is_none() => Ok(None),
             Err(ImportError::NoRef { .. }) if asked.is_none() => Ok(None),
@@ -504,7 +516,7 @@ impl Changes {
         }
     }
 
-    fn read(job: &Job, checkout: Checkout, watch: &Watch) -> Result<Self, ImportError> {
+    fn read(job: &ImportJob, checkout: Checkout, watch: &ImportTimer) -> Result<Self, ImportError> {
         let name = match &job.target.modifications {
             Some(modifications) => modifications.config.clone(),
             None => MODIFICATIONS_CONFIG.to_owned(),
@@ -520,7 +532,7 @@ impl Changes {
         let text = checkout.text(&name, *id, watch.limits().list)?;
         let config = Config::parse(&name, &text)?;
         let steps = modify::steps(&config.changes)?;
-        let Said { subject, at: committed_at, cves } = checkout.said()?;
+        let CommitMeta { subject, at: committed_at, cves } = checkout.said()?;
         let modification = Modification {
             url: checkout.url.clone(),
             commit: checkout.commit.to_string(),
@@ -530,13 +542,17 @@ impl Changes {
     }
 
     /// The files of the modifications.
-    pub(super) fn sources(&self, limit: u64) -> Sources<'_> {
-        Sources { checkout: &self.checkout, files: &self.files, limit }
+    pub(super) fn sources(&self, limit: u64) -> CommitSources<'_> {
+        CommitSources { checkout: &self.checkout, files: &self.files, limit }
     }
 }
 
 /// The context of the changes of an import: package, time, macros.
-pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -> Context {
+pub(super) fn context(
+    job: &ImportJob,
+    committed_at: i64,
+    changes: Option<&FetchedModifications>,
+) -> Context {
     Context {
         package: job.package.clone(),
         time: changes.map_or(committed_at, |changes| changes.committed_at.max(committed_at)),
@@ -547,7 +563,11 @@ pub(super) fn context(job: &Job, committed_at: i64, changes: Option<&Changes>) -
 }
 
 /// All steps of an import: the modifications', and those of the farm's own after them.
-fn all_steps(job: &Job, changes: Option<&Changes>, generated: Option<Generated>) -> Vec<Step> {
+fn all_steps(
+    job: &ImportJob,
+    changes: Option<&FetchedModifications>,
+    generated: Option<Generated>,
+) -> Vec<Step> {
     let mut steps = changes.map_or_else(Vec::new, |changes| changes.steps.clone());
     if job.bump {
         steps.push(Step::Bump(generated.as_ref().map(|generated| generated.release)));
@@ -581,10 +601,10 @@ fn take_pure(
 /// # Errors
 /// When a file cannot be read or stored.
 fn planned(
-    sources: &Sources<'_>,
+    sources: &CommitSources<'_>,
     tree: &Tree<'_>,
-    shared: &Shared,
-    watch: &Watch,
+    shared: &ImportContext,
+    watch: &ImportTimer,
 ) -> Result<Vec<PlannedFile>, ImportError> {
     let mut files = Vec::new();
     for (path, node) in tree.nodes() {
@@ -609,7 +629,11 @@ fn planned(
     Ok(files)
 }
 
-fn stored(shared: &Shared, bytes: &[u8], executable: bool) -> Result<PlannedNode, ImportError> {
+fn stored(
+    shared: &ImportContext,
+    bytes: &[u8],
+    executable: bool,
+) -> Result<PlannedNode, ImportError> {
     let (digest, size) = (shared.blobs.put(bytes)?, bytes.len() as u64);
     Ok(PlannedNode::File { digest, size, executable })
 }
@@ -633,8 +657,8 @@ fn changed<'t>(tree: &'t Tree<'_>, path: &str) -> Option<&'t [u8]> {
     }
 }
 
-fn origin(file: &SourceFile, from: &str, checksum: Option<&Checksum>) -> Origin {
-    Origin {
+fn origin(file: &SourceFile, from: &str, checksum: Option<&Checksum>) -> SourceOrigin {
+    SourceOrigin {
         name: file.name.clone(),
         digest: file.digest,
         size: file.size,

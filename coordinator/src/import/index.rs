@@ -15,11 +15,11 @@ use crate::blobs::Blobs;
 
 /// The directory of the index.
 #[derive(Debug, Clone)]
-pub(super) struct Index {
+pub(super) struct ChecksumIndex {
     dir: PathBuf,
 }
 
-impl Index {
+impl ChecksumIndex {
     pub(super) const fn new(dir: PathBuf) -> Self {
         Self { dir }
     }
@@ -68,7 +68,7 @@ mod tests {
     fn an_entry_counts_while_its_blob_is_there() {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
-        let index = Index::new(dir.path().join("index"));
+        let index = ChecksumIndex::new(dir.path().join("index"));
         let checksum = Checksum::from_hex(&"a".repeat(128)).unwrap();
         assert_eq!(index.find(&checksum, &blobs), None);
         let digest = blobs.put(b"hello").unwrap();

@@ -9,24 +9,24 @@ use std::sync::Arc;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::commit::Shared;
+use super::commit::ImportContext;
 use super::failure::ImportError;
 use super::limits::ImportLimits;
-use super::watch::Watch;
+use super::watch::ImportTimer;
 use crate::http::host_of;
 use crate::work::KeyedSemaphore;
 
 /// The lanes of all hosts.
-pub(super) struct Lanes {
-    shared: Arc<Shared>,
+pub(super) struct ImportLanes {
+    shared: Arc<ImportContext>,
     limits: ImportLimits,
     hosts: KeyedSemaphore<String>,
     repositories: KeyedSemaphore<String>,
     stopped: CancellationToken,
 }
 
-impl Lanes {
-    pub(super) fn new(shared: Shared, limits: ImportLimits) -> Self {
+impl ImportLanes {
+    pub(super) fn new(shared: ImportContext, limits: ImportLimits) -> Self {
         Self {
             shared: Arc::new(shared),
             hosts: KeyedSemaphore::new(limits.lanes),
@@ -49,7 +49,7 @@ impl Lanes {
     pub(super) async fn run<T: Send + 'static>(
         &self,
         repository: &str,
-        work: impl FnOnce(&Shared, &Watch) -> Result<T, ImportError> + Send + 'static,
+        work: impl FnOnce(&ImportContext, &ImportTimer) -> Result<T, ImportError> + Send + 'static,
     ) -> Result<T, ImportError> {
         let cancelled = self.stopped.child_token();
         let _guard = cancelled.clone().drop_guard();
@@ -60,7 +60,7 @@ impl Lanes {
         let repository = repository.to_owned();
         let blocking = move || {
             let _held = (alone, lane);
-            let watch = Watch::new(Handle::current(), cancelled, limits);
+            let watch = ImportTimer::new(Handle::current(), cancelled, limits);
             // A panic, in here or in git2, is one import's end.
             catch_unwind(AssertUnwindSafe(|| work(&shared, &watch)))
                 .unwrap_or_else(|_| Err(ImportError::Broken(format!("{repository} made it panic"))))

@@ -13,28 +13,28 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::failure::ImportError;
-use super::watch::{Pace, Watch};
+use super::watch::{ImportTimer, TransferRate};
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::http::{Http, explain, redirected, shown};
 
 /// The parts that a download needs.
-pub(super) struct Lookaside<'a> {
+pub(super) struct LookasideClient<'a> {
     pub(super) http: &'a Http,
     pub(super) allowed: &'a PrivateHosts,
     pub(super) blobs: &'a Blobs,
-    pub(super) watch: &'a Watch,
+    pub(super) watch: &'a ImportTimer,
     /// The largest file, in bytes.
     pub(super) limit: u64,
 }
 
 /// How one URL answered.
-enum Answer {
+enum LookasideResponse {
     Found(Sha256, u64),
     /// It has no such file.
     Nothing(StatusCode),
 }
 
-impl Lookaside<'_> {
+impl LookasideClient<'_> {
     /// Fetches a file from the first URL that has it, and says which that was.
     ///
     /// # Errors
@@ -48,8 +48,12 @@ impl Lookaside<'_> {
         let mut failure = None;
         for url in urls {
             match self.fetch_from(file, url) {
-                Ok(Answer::Found(digest, size)) => return Ok((digest, size, url.clone())),
-                Ok(Answer::Nothing(status)) => answers.push(format!("{url} ({})", status.as_u16())),
+                Ok(LookasideResponse::Found(digest, size)) => {
+                    return Ok((digest, size, url.clone()));
+                }
+                Ok(LookasideResponse::Nothing(status)) => {
+                    answers.push(format!("{url} ({})", status.as_u16()))
+                }
                 // Another server may still be well and have the right file.
                 Err(error @ (ImportError::Server { .. } | ImportError::Mismatch { .. })) => {
                     failure.get_or_insert(error);
@@ -64,7 +68,11 @@ impl Lookaside<'_> {
         }))
     }
 
-    fn fetch_from(&self, file: &LookasideFile, url: &str) -> Result<Answer, ImportError> {
+    fn fetch_from(
+        &self,
+        file: &LookasideFile,
+        url: &str,
+    ) -> Result<LookasideResponse, ImportError> {
         let url: Url = url.parse().map_err(|error: url::ParseError| ImportError::Refused {
             url: url.to_owned(),
             why: error.to_string(),
@@ -72,14 +80,14 @@ impl Lookaside<'_> {
         let mut partial = self.begin(&file.checksum)?;
         let status = self.watch.retry(|| self.download(&url, file, &mut partial))?;
         if !status.is_success() {
-            return Ok(Answer::Nothing(status));
+            return Ok(LookasideResponse::Nothing(status));
         }
         let (digest, size) = partial.finish(file, &url)?;
-        Ok(Answer::Found(digest, size))
+        Ok(LookasideResponse::Found(digest, size))
     }
 
-    fn begin(&self, checksum: &Checksum) -> Result<Partial, ImportError> {
-        Ok(Partial {
+    fn begin(&self, checksum: &Checksum) -> Result<PartialDownload, ImportError> {
+        Ok(PartialDownload {
             writer: self.blobs.writer(self.limit)?,
             hasher: hasher(checksum.kind),
             written: 0,
@@ -91,7 +99,7 @@ impl Lookaside<'_> {
         &self,
         url: &Url,
         file: &LookasideFile,
-        partial: &mut Partial,
+        partial: &mut PartialDownload,
     ) -> Result<StatusCode, ImportError> {
         let (url, mut response) = self.open(url, partial.written)?;
         match response.status() {
@@ -114,7 +122,7 @@ impl Lookaside<'_> {
         if announced > self.limit {
             return Err(self.too_long(&file.name, format!("{announced} bytes from {url}")));
         }
-        let mut pace = Pace::new(Instant::now());
+        let mut pace = TransferRate::new(Instant::now());
         while let Some(bytes) = self.next(&url, &mut response)? {
             partial.append(&bytes).map_err(|error| match error {
                 BlobError::TooLong { .. } => {
@@ -174,13 +182,13 @@ fn continues(response: &Response, at: u64) -> bool {
 }
 
 /// A file being downloaded. The blob store computes SHA-256; `hasher` any other kind.
-struct Partial {
+struct PartialDownload {
     writer: BlobWriter,
     hasher: Option<Box<dyn DynDigest>>,
     written: u64,
 }
 
-impl Partial {
+impl PartialDownload {
     fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.writer.append(bytes)?;
         if let Some(hasher) = &mut self.hasher {
@@ -229,7 +237,7 @@ pub(super) fn check_same(
             hasher.update(content);
             hex::encode(hasher.finalize())
         }
-        None => Sha256::of(content).hex(),
+        None => Sha256::compute(content).hex(),
     };
     let found = Checksum { kind, hex };
     if found == listed.checksum {

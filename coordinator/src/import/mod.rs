@@ -37,21 +37,21 @@ use std::sync::Arc;
 use rpmfarm_core::Target;
 
 pub use failure::ImportError;
-pub use git::{Guard, PackError, PackLimits};
+pub use git::{PackError, PackGuard, PackLimits};
 pub use limits::ImportLimits;
 pub use pass::ImportStage;
 pub use preview::{ActionState, Preview, PreviewedAction};
-pub use request::{Imported, Order};
+pub use request::{ImportRequest, ImportedCommit};
 
 use crate::blobs::Blobs;
 use crate::http::Http;
-use commit::{Job, Shared, make_dir};
-use lanes::Lanes;
+use commit::{ImportContext, ImportJob, make_dir};
+use lanes::ImportLanes;
 
 /// Imports commits. Cheap to clone.
 #[derive(Clone)]
 pub struct Importer {
-    lanes: Arc<Lanes>,
+    lanes: Arc<ImportLanes>,
 }
 
 impl Importer {
@@ -67,13 +67,13 @@ impl Importer {
         git::register().map_err(|error| broken(&error))?;
         let repositories = data_dir.join("git");
         make_dir(&repositories)?;
-        let shared = Shared {
+        let shared = ImportContext {
             http: Arc::new(Http::new().map_err(|error| broken(&error))?),
             blobs,
-            index: index::Index::new(data_dir.join("lookaside")),
+            index: index::ChecksumIndex::new(data_dir.join("lookaside")),
             repositories,
         };
-        Ok(Self { lanes: Arc::new(Lanes::new(shared, limits)) })
+        Ok(Self { lanes: Arc::new(ImportLanes::new(shared, limits)) })
     }
 
     /// Stops all imports, for good.
@@ -91,16 +91,16 @@ impl Importer {
         target: &Target,
         package: &str,
         git_ref: Option<&str>,
-    ) -> Result<Imported, ImportError> {
-        self.import_as(Order { git_ref, ..Order::new(target, package) }).await
+    ) -> Result<ImportedCommit, ImportError> {
+        self.import_as(ImportRequest { git_ref, ..ImportRequest::new(target, package) }).await
     }
 
     /// The same with everything that can be asked for.
     ///
     /// # Errors
     /// As [`Importer::import`].
-    pub async fn import_as(&self, order: Order<'_>) -> Result<Imported, ImportError> {
-        let job = Job::new(order)?;
+    pub async fn import_as(&self, order: ImportRequest<'_>) -> Result<ImportedCommit, ImportError> {
+        let job = ImportJob::new(order)?;
         let repository = job.repository();
         self.lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
@@ -110,8 +110,8 @@ impl Importer {
     /// # Errors
     /// When one of them cannot be fetched, or the configuration not be read. An action that does
     /// not fit is no error of the preview.
-    pub async fn preview(&self, order: Order<'_>) -> Result<Preview, ImportError> {
-        let job = Job::new(order)?;
+    pub async fn preview(&self, order: ImportRequest<'_>) -> Result<Preview, ImportError> {
+        let job = ImportJob::new(order)?;
         let repository = job.repository();
         self.lanes
             .run(&repository, move |shared, watch| preview::preview(&job, shared, watch))

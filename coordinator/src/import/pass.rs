@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
 use tracing::Instrument as _;
 
-use super::{ImportError, Imported, Importer, Order, above, security};
+use super::{ImportError, ImportRequest, ImportedCommit, Importer, above, security};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::commands;
@@ -12,7 +12,7 @@ use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Import, StoreError};
 use crate::targets::Targets;
 use crate::track;
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
 /// Gives every build without sources its sources, some builds at once.
@@ -23,7 +23,7 @@ pub struct ImportStage {
     /// Where they are stored.
     pub blobs: Blobs,
     /// Where it is said that a target cannot be used.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// Whether there is a next try.
     pub retries: Retries,
     /// Reads the time, which goes on while work is done.
@@ -36,7 +36,7 @@ impl work::Stage for ImportStage {
     const NAME: Stage = Stage::Import;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for build in store.builds_to_import(now).await? {
+        for build in store.build_list_to_import(now).await? {
             let host = match self.targets.get(&build.target) {
                 Ok(target) => host_of(&target.git_url(&build.package)),
                 Err(error) => {
@@ -62,13 +62,13 @@ impl ImportStage {
     pub async fn import(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
         let target = self.targets.of_build(store, build).await?;
         let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
-        let modification_ref = store.modification_ref(build.id).await?;
-        let order = Order {
+        let modification_ref = store.build_fetch_modification_ref(build.id).await?;
+        let order = ImportRequest {
             git_ref,
             modification_ref: modification_ref.as_deref(),
-            bump: store.is_bump(build.id).await?,
-            built: store.built_releases(&build.target, &build.package).await?,
-            ..Order::new(&target, &build.package)
+            bump: store.build_is_bump(build.id).await?,
+            built: store.srpm_list_releases(&build.target, &build.package).await?,
+            ..ImportRequest::new(&target, &build.package)
         };
         match self.importer.import_as(order).await {
             Ok(imported) => {
@@ -99,7 +99,7 @@ impl ImportStage {
                     at: self.clock.time(),
                 };
                 tracing::info!(build = build.id.0, commit = import.commit, "sources imported");
-                store.add_sources(build.id, &import, &imported.record).await?;
+                store.import_insert_with_record(build.id, &import, &imported.record).await?;
             }
             // The coordinator stops: nobody's fault, and the next one's to do.
             Err(ImportError::Cancelled) => {}
@@ -118,13 +118,13 @@ async fn moved_tag(
     store: &FencedStore,
     target: &Target,
     build: &Build,
-    imported: &Imported,
+    imported: &ImportedCommit,
 ) -> Result<Option<String>, StoreError> {
     if build.submitter != track::SUBMITTER {
         return Ok(None);
     }
     let repository = target.git_url(&build.package);
-    let pushed = store.pushed_commit(build.id, &repository, &build.git_ref).await?;
+    let pushed = store.push_fetch_commit(build.id, &repository, &build.git_ref).await?;
     let now = &imported.bundle.commit;
     Ok(pushed.filter(|pushed| pushed != now).map(|pushed| {
         format!(

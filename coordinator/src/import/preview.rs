@@ -4,10 +4,10 @@ pub use rpmfarm_core::source::ActionState;
 use rpmfarm_core::source::Modification;
 use rpmfarm_sources::modify::{self, Edit, FileDiff, Step, Tree};
 
-use super::commit::{Changes, Job, Shared, context};
+use super::commit::{FetchedModifications, ImportContext, ImportJob, context};
 use super::failure::ImportError;
-use super::sources::Sources;
-use super::watch::Watch;
+use super::sources::CommitSources;
+use super::watch::ImportTimer;
 
 /// What modifications would change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +43,17 @@ pub struct PreviewedAction {
 }
 
 /// Fetches both commits and applies what can be applied.
-pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Preview, ImportError> {
+pub(super) fn preview(
+    job: &ImportJob,
+    shared: &ImportContext,
+    watch: &ImportTimer,
+) -> Result<Preview, ImportError> {
     let checkout = job.checkout(shared, watch)?;
-    let changes = Changes::fetch(job, shared, watch)?;
+    let changes = FetchedModifications::fetch(job, shared, watch)?;
     let said = checkout.said()?;
     let limit = watch.limits().committed_file;
     let files = checkout.files()?;
-    let sources = Sources { checkout: &checkout, files: &files, limit };
+    let sources = CommitSources { checkout: &checkout, files: &files, limit };
     let mut tree = sources.tree().with_spec(&job.target.spec_names(&job.package));
     let mut preview = Preview {
         url: checkout.url.clone(),
@@ -74,7 +78,7 @@ pub(super) fn preview(job: &Job, shared: &Shared, watch: &Watch) -> Result<Previ
 }
 
 fn actions(
-    changes: &Changes,
+    changes: &FetchedModifications,
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &modify::Context,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::source::{Record, SourceBundle};
+use rpmfarm_core::source::{SourceBundle, SourceRecord};
 use rpmfarm_core::{Sha256, Target};
 
 /// An imported commit. The bundle and all its files are blobs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportedCommit {
     /// The files, with the full commit id.
     pub bundle: SourceBundle,
     /// The bundle's own blob.
@@ -21,12 +21,12 @@ pub struct Imported {
     /// The committer's time in seconds since 1970.
     pub committed_at: i64,
     /// Where everything came from.
-    pub record: Record,
+    pub record: SourceRecord,
 }
 
 /// A request for an import.
 #[derive(Debug, Clone)]
-pub struct Order<'a> {
+pub struct ImportRequest<'a> {
     pub target: &'a Target,
     pub package: &'a str,
     /// Branch, tag or full commit id; none for what the target names.
@@ -39,7 +39,7 @@ pub struct Order<'a> {
     pub built: Vec<String>,
 }
 
-impl<'a> Order<'a> {
+impl<'a> ImportRequest<'a> {
     /// A request for the commit that the target names.
     #[must_use]
     pub const fn new(target: &'a Target, package: &'a str) -> Self {

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::track::security::fixed;
 use rpmfarm_core::{BuildId, Sha256, Timestamp};
 
-use super::Imported;
+use super::ImportedCommit;
 use crate::blobs::{BlobError, Blobs};
 use crate::store::{Build, FencedStore, Store};
 
@@ -25,19 +25,20 @@ pub(super) async fn mark(
     store: &FencedStore,
     blobs: &Blobs,
     build: &Build,
-    imported: &Imported,
+    imported: &ImportedCommit,
     now: Timestamp,
 ) -> BTreeSet<String> {
     match find(store, blobs, build, imported).await {
         Ok(ids) if ids.is_empty() => ids,
         Ok(ids) => {
             tracing::info!(build = build.id.0, ?ids, "fixes security problems");
-            if let Err(error) = store.add_cves(build.id, &ids, now).await {
+            if let Err(error) = store.cve_insert(build.id, &ids, now).await {
                 tracing::warn!(build = build.id.0, %error, "the mark was not recorded");
             }
             // Nobody has said how urgent it is, so the fix does.
-            if build.priority == Class::Tracking.as_str()
-                && let Err(error) = store.set_priority(build.id, Class::Security, now).await
+            if build.priority == PriorityClass::Tracking.as_str()
+                && let Err(error) =
+                    store.build_set_priority(build.id, PriorityClass::Security, now).await
             {
                 tracing::warn!(build = build.id.0, %error, "the priority was not raised");
             }
@@ -55,12 +56,12 @@ async fn find(
     store: &Store,
     blobs: &Blobs,
     build: &Build,
-    imported: &Imported,
+    imported: &ImportedCommit,
 ) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = imported.cves.clone();
     // A fix that failed to build is brought by what repairs it, whose text says nothing of it.
-    ids.extend(store.cves_pending(build).await?);
-    let old = match store.standing_before(build).await? {
+    ids.extend(store.cve_list_pending(build).await?);
+    let old = match store.build_fetch_predecessor(build).await? {
         Some(before) => spec_of(store, blobs, before).await?,
         None => None,
     };
@@ -72,7 +73,7 @@ async fn find(
 
 /// The spec of a build that has sources.
 async fn spec_of(store: &Store, blobs: &Blobs, build: BuildId) -> anyhow::Result<Option<String>> {
-    let Some(import) = store.import(build).await? else { return Ok(None) };
+    let Some(import) = store.import_fetch(build).await? else { return Ok(None) };
     let Ok(bytes) = blobs.read_small(import.bundle, MAX_BUNDLE) else { return Ok(None) };
     text(blobs, SourceBundle::from_bytes(&bytes)?.spec.digest)
 }

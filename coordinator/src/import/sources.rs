@@ -3,17 +3,17 @@
 use rpmfarm_sources::distgit::{EntryKind, TreeEntry};
 use rpmfarm_sources::modify::{Node, Read, Tree, TreeError};
 
-use super::git::{Checkout, Files};
+use super::git::{Checkout, CommitFiles};
 
 /// A commit and the files of it.
-pub(super) struct Sources<'a> {
+pub(super) struct CommitSources<'a> {
     pub(super) checkout: &'a Checkout,
-    pub(super) files: &'a Files,
+    pub(super) files: &'a CommitFiles,
     /// The longest file that is read, in bytes.
     pub(super) limit: u64,
 }
 
-impl Read for Sources<'_> {
+impl Read for CommitSources<'_> {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let failed = |why: String| TreeError { path: path.to_owned(), why };
         let (_, id) = self.files.get(path).ok_or_else(|| failed("is not there".to_owned()))?;
@@ -21,7 +21,7 @@ impl Read for Sources<'_> {
     }
 }
 
-impl Sources<'_> {
+impl CommitSources<'_> {
     /// The tree as it is in the commit.
     pub(super) fn tree(&self) -> Tree<'_> {
         let entry = |(path, (kind, _)): (&String, &(EntryKind, git2::Oid))| TreeEntry {

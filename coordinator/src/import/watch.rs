@@ -13,14 +13,14 @@ use super::limits::ImportLimits;
 
 /// Waits for the network on a thread that is not the runtime's.
 #[derive(Debug, Clone)]
-pub(super) struct Watch {
+pub(super) struct ImportTimer {
     runtime: Handle,
     cancelled: CancellationToken,
     began: Instant,
     limits: ImportLimits,
 }
 
-impl Watch {
+impl ImportTimer {
     /// Begins the time of an import.
     pub(super) fn new(runtime: Handle, cancelled: CancellationToken, limits: ImportLimits) -> Self {
         Self { runtime, cancelled, began: Instant::now(), limits }
@@ -108,12 +108,12 @@ impl Watch {
 
 /// The speed of one transfer.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct TransferRate {
     window_began: Instant,
     bytes: u64,
 }
 
-impl Pace {
+impl TransferRate {
     /// A transfer that begins now.
     pub(super) fn new(now: Instant) -> Self {
         Self { window_began: now, bytes: 0 }
@@ -144,7 +144,7 @@ mod tests {
             ..ImportLimits::default()
         };
         let start = Instant::now();
-        let mut pace = Pace::new(start);
+        let mut pace = TransferRate::new(start);
         assert_eq!(pace.add(10, start + Duration::from_secs(9), &limits), None);
         assert_eq!(pace.add(2000, start + Duration::from_secs(10), &limits), None);
         assert_eq!(pace.add(10, start + Duration::from_secs(20), &limits), Some(1));

@@ -9,14 +9,14 @@ use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
 use tokio::sync::watch;
 
-use super::Limits;
+use super::ConnectionLimits;
 
 /// The requests of one connection. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Activity(watch::Sender<Requests>);
+pub(super) struct ConnectionActivity(watch::Sender<RequestCounts>);
 
 #[derive(Debug, Clone, Copy)]
-struct Requests {
+struct RequestCounts {
     /// Whether there was one.
     begun: bool,
     /// Those whose answers are not out.
@@ -27,13 +27,13 @@ struct Requests {
 
 /// Why a connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Silence {
+pub(super) enum IdleReason {
     NoRequest,
     /// None came for long.
     Idle,
 }
 
-impl Silence {
+impl IdleReason {
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::NoRequest => "no request came",
@@ -42,38 +42,42 @@ impl Silence {
     }
 }
 
-impl Activity {
+impl ConnectionActivity {
     pub(super) fn new() -> Self {
-        Self(watch::Sender::new(Requests { begun: false, under_way: 0, since: Instant::now() }))
+        Self(watch::Sender::new(RequestCounts {
+            begun: false,
+            under_way: 0,
+            since: Instant::now(),
+        }))
     }
 
     /// Since when nothing is under way, and whether there ever was a request; `None` while one is.
     pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
-        let Requests { begun, under_way, since } = *self.0.borrow();
+        let RequestCounts { begun, under_way, since } = *self.0.borrow();
         (under_way == 0).then_some((begun, since))
     }
 
     /// A request has come; it is under way until the answer is dropped.
-    pub(super) fn request(&self) -> UnderWay {
+    pub(super) fn request(&self) -> RequestGuard {
         self.0.send_modify(|requests| {
             requests.begun = true;
             requests.under_way += 1;
         });
-        UnderWay(self.clone())
+        RequestGuard(self.clone())
     }
 
     /// Returns when the connection has done nothing for too long.
-    pub(super) async fn silence(&self, limits: Limits) -> Silence {
+    pub(super) async fn silence(&self, limits: ConnectionLimits) -> IdleReason {
         let mut requests = self.0.subscribe();
         loop {
             let now = *requests.borrow_and_update();
             let (patience, silence) = match now {
-                Requests { begun: false, .. } => (limits.first_request, Silence::NoRequest),
-                Requests { under_way: 0, .. } => (limits.idle, Silence::Idle),
+                RequestCounts { begun: false, .. } => (limits.first_request, IdleReason::NoRequest),
+                RequestCounts { under_way: 0, .. } => (limits.idle, IdleReason::Idle),
                 // `self` holds the sender, so there is a change to come.
                 _ => match requests.changed().await {
                     Ok(()) => continue,
-                    Err(_) => return Silence::Idle,
+                    Err(_) => return IdleReason::Idle,
                 },
             };
             if tokio::time::timeout(patience, requests.changed()).await.is_err() {
@@ -85,9 +89,9 @@ impl Activity {
 
 /// A request that is under way.
 #[derive(Debug)]
-pub(super) struct UnderWay(Activity);
+pub(super) struct RequestGuard(ConnectionActivity);
 
-impl Drop for UnderWay {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.0.send_modify(|requests| {
             requests.under_way -= 1;
@@ -97,12 +101,12 @@ impl Drop for UnderWay {
 }
 
 /// The body of an answer, whose request is under way as long as it is there.
-pub(super) struct Answer {
+pub(super) struct TrackedBody {
     pub(super) body: Body,
-    pub(super) _under_way: UnderWay,
+    pub(super) _under_way: RequestGuard,
 }
 
-impl HttpBody for Answer {
+impl HttpBody for TrackedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -131,12 +135,12 @@ mod tests {
     #[tokio::test]
     async fn silence_is_counted_when_nothing_is_under_way() {
         let (first, idle) = (Duration::from_millis(40), Duration::from_millis(20));
-        let limits = Limits { first_request: first, idle, ..Limits::default() };
+        let limits = ConnectionLimits { first_request: first, idle, ..ConnectionLimits::default() };
         let begun = Instant::now();
-        assert_eq!(Activity::new().silence(limits).await, Silence::NoRequest);
+        assert_eq!(ConnectionActivity::new().silence(limits).await, IdleReason::NoRequest);
         assert!(begun.elapsed() >= first);
 
-        let activity = Activity::new();
+        let activity = ConnectionActivity::new();
         let (long, short) = (activity.request(), activity.request());
         let begun = Instant::now();
         let later = async {
@@ -146,7 +150,7 @@ mod tests {
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            silence = activity.silence(limits) => assert_eq!(silence, Silence::Idle),
+            silence = activity.silence(limits) => assert_eq!(silence, IdleReason::Idle),
             () = later => {}
         }
         assert!(begun.elapsed() >= idle * 6, "while one is under way nothing is counted");

@@ -19,12 +19,12 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
-use super::activity::{Activity, Answer};
-use super::guests::Entry;
-use super::stall::Unstalled;
-use super::{Limits, Origin};
-use crate::identity::openness::Openness;
-use crate::identity::{Connections, Peer};
+use super::activity::{ConnectionActivity, TrackedBody};
+use super::connection_table::ConnectionSlot;
+use super::stall::StallGuard;
+use super::{ConnectionLimits, RequestOrigin};
+use crate::identity::public_access::PublicAccess;
+use crate::identity::{CertificateConnections, Peer};
 
 /// A connection that was silent for so long is asked whether it is there…
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -46,21 +46,21 @@ const RESETS: usize = 64;
 const SEND_BUFFER: usize = 128 << 10;
 
 /// A connection that was accepted.
-pub(super) struct Connection {
+pub(super) struct AcceptedConnection {
     pub(super) address: SocketAddr,
-    pub(super) origin: Origin,
-    pub(super) openness: Openness,
-    pub(super) limits: Limits,
+    pub(super) origin: RequestOrigin,
+    pub(super) openness: PublicAccess,
+    pub(super) limits: ConnectionLimits,
     pub(super) app: Router,
-    pub(super) connections: Connections,
+    pub(super) connections: CertificateConnections,
     pub(super) watcher: Watcher,
     pub(super) stopping: watch::Receiver<()>,
-    pub(super) activity: Activity,
+    pub(super) activity: ConnectionActivity,
     /// Among all connections, and those of its address.
-    pub(super) entry: Entry,
+    pub(super) entry: ConnectionSlot,
 }
 
-impl Connection {
+impl AcceptedConnection {
     pub(super) async fn run(mut self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
         // Small messages in both directions: none should wait for another.
         let _ = stream.set_nodelay(true);
@@ -76,7 +76,8 @@ impl Connection {
         match shaken {
             Ok(Ok(stream)) => {
                 let shown = stream.get_ref().1.peer_certificates();
-                let certificate = shown.and_then(|chain| chain.first()).map(|der| Sha256::of(der));
+                let certificate =
+                    shown.and_then(|chain| chain.first()).map(|der| Sha256::compute(der));
                 self.serve(stream, Peer::Tls(certificate)).await;
             }
             Ok(Err(error)) => tracing::info!(from = %self.address, %error, "no TLS connection"),
@@ -89,7 +90,7 @@ impl Connection {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let (activity, limits) = (self.activity, self.limits);
-        let requests = Requests {
+        let requests = RequestContext {
             app: self.app,
             peer,
             address: self.address,
@@ -98,7 +99,7 @@ impl Connection {
             activity: activity.clone(),
         };
         let service = service_fn(move |request| requests.clone().answer(request));
-        let io = TokioIo::new(Unstalled::new(stream, limits.stalled));
+        let io = TokioIo::new(StallGuard::new(stream, limits.stalled));
         let connection = builder(limits).serve_connection(io, service).into_owned();
         // Known as this connection's for as long as the future lives: so a revocation ends calls
         // that are under way, too.
@@ -132,7 +133,7 @@ impl Connection {
 }
 
 /// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
-fn builder(limits: Limits) -> Builder<TokioExecutor> {
+fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);
     builder
@@ -150,20 +151,20 @@ fn builder(limits: Limits) -> Builder<TokioExecutor> {
 
 /// What the requests of a connection have in common.
 #[derive(Clone)]
-struct Requests {
+struct RequestContext {
     app: Router,
     peer: Peer,
     address: SocketAddr,
-    origin: Origin,
-    openness: Openness,
-    activity: Activity,
+    origin: RequestOrigin,
+    openness: PublicAccess,
+    activity: ConnectionActivity,
 }
 
-impl Requests {
+impl RequestContext {
     async fn answer(
         self,
         request: hyper::Request<Incoming>,
-    ) -> Result<hyper::Response<Answer>, Infallible> {
+    ) -> Result<hyper::Response<TrackedBody>, Infallible> {
         let under_way = self.activity.request();
         let mut request = request.map(Body::new);
         let extensions = request.extensions_mut();
@@ -172,7 +173,7 @@ impl Requests {
         extensions.insert(self.origin);
         extensions.insert(ConnectInfo(self.address));
         let response = self.app.oneshot(request).await.unwrap_or_else(never);
-        Ok(response.map(|body| Answer { body, _under_way: under_way }))
+        Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }
 }
 

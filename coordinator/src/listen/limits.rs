@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::tally::Bounds;
+use crate::keyed_semaphore::PermitLimits;
 
 /// Files that are kept for the database, blobs, repositories and upstream, whatever connects.
 const KEPT_FILES: u64 = 512;
@@ -17,7 +17,7 @@ const LOOPBACK_FACTOR: usize = 4;
 
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// Connections at once, over all listeners.
     pub connections: usize,
     /// Of these, from one address (of IPv6, from one network of 64 bits).
@@ -30,7 +30,7 @@ pub struct Limits {
     pub stalled: Duration,
 }
 
-impl Default for Limits {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             connections: 4096,
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl ConnectionLimits {
     /// The same with no more connections than so many open files leave room for.
     #[must_use]
     pub fn within(self, files: u64) -> Self {
@@ -51,9 +51,9 @@ impl Limits {
     }
 
     /// The bounds for an address.
-    pub(super) fn bounds(&self, address: IpAddr) -> Bounds {
+    pub(super) fn bounds(&self, address: IpAddr) -> PermitLimits {
         let factor = if address.is_loopback() { LOOPBACK_FACTOR } else { 1 };
-        Bounds { all: self.connections, of_one: self.of_one.saturating_mul(factor) }
+        PermitLimits { all: self.connections, of_one: self.of_one.saturating_mul(factor) }
     }
 }
 
@@ -63,7 +63,7 @@ mod tests {
 
     #[test]
     fn connections_leave_files_for_everything_else() {
-        let limits = Limits::default();
+        let limits = ConnectionLimits::default();
         assert_eq!(limits.within(1 << 20).connections, 4096);
         assert_eq!(limits.within(1024).connections, 512);
         assert_eq!(limits.within(256).connections, LEAST);
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn this_host_may_have_more_connections_than_another() {
-        let of = |text: &str| Limits::default().bounds(text.parse().unwrap()).of_one;
+        let of = |text: &str| ConnectionLimits::default().bounds(text.parse().unwrap()).of_one;
         assert_eq!((of("192.0.2.1"), of("127.0.0.1"), of("::1")), (256, 1024, 1024));
     }
 }

@@ -5,14 +5,14 @@
 //! to in the clear. `connection` serves one connection; what is served is the caller's. How many
 //! connections there may be, and how long one may do nothing, is in `limits`.
 //!
-//! A connection counts among all and among its address's ([`crate::tally`]), has a time until its
+//! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time until its
 //! first request, and ends when it is idle (`activity`) or when nothing of its answers is taken
 //! (`stall`). What is open without a credential follows from the address of the listener alone
 //! (`identity::openness`), which the guard and `/metrics` ask.
 
 mod activity;
 mod connection;
-mod guests;
+mod connection_table;
 mod limits;
 mod origin;
 mod stall;
@@ -30,14 +30,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-use crate::identity::Connections;
-use crate::identity::openness::{Opened, Openness};
-use crate::tally::{Tally, network};
-use activity::Activity;
-use connection::Connection;
-use guests::Guests;
-pub use limits::Limits;
-pub use origin::Origin;
+use crate::identity::CertificateConnections;
+use crate::identity::public_access::{PublicAccess, PublicAccessSettings};
+use crate::keyed_semaphore::{KeyedSemaphore, network};
+use activity::ConnectionActivity;
+use connection::AcceptedConnection;
+use connection_table::ConnectionTable;
+pub use limits::ConnectionLimits;
+pub use origin::RequestOrigin;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
 /// workers and watchers have no end of their own; they connect again.
@@ -54,15 +54,20 @@ pub struct Listeners {
     /// With TLS, and how.
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
     /// What connections may take.
-    pub limits: Limits,
+    pub limits: ConnectionLimits,
     /// What the operator has opened to callers without a credential.
-    pub opened: Opened,
+    pub opened: PublicAccessSettings,
 }
 
 /// One port, without TLS.
 impl From<TcpListener> for Listeners {
     fn from(plain: TcpListener) -> Self {
-        Self { plain, tls: None, limits: Limits::default(), opened: Opened::default() }
+        Self {
+            plain,
+            tls: None,
+            limits: ConnectionLimits::default(),
+            opened: PublicAccessSettings::default(),
+        }
     }
 }
 
@@ -75,14 +80,14 @@ impl Listeners {
     pub async fn serve(
         self,
         app: Router,
-        connections: Connections,
+        connections: CertificateConnections,
         stop: impl Future<Output = ()> + Send,
     ) -> anyhow::Result<()> {
         let graceful = GracefulShutdown::new();
         let (stopping, stopped) = watch::channel(());
-        let (places, numbers) = (Tally::default(), Arc::new(AtomicU64::new(1)));
-        let guests = Guests::default();
-        let door = |acceptor, openness| Door {
+        let (places, numbers) = (KeyedSemaphore::default(), Arc::new(AtomicU64::new(1)));
+        let guests = ConnectionTable::default();
+        let door = |acceptor, openness| ListenerContext {
             acceptor,
             openness,
             limits: self.limits,
@@ -92,8 +97,8 @@ impl Listeners {
             places: places.clone(),
             guests: guests.clone(),
             numbers: numbers.clone(),
-            refusals: Told::default(),
-            troubles: Told::default(),
+            refusals: LogThrottle::default(),
+            troubles: LogThrottle::default(),
         };
         let opened = |listener: &TcpListener| {
             Ok::<_, io::Error>(self.opened.at(listener.local_addr()?.ip()))
@@ -125,23 +130,23 @@ impl Listeners {
 }
 
 /// What each connection of a listener gets.
-struct Door {
+struct ListenerContext {
     acceptor: Option<TlsAcceptor>,
-    openness: Openness,
-    limits: Limits,
+    openness: PublicAccess,
+    limits: ConnectionLimits,
     app: Router,
-    connections: Connections,
+    connections: CertificateConnections,
     stopping: watch::Receiver<()>,
     /// Of all listeners together.
-    places: Tally<IpAddr>,
-    guests: Guests,
+    places: KeyedSemaphore<IpAddr>,
+    guests: ConnectionTable,
     /// The numbers of connections.
     numbers: Arc<AtomicU64>,
-    refusals: Told,
-    troubles: Told,
+    refusals: LogThrottle,
+    troubles: LogThrottle,
 }
 
-impl Door {
+impl ListenerContext {
     async fn accept(mut self, listener: TcpListener, graceful: &GracefulShutdown) {
         loop {
             match listener.accept().await {
@@ -165,11 +170,11 @@ impl Door {
     fn admit(&mut self, stream: TcpStream, address: SocketAddr, graceful: &GracefulShutdown) {
         let network = network(address.ip());
         let bounds = self.limits.bounds(network);
-        let mut place = self.places.take(network, bounds);
+        let mut place = self.places.acquire(network, bounds);
         if let Err(full) = place
             && self.guests.make_room(full, network)
         {
-            place = self.places.take(network, bounds);
+            place = self.places.acquire(network, bounds);
         }
         let place = match place {
             Ok(place) => place,
@@ -185,10 +190,10 @@ impl Door {
             }
         };
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let activity = Activity::new();
-        let connection = Connection {
+        let activity = ConnectionActivity::new();
+        let connection = AcceptedConnection {
             address,
-            origin: Origin { connection: number, network },
+            origin: RequestOrigin { connection: number, network },
             entry: self.guests.enter(number, activity.clone(), place),
             activity,
             openness: self.openness,
@@ -211,13 +216,13 @@ fn is_of_one(error: &io::Error) -> bool {
 
 /// A problem that is repeated, and logged now and then.
 #[derive(Debug, Default)]
-struct Told {
+struct LogThrottle {
     last: Option<Instant>,
     /// How often it happened since.
     untold: u64,
 }
 
-impl Told {
+impl LogThrottle {
     /// Counts it. When it is to be logged, answers how often it was not.
     fn due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < TOLD) {
@@ -243,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_happens_often_is_told_once() {
-        let mut told = Told::default();
+        let mut told = LogThrottle::default();
         assert_eq!(told.due(), Some(0));
         assert_eq!((told.due(), told.due()), (None, None));
         told.last = told.last.and_then(|last| last.checked_sub(TOLD));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// A stream that breaks when nothing can be sent for a time.
-pub(super) struct Unstalled<S> {
+pub(super) struct StallGuard<S> {
     stream: S,
     patience: Duration,
     /// Runs while something waits to be sent.
@@ -18,7 +18,7 @@ pub(super) struct Unstalled<S> {
     waits: bool,
 }
 
-impl<S> Unstalled<S> {
+impl<S> StallGuard<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
         let deadline = Box::pin(tokio::time::sleep(patience));
         Self { stream, patience, deadline, waits: false }
@@ -49,7 +49,7 @@ impl<S> Unstalled<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Unstalled<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Unstalled<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -103,7 +103,7 @@ mod tests {
     async fn who_takes_nothing_is_cut_and_who_is_slow_is_not() {
         let patience = Duration::from_millis(300);
         let (near, mut far) = tokio::io::duplex(4);
-        let mut near = Unstalled::new(near, patience);
+        let mut near = StallGuard::new(near, patience);
         let slow = async {
             for _ in 0..5 {
                 tokio::time::sleep(patience / 3).await;

@@ -21,8 +21,8 @@ use tokio::sync::Mutex;
 pub use operations::Operations;
 pub use pages::pages;
 
-use crate::identity::openness::Openness;
-use crate::token::Token;
+use crate::identity::public_access::PublicAccess;
+use crate::token::FarmToken;
 
 /// Answers are kept for so long, so that several scrapers cost what one does.
 const KEPT: Duration = Duration::from_secs(2);
@@ -37,7 +37,7 @@ open them to everybody: --public-metrics.\n";
 
 /// The routes, with the last scrape.
 #[derive(Clone)]
-struct Observed {
+struct MetricsRoutes {
     operations: Operations,
     last: Arc<Mutex<Option<(Instant, String)>>>,
     /// Held while readiness is checked: that writes a file and asks the signer, and anybody may.
@@ -50,15 +50,15 @@ pub fn router(operations: Operations) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(Observed { operations, last: Arc::default(), looking: Arc::default() })
+        .with_state(MetricsRoutes { operations, last: Arc::default(), looking: Arc::default() })
 }
 
 async fn metrics_page(
-    State(Observed { operations, last, .. }): State<Observed>,
-    openness: Option<Extension<Openness>>,
+    State(MetricsRoutes { operations, last, .. }): State<MetricsRoutes>,
+    openness: Option<Extension<PublicAccess>>,
     headers: HeaderMap,
 ) -> Response {
-    let openness = openness.map_or(Openness::CLOSED, |Extension(openness)| openness);
+    let openness = openness.map_or(PublicAccess::CLOSED, |Extension(openness)| openness);
     if !openness.metrics && !has_token(&operations.token, &headers) {
         let asks = [(header::WWW_AUTHENTICATE, "Bearer")];
         return (StatusCode::UNAUTHORIZED, asks, CLOSED).into_response();
@@ -81,12 +81,14 @@ async fn metrics_page(
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
 }
 
-fn has_token(token: &Token, headers: &HeaderMap) -> bool {
+fn has_token(token: &FarmToken, headers: &HeaderMap) -> bool {
     let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     given.is_some_and(|given| token.admits(given))
 }
 
-async fn ready_page(State(Observed { operations, looking, .. }): State<Observed>) -> Response {
+async fn ready_page(
+    State(MetricsRoutes { operations, looking, .. }): State<MetricsRoutes>,
+) -> Response {
     let _one = looking.lock().await;
     let reasons = health::reasons(&operations).await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

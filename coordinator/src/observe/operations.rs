@@ -9,7 +9,7 @@ use crate::peers::Peers;
 use crate::sign::SignerClient;
 use crate::store::Store;
 use crate::targets::Targets;
-use crate::token::Token;
+use crate::token::FarmToken;
 
 /// What the pages of operators need. Cheap to clone.
 #[derive(Clone)]
@@ -26,7 +26,7 @@ pub struct Operations {
     pub signer: SignerClient,
     pub metrics: Metrics,
     /// Who may read metrics where they are not open.
-    pub token: Token,
+    pub token: FarmToken,
     /// Where the published trees lie.
     pub repos: PathBuf,
 }

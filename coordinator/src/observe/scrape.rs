@@ -59,7 +59,7 @@ fn coordinators(operations: &Operations, gauges: &Gauges, now: Instant) {
 
 async fn facts(operations: &Operations, gauges: &Gauges, now: Timestamp) -> anyhow::Result<()> {
     let (queues, builds) =
-        (operations.store.queues().await?, operations.store.build_states().await?);
+        (operations.store.queue_list().await?, operations.store.build_count_by_state().await?);
     let busy = busy(&operations.store).await?;
     // Cleared only now: what could not be read stays as it was.
     gauges.queue.clear();

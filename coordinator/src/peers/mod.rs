@@ -3,20 +3,20 @@
 //!
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
 //! pass runs on one of them, under a lease in the database; whoever sees it takes the stages of one
-//! whose beat stands still (`core::tenure`). Everything that a stage writes stands behind the
+//! whose beat stands still (`core::stage_lease`). Everything that a stage writes stands behind the
 //! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
-//! `beat` keeps the leases, `herald` wakes the others, `seat` is what makes a coordinator the same one
+//! `heartbeat` keeps the leases, `notify` wakes the others, `instance_lock` is what makes a coordinator the same one
 //! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
 //!
 //! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the
 //! database once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only:
 //! whoever misses it reads the same facts a little later.
 
-pub mod beat;
-pub mod herald;
-mod seat;
+pub mod heartbeat;
+mod instance_lock;
+pub mod notify;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,9 +24,9 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Stage;
-use rpmfarm_core::tenure::{Watch, may_begin};
+use rpmfarm_core::stage_lease::{HeartbeatMonitor, may_begin};
 
-pub use seat::Seat;
+pub use instance_lock::InstanceLock;
 
 use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
@@ -45,22 +45,22 @@ pub const STAGES: [Stage; 8] = [
 
 /// This coordinator among the others. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Peers(Arc<Inner>);
+pub struct Peers(Arc<PeersShared>);
 
 #[derive(Debug)]
-struct Inner {
+struct PeersShared {
     me: CoordinatorRow,
-    _seat: Option<Seat>,
+    _seat: Option<InstanceLock>,
     takeover: Duration,
     /// Whether this is the only coordinator that can have this database (SQLite).
     alone: bool,
     began: Instant,
-    state: Mutex<State>,
+    state: Mutex<PeersState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    watch: Watch,
+struct PeersState {
+    watch: HeartbeatMonitor,
     /// When the beat that the database confirmed last was sent, since `began`.
     confirmed: Option<Duration>,
     held: BTreeMap<Stage, Fence>,
@@ -73,7 +73,7 @@ struct State {
 
 /// The coordinator that is to judge a worker's silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judge {
+pub enum SilenceOwner {
     /// This coordinator: it is connected here, or nowhere.
     Me,
     /// Another one that lives.
@@ -89,17 +89,17 @@ impl Peers {
     #[must_use]
     pub fn new(
         me: CoordinatorRow,
-        seat: Option<Seat>,
+        seat: Option<InstanceLock>,
         takeover: Duration,
         alone: bool,
         now: Instant,
     ) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(Inner { me, _seat: seat, takeover, alone, began: now, state }))
+        Self(Arc::new(PeersShared { me, _seat: seat, takeover, alone, began: now, state }))
     }
 
     #[must_use]
-    pub fn me(&self) -> &str {
+    pub fn own_id(&self) -> &str {
         &self.0.me.id
     }
 
@@ -148,20 +148,20 @@ impl Peers {
     /// The judge of a worker that is owned by a coordinator; `None` stands for one that never
     /// connected.
     #[must_use]
-    pub fn judge(&self, owner: Option<&str>, now: Instant) -> Judge {
+    pub fn judge(&self, owner: Option<&str>, now: Instant) -> SilenceOwner {
         match owner {
-            None => Judge::Me,
-            Some(owner) if owner == self.0.me.id => Judge::Me,
+            None => SilenceOwner::Local,
+            Some(owner) if owner == self.0.me.id => SilenceOwner::Local,
             Some(owner) => {
                 let now = self.since(now);
                 let state = self.lock();
                 if state.watch.is_alive(owner, now, self.0.takeover) {
-                    return Judge::Another;
+                    return SilenceOwner::Peer;
                 }
                 // One that is gone from the database was dead, or has said good-bye, before this
                 // coordinator read the beats; it reads them since its start.
                 let since = state.dead.get(owner).copied().unwrap_or_default();
-                Judge::Orphaned(now.saturating_sub(since))
+                SilenceOwner::Dead(now.saturating_sub(since))
             }
         }
     }
@@ -176,7 +176,7 @@ impl Peers {
         now.saturating_duration_since(self.0.began)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PeersState> {
         self.0.state.lock()
     }
 }

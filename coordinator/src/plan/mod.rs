@@ -6,21 +6,21 @@ use rpmfarm_core::{Arch, Stage, Target, Timestamp};
 
 use crate::store::{Build, FencedStore, NewTask, Store, StoreError};
 use crate::targets::Targets;
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work;
 
 /// Gives every imported build its SRPM task.
 pub struct PlanStage {
     pub targets: Targets,
     /// Where it is said that a target cannot be used.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
 }
 
 impl work::Stage for PlanStage {
     const NAME: Stage = Stage::Plan;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for build in store.builds_to_plan().await? {
+        for build in store.build_list_to_plan().await? {
             // A target that cannot be used keeps its own builds waiting, not those of others.
             let target = match self.targets.get(&build.target) {
                 Ok(target) => target,
@@ -33,7 +33,7 @@ impl work::Stage for PlanStage {
             // always give the same SRPM, that is the target's first, whatever the build is for.
             if let Some(arch) = target.arches.first() {
                 let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
-                store.add_tasks(build.id, &[task], now).await?;
+                store.task_insert(build.id, &[task], now).await?;
             }
         }
         Ok(())
@@ -47,6 +47,6 @@ pub async fn arches(
     build: &Build,
     target: &Target,
 ) -> Result<Vec<Arch>, StoreError> {
-    let asked = store.build_arches(build.id).await?;
+    let asked = store.build_fetch_arches(build.id).await?;
     Ok(target.arches_among(&asked))
 }

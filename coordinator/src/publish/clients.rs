@@ -3,21 +3,21 @@
 
 use std::path::Path;
 
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::snapshot::RepositoryKind;
 
 use super::disk;
 use super::error::Result;
-use super::layout::{Layout, key_name};
+use super::layout::{ChannelLayout, key_name};
 
 /// Puts both files there, or leaves them alone when they are as they should be.
-pub(super) fn write(layout: &Layout, base_url: &str, public_key: &str) -> Result<()> {
+pub(super) fn write(layout: &ChannelLayout, base_url: &str, public_key: &str) -> Result<()> {
     disk::replace(&layout.key(), public_key.as_bytes())?;
     let file = repo_file(&layout.target, &layout.channel, base_url);
     disk::replace(&layout.repo_file(), file.as_bytes())
 }
 
 /// Whether both files are there and as they should be.
-pub(super) fn are_right(layout: &Layout, base_url: &str, public_key: &str) -> bool {
+pub(super) fn are_right(layout: &ChannelLayout, base_url: &str, public_key: &str) -> bool {
     let file = repo_file(&layout.target, &layout.channel, base_url);
     let has = |path: &Path, text: &str| std::fs::read(path).is_ok_and(|is| is == text.as_bytes());
     has(&layout.repo_file(), &file) && has(&layout.key(), public_key)
@@ -27,11 +27,11 @@ pub(super) fn are_right(layout: &Layout, base_url: &str, public_key: &str) -> bo
 fn repo_file(target: &str, channel: &str, base_url: &str) -> String {
     let base = base_url.trim_end_matches('/');
     let key = key_name(target);
-    let section = |kind: Kind| {
+    let section = |kind: RepositoryKind| {
         let (suffix, label, enabled) = match kind {
-            Kind::Binary => ("", "", 1),
-            Kind::Debug => ("-debug", " (debug)", 0),
-            Kind::Source => ("-source", " (source)", 0),
+            RepositoryKind::Binary => ("", "", 1),
+            RepositoryKind::Debug => ("-debug", " (debug)", 0),
+            RepositoryKind::Source => ("-source", " (source)", 0),
         };
         let dir = kind.dir();
         format!(
@@ -45,7 +45,7 @@ gpgkey={base}/{target}/{key}
 "
         )
     };
-    Kind::ALL.map(section).join("\n")
+    RepositoryKind::ALL.map(section).join("\n")
 }
 
 #[cfg(test)]

@@ -4,19 +4,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::snapshot::RepositoryKind;
 use rpmfarm_core::{Arch, Sha256};
-use rpmfarm_repodata::{Compression, Fragments, Previous, Record, RepodataError, assemble, repomd};
+use rpmfarm_repodata::{
+    Compression, Fragments, PreviousState, RepodataError, RepomdRecord, assemble, repomd,
+};
 
 use super::disk;
 use super::error::{PublishError, Result, io_at};
 use super::layout::{self, PACKAGES, PACKAGES_TO_POOL};
-use super::manifest::{Manifest, PublishedPackage, RepositoryState};
+use super::manifest::{GenerationManifest, PublishedPackage, RepositoryState};
 use super::pool::MAX_FRAGMENTS;
 use crate::blobs::Blobs;
 
 /// The parts of a generation.
-pub(super) struct Draft<'a> {
+pub(super) struct GenerationDraft<'a> {
     /// Where it is made.
     pub(super) dir: &'a Path,
     pub(super) generation: u64,
@@ -28,10 +30,10 @@ pub(super) struct Draft<'a> {
     pub(super) packages: &'a [PublishedPackage],
     pub(super) blobs: &'a Blobs,
     /// The generation before, and where it lies.
-    pub(super) previous: Option<(&'a Manifest, PathBuf)>,
+    pub(super) previous: Option<(&'a GenerationManifest, PathBuf)>,
 }
 
-impl Draft<'_> {
+impl GenerationDraft<'_> {
     /// Writes all repositories of the architectures, each architecture on a thread of its own:
     /// compression is most of the work.
     pub(super) fn write(&self, arches: &[Arch]) -> Result<Vec<RepositoryState>> {
@@ -47,10 +49,10 @@ impl Draft<'_> {
     }
 
     fn write_arch(&self, arch: Arch) -> Result<Vec<RepositoryState>> {
-        Kind::ALL.into_iter().map(|kind| self.write_repository(arch, kind)).collect()
+        RepositoryKind::ALL.into_iter().map(|kind| self.write_repository(arch, kind)).collect()
     }
 
-    fn write_repository(&self, arch: Arch, kind: Kind) -> Result<RepositoryState> {
+    fn write_repository(&self, arch: Arch, kind: RepositoryKind) -> Result<RepositoryState> {
         let root = layout::repository(self.dir, arch, kind);
         let repodata = root.join("repodata");
         disk::make_dir(&repodata)?;
@@ -62,11 +64,11 @@ impl Draft<'_> {
             Some((state, layout::repository(dir, arch, kind).join("repodata")))
         });
         let documents = self.assemble(arch, kind, &repodata, before.as_ref())?;
-        let records: Vec<Record> = documents.iter().map(|d| d.record.clone()).collect();
+        let records: Vec<RepomdRecord> = documents.iter().map(|d| d.record.clone()).collect();
         let page = repomd::write(self.generation, self.time, &records);
         disk::write(&repodata.join("repomd.xml"), page.as_bytes())?;
 
-        let own: Vec<String> = records.iter().map(Record::file_name).collect();
+        let own: Vec<String> = records.iter().map(RepomdRecord::file_name).collect();
         for name in &own {
             disk::sync(&repodata.join(name))?;
         }
@@ -83,14 +85,16 @@ impl Draft<'_> {
     fn assemble(
         &self,
         arch: Arch,
-        kind: Kind,
+        kind: RepositoryKind,
         repodata: &Path,
         before: Option<&(&RepositoryState, PathBuf)>,
-    ) -> Result<Vec<rpmfarm_repodata::Assembled>> {
+    ) -> Result<Vec<rpmfarm_repodata::AssembledDocument>> {
         let members: Vec<&PublishedPackage> = self
             .packages
             .iter()
-            .filter(|package| Kind::of(&package.nevra) == kind && package.is_on(arch))
+            .filter(|package| {
+                RepositoryKind::for_package(&package.nevra) == kind && package.is_on(arch)
+            })
             .collect();
         let order: Vec<Sha256> = members.iter().map(|package| package.digest).collect();
         let stored: HashMap<Sha256, Sha256> =
@@ -99,7 +103,8 @@ impl Draft<'_> {
             let bytes = self.blobs.read_small(stored[&digest], MAX_FRAGMENTS)?;
             Ok(Fragments::from_bytes(&bytes)?)
         };
-        let previous = before.map(|(state, dir)| Previous { dir, documents: &state.documents });
+        let previous =
+            before.map(|(state, dir)| PreviousState { dir, documents: &state.documents });
         match assemble(repodata, &order, self.compression, previous, load) {
             Err(PublishError::Repodata(error @ RepodataError::Damaged { .. })) => {
                 tracing::warn!(%error, "previous repodata are not used");

@@ -100,13 +100,13 @@ pub enum ProofError {
     },
     /// The file cannot be read as an RPM, or its parts do not fit together.
     #[error("its file is damaged: {0}")]
-    Damaged(rpmfarm_rpmfile::Error),
+    Damaged(rpmfarm_rpmfile::RpmError),
     /// The file is not signed with the target's key.
     #[error("its signature is invalid with the key of {target}: {source}")]
     Signature {
         target: String,
         /// What is wrong with it.
-        source: rpmfarm_rpmfile::Error,
+        source: rpmfarm_rpmfile::RpmError,
     },
     /// The header has another name.
     #[error("its header says that it is {0}")]
@@ -128,7 +128,7 @@ pub enum ProofError {
 pub type Result<T> = std::result::Result<T, PublishError>;
 
 impl ProofError {
-    pub(super) fn of(self, nevra: &Nevra) -> PublishError {
+    pub(super) fn for_package(self, nevra: &Nevra) -> PublishError {
         PublishError::Package { nevra: Box::new(nevra.clone()), source: self }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::snapshot::RepositoryKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, name};
 
 use super::error::{PublishError, Result};
@@ -16,13 +16,13 @@ const POOL: &str = "pool";
 
 /// The directories of one channel.
 #[derive(Debug, Clone)]
-pub(super) struct Layout {
+pub(super) struct ChannelLayout {
     pub(super) target: String,
     pub(super) channel: String,
     root: PathBuf,
 }
 
-impl Layout {
+impl ChannelLayout {
     /// Names become directories and URLs, so they are checked here once.
     pub(super) fn new(repos: &Path, target: &str, channel: &str) -> Result<Self> {
         for word in [target, channel] {
@@ -83,7 +83,7 @@ impl Layout {
 }
 
 /// A repository inside a generation.
-pub(super) fn repository(generation: &Path, arch: Arch, kind: Kind) -> PathBuf {
+pub(super) fn repository(generation: &Path, arch: Arch, kind: RepositoryKind) -> PathBuf {
     generation.join(arch.as_str()).join(kind.dir())
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn names_lead_nowhere_else() {
-        let layout = |target, channel| Layout::new(Path::new("/repos"), target, channel);
+        let layout = |target, channel| ChannelLayout::new(Path::new("/repos"), target, channel);
         assert!(layout("lab", "testing").is_ok());
         for (target, channel) in
             [("..", "x"), ("a/b", "x"), ("", "x"), ("lab", ".generations"), ("lab", "pool")]

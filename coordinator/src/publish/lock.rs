@@ -6,13 +6,13 @@
 use std::fs::File;
 
 use super::error::{PublishError, Result, io_at};
-use super::layout::Layout;
+use super::layout::ChannelLayout;
 
 /// Takes the lock without waiting; it is held as long as the file lives.
 ///
 /// # Errors
 /// When another publisher has it, or what the disk says.
-pub(super) fn take(layout: &Layout) -> Result<File> {
+pub(super) fn acquire(layout: &ChannelLayout) -> Result<File> {
     let path = layout.lock();
     let file = File::options()
         .create(true)

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use rpmfarm_core::signing::Logged;
-use rpmfarm_core::snapshot::{Kind, belongs_to};
+use rpmfarm_core::signing::LogHead;
+use rpmfarm_core::snapshot::{RepositoryKind, belongs_to};
 use rpmfarm_core::{Arch, Nevra, Sha256};
-use rpmfarm_repodata::{Assembled, Compression};
+use rpmfarm_repodata::{AssembledDocument, Compression};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
 
@@ -40,31 +40,31 @@ impl PublishedPackage {
 
 /// One generation of a channel.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Manifest {
+pub(super) struct GenerationManifest {
     pub(super) generation: u64,
     /// Names everything that clients see; equal contents need no new generation.
     pub(super) content: Sha256,
     pub(super) repositories: Vec<RepositoryState>,
     /// Where the signer's log stood when the last of its pages was signed.
     #[serde(default)]
-    pub(super) logged: Option<Logged>,
+    pub(super) logged: Option<LogHead>,
     /// Kept in a file of its own.
     #[serde(skip)]
-    pub(super) packages: Listing,
+    pub(super) packages: PackageListing,
 }
 
 /// The packages of a generation as text, a line for each with all that was proved of it. Ten
 /// thousand are written, read and compared in some milliseconds, which JSON is not.
 #[derive(Debug, Default)]
-pub(super) struct Listing(String);
+pub(super) struct PackageListing(String);
 
 /// One repository of a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RepositoryState {
     pub(super) arch: Arch,
-    pub(super) kind: Kind,
+    pub(super) kind: RepositoryKind,
     /// Its documents with their members.
-    pub(super) documents: Vec<Assembled>,
+    pub(super) documents: Vec<AssembledDocument>,
     /// The documents in its `repodata`, by the generation that they belong to.
     pub(super) files: BTreeMap<u64, Vec<String>>,
 }
@@ -72,14 +72,14 @@ pub(super) struct RepositoryState {
 const MANIFEST: &str = "generation.json";
 const LISTING: &str = "packages";
 
-impl Manifest {
+impl GenerationManifest {
     pub(super) fn read(generation: &Path) -> Result<Self> {
         let path = generation.join(MANIFEST);
         let bytes = fs::read(&path).map_err(io_at(&path))?;
         let manifest: Self = serde_json::from_slice(&bytes)
             .map_err(|error| PublishError::Io { path, source: error.into() })?;
         let path = generation.join(LISTING);
-        let packages = Listing(fs::read_to_string(&path).map_err(io_at(&path))?);
+        let packages = PackageListing(fs::read_to_string(&path).map_err(io_at(&path))?);
         Ok(Self { packages, ..manifest })
     }
 
@@ -89,13 +89,13 @@ impl Manifest {
         disk::write(&generation.join(LISTING), self.packages.0.as_bytes())
     }
 
-    pub(super) fn repository(&self, arch: Arch, kind: Kind) -> Option<&RepositoryState> {
+    pub(super) fn repository(&self, arch: Arch, kind: RepositoryKind) -> Option<&RepositoryState> {
         self.repositories.iter().find(|state| (state.arch, state.kind) == (arch, kind))
     }
 }
 
-impl Listing {
-    pub(super) fn of(packages: &[PublishedPackage]) -> Self {
+impl PackageListing {
+    pub(super) fn from_packages(packages: &[PublishedPackage]) -> Self {
         let mut text = String::with_capacity(packages.len() * 200);
         for PublishedPackage { nevra, digest, size, repodata, without } in packages {
             write!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
@@ -129,7 +129,7 @@ pub(super) fn content_of(
     public_key: &str,
     arches: &[Arch],
     compression: Compression,
-    packages: &Listing,
+    packages: &PackageListing,
 ) -> Sha256 {
     let rest = serde_json::to_vec(&(base_url, public_key, arches, compression));
     let mut hasher = sha2::Sha256::new_with_prefix(rest.expect("words are JSON"));

@@ -8,7 +8,7 @@
 //!   proves each of them, and either shows all of them or changes nothing. It holds no key.
 //! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files, `layout`
 //!   says where everything lies, and `lock` that one publisher is at work.
-//! - `shown` is the link that clients follow, `clients` what they are told once, and `http` serves it.
+//! - `current_generation` is the link that clients follow, `clients` what they are told once, and `http` serves it.
 //!
 //! ```text
 //! repos/TARGET/
@@ -37,6 +37,7 @@
 //! link last: `rsync -a --exclude=current FROM TO && rsync -a FROM TO`.
 
 mod clients;
+mod current_generation;
 mod disk;
 mod draft;
 mod error;
@@ -48,7 +49,6 @@ mod pass;
 mod pool;
 mod published;
 mod publisher;
-mod shown;
 
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
@@ -57,5 +57,6 @@ pub use pass::{Channels, PublishStage};
 pub(crate) use pool::hash;
 pub use published::shown_files;
 pub use publisher::{
-    PublishRequest, Published, Publisher, SignError, SignRepomd, SignedRepomd, Step, describe,
+    PublishOutcome, PublishRequest, PublishStep, Publisher, RepomdSignature, RepomdSigner,
+    SignError, describe,
 };

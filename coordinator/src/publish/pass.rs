@@ -9,9 +9,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::lacking::{Held, LackingPackage, Lacks, held};
+use rpmfarm_core::missing_requirements::{
+    LackingPackage, MissingRequirements, WithheldPackages, held,
+};
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::signing::Place;
+use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{
@@ -19,7 +21,8 @@ use rpmfarm_core::{
 };
 
 use super::{
-    PublishError, PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd,
+    PublishError, PublishRequest, PublishedPackage, Publisher, RepomdSignature, RepomdSigner,
+    SignError,
 };
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -29,7 +32,7 @@ use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
 use crate::store::{Build, FencedStore, Revision, SignedPackage, Store};
 use crate::targets::{Targets, one_line};
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work;
 
 /// Versions of a source package that a channel shows.
@@ -45,7 +48,7 @@ const ANEW: usize = 256;
 const WAITS: &str = "not published yet";
 
 /// A build that is signed, with its packages.
-type Signed = (BuildId, Vec<SignedPackage>);
+type SignedBuild = (BuildId, Vec<SignedPackage>);
 
 /// Gives every target whose builds are signed and not published a new revision of its first channel.
 #[derive(Clone)]
@@ -58,7 +61,7 @@ pub struct PublishStage {
     /// Knows the packages of external repositories.
     pub resolver: Resolver,
     /// Where it is said why a build is not published.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// Records that a build cannot be published.
     pub retries: Retries,
     /// How long it took.
@@ -76,7 +79,7 @@ impl work::Stage for PublishStage {
     /// When a channel could not be published; the others are.
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         let mut by_target = BTreeMap::<String, Vec<Build>>::new();
-        for build in store.builds_accepted().await? {
+        for build in store.build_list_accepted().await? {
             by_target.entry(build.target.clone()).or_default().push(build);
         }
         let mut result = Ok(());
@@ -128,7 +131,7 @@ impl PublishStage {
         }
         self.publish_fitting(store, target, channel, signed, &shown).await?;
         if let Some(number) = withdrawn {
-            store.set_pool_shown(&target.name, number).await?;
+            store.pool_set_shown(&target.name, number).await?;
         }
         Ok(())
     }
@@ -140,13 +143,13 @@ impl PublishStage {
         target: &Target,
         channel: &str,
     ) -> anyhow::Result<Option<i64>> {
-        let state = store.pool_state(&target.name).await?;
+        let state = store.pool_fetch(&target.name).await?;
         if state.withdrawn <= state.shown {
             return Ok(None);
         }
         if self.channels.publisher.shown(&target.name, channel)?.is_none() {
             // Nobody has seen anything of it.
-            store.set_pool_shown(&target.name, state.withdrawn).await?;
+            store.pool_set_shown(&target.name, state.withdrawn).await?;
             return Ok(None);
         }
         Ok(Some(state.withdrawn))
@@ -170,8 +173,8 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         channel: &str,
-        mut signed: Vec<Signed>,
-        shown: &Shown,
+        mut signed: Vec<SignedBuild>,
+        shown: &ChannelState,
     ) -> anyhow::Result<()> {
         while let Err(error) = self.publish(store, target, channel, &signed, shown).await {
             let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
@@ -185,9 +188,9 @@ impl PublishStage {
     /// Has what was given back signed where it is not: the target's key may be another one by now.
     async fn sign_returning(&self, store: &FencedStore, target: &Target) -> anyhow::Result<()> {
         let builds: BTreeSet<BuildId> =
-            store.returning(&target.name).await?.into_iter().map(|row| row.build).collect();
+            store.returning_list(&target.name).await?.into_iter().map(|row| row.build).collect();
         for build in builds {
-            let rows = store.packages_of(build, &target.signing_key).await?;
+            let rows = store.package_list_of_build(build, &target.signing_key).await?;
             let unsigned = rows.into_iter().filter(|row| row.signature.is_none());
             let unsigned: Vec<_> = unsigned.map(|row| row.package).collect();
             if !unsigned.is_empty() {
@@ -205,7 +208,7 @@ impl PublishStage {
         build: BuildId,
         error: &anyhow::Error,
     ) -> anyhow::Result<()> {
-        if error.is::<Unfit>() {
+        if error.is::<UnfitBuildError>() {
             let failure = Failure::new(Fault::Package, FailureStage::Publish, format!("{error:#}"));
             let now = self.clock.time();
             return Ok(self.retries.record(store, build, None, &failure, now).await?);
@@ -226,7 +229,8 @@ impl PublishStage {
         let Some(shown) = self.channels.publisher.shown(&target.name, channel)? else {
             return Ok(false);
         };
-        let recorded = store.channel(&target.name, channel).await?.map_or(0, |row| row.revision);
+        let recorded =
+            store.channel_fetch(&target.name, channel).await?.map_or(0, |row| row.revision);
         Ok(shown.cast_signed() > recorded)
     }
 
@@ -263,7 +267,7 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         channel: &str,
-        shown: &Shown,
+        shown: &ChannelState,
     ) -> anyhow::Result<usize> {
         let unsigned = shown.unsigned();
         if unsigned.is_empty() {
@@ -271,7 +275,7 @@ impl PublishStage {
         }
         let mut packages = Vec::new();
         for nevra in unsigned.iter().take(ANEW) {
-            let package = store.package(&target.name, nevra).await?;
+            let package = store.package_fetch(&target.name, nevra).await?;
             packages
                 .push(package.with_context(|| format!("{nevra} is not a package of the farm"))?);
         }
@@ -296,8 +300,8 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         channel: &str,
-        signed: &[Signed],
-        shown: &Shown,
+        signed: &[SignedBuild],
+        shown: &ChannelState,
     ) -> anyhow::Result<()> {
         let based_on = shown.generation;
         let snapshot = next_snapshot(store, shown, signed).await?;
@@ -323,7 +327,7 @@ impl PublishStage {
         };
         record(store, &revision, signed).await?;
         if let Some((_, lacking)) = lacking {
-            store.set_lacking(&target.name, channel, &lacking).await?;
+            store.lacking_replace(&target.name, channel, &lacking).await?;
         }
         self.metrics.worked(Stage::Publish.as_str(), self.clock.instant() - begun);
         Ok(())
@@ -334,7 +338,7 @@ impl PublishStage {
         &self,
         target: &Target,
         channel: &str,
-        shown: &Shown,
+        shown: &ChannelState,
         snapshot: &Snapshot,
     ) -> anyhow::Result<PublishRequest> {
         let key = self.signing.signer.public_key(&target.signing_key).await?;
@@ -361,7 +365,7 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         snapshot: &Snapshot,
-    ) -> Option<(Held, Vec<LackingPackage>)> {
+    ) -> Option<(WithheldPackages, Vec<LackingPackage>)> {
         if target.arches.len() < 2 {
             return None;
         }
@@ -371,7 +375,7 @@ impl PublishStage {
             .filter(|package| package.nevra.arch == NOARCH)
             .map(|package| (&package.nevra, package))
             .collect();
-        let mut lacks = BTreeMap::<Arch, Lacks>::new();
+        let mut lacks = BTreeMap::<Arch, MissingRequirements>::new();
         let arches = target.arches.iter().filter(|_| !noarch.is_empty());
         for arch in arches {
             let shown = snapshot.packages().iter().filter(|package| package.is_meant_for(*arch));
@@ -405,10 +409,10 @@ async fn signed_builds(
     store: &FencedStore,
     target: &Target,
     builds: &[Build],
-) -> anyhow::Result<Vec<Signed>> {
+) -> anyhow::Result<Vec<SignedBuild>> {
     let mut signed = Vec::new();
     for build in builds {
-        let rows = store.packages_of(build.id, &target.signing_key).await?;
+        let rows = store.package_list_of_build(build.id, &target.signing_key).await?;
         anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
         if rows.iter().all(|row| row.signature.is_some()) {
             signed.push((build.id, rows));
@@ -419,9 +423,13 @@ async fn signed_builds(
 
 /// Records a revision that clients see already, with the builds that came with it. A coordinator
 /// that dies before leaves that to the next pass (`is_ahead`).
-async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> anyhow::Result<()> {
+async fn record(
+    store: &FencedStore,
+    revision: &Revision,
+    signed: &[SignedBuild],
+) -> anyhow::Result<()> {
     let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
-    let recorded = store.add_revision(revision, &builds).await?;
+    let recorded = store.revision_insert(revision, &builds).await?;
     let Revision { target, channel, revision, packages, .. } = revision;
     anyhow::ensure!(
         recorded,
@@ -435,14 +443,14 @@ async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> 
 /// A build that cannot be in the channel together with what is there.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
-struct Unfit {
+struct UnfitBuildError {
     build: BuildId,
     reason: SnapshotError,
 }
 
 /// Whether a build is what could not be published.
-fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
-    if let Some(unfit) = error.downcast_ref::<Unfit>() {
+fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
+    if let Some(unfit) = error.downcast_ref::<UnfitBuildError>() {
         return unfit.build == *build;
     }
     match error.downcast_ref::<PublishError>() {
@@ -454,24 +462,24 @@ fn is_of((build, rows): &Signed, error: &anyhow::Error) -> bool {
 }
 
 /// A channel's content, and which of it is signed with its target's key.
-struct Shown {
+struct ChannelState {
     /// The generation that is shown. Read first: what changes later is seen when it is shown.
     generation: Option<u64>,
     snapshot: Snapshot,
     signed: Vec<SignedPackage>,
     /// Restored packages that have to be in the channel again.
-    returning: Vec<Signed>,
+    returning: Vec<SignedBuild>,
 }
 
 /// The packages that were given back, by their builds.
-async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<Signed>> {
+async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<SignedBuild>> {
     let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
-    for row in store.returning(&target.name).await? {
+    for row in store.returning_list(&target.name).await? {
         by_build.entry(row.build).or_default().insert(row.nevra);
     }
     let mut all = Vec::new();
     for (build, names) in by_build {
-        let rows = store.packages_of(build, &target.signing_key).await?;
+        let rows = store.package_list_of_build(build, &target.signing_key).await?;
         let back =
             |row: &SignedPackage| names.contains(&row.package.nevra) && row.signature.is_some();
         all.push((build, rows.into_iter().filter(back).collect()));
@@ -489,13 +497,18 @@ pub struct Channels {
 }
 
 impl Channels {
-    async fn load(&self, store: &Store, target: &Target, channel: &str) -> anyhow::Result<Shown> {
+    async fn load(
+        &self,
+        store: &Store,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<ChannelState> {
         let generation = self.publisher.shown(&target.name, channel)?;
-        let withdrawn = store.all_withdrawn(&target.name).await?;
+        let withdrawn = store.withdrawal_list_names(&target.name).await?;
         let snapshot = self.snapshot(store, target, channel).await?.without(&withdrawn);
         let returning = returning(store, target).await?;
-        let signed = store.signed_packages(&target.name, &target.signing_key).await?;
-        Ok(Shown { generation, snapshot, signed, returning })
+        let signed = store.package_list_signed(&target.name, &target.signing_key).await?;
+        Ok(ChannelState { generation, snapshot, signed, returning })
     }
 
     /// The content of a channel now.
@@ -505,7 +518,7 @@ impl Channels {
         target: &Target,
         channel: &str,
     ) -> anyhow::Result<Snapshot> {
-        let Some(revision) = store.channel(&target.name, channel).await? else {
+        let Some(revision) = store.channel_fetch(&target.name, channel).await? else {
             return Ok(Snapshot::default());
         };
         let bytes = self.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
@@ -527,7 +540,7 @@ impl Channels {
     }
 }
 
-impl Shown {
+impl ChannelState {
     /// The packages of the channel that the key has not signed.
     fn unsigned(&self) -> Vec<&Nevra> {
         let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
@@ -545,7 +558,7 @@ async fn may_show(
     based_on: Option<u64>,
 ) -> Result<(), String> {
     store.check_fence().await.map_err(|error| error.to_string())?;
-    let recorded = store.channel(target, channel).await.map_err(|error| error.to_string())?;
+    let recorded = store.channel_fetch(target, channel).await.map_err(|error| error.to_string())?;
     let recorded = recorded.map_or(0, |row| row.revision.unsigned_abs());
     if recorded > based_on.unwrap_or(0) {
         return Err(format!("revision {recorded} is recorded, and the files are older"));
@@ -556,8 +569,8 @@ async fn may_show(
 /// The content of the channel now, with these packages added build by build.
 async fn next_snapshot(
     store: &Store,
-    shown: &Shown,
-    signed: &[Signed],
+    shown: &ChannelState,
+    signed: &[SignedBuild],
 ) -> anyhow::Result<Snapshot> {
     let digests: HashMap<&Nevra, Sha256> = shown
         .signed
@@ -568,7 +581,7 @@ async fn next_snapshot(
     let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
     // What was given back comes first: a newer version takes its place again.
     for (build, rows) in shown.returning.iter().chain(signed) {
-        let srpm = store.srpm(*build).await?;
+        let srpm = store.srpm_fetch(*build).await?;
         let source = srpm
             .as_ref()
             .with_context(|| format!("build {build} has no source package"))?
@@ -585,12 +598,15 @@ async fn next_snapshot(
             .collect::<Vec<_>>();
         snapshot = snapshot
             .with_build(&added, KEEP_VERSIONS)
-            .map_err(|reason| Unfit { build: *build, reason })?;
+            .map_err(|reason| UnfitBuildError { build: *build, reason })?;
     }
     Ok(snapshot)
 }
 
-fn published_packages(shown: &Shown, snapshot: &Snapshot) -> anyhow::Result<Vec<PublishedPackage>> {
+fn published_packages(
+    shown: &ChannelState,
+    snapshot: &Snapshot,
+) -> anyhow::Result<Vec<PublishedPackage>> {
     let by_nevra: HashMap<&Nevra, &SignedPackage> =
         shown.signed.iter().map(|row| (&row.package.nevra, row)).collect();
     snapshot
@@ -617,10 +633,14 @@ struct TargetSigner<'a> {
     key: &'a str,
 }
 
-impl SignRepomd for TargetSigner<'_> {
-    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
+impl RepomdSigner for TargetSigner<'_> {
+    async fn sign(
+        &self,
+        place: &RepositoryId,
+        repomd: &[u8],
+    ) -> Result<RepomdSignature, SignError> {
         let signature = self.client.sign_repomd(self.key, place, repomd.to_vec()).await?;
         let logged = Some(sign::logged(&signature)?);
-        Ok(SignedRepomd { armored: String::from_utf8(signature.signature.to_vec())?, logged })
+        Ok(RepomdSignature { armored: String::from_utf8(signature.signature.to_vec())?, logged })
     }
 }

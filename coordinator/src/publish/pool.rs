@@ -15,7 +15,7 @@ use sha2::Digest as _;
 
 use super::disk;
 use super::error::{ProofError, Result, io_at};
-use super::layout::Layout;
+use super::layout::ChannelLayout;
 use super::manifest::PublishedPackage;
 use crate::blobs::Blobs;
 use crate::pool_path::{href, href_of_signed};
@@ -24,15 +24,15 @@ use crate::pool_path::{href, href_of_signed};
 pub(super) const MAX_FRAGMENTS: u64 = 1 << 30;
 
 /// Against what packages are proved.
-pub(super) struct Proof<'a> {
-    pub(super) layout: &'a Layout,
+pub(super) struct PackageProver<'a> {
+    pub(super) layout: &'a ChannelLayout,
     pub(super) blobs: &'a Blobs,
     pub(super) arches: &'a [Arch],
     pub(super) certs: &'a Certs,
     pub(super) now: SystemTime,
 }
 
-impl Proof<'_> {
+impl PackageProver<'_> {
     /// Proves a package that the channel does not show yet, and puts it into the pool. What is
     /// in the pool was proved when it came there, but perhaps not against this request.
     pub(super) fn admit(&self, package: &PublishedPackage) -> Result<()> {
@@ -68,7 +68,7 @@ impl Proof<'_> {
         let PublishedPackage { nevra, digest, repodata, .. } = package;
         let anew = href_of_signed(nevra, *digest);
         let stored = self.blobs.read_small(*repodata, MAX_FRAGMENTS);
-        let stored = stored.map_err(|error| ProofError::Described(error).of(nevra))?;
+        let stored = stored.map_err(|error| ProofError::Described(error).for_package(nevra))?;
         let part = format!("/{}/", &digest.hex()[..16]);
         Ok(if Fragments::from_bytes(&stored)?.lies_below(&part) {
             (self.layout.pooled_anew(nevra, *digest), anew)
@@ -84,27 +84,28 @@ impl Proof<'_> {
         let target = || self.layout.target.clone();
         if !self.arches.iter().any(|arch| belongs_to(nevra, *arch)) {
             let arches = self.arches.iter().map(Arch::to_string).collect::<Vec<_>>().join(", ");
-            return Err(ProofError::Arch { target: target(), arches }.of(nevra));
+            return Err(ProofError::Arch { target: target(), arches }.for_package(nevra));
         }
         size(package, path)?;
         let found = hash(path).map_err(io_at(path))?;
         if found != *digest {
             let path = path.to_owned();
-            return Err(ProofError::Digest { path, expected: *digest, found }.of(nevra));
+            return Err(ProofError::Digest { path, expected: *digest, found }.for_package(nevra));
         }
-        let header =
-            rpmfarm_rpmfile::inspect(path).map_err(|e| ProofError::Damaged(e).of(nevra))?;
+        let header = rpmfarm_rpmfile::inspect(path)
+            .map_err(|e| ProofError::Damaged(e).for_package(nevra))?;
         if header.nevra != *nevra {
-            return Err(ProofError::Header(Box::new(header.nevra)).of(nevra));
+            return Err(ProofError::Header(Box::new(header.nevra)).for_package(nevra));
         }
-        rpmfarm_rpmfile::verify_signature(path, self.certs, self.now)
-            .map_err(|source| ProofError::Signature { target: target(), source }.of(nevra))?;
+        rpmfarm_rpmfile::verify_signature(path, self.certs, self.now).map_err(|source| {
+            ProofError::Signature { target: target(), source }.for_package(nevra)
+        })?;
         let file = PackageFile { digest: *digest, size: package.size, href };
         let stored = self.blobs.read_small(*repodata, MAX_FRAGMENTS);
-        let stored = stored.map_err(|error| ProofError::Described(error).of(nevra))?;
+        let stored = stored.map_err(|error| ProofError::Described(error).for_package(nevra))?;
         let stored = Fragments::from_bytes(&stored)?;
         if stored != Fragments::of_rpm(path, &file)? {
-            return Err(ProofError::Fragments(*repodata).of(nevra));
+            return Err(ProofError::Fragments(*repodata).for_package(nevra));
         }
         Ok(())
     }
@@ -119,7 +120,8 @@ fn copy(package: &PublishedPackage, blob: &Path, path: &Path) -> Result<()> {
     let found = hash(new.path()).map_err(io_at(new.path()))?;
     if found != package.digest {
         let path = new.path().to_owned();
-        return Err(ProofError::Digest { path, expected: package.digest, found }.of(&package.nevra));
+        return Err(ProofError::Digest { path, expected: package.digest, found }
+            .for_package(&package.nevra));
     }
     new.persist(path).map(drop).map_err(|error| io_at(path)(error.error))
 }
@@ -130,10 +132,10 @@ fn size(package: &PublishedPackage, path: &Path) -> Result<()> {
         Ok(metadata) if metadata.len() == *expected => Ok(()),
         Ok(metadata) => {
             let (path, found) = (path.to_owned(), metadata.len());
-            Err(ProofError::Size { path, expected: *expected, found }.of(nevra))
+            Err(ProofError::Size { path, expected: *expected, found }.for_package(nevra))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(ProofError::Missing { path: path.to_owned() }.of(nevra))
+            Err(ProofError::Missing { path: path.to_owned() }.for_package(nevra))
         }
         Err(error) => Err(io_at(path)(error)),
     }

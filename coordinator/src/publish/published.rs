@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Sha256;
 
-use super::layout::Layout;
+use super::layout::ChannelLayout;
 use super::manifest::listed;
 
 /// The files of the packages that the current generations of all channels below `repos` show, each with
@@ -19,7 +19,7 @@ pub fn shown_files(repos: &Path) -> io::Result<Vec<(PathBuf, Sha256)>> {
     let mut all = Vec::new();
     for target in folders(repos)? {
         for channel in folders(&repos.join(&target))? {
-            let Ok(layout) = Layout::new(repos, &target, &channel) else { continue };
+            let Ok(layout) = ChannelLayout::new(repos, &target, &channel) else { continue };
             all.extend(
                 listed(&layout.current())
                     .into_iter()

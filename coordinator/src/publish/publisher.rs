@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rpmfarm_core::signing::{Logged, Place};
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::signing::{LogHead, RepositoryId};
+use rpmfarm_core::snapshot::RepositoryKind;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Compression, Fragments, PackageFile};
 use rpmfarm_rpmfile::Certs;
 
-use super::draft::Draft;
+use super::draft::GenerationDraft;
 use super::error::{ProofError, PublishError, Result, io_at};
-use super::layout::{self, Layout};
-use super::manifest::{Listing, Manifest, PublishedPackage, content_of};
-use super::pool::Proof;
-use super::{clients, disk, lock, shown};
+use super::layout::{self, ChannelLayout};
+use super::manifest::{GenerationManifest, PackageListing, PublishedPackage, content_of};
+use super::pool::PackageProver;
+use super::{clients, current_generation, disk, lock};
 use crate::blobs::{BlobError, Blobs};
 use crate::pool_path::href;
 
@@ -56,7 +56,7 @@ pub struct PublishRequest {
 
 /// The result of a request: the generation that the channel shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishOutcome {
     /// The generation that is shown.
     pub generation: u64,
     /// Whether it is a new one; false when the channel showed all of this already.
@@ -64,22 +64,22 @@ pub struct Published {
 }
 
 /// Signs `repomd.xml`; the keys are elsewhere.
-pub trait SignRepomd: Sync {
+pub trait RepomdSigner: Sync {
     /// A detached, ASCII-armored signature of the target over these bytes.
     fn sign(
         &self,
-        place: &Place,
+        place: &RepositoryId,
         repomd: &[u8],
-    ) -> impl Future<Output = std::result::Result<SignedRepomd, SignError>> + Send;
+    ) -> impl Future<Output = std::result::Result<RepomdSignature, SignError>> + Send;
 }
 
 /// A signature of `repomd.xml`.
 #[derive(Debug, Clone)]
-pub struct SignedRepomd {
+pub struct RepomdSignature {
     /// It, ASCII-armored.
     pub armored: String,
     /// Where it stands in the signer's log, of a signer that has one.
-    pub logged: Option<Logged>,
+    pub logged: Option<LogHead>,
 }
 
 /// Why a signer did not sign.
@@ -87,7 +87,7 @@ pub type SignError = Box<dyn std::error::Error + Send + Sync>;
 
 /// The steps of a publication, in this order; for progress and for tests of crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum PublishStep {
     /// The new packages are proved and in the pool.
     Pooled,
     /// The repodata are written.
@@ -105,7 +105,7 @@ pub struct Publisher {
     repos: PathBuf,
     blobs: Blobs,
     keep: u64,
-    on_step: Arc<dyn Fn(Step) + Send + Sync>,
+    on_step: Arc<dyn Fn(PublishStep) + Send + Sync>,
 }
 
 /// How many generations stay readable: a client that takes longer than four publications from
@@ -145,7 +145,7 @@ impl Publisher {
 
     /// Calls this after each step.
     #[must_use]
-    pub fn on_step(self, on_step: impl Fn(Step) + Send + Sync + 'static) -> Self {
+    pub fn on_step(self, on_step: impl Fn(PublishStep) + Send + Sync + 'static) -> Self {
         Self { on_step: Arc::new(on_step), ..self }
     }
 
@@ -154,7 +154,7 @@ impl Publisher {
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
     pub fn shown(&self, target: &str, channel: &str) -> Result<Option<u64>> {
-        shown::generation(&Layout::new(&self.repos, target, channel)?)
+        current_generation::generation(&ChannelLayout::new(&self.repos, target, channel)?)
     }
 
     /// Where the signer's log stood when what a channel shows was signed; none before the first
@@ -162,10 +162,10 @@ impl Publisher {
     ///
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
-    pub fn logged(&self, target: &str, channel: &str) -> Result<Option<Logged>> {
-        let layout = Layout::new(&self.repos, target, channel)?;
-        let Some(shown) = shown::generation(&layout)? else { return Ok(None) };
-        Ok(Manifest::read(&layout.generation(shown))?.logged)
+    pub fn logged(&self, target: &str, channel: &str) -> Result<Option<LogHead>> {
+        let layout = ChannelLayout::new(&self.repos, target, channel)?;
+        let Some(shown) = current_generation::generation(&layout)? else { return Ok(None) };
+        Ok(GenerationManifest::read(&layout.generation(shown))?.logged)
     }
 
     /// Whether clients are given another address or another key than they should be: then the
@@ -180,8 +180,8 @@ impl Publisher {
         base_url: &str,
         public_key: &str,
     ) -> Result<bool> {
-        let layout = Layout::new(&self.repos, target, channel)?;
-        let shown = shown::generation(&layout)?.is_some();
+        let layout = ChannelLayout::new(&self.repos, target, channel)?;
+        let shown = current_generation::generation(&layout)?.is_some();
         Ok(shown && !clients::are_right(&layout, base_url, public_key))
     }
 
@@ -194,8 +194,8 @@ impl Publisher {
     pub async fn publish(
         &self,
         request: PublishRequest,
-        signer: &impl SignRepomd,
-    ) -> Result<Published> {
+        signer: &impl RepomdSigner,
+    ) -> Result<PublishOutcome> {
         self.publish_if(request, signer, async || Ok(())).await
     }
 
@@ -207,18 +207,20 @@ impl Publisher {
     pub async fn publish_if(
         &self,
         request: PublishRequest,
-        signer: &impl SignRepomd,
+        signer: &impl RepomdSigner,
         may_show: impl AsyncFnOnce() -> std::result::Result<(), String>,
-    ) -> Result<Published> {
+    ) -> Result<PublishOutcome> {
         let publisher = self.clone();
         let written = blocking(move || publisher.write(request)).await?;
         let written = match written {
-            Outcome::Shown(generation) => return Ok(Published { generation, is_new: false }),
-            Outcome::Written(written) => written,
+            PreparedPublication::Shown(generation) => {
+                return Ok(PublishOutcome { generation, is_new: false });
+            }
+            PreparedPublication::Written(written) => written,
         };
         let mut written = written;
         written.sign(signer).await?;
-        (self.on_step)(Step::Signed);
+        (self.on_step)(PublishStep::Signed);
         let ready = blocking(move || written.settle()).await?;
         may_show().await.map_err(|reason| PublishError::Stopped {
             target: ready.written.layout.target.clone(),
@@ -230,18 +232,18 @@ impl Publisher {
     }
 
     /// Everything before the signatures.
-    fn write(&self, mut request: PublishRequest) -> Result<Outcome> {
-        let layout = Layout::new(&self.repos, &request.target, &request.channel)?;
+    fn write(&self, mut request: PublishRequest) -> Result<PreparedPublication> {
+        let layout = ChannelLayout::new(&self.repos, &request.target, &request.channel)?;
         let certs = Certs::from_armored(&request.public_key).map_err(|error| {
             PublishError::Key { target: layout.target.clone(), reason: error.to_string() }
         })?;
         sort(&mut request.packages)?;
-        let listing = Listing::of(&request.packages);
+        let listing = PackageListing::from_packages(&request.packages);
         disk::make_dir(&layout.generations())?;
         // Held for the check and the cleaning only: one that stands still in the middle of its
         // draft must not hold up all others. What it draws up is checked again before it is shown.
-        let lock = lock::take(&layout)?;
-        let shown = shown::generation(&layout)?;
+        let lock = lock::acquire(&layout)?;
+        let shown = current_generation::generation(&layout)?;
         let previous = shown.and_then(|number| readable(&layout, number));
         let content = content_of(
             &request.base_url,
@@ -255,20 +257,20 @@ impl Publisher {
         {
             self.prove(&layout, &request, &certs, &listing, Some(previous))?;
             clients::write(&layout, &request.base_url, &request.public_key)?;
-            return Ok(Outcome::Shown(shown));
+            return Ok(PreparedPublication::Shown(shown));
         }
         if shown != request.based_on {
             let PublishRequest { target, channel, based_on, .. } = request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
-        shown::clean(&layout, shown)?;
-        let dir = shown::draft(&layout)?;
+        current_generation::clean(&layout, shown)?;
+        let dir = current_generation::draft(&layout)?;
         drop(lock);
         self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
-        (self.on_step)(Step::Pooled);
+        (self.on_step)(PublishStep::Pooled);
 
         let generation = shown.unwrap_or(0).max(request.signed) + 1;
-        let draft = Draft {
+        let draft = GenerationDraft {
             dir: dir.path(),
             generation,
             time: seconds(request.now),
@@ -279,22 +281,33 @@ impl Publisher {
             previous: previous.as_ref().map(|m| (m, layout.generation(m.generation))),
         };
         let repositories = draft.write(&request.arches)?;
-        (self.on_step)(Step::Written);
-        let manifest =
-            Manifest { generation, content, repositories, packages: listing, logged: None };
-        Ok(Outcome::Written(Box::new(Written { layout, request, certs, dir, manifest })))
+        (self.on_step)(PublishStep::Written);
+        let manifest = GenerationManifest {
+            generation,
+            content,
+            repositories,
+            packages: listing,
+            logged: None,
+        };
+        Ok(PreparedPublication::Written(Box::new(WrittenDraft {
+            layout,
+            request,
+            certs,
+            dir,
+            manifest,
+        })))
     }
 
     fn prove(
         &self,
-        layout: &Layout,
+        layout: &ChannelLayout,
         request: &PublishRequest,
         certs: &Certs,
-        listing: &Listing,
-        previous: Option<&Manifest>,
+        listing: &PackageListing,
+        previous: Option<&GenerationManifest>,
     ) -> Result<()> {
         let PublishRequest { arches, now, .. } = request;
-        let proof = Proof { layout, blobs: &self.blobs, arches, certs, now: *now };
+        let proof = PackageProver { layout, blobs: &self.blobs, arches, certs, now: *now };
         let known: HashSet<&str> = previous.iter().flat_map(|m| m.packages.lines()).collect();
         for (package, line) in request.packages.iter().zip(listing.lines()) {
             if known.contains(line) && !request.prove_all {
@@ -307,9 +320,9 @@ impl Publisher {
     }
 
     /// Puts a written generation in its place and points clients to it, each by one rename.
-    fn show(&self, ready: Ready) -> Result<Published> {
-        let Ready { written, lock } = ready;
-        let Written { layout, request, dir, manifest, .. } = written;
+    fn show(&self, ready: SignedDraft) -> Result<PublishOutcome> {
+        let SignedDraft { written, lock } = ready;
+        let WrittenDraft { layout, request, dir, manifest, .. } = written;
         let generation = manifest.generation;
         let place = layout.generation(generation);
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
@@ -324,43 +337,43 @@ impl Publisher {
             let to = Path::new("current").join(arch.as_str());
             disk::relink(&layout.channel().join(arch.as_str()), &to)?;
         }
-        (self.on_step)(Step::Placed);
-        shown::show(&layout, generation)?;
-        (self.on_step)(Step::Shown);
-        shown::forget(&layout, generation, self.keep)?;
+        (self.on_step)(PublishStep::Placed);
+        current_generation::show(&layout, generation)?;
+        (self.on_step)(PublishStep::Shown);
+        current_generation::forget(&layout, generation, self.keep)?;
         drop(lock);
-        Ok(Published { generation, is_new: true })
+        Ok(PublishOutcome { generation, is_new: true })
     }
 }
 
 /// The state of a publication before its signatures.
-enum Outcome {
+enum PreparedPublication {
     /// Nothing: this generation shows it all.
     Shown(u64),
     /// To sign and to show.
-    Written(Box<Written>),
+    Written(Box<WrittenDraft>),
 }
 
 /// A draft that waits for its signatures. Dropped, it leaves nothing.
-struct Written {
-    layout: Layout,
+struct WrittenDraft {
+    layout: ChannelLayout,
     request: PublishRequest,
     certs: Certs,
-    dir: shown::DraftDir,
-    manifest: Manifest,
+    dir: current_generation::DraftDir,
+    manifest: GenerationManifest,
 }
 
 /// A draft that is complete, signed and synced. While it is there, no other publisher shows
 /// anything of the target.
-struct Ready {
-    written: Written,
+struct SignedDraft {
+    written: WrittenDraft,
     lock: File,
 }
 
-impl Written {
+impl WrittenDraft {
     /// Everything after the signatures that nobody sees; and the channel must still show what the
     /// draft is based on.
-    fn settle(self) -> Result<Ready> {
+    fn settle(self) -> Result<SignedDraft> {
         let dir = self.dir.path();
         self.manifest.write(dir)?;
         for arch in &self.request.arches {
@@ -371,22 +384,22 @@ impl Written {
         // everyone.
         disk::readable_by_all(dir)?;
         // Held from here to the renames, so that the answer of `may_show` stays true.
-        let lock = lock::take(&self.layout)?;
-        let shown = shown::generation(&self.layout)?;
+        let lock = lock::acquire(&self.layout)?;
+        let shown = current_generation::generation(&self.layout)?;
         if shown != self.request.based_on {
             let PublishRequest { target, channel, based_on, .. } = self.request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
         // One that died between its two renames leaves this place taken.
         disk::remove(&self.layout.generation(self.manifest.generation))?;
-        Ok(Ready { written: self, lock })
+        Ok(SignedDraft { written: self, lock })
     }
 
     /// Has each `repomd.xml` signed, and checks each signature as a client would. Where the signer's
     /// log stood is put beside it: whoever has a copy of the repository can tell later whether the
     /// log still goes on from there.
-    async fn sign(&mut self, signer: &impl SignRepomd) -> Result<()> {
-        let mut last: Option<Logged> = None;
+    async fn sign(&mut self, signer: &impl RepomdSigner) -> Result<()> {
+        let mut last: Option<LogHead> = None;
         for state in &self.manifest.repositories {
             let repodata =
                 layout::repository(self.dir.path(), state.arch, state.kind).join("repodata");
@@ -396,14 +409,14 @@ impl Written {
                 repository: self.name(state.arch, state.kind),
                 reason,
             };
-            let place = Place {
+            let place = RepositoryId {
                 target: self.layout.target.clone(),
                 channel: self.layout.channel.clone(),
                 path: format!("{}/{}", state.arch, state.kind.dir()),
             };
             let signed = signer.sign(&place, &repomd).await;
             let signed = signed.map_err(|error| refused(error.to_string()))?;
-            let SignedRepomd { armored, logged } = signed;
+            let RepomdSignature { armored, logged } = signed;
             rpmfarm_rpmfile::verify_detached(&repomd, &armored, &self.certs, self.request.now)
                 .map_err(|error| refused(error.to_string()))?;
             disk::write(&page.with_extension("xml.asc"), armored.as_bytes())?;
@@ -420,7 +433,7 @@ impl Written {
         Ok(())
     }
 
-    fn name(&self, arch: Arch, kind: Kind) -> String {
+    fn name(&self, arch: Arch, kind: RepositoryKind) -> String {
         format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
     }
 }
@@ -437,7 +450,7 @@ fn sort(packages: &mut [PublishedPackage]) -> Result<()> {
     packages.sort_by_cached_key(|package| (package.nevra.name.clone(), package.nevra.file_name()));
     for pair in packages.windows(2) {
         if pair[0].nevra.file_name() == pair[1].nevra.file_name() {
-            return Err(ProofError::Twice.of(&pair[1].nevra));
+            return Err(ProofError::Twice.for_package(&pair[1].nevra));
         }
     }
     Ok(())
@@ -445,9 +458,9 @@ fn sort(packages: &mut [PublishedPackage]) -> Result<()> {
 
 /// The manifest of the generation that is shown. One that cannot be read costs time only: then
 /// everything is proved and written anew.
-fn readable(layout: &Layout, generation: u64) -> Option<Manifest> {
+fn readable(layout: &ChannelLayout, generation: u64) -> Option<GenerationManifest> {
     let dir = layout.generation(generation);
-    match Manifest::read(&dir) {
+    match GenerationManifest::read(&dir) {
         Ok(manifest) => Some(manifest),
         Err(error) => {
             tracing::warn!(%error, "the generation before is not used");

@@ -6,13 +6,13 @@ use std::io::{self, BufReader, Read, Write as _};
 use std::path::Path;
 
 use rpmfarm_core::digest::{Checksum, DigestKind};
-use rpmfarm_core::relation::Attributes;
+use rpmfarm_core::relation::AttributeScanner;
 use sha2::digest::DynDigest;
 use tempfile::NamedTempFile;
 use url::Url;
 
 use super::download::{Sink, SinkError};
-use super::rejection::{Rejection, Result, io_at};
+use super::rejection::{MetadataErrorKind, Result, io_at};
 use super::repomd::MetadataFile;
 
 /// Decompressed, for files that announce no size: a bomb of 1 GiB is 33 kB of zstd.
@@ -58,7 +58,7 @@ impl FileSink {
         let (url, length) = (url.to_string(), self.length);
         if let Some(size) = expected.size.filter(|size| *size != length) {
             let (expected, found) = (format!("{size} bytes"), format!("{length} bytes"));
-            return Err(Rejection::Mismatch { url, what: "size", expected, found });
+            return Err(MetadataErrorKind::Mismatch { url, what: "size", expected, found });
         }
         matches(&url, "digest", &expected.checksum, self.hasher)?;
         Ok(self.file)
@@ -76,7 +76,7 @@ impl Sink for FileSink {
 /// Decompresses a file once, keeping nothing: what the solver will read is as long as announced,
 /// what was announced, and within the bounds of dependencies.
 pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<()> {
-    let failed = |error: io::Error| Rejection::Compression {
+    let failed = |error: io::Error| MetadataErrorKind::Compression {
         url: url.to_string(),
         reason: error.to_string(),
     };
@@ -84,7 +84,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
     let limit = file.open_size.unwrap_or(MAX_OPEN);
     let kind = file.open_checksum.as_ref().map_or(DigestKind::Sha256, |checksum| checksum.kind);
     let mut hasher = hasher(kind);
-    let mut attributes = Attributes::default();
+    let mut attributes = AttributeScanner::default();
     let mut take = |bytes: &[u8]| {
         hasher.update(bytes);
         attributes.feed(bytes);
@@ -93,7 +93,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
     if length > limit || file.open_size.is_some_and(|size| size != length) {
         let found = if length > limit { "more".to_owned() } else { format!("{length} bytes") };
         let expected = format!("{limit} bytes");
-        return Err(Rejection::Mismatch {
+        return Err(MetadataErrorKind::Mismatch {
             url: url.to_string(),
             what: "decompressed size",
             expected,
@@ -102,7 +102,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
     }
     // What is not XML does not reach the solver as it is.
     if file.kind != "modules" {
-        let out = |source| Rejection::OutOfBounds { url: url.to_string(), source };
+        let out = |source| MetadataErrorKind::OutOfBounds { url: url.to_string(), source };
         attributes.finish().map_err(out)?;
     }
     match &file.open_checksum {
@@ -171,7 +171,7 @@ fn matches(
     if found == *expected {
         return Ok(());
     }
-    Err(Rejection::Mismatch {
+    Err(MetadataErrorKind::Mismatch {
         url: url.to_owned(),
         what,
         expected: expected.to_string(),

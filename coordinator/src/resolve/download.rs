@@ -16,7 +16,7 @@ use crate::http::{Http, HttpError, explain};
 
 /// How much time a server is given.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct DownloadTimeouts {
     /// The longest wait for the next bytes.
     pub silence: Duration,
     /// The slowest average rate after the first minute, in bytes per second.
@@ -27,7 +27,7 @@ pub struct Patience {
     pub pause: Duration,
 }
 
-impl Default for Patience {
+impl Default for DownloadTimeouts {
     fn default() -> Self {
         Self {
             silence: Duration::from_secs(60),
@@ -104,7 +104,7 @@ impl From<HttpError> for DownloadError {
 pub(super) struct Validator(Option<String>);
 
 impl Validator {
-    fn of(headers: &HeaderMap) -> Self {
+    fn from_headers(headers: &HeaderMap) -> Self {
         Self(headers.get(ETAG).and_then(|tag| tag.to_str().ok()).map(str::to_owned))
     }
 
@@ -116,7 +116,7 @@ impl Validator {
 
 /// How a server answered.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum DownloadOutcome {
     /// The bytes went to the sink.
     Fetched(Validator),
     /// The file is what it was.
@@ -143,11 +143,11 @@ impl Sink for Vec<u8> {
 #[derive(Debug, Clone)]
 pub(super) struct Downloader {
     http: Http,
-    patience: Patience,
+    patience: DownloadTimeouts,
 }
 
 impl Downloader {
-    pub(super) fn new(patience: Patience) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(patience: DownloadTimeouts) -> Result<Self, reqwest::Error> {
         Ok(Self { http: Http::new()?, patience })
     }
 
@@ -172,7 +172,7 @@ impl Downloader {
         limit: u64,
         known: &Validator,
         mut sink: impl FnMut() -> Result<S, SinkError>,
-    ) -> Result<(S, Answer), DownloadError> {
+    ) -> Result<(S, DownloadOutcome), DownloadError> {
         let mut pause = self.patience.pause;
         for left in (0..self.patience.tries).rev() {
             let mut sink = sink().map_err(|why| not_kept(url, why))?;
@@ -196,14 +196,14 @@ impl Downloader {
         limit: u64,
         known: &Validator,
         sink: &mut impl Sink,
-    ) -> Result<Answer, DownloadError> {
+    ) -> Result<DownloadOutcome, DownloadError> {
         let headers = known.header();
         let request = self.http.get(url, &repo.private_hosts, |r| r.headers(headers.clone()));
         let response = self.in_time(url, request).await??;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_MODIFIED if *known != Validator::default() => {
-                return Ok(Answer::Unchanged);
+                return Ok(DownloadOutcome::Unchanged);
             }
             status => {
                 return Err(DownloadError::Status {
@@ -212,9 +212,9 @@ impl Downloader {
                 });
             }
         }
-        let validator = Validator::of(response.headers());
+        let validator = Validator::from_headers(response.headers());
         self.body(url, limit, response, sink).await?;
-        Ok(Answer::Fetched(validator))
+        Ok(DownloadOutcome::Fetched(validator))
     }
 
     async fn body(

@@ -14,7 +14,7 @@ use url::Url;
 pub struct ExternalRepo {
     /// Its name in locks and messages.
     pub id: String,
-    pub place: Place,
+    pub place: RepositoryLocation,
     /// Every package must be signed.
     pub gpgcheck: bool,
     /// `repomd.xml` must be signed.
@@ -39,7 +39,7 @@ pub struct ExternalRepo {
 
 /// Where a repository lies, as its target says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum RepositoryLocation {
     /// In these directories, which hold `repodata/`; each ends in `/`.
     Urls(Vec<Url>),
     /// On the mirrors that this list names.
@@ -48,8 +48,8 @@ pub enum Place {
     Metalink(Url),
 }
 
-impl Place {
-    fn of(repository: &Repository, arch: Arch) -> Result<Self, String> {
+impl RepositoryLocation {
+    fn from_repository(repository: &Repository, arch: Arch) -> Result<Self, String> {
         let parse = |key: &str, url: &str| -> Result<Url, String> {
             url.parse().map_err(|error| format!("{key} `{url}`: {error}"))
         };
@@ -125,7 +125,7 @@ impl ExternalRepo {
         arch: Arch,
         targets: &Path,
     ) -> Result<Self, String> {
-        let place = Place::of(repository, arch)?;
+        let place = RepositoryLocation::from_repository(repository, arch)?;
         let mut certs = Certs::default();
         if repository.gpgcheck || repository.repo_gpgcheck {
             for key in &repository.keys {
@@ -156,7 +156,7 @@ impl ExternalRepo {
             text.push_str(&fingerprint);
             text.push('\n');
         }
-        format!("{}-{}", self.id, &Sha256::of(text.as_bytes()).hex()[..16])
+        format!("{}-{}", self.id, &Sha256::compute(text.as_bytes()).hex()[..16])
     }
 }
 

@@ -42,11 +42,11 @@ pub trait FarmPackages: Sync {
 
 impl FarmPackages for Store {
     async fn generation(&self, target: &str) -> Result<i64, StoreError> {
-        self.package_count(target).await
+        self.pool_fetch_generation(target).await
     }
 
     async fn packages(&self, target: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        let packages = Self::packages(self, target).await?;
+        let packages = Self::package_list(self, target).await?;
         Ok(packages
             .into_iter()
             .map(|p| FarmPackage { nevra: p.nevra, digest: p.digest, repodata: p.repodata })
@@ -56,7 +56,7 @@ impl FarmPackages for Store {
 
 /// The farm's packages that a pool has.
 #[derive(Debug, Default)]
-pub(super) struct Loaded {
+pub(super) struct LoadedFarmPackages {
     packages: HashMap<Nevra, Sha256>,
     /// How often some were added: each time costs every later solve a little.
     pub(super) additions: usize,
@@ -73,7 +73,7 @@ pub enum FarmError {
     Pool(#[from] rpmfarm_solv::PoolError),
 }
 
-impl Loaded {
+impl LoadedFarmPackages {
     /// Adds what is new to the pool and removes what is gone. Returns whether anything changed.
     pub(super) fn update(
         &mut self,

@@ -22,7 +22,7 @@ use super::external::ExternalRepo;
 use super::farm::FARM;
 use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
-use super::rejection::Rejection;
+use super::rejection::MetadataErrorKind;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::work::KeyedSemaphore;
 
@@ -35,12 +35,12 @@ const PARALLEL: usize = 8;
 pub struct FetchError {
     pub package: String,
     pub repository: String,
-    pub source: FetchProblem,
+    pub source: FetchErrorKind,
 }
 
 /// Why a package cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchProblem {
+pub enum FetchErrorKind {
     /// The lock names a repository that the target does not have any more.
     #[error("the target has no such repository any more, and the package was not kept")]
     UnknownRepository,
@@ -52,7 +52,7 @@ pub enum FetchProblem {
     Location(LocationError),
     /// The mirrors of its repository are not known.
     #[error(transparent)]
-    Mirrors(#[from] Box<Rejection>),
+    Mirrors(#[from] Box<MetadataErrorKind>),
     /// It cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -70,7 +70,7 @@ pub enum FetchProblem {
     Rpm {
         /// Where it came from.
         url: String,
-        source: rpmfarm_rpmfile::Error,
+        source: rpmfarm_rpmfile::RpmError,
     },
     /// It is another package.
     #[error("{url}: it is {found}")]
@@ -151,19 +151,19 @@ impl Fetcher {
         repos: &[ExternalRepo],
         package: &LockedPackage,
         now: SystemTime,
-    ) -> Result<(), FetchProblem> {
+    ) -> Result<(), FetchErrorKind> {
         if package.origin == FARM {
-            return Err(FetchProblem::Missing(package.digest));
+            return Err(FetchErrorKind::Missing(package.digest));
         }
         let repo = repos
             .iter()
             .find(|repo| repo.id == package.origin)
-            .ok_or(FetchProblem::UnknownRepository)?;
+            .ok_or(FetchErrorKind::UnknownRepository)?;
         let bases = if package.base.is_empty() {
-            self.mirrors.of(repo, false).await.map_err(Box::new)?.urls
+            self.mirrors.fetch(repo, false).await.map_err(Box::new)?.urls
         } else {
             let base = check_base(&package.base, &repo.private_hosts);
-            vec![base.map_err(|error| FetchProblem::Location(error.into()))?]
+            vec![base.map_err(|error| FetchErrorKind::Location(error.into()))?]
         };
         let mut first = None;
         for base in &bases {
@@ -174,13 +174,13 @@ impl Fetcher {
                     tracing::info!(repository = repo.id, %error, "asking the next mirror");
                     // What says more than that one mirror does not have it is told.
                     match &first {
-                        Some(FetchProblem::Download(_)) | None => first = Some(error),
+                        Some(FetchErrorKind::Download(_)) | None => first = Some(error),
                         Some(_) => {}
                     }
                 }
             }
         }
-        Err(first.unwrap_or(FetchProblem::UnknownRepository))
+        Err(first.unwrap_or(FetchErrorKind::UnknownRepository))
     }
 
     async fn download_from(
@@ -189,8 +189,8 @@ impl Fetcher {
         base: &Url,
         package: &LockedPackage,
         now: SystemTime,
-    ) -> Result<(), FetchProblem> {
-        let url = href::join(base, &package.location).map_err(FetchProblem::Location)?;
+    ) -> Result<(), FetchErrorKind> {
+        let url = href::join(base, &package.location).map_err(FetchErrorKind::Location)?;
         let sink = || -> Result<BlobSink, SinkError> {
             Ok(BlobSink { writer: self.blobs.writer(package.size)?, length: 0 })
         };
@@ -224,10 +224,10 @@ impl BlobSink {
         package: &LockedPackage,
         url: &str,
         now: SystemTime,
-    ) -> Result<(), FetchProblem> {
+    ) -> Result<(), FetchErrorKind> {
         if self.length != package.size {
             let (expected, found) = (package.size, self.length);
-            return Err(FetchProblem::Size { url: url.to_owned(), expected, found });
+            return Err(FetchErrorKind::Size { url: url.to_owned(), expected, found });
         }
         if repo.gpgcheck {
             check_rpm(self.writer.path(), repo, package, url, now)?;
@@ -245,13 +245,16 @@ fn check_rpm(
     package: &LockedPackage,
     url: &str,
     now: SystemTime,
-) -> Result<(), FetchProblem> {
-    let refused = |source| FetchProblem::Rpm { url: url.to_owned(), source };
+) -> Result<(), FetchErrorKind> {
+    let refused = |source| FetchErrorKind::Rpm { url: url.to_owned(), source };
     verify_signature(path, &repo.certs, now).map_err(refused)?;
     let inspected = inspect(path).map_err(refused)?;
     if inspected.nevra == package.nevra {
         Ok(())
     } else {
-        Err(FetchProblem::OtherPackage { url: url.to_owned(), found: inspected.nevra.to_string() })
+        Err(FetchErrorKind::OtherPackage {
+            url: url.to_owned(),
+            found: inspected.nevra.to_string(),
+        })
     }
 }

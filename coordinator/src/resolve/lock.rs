@@ -10,7 +10,9 @@ use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::name::shown;
 use rpmfarm_core::target::{Target, check_base};
 use rpmfarm_core::{Arch, BuildOptions, Lock, Nevra};
-use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, Unsolvable};
+use rpmfarm_solv::{
+    ModuleError, Package, Pool, Solution, SolveError, SolveRequest, UnsolvableError,
+};
 use serde::{Deserialize, Serialize};
 
 use super::farm::FARM;
@@ -42,7 +44,7 @@ impl Requirements {
 pub enum LockError {
     /// A requirement of the package cannot be fulfilled.
     #[error(transparent)]
-    Package(Unsolvable),
+    Package(UnsolvableError),
     /// A package that the target puts into every root cannot be had.
     #[error("target {target} on {arch}: its {what} root: {source}")]
     Root {
@@ -50,14 +52,14 @@ pub enum LockError {
         arch: Arch,
         /// `bootstrap` or `base`.
         what: Box<str>,
-        source: Unsolvable,
+        source: UnsolvableError,
     },
     /// A requirement is malformed.
     #[error(transparent)]
-    Malformed(#[from] rpmfarm_solv::MalformedRequirement),
+    Malformed(#[from] rpmfarm_solv::RequirementError),
     /// The module streams cannot be used as the target or the package chooses them.
     #[error("target {target} on {arch}: {source}")]
-    Modules { target: String, arch: Arch, source: ModuleProblem },
+    Modules { target: String, arch: Arch, source: ModuleError },
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
@@ -123,12 +125,16 @@ const BASE_TRIES: usize = 32;
 /// A root that every build of the target has: of the external repositories, with those packages of
 /// the farm that the target lists. Others of the farm are in it where nothing else has what is
 /// required.
-fn base_root(pool: &mut Pool, target: &Target, list: &[String]) -> Result<Vec<Package>, Failed> {
+fn base_root(
+    pool: &mut Pool,
+    target: &Target,
+    list: &[String],
+) -> Result<Vec<Package>, SolveFailure> {
     let mut allowed: HashSet<Nevra> = HashSet::new();
     let install = requirements([list]);
     for _ in 1..BASE_TRIES {
         let solved = solve_base(pool, target, &install, &allowed);
-        let Err(Failed::Unsolvable(found)) = &solved else { return solved };
+        let Err(SolveFailure::Unsolvable(found)) = &solved else { return solved };
         let known = allowed.len();
         for missing in &found.missing {
             allowed.extend(pool.fulfilling(FARM, &missing.requirement));
@@ -145,8 +151,8 @@ fn solve_base(
     target: &Target,
     install: &[&str],
     allowed: &HashSet<Nevra>,
-) -> Result<Vec<Package>, Failed> {
-    let request = Request { install: install.to_vec(), ..Request::default() };
+) -> Result<Vec<Package>, SolveFailure> {
+    let request = SolveRequest { install: install.to_vec(), ..SolveRequest::default() };
     // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nobody
     // else has what is required, or the target lists the source package in `base_from_farm`.
     let wanted =
@@ -158,7 +164,7 @@ fn solve_base(
 ///
 /// # Errors
 /// When a requirement cannot be fulfilled, with all that are missing.
-pub(super) fn make(
+pub(super) fn make_lock(
     pool: &mut Pool,
     shared: &mut SharedLayers,
     target: &Target,
@@ -191,7 +197,7 @@ fn root(
     shared.solve(pool, target, arch)?;
     let base = shared.base.as_deref().unwrap_or_default();
     match stacked(pool, base, wanted) {
-        Err(Failed::Unsolvable(_)) => {
+        Err(SolveFailure::Unsolvable(_)) => {
             // Something that is required does not go with what the base list alone led to: a
             // package conflicts with it or replaces it (coreutils and coreutils-single), or
             // wants another version. Solved together, the base may be made differently; then
@@ -205,7 +211,7 @@ fn root(
 
 /// A package of the farm in a root, and what would be there without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Taken {
+pub struct FarmReplacement {
     pub package: Nevra,
     /// The package of an external repository, and that repository's id; none where no other has what
     /// it is for.
@@ -219,7 +225,7 @@ pub(super) fn taken(
     target: &Target,
     arch: Arch,
     wanted: &Requirements,
-) -> Result<Vec<Taken>, LockError> {
+) -> Result<Vec<FarmReplacement>, LockError> {
     let layers = root(pool, shared, target, arch, wanted)?;
     let lists = [&target.bootstrap, &target.base].into_iter().chain(&wanted.layers);
     let requests = requirements(lists.map(Vec::as_slice));
@@ -231,7 +237,7 @@ pub(super) fn taken(
         .map(|package| {
             let instead = pool.instead(package, &requests);
             let instead = instead.map(|held| (held.nevra, held.repository));
-            Taken { package: package.nevra.clone(), instead }
+            FarmReplacement { package: package.nevra.clone(), instead }
         })
         .collect())
 }
@@ -241,7 +247,7 @@ fn stacked(
     pool: &mut Pool,
     base: &[Package],
     wanted: &Requirements,
-) -> Result<Vec<Vec<Package>>, Failed> {
+) -> Result<Vec<Vec<Package>>, SolveFailure> {
     let mut layers = vec![base.to_vec()];
     for list in &wanted.layers {
         let pinned: Vec<Package> = layers.iter().flatten().cloned().collect();
@@ -253,7 +259,11 @@ fn stacked(
     Ok(layers)
 }
 
-fn joint(pool: &mut Pool, target: &Target, wanted: &Requirements) -> Result<Vec<Package>, Failed> {
+fn joint(
+    pool: &mut Pool,
+    target: &Target,
+    wanted: &Requirements,
+) -> Result<Vec<Package>, SolveFailure> {
     let lists =
         std::iter::once(target.base.as_slice()).chain(wanted.layers.iter().map(Vec::as_slice));
     solve(pool, &requirements(lists), &wanted.conflicts, &[])
@@ -278,8 +288,8 @@ fn solve(
     install: &[&str],
     forbid: &[String],
     pinned: &[Package],
-) -> Result<Vec<Package>, Failed> {
-    let request = Request {
+) -> Result<Vec<Package>, SolveFailure> {
+    let request = SolveRequest {
         install: install.to_vec(),
         forbid: forbid.iter().map(String::as_str).collect(),
         pinned: pinned.iter().map(|package| package.id).collect(),
@@ -287,23 +297,23 @@ fn solve(
     packages(pool.solve(&request))
 }
 
-fn packages(solved: Result<Solution, SolveError>) -> Result<Vec<Package>, Failed> {
+fn packages(solved: Result<Solution, SolveError>) -> Result<Vec<Package>, SolveFailure> {
     match solved {
         Ok(Solution { packages }) => Ok(packages),
-        Err(SolveError::Unsolvable(found)) => Err(Failed::Unsolvable(found)),
-        Err(SolveError::Malformed(error)) => Err(Failed::Other(error.into())),
-        Err(error) => Err(Failed::Other(LockError::Metadata(error.to_string()))),
+        Err(SolveError::Unsolvable(found)) => Err(SolveFailure::Unsolvable(found)),
+        Err(SolveError::Malformed(error)) => Err(SolveFailure::Other(error.into())),
+        Err(error) => Err(SolveFailure::Other(LockError::Metadata(error.to_string()))),
     }
 }
 
 /// A solve that failed, before it is known what was solved for.
-enum Failed {
-    Unsolvable(Unsolvable),
+enum SolveFailure {
+    Unsolvable(UnsolvableError),
     Other(LockError),
 }
 
-impl Failed {
-    fn for_root(self, root: impl FnOnce(Unsolvable) -> LockError) -> LockError {
+impl SolveFailure {
+    fn for_root(self, root: impl FnOnce(UnsolvableError) -> LockError) -> LockError {
         match self {
             Self::Unsolvable(found) => root(found),
             Self::Other(error) => error,

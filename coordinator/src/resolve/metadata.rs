@@ -25,11 +25,11 @@ use tempfile::NamedTempFile;
 use url::Url;
 
 use super::checks::{FileSink, check_file, check_open, suffix};
-use super::download::{Answer, DownloadError, Downloader, Validator};
+use super::download::{DownloadError, DownloadOutcome, Downloader, Validator};
 use super::external::ExternalRepo;
 use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
-use super::rejection::{MetadataError, Rejection, Result, io_at};
+use super::rejection::{MetadataError, MetadataErrorKind, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
 
 const MAX_REPOMD: u64 = 4 << 20;
@@ -57,7 +57,7 @@ pub struct RepoMetadata {
 
 /// Whether metadata may be older than those that are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Older {
+pub enum AgePolicy {
     /// No: someone may be holding back updates.
     Refuse,
     Accept,
@@ -107,13 +107,13 @@ impl MetadataCache {
     pub(super) async fn refresh(
         &self,
         repo: &ExternalRepo,
-        older: Older,
+        older: AgePolicy,
         now: SystemTime,
     ) -> Result<RepoMetadata, MetadataError> {
         let known = self.known(repo, now).await?;
         let metadata =
             self.update(repo, known, older, now).await.map_err(|source| failed(repo, source))?;
-        if older == Older::Refuse {
+        if older == AgePolicy::Refuse {
             check_age(repo, &metadata, now)?;
         }
         self.checked().insert(repo.cache_name(), metadata.clone());
@@ -124,10 +124,10 @@ impl MetadataCache {
         &self,
         repo: &ExternalRepo,
         known: Option<RepoMetadata>,
-        older: Older,
+        older: AgePolicy,
         now: SystemTime,
     ) -> Result<RepoMetadata> {
-        let mirrors = self.mirrors.of(repo, true).await?;
+        let mirrors = self.mirrors.fetch(repo, true).await?;
         let mut first = None;
         for base in &mirrors.urls {
             for again in [true, false] {
@@ -156,7 +156,7 @@ impl MetadataCache {
         base: &Url,
         pages: &[Checksum],
         known: Option<RepoMetadata>,
-        older: Older,
+        older: AgePolicy,
         now: SystemTime,
     ) -> Result<RepoMetadata> {
         let home = self.home(repo);
@@ -172,27 +172,28 @@ impl MetadataCache {
         let page =
             self.downloader.file(repo, &url, MAX_REPOMD, &validator, || Ok(Vec::new())).await?;
         let (xml, validator) = match (page, known) {
-            ((_, Answer::Unchanged), Some(known)) => return Ok(known),
-            ((_, Answer::Unchanged), None) => {
+            ((_, DownloadOutcome::Unchanged), Some(known)) => return Ok(known),
+            ((_, DownloadOutcome::Unchanged), None) => {
                 let why = format!("{url}: unchanged, but nothing is known");
                 return Err(DownloadError::Server(why).into());
             }
-            ((xml, Answer::Fetched(validator)), Some(known)) => {
-                if Sha256::of(&xml) == known.digest {
+            ((xml, DownloadOutcome::Fetched(validator)), Some(known)) => {
+                if Sha256::compute(&xml) == known.digest {
                     return Ok(known);
                 }
                 (xml, validator)
             }
-            ((xml, Answer::Fetched(validator)), None) => (xml, validator),
+            ((xml, DownloadOutcome::Fetched(validator)), None) => (xml, validator),
         };
         check_page(&url, &xml, pages)?;
         let signature = self.signature(repo, base, &xml, now).await?;
         let repomd = parse(&url, &xml)?;
-        if let (Some(current), Older::Refuse) = (&current, older) {
+        if let (Some(current), AgePolicy::Refuse) = (&current, older) {
             check_forward(&url, &home, current, &repomd)?;
         }
-        let metadata = self.take(repo, base, &home, &xml, signature.as_deref(), &repomd).await?;
-        let current = Current {
+        let metadata =
+            self.download_files(repo, base, &home, &xml, signature.as_deref(), &repomd).await?;
+        let current = CurrentMetadata {
             repomd: metadata.digest,
             revision: repomd.revision,
             timestamp: repomd.timestamp,
@@ -223,7 +224,7 @@ impl MetadataCache {
     }
 
     /// Downloads what the page names into a directory of its own, which appears whole.
-    async fn take(
+    async fn download_files(
         &self,
         repo: &ExternalRepo,
         base: &Url,
@@ -232,7 +233,7 @@ impl MetadataCache {
         signature: Option<&[u8]>,
         repomd: &Repomd,
     ) -> Result<RepoMetadata> {
-        let digest = Sha256::of(xml);
+        let digest = Sha256::compute(xml);
         let dir = home.join(digest.hex());
         let new = tempfile::Builder::new().prefix("new-").tempdir_in(home).map_err(io_at(home))?;
         for file in repomd.files() {
@@ -270,7 +271,7 @@ impl MetadataCache {
                 .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url = url.map_err(|error| Rejection::Repomd {
+        let url = url.map_err(|error| MetadataErrorKind::Repomd {
             url: base.to_string(),
             reason: error.to_string(),
         })?;
@@ -297,7 +298,7 @@ impl MetadataCache {
     }
 }
 
-fn failed(repo: &ExternalRepo, source: Rejection) -> MetadataError {
+fn failed(repo: &ExternalRepo, source: MetadataErrorKind) -> MetadataError {
     MetadataError { repository: repo.id.clone(), source }
 }
 
@@ -306,7 +307,7 @@ fn at(base: &Url, place: &str) -> Url {
 }
 
 fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
-    Repomd::parse(xml).map_err(|reason| Rejection::Repomd { url: url.to_string(), reason })
+    Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason })
 }
 
 /// Runs what reads much on a thread that may wait for the disk.
@@ -324,7 +325,7 @@ fn check_signature(
     now: SystemTime,
 ) -> Result<()> {
     verify_detached(xml, &String::from_utf8_lossy(signature), &repo.certs, now).map(|_| ()).map_err(
-        |error| Rejection::Signature {
+        |error| MetadataErrorKind::Signature {
             url: url.to_string(),
             expected: repo.certs.fingerprints().join(", "),
             reason: error.to_string(),
@@ -338,13 +339,13 @@ fn check_page(url: &Url, xml: &[u8], pages: &[Checksum]) -> Result<()> {
         return Ok(());
     }
     let found = [
-        Checksum { kind: DigestKind::Sha256, hex: Sha256::of(xml).hex() },
+        Checksum { kind: DigestKind::Sha256, hex: Sha256::compute(xml).hex() },
         Checksum { kind: DigestKind::Sha512, hex: hex::encode(sha2::Sha512::digest(xml)) },
     ];
     if pages.iter().any(|page| found.contains(page)) {
         return Ok(());
     }
-    Err(Rejection::Mismatch {
+    Err(MetadataErrorKind::Mismatch {
         url: url.to_string(),
         what: "digest by the metalink",
         expected: pages[0].to_string(),
@@ -353,12 +354,18 @@ fn check_page(url: &Url, xml: &[u8], pages: &[Checksum]) -> Result<()> {
 }
 
 /// Refuses what is older than what is current, by either of the two clocks that a page has.
-fn check_forward(url: &Url, home: &Path, current: &Current, new: &Repomd) -> Result<()> {
+fn check_forward(url: &Url, home: &Path, current: &CurrentMetadata, new: &Repomd) -> Result<()> {
     let check = |what, known, found| {
         if found >= known {
             return Ok(());
         }
-        Err(Rejection::RolledBack { url: url.to_string(), what, known, found, cache: home.into() })
+        Err(MetadataErrorKind::RolledBack {
+            url: url.to_string(),
+            what,
+            known,
+            found,
+            cache: home.into(),
+        })
     };
     if let (Some(known), Some(found)) = (current.revision, new.revision) {
         check("revision", known, found)?;
@@ -369,7 +376,7 @@ fn check_forward(url: &Url, home: &Path, current: &Current, new: &Repomd) -> Res
 /// Refuses what is older than the target allows: an old state with valid signatures keeps updates back.
 ///
 /// # Errors
-/// [`Rejection::TooOld`].
+/// [`MetadataErrorKind::TooOld`].
 pub(super) fn check_age(
     repo: &ExternalRepo,
     metadata: &RepoMetadata,
@@ -381,7 +388,7 @@ pub(super) fn check_age(
     if limit == 0 || days <= limit.into() {
         return Ok(());
     }
-    Err(failed(repo, Rejection::TooOld { url: repo.place.url().to_string(), days, limit }))
+    Err(failed(repo, MetadataErrorKind::TooOld { url: repo.place.url().to_string(), days, limit }))
 }
 
 /// The current metadata, if they are undamaged; `None` when there are none.
@@ -400,7 +407,7 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
         for file in repomd.files() {
             check_file(&dir.join(file_name(file)), file)?;
         }
-        Ok(located(&dir, Sha256::of(&xml), &repomd))
+        Ok(located(&dir, Sha256::compute(&xml), &repomd))
     };
     match read() {
         Ok(metadata) => Some(metadata),
@@ -413,7 +420,7 @@ fn read_known(home: &Path, repo: &ExternalRepo, now: SystemTime) -> Option<RepoM
 
 /// The content of `current.json`: which metadata are current.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Current {
+struct CurrentMetadata {
     repomd: Sha256,
     #[serde(default)]
     revision: Option<u64>,
@@ -457,7 +464,7 @@ fn current_path(home: &Path) -> PathBuf {
 }
 
 /// Reads `current.json`; `None` when it is not there or cannot be read.
-fn read_current(home: &Path) -> Option<Current> {
+fn read_current(home: &Path) -> Option<CurrentMetadata> {
     let bytes = fs::read(current_path(home)).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
@@ -466,7 +473,7 @@ fn read_current(home: &Path) -> Option<Current> {
 ///
 /// # Errors
 /// When the disk fails.
-fn write_current(home: &Path, current: &Current) -> Result<()> {
+fn write_current(home: &Path, current: &CurrentMetadata) -> Result<()> {
     let path = current_path(home);
     let json = serde_json::to_vec(current).expect("plain fields");
     let mut new = NamedTempFile::new_in(home).map_err(io_at(home))?;

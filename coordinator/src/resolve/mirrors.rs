@@ -18,8 +18,8 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::download::Downloader;
-use super::external::{ExternalRepo, Place};
-use super::rejection::{Rejection, Result};
+use super::external::{ExternalRepo, RepositoryLocation};
+use super::rejection::{MetadataErrorKind, Result};
 
 /// A list of mirrors has some kilobytes.
 const MAX_LIST: u64 = 4 << 20;
@@ -30,7 +30,7 @@ const BELIEVED: Duration = Duration::from_secs(3600);
 
 /// Where a repository lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Mirrors {
+pub(super) struct MirrorSet {
     /// The directories that hold `repodata/`, the best first; at least one.
     pub(super) urls: Vec<Url>,
     /// The digests that `repomd.xml` may have; empty when the list names none.
@@ -41,11 +41,11 @@ pub(super) struct Mirrors {
 #[derive(Debug, Clone)]
 pub(super) struct MirrorLists {
     downloader: Downloader,
-    known: Arc<Mutex<HashMap<String, (Instant, Mirrors)>>>,
+    known: Arc<Mutex<HashMap<String, (Instant, MirrorSet)>>>,
 }
 
 /// Reads a list of mirrors: their URLs, and the digests that `repomd.xml` may have.
-type ReadMirrors = fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>;
+type MirrorParser = fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>;
 
 impl MirrorLists {
     pub(super) fn new(downloader: Downloader) -> Self {
@@ -56,13 +56,13 @@ impl MirrorLists {
     ///
     /// # Errors
     /// When the list cannot be had or names no server that may be asked.
-    pub(super) async fn of(&self, repo: &ExternalRepo, anew: bool) -> Result<Mirrors> {
-        let (url, read): (&Url, ReadMirrors) = match &repo.place {
-            Place::Urls(urls) => {
-                return Ok(Mirrors { urls: urls.clone(), pages: Vec::new() });
+    pub(super) async fn fetch(&self, repo: &ExternalRepo, anew: bool) -> Result<MirrorSet> {
+        let (url, read): (&Url, MirrorParser) = match &repo.place {
+            RepositoryLocation::Urls(urls) => {
+                return Ok(MirrorSet { urls: urls.clone(), pages: Vec::new() });
             }
-            Place::Mirrorlist(url) => (url, |text| Ok((mirrorlist(text), Vec::new()))),
-            Place::Metalink(url) => (url, metalink),
+            RepositoryLocation::Mirrorlist(url) => (url, |text| Ok((mirrorlist(text), Vec::new()))),
+            RepositoryLocation::Metalink(url) => (url, metalink),
         };
         let name = repo.cache_name();
         if !anew
@@ -72,7 +72,7 @@ impl MirrorLists {
             return Ok(mirrors.clone());
         }
         let bytes = self.downloader.small(repo, url, MAX_LIST).await?;
-        let failed = |reason| Rejection::Repomd { url: url.to_string(), reason };
+        let failed = |reason| MetadataErrorKind::Repomd { url: url.to_string(), reason };
         let text = String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
         let (named, pages) = read(&text).map_err(failed)?;
         let mut urls = Vec::new();
@@ -87,12 +87,12 @@ impl MirrorLists {
         if urls.is_empty() {
             return Err(failed(format!("it names no mirror that may be asked: {why}")));
         }
-        let mirrors = Mirrors { urls, pages };
+        let mirrors = MirrorSet { urls, pages };
         self.lock().insert(name, (Instant::now(), mirrors.clone()));
         Ok(mirrors)
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, MirrorSet)>> {
         self.known.lock()
     }
 }

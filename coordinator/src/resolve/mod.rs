@@ -12,14 +12,14 @@
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
 //!   in and comes out.
-//! - `fetch` gets the packages of a lock, and `clashes` checks them as rpm will.
+//! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
 mod checks;
-mod clashes;
 mod download;
 mod external;
 mod farm;
 mod fetch;
+mod file_conflicts;
 pub mod href;
 mod lock;
 mod metadata;
@@ -38,33 +38,33 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 use rpmfarm_core::modules::ModuleChoice;
-use rpmfarm_core::owners::{Known, Questions};
+use rpmfarm_core::owners::{KnownOwners, OwnerQuery};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Fault, Lock, Nevra};
-use rpmfarm_solv::RequiredBy;
+use rpmfarm_solv::Requirer;
 use tokio::sync::OwnedMutexGuard;
 
-pub use clashes::RootProblem;
-pub use download::{DownloadError, Patience, SinkError};
-pub use external::{ExternalRepo, ExternalRepoError, Place};
+pub use download::{DownloadError, DownloadTimeouts, SinkError};
+pub use external::{ExternalRepo, ExternalRepoError, RepositoryLocation};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
-pub use fetch::{FetchError, FetchProblem};
-pub use lock::{LockError, Requirements, Taken};
-pub use metadata::{Older, RepoMetadata};
+pub use fetch::{FetchError, FetchErrorKind};
+pub use file_conflicts::RootError;
+pub use lock::{FarmReplacement, LockError, Requirements};
+pub use metadata::{AgePolicy, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
 pub use pass::{ResolveStage, ResolveWork};
 pub use refresh::Refresh;
-pub use rejection::{MetadataError, Rejection};
+pub use rejection::{MetadataError, MetadataErrorKind};
 
 use crate::blobs::Blobs;
 use crate::store::StoreError;
-use clashes::Clashes;
 use download::Downloader;
 use fetch::Fetcher;
+use file_conflicts::FileConflicts;
 use metadata::{MetadataCache, check_age};
 use mirrors::MirrorLists;
-use pools::{Content, PoolsError};
-use solver::{Solver, Start};
+use pools::{PoolContent, PoolsError};
+use solver::{SolverProcess, SolverSetup};
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -100,28 +100,28 @@ impl From<PoolsError> for ResolveError {
 }
 
 /// A try that failed.
-enum Failed {
+enum ResolveTryError {
     Pools(PoolsError),
     Other(ResolveError),
 }
 
-impl From<PoolsError> for Failed {
+impl From<PoolsError> for ResolveTryError {
     fn from(error: PoolsError) -> Self {
         Self::Pools(error)
     }
 }
 
-impl From<ResolveError> for Failed {
+impl From<ResolveError> for ResolveTryError {
     fn from(error: ResolveError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Failed> for ResolveError {
-    fn from(failed: Failed) -> Self {
+impl From<ResolveTryError> for ResolveError {
+    fn from(failed: ResolveTryError) -> Self {
         match failed {
-            Failed::Pools(error) => error.into(),
-            Failed::Other(error) => error,
+            ResolveTryError::Pools(error) => error.into(),
+            ResolveTryError::Other(error) => error,
         }
     }
 }
@@ -143,7 +143,7 @@ impl ResolveError {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let Self::Lock(LockError::Package(found)) = self else { return Vec::new() };
-        let of_build = found.missing.iter().filter(|missing| missing.by == RequiredBy::Request);
+        let of_build = found.missing.iter().filter(|missing| missing.by == Requirer::Request);
         of_build.map(|missing| missing.requirement.clone()).collect()
     }
 
@@ -167,20 +167,20 @@ pub struct Resolver {
     blobs: Blobs,
     metadata: MetadataCache,
     fetcher: Fetcher,
-    clashes: Arc<Clashes>,
+    clashes: Arc<FileConflicts>,
     /// The program that is started as solver.
     program: PathBuf,
-    universes: Arc<Mutex<HashMap<UniverseKey, Arc<Universe>>>>,
+    universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
-type SharedSolver = Arc<tokio::sync::Mutex<Solver>>;
+type SharedSolver = Arc<tokio::sync::Mutex<SolverProcess>>;
 
 /// A target's name and an architecture.
-type UniverseKey = (String, Arch);
+type SolverEnvKey = (String, Arch);
 
 /// All that one architecture of a target can be built with.
 #[derive(Debug)]
-struct Universe {
+struct SolverEnv {
     /// The definition that it was made from.
     target: Target,
     external: Vec<ExternalRepo>,
@@ -190,8 +190,8 @@ struct Universe {
     refreshing: tokio::sync::Mutex<()>,
 }
 
-impl Universe {
-    fn solver(&self, modules: &ModuleChoice, new: impl FnOnce() -> Solver) -> SharedSolver {
+impl SolverEnv {
+    fn solver(&self, modules: &ModuleChoice, new: impl FnOnce() -> SolverProcess) -> SharedSolver {
         let mut solvers = self.solvers.lock();
         let new = || Arc::new(tokio::sync::Mutex::new(new()));
         Arc::clone(solvers.entry(modules.clone()).or_insert_with(new))
@@ -199,10 +199,10 @@ impl Universe {
 }
 
 /// A solver, locked, with what its pool is to be made of.
-struct Ready {
-    solver: OwnedMutexGuard<Solver>,
+struct LockedSolver {
+    solver: OwnedMutexGuard<SolverProcess>,
     generation: i64,
-    content: Content,
+    content: PoolContent,
 }
 
 impl Resolver {
@@ -216,7 +216,7 @@ impl Resolver {
         cache: impl Into<PathBuf>,
         targets: impl Into<PathBuf>,
         blobs: Blobs,
-        patience: Patience,
+        patience: DownloadTimeouts,
         program: PathBuf,
     ) -> Result<Self, reqwest::Error> {
         let downloader = Downloader::new(patience)?;
@@ -254,11 +254,11 @@ impl Resolver {
     ) -> Result<Lock, ResolveError> {
         match self.lock(target, arch, farm, wanted.clone(), now).await {
             // It may have been bad luck, as when the host had no memory left: once more.
-            Err(Failed::Pools(PoolsError::Died { ready: true, .. })) => {}
+            Err(ResolveTryError::Pools(PoolsError::Died { ready: true, .. })) => {}
             solved => return Ok(solved?),
         }
         match self.lock(target, arch, farm, wanted.clone(), now).await {
-            Err(Failed::Pools(PoolsError::Died { how, ready: true })) => {
+            Err(ResolveTryError::Pools(PoolsError::Died { how, ready: true })) => {
                 let requirement = wanted.most_complex();
                 Err(LockError::Fatal { how, requirement }.into())
             }
@@ -273,10 +273,10 @@ impl Resolver {
         farm: &impl FarmPackages,
         wanted: Requirements,
         now: SystemTime,
-    ) -> Result<Lock, Failed> {
+    ) -> Result<Lock, ResolveTryError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let Ready { mut solver, generation, content } = ready;
+        let LockedSolver { mut solver, generation, content } = ready;
         let solve = move || solver.lock(generation, content, wanted);
         Ok(tokio::task::spawn_blocking(solve).await.expect("asking the solver does not panic")?)
     }
@@ -297,7 +297,7 @@ impl Resolver {
         // Who uses the repositories has the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let Ready { mut solver, generation, content } = ready;
+        let LockedSolver { mut solver, generation, content } = ready;
         let look = move || solver.lacking(generation, content, shown);
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
@@ -313,12 +313,12 @@ impl Resolver {
         target: &Target,
         arch: Arch,
         farm: &impl FarmPackages,
-        (questions, paths): (&Questions, &BTreeSet<String>),
+        (questions, paths): (&OwnerQuery, &BTreeSet<String>),
         now: SystemTime,
-    ) -> Result<(Known, i64), ResolveError> {
+    ) -> Result<(KnownOwners, i64), ResolveError> {
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let Ready { mut solver, generation, content } = ready;
+        let LockedSolver { mut solver, generation, content } = ready;
         let (questions, paths) = (questions.clone(), paths.clone());
         let look = move || solver.owners(generation, content, questions, paths);
         let asked = tokio::task::spawn_blocking(look).await;
@@ -336,10 +336,10 @@ impl Resolver {
         farm: &impl FarmPackages,
         wanted: Requirements,
         now: SystemTime,
-    ) -> Result<Vec<Taken>, ResolveError> {
+    ) -> Result<Vec<FarmReplacement>, ResolveError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let Ready { mut solver, generation, content } = ready;
+        let LockedSolver { mut solver, generation, content } = ready;
         let look = move || solver.taken(generation, content, wanted);
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
@@ -361,8 +361,8 @@ impl Resolver {
     /// Finds what rpm would refuse in a root whose packages are all here.
     ///
     /// # Errors
-    /// The first problem that is found; [`RootProblem::fault`] says whose fault it is.
-    pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootProblem> {
+    /// The first problem that is found; [`RootError::fault`] says whose fault it is.
+    pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootError> {
         let hotfixes: Vec<String> = target
             .repositories
             .iter()
@@ -384,7 +384,7 @@ impl Resolver {
         &self,
         target: &Target,
         arch: Arch,
-        older: Older,
+        older: AgePolicy,
         now: SystemTime,
     ) -> Result<bool, Vec<ResolveError>> {
         let universe = self.universe(target, arch).map_err(|error| vec![error.into()])?;
@@ -408,18 +408,18 @@ impl Resolver {
         modules: &ModuleChoice,
         farm: &impl FarmPackages,
         now: SystemTime,
-    ) -> Result<Ready, ResolveError> {
+    ) -> Result<LockedSolver, ResolveError> {
         let universe = self.universe(target, arch)?;
         let external = self.external_metadata(&universe, now).await?;
         let external: Vec<_> =
             external.into_iter().map(|(repo, metadata)| (repo.for_solver(), metadata)).collect();
-        let start = || Start {
+        let start = || SolverSetup {
             target: universe.target.clone(),
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
         };
-        let solver = universe.solver(modules, || Solver::new(self.program.clone(), start()));
+        let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no one puts an older list over a newer one.
         let solver = solver.lock_owned().await;
         let generation = farm.generation(&target.name).await?;
@@ -428,13 +428,13 @@ impl Resolver {
         } else {
             Some(farm.packages(&target.name).await?)
         };
-        Ok(Ready { solver, generation, content: Content { external, packages } })
+        Ok(LockedSolver { solver, generation, content: PoolContent { external, packages } })
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.
     async fn external_metadata(
         &self,
-        universe: &Universe,
+        universe: &SolverEnv,
         now: SystemTime,
     ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
         let mut all = Vec::new();
@@ -444,7 +444,7 @@ impl Resolver {
                 let _turn = universe.refreshing.lock().await;
                 metadata = self.metadata.known(repo, now).await?;
                 if metadata.is_none() {
-                    metadata = Some(self.metadata.refresh(repo, Older::Refuse, now).await?);
+                    metadata = Some(self.metadata.refresh(repo, AgePolicy::Refuse, now).await?);
                 }
             }
             let Some(metadata) = metadata else { continue };
@@ -454,13 +454,13 @@ impl Resolver {
         Ok(all)
     }
 
-    fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<Universe>, ExternalRepoError> {
+    fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<SolverEnv>, ExternalRepoError> {
         let mut universes = self.universes.lock();
         let key = (target.name.clone(), arch);
         if let Some(known) = universes.get(&key).filter(|known| known.target == *target) {
             return Ok(Arc::clone(known));
         }
-        let universe = Arc::new(Universe {
+        let universe = Arc::new(SolverEnv {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
             solvers: Mutex::default(),
@@ -479,7 +479,7 @@ impl FetchLockError {
         matches!(
             self,
             Self::Package(FetchError {
-                source: FetchProblem::Download(DownloadError::Status { status: 404 | 410, .. }),
+                source: FetchErrorKind::Download(DownloadError::Status { status: 404 | 410, .. }),
                 ..
             })
         )

@@ -16,11 +16,11 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use rpmfarm_core::learned;
-use rpmfarm_core::order::{
-    LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
-    waits_for_text,
+use rpmfarm_core::batch_order::{
+    BatchDecision, BatchMember, LostBatchMember, SolveOutcome, SolvedMember, decide_batch, lacking,
+    put_down_to, turn_of_round, waits_for_text,
 };
+use rpmfarm_core::learned_needs;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
     Arch, BatchId, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage,
@@ -29,16 +29,16 @@ use rpmfarm_core::{
 
 use tracing::Instrument as _;
 
-use super::{FARM, Older, Requirements, ResolveError, Resolver, Taken};
+use super::{AgePolicy, FARM, FarmReplacement, Requirements, ResolveError, Resolver};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::retry::Retries;
-use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
+use crate::store::{Build, FarmReplacementRow, FencedStore, Srpm, Task};
 use crate::targets::Targets;
-use crate::waits::Waits;
-use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
+use crate::wait_reasons::LocalWaitReasons;
+use crate::work::{self, CoalescedTasks, KeyedSemaphore, KeyedTaskPool};
 
 /// SRPM tasks of a target that one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
@@ -61,7 +61,7 @@ pub struct ResolveStage {
     /// Workers that wait for a wider lock.
     pub fleet: Fleet,
     /// Where it is said what a build waits for.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// Whether there is a next try.
     pub retries: Retries,
     /// Rings when something is to be solved anew.
@@ -77,17 +77,17 @@ pub struct ResolveStage {
 pub struct ResolveWork {
     /// Makes locks, task by task.
     locks: KeyedTaskPool<TaskId>,
-    batches: Coalesced<BatchId>,
+    batches: CoalescedTasks<BatchId>,
     /// Turns of the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,
-    memory: Arc<Memory>,
+    memory: Arc<SolveMemory>,
 }
 
 impl ResolveWork {
     /// With this pool for locks.
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
-        let batches = Coalesced::new("order");
+        let batches = CoalescedTasks::new("order");
         let targets = Arc::new(KeyedSemaphore::new(BATCHES_AT_ONCE));
         Self { locks, batches, targets, memory: Arc::default() }
     }
@@ -97,14 +97,14 @@ impl work::Stage for ResolveStage {
     const NAME: Stage = Stage::Resolve;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for task in store.srpms_to_lock(now, SRPMS_AT_ONCE).await? {
-            let build = store.build(task.build).await?.context("a task has a build")?;
+        for task in store.task_list_srpms_to_lock(now, SRPMS_AT_ONCE).await? {
+            let build = store.build_fetch(task.build).await?.context("a task has a build")?;
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_srpm(&store, &task, &build).await };
             self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
-        let batches = store.batches_to_order(now).await?;
+        let batches = store.batch_list_to_order(now).await?;
         self.work.memory.keep_batches(&batches);
         for (batch, target) in batches {
             let (stage, store) = (self.clone(), store.clone());
@@ -116,8 +116,8 @@ impl work::Stage for ResolveStage {
                 }
             });
         }
-        for (task, round) in store.rounds_to_lock(now).await? {
-            let build = store.build(task.build).await?.context("a task has a build")?;
+        for (task, round) in store.round_list_to_lock(now).await? {
+            let build = store.build_fetch(task.build).await?.context("a task has a build")?;
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_round(&store, &task, &build, round).await };
@@ -130,21 +130,21 @@ impl work::Stage for ResolveStage {
 /// What solving said of the tasks of batches that wait, so that they are not solved again before
 /// something has changed.
 #[derive(Debug, Default)]
-struct Memory(Mutex<HashMap<TaskId, Remembered>>);
+struct SolveMemory(Mutex<HashMap<TaskId, RememberedSolve>>);
 
 #[derive(Debug, Clone)]
-struct Remembered {
+struct RememberedSolve {
     batch: BatchId,
     /// The count of the target's packages that it was solved with.
     packages: i64,
     /// How many rounds of requirements had been found.
     rounds: usize,
-    result: Result<Lock, Unsolved>,
+    result: Result<Lock, LockFailure>,
 }
 
 /// Why there is no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
-struct Unsolved {
+struct LockFailure {
     failure: Failure,
     /// Requirements of the build that nobody provides.
     missing: Vec<String>,
@@ -152,13 +152,13 @@ struct Unsolved {
 
 /// The requirements of a task's root.
 #[derive(Debug)]
-struct Wanted {
+struct LockRequest {
     requirements: Requirements,
     /// The round of its lock: 0, or one more than the last that was found.
     round: u32,
 }
 
-impl Wanted {
+impl LockRequest {
     /// What a task's root is to hold on its own architecture's terms, and what was found while it
     /// was built.
     fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
@@ -176,7 +176,7 @@ impl Wanted {
 }
 
 /// The results of solving for the tasks of a batch, with the requirements of each.
-type SolvedTasks = HashMap<TaskId, (Wanted, Result<Lock, Unsolved>)>;
+type SolvedTasks = HashMap<TaskId, (LockRequest, Result<Lock, LockFailure>)>;
 
 /// The span of the log's lines, with build and task.
 fn span(task: &Task) -> tracing::Span {
@@ -193,19 +193,19 @@ impl ResolveStage {
     ) -> anyhow::Result<()> {
         match self.solve(store, build, task.arch, Requirements::default()).await {
             Ok(lock) => {
-                let wanted = Wanted { requirements: Requirements::default(), round: 0 };
+                let wanted = LockRequest { requirements: Requirements::default(), round: 0 };
                 self.record(store, task, build, &wanted, &lock).await
             }
-            Err(Unsolved { failure, .. }) => self.failed(store, task, &failure).await,
+            Err(LockFailure { failure, .. }) => self.failed(store, task, &failure).await,
         }
     }
 
     /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
     async fn lock_batch(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
         // All of these: who waits for whom is a matter of the whole batch.
-        let tasks = store.tasks_to_order(batch, self.clock.time()).await?;
+        let tasks = store.task_list_to_order(batch, self.clock.time()).await?;
         self.work.memory.keep_tasks(batch, &tasks);
-        if let Some(late) = store.mate_without_srpm(batch).await? {
+        if let Some(late) = store.batch_member_fetch_without_srpm(batch).await? {
             for (task, _) in &tasks {
                 let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
                 self.waits.set(task.build, reason);
@@ -216,7 +216,7 @@ impl ResolveStage {
         let (tasks, later) = one_of_each_arch(tasks);
         let (solved, results) = self.solve_batch(store, batch, &tasks).await?;
         // What is not accepted and waits for no turn here is built, or is tried again later.
-        let unfinished = store.unaccepted_tasks(batch).await?;
+        let unfinished = store.task_list_unaccepted(batch).await?;
         let moves: HashSet<BuildId> = unfinished
             .into_iter()
             .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
@@ -233,16 +233,16 @@ impl ResolveStage {
         store: &FencedStore,
         batch: BatchId,
         tasks: &[(Task, Build)],
-    ) -> anyhow::Result<(Vec<Solved>, SolvedTasks)> {
-        let mut found = store.requires_found(batch).await?;
+    ) -> anyhow::Result<(Vec<SolvedMember>, SolvedTasks)> {
+        let mut found = store.round_list_of_batch(batch).await?;
         let mut all = Vec::with_capacity(tasks.len());
         let mut results = HashMap::new();
         for (task, build) in tasks {
-            let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
-            let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
+            let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
+            let wanted = LockRequest::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
             let result = self.work.memory.solve(self, store, task, build, &wanted).await?;
             let (build, arch, requires) = (task.build, task.arch, wanted.requires());
-            all.push(Solved { build, arch, requires, root: root(&result) });
+            all.push(SolvedMember { build, arch, requires, root: root(&result) });
             results.insert(task.id, (wanted, result));
         }
         Ok((all, results))
@@ -253,17 +253,17 @@ impl ResolveStage {
         &self,
         store: &FencedStore,
         tasks: Vec<(Task, Build)>,
-        solved: &[Solved],
+        solved: &[SolvedMember],
         mut results: SolvedTasks,
-        mates: &[Mate],
+        mates: &[BatchMember],
     ) {
-        let mut turns = turns(solved, mates);
-        let solved: HashMap<(BuildId, Arch), &Solved> =
+        let mut turns = decide_batch(solved, mates);
+        let solved: HashMap<(BuildId, Arch), &SolvedMember> =
             solved.iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
         for (task, build) in tasks {
             let key = (task.build, task.arch);
             match (turns.remove(&key), results.remove(&task.id)) {
-                (Some(Turn::Go), Some((wanted, result))) => {
+                (Some(BatchDecision::Proceed), Some((wanted, result))) => {
                     self.waits.clear(task.build);
                     let (stage, store) = (self.clone(), store.clone());
                     let (id, span, target) = (task.id, span(&task), build.target.clone());
@@ -271,7 +271,7 @@ impl ResolveStage {
                         async move { stage.conclude(&store, &task, &build, &wanted, result).await };
                     self.work.locks.spawn_for(&target, id, work.instrument(span));
                 }
-                (Some(Turn::WaitFor(builds)), _) => {
+                (Some(BatchDecision::WaitFor(builds)), _) => {
                     self.waits.set(task.build, waits_for_text(solved[&key], &builds, mates));
                 }
                 _ => {}
@@ -284,12 +284,12 @@ impl ResolveStage {
         store: &FencedStore,
         task: &Task,
         build: &Build,
-        wanted: &Wanted,
-        result: Result<Lock, Unsolved>,
+        wanted: &LockRequest,
+        result: Result<Lock, LockFailure>,
     ) -> anyhow::Result<()> {
         match result {
             Ok(lock) => self.record(store, task, build, wanted, &lock).await,
-            Err(Unsolved { failure, .. }) => {
+            Err(LockFailure { failure, .. }) => {
                 let failure = with_lost_mate(store, build, wanted, failure).await?;
                 self.failed(store, task, &failure).await
             }
@@ -317,10 +317,10 @@ impl ResolveStage {
         build: &Build,
         round: u32,
     ) -> anyhow::Result<()> {
-        let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
-        let wanted = Wanted::new(task, &srpm, store.dynamic_requires(task.id).await?);
+        let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
+        let wanted = LockRequest::new(task, &srpm, store.round_list(task.id).await?);
         let result = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
-        let found = Solved {
+        let found = SolvedMember {
             build: task.build,
             arch: task.arch,
             requires: wanted.requires(),
@@ -329,10 +329,10 @@ impl ResolveStage {
         let mates = mates(store, build.batch, |_| false).await?;
         let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
         // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
-        let workers = store.workers_at(task.build).await?;
+        let workers = store.worker_list_on_build(task.build).await?;
         match turn_of_round(&found, &mates, fault) {
-            Turn::Go => self.conclude(store, task, build, &wanted, result).await?,
-            Turn::WaitFor(blockers) => {
+            BatchDecision::Proceed => self.conclude(store, task, build, &wanted, result).await?,
+            BatchDecision::WaitFor(blockers) => {
                 let reason = waits_for_text(&found, &blockers, &mates);
                 self.postpone(store, task, round, reason).await?;
             }
@@ -351,10 +351,10 @@ impl ResolveStage {
         round: u32,
         reason: String,
     ) -> anyhow::Result<()> {
-        if store.postpone(task, round, self.clock.time()).await? {
+        if store.attempt_postpone(task, round, self.clock.time()).await? {
             tracing::info!("the attempt found requirements that are still being built: {reason}");
             self.waits.set(task.build, reason);
-            self.bus.ring();
+            self.bus.wake();
         }
         Ok(())
     }
@@ -365,7 +365,7 @@ impl ResolveStage {
         store: &FencedStore,
         task: &Task,
         build: &Build,
-        wanted: &Wanted,
+        wanted: &LockRequest,
         lock: &Lock,
     ) -> anyhow::Result<()> {
         let round = wanted.round;
@@ -386,12 +386,18 @@ impl ResolveStage {
         }
         let own: Vec<Sha256> = own.into_values().collect();
         if !store
-            .add_lock_with(task.id, round, digest, (&build.target, &own), self.clock.time())
+            .lock_insert_if_current(
+                task.id,
+                round,
+                digest,
+                (&build.target, &own),
+                self.clock.time(),
+            )
             .await?
         {
             // Something of it was withdrawn meanwhile: it is solved anew.
             tracing::info!("the root contains a package that was withdrawn after it was solved");
-            self.bus.ring();
+            self.bus.wake();
             return Ok(());
         }
         self.waits.clear(task.build);
@@ -406,7 +412,7 @@ impl ResolveStage {
         (resolver, target): (&Resolver, &Target),
         task: &Task,
         build: &Build,
-        wanted: &Wanted,
+        wanted: &LockRequest,
         lock: &Lock,
     ) -> anyhow::Result<()> {
         let plain = self.targets.get(&build.target)?;
@@ -426,7 +432,7 @@ impl ResolveStage {
         let own = own_packages(lock);
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
-        store.set_taken(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
+        store.taken_package_replace(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
         Ok(())
     }
 
@@ -458,7 +464,7 @@ impl ResolveStage {
                 return Ok(Err(failure));
             }
             tracing::info!(%error, "fetching the metadata again");
-            let refreshed = resolver.refresh(target, lock.arch, Older::Refuse, now).await;
+            let refreshed = resolver.refresh(target, lock.arch, AgePolicy::Refuse, now).await;
             for error in refreshed.err().into_iter().flatten() {
                 tracing::warn!(%error, "a repository could not be refreshed");
             }
@@ -466,7 +472,7 @@ impl ResolveStage {
                 // Nothing has changed: the repository names what it does not have.
                 Ok(same) if same == lock => return Ok(Err(failure)),
                 Ok(other) => lock = other,
-                Err(Unsolved { failure, .. }) => return Ok(Err(failure)),
+                Err(LockFailure { failure, .. }) => return Ok(Err(failure)),
             }
         }
         unreachable!("the last round returns")
@@ -480,11 +486,12 @@ impl ResolveStage {
         task: &Task,
         build: &Build,
     ) -> anyhow::Result<()> {
-        let learned = store.learned(&build.target, &build.package, task.arch, task.kind).await?;
+        let learned =
+            store.learned_fetch(&build.target, &build.package, task.arch, task.kind).await?;
         let learned = learned.within(target.limits_of(&build.package).memory_mib);
-        let needs = learned::needs(&target.needs_of(&build.package), &learned);
+        let needs = learned_needs::needs(&target.needs_of(&build.package), &learned);
         if !needs.is_nothing() {
-            store.set_needs(task.id, &needs, self.clock.time()).await?;
+            store.task_set_needs(task.id, &needs, self.clock.time()).await?;
         }
         Ok(())
     }
@@ -495,12 +502,12 @@ impl ResolveStage {
         build: &Build,
         arch: Arch,
         wanted: Requirements,
-    ) -> Result<Lock, Unsolved> {
-        let of_farm = |error: &dyn std::fmt::Display| Unsolved {
+    ) -> Result<Lock, LockFailure> {
+        let of_farm = |error: &dyn std::fmt::Display| LockFailure {
             failure: Failure::new(Fault::Farm, FailureStage::Resolve, error.to_string()),
             missing: Vec::new(),
         };
-        let options = store.build_options(build.id).await.map_err(|error| of_farm(&error))?;
+        let options = store.build_fetch_options(build.id).await.map_err(|error| of_farm(&error))?;
         let plain = self.targets.get(&build.target).map_err(|error| of_farm(&error))?;
         let mut wanted = with_additional(wanted, &plain.for_build(&build.package, &options), build);
         wanted.modules = plain.modules_of(&build.package);
@@ -508,8 +515,11 @@ impl ResolveStage {
         let now = self.clock.system();
         if !options.repositories.is_empty() {
             // Nobody asks them for news from time to time.
-            for error in
-                resolver.refresh(&target, arch, Older::Refuse, now).await.err().unwrap_or_default()
+            for error in resolver
+                .refresh(&target, arch, AgePolicy::Refuse, now)
+                .await
+                .err()
+                .unwrap_or_default()
             {
                 tracing::warn!(
                     target = target.name,
@@ -543,14 +553,14 @@ async fn mates(
     store: &FencedStore,
     batch: BatchId,
     moves: impl Fn(BuildId) -> bool,
-) -> anyhow::Result<Vec<Mate>> {
+) -> anyhow::Result<Vec<BatchMember>> {
     let mut mates = Vec::new();
-    for build in store.open_mates(batch).await? {
-        let srpm = store.srpm(build.id).await?;
+    for build in store.batch_member_list_open(batch).await? {
+        let srpm = store.srpm_fetch(build.id).await?;
         let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        let claims = store.open_claims(build.id).await?;
+        let claims = store.claim_list_open(build.id).await?;
         let (id, is_moving) = (build.id, moves(build.id));
-        mates.push(Mate::new(id, build.package, predicts, &claims, is_moving));
+        mates.push(BatchMember::new(id, build.package, predicts, &claims, is_moving));
     }
     Ok(mates)
 }
@@ -559,15 +569,15 @@ async fn mates(
 async fn with_lost_mate(
     store: &FencedStore,
     build: &Build,
-    wanted: &Wanted,
+    wanted: &LockRequest,
     failure: Failure,
 ) -> anyhow::Result<Failure> {
     let lacking = lacking(&failure, &wanted.requires());
     if lacking.is_empty() {
         return Ok(failure);
     }
-    for mate in store.lost_mates(build.batch).await? {
-        let Some(srpm) = store.srpm(mate.id).await? else { continue };
+    for mate in store.batch_member_list_lost(build.batch).await? {
+        let Some(srpm) = store.srpm_fetch(mate.id).await? else { continue };
         let (build, predicts) = (mate.id, srpm.predicts_anywhere());
         let lost = LostBatchMember { build, package: mate.package, predicts };
         if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
@@ -582,9 +592,9 @@ async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Resu
     if task.kind == TaskKind::Srpm {
         return Ok(Requirements::default());
     }
-    let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
-    let found = if round > 0 { store.dynamic_requires(task.id).await? } else { Vec::new() };
-    Ok(Wanted::new(task, &srpm, found).requirements)
+    let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
+    let found = if round > 0 { store.round_list(task.id).await? } else { Vec::new() };
+    Ok(LockRequest::new(task, &srpm, found).requirements)
 }
 
 /// The first task of each build and architecture, and the others.
@@ -596,17 +606,17 @@ fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<T
 }
 
 /// The result of solving, in the form that the order of the batch needs.
-fn root(result: &Result<Lock, Unsolved>) -> Root {
+fn root(result: &Result<Lock, LockFailure>) -> SolveOutcome {
     match result {
-        Ok(lock) => Root::Packages(lock.packages().cloned().collect()),
-        Err(unsolved) => Root::Unsolvable(unsolved.missing.clone()),
+        Ok(lock) => SolveOutcome::Packages(lock.packages().cloned().collect()),
+        Err(unsolved) => SolveOutcome::Unsolvable(unsolved.missing.clone()),
     }
 }
 
-fn taken_row(taken: Taken) -> TakenRow {
-    let Taken { package, instead } = taken;
+fn taken_row(taken: FarmReplacement) -> FarmReplacementRow {
+    let FarmReplacement { package, instead } = taken;
     let (instead, repository) = instead.unzip();
-    TakenRow { package, instead, repository: repository.unwrap_or_default() }
+    FarmReplacementRow { package, instead, repository: repository.unwrap_or_default() }
 }
 
 /// The farm's own packages of a root.
@@ -626,7 +636,7 @@ fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> 
     wanted
 }
 
-fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
+fn unsolved(error: &ResolveError, arch: Arch) -> LockFailure {
     let excerpt = error.details().iter().take(10).cloned().collect();
     let fault = error.fault();
     // A build may fail on one architecture of several: the message says on which.
@@ -635,11 +645,11 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
         Fault::Worker | Fault::Farm => error.to_string(),
     };
     let failure = Failure::new(fault, FailureStage::Resolve, message).with_excerpt(excerpt);
-    Unsolved { failure, missing: error.missing() }
+    LockFailure { failure, missing: error.missing() }
 }
 
-impl Memory {
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+impl SolveMemory {
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, RememberedSolve>> {
         self.0.lock()
     }
 
@@ -662,20 +672,21 @@ impl Memory {
         store: &FencedStore,
         task: &Task,
         build: &Build,
-        wanted: &Wanted,
-    ) -> anyhow::Result<Result<Lock, Unsolved>> {
-        let packages = store.package_count(&build.target).await?;
+        wanted: &LockRequest,
+    ) -> anyhow::Result<Result<Lock, LockFailure>> {
+        let packages = store.pool_fetch_generation(&build.target).await?;
         let rounds = wanted.requirements.layers.len();
-        let is_same = |known: &&Remembered| known.packages == packages && known.rounds == rounds;
+        let is_same =
+            |known: &&RememberedSolve| known.packages == packages && known.rounds == rounds;
         let known = self.lock().get(&task.id).filter(is_same).cloned();
         if let Some(known) = known {
             return Ok(known.result);
         }
         let result = stage.solve(store, build, task.arch, wanted.requirements.clone()).await;
         // What the farm could not do says nothing of the package, and may pass.
-        if !matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm) {
+        if !matches!(&result, Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm) {
             let (batch, result) = (build.batch, result.clone());
-            self.lock().insert(task.id, Remembered { batch, packages, rounds, result });
+            self.lock().insert(task.id, RememberedSolve { batch, packages, rounds, result });
         }
         Ok(result)
     }

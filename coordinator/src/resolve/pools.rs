@@ -6,15 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use rpmfarm_core::modules::{ModuleChoice, Modules};
-use rpmfarm_core::owners::{Known, Owner, Questions};
+use rpmfarm_core::owners::{KnownOwners, Owner, OwnerQuery};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
-use rpmfarm_solv::{Held, Pool, Repository};
+use rpmfarm_solv::{Pool, PoolPackage, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
-use super::farm::{FARM, FarmError, FarmPackage, Loaded};
-use super::lock::{self, LockError, Requirements, SharedLayers, Taken};
+use super::farm::{FARM, FarmError, FarmPackage, LoadedFarmPackages};
+use super::lock::{self, FarmReplacement, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// The content of a pool: metadata and the farm's packages.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Content {
+pub(super) struct PoolContent {
     /// The external repositories with their metadata, in the target's order.
     pub(super) external: Vec<(Repository, RepoMetadata)>,
     /// The farm's packages; `None` when they are those that the pool has.
@@ -41,7 +41,7 @@ const MAX_MODULES: u64 = 128 << 20;
 
 /// A pool that is up to date.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Prepared {
+pub(super) struct PoolStats {
     /// How many packages it has.
     pub(super) packages: usize,
     /// How often packages of the farm were added.
@@ -55,15 +55,15 @@ fn unprepared() -> PoolsError {
 /// A pool, or none yet.
 #[derive(Debug, Default)]
 pub(super) struct TargetPool {
-    made: Option<Made>,
+    made: Option<LoadedPool>,
 }
 
 #[derive(Debug)]
-struct Made {
+struct LoadedPool {
     pool: Pool,
     /// The metadata that it was made of.
     external: Vec<RepoMetadata>,
-    farm: Loaded,
+    farm: LoadedFarmPackages,
     shared: SharedLayers,
 }
 
@@ -100,12 +100,12 @@ impl TargetPool {
         &mut self,
         target: &Target,
         arch: Arch,
-        content: &Content,
+        content: &PoolContent,
         modules: &ModuleChoice,
         blobs: &Blobs,
-    ) -> Result<Prepared, PoolsError> {
+    ) -> Result<PoolStats, PoolsError> {
         let made = self.up_to_date(target, arch, content, modules, blobs)?;
-        Ok(Prepared { packages: made.pool.len(), additions: made.farm.additions })
+        Ok(PoolStats { packages: made.pool.len(), additions: made.farm.additions })
     }
 
     /// Solves, with a pool that was prepared.
@@ -119,7 +119,7 @@ impl TargetPool {
         wanted: &Requirements,
     ) -> Result<Lock, PoolsError> {
         let made = self.made.as_mut().ok_or_else(unprepared)?;
-        Ok(lock::make(&mut made.pool, &mut made.shared, target, arch, wanted)?)
+        Ok(lock::make_lock(&mut made.pool, &mut made.shared, target, arch, wanted)?)
     }
 
     /// Solves the roots that all builds share.
@@ -150,19 +150,19 @@ impl TargetPool {
     /// When file lists that are needed cannot be read.
     pub(super) fn owners(
         &mut self,
-        questions: &Questions,
+        questions: &OwnerQuery,
         paths: &BTreeSet<String>,
-    ) -> Result<Known, PoolsError> {
+    ) -> Result<KnownOwners, PoolsError> {
         let made = self.made.as_mut().ok_or_else(unprepared)?;
         let asked = questions.capabilities.intersection(paths).cloned().collect();
         let capabilities = made.pool.providing(&questions.capabilities, &asked)?;
         let names = made.pool.named(&questions.names);
         let paths = made.pool.having(&questions.paths);
-        Ok(Known {
+        Ok(KnownOwners {
             names: owners(names),
             capabilities: owners(capabilities),
             paths: owners(paths),
-            ..Known::default()
+            ..KnownOwners::default()
         })
     }
 
@@ -176,7 +176,7 @@ impl TargetPool {
         target: &Target,
         arch: Arch,
         wanted: &Requirements,
-    ) -> Result<Vec<Taken>, PoolsError> {
+    ) -> Result<Vec<FarmReplacement>, PoolsError> {
         let made = self.made.as_mut().ok_or_else(unprepared)?;
         Ok(lock::taken(&mut made.pool, &mut made.shared, target, arch, wanted)?)
     }
@@ -185,10 +185,10 @@ impl TargetPool {
         &mut self,
         target: &Target,
         arch: Arch,
-        content: &Content,
+        content: &PoolContent,
         modules: &ModuleChoice,
         blobs: &Blobs,
-    ) -> Result<&mut Made, PoolsError> {
+    ) -> Result<&mut LoadedPool, PoolsError> {
         // Taken out first: what fails half way must not be used again.
         let kept = self
             .made
@@ -196,7 +196,7 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
-            None => Made::new(target, arch, &content.external, modules)?,
+            None => LoadedPool::new(target, arch, &content.external, modules)?,
         };
         if let Some(packages) = &content.packages
             && made.farm.update(&mut made.pool, arch, packages, blobs)?
@@ -208,7 +208,7 @@ impl TargetPool {
     }
 }
 
-impl Made {
+impl LoadedPool {
     fn new(
         target: &Target,
         arch: Arch,
@@ -239,7 +239,7 @@ impl Made {
         Ok(Self {
             pool,
             external: external.iter().map(|(_, metadata)| metadata.clone()).collect(),
-            farm: Loaded::default(),
+            farm: LoadedFarmPackages::default(),
             shared: SharedLayers::default(),
         })
     }
@@ -249,8 +249,9 @@ impl Made {
     }
 }
 
-fn owners(held: BTreeMap<String, Vec<Held>>) -> BTreeMap<String, BTreeSet<Owner>> {
-    let owner = |Held { nevra, repository, source }| Owner { source, package: nevra, repository };
+fn owners(held: BTreeMap<String, Vec<PoolPackage>>) -> BTreeMap<String, BTreeSet<Owner>> {
+    let owner =
+        |PoolPackage { nevra, repository, source }| Owner { source, package: nevra, repository };
     held.into_iter().map(|(what, all)| (what, all.into_iter().map(owner).collect())).collect()
 }
 

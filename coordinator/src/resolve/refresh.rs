@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::{Stage, Target};
 
-use super::{Older, Resolver};
+use super::{AgePolicy, Resolver};
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::store::FencedStore;
 use crate::targets::Targets;
-use crate::work::{Coalesced, Runner};
+use crate::work::{CoalescedTasks, Runner};
 
 /// How often external repositories are asked.
 const REFRESH: Duration = Duration::from_secs(600);
@@ -29,7 +29,7 @@ pub struct Refresh {
     /// What time it is.
     pub clock: Clock,
     /// Asks for each target, beside the others.
-    pub refreshes: Coalesced<String>,
+    pub refreshes: CoalescedTasks<String>,
 }
 
 impl Refresh {
@@ -52,7 +52,7 @@ impl Refresh {
 
     /// Asks the repositories of every target that is built, each target's beside the others'.
     pub async fn pass(&self, store: &FencedStore) {
-        for name in store.targets_built().await.unwrap_or_default() {
+        for name in store.target_list_built().await.unwrap_or_default() {
             let Ok(target) = self.targets.get(&name) else { continue };
             let refresh = self.clone();
             self.refreshes.ask(name, move || {
@@ -68,10 +68,10 @@ impl Refresh {
     async fn target(&self, target: &Target) {
         for arch in &target.arches {
             let now = self.clock.system();
-            match self.resolver.refresh(target, *arch, Older::Refuse, now).await {
+            match self.resolver.refresh(target, *arch, AgePolicy::Refuse, now).await {
                 Ok(true) => {
                     tracing::info!(target = target.name, %arch, "repositories have changed");
-                    self.bus.ring();
+                    self.bus.wake();
                 }
                 Ok(false) => {}
                 Err(errors) => {

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::relation::OutOfBounds;
+use rpmfarm_core::relation::RelationError;
 
 use super::download::DownloadError;
 
@@ -12,12 +12,12 @@ use super::download::DownloadError;
 #[error("repository `{repository}`: {source}")]
 pub struct MetadataError {
     pub repository: String,
-    pub source: Rejection,
+    pub source: MetadataErrorKind,
 }
 
 /// Why metadata are not taken.
 #[derive(Debug, thiserror::Error)]
-pub enum Rejection {
+pub enum MetadataErrorKind {
     /// They cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
@@ -49,7 +49,7 @@ pub enum Rejection {
     OutOfBounds {
         url: String,
         /// Which one, and by how much.
-        source: OutOfBounds,
+        source: RelationError,
     },
     /// The metadata are older than those that are known.
     #[error(
@@ -84,15 +84,15 @@ pub enum Rejection {
     },
 }
 
-impl Rejection {
+impl MetadataErrorKind {
     /// Whether a file is not there (any more).
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Download(DownloadError::Status { status: 404 | 410, .. }))
     }
 }
 
-pub(super) type Result<T, E = Rejection> = std::result::Result<T, E>;
+pub(super) type Result<T, E = MetadataErrorKind> = std::result::Result<T, E>;
 
-pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> Rejection + '_ {
-    move |source| Rejection::Io { path: path.to_owned(), source }
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> MetadataErrorKind + '_ {
+    move |source| MetadataErrorKind::Io { path: path.to_owned(), source }
 }

@@ -48,7 +48,7 @@ pub struct MetadataFile {
 
 /// One `<data>` element, as far as it has been read.
 #[derive(Debug, Default)]
-struct Data {
+struct DataElement {
     kind: String,
     href: Option<String>,
     base: Option<String>,
@@ -93,7 +93,7 @@ impl Repomd {
     }
 }
 
-impl Data {
+impl DataElement {
     fn check(self, kind: &'static str) -> Result<MetadataFile, String> {
         let in_kind = |why: String| format!("{kind}: {why}");
         let href = self.href.ok_or_else(|| in_kind("no location".into()))?;
@@ -124,7 +124,7 @@ fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, String> {
 }
 
 /// The revision and all `<data>` elements.
-fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<Data>), String> {
+fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), String> {
     let xml = std::str::from_utf8(xml).map_err(|error| shown(&error.to_string()))?;
     let mut reader = Reader::from_str(xml);
     let mut page = Page::default();
@@ -152,9 +152,9 @@ struct Page {
     /// The revision, once there was an element of that name; `None` within when it is not a number.
     revision: Option<Option<u64>>,
     /// All `<data>` elements that have ended.
-    all: Vec<Data>,
+    all: Vec<DataElement>,
     /// The one that is open.
-    data: Option<Data>,
+    data: Option<DataElement>,
     /// The innermost element that was opened last.
     element: String,
     /// The text since then.
@@ -198,7 +198,7 @@ impl Page {
 /// Begins an element; keeps the attribute that its end needs.
 fn open(
     start: &BytesStart<'_>,
-    data: &mut Option<Data>,
+    data: &mut Option<DataElement>,
     attribute: &mut Option<String>,
 ) -> Result<(), String> {
     let get = |name: &str| -> Result<Option<String>, String> {
@@ -211,7 +211,10 @@ fn open(
     };
     match (start.local_name().as_ref(), data) {
         ("data", data) => {
-            *data = Some(Data { kind: get("type")?.unwrap_or_default(), ..Data::default() });
+            *data = Some(DataElement {
+                kind: get("type")?.unwrap_or_default(),
+                ..DataElement::default()
+            });
         }
         ("location", Some(data)) => {
             data.href = get("href")?;
@@ -223,7 +226,7 @@ fn open(
     Ok(())
 }
 
-impl Data {
+impl DataElement {
     fn set(&mut self, element: &str, text: &str, kind: Option<String>) {
         let checksum = || Some((kind.unwrap_or_default(), text.to_owned()));
         match element {

@@ -7,8 +7,8 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::enrolment_server::Enrolment as EnrolmentApi;
 use tonic::{Request, Response, Status};
 
-use super::asked::few;
 use super::internal;
+use super::request_checks::few;
 use crate::clock;
 use crate::identity::enrol::EnrolError;
 use crate::identity::{Caller, Enrolment};
@@ -88,7 +88,7 @@ impl EnrolmentApi for EnrolmentService {
         &self,
         request: Request<v1::RenewRequest>,
     ) -> Result<Response<v1::Credentials>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let Caller::Worker { name, certificate, .. } = caller else {
             return Err(Status::unauthenticated("only a worker with a certificate renews it"));
         };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::{Stream, StreamExt as _};
 use rpmfarm_core::lock::Lock;
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::status::{BuildState, StateFilter};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, name};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
-use super::asked::{self, optional};
+use super::request_checks::{self, optional};
 use super::view::{self, Views};
 use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
@@ -25,9 +25,9 @@ use crate::bus::Bus;
 use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
-use crate::store::{Build, BuildFilter, KeptRow, Store, Task};
-use crate::streams::Streams;
-use crate::targets::{Loaded, TargetError, Targets};
+use crate::store::{Build, BuildFilter, KeptFileRow, Store, Task};
+use crate::streams::StreamLimits;
+use crate::targets::{LoadedTarget, TargetError, Targets};
 use crate::track::Tracker;
 
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub struct FarmService {
     /// Logs of attempts, and what follows when these end.
     pub reports: Reports,
     /// The streams that callers have.
-    pub streams: Streams,
+    pub streams: StreamLimits,
     /// Whether upstream has what is asked for.
     pub tracker: Tracker,
     /// Finds problems of the farm.
@@ -83,12 +83,15 @@ impl FarmService {
         &self.views.targets
     }
 
-    async fn find(&self, id: BuildId) -> Result<Build, Status> {
-        self.store().build(id).await?.ok_or_else(|| Status::not_found(format!("no build {id}")))
+    async fn find_build(&self, id: BuildId) -> Result<Build, Status> {
+        self.store()
+            .build_fetch(id)
+            .await?
+            .ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
     async fn show(&self, id: BuildId) -> Result<v1::Build, Status> {
-        Ok(self.views.build(&self.find(id).await?).await?)
+        Ok(self.views.build(&self.find_build(id).await?).await?)
     }
 
     /// The task whose log is followed, waited for while the build goes on.
@@ -100,10 +103,10 @@ impl FarmService {
             let picked = self.pick_task(build, &request.kind, &request.arch).await;
             match picked {
                 Err(status) if status.code() == Code::NotFound => {
-                    if !self.store().is_open(build).await? {
+                    if !self.store().build_is_open(build).await? {
                         return Err(status);
                     }
-                    facts.rung().await;
+                    facts.woken().await;
                     logs::rest(looked).await;
                 }
                 picked => return picked,
@@ -140,8 +143,8 @@ impl FarmService {
     async fn pick_task(&self, build: BuildId, kind: &str, arch: &str) -> Result<Task, Status> {
         let kind: Option<TaskKind> = optional(kind)?;
         let arch: Option<Arch> = optional(arch)?;
-        self.find(build).await?;
-        let tasks = self.store().tasks(build).await?;
+        self.find_build(build).await?;
+        let tasks = self.store().task_list(build).await?;
         let fits = |task: &&Task| {
             kind.is_none_or(|kind| task.kind == kind) && arch.is_none_or(|arch| task.arch == arch)
         };
@@ -154,7 +157,7 @@ impl FarmService {
     }
 }
 
-fn shown_target(name: &str, loaded: &Loaded) -> v1::Target {
+fn shown_target(name: &str, loaded: &LoadedTarget) -> v1::Target {
     match loaded {
         Ok(target) => v1::Target {
             name: name.into(),
@@ -214,20 +217,21 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
         let target = self.targets().get(&request.target)?;
-        let builds = asked::builds(&request, &target)?;
-        let warnings = asked::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
+        let builds = request_checks::builds(&request, &target)?;
+        let warnings =
+            request_checks::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
         let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
             if bump {
-                store.start_bumps(&builds, &submitter, &key, clock::now()).await
+                store.build_insert_bumps(&builds, &submitter, &key, clock::now()).await
             } else {
-                store.start_builds(&builds, &submitter, &key, clock::now()).await
+                store.build_insert(&builds, &submitter, &key, clock::now()).await
             }
         })
         .await??;
-        let mut rows = self.store().builds_by_id(&started.ids).await?;
+        let mut rows = self.store().build_list_by_id(&started.ids).await?;
         // In the order of the request.
         let place: HashMap<BuildId, usize> =
             started.ids.iter().enumerate().map(|(place, id)| (*id, place)).collect();
@@ -241,7 +245,7 @@ impl FarmApi for FarmService {
         request: Request<v1::ListBuildsRequest>,
     ) -> Result<Response<v1::ListBuildsReply>, Status> {
         let request = request.into_inner();
-        let state: StateFilter = asked::word(&request.state)?;
+        let state: StateFilter = request_checks::word(&request.state)?;
         let wanted = if request.limit == 0 { 50 } else { request.limit.min(1000) } as usize;
         let mut filter = BuildFilter {
             target: request.target,
@@ -260,7 +264,7 @@ impl FarmApi for FarmService {
             if state == StateFilter::Any {
                 filter.limit = i64::try_from(missing.min(PAGE)).unwrap_or(0);
             }
-            let page = self.store().builds(&filter).await?;
+            let page = self.store().build_list(&filter).await?;
             let Some(last) = page.last() else { break };
             let oldest = last.id;
             filter.before = Some(oldest);
@@ -280,7 +284,8 @@ impl FarmApi for FarmService {
         }
         if reply.builds.is_empty() && request.before == 0 {
             reply.note =
-                asked::nothing_listed(self.store(), self.targets(), &target, &package).await?;
+                request_checks::nothing_listed(self.store(), self.targets(), &target, &package)
+                    .await?;
         }
         Ok(Response::new(reply))
     }
@@ -298,11 +303,11 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::WatchBuildsRequest>,
     ) -> Result<Response<Self::WatchBuildsStream>, Status> {
-        let place = self.streams.take(&request)?;
+        let place = self.streams.acquire(&request)?;
         let ids = request.into_inner().ids;
-        asked::named(&ids, "build")?;
+        request_checks::named(&ids, "build")?;
         let ids: Vec<BuildId> = ids.into_iter().map(BuildId).collect();
-        let builds = self.store().builds_by_id(&ids).await?;
+        let builds = self.store().build_list_by_id(&ids).await?;
         if let Some(missing) = ids.iter().find(|id| builds.iter().all(|build| build.id != **id)) {
             return Err(Status::not_found(format!("no build {missing}")));
         }
@@ -324,9 +329,9 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadLogRequest>,
     ) -> Result<Response<Self::ReadLogStream>, Status> {
-        let place = self.streams.take(&request)?;
+        let place = self.streams.acquire(&request)?;
         let request = request.into_inner();
-        let (log, build) = (asked::word(&request.log)?, BuildId(request.build));
+        let (log, build) = (request_checks::word(&request.log)?, BuildId(request.build));
         let picked = if request.follow {
             self.task_to_come(&request).await
         } else {
@@ -334,7 +339,7 @@ impl FarmApi for FarmService {
         };
         let task = self.or_no_log(build, picked).await?;
         let (sender, receiver) = mpsc::channel(2);
-        let reader = logs::Reader {
+        let reader = logs::LogTail {
             store: self.store().clone(),
             logs: self.reports.logs.clone(),
             grown: self.log_bell.clone(),
@@ -359,17 +364,17 @@ impl FarmApi for FarmService {
         request: Request<v1::CancelBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
         let id = BuildId(request.into_inner().id);
-        self.find(id).await?;
+        self.find_build(id).await?;
         // What is granted in between is seen when the worker speaks next.
-        let workers = self.store().workers_at(id).await?;
+        let workers = self.store().worker_list_on_build(id).await?;
         let store = self.store().clone();
-        let cancel = async move { store.cancel_build(id, clock::now()).await };
+        let cancel = async move { store.build_cancel(id, clock::now()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
             self.views.fleet.poke(&worker);
         }
-        for task in self.store().tasks(id).await? {
-            for (attempt, _) in self.store().attempts(task.id).await? {
+        for task in self.store().task_list(id).await? {
+            for (attempt, _) in self.store().attempt_list(task.id).await? {
                 self.reports.finish_logs(attempt.id);
             }
         }
@@ -388,9 +393,9 @@ impl FarmApi for FarmService {
         request: Request<v1::RetryBuildRequest>,
     ) -> Result<Response<v1::Build>, Status> {
         let id = BuildId(request.into_inner().id);
-        self.find(id).await?;
+        self.find_build(id).await?;
         let store = self.store().clone();
-        let retry = async move { store.retry_build(id, clock::now()).await };
+        let retry = async move { store.build_retry(id, clock::now()).await };
         if !to_the_end(retry).await?? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
@@ -405,11 +410,11 @@ impl FarmApi for FarmService {
         request: Request<v1::SetPriorityRequest>,
     ) -> Result<Response<v1::Build>, Status> {
         let v1::SetPriorityRequest { id, priority } = request.into_inner();
-        let class: Class = optional(&priority)?
+        let class: PriorityClass = optional(&priority)?
             .ok_or_else(|| Status::invalid_argument("a priority is missing"))?;
         let id = BuildId(id);
-        self.find(id).await?;
-        if !self.store().set_priority(id, class, clock::now()).await? {
+        self.find_build(id).await?;
+        if !self.store().build_set_priority(id, class, clock::now()).await? {
             let state = self.show(id).await?.state;
             return Err(Status::failed_precondition(format!(
                 "build {id} has ended: it is {state}"
@@ -422,7 +427,7 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::WhyBuildRequest>,
     ) -> Result<Response<v1::WhyReply>, Status> {
-        let build = self.find(BuildId(request.into_inner().id)).await?;
+        let build = self.find_build(BuildId(request.into_inner().id)).await?;
         Ok(Response::new(why::build(&self.views, &build, clock::now()).await?))
     }
 
@@ -434,7 +439,7 @@ impl FarmApi for FarmService {
         let build = BuildId(request.build);
         let task = self.pick_task(build, &request.kind, &request.arch).await?;
         let row =
-            self.store().lock(task.id).await?.ok_or_else(|| {
+            self.store().lock_fetch(task.id).await?.ok_or_else(|| {
                 Status::not_found(format!("build {} has no lock yet", request.build))
             })?;
         let bytes = self.blobs.read_small(row.digest, MAX_LOCK)?;
@@ -447,8 +452,8 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ListFilesRequest>,
     ) -> Result<Response<v1::ListFilesReply>, Status> {
-        let build = self.find(BuildId(request.into_inner().build)).await?;
-        let shown = |row: KeptRow| v1::BuildFile {
+        let build = self.find_build(BuildId(request.into_inner().build)).await?;
+        let shown = |row: KeptFileRow| v1::BuildFile {
             attempt: row.attempt.0,
             kind: row.kind,
             arch: row.arch,
@@ -456,7 +461,7 @@ impl FarmApi for FarmService {
             size: row.file.size,
             digest: row.file.digest.hex(),
         };
-        let rows = self.store().kept_files(build.id).await?;
+        let rows = self.store().kept_file_list(build.id).await?;
         Ok(Response::new(v1::ListFilesReply { files: rows.into_iter().map(shown).collect() }))
     }
 
@@ -466,11 +471,11 @@ impl FarmApi for FarmService {
         &self,
         request: Request<v1::ReadFileRequest>,
     ) -> Result<Response<Self::ReadFileStream>, Status> {
-        let place = self.streams.take(&request)?;
+        let place = self.streams.acquire(&request)?;
         let v1::ReadFileRequest { build, attempt, path } = request.into_inner();
-        let build = self.find(BuildId(build)).await?;
-        let rows = self.store().kept_files(build.id).await?;
-        let wanted = |row: &&KeptRow| row.attempt.0 == attempt && row.file.path == path;
+        let build = self.find_build(BuildId(build)).await?;
+        let rows = self.store().kept_file_list(build.id).await?;
+        let wanted = |row: &&KeptFileRow| row.attempt.0 == attempt && row.file.path == path;
         let digest = rows.iter().find(wanted).map(|row| row.file.digest).ok_or_else(|| {
             Status::not_found(format!(
                 "attempt {attempt} of build {} left no file {}",
@@ -497,7 +502,7 @@ impl FarmApi for FarmService {
         let base = &self.base_url;
         let channels = self
             .store()
-            .channels()
+            .channel_list()
             .await?
             .into_iter()
             .filter(|row| wanted.is_empty() || row.target == wanted)

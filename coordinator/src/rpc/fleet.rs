@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rpmfarm_core::fleet::{Standing, outdated};
 use rpmfarm_core::lease::NEVER;
 use rpmfarm_core::words::UnknownWord;
+use rpmfarm_core::worker_standing::{Standing, outdated};
 use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::fleet_server::Fleet as FleetApi;
 use tonic::{Request, Response, Status};
 
-use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
+use super::request_checks::MAX_NAMED;
 use super::us;
 use crate::clock;
 use crate::commands::with_command;
 use crate::fleet::{Fleet, WorkerView};
 use crate::identity::Enrolment;
-use crate::identity::revoked::Revocations;
+use crate::identity::revocation::Revocations;
 use crate::store::{LiveAttempt, StandingRow, Store};
 
 #[derive(Clone)]
@@ -44,10 +44,10 @@ pub async fn all(
     now: Instant,
 ) -> Result<BTreeMap<String, v1::Worker>, Status> {
     let heard = fleet.workers(now);
-    let standings = store.standings().await?;
-    let enrolled = store.enrolled().await?;
+    let standings = store.standing_list().await?;
+    let enrolled = store.enrolment_list().await?;
     let mut running = BTreeMap::<String, Vec<String>>::new();
-    let live = store.live_attempts(None).await?;
+    let live = store.attempt_list_live(None).await?;
     let packages = packages(store, &live).await?;
     for attempt in live {
         let package = packages.get(&attempt.build).map_or("", String::as_str);
@@ -74,7 +74,7 @@ async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<BuildId
     let mut packages = HashMap::new();
     for page in live.chunks(MAX_NAMED) {
         let ids: Vec<BuildId> = page.iter().map(|attempt| attempt.build).collect();
-        let builds = store.builds_by_id(&ids).await?;
+        let builds = store.build_list_by_id(&ids).await?;
         packages.extend(builds.into_iter().map(|build| (build.id, build.package)));
     }
     Ok(packages)
@@ -143,10 +143,10 @@ impl FleetService {
             at_us: row.at.as_us(),
             failure: Some((&row.failure).into()),
         };
-        let decisions = store.standing_history(name, DECISIONS).await?;
-        let certificates = store.certificates(name, CERTIFICATES).await?;
-        let faults = store.worker_faults(name, FAULTS).await?;
-        let enrolled = store.enrolled_arches(name).await?.unwrap_or_default();
+        let decisions = store.standing_list_history(name, DECISIONS).await?;
+        let certificates = store.certificate_list(name, CERTIFICATES).await?;
+        let faults = store.worker_fault_list(name, FAULTS).await?;
+        let enrolled = store.enrolment_fetch_arches(name).await?.unwrap_or_default();
         Ok(v1::WorkerDetails {
             worker: Some(worker),
             decisions: decisions.into_iter().map(decision).collect(),
@@ -203,7 +203,7 @@ impl FleetApi for FleetService {
         // Only what is known: a name that is mistyped would be waited for in vain.
         self.details(&name).await?;
         let reason = name::shown(&reason);
-        let changed = self.store.set_standing(&name, wanted, &reason, clock::now()).await?;
+        let changed = self.store.standing_set(&name, wanted, &reason, clock::now()).await?;
         let changed = changed.map_err(|refused| {
             let text = with_command(refused.to_string(), Some(&refused.remedy()));
             Status::failed_precondition(format!("worker {name}: {text}"))

@@ -11,13 +11,13 @@ use super::internal;
 use crate::bus::Bus;
 use crate::logs::{LogName, LogReader, Logs};
 use crate::store::Store;
-use crate::streams::Place;
+use crate::streams::StreamPermit;
 
 /// The shortest time between two reads of one follower: bells ring for each chunk of any log.
 const PACE: Duration = Duration::from_millis(100);
 
 /// A reading of one log of the newest attempt of a task.
-pub struct Reader {
+pub struct LogTail {
     /// Where attempts are known.
     pub store: Store,
     pub logs: Logs,
@@ -29,10 +29,10 @@ pub struct Reader {
     pub log: LogName,
     /// Whether to wait for more until it has ended.
     pub follow: bool,
-    pub place: Place,
+    pub place: StreamPermit,
 }
 
-impl Reader {
+impl LogTail {
     /// Sends the log from an offset on.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ impl Reader {
         let (mut chosen, mut reader) = (None, None);
         loop {
             let looked = Instant::now();
-            let attempts = self.store.attempts(self.task).await?;
+            let attempts = self.store.attempt_list(self.task).await?;
             let newest = || attempts.last().map(|(attempt, _)| attempt.id);
             chosen = chosen.or_else(newest);
             let Some((attempt, end)) = attempts.iter().find(|(row, _)| Some(row.id) == chosen)
@@ -56,7 +56,7 @@ impl Reader {
                     return Err(Status::not_found("no worker has begun it yet"));
                 }
                 tokio::select! {
-                    () = facts.rung() => rest(looked).await,
+                    () = facts.woken() => rest(looked).await,
                     () = answers.closed() => return Ok(()),
                 }
                 continue;
@@ -67,18 +67,18 @@ impl Reader {
             let (log, state) = pass_on(log, answers).await?;
             reader = Some(log);
             match state {
-                State::Unwanted => return Ok(()),
-                State::Absent if !running && !self.follow => {
+                LogState::Unwanted => return Ok(()),
+                LogState::Absent if !running && !self.follow => {
                     return Err(Status::not_found("there is no such log"));
                 }
                 // Nothing is added to the log of an attempt that has ended, however that came.
-                State::Ended => return Ok(()),
-                State::Absent | State::Growing if !running || !self.follow => return Ok(()),
-                State::Absent | State::Growing => {}
+                LogState::Ended => return Ok(()),
+                LogState::Absent | LogState::Growing if !running || !self.follow => return Ok(()),
+                LogState::Absent | LogState::Growing => {}
             }
             tokio::select! {
-                () = grown.rung() => rest(looked).await,
-                () = facts.rung() => rest(looked).await,
+                () = grown.woken() => rest(looked).await,
+                () = facts.woken() => rest(looked).await,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = answers.closed() => return Ok(()),
             }
@@ -87,7 +87,7 @@ impl Reader {
 }
 
 /// What one read of a log found, beyond the pieces that were sent.
-enum State {
+enum LogState {
     /// There is no such log yet.
     Absent,
     /// All that there is was sent, and there may come more.
@@ -101,21 +101,21 @@ enum State {
 async fn pass_on(
     mut log: LogReader,
     answers: &mpsc::Sender<Result<v1::LogData, Status>>,
-) -> Result<(LogReader, State), Status> {
+) -> Result<(LogReader, LogState), Status> {
     loop {
         let offset = log.offset();
         let (after, piece) = read(log).await?;
         log = after;
-        let Some((data, ended)) = piece else { return Ok((log, State::Absent)) };
+        let Some((data, ended)) = piece else { return Ok((log, LogState::Absent)) };
         let is_end = data.len() < CHUNK;
         if !data.is_empty() {
             let chunk = v1::LogData { data: data.into(), offset };
             if answers.send(Ok(chunk)).await.is_err() {
-                return Ok((log, State::Unwanted));
+                return Ok((log, LogState::Unwanted));
             }
         }
         if is_end {
-            return Ok((log, if ended { State::Ended } else { State::Growing }));
+            return Ok((log, if ended { LogState::Ended } else { LogState::Growing }));
         }
     }
 }

@@ -3,13 +3,13 @@
 //!
 //! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 
-mod asked;
 pub mod blobs;
 pub mod enrolment;
 pub mod farm;
 pub mod fleet;
 pub mod logs;
 pub mod packages;
+mod request_checks;
 pub mod session;
 pub mod sources;
 pub mod tracking;

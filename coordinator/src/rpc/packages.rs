@@ -11,9 +11,9 @@ use tonic::{Request, Response, Status};
 
 use super::view::Views;
 use super::{internal, to_the_end};
-use crate::claims::{Claims, Decided, NotDecided};
+use crate::claims::{Claims, DecisionError, DecisionOutcome};
 use crate::clock;
-use crate::store::{Build, Decision, ImpactRow, StoreError, WithdrawnPackage};
+use crate::store::{Build, ClaimDecision, ImpactRow, StoreError, WithdrawnPackage};
 
 #[derive(Clone)]
 pub struct PackageService {
@@ -33,22 +33,22 @@ const FIRST: usize = 3;
 /// Bytes of a reason at most.
 const MAX_REASON: usize = 1000;
 
-impl From<NotDecided> for Status {
-    fn from(error: NotDecided) -> Self {
+impl From<DecisionError> for Status {
+    fn from(error: DecisionError) -> Self {
         match error {
-            NotDecided::Store(
+            DecisionError::Store(
                 error @ (StoreError::SameNevra { .. }
                 | StoreError::SameFile { .. }
                 | StoreError::Withdrawn { .. }),
             ) => Self::failed_precondition(error.to_string()),
-            NotDecided::Store(error) => error.into(),
-            NotDecided::Unknown(error) => internal(error),
+            DecisionError::Store(error) => error.into(),
+            DecisionError::Unknown(error) => internal(error),
         }
     }
 }
 
 /// The packages that a call is about.
-struct Meant {
+struct SelectedPackages {
     target: String,
     packages: Vec<Nevra>,
     withdrawn: Vec<WithdrawnPackage>,
@@ -70,15 +70,15 @@ fn named(who: &str) -> String {
 }
 
 impl PackageService {
-    async fn find(&self, id: BuildId) -> Result<Build, Status> {
-        let build = self.views.store.build(id).await?;
+    async fn find_build(&self, id: BuildId) -> Result<Build, Status> {
+        let build = self.views.store.build_fetch(id).await?;
         build.ok_or_else(|| Status::not_found(format!("no build {id}")))
     }
 
     async fn claimed(&self, build: &Build, most: usize) -> Result<v1::ClaimedBuild, Status> {
-        let claims = self.views.store.claims(build.id).await?;
+        let claims = self.views.store.claim_list(build.id).await?;
         let shown = self.views.build(build).await?;
-        let decisions = self.views.store.decisions(build.id).await?;
+        let decisions = self.views.store.claim_decision_list(build.id).await?;
         Ok(v1::ClaimedBuild {
             build: build.id.0,
             target: build.target.clone(),
@@ -91,25 +91,30 @@ impl PackageService {
         })
     }
 
-    async fn meant(&self, build: i64, target: &str, nevra: &str) -> Result<Meant, Status> {
+    async fn meant(
+        &self,
+        build: i64,
+        target: &str,
+        nevra: &str,
+    ) -> Result<SelectedPackages, Status> {
         if build != 0 {
-            let build = self.find(BuildId(build)).await?;
-            let packages = self.views.store.own_packages(build.id).await?;
-            let withdrawn = self.views.store.withdrawn_of(&[build.id]).await?;
-            return Ok(Meant { target: build.target, packages, withdrawn });
+            let build = self.find_build(BuildId(build)).await?;
+            let packages = self.views.store.package_list_own(build.id).await?;
+            let withdrawn = self.views.store.withdrawal_list_of_builds(&[build.id]).await?;
+            return Ok(SelectedPackages { target: build.target, packages, withdrawn });
         }
         let nevra: Nevra =
             nevra.parse().map_err(|error| Status::invalid_argument(format!("{error}")))?;
         if target.is_empty() {
             return Err(Status::invalid_argument("a target is missing"));
         }
-        let withdrawn = self.views.store.withdrawn(target, &nevra).await?;
-        let known = self.views.store.package(target, &nevra).await?;
+        let withdrawn = self.views.store.withdrawal_list(target, &nevra).await?;
+        let known = self.views.store.package_fetch(target, &nevra).await?;
         if known.is_none() && withdrawn.is_empty() {
             return Err(Status::not_found(format!("{target} has no package {nevra}")));
         }
         let packages = known.into_iter().map(|package| package.nevra).collect();
-        Ok(Meant { target: target.to_owned(), packages, withdrawn })
+        Ok(SelectedPackages { target: target.to_owned(), packages, withdrawn })
     }
 
     async fn shown_impact(
@@ -123,7 +128,7 @@ impl PackageService {
         let ids: Vec<BuildId> = ids.into_iter().collect();
         let mut states = HashMap::new();
         for ids in ids.chunks(200) {
-            let builds = self.views.store.builds_by_id(ids).await?;
+            let builds = self.views.store.build_list_by_id(ids).await?;
             for shown in self.views.builds(&builds).await? {
                 states.insert(shown.id, (shown.package, shown.state, shown.typed_state));
             }
@@ -164,7 +169,7 @@ fn claim(claim: &Claim) -> v1::Claim {
     }
 }
 
-fn decision(row: Decision) -> v1::ClaimDecision {
+fn decision(row: ClaimDecision) -> v1::ClaimDecision {
     v1::ClaimDecision { word: row.word, who: row.who, reason: row.reason, at_us: row.at.as_us() }
 }
 
@@ -179,19 +184,19 @@ impl Packages for PackageService {
             self.views.targets.get(&target)?;
         }
         let mut builds = Vec::new();
-        for build in self.views.store.builds_with_claims(&target, all, LISTED).await? {
+        for build in self.views.store.build_list_with_claims(&target, all, LISTED).await? {
             builds.push(self.claimed(&build, FIRST).await?);
         }
         Ok(Response::new(v1::ListClaimsReply { builds }))
     }
 
     async fn get_claim(&self, request: Request<v1::GetClaimRequest>) -> Reply<v1::ClaimDetails> {
-        let build = self.find(BuildId(request.into_inner().build)).await?;
+        let build = self.find_build(BuildId(request.into_inner().build)).await?;
         let shown = self.claimed(&build, usize::MAX).await?;
         if shown.count == 0 {
             return Err(Status::not_found(format!("build {} claims nothing", build.id)));
         }
-        let claims = self.views.store.claims(build.id).await?;
+        let claims = self.views.store.claim_list(build.id).await?;
         let found = self
             .claims
             .affected(&self.views.store, &build.target, claims)
@@ -211,7 +216,7 @@ impl Packages for PackageService {
 
     async fn decide_claim(&self, request: Request<v1::DecideClaimRequest>) -> Reply<v1::Build> {
         let request = request.into_inner();
-        let build = self.find(BuildId(request.build)).await?;
+        let build = self.find_build(BuildId(request.build)).await?;
         let reason = checked_reason(&request.reason)?;
         let who = named(&request.who);
         let (service, of) = (self.clone(), build.clone());
@@ -232,15 +237,15 @@ impl Packages for PackageService {
         })
         .await??;
         match decided {
-            Decided::Done => Ok(Response::new(self.views.build(&build).await?)),
-            Decided::NotClaimed => {
+            DecisionOutcome::Done => Ok(Response::new(self.views.build(&build).await?)),
+            DecisionOutcome::NotClaimed => {
                 let state = self.views.build(&build).await?.state;
                 Err(Status::failed_precondition(format!(
                     "build {} does not wait for a decision: it is {state}",
                     build.id
                 )))
             }
-            Decided::More(more) => Err(Status::failed_precondition(format!(
+            DecisionOutcome::More(more) => Err(Status::failed_precondition(format!(
                 "build {} claims more now: it {} (see rpmfarm claim show {0})",
                 build.id,
                 more.iter().take(FIRST).map(ToString::to_string).collect::<Vec<_>>().join("; ")
@@ -284,7 +289,7 @@ impl Packages for PackageService {
         let packages = meant.withdrawn.iter().map(|one| one.nevra.to_string()).collect();
         let (store, target) = (self.views.store.clone(), meant.target.clone());
         let restored = to_the_end(async move {
-            store.restore(&meant.withdrawn, &target, (&who, &reason), clock::now()).await
+            store.withdrawal_restore(&meant.withdrawn, &target, (&who, &reason), clock::now()).await
         })
         .await?;
         match restored {

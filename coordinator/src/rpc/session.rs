@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fleet::outdated;
 use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Progress, WorkerState};
+use rpmfarm_core::worker_standing::outdated;
 use rpmfarm_core::{Arch, AttemptId};
 use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
@@ -20,7 +20,7 @@ use super::internal;
 use crate::bus::Bus;
 use crate::clock;
 use crate::dispatch::assignment::{self, Assignments};
-use crate::fleet::{Fleet, Session};
+use crate::fleet::{Fleet, WorkerSession};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
 use crate::peers::Peers;
@@ -67,14 +67,14 @@ pub async fn serve(
     parts.metrics.roots(&first.name, hits, misses);
     let session = parts.fleet.connect(first.clone(), Instant::now(), clock::now());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    let asking = Asking::new(parts, first, heard);
+    let asking = PendingQuery::new(parts, first, heard);
     let mut talk = Talk { parts, session, asking, heard };
     let mut said = None;
     while let Some(event) = talk.next(&mut states, caller).await? {
         // An answer is due to each state that was heard, and when something has changed.
         let Some(answer) = talk.take(event)? else { continue };
         if said.as_ref() != Some(&answer) {
-            if !say(answers, answer.clone(), &talk.session).await? {
+            if !send_answer(answers, answer.clone(), &talk.session).await? {
                 return Ok(());
             }
             said = Some(answer);
@@ -86,8 +86,8 @@ pub async fn serve(
 /// The conversation with a worker.
 struct Talk<'a> {
     parts: &'a Sessions,
-    session: Session,
-    asking: Asking,
+    session: WorkerSession,
+    asking: PendingQuery,
     /// The number of the newest state.
     heard: u64,
 }
@@ -134,7 +134,7 @@ impl Talk<'_> {
                 self.heard = state.sequence;
                 let worker = self.session.worker();
                 self.parts.metrics.roots(worker, state.root_hits, state.root_misses);
-                let state = hear(&self.session, *state)?;
+                let state = parse_state(&self.session, *state)?;
                 self.asking.reported(state, self.heard);
                 Ok(None)
             }
@@ -146,16 +146,16 @@ impl Talk<'_> {
             Event::Answered(Ok(Some(answer))) => {
                 if self.session.settle() {
                     // Free slots are news for the tasks that wait.
-                    self.parts.bus.ring();
+                    self.parts.bus.wake();
                 }
                 Ok(Some(answer))
             }
-            Event::Answered(Ok(None)) => Ok(Some(hold(self.parts, self.heard))),
+            Event::Answered(Ok(None)) => Ok(Some(hold_state(self.parts, self.heard))),
             Event::Answered(Err(error)) => Err(refused(error)),
             Event::Overdue => {
                 // The worker need not fear for its lease.
                 self.asking.owes = None;
-                Ok(Some(hold(self.parts, self.heard)))
+                Ok(Some(hold_state(self.parts, self.heard)))
             }
             Event::CertificateEnded => Err(Status::unauthenticated(
                 "the certificate of this session has ended; connect with a newer one",
@@ -177,7 +177,7 @@ fn refused(error: anyhow::Error) -> Status {
 }
 
 /// Takes a state, and returns it.
-fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status> {
+fn parse_state(session: &WorkerSession, wire: v1::WorkerState) -> Result<WorkerState, Status> {
     let state = WorkerState::try_from(wire)?;
     if state.name != session.worker() {
         return Err(Status::invalid_argument("a worker must not change its name during a session"));
@@ -190,10 +190,10 @@ fn hear(session: &Session, wire: v1::WorkerState) -> Result<WorkerState, Status>
 
 /// Sends an answer. False when the worker has gone. A worker that takes no answers must not keep
 /// a session that was overtaken.
-async fn say(
+async fn send_answer(
     answers: &Answers,
     answer: v1::DesiredState,
-    session: &Session,
+    session: &WorkerSession,
 ) -> Result<bool, Status> {
     let mut sending = pin!(answers.send(Ok(answer)));
     loop {
@@ -210,13 +210,13 @@ fn overtaken() -> Status {
 }
 
 /// The answer of a coordinator that hears and cannot read its store.
-fn hold(parts: &Sessions, heard: u64) -> v1::DesiredState {
+fn hold_state(parts: &Sessions, heard: u64) -> v1::DesiredState {
     let terms = DesiredState::nothing(parts.fleet.terms());
     v1::DesiredState { hold: true, heard, ..(&terms).into() }
 }
 
 /// A query of the store for a session.
-struct Asking {
+struct PendingQuery {
     parts: Sessions,
     /// The newest state, without its reports.
     state: Arc<WorkerState>,
@@ -226,18 +226,18 @@ struct Asking {
     heard: u64,
     /// The reports of the newest state, until the store has recorded them.
     reports: Option<Vec<AttemptReport>>,
-    under_way: Option<JoinHandle<Asked>>,
+    under_way: Option<JoinHandle<FinishedQuery>>,
     /// Kept from one query to the next; moved into the one that is under way.
-    memory: Memory,
+    memory: SessionMemory,
     /// Since when a state waits for its answer.
     owes: Option<Instant>,
 }
 
 /// The state of a session between its queries.
 #[derive(Default)]
-struct Memory {
-    cache: assignment::Cache,
-    since: Since,
+struct SessionMemory {
+    cache: assignment::AssignmentCache,
+    since: SessionBaseline,
     /// The last notice to the worker.
     notice: String,
     /// The architectures that it claimed then.
@@ -246,7 +246,7 @@ struct Memory {
 
 /// What the first reports of a session are compared with.
 #[derive(Default, Clone, Copy)]
-enum Since {
+enum SessionBaseline {
     /// The session has just begun.
     #[default]
     Begin,
@@ -258,14 +258,14 @@ enum Since {
 }
 
 /// A question with its answer.
-struct Asked {
+struct FinishedQuery {
     desired: anyhow::Result<DesiredState>,
     heard: u64,
     reports: Option<Vec<AttemptReport>>,
-    memory: Memory,
+    memory: SessionMemory,
 }
 
-impl Asking {
+impl PendingQuery {
     fn new(parts: &Sessions, mut state: WorkerState, heard: u64) -> Self {
         let reports = std::mem::take(&mut state.attempts);
         Self {
@@ -275,7 +275,7 @@ impl Asking {
             heard,
             reports: Some(reports),
             under_way: None,
-            memory: Memory::default(),
+            memory: SessionMemory::default(),
             owes: Some(Instant::now()),
         }
     }
@@ -291,7 +291,7 @@ impl Asking {
     fn begin(&mut self) {
         if self.due && self.under_way.is_none() {
             self.due = false;
-            let asked = Asked {
+            let asked = FinishedQuery {
                 desired: Ok(DesiredState::nothing(self.parts.fleet.terms())),
                 heard: self.heard,
                 reports: self.reports.take(),
@@ -347,7 +347,7 @@ impl Asking {
 }
 
 /// Brings reports to the store, and reads from it what the worker should have.
-async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: Asked) -> Asked {
+async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: FinishedQuery) -> FinishedQuery {
     asked.desired = try_ask(&parts, &state, &mut asked).await;
     if asked.desired.as_ref().is_err_and(|error| !error.is::<Status>()) {
         tokio::time::sleep(AGAIN).await;
@@ -358,30 +358,30 @@ async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: Asked) -> Aske
 async fn try_ask(
     parts: &Sessions,
     state: &WorkerState,
-    asked: &mut Asked,
+    asked: &mut FinishedQuery,
 ) -> anyhow::Result<DesiredState> {
     let worker = state.name.as_str();
     if let Some(desired) = nothing_new(parts, state, asked) {
         asked.reports = None;
-        parts.progress.ring();
+        parts.progress.wake();
         return Ok(desired);
     }
-    let Memory { cache, since, notice, claimed } = &mut asked.memory;
+    let SessionMemory { cache, since, notice, claimed } = &mut asked.memory;
     *notice = welcome(parts, state).await?;
     claimed.clone_from(&state.arches);
-    if let Since::Begin = since {
+    if let SessionBaseline::Begin = since {
         // From now on this coordinator judges the worker's silence, whoever did before.
-        let connected = parts.store.own_worker(worker, parts.peers.me()).await?;
-        *since = Since::Attempt(connected.newest_attempt);
+        let connected = parts.store.worker_owner_upsert(worker, parts.peers.own_id()).await?;
+        *since = SessionBaseline::Attempt(connected.newest_attempt);
     }
     if let Some(reports) = &asked.reports {
         let before = match since {
-            Since::Attempt(newest) => Some(*newest),
-            Since::Begin | Since::Taken => None,
+            SessionBaseline::Attempt(newest) => Some(*newest),
+            SessionBaseline::Begin | SessionBaseline::Taken => None,
         };
         parts.assignments.reports.take(&parts.store, worker, reports, before, clock::now()).await?;
-        (*since, asked.reports) = (Since::Taken, None);
-        parts.progress.ring();
+        (*since, asked.reports) = (SessionBaseline::Taken, None);
+        parts.progress.wake();
     }
     let desired = parts.assignments.desired(&parts.store, worker, cache, clock::now()).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
@@ -389,8 +389,13 @@ async fn try_ask(
 
 /// The answer to a heartbeat of a worker that does what it was told and of which nothing is new.
 /// Nearly all of what is heard is this, and it costs no question to the store.
-fn nothing_new(parts: &Sessions, state: &WorkerState, asked: &Asked) -> Option<DesiredState> {
-    let Memory { cache, since: Since::Taken, notice, claimed } = &asked.memory else {
+fn nothing_new(
+    parts: &Sessions,
+    state: &WorkerState,
+    asked: &FinishedQuery,
+) -> Option<DesiredState> {
+    let SessionMemory { cache, since: SessionBaseline::Taken, notice, claimed } = &asked.memory
+    else {
         return None;
     };
     let fresh = cache.fresh(&parts.fleet, &state.name, Instant::now())?;
@@ -409,7 +414,7 @@ fn nothing_new(parts: &Sessions, state: &WorkerState, asked: &Asked) -> Option<D
 /// # Errors
 /// A `PERMISSION_DENIED` status when it may not; database errors.
 async fn welcome(parts: &Sessions, state: &WorkerState) -> anyhow::Result<String> {
-    let (decided, enrolled) = parts.store.admission(&state.name).await?;
+    let (decided, enrolled) = parts.store.worker_fetch_admission(&state.name).await?;
     if let Some(row) = decided.as_ref().filter(|row| !row.standing.may_connect()) {
         let message = format!("worker {} is revoked: {}", state.name, row.reason);
         return Err(Status::permission_denied(message).into());

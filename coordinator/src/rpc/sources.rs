@@ -1,6 +1,6 @@
 //! What builds are made of, and what modifications change of it.
 
-use rpmfarm_core::source::{Modification, Origin, Record, SourceBundle, SourceFile};
+use rpmfarm_core::source::{Modification, SourceBundle, SourceFile, SourceOrigin, SourceRecord};
 use rpmfarm_core::{BuildId, name};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::sources_server::Sources as SourcesApi;
@@ -8,7 +8,7 @@ use rpmfarm_sources::modify::FileDiff;
 use tonic::{Request, Response, Status};
 
 use crate::blobs::Blobs;
-use crate::import::{ImportError, Importer, Order, Preview};
+use crate::import::{ImportError, ImportRequest, Importer, Preview};
 use crate::store::{Build, Import, Store};
 use crate::targets::Targets;
 
@@ -38,12 +38,12 @@ impl SourcesApi for SourceService {
     ) -> Result<Response<v1::ModificationsPreview>, Status> {
         let request = request.into_inner();
         let target = self.targets.get(&request.target)?;
-        let order = Order {
+        let order = ImportRequest {
             git_ref: Some(request.git_ref.as_str()).filter(|text| !text.is_empty()),
             modification_ref: Some(request.modification_ref.as_str())
                 .filter(|text| !text.is_empty()),
-            built: self.store.built_releases(&target.name, &request.package).await?,
-            ..Order::new(&target, &request.package)
+            built: self.store.srpm_list_releases(&target.name, &request.package).await?,
+            ..ImportRequest::new(&target, &request.package)
         };
         let preview = self.importer.preview(order).await.map_err(refused)?;
         Ok(Response::new(shown(preview)))
@@ -54,7 +54,7 @@ impl SourcesApi for SourceService {
         request: Request<v1::GetSourceRequest>,
     ) -> Result<Response<v1::Source>, Status> {
         let (build, import, record) = self.record(BuildId(request.into_inner().build)).await?;
-        let srpm = self.store.srpm(build.id).await?;
+        let srpm = self.store.srpm_fetch(build.id).await?;
         Ok(Response::new(v1::Source {
             build: build.id.0,
             target: build.target,
@@ -105,18 +105,18 @@ impl SourcesApi for SourceService {
 }
 
 impl SourceService {
-    async fn record(&self, id: BuildId) -> Result<(Build, Import, Record), Status> {
+    async fn record(&self, id: BuildId) -> Result<(Build, Import, SourceRecord), Status> {
         let missing = || Status::not_found(format!("no build {id}"));
-        let build = self.store.build(id).await?.ok_or_else(missing)?;
+        let build = self.store.build_fetch(id).await?.ok_or_else(missing)?;
         let not_yet = || Status::not_found(format!("build {id} has no sources yet"));
-        let import = self.store.import(id).await?.ok_or_else(not_yet)?;
-        let record = self.store.source_record(id).await?.unwrap_or_default();
+        let import = self.store.import_fetch(id).await?.ok_or_else(not_yet)?;
+        let record = self.store.source_record_fetch(id).await?.unwrap_or_default();
         Ok((build, import, record))
     }
 
     /// The newest build before this one that has sources of the same package and target.
     async fn before(&self, build: &Build) -> Result<BuildId, Status> {
-        self.store.import_before(build).await?.ok_or_else(|| {
+        self.store.import_fetch_previous(build).await?.ok_or_else(|| {
             Status::not_found(format!(
                 "no build of {} for {} has sources before build {}; name the one to compare with",
                 build.package, build.target, build.id
@@ -227,8 +227,8 @@ fn modification_ref(modification: Modification, subject: String) -> v1::Modifica
     v1::ModificationRef { url, commit, config, subject }
 }
 
-fn origin(origin: Origin) -> v1::SourceOrigin {
-    let Origin { name, digest, size, from, checksum } = origin;
+fn origin(origin: SourceOrigin) -> v1::SourceOrigin {
+    let SourceOrigin { name, digest, size, from, checksum } = origin;
     v1::SourceOrigin { name, digest: digest.hex(), size, from, checksum }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use rpmfarm_core::lacking::LackingPackage;
+use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::stage::Milestone;
@@ -20,10 +20,11 @@ use crate::claims;
 use crate::clock;
 use crate::commands;
 use crate::fleet::Fleet;
-use crate::peer_notes::WaitReasons;
+use crate::snapshots::WaitReasons;
 use crate::store::{
-    Build, Decision, Ended, FailureRow, LateResult, PublishedEvr, ShownBuild, ShownSrpm, ShownTask,
-    SignedPackage, Store, StoreError, TakenPackage, TakenRow,
+    Build, BuildDetailRows, ClaimDecision, EndedFilter, FailureRow, FarmReplacementDetail,
+    FarmReplacementRow, LateResult, PublishedEvr, SignedPackage, SrpmDetailRow, Store, StoreError,
+    TaskDetailRows,
 };
 use crate::targets::Targets;
 
@@ -50,15 +51,15 @@ impl Views {
     /// Builds with everything that is known of them, in their order. However many they are, each
     /// kind of fact is asked for once.
     pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
-        let facts = Facts::load(self, builds).await?;
-        Ok(facts.iter().map(Facts::show).collect())
+        let facts = BuildDetails::load(self, builds).await?;
+        Ok(facts.iter().map(BuildDetails::show).collect())
     }
 }
 
 /// The facts that the view of a build is made of.
-struct Facts<'a> {
+struct BuildDetails<'a> {
     build: &'a Build,
-    stored: ShownBuild,
+    stored: BuildDetailRows,
     tasks: Vec<TaskView>,
     packages: Vec<SignedPackage>,
     signed_at: Option<Timestamp>,
@@ -69,15 +70,15 @@ struct Facts<'a> {
 }
 
 struct TaskView {
-    stored: ShownTask,
+    stored: TaskDetailRows,
     phase: Option<Phase>,
 }
 
 /// Where a build is, by its facts and those of its tasks. `signed` is whether all its packages are.
 #[must_use]
 pub fn state<'a>(
-    stored: &ShownBuild,
-    tasks: impl IntoIterator<Item = &'a ShownTask>,
+    stored: &BuildDetailRows,
+    tasks: impl IntoIterator<Item = &'a TaskDetailRows>,
     signed: bool,
 ) -> BuildState {
     let builds = tasks.into_iter().filter(|shown| shown.task.kind.is_build());
@@ -94,8 +95,8 @@ pub fn state<'a>(
     })
 }
 
-fn task_facts(shown: &ShownTask) -> TaskFacts {
-    let ShownTask { lock, attempts, acceptance, .. } = shown;
+fn task_facts(shown: &TaskDetailRows) -> TaskFacts {
+    let TaskDetailRows { lock, attempts, acceptance, .. } = shown;
     let last = match attempts.last() {
         None => LastAttempt::Missing,
         Some((_, None)) => LastAttempt::Running,
@@ -105,12 +106,12 @@ fn task_facts(shown: &ShownTask) -> TaskFacts {
 }
 
 /// The failure that ended a build.
-fn final_failure(stored: &ShownBuild) -> Option<&FailureRow> {
+fn final_failure(stored: &BuildDetailRows) -> Option<&FailureRow> {
     stored.failures.iter().rev().find(|row| row.retry.is_none() && !stored.open)
 }
 
 impl TaskView {
-    fn new(stored: ShownTask, phases: &HashMap<AttemptId, Phase>) -> Self {
+    fn new(stored: TaskDetailRows, phases: &HashMap<AttemptId, Phase>) -> Self {
         let last = stored.attempts.last();
         let phase = last.and_then(|(attempt, _)| phases.get(&attempt.id).copied());
         Self { stored, phase }
@@ -131,7 +132,7 @@ impl TaskView {
     fn show(&self, open: bool) -> v1::Task {
         let state = self.state(open);
         let phase = self.phase.filter(|_| state == TaskState::Running);
-        let ShownTask { task, lock, attempts, acceptance, late } = &self.stored;
+        let TaskDetailRows { task, lock, attempts, acceptance, late } = &self.stored;
         let last = attempts.last();
         let ended = last.and_then(|(_, end)| end.as_ref()).map(|end| end.at);
         v1::Task {
@@ -154,12 +155,12 @@ impl TaskView {
     }
 }
 
-impl<'a> Facts<'a> {
+impl<'a> BuildDetails<'a> {
     async fn load(views: &Views, builds: &'a [Build]) -> Result<Vec<Self>> {
         let store = &views.store;
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
-        let mut stored = store.shown(&ids).await?;
-        let published = store.published_beside(&ids).await?;
+        let mut stored = store.build_list_details(&ids).await?;
+        let published = store.channel_list_evrs_of_builds(&ids).await?;
         let phases = views.fleet.phases();
         let (mut packages, mut signed) = (HashMap::new(), HashMap::new());
         let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
@@ -173,7 +174,7 @@ impl<'a> Facts<'a> {
                 targets.insert(name, target.clone());
             }
             let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
-            packages.extend(store.packages_of_each(name, &ids, &key).await?);
+            packages.extend(store.package_list_of_builds(name, &ids, &key).await?);
             signed.extend(store.signed_each(&ids, &key).await?);
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
@@ -364,7 +365,7 @@ impl TaskView {
 /// one is shown in its place.
 fn warnings(
     build: &Build,
-    stored: &ShownBuild,
+    stored: &BuildDetailRows,
     published: &[PublishedEvr],
     channel: Option<&str>,
 ) -> Vec<String> {
@@ -396,7 +397,7 @@ fn warnings(
 }
 
 /// The repositories that are without the `noarch` packages of a build, by its SRPM's word.
-fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> Option<String> {
+fn kept_away(target: &Target, srpm: &SrpmDetailRow, packages: &[SignedPackage]) -> Option<String> {
     let without = without_noarch(&srpm.terms);
     let without: Vec<&str> = target
         .arches
@@ -451,8 +452,9 @@ fn artifact(row: &SignedPackage) -> v1::Artifact {
 }
 
 /// `gcc-14-1.x86_64 (build 12) instead of gcc-13-1.x86_64 of appstream`.
-fn taken(package: &TakenPackage) -> String {
-    let TakenPackage { row: TakenRow { package, instead, repository }, build } = package;
+fn taken(package: &FarmReplacementDetail) -> String {
+    let FarmReplacementDetail { row: FarmReplacementRow { package, instead, repository }, build } =
+        package;
     let by = build.map_or_else(String::new, |build| format!(" (build {build})"));
     match instead {
         Some(instead) => format!("{package}{by} instead of {instead} of {repository}"),
@@ -462,9 +464,9 @@ fn taken(package: &TakenPackage) -> String {
 
 /// Notes on a build's claims, on its withdrawn packages, and on withdrawn packages that it was made
 /// with.
-fn names(build: &Build, stored: &ShownBuild) -> Vec<String> {
+fn names(build: &Build, stored: &BuildDetailRows) -> Vec<String> {
     let mut lines = Vec::new();
-    for Decision { word, who, reason, .. } in &stored.decisions {
+    for ClaimDecision { word, who, reason, .. } in &stored.decisions {
         let claims = stored.claims.len();
         let what =
             if claims == 1 { "its claim".to_owned() } else { format!("its {claims} claims") };
@@ -502,12 +504,12 @@ pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
 
 /// The store's filter for builds in such a state.
 #[must_use]
-pub const fn ended_of_filter(filter: StateFilter) -> Ended {
+pub const fn ended_of_filter(filter: StateFilter) -> EndedFilter {
     match filter {
-        StateFilter::Any => Ended::Any,
-        StateFilter::In(BuildState::Published) => Ended::Published,
-        StateFilter::In(BuildState::Failed | BuildState::Cancelled) => Ended::Unpublished,
-        StateFilter::Running | StateFilter::In(_) => Ended::Open,
+        StateFilter::Any => EndedFilter::Any,
+        StateFilter::In(BuildState::Published) => EndedFilter::Published,
+        StateFilter::In(BuildState::Failed | BuildState::Cancelled) => EndedFilter::Unpublished,
+        StateFilter::Running | StateFilter::In(_) => EndedFilter::Open,
     }
 }
 
@@ -542,9 +544,9 @@ mod tests {
     #[test]
     fn nobody_is_warned_of_a_builds_own_publication() {
         let nevra = "hello-2-1.src".parse().unwrap();
-        let srpm = Some(ShownSrpm { nevra, terms: Default::default() });
+        let srpm = Some(SrpmDetailRow { nevra, terms: Default::default() });
         // Facts that were read while it was published: still open, and in the channel already.
-        let open = ShownBuild { srpm, open: true, ..ShownBuild::default() };
+        let open = BuildDetailRows { srpm, open: true, ..BuildDetailRows::default() };
         let told =
             |published: &[PublishedEvr]| warnings(&build(7), &open, published, Some("testing"));
         assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);

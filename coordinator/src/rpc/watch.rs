@@ -24,7 +24,7 @@ const PAGE: usize = 100;
 const PACE: Duration = Duration::from_millis(1);
 
 /// A build, and a digest of what was told of it last: that alone is kept of thousands.
-struct Watched {
+struct WatchedBuild {
     build: Build,
     told: Option<Sha256>,
     ended: bool,
@@ -39,20 +39,20 @@ pub(super) async fn builds(
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<(), Status> {
     let (mut facts, mut progress) = (facts.listen(), progress.listen());
-    let watched = |build| Watched { build, told: None, ended: false };
-    let mut builds: Vec<Watched> = builds.into_iter().map(watched).collect();
+    let watched = |build| WatchedBuild { build, told: None, ended: false };
+    let mut builds: Vec<WatchedBuild> = builds.into_iter().map(watched).collect();
     loop {
         let looked = Instant::now();
         for page in builds.chunks_mut(PAGE) {
-            if !tell(views, page, answers).await? {
+            if !send_if_changed(views, page, answers).await? {
                 return Ok(());
             }
         }
         builds.retain(|watched| !watched.ended);
         let Ok(count @ 1..) = u32::try_from(builds.len()) else { return Ok(()) };
         tokio::select! {
-            () = facts.rung() => {}
-            () = progress.rung() => {}
+            () = facts.woken() => {}
+            () = progress.woken() => {}
             // Reasons to wait change without a bell.
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             () = answers.closed() => return Ok(()),
@@ -62,15 +62,15 @@ pub(super) async fn builds(
 }
 
 /// Sends what has changed of some builds. False when nobody takes it any more.
-async fn tell(
+async fn send_if_changed(
     views: &Views,
-    page: &mut [Watched],
+    page: &mut [WatchedBuild],
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<bool, Status> {
     let rows: Vec<Build> = page.iter().map(|watched| watched.build.clone()).collect();
     for (watched, shown) in page.iter_mut().zip(views.builds(&rows).await?) {
         watched.ended = shown.ended_us != 0;
-        let digest = Some(Sha256::of(&shown.encode_to_vec()));
+        let digest = Some(Sha256::compute(&shown.encode_to_vec()));
         if std::mem::replace(&mut watched.told, digest) != digest
             && answers.send(Ok(shown)).await.is_err()
         {

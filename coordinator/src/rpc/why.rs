@@ -4,14 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
-use rpmfarm_core::fleet::holds_back;
 use rpmfarm_core::lease::Liveness;
-use rpmfarm_core::matching::Waiting;
+use rpmfarm_core::matching::WaitingTask;
 use rpmfarm_core::status::{BuildState, TaskState};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::why::{
-    Ahead, BuildFacts, Failed, Reason, Running, Seen, TaskFacts, Why, next_try, reasons, why,
+    Ahead, BuildFacts, Failed, Reason, Running, TaskFacts, WaitReason, WorkerSummary, next_try,
+    reasons, why,
 };
+use rpmfarm_core::worker_standing::holds_back;
 use rpmfarm_core::{BuildId, TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
@@ -19,8 +20,8 @@ use super::us;
 use super::view::Views;
 use crate::commands::with_command;
 use crate::dispatch::pass::{Standings, allows_emulation, matched};
-use crate::fleet::{Load, WorkerView};
-use crate::store::{Build, FailureRow, Place, Result};
+use crate::fleet::{WorkerLoad, WorkerView};
+use crate::store::{Build, FailureRow, QueuePositionRow, Result};
 
 /// Everything that a build waits for, or that goes on with it.
 pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
@@ -58,7 +59,7 @@ async fn reasons_of(
         return Ok(reasons(&facts, now));
     }
     let store = &views.store;
-    let rows = store.failures(build, store.retried_at(build).await?).await?;
+    let rows = store.failure_list(build, store.retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
     let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {
@@ -70,7 +71,7 @@ async fn reasons_of(
         String::new()
     };
     if facts.state == Some(BuildState::Importing) {
-        facts.imports_ahead = store.imports_ahead(build).await?;
+        facts.imports_ahead = store.build_count_imports_ahead(build).await?;
     }
     let facts = BuildFacts { failures: &failures, waits: &waits, tasks: &tasks, ..facts };
     Ok(reasons(&facts, now))
@@ -91,7 +92,7 @@ async fn tasks<'a>(
             Some(TaskState::Queued) if next_try(failures, Some(id), now).is_none() => {
                 let crowd = match &mut crowd {
                     Some(crowd) => crowd,
-                    none => none.insert(Crowd::read(views).await?),
+                    none => none.insert(FleetSnapshot::read(views).await?),
                 };
                 crowd.why(views, id, now).await?
             }
@@ -130,56 +131,56 @@ fn reason(reason: Reason) -> v1::Reason {
 }
 
 /// The workers and what they do.
-struct Crowd {
+struct FleetSnapshot {
     workers: BTreeMap<String, WorkerView>,
-    loads: HashMap<String, Load>,
+    loads: HashMap<String, WorkerLoad>,
     running: HashMap<String, Vec<Running>>,
     standings: Standings,
 }
 
-impl Crowd {
+impl FleetSnapshot {
     async fn read(views: &Views) -> Result<Self> {
         let store = &views.store;
         let mut running = HashMap::<String, Vec<Running>>::new();
-        for row in store.running().await? {
+        for row in store.lease_list_running().await? {
             let one = Running { started: row.started, takes: row.takes };
             running.entry(row.worker).or_default().push(one);
         }
         let workers = views.fleet.workers(Instant::now());
-        let standings = store.standings().await?;
+        let standings = store.standing_list().await?;
         Ok(Self { workers, loads: views.fleet.held().loads(), running, standings })
     }
 
     /// Why a task waits; `None` when it is in no queue any more.
-    async fn why(&self, views: &Views, task: TaskId, now: Timestamp) -> Result<Option<Why>> {
+    async fn why(&self, views: &Views, task: TaskId, now: Timestamp) -> Result<Option<WaitReason>> {
         let store = &views.store;
-        let Some(place) = store.place(task).await? else { return Ok(None) };
-        let avoid = store.workers_that_failed(task).await?;
-        let emulation = match store.task(task).await? {
+        let Some(place) = store.queue_position_fetch(task).await? else { return Ok(None) };
+        let avoid = store.worker_list_failed_task(task).await?;
+        let emulation = match store.task_fetch(task).await? {
             Some(task) => allows_emulation(store, &views.targets, task.build).await?,
             None => false,
         };
-        let maker = store.maker_of_repeated(task).await?;
-        let waiting = Waiting {
+        let maker = store.worker_fetch_of_repeated_task(task).await?;
+        let waiting = WaitingTask {
             arch: place.arch,
             emulation,
             needs: &place.needs,
             avoid: &avoid,
             except: &maker,
         };
-        let Place { ahead: tasks, known, known_take, .. } = place;
+        let QueuePositionRow { ahead: tasks, known, known_take, .. } = place;
         let ahead = Ahead { tasks, known, known_take };
         Ok(Some(why(&waiting, &self.seen(), &ahead, now)))
     }
 
-    fn seen(&self) -> Vec<Seen<'_>> {
+    fn seen(&self) -> Vec<WorkerSummary<'_>> {
         let seen = matched(&self.workers, &self.loads, &self.standings).into_iter();
         seen.map(|worker| {
             let name = worker.candidate.name;
             let (view, standing) = (&self.workers[name], self.standings.get(name));
             let reason = standing.map_or("", |row| row.reason.as_str());
             let standing = standing.map(|row| row.standing).unwrap_or_default();
-            Seen {
+            WorkerSummary {
                 connected: view.liveness == Liveness::Alive,
                 heard: view.heard_at,
                 holds_back: holds_back(&view.state, standing, reason),

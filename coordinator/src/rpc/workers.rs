@@ -3,7 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::Stream;
-use rpmfarm_core::kept::{self, KeptError, KeptFile};
+use rpmfarm_core::kept_files::{self, KeptError, KeptFile};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::Outcome;
@@ -14,18 +14,18 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::asked::word;
+use super::request_checks::word;
 use super::session::{self, Sessions};
 use super::{internal, to_the_end};
 use crate::blobs::{self, Blobs};
 use crate::bus::Bus;
 use crate::clock;
-use crate::dispatch::late;
+use crate::dispatch::late_results;
 use crate::identity::Caller;
 use crate::logs::{Chunk, LogError, LogName};
 use crate::store::Store;
 use crate::targets::Targets;
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 
 /// A log may be longer than `log_mib` by so many bytes: a worker says at its end why it stopped.
 const LOG_MARGIN: u64 = 4 << 20;
@@ -40,22 +40,22 @@ pub struct WorkerService {
     /// Rings when a log has grown.
     pub log_bell: Bus,
     /// Where it is said that the disk is full.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// The largest result file that is taken, in bytes.
     pub max_result_bytes: u64,
 }
 
-type States = Pin<Box<dyn Stream<Item = Result<v1::DesiredState, Status>> + Send>>;
+type DesiredStateStream = Pin<Box<dyn Stream<Item = Result<v1::DesiredState, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl Workers for WorkerService {
-    type SessionStream = States;
+    type SessionStream = DesiredStateStream;
 
     async fn session(
         &self,
         request: Request<Streaming<v1::WorkerState>>,
-    ) -> Result<Response<States>, Status> {
-        let caller = Caller::of(&request)?;
+    ) -> Result<Response<DesiredStateStream>, Status> {
+        let caller = Caller::from_request(&request)?;
         let (sender, receiver) = mpsc::channel(1);
         let sessions = self.sessions.clone();
         let states = request.into_inner();
@@ -72,7 +72,7 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::LogChunk>,
     ) -> Result<Response<v1::LogOffset>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let chunk = request.into_inner();
         let attempt = AttemptId(chunk.attempt);
         let build = held(self.store(), &caller, attempt, Epoch(chunk.epoch)).await?;
@@ -85,7 +85,7 @@ impl Workers for WorkerService {
             logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
         });
         let appended = appended.await.map_err(internal)?;
-        self.log_bell.ring();
+        self.log_bell.wake();
         match appended {
             Ok(next) => Ok(Response::new(v1::LogOffset { next })),
             Err(LogError::Io(error)) => Err(internal(error)),
@@ -97,9 +97,9 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::UploadQuery>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let query = Some(request.into_inner());
-        let Upload { file, build } = Upload::admit(self, &caller, query).await?;
+        let AdmittedUpload { file, build } = AdmittedUpload::admit(self, &caller, query).await?;
         let have = self.of_build(build, move |blobs| {
             let have = blobs.uploaded(file.digest, file.size)?;
             // Its last chunk came, and then the coordinator or the disk ended.
@@ -115,12 +115,13 @@ impl Workers for WorkerService {
         &self,
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let mut chunks = request.into_inner();
         let Some(mut chunk) = chunks.message().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let Upload { file, build } = Upload::admit(self, &caller, chunk.query.take()).await?;
+        let AdmittedUpload { file, build } =
+            AdmittedUpload::admit(self, &caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
         loop {
@@ -145,12 +146,12 @@ impl Workers for WorkerService {
         &self,
         request: Request<v1::KeepFilesRequest>,
     ) -> Result<Response<v1::KeepFilesReply>, Status> {
-        let caller = Caller::of(&request)?;
+        let caller = Caller::from_request(&request)?;
         let v1::KeepFilesRequest { attempt, epoch, files } = request.into_inner();
         let (attempt, epoch) = (AttemptId(attempt), Epoch(epoch));
         held(self.store(), &caller, attempt, epoch).await?;
         let files = self.kept(attempt, files).await?;
-        self.store().keep_files(attempt, &files).await?;
+        self.store().kept_file_insert(attempt, &files).await?;
         Ok(Response::new(v1::KeepFilesReply {}))
     }
 }
@@ -162,7 +163,7 @@ impl WorkerService {
 
     /// The limits of a build.
     async fn limits(&self, build: BuildId) -> Result<Limits, Status> {
-        let row = self.store().build(build).await?;
+        let row = self.store().build_fetch(build).await?;
         let row = row.ok_or_else(|| Status::internal(format!("there is no build {build}")))?;
         Ok(self.targets.get(&row.target)?.limits_of(&row.package))
     }
@@ -179,12 +180,12 @@ impl WorkerService {
                 wire.digest.parse::<Sha256>().map_err(|error| bad(format!("digest: {error}")))?;
             Ok::<_, Status>(KeptFile { path: wire.path, digest, size: wire.size })
         };
-        if files.len() > kept::MAX_FILES {
+        if files.len() > kept_files::MAX_FILES {
             return Err(bad(KeptError::Many(files.len()).to_string()));
         }
         let files = files.into_iter().map(file).collect::<Result<Vec<_>, _>>()?;
-        kept::check(&files).map_err(|error| bad(error.to_string()))?;
-        let announced = self.store().announced(attempt).await?;
+        kept_files::check(&files).map_err(|error| bad(error.to_string()))?;
+        let announced = self.store().upload_list(attempt).await?;
         for KeptFile { path, digest, size } in &files {
             if !announced.contains(&(*digest, *size)) || !self.blobs.contains(*digest) {
                 return Err(Status::failed_precondition(format!(
@@ -209,7 +210,7 @@ impl WorkerService {
         };
         let message = format!("{what} wrote a log of more than {log_mib} MiB (limit `log_mib`)");
         if name == LogName::Build
-            && let Some(live) = self.store().live_attempt(attempt).await?
+            && let Some(live) = self.store().attempt_fetch_live(attempt).await?
         {
             let failure = Failure::new(Fault::Package, FailureStage::Build, message.clone());
             let (sessions, outcome) = (self.sessions.clone(), Outcome::Failed(failure));
@@ -237,7 +238,7 @@ impl WorkerService {
             if full {
                 tracing::error!(build = build.0, "results refused: {}", status.message());
                 self.waits.set(build, status.message());
-                self.sessions.progress.ring();
+                self.sessions.progress.wake();
             }
             status
         })
@@ -245,12 +246,12 @@ impl WorkerService {
 }
 
 /// An upload that a live lease of the caller covers, and that was announced within bounds.
-struct Upload {
+struct AdmittedUpload {
     file: SourceFile,
     build: BuildId,
 }
 
-impl Upload {
+impl AdmittedUpload {
     async fn admit(
         service: &WorkerService,
         caller: &Caller,
@@ -266,7 +267,8 @@ impl Upload {
             Ok(build) => build,
             Err(refused) if refused.code() != Code::FailedPrecondition => return Err(refused),
             Err(refused) => {
-                late::upload(service.store(), attempt, epoch, &file.name, clock::now()).await?;
+                late_results::upload(service.store(), attempt, epoch, &file.name, clock::now())
+                    .await?;
                 return Err(refused);
             }
         };
@@ -279,7 +281,7 @@ impl Upload {
         }
         let limit = service.limits(build).await?.results_mib.saturating_mul(1 << 20);
         let announced =
-            service.store().announce(attempt, (file.digest, file.size), limit, clock::now());
+            service.store().upload_announce(attempt, (file.digest, file.size), limit, clock::now());
         announced
             .await?
             .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
@@ -295,10 +297,10 @@ async fn held(
     attempt: AttemptId,
     epoch: Epoch,
 ) -> Result<BuildId, Status> {
-    let holder = store.holder(attempt, epoch).await?;
+    let holder = store.lease_fetch_worker(attempt, epoch).await?;
     let owner = match &holder {
         Some((worker, _)) => Some(worker.clone()),
-        None => store.attempt_worker(attempt).await?,
+        None => store.attempt_fetch_worker(attempt).await?,
     };
     if let Some(owner) = owner {
         caller.must_be(&owner, &format!("attempt {attempt}"))?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
+use rpmfarm_core::signing::{LogHead, PROTOCOL, RepositoryId};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
 use tonic::Status;
@@ -24,11 +24,11 @@ pub struct SignerClient {
     channel: Channel,
     socket: PathBuf,
     /// What was answered lately of each key.
-    lately: Arc<Mutex<HashMap<String, Lately>>>,
+    lately: Arc<Mutex<HashMap<String, CachedKey>>>,
 }
 
 /// When a key was asked for, and the key; none when the signer did not give it.
-type Lately = (Instant, Option<v1::PublicKey>);
+type CachedKey = (Instant, Option<v1::PublicKey>);
 
 /// How long an earlier answer is good enough for those who only check whether a key has changed.
 const LATELY: Duration = Duration::from_secs(2);
@@ -86,10 +86,10 @@ impl SignerClient {
     pub async fn sign_repomd(
         &self,
         key: &str,
-        place: &Place,
+        place: &RepositoryId,
         data: Vec<u8>,
     ) -> anyhow::Result<v1::Signature> {
-        let Place { target, channel, path } = place.clone();
+        let RepositoryId { target, channel, path } = place.clone();
         let (key, data) = (key.into(), data.into());
         let request =
             v1::SignRepomdRequest { key, target, channel, path, data, protocol: PROTOCOL };
@@ -120,8 +120,8 @@ impl SignerClient {
     ///
     /// # Errors
     /// When the signer does not answer.
-    pub async fn check_log(&self, logged: &Logged) -> anyhow::Result<v1::LogCheck> {
-        let Logged { log, line, digest } = logged.clone();
+    pub async fn check_log(&self, logged: &LogHead) -> anyhow::Result<v1::LogCheck> {
+        let LogHead { log, line, digest } = logged.clone();
         let request = v1::LogPosition { log, line, digest: digest.hex() };
         let answer = self.client().check_log(request).await;
         Ok(answer.map_err(|status| self.explain(status))?.into_inner())
@@ -130,7 +130,7 @@ impl SignerClient {
     /// The public part of a key as the signer gave it now or shortly before; `None` when it did
     /// not. Cheap to ask often.
     pub async fn known_key(&self, key: &str) -> Option<v1::PublicKey> {
-        let lately = |known: &HashMap<String, Lately>| {
+        let lately = |known: &HashMap<String, CachedKey>| {
             known.get(key).filter(|(at, _)| at.elapsed() < LATELY).map(|(_, key)| key.clone())
         };
         if let Some(known) = lately(&self.lately.lock()) {
@@ -157,9 +157,9 @@ impl SignerClient {
 ///
 /// # Errors
 /// When the signer did not say so.
-pub fn logged(signature: &v1::Signature) -> anyhow::Result<Logged> {
+pub fn logged(signature: &v1::Signature) -> anyhow::Result<LogHead> {
     let position = signature.logged.clone().context("the signer does not say where it logged")?;
     let v1::LogPosition { log, line, digest } = position;
     let digest = digest.parse().context("the digest of the signer's log")?;
-    Ok(Logged { log, line, digest })
+    Ok(LogHead { log, line, digest })
 }

@@ -15,7 +15,7 @@ use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
-use rpmfarm_rpmfile::{Certs, Unsigned, inspect, verify_signature};
+use rpmfarm_rpmfile::{Certs, UnsignedPackage, inspect, verify_signature};
 use tracing::Instrument as _;
 
 pub use client::{SignerClient, logged};
@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
 use crate::store::{Build, FencedStore, Package, Signature};
 use crate::targets::Targets;
-use crate::waits::Waits;
+use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
 /// The beginning of the reason of a build that cannot be signed now.
@@ -43,7 +43,7 @@ pub struct SignStage {
     pub targets: Targets,
     pub signing: Signing,
     /// Where it is said why a build is not signed.
-    pub waits: Waits,
+    pub waits: LocalWaitReasons,
     /// How long it took.
     pub metrics: Metrics,
     /// Signs builds side by side.
@@ -54,7 +54,7 @@ impl work::Stage for SignStage {
     const NAME: Stage = Stage::Sign;
 
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
-        for build in store.builds_accepted().await? {
+        for build in store.build_list_accepted().await? {
             let (stage, store) = (self.clone(), store.clone());
             let id = build.id;
             let span = tracing::info_span!("sign", build = build.id.0);
@@ -83,7 +83,7 @@ impl SignStage {
         let begun = self.signing.clock.instant();
         let target = self.targets.get(&build.target)?;
         let key = &target.signing_key;
-        let packages = store.packages_of(build.id, key).await?;
+        let packages = store.package_list_of_build(build.id, key).await?;
         let unsigned: Vec<Package> = packages
             .into_iter()
             .filter(|row| row.signature.is_none())
@@ -131,7 +131,7 @@ impl Signing {
             public.with_context(|| format!("signing_key `{key}` of target {}", target.name))?;
         let certs = Certs::from_armored(&public.armored)?;
         let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
-        let known = store.signed_otherwise(&digests, key).await?;
+        let known = store.package_list_signed_otherwise(&digests, key).await?;
         let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
             .map(|package| {
                 let anew = known.contains(&package.digest);
@@ -148,7 +148,7 @@ impl Signing {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        store.add_signatures(key, &signed, self.clock.time()).await?;
+        store.signature_insert(key, &signed, self.clock.time()).await?;
         result.map(|()| signed.len())
     }
 
@@ -170,7 +170,7 @@ impl Signing {
         let request = SignHeaderRequest {
             key: target.signing_key.clone(),
             nevra: name.clone(),
-            header_digest: Sha256::of(&header).hex(),
+            header_digest: Sha256::compute(&header).hex(),
             header: header.into(),
             artifact_digest: digest.hex(),
             target: target.name.clone(),
@@ -188,9 +188,9 @@ impl Signing {
 }
 
 /// Opens the file that was accepted, and proves that it is still the one.
-fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Unsigned> {
+fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<UnsignedPackage> {
     let path = blobs.path(digest);
-    Unsigned::open_proved(&path, digest).with_context(|| {
+    UnsignedPackage::open_proved(&path, digest).with_context(|| {
         format!(
             "the store is damaged: {} is not the file that was accepted; put it back from a \
              backup, or build a new release",
@@ -205,7 +205,7 @@ fn splice(
     certs: &Certs,
     now: SystemTime,
     package: &Package,
-    unsigned: Unsigned,
+    unsigned: UnsignedPackage,
     signature: &[u8],
     anew: bool,
 ) -> anyhow::Result<(Sha256, Signature)> {

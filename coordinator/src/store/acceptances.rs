@@ -6,8 +6,8 @@ use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId, Timestamp};
 
-use super::again::again;
-use super::heads::Look;
+use super::stage_queries::StageQuery;
+use super::transaction_retry::again;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 
 /// Successes that one pass reads.
@@ -34,15 +34,15 @@ struct SuccessRow {
 impl Store {
     /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
-    pub async fn attempts_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
-        let look = Look {
+    pub async fn attempt_list_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
+        let look = StageQuery {
             stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
             joins: "JOIN attempts a ON a.task = w.task
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        let rows: Vec<SuccessRow> = self.heads(&look, now, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> = self.stage_list_next_per_target(&look, now, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
@@ -53,10 +53,13 @@ impl Store {
     }
 
     /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
-    pub async fn acceptance(&self, task: TaskId) -> Result<Option<(AttemptId, u64, Timestamp)>> {
+    pub async fn acceptance_fetch(
+        &self,
+        task: TaskId,
+    ) -> Result<Option<(AttemptId, u64, Timestamp)>> {
         let query = "SELECT attempt, rpmbuild_ms, at_us FROM acceptances WHERE task = $1";
         let row: Option<(i64, i64, i64)> =
-            sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?;
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.read_pool()).await?;
         Ok(row.map(|(attempt, ms, at)| (attempt.into(), ms.unsigned_abs(), at.into())))
     }
 
@@ -67,8 +70,11 @@ impl Store {
         file: Sha256,
     ) -> Result<Option<SignedAcceptance>> {
         let query = "SELECT acceptance, signature FROM signed_acceptances WHERE target = $1 AND digest = $2";
-        let row: Option<(String, String)> =
-            sqlx::query_as(query).bind(target).bind(file.hex()).fetch_optional(self.read()).await?;
+        let row: Option<(String, String)> = sqlx::query_as(query)
+            .bind(target)
+            .bind(file.hex())
+            .fetch_optional(self.read_pool())
+            .await?;
         row.map(|(text, signature)| {
             let signature = parsed("signed_acceptances", "a signature", &signature)?;
             Ok(SignedAcceptance { text, signature })
@@ -78,7 +84,7 @@ impl Store {
 
     /// Turns a success that was refused into a failure, to be tried again at `retry`; without that
     /// the build ends.
-    pub async fn refuse_attempt(
+    pub async fn attempt_refuse(
         &self,
         ended: &EndedAttempt,
         failure: &Failure,
@@ -95,11 +101,11 @@ impl Store {
             )
             .bind(ended.attempt.id.0)
             .bind(json(&Some(Outcome::Failed(failure.clone()))))
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             if changed.rows_affected() > 0 {
                 let task = Some(ended.attempt.task);
-                tx.add_failure(ended.build, task, failure, retry, now).await?;
+                tx.failure_insert(ended.build, task, failure, retry, now).await?;
             }
             tx.commit().await
         })
@@ -109,7 +115,7 @@ impl Store {
 
 impl Tx {
     /// Accepts an attempt: from now on its results are the task's. False when another one was.
-    pub async fn accept(
+    pub async fn acceptance_insert(
         &mut self,
         task: TaskId,
         attempt: AttemptId,
@@ -124,13 +130,13 @@ impl Tx {
         .bind(attempt.0)
         .bind(rpmbuild_ms.cast_signed())
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         let accepted = result.rows_affected() > 0;
         if accepted {
-            self.learn(attempt).await?;
+            self.learned_update(attempt).await?;
         }
-        self.reindex_of(task, now).await?;
+        self.index_rebuild_of_task(task, now).await?;
         Ok(accepted)
     }
 
@@ -151,7 +157,7 @@ impl Tx {
             .bind(file.hex())
             .bind(text.as_str())
             .bind(signature.to_string())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())

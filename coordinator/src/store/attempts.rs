@@ -3,13 +3,13 @@
 //! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
 //! is not live changes nothing.
 
-use rpmfarm_core::quarantine::End;
+use rpmfarm_core::quarantine::AttemptOutcome;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId, Timestamp};
 
-use super::again::again;
 use super::columns::Flag;
 use super::lists::{list, rows};
+use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// Numbers in one query at most.
@@ -102,14 +102,14 @@ pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
 
 impl Store {
     /// The newest attempt that there is; 0 before the first.
-    pub async fn newest_attempt(&self) -> Result<AttemptId> {
+    pub async fn attempt_fetch_newest_id(&self) -> Result<AttemptId> {
         let query = "SELECT value FROM counters WHERE name = 'attempt'";
-        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read()).await?))
+        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read_pool()).await?))
     }
 
     /// Ends a live attempt with its success. False when it is not live under this epoch: then
     /// nothing changed.
-    pub async fn end_succeeded(
+    pub async fn attempt_end_succeeded(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -118,10 +118,10 @@ impl Store {
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let Some((build, _)) = tx.free_attempt(attempt, epoch).await? else {
+            let Some((build, _)) = tx.lease_release(attempt, epoch).await? else {
                 return Ok(false);
             };
-            tx.add_end(attempt, "succeeded", &json(&Some(outcome)), now).await?;
+            tx.attempt_end_insert(attempt, "succeeded", &json(&Some(outcome)), now).await?;
             tx.reindex(build, now).await?;
             tx.commit().await?;
             Ok(true)
@@ -131,7 +131,7 @@ impl Store {
 
     /// Ends a live attempt with its failure, to be tried again at `retry`; without that the build
     /// ends. False when it is not live under this epoch: then nothing changed.
-    pub async fn end_failed(
+    pub async fn attempt_end_failed(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -141,12 +141,12 @@ impl Store {
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let Some((build, task)) = tx.free_attempt(attempt, epoch).await? else {
+            let Some((build, task)) = tx.lease_release(attempt, epoch).await? else {
                 return Ok(false);
             };
             let outcome = Outcome::Failed(failure.clone());
-            tx.add_end(attempt, "failed", &json(&Some(outcome)), now).await?;
-            tx.add_failure(build, Some(task), failure, retry, now).await?;
+            tx.attempt_end_insert(attempt, "failed", &json(&Some(outcome)), now).await?;
+            tx.failure_insert(build, Some(task), failure, retry, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -154,33 +154,34 @@ impl Store {
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
-    pub async fn live_attempts(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
+    pub async fn attempt_list_live(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
         let Some(worker) = worker else {
             let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                          FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                          JOIN tasks t ON t.id = a.task ORDER BY v.attempt";
-            return Ok(sqlx::query_as(query).fetch_all(self.read()).await?);
+            return Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?);
         };
         // Without an alternative in it, so that both databases use the index.
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                      JOIN tasks t ON t.id = a.task WHERE v.worker = $1 ORDER BY a.id";
-        Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read_pool()).await?)
     }
 
     /// An attempt that a worker holds; none when it is not live.
-    pub async fn live_attempt(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
+    pub async fn attempt_fetch_live(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                      JOIN tasks t ON t.id = a.task WHERE a.id = $1";
-        Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// Live attempts with their workers and needs, for counting free slots.
-    pub async fn held(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
+    pub async fn lease_list(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
         let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";
-        let rows: Vec<(String, i64, String)> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        let rows: Vec<(String, i64, String)> =
+            sqlx::query_as(query).fetch_all(self.read_pool()).await?;
         rows.into_iter()
             .map(|(worker, attempt, needs)| {
                 Ok((worker, AttemptId(attempt), parsed("task_needs", "needs", &needs)?))
@@ -189,41 +190,46 @@ impl Store {
     }
 
     /// Workers that hold anything.
-    pub async fn holders(&self) -> Result<Vec<String>> {
+    pub async fn worker_list_with_leases(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT worker FROM live_attempts ORDER BY worker";
-        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
     /// Workers that hold attempts of a build.
-    pub async fn workers_at(&self, build: BuildId) -> Result<Vec<String>> {
+    pub async fn worker_list_on_build(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT v.worker FROM tasks t JOIN live_attempts v ON v.task = t.id
                      WHERE t.build = $1 ORDER BY v.worker";
-        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
     /// Workers that failed a task since its build was last retried, the newest first.
-    pub async fn workers_that_failed(&self, task: TaskId) -> Result<Vec<String>> {
+    pub async fn worker_list_failed_task(&self, task: TaskId) -> Result<Vec<String>> {
         let query = "SELECT a.worker FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task
                      WHERE a.task = $1 AND e.outcome = 'failed'
                      AND e.at_us > COALESCE((SELECT MAX(r.at_us) FROM retries r
                                              WHERE r.build = t.build), 0)
                      ORDER BY a.epoch DESC";
-        Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read_pool()).await?)
     }
 
     /// Of a task that repeats another, the worker that made the first packages; empty for other tasks.
-    pub async fn maker_of_repeated(&self, task: TaskId) -> Result<String> {
+    pub async fn worker_fetch_of_repeated_task(&self, task: TaskId) -> Result<String> {
         let query = sqlx::AssertSqlSafe(format!("{MAKER_OF} $1"));
         let maker: Option<String> =
-            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.read_pool()).await?;
         Ok(maker.unwrap_or_default())
     }
 
     /// How the last attempts of a worker ended after a time, the newest first, at most `limit`,
     /// and whether another worker's results were accepted for the same task. What was cancelled is
     /// not among them.
-    pub async fn ends_of(&self, worker: &str, since: Timestamp, limit: i64) -> Result<Vec<End>> {
+    pub async fn attempt_list_ends_of_worker(
+        &self,
+        worker: &str,
+        since: Timestamp,
+        limit: i64,
+    ) -> Result<Vec<AttemptOutcome>> {
         let query = "SELECT b.package, e.report, e.at_us,
                      CASE WHEN o.worker IS NULL OR o.worker = a.worker THEN 0 ELSE 1 END AS elsewhere
                      FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
@@ -233,7 +239,7 @@ impl Store {
                      WHERE a.worker = $1 AND e.outcome <> 'cancelled'
                      ORDER BY a.id DESC LIMIT $2";
         let query = sqlx::query_as(query).bind(worker).bind(limit);
-        let rows: Vec<EndRow> = query.fetch_all(self.read()).await?;
+        let rows: Vec<EndRow> = query.fetch_all(self.read_pool()).await?;
         let mut ends = Vec::with_capacity(rows.len());
         for EndRow { package, report, at, elsewhere } in rows {
             let failure = match unjson("attempt_ends", "a report", &report)? {
@@ -241,7 +247,7 @@ impl Store {
                 Some(Outcome::Succeeded(_)) | None => None,
             };
             if at > since {
-                ends.push(End { package, failure, built_elsewhere: elsewhere, at });
+                ends.push(AttemptOutcome { package, failure, built_elsewhere: elsewhere, at });
             }
         }
         ends.sort_by_key(|end| std::cmp::Reverse(end.at));
@@ -249,7 +255,7 @@ impl Store {
     }
 
     /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
-    pub async fn holder(
+    pub async fn lease_fetch_worker(
         &self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -257,20 +263,26 @@ impl Store {
         let query = "SELECT a.worker, t.build FROM live_attempts v
                      JOIN attempts a ON a.id = v.attempt JOIN tasks t ON t.id = a.task
                      WHERE a.id = $1 AND a.epoch = $2";
-        let row: Option<(String, i64)> =
-            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.read()).await?;
+        let row: Option<(String, i64)> = sqlx::query_as(query)
+            .bind(attempt.0)
+            .bind(epoch.0)
+            .fetch_optional(self.read_pool())
+            .await?;
         Ok(row.map(|(worker, build)| (worker, BuildId(build))))
     }
 
     /// The worker that an attempt was given to, whether or not it has ended.
-    pub async fn attempt_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
+    pub async fn attempt_fetch_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
         let query = "SELECT worker FROM attempts WHERE id = $1";
-        Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// The workers that attempts were given to, whether or not they have ended; those that are not
     /// there are left out.
-    pub async fn attempt_workers(&self, ids: &[AttemptId]) -> Result<Vec<(AttemptId, String)>> {
+    pub async fn attempt_list_workers(
+        &self,
+        ids: &[AttemptId],
+    ) -> Result<Vec<(AttemptId, String)>> {
         let mut workers = Vec::new();
         for page in ids.chunks(IDS_OF_QUERY) {
             let ids = list(page.iter().map(|id| id.0));
@@ -282,20 +294,20 @@ impl Store {
     }
 
     /// All attempts of a task with their ends, oldest first.
-    pub async fn attempts(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
+    pub async fn attempt_list(&self, task: TaskId) -> Result<Vec<(Attempt, Option<AttemptEnd>)>> {
         let query = format!(
             "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
              WHERE a.task = $1 ORDER BY a.epoch"
         );
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(task.0);
-        let rows: Vec<AttemptRow> = query.fetch_all(self.read()).await?;
+        let rows: Vec<AttemptRow> = query.fetch_all(self.read_pool()).await?;
         rows.into_iter().map(AttemptRow::read).collect()
     }
 }
 
 impl Tx {
     /// Takes all attempts of a build from their workers.
-    pub(crate) async fn end_attempts_of_build(
+    pub(crate) async fn attempt_end_all_of_build(
         &mut self,
         build: BuildId,
         now: Timestamp,
@@ -303,19 +315,19 @@ impl Tx {
         let query = "SELECT v.attempt FROM live_attempts v JOIN tasks t ON t.id = v.task
                      WHERE t.build = $1 ORDER BY v.attempt";
         let attempts: Vec<i64> =
-            sqlx::query_scalar(query).bind(build.0).fetch_all(self.on()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_all(self.conn()).await?;
         for attempt in attempts {
             sqlx::query("DELETE FROM live_attempts WHERE attempt = $1")
                 .bind(attempt)
-                .execute(self.on())
+                .execute(self.conn())
                 .await?;
-            self.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
+            self.attempt_end_insert(AttemptId(attempt), "cancelled", "null", now).await?;
         }
         Ok(())
     }
 
     /// Takes a live attempt from its worker. `None` when it is not live under this epoch.
-    async fn free_attempt(
+    async fn lease_release(
         &mut self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -323,10 +335,10 @@ impl Tx {
         let query = "SELECT t.build, t.id FROM attempts a JOIN tasks t ON t.id = a.task
                      WHERE a.id = $1 AND a.epoch = $2";
         let known: Option<(i64, i64)> =
-            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.on()).await?;
+            sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.conn()).await?;
         let Some((build, task)) = known else { return Ok(None) };
         // The build's row is locked before all others, here as everywhere.
-        self.hold_open(BuildId(build)).await?;
+        self.build_lock_open(BuildId(build)).await?;
         // Whoever deletes the row ends the attempt: a second report, and a lease that is over in
         // the same moment, find none.
         let freed = sqlx::query(
@@ -336,12 +348,12 @@ impl Tx {
         .bind(attempt.0)
         .bind(task)
         .bind(epoch.0)
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok((freed.rows_affected() > 0).then_some((BuildId(build), TaskId(task))))
     }
 
-    pub(super) async fn add_end(
+    pub(super) async fn attempt_end_insert(
         &mut self,
         attempt: AttemptId,
         outcome: &str,
@@ -356,7 +368,7 @@ impl Tx {
         .bind(outcome)
         .bind(report)
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

@@ -1,9 +1,9 @@
 //! Builds: what was asked for, and by whom.
 
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
-use super::again::again;
+use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 
 /// A request to rebuild one package.
@@ -18,7 +18,7 @@ pub struct NewBuild {
     /// Commit of the modifications; empty for what the target's branch of them has.
     pub modification_ref: String,
     /// How urgent it is.
-    pub class: Class,
+    pub class: PriorityClass,
     /// The architectures to build for; none for all of the target's.
     pub arches: Vec<Arch>,
     /// Options of the request, such as bconds and macros.
@@ -57,7 +57,7 @@ pub struct StartedBuilds {
 
 /// Whether builds have ended, and how, as far as that is a fact of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ended {
+pub enum EndedFilter {
     #[default]
     Any,
     /// Builds that have not ended.
@@ -68,7 +68,7 @@ pub enum Ended {
     Unpublished,
 }
 
-impl Ended {
+impl EndedFilter {
     /// The condition of a query on `builds b`. Of open builds it begins with those,
     /// which are few, and not with all that there ever were.
     const fn condition(self) -> &'static str {
@@ -104,7 +104,7 @@ pub struct BuildFilter {
     pub target: String,
     /// Only this package; empty for all.
     pub package: String,
-    pub ended: Ended,
+    pub ended: EndedFilter,
     /// Only builds before this one; `None` for all.
     pub before: Option<BuildId>,
     /// At most so many, newest first.
@@ -125,37 +125,37 @@ pub(super) fn options(text: &str) -> Result<BuildOptions> {
 
 impl Tx {
     /// The options that a build was asked for with.
-    pub async fn build_options(&mut self, id: BuildId) -> Result<BuildOptions> {
+    pub async fn build_fetch_options(&mut self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
-            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.on()).await?;
+            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.conn()).await?;
         text.map_or_else(|| Ok(BuildOptions::default()), |text| options(&text))
     }
 }
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
-    pub async fn start_builds(
+    pub async fn build_insert(
         &self,
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
         now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now, false).await
+        self.build_insert_request(builds, submitter, request_key, now, false).await
     }
 
     /// Records a request for rebuilds without a change, whose releases are raised.
-    pub async fn start_bumps(
+    pub async fn build_insert_bumps(
         &self,
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
         now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.start(builds, submitter, request_key, now, true).await
+        self.build_insert_request(builds, submitter, request_key, now, true).await
     }
 
-    async fn start(
+    async fn build_insert_request(
         &self,
         builds: &[NewBuild],
         submitter: &str,
@@ -163,18 +163,18 @@ impl Store {
         now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
-        let started = self.record_request(builds, submitter, request_key, now, bump).await;
+        let started = self.build_insert_rows(builds, submitter, request_key, now, bump).await;
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
-                self.record_request(builds, submitter, request_key, now, bump).await
+                self.build_insert_rows(builds, submitter, request_key, now, bump).await
             }
             started => started,
         }
     }
 
-    async fn record_request(
+    async fn build_insert_rows(
         &self,
         builds: &[NewBuild],
         submitter: &str,
@@ -200,33 +200,34 @@ impl Store {
         .await
     }
 
-    pub async fn build(&self, id: BuildId) -> Result<Option<Build>> {
+    pub async fn build_fetch(&self, id: BuildId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!("SELECT {COLUMNS} FROM builds b WHERE b.id = $1"));
-        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// The architectures that a build was asked for; none for all of its target's.
-    pub async fn build_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
+    pub async fn build_fetch_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
-        let rows: Vec<String> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.read()).await?;
+        let rows: Vec<String> =
+            sqlx::query_scalar(query).bind(id.0).fetch_all(self.read_pool()).await?;
         rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
     }
 
     /// The commit of the modifications that a build is for; none for what their branch has.
-    pub async fn modification_ref(&self, id: BuildId) -> Result<Option<String>> {
+    pub async fn build_fetch_modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
-        Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// The options that a build was asked for with.
-    pub async fn build_options(&self, id: BuildId) -> Result<BuildOptions> {
+    pub async fn build_fetch_options(&self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
-            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read_pool()).await?;
         text.map_or_else(|| Ok(BuildOptions::default()), |text| options(&text))
     }
 
     /// Builds, newest first.
-    pub async fn builds(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
+    pub async fn build_list(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
         let ended = filter.ended.condition();
         let columns = [("b.target", &*filter.target), ("b.package", &*filter.package)];
         let (named, names) = named(3, &columns);
@@ -239,7 +240,7 @@ impl Store {
         for name in names {
             query = query.bind(name);
         }
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 }
 
@@ -263,7 +264,7 @@ impl Tx {
         let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
                      ORDER BY id";
         let ids: Vec<i64> =
-            sqlx::query_scalar(query).bind(request_key).fetch_all(self.on()).await?;
+            sqlx::query_scalar(query).bind(request_key).fetch_all(self.conn()).await?;
         Ok(ids.into_iter().map(BuildId).collect())
     }
 
@@ -282,15 +283,15 @@ impl Tx {
         .bind(request.request_key)
         .bind(request.now.as_us())
         .bind(build.class.as_str())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         if request.bump {
             let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id.0);
-            query.execute(self.on()).await?;
+            query.execute(self.conn()).await?;
         }
         self.add_build_settings(id, build).await?;
-        self.open_build(id).await?;
-        self.index_new(id, build.class, request.now).await?;
+        self.build_open(id).await?;
+        self.index_insert(id, build.class, request.now).await?;
         Ok(id)
     }
 
@@ -300,7 +301,7 @@ impl Tx {
             sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
                 .bind(id.0)
                 .bind(&build.modification_ref)
-                .execute(self.on())
+                .execute(self.conn())
                 .await?;
         }
         for arch in &build.arches {
@@ -309,14 +310,14 @@ impl Tx {
             )
             .bind(id.0)
             .bind(arch.as_str())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         if !build.options.is_nothing() {
             sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
                 .bind(id.0)
                 .bind(json(&build.options))
-                .execute(self.on())
+                .execute(self.conn())
                 .await?;
         }
         Ok(())

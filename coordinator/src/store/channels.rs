@@ -4,8 +4,8 @@ use rpmfarm_core::{BuildId, Evr, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::again::again;
 use super::columns::Columns;
+use super::transaction_retry::again;
 use super::{Result, Store, parsed};
 
 /// One revision of a channel: its packages, and since when it shows them.
@@ -51,7 +51,7 @@ impl FromRow<'_, AnyRow> for Revision {
 
 impl Store {
     /// The newest revision of each channel.
-    pub async fn channels(&self) -> Result<Vec<Revision>> {
+    pub async fn channel_list(&self) -> Result<Vec<Revision>> {
         // One step along the index for each target, and for each of its channels: there are as many
         // revisions as there were publications.
         let query = "WITH RECURSIVE t(name) AS (
@@ -72,25 +72,29 @@ impl Store {
                      AND r.revision = (SELECT MAX(n.revision) FROM revisions n
                                        WHERE n.target = c.target AND n.channel = c.name)
                      ORDER BY r.target, r.channel";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
     /// The newest revision of one channel.
-    pub async fn channel(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
+    pub async fn channel_fetch(&self, target: &str, channel: &str) -> Result<Option<Revision>> {
         let query = "SELECT target, channel, revision, snapshot, packages, at_us FROM revisions
                      WHERE target = $1 AND channel = $2 ORDER BY revision DESC LIMIT 1";
-        Ok(sqlx::query_as(query).bind(target).bind(channel).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query)
+            .bind(target)
+            .bind(channel)
+            .fetch_optional(self.read_pool())
+            .await?)
     }
 
     /// Records a revision that is visible, and the builds that it holds; these end with it. The
     /// newest revision may be recorded again, for builds that brought nothing new. False when the
     /// channel is beyond that revision, or when one of the builds has ended otherwise (somebody
     /// cancelled it while it was published): then nothing changed.
-    pub async fn add_revision(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
+    pub async fn revision_insert(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             for build in builds {
-                if !tx.hold_open(*build).await? {
+                if !tx.build_lock_open(*build).await? {
                     return Ok(false);
                 }
             }
@@ -105,20 +109,20 @@ impl Store {
             .bind(revision.snapshot.hex())
             .bind(revision.packages)
             .bind(revision.at.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             let newest: i64 = sqlx::query_scalar(
                 "SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2",
             )
             .bind(&revision.target)
             .bind(&revision.channel)
-            .fetch_one(tx.on())
+            .fetch_one(tx.conn())
             .await?;
             if newest != revision.revision {
                 return Ok(false);
             }
             for build in builds {
-                tx.close_build(*build).await?;
+                tx.build_close(*build).await?;
                 sqlx::query(
                     "INSERT INTO publications (build, target, channel, revision, at_us)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -128,7 +132,7 @@ impl Store {
                 .bind(&revision.channel)
                 .bind(revision.revision)
                 .bind(revision.at.as_us())
-                .execute(tx.on())
+                .execute(tx.conn())
                 .await?;
             }
             tx.commit().await?;
@@ -139,7 +143,7 @@ impl Store {
 
     /// The versions of a package that were published to a channel, by their SRPMs. What was taken back
     /// does not count.
-    pub async fn published_evrs(
+    pub async fn channel_list_evrs(
         &self,
         target: &str,
         channel: &str,
@@ -153,7 +157,7 @@ impl Store {
             .bind(target)
             .bind(channel)
             .bind(package)
-            .fetch_all(self.read())
+            .fetch_all(self.read_pool())
             .await?;
         let evr =
             |nevra: &String| parsed::<Nevra>("srpms", "a NEVRA", nevra).map(|nevra| nevra.evr);
@@ -161,9 +165,9 @@ impl Store {
     }
 
     /// Where a build was published first.
-    pub async fn publication(&self, build: BuildId) -> Result<Option<Publication>> {
+    pub async fn publication_fetch(&self, build: BuildId) -> Result<Option<Publication>> {
         let query = "SELECT build, channel, revision, at_us FROM publications
                      WHERE build = $1 ORDER BY at_us LIMIT 1";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read_pool()).await?)
     }
 }

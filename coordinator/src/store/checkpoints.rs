@@ -42,7 +42,7 @@ mod tests {
         let mut tx = store.write().await.expect("it begins");
         let bytes = 4 << 20;
         let query = "CREATE TABLE big AS SELECT hex(zeroblob(2097152)) AS text";
-        sqlx::query(query).execute(tx.on()).await.expect("it is written");
+        sqlx::query(query).execute(tx.conn()).await.expect("it is written");
         tx.commit().await.expect("it is committed");
         let begun = Instant::now();
         while std::fs::metadata(&path).expect("it is there").len() < bytes {

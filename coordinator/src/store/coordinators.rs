@@ -1,10 +1,10 @@
 //! Several coordinators on one database: their beats, the leases of stages, the owners of workers,
 //! and the notes that they leave for each other.
 
-use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::{AttemptId, Stage, StageEpoch, Timestamp};
 
-use super::again::again;
+use super::transaction_retry::again;
 use super::{Fence, Result, Store, StoreError, Tx};
 
 /// A coordinator that has not been cleared away.
@@ -25,7 +25,7 @@ pub struct CoordinatorRow {
 
 /// A worker's new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connected {
+pub struct WorkerConnection {
     /// One more for each connection of the worker, to whichever coordinator.
     pub session: i64,
     /// The last attempt that was given to anybody before.
@@ -41,7 +41,7 @@ pub struct WorkerOwner {
 
 /// A note of another coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Note {
+pub struct PeerSnapshotRow {
     pub coordinator: String,
     pub subject: String,
     pub text: String,
@@ -49,7 +49,7 @@ pub struct Note {
 
 impl Store {
     /// Raises a coordinator's beat, and makes its row when it is not there.
-    pub async fn beat(&self, row: &CoordinatorRow) -> Result<()> {
+    pub async fn coordinator_raise_heartbeat(&self, row: &CoordinatorRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO coordinators (id, address, base_url, version, started_us, beat)
              VALUES ($1, $2, $3, $4, $5, 1) ON CONFLICT (id) DO UPDATE SET
@@ -62,35 +62,35 @@ impl Store {
         .bind(&row.base_url)
         .bind(&row.version)
         .bind(row.started.as_us())
-        .execute(self.pulse())
+        .execute(self.heartbeat_pool())
         .await?;
         Ok(())
     }
 
     /// All coordinators with their beats.
-    pub async fn coordinators(&self) -> Result<Vec<CoordinatorRow>> {
+    pub async fn coordinator_list(&self) -> Result<Vec<CoordinatorRow>> {
         let query = "SELECT id, address, base_url, version, started_us, beat FROM coordinators
                      ORDER BY id";
-        Ok(sqlx::query_as(query).fetch_all(self.pulse()).await?)
+        Ok(sqlx::query_as(query).fetch_all(self.heartbeat_pool()).await?)
     }
 
     /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
-    pub async fn forget_coordinator(&self, id: &str) -> Result<()> {
+    pub async fn coordinator_delete(&self, id: &str) -> Result<()> {
         // The row last: after a crash in between, the coordinator is still there to be cleared
         // away.
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
         {
-            sqlx::query(query).bind(id).execute(self.pulse()).await?;
+            sqlx::query(query).bind(id).execute(self.heartbeat_pool()).await?;
         }
         Ok(())
     }
 
     /// The leases of all stages.
-    pub async fn stage_leases(&self) -> Result<Vec<(String, StageLease)>> {
+    pub async fn stage_lease_list(&self) -> Result<Vec<(String, StageLease)>> {
         let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
         let rows: Vec<(String, String, i64)> =
-            sqlx::query_as(query).fetch_all(self.pulse()).await?;
+            sqlx::query_as(query).fetch_all(self.heartbeat_pool()).await?;
         let lease = |(stage, holder, epoch)| {
             let epoch = StageEpoch(epoch);
             (stage, StageLease { holder, epoch })
@@ -101,7 +101,7 @@ impl Store {
     /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
     /// gone). Answers the fence for its work, under the new epoch; `None` when somebody was faster or
     /// the holder has moved.
-    pub async fn take_stage(
+    pub async fn stage_lease_acquire(
         &self,
         stage: Stage,
         me: &str,
@@ -113,7 +113,7 @@ impl Store {
             let query = "INSERT INTO stage_leases (stage, holder, epoch) VALUES ($1, $2, 1)
                          ON CONFLICT DO NOTHING RETURNING epoch";
             let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
-            return Ok(taken.fetch_optional(self.pulse()).await?.map(granted));
+            return Ok(taken.fetch_optional(self.heartbeat_pool()).await?.map(granted));
         };
         // The statement compares what was decided upon: a holder that has beaten meanwhile keeps
         // the stage, and of several coordinators that take it one gets the row.
@@ -127,13 +127,17 @@ impl Store {
             .bind(&before.holder)
             .bind(before.epoch.0)
             .bind(beat.unwrap_or(-1))
-            .fetch_optional(self.pulse())
+            .fetch_optional(self.heartbeat_pool())
             .await?;
         Ok(taken.map(granted))
     }
 
     /// A worker has connected to a coordinator, which owns it from now on.
-    pub async fn own_worker(&self, worker: &str, coordinator: &str) -> Result<Connected> {
+    pub async fn worker_owner_upsert(
+        &self,
+        worker: &str,
+        coordinator: &str,
+    ) -> Result<WorkerConnection> {
         again(|| async move {
             let mut tx = self.write().await?;
             let session: i64 = sqlx::query_scalar(
@@ -143,24 +147,24 @@ impl Store {
             )
             .bind(worker)
             .bind(coordinator)
-            .fetch_one(tx.on())
+            .fetch_one(tx.conn())
             .await?;
             let query = "SELECT value FROM counters WHERE name = 'attempt'";
-            let newest: i64 = sqlx::query_scalar(query).fetch_one(tx.on()).await?;
+            let newest: i64 = sqlx::query_scalar(query).fetch_one(tx.conn()).await?;
             tx.commit().await?;
-            Ok(Connected { session, newest_attempt: AttemptId(newest) })
+            Ok(WorkerConnection { session, newest_attempt: AttemptId(newest) })
         })
         .await
     }
 
     /// The coordinator that each worker was last connected to.
-    pub async fn worker_owners(&self) -> Result<Vec<WorkerOwner>> {
+    pub async fn worker_owner_list(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
     /// Writes notes of a coordinator; `None` takes one away.
-    pub async fn write_notes(
+    pub async fn peer_snapshot_write(
         &self,
         coordinator: &str,
         notes: &[(&'static str, String, Option<String>)],
@@ -184,40 +188,50 @@ impl Store {
                     .bind(*kind)
                     .bind(subject)
                     .bind(text.as_deref().unwrap_or_default())
-                    .execute(tx.on())
+                    .execute(tx.conn())
                     .await?;
             }
             // They wake nobody: no pass reads them.
-            tx.commit_quietly().await
+            tx.commit_without_wake().await
         })
         .await
     }
 
     /// The notes of a kind that the other coordinators wrote.
-    pub async fn notes(&self, kind: &str, me: &str) -> Result<Vec<Note>> {
+    pub async fn peer_snapshot_list(&self, kind: &str, me: &str) -> Result<Vec<PeerSnapshotRow>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
-        Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read_pool()).await?)
     }
 
     /// The notes on one subject that the other coordinators wrote.
-    pub async fn notes_of(&self, kind: &str, subject: &str, me: &str) -> Result<Vec<Note>> {
+    pub async fn peer_snapshot_list_of(
+        &self,
+        kind: &str,
+        subject: &str,
+        me: &str,
+    ) -> Result<Vec<PeerSnapshotRow>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND subject = $2 AND coordinator <> $3 ORDER BY coordinator";
-        Ok(sqlx::query_as(query).bind(kind).bind(subject).bind(me).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query)
+            .bind(kind)
+            .bind(subject)
+            .bind(me)
+            .fetch_all(self.read_pool())
+            .await?)
     }
 
     /// Removes all notes of a coordinator, as after its restart.
-    pub async fn clear_notes(&self, coordinator: &str) -> Result<()> {
+    pub async fn peer_snapshot_clear(&self, coordinator: &str) -> Result<()> {
         let query = "DELETE FROM notes WHERE coordinator = $1";
-        sqlx::query(query).bind(coordinator).execute(self.pulse()).await?;
+        sqlx::query(query).bind(coordinator).execute(self.heartbeat_pool()).await?;
         Ok(())
     }
 }
 
 impl Tx {
     /// Fails unless the fence holds, and has it hold until the transaction ends.
-    pub(super) async fn stand_behind(&mut self, fence: &Fence) -> Result<()> {
+    pub(super) async fn assert_fence(&mut self, fence: &Fence) -> Result<()> {
         // An update that changes nothing takes the row's lock on PostgreSQL.
         let result = sqlx::query(
             "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
@@ -225,7 +239,7 @@ impl Tx {
         .bind(fence.stage().as_str())
         .bind(fence.holder())
         .bind(fence.epoch().0)
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         if result.rows_affected() == 0 {
             return Err(StoreError::Fenced { stage: fence.stage(), epoch: fence.epoch() });

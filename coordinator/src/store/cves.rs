@@ -8,7 +8,7 @@ use super::{Build, Result, Store, json, unjson};
 
 impl Store {
     /// Records which CVEs a build's sources fix; a second time changes nothing.
-    pub async fn add_cves(
+    pub async fn cve_insert(
         &self,
         build: BuildId,
         ids: &BTreeSet<String>,
@@ -21,22 +21,22 @@ impl Store {
         .bind(build.0)
         .bind(json(ids))
         .bind(now.as_us())
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
-        tx.commit_quietly().await
+        tx.commit_without_wake().await
     }
 
     /// The CVEs that a build's sources fix, as far as they were checked.
-    pub async fn cves(&self, build: BuildId) -> Result<Vec<String>> {
+    pub async fn cve_list(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT ids FROM build_cves WHERE build = $1";
         let row: Option<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read_pool()).await?;
         row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
     }
 
     /// What a build's sources are to be compared with: the newest build of the package before it
     /// that is published, or else that may still be. What failed has brought nothing to anybody.
-    pub async fn standing_before(&self, build: &Build) -> Result<Option<BuildId>> {
+    pub async fn build_fetch_predecessor(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT b.id FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3
                      AND (EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
@@ -48,14 +48,14 @@ impl Store {
             .bind(&build.target)
             .bind(&build.package)
             .bind(build.id.0)
-            .fetch_optional(self.read())
+            .fetch_optional(self.read_pool())
             .await?;
         Ok(id.map(BuildId))
     }
 
     /// The CVEs that builds of the package before this one fix, and that nobody has the fix of
     /// yet: no later one is published. Those of builds that a person cancelled do not count.
-    pub async fn cves_pending(&self, build: &Build) -> Result<BTreeSet<String>> {
+    pub async fn cve_list_pending(&self, build: &Build) -> Result<BTreeSet<String>> {
         let query = "SELECT c.ids FROM build_cves c JOIN builds b ON b.id = c.build
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3
                      AND NOT EXISTS (SELECT 1 FROM cancellations x WHERE x.build = b.id)
@@ -66,7 +66,7 @@ impl Store {
             .bind(&build.target)
             .bind(&build.package)
             .bind(build.id.0)
-            .fetch_all(self.read())
+            .fetch_all(self.read_pool())
             .await?;
         let lists = rows.iter().map(|ids| unjson::<Vec<String>>("build_cves", "a list", ids));
         Ok(lists.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())

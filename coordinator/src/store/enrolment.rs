@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpmfarm_core::enrolment::Use;
-use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::enrolment::TokenUse;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_core::{Arch, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
@@ -24,7 +24,7 @@ pub struct Invitation {
     pub created: Timestamp,
     pub expires: Timestamp,
     /// Its use, and the fingerprint of the certificate that was given for it.
-    pub used: Option<(Use, Sha256)>,
+    pub used: Option<(TokenUse, Sha256)>,
 }
 
 /// A certificate of a worker.
@@ -70,7 +70,7 @@ impl FromRow<'_, AnyRow> for Invitation {
         let used = match used.parsed_or_none("key_digest", "a digest")? {
             Some(key) => {
                 let at = used.time("at_us")?;
-                Some((Use { key, at }, used.parsed("certificate", "a digest")?))
+                Some((TokenUse { key, at }, used.parsed("certificate", "a digest")?))
             }
             None => None,
         };
@@ -86,7 +86,7 @@ impl FromRow<'_, AnyRow> for Invitation {
 
 impl Store {
     /// Records an invitation by the digest of its token.
-    pub async fn add_invitation(&self, digest: Sha256, invitation: &Invitation) -> Result<()> {
+    pub async fn invitation_insert(&self, digest: Sha256, invitation: &Invitation) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO invitations (digest, worker, arches, created_us, expires_us)
@@ -97,24 +97,24 @@ impl Store {
         .bind(json(&invitation.arches))
         .bind(invitation.created.as_us())
         .bind(invitation.expires.as_us())
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
         tx.commit().await
     }
 
     /// The invitation of a token.
-    pub async fn invitation(&self, digest: Sha256) -> Result<Option<Invitation>> {
+    pub async fn invitation_fetch(&self, digest: Sha256) -> Result<Option<Invitation>> {
         let query = "SELECT i.worker, i.arches, i.created_us, i.expires_us,
                      COALESCE(e.key_digest, '') AS key_digest,
                      COALESCE(e.certificate, '') AS certificate, COALESCE(e.at_us, 0) AS at_us
                      FROM invitations i LEFT JOIN enrolments e ON e.invitation = i.digest
                      WHERE i.digest = $1";
-        Ok(sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read_pool()).await?)
     }
 
     /// Uses an invitation. The worker's earlier certificates end, and if it was revoked it is
     /// active again. False when the invitation was used in the meantime: then nothing changed.
-    pub async fn enrol(
+    pub async fn worker_enrol(
         &self,
         invitation: Sha256,
         arches: &[Arch],
@@ -136,24 +136,28 @@ impl Store {
         .bind(key.hex())
         .bind(certificate.fingerprint.hex())
         .bind(now.as_us())
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
         if used.rows_affected() == 0 {
             return Ok(false);
         }
         let worker = &certificate.worker;
-        tx.end_certificates(worker, "the worker was enrolled again", now).await?;
-        if tx.standing(worker).await? == Standing::Revoked {
-            tx.add_standing(id, worker, Standing::Active, "enrolled again", now).await?;
+        tx.certificate_end_all(worker, "the worker was enrolled again", now).await?;
+        if tx.standing_fetch(worker).await? == Standing::Revoked {
+            tx.standing_insert(id, worker, Standing::Active, "enrolled again", now).await?;
         }
-        tx.add_certificate(certificate).await?;
+        tx.certificate_insert(certificate).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// Gives a worker a further certificate. False when the one that it showed does not count any
     /// more: then nothing changed.
-    pub async fn renew(&self, shown: Sha256, certificate: &Certificate) -> Result<bool> {
+    pub async fn certificate_renew(
+        &self,
+        shown: Sha256,
+        certificate: &Certificate,
+    ) -> Result<bool> {
         let mut tx = self.write().await?;
         tx.next_id("fleet").await?;
         let query = "SELECT COUNT(*) FROM worker_certificates c WHERE c.fingerprint = $1
@@ -162,69 +166,69 @@ impl Store {
         let counts: i64 = sqlx::query_scalar(query)
             .bind(shown.hex())
             .bind(&certificate.worker)
-            .fetch_one(tx.on())
+            .fetch_one(tx.conn())
             .await?;
-        if counts == 0 || !tx.standing(&certificate.worker).await?.may_connect() {
+        if counts == 0 || !tx.standing_fetch(&certificate.worker).await?.may_connect() {
             return Ok(false);
         }
-        tx.add_certificate(certificate).await?;
+        tx.certificate_insert(certificate).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// A certificate by its fingerprint.
-    pub async fn certificate(&self, fingerprint: Sha256) -> Result<Option<CertificateRow>> {
+    pub async fn certificate_fetch(&self, fingerprint: Sha256) -> Result<Option<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
                      COALESCE(e.reason, '') AS ended FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      WHERE c.fingerprint = $1";
-        Ok(sqlx::query_as(query).bind(fingerprint.hex()).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(fingerprint.hex()).fetch_optional(self.read_pool()).await?)
     }
 
     /// The last certificates of a worker, newest first.
-    pub async fn certificates(&self, worker: &str, limit: u32) -> Result<Vec<CertificateRow>> {
+    pub async fn certificate_list(&self, worker: &str, limit: u32) -> Result<Vec<CertificateRow>> {
         let query = "SELECT c.fingerprint, c.worker, c.serial, c.pem, c.issued_us, c.ends_us,
                      COALESCE(e.reason, '') AS ended FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      WHERE c.worker = $1 ORDER BY c.issued_us DESC, c.fingerprint LIMIT $2";
         let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// Every worker that was ever enrolled, with the end of its newest certificate that counts;
     /// `None` when none does.
-    pub async fn enrolled(&self) -> Result<BTreeMap<String, Option<Timestamp>>> {
+    pub async fn enrolment_list(&self) -> Result<BTreeMap<String, Option<Timestamp>>> {
         let query =
             "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
                      FROM worker_certificates c
                      LEFT JOIN certificate_ends e ON e.fingerprint = c.fingerprint
                      GROUP BY c.worker";
-        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        let rows: Vec<(String, i64)> = sqlx::query_as(query).fetch_all(self.read_pool()).await?;
         let ends = |(worker, ends)| (worker, Timestamp::from_us(ends).known());
         Ok(rows.into_iter().map(ends).collect())
     }
 
     /// Certificates that were ended before their time, as long as they would still hold.
-    pub async fn ended_certificates(&self, now: Timestamp) -> Result<BTreeSet<Sha256>> {
+    pub async fn certificate_list_ended(&self, now: Timestamp) -> Result<BTreeSet<Sha256>> {
         let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
                      ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
         let found: Vec<String> =
-            sqlx::query_scalar(query).bind(now.as_us()).fetch_all(self.read()).await?;
+            sqlx::query_scalar(query).bind(now.as_us()).fetch_all(self.read_pool()).await?;
         found.iter().map(|text| parsed("certificate_ends", "a digest", text)).collect()
     }
 
     /// The architectures that an enrolled worker may build for: `None` when it was not enrolled,
     /// empty for all.
-    pub async fn enrolled_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
+    pub async fn enrolment_fetch_arches(&self, worker: &str) -> Result<Option<Vec<Arch>>> {
         let query = "SELECT arches FROM enrolments WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let found: Option<String> =
-            sqlx::query_scalar(query).bind(worker).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(worker).fetch_optional(self.read_pool()).await?;
         found.map(|text| unjson("enrolments", "a list of architectures", &text)).transpose()
     }
 }
 
 impl Tx {
-    async fn add_certificate(&mut self, certificate: &Certificate) -> Result<()> {
+    async fn certificate_insert(&mut self, certificate: &Certificate) -> Result<()> {
         sqlx::query(
             "INSERT INTO worker_certificates (fingerprint, worker, serial, pem, issued_us, ends_us)
              VALUES ($1, $2, $3, $4, $5, $6)",
@@ -235,13 +239,13 @@ impl Tx {
         .bind(&certificate.pem)
         .bind(certificate.issued.as_us())
         .bind(certificate.ends.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }
 
     /// Ends all certificates of a worker that still count.
-    pub(super) async fn end_certificates(
+    pub(super) async fn certificate_end_all(
         &mut self,
         worker: &str,
         reason: &str,
@@ -255,7 +259,7 @@ impl Tx {
         .bind(worker)
         .bind(reason)
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

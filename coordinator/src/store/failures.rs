@@ -2,7 +2,7 @@
 
 use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
-use super::again::again;
+use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, unjson};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct FailureRow {
 impl Store {
     /// Records a failure. Without a time for a retry it ends the build and takes its other
     /// attempts from their workers. False when the build had ended before.
-    pub async fn add_failure(
+    pub async fn failure_insert(
         &self,
         build: BuildId,
         task: Option<TaskId>,
@@ -28,7 +28,7 @@ impl Store {
     ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let added = tx.add_failure(build, task, failure, retry, now).await?;
+            let added = tx.failure_insert(build, task, failure, retry, now).await?;
             tx.commit().await?;
             Ok(added)
         })
@@ -36,7 +36,7 @@ impl Store {
     }
 
     /// Failures of a build after a time, or all of them, oldest first.
-    pub async fn failures(
+    pub async fn failure_list(
         &self,
         build: BuildId,
         since: Option<Timestamp>,
@@ -44,8 +44,11 @@ impl Store {
         let query = "SELECT task, failure, at_us, retry_us FROM failures
                      WHERE build = $1 AND at_us > $2 ORDER BY at_us";
         let since = Timestamp::or_zero(since);
-        let rows: Vec<(i64, String, i64, i64)> =
-            sqlx::query_as(query).bind(build.0).bind(since.as_us()).fetch_all(self.read()).await?;
+        let rows: Vec<(i64, String, i64, i64)> = sqlx::query_as(query)
+            .bind(build.0)
+            .bind(since.as_us())
+            .fetch_all(self.read_pool())
+            .await?;
         rows.into_iter()
             .map(|(task, failure, at, retry)| {
                 Ok(FailureRow {
@@ -61,16 +64,16 @@ impl Store {
 
 impl Tx {
     /// Ends a build with a failure of none of its tasks.
-    pub async fn fail(
+    pub async fn failure_insert_final(
         &mut self,
         build: BuildId,
         failure: &Failure,
         now: Timestamp,
     ) -> Result<bool> {
-        self.add_failure(build, None, failure, None, now).await
+        self.failure_insert(build, None, failure, None, now).await
     }
 
-    pub(crate) async fn add_failure(
+    pub(crate) async fn failure_insert(
         &mut self,
         build: BuildId,
         task: Option<TaskId>,
@@ -79,13 +82,13 @@ impl Tx {
         now: Timestamp,
     ) -> Result<bool> {
         let open = match retry {
-            Some(_) => self.hold_open(build).await?,
-            None => self.close_build(build).await?,
+            Some(_) => self.build_lock_open(build).await?,
+            None => self.build_close(build).await?,
         };
         if !open {
             return Ok(false);
         }
-        let at = self.stamp(build, now).await?;
+        let at = self.build_next_event_us(build, now).await?;
         sqlx::query(
             "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
@@ -96,11 +99,11 @@ impl Tx {
         .bind(failure.stage.as_str())
         .bind(json(failure))
         .bind(Timestamp::or_zero(retry).as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         match retry {
             Some(_) => self.reindex(build, now).await?,
-            None => self.end_attempts_of_build(build, now).await?,
+            None => self.attempt_end_all_of_build(build, now).await?,
         }
         Ok(true)
     }

@@ -2,7 +2,7 @@
 //! not under the epoch any more that the work began with.
 //!
 //! Owns that nobody has such a store without having taken the lease: a [`Fence`] comes from
-//! [`Store::take_stage`] alone, and a [`FencedStore`] from a fence alone. A pass asks for the fenced
+//! [`Store::stage_lease_acquire`] alone, and a [`FencedStore`] from a fence alone. A pass asks for the fenced
 //! store by its type, so that a stage that writes without a fence does not compile:
 //!
 //! ```compile_fail,E0308

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use rpmfarm_core::fleet::{Standing, StandingError};
 use rpmfarm_core::task::Outcome;
+use rpmfarm_core::worker_standing::{Standing, StandingError};
 use rpmfarm_core::{Arch, BuildId, Failure, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
@@ -79,7 +79,7 @@ struct FailedRow {
 
 impl Store {
     /// The decision that holds for each worker about which there is one, by name.
-    pub async fn standings(&self) -> Result<BTreeMap<String, StandingRow>> {
+    pub async fn standing_list(&self) -> Result<BTreeMap<String, StandingRow>> {
         // One step along the index for each worker, however often it was decided about.
         let query = "WITH RECURSIVE w(name) AS (
                          SELECT MIN(worker) FROM worker_states
@@ -88,19 +88,22 @@ impl Store {
                          FROM w WHERE w.name IS NOT NULL)
                      SELECT s.worker, s.state, s.reason, s.at_us FROM w JOIN worker_states s
                      ON s.id = (SELECT MAX(n.id) FROM worker_states n WHERE n.worker = w.name)";
-        let rows: Vec<OfWorker> = sqlx::query_as(query).fetch_all(self.read()).await?;
+        let rows: Vec<OfWorker> = sqlx::query_as(query).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|OfWorker { worker, row }| (worker, row)).collect())
     }
 
     /// The decision that holds for a worker; `None` when there is none, and it is active.
-    pub async fn standing(&self, worker: &str) -> Result<Option<StandingRow>> {
-        Ok(self.standing_history(worker, 1).await?.pop())
+    pub async fn standing_fetch(&self, worker: &str) -> Result<Option<StandingRow>> {
+        Ok(self.standing_list_history(worker, 1).await?.pop())
     }
 
     /// The facts that decide whether a worker may connect: the newest decision about it, and the
     /// architectures that it was enrolled for; none stand for all. One query, since every report
     /// needs it.
-    pub async fn admission(&self, worker: &str) -> Result<(Option<StandingRow>, Vec<Arch>)> {
+    pub async fn worker_fetch_admission(
+        &self,
+        worker: &str,
+    ) -> Result<(Option<StandingRow>, Vec<Arch>)> {
         let query = "SELECT COALESCE(s.state, '') AS state, COALESCE(s.reason, '') AS reason,
                      COALESCE(s.at_us, 0) AS at_us,
                      COALESCE((SELECT e.arches FROM enrolments e WHERE e.worker = n.worker
@@ -109,20 +112,24 @@ impl Store {
                      LEFT JOIN worker_states s ON s.id =
                          (SELECT MAX(id) FROM worker_states WHERE worker = n.worker)";
         let Admission(standing, arches) =
-            sqlx::query_as(query).bind(worker).fetch_one(self.read()).await?;
+            sqlx::query_as(query).bind(worker).fetch_one(self.read_pool()).await?;
         Ok((standing, arches))
     }
 
     /// The last decisions about a worker, newest first.
-    pub async fn standing_history(&self, worker: &str, limit: u32) -> Result<Vec<StandingRow>> {
+    pub async fn standing_list_history(
+        &self,
+        worker: &str,
+        limit: u32,
+    ) -> Result<Vec<StandingRow>> {
         let query = "SELECT state, reason, at_us FROM worker_states
                      WHERE worker = $1 ORDER BY id DESC LIMIT $2";
         let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// The last attempts that a worker failed for reasons of its own, newest first.
-    pub async fn worker_faults(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
+    pub async fn worker_fault_list(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
         // An outer join, since PostgreSQL else begins with the reports of all workers: it takes the
         // pattern for rare.
         let query = "SELECT t.build, t.id AS task, b.package, e.at_us, e.report
@@ -132,7 +139,7 @@ impl Store {
                      AND COALESCE(e.report, '') LIKE '%\"fault\":\"worker\"%'
                      ORDER BY a.id DESC LIMIT $2";
         let query = sqlx::query_as(query).bind(worker).bind(i64::from(limit));
-        let rows: Vec<FailedRow> = query.fetch_all(self.read()).await?;
+        let rows: Vec<FailedRow> = query.fetch_all(self.read_pool()).await?;
         let mut faults = Vec::with_capacity(rows.len());
         for FailedRow { build, task, package, at, report } in rows {
             // The text may also stand in a log's line; what counts is the report itself.
@@ -150,7 +157,7 @@ impl Store {
     ///
     /// # Errors
     /// Database errors; the inner one when the rule forbids it.
-    pub async fn set_standing(
+    pub async fn standing_set(
         &self,
         worker: &str,
         wanted: Standing,
@@ -159,12 +166,12 @@ impl Store {
     ) -> Result<std::result::Result<bool, StandingError>> {
         let mut tx = self.write().await?;
         let id = tx.next_id("fleet").await?;
-        let before = tx.standing(worker).await?;
+        let before = tx.standing_fetch(worker).await?;
         let changed = match before.change(wanted) {
             Ok(Some(standing)) => {
-                tx.add_standing(id, worker, standing, reason, now).await?;
+                tx.standing_insert(id, worker, standing, reason, now).await?;
                 if standing == Standing::Revoked {
-                    tx.end_certificates(worker, &format!("revoked: {reason}"), now).await?;
+                    tx.certificate_end_all(worker, &format!("revoked: {reason}"), now).await?;
                 }
                 true
             }
@@ -178,7 +185,7 @@ impl Store {
     /// Quarantines a worker if `core`'s rule allows it and others can do its work: of each list at
     /// least one is active, as of the same transaction, so that two decisions that are made at once
     /// do not take the last two workers. Answers whether that changed anything.
-    pub async fn quarantine(
+    pub async fn standing_set_quarantined(
         &self,
         worker: &str,
         stand_ins: &[Vec<String>],
@@ -187,18 +194,18 @@ impl Store {
     ) -> Result<bool> {
         let mut tx = self.write().await?;
         let id = tx.next_id("fleet").await?;
-        let before = tx.standing(worker).await?;
+        let before = tx.standing_fetch(worker).await?;
         let Ok(Some(standing)) = before.change(Standing::Quarantined) else { return Ok(false) };
         for group in stand_ins {
             let mut left = false;
             for name in group {
-                left = left || tx.standing(name).await?.takes_work();
+                left = left || tx.standing_fetch(name).await?.takes_work();
             }
             if !left {
                 return Ok(false);
             }
         }
-        tx.add_standing(id, worker, standing, reason, now).await?;
+        tx.standing_insert(id, worker, standing, reason, now).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -206,16 +213,16 @@ impl Store {
 
 impl Tx {
     /// The standing of a worker within this transaction.
-    pub(super) async fn standing(&mut self, worker: &str) -> Result<Standing> {
+    pub(super) async fn standing_fetch(&mut self, worker: &str) -> Result<Standing> {
         let query = "SELECT state FROM worker_states WHERE worker = $1 ORDER BY id DESC LIMIT 1";
         let state: Option<String> =
-            sqlx::query_scalar(query).bind(worker).fetch_optional(self.on()).await?;
+            sqlx::query_scalar(query).bind(worker).fetch_optional(self.conn()).await?;
         let state = state.map(|state| parsed("worker_states", "a state of a worker", &state));
         Ok(state.transpose()?.unwrap_or_default())
     }
 
     /// Adds a decision under a number of the sequence `fleet`.
-    pub(super) async fn add_standing(
+    pub(super) async fn standing_insert(
         &mut self,
         id: i64,
         worker: &str,
@@ -232,7 +239,7 @@ impl Tx {
         .bind(standing.as_str())
         .bind(reason)
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

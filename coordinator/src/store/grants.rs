@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use rpmfarm_core::learned::Had;
-use rpmfarm_core::queue::{Class, Rank, lead};
+use rpmfarm_core::learned_needs::WorkerResources;
+use rpmfarm_core::queue::{PriorityClass, Rank, lead};
 use rpmfarm_core::time::span_us;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId, Timestamp};
 
-use super::again::again;
 use super::attempts::MAKER_OF;
 use super::columns::OrNone;
+use super::transaction_retry::again;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 
 /// A task that is to be given to a worker.
@@ -24,12 +24,12 @@ pub struct Grant {
     pub build: BuildId,
     pub worker: String,
     /// Memory and disk of that worker.
-    pub had: Had,
+    pub had: WorkerResources,
 }
 
 /// A task at the head of a queue.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Ready {
+pub struct ReadyTask {
     #[sqlx(try_from = "i64")]
     pub task: TaskId,
     #[sqlx(try_from = "i64")]
@@ -51,7 +51,7 @@ pub struct Ready {
     pub except: String,
 }
 
-impl Ready {
+impl ReadyTask {
     /// Since when it waits for a worker.
     #[must_use]
     pub fn since(&self) -> Timestamp {
@@ -61,7 +61,7 @@ impl Ready {
 
 /// A task that left its queue.
 #[derive(sqlx::FromRow)]
-struct Claimed {
+struct ClaimedTask {
     #[sqlx(try_from = "i64")]
     task: TaskId,
     arch: String,
@@ -72,26 +72,31 @@ struct Claimed {
 
 impl Store {
     /// The queues that there are: architecture and needs, as stored.
-    pub async fn ready_queues(&self) -> Result<Vec<(String, String)>> {
+    pub async fn ready_queue_list(&self) -> Result<Vec<(String, String)>> {
         let query = "SELECT arch, needs FROM ready_queues ORDER BY arch, needs";
-        Ok(sqlx::query_as(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
     /// The head of a queue, at most `limit` tasks. What it costs does not depend on the length of
     /// the queue.
-    pub async fn ready_head(&self, arch: &str, needs: &str, limit: i64) -> Result<Vec<Ready>> {
-        self.ready_after(arch, needs, None, limit).await
+    pub async fn ready_task_list_first(
+        &self,
+        arch: &str,
+        needs: &str,
+        limit: i64,
+    ) -> Result<Vec<ReadyTask>> {
+        self.ready_task_list_after(arch, needs, None, limit).await
     }
 
     /// The tasks of a queue behind one, which is named by its rank and number, as
-    /// [`Store::ready_head`]; `None` begins with the first.
-    pub async fn ready_after(
+    /// [`Store::ready_task_list_first`]; `None` begins with the first.
+    pub async fn ready_task_list_after(
         &self,
         arch: &str,
         needs: &str,
         after: Option<(Rank, TaskId)>,
         limit: i64,
-    ) -> Result<Vec<Ready>> {
+    ) -> Result<Vec<ReadyTask>> {
         let (rank, task) = after.map_or((i64::MIN, i64::MIN), |(rank, task)| (rank.0, task.0));
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT r.task, r.build, r.rank,
@@ -114,34 +119,39 @@ impl Store {
             .bind(rank)
             .bind(task)
             .bind(limit)
-            .fetch_all(self.read())
+            .fetch_all(self.read_pool())
             .await?)
     }
 
     /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
     /// somebody has it, when it is accepted, or when its build has ended.
-    pub async fn grant(
+    pub async fn attempt_grant(
         &self,
         task: TaskId,
         build: BuildId,
         worker: &str,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
-        let grant = Grant { task, build, worker: worker.to_owned(), had: Had::default() };
-        Ok(self.grant_all(&[grant], now).await?.pop())
+        let grant =
+            Grant { task, build, worker: worker.to_owned(), had: WorkerResources::default() };
+        Ok(self.attempt_grant_all(&[grant], now).await?.pop())
     }
 
     /// Gives tasks to workers in one transaction. What cannot be given is not in the answer.
     ///
     /// # Errors
     /// Database errors; then nothing was given.
-    pub async fn grant_all(&self, grants: &[Grant], now: Timestamp) -> Result<Vec<Attempt>> {
+    pub async fn attempt_grant_all(
+        &self,
+        grants: &[Grant],
+        now: Timestamp,
+    ) -> Result<Vec<Attempt>> {
         again(|| async move {
             let mut tx = self.write().await?;
             // Builds are locked before all other rows, here as everywhere, and in the order of
             // their numbers: so no two transactions wait for each other, and no build ends before
             // the commit.
-            let open = tx.hold_all_open(grants, self.dialect()).await?;
+            let open = tx.build_lock_open_all(grants, self.dialect()).await?;
             let wanted: Vec<TaskId> = grants
                 .iter()
                 .filter(|grant| open.contains(&grant.build))
@@ -149,11 +159,11 @@ impl Store {
                 .collect();
             // To delete a task from its queue is what makes a grant exclusive: of coordinators that
             // grant it at once, one gets the row.
-            let claimed = tx.claim(&wanted).await?;
+            let claimed = tx.ready_task_remove(&wanted).await?;
             let tasks: Vec<TaskId> = claimed.iter().map(|row| row.task).collect();
-            let epochs = tx.last_epochs(&tasks).await?;
+            let epochs = tx.epoch_list_last(&tasks).await?;
             let mut attempts: Vec<Attempt> = tx
-                .hold(grants, &tasks)
+                .lease_insert(grants, &tasks)
                 .await?
                 .into_iter()
                 .map(|(task, id, worker)| Attempt {
@@ -165,8 +175,8 @@ impl Store {
                 })
                 .collect();
             attempts.sort_unstable_by_key(|attempt| attempt.id);
-            tx.add_attempts(&attempts, grants).await?;
-            tx.lead_on(&claimed, now).await?;
+            tx.attempt_insert_all(&attempts, grants).await?;
+            tx.queue_advance(&claimed, now).await?;
             tx.commit().await?;
             Ok(attempts)
         })
@@ -176,7 +186,7 @@ impl Store {
 
 impl Tx {
     /// Holds all builds of grants that are open, in one order, and returns them.
-    async fn hold_all_open(
+    async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],
         dialect: Dialect,
@@ -194,11 +204,11 @@ impl Tx {
         for build in builds {
             query = query.bind(build.0);
         }
-        Ok(query.fetch_all(self.on()).await?.into_iter().map(BuildId).collect())
+        Ok(query.fetch_all(self.conn()).await?.into_iter().map(BuildId).collect())
     }
 
     /// Takes tasks that are not accepted from their queues. One that is not there is not claimed.
-    async fn claim(&mut self, tasks: &[TaskId]) -> Result<Vec<Claimed>> {
+    async fn ready_task_remove(&mut self, tasks: &[TaskId]) -> Result<Vec<ClaimedTask>> {
         if tasks.is_empty() {
             return Ok(Vec::new());
         }
@@ -212,11 +222,11 @@ impl Tx {
         for task in tasks {
             query = query.bind(task.0);
         }
-        Ok(query.fetch_all(self.on()).await?)
+        Ok(query.fetch_all(self.conn()).await?)
     }
 
     /// The number of the last epoch of each task that ever had one.
-    async fn last_epochs(&mut self, tasks: &[TaskId]) -> Result<HashMap<TaskId, i64>> {
+    async fn epoch_list_last(&mut self, tasks: &[TaskId]) -> Result<HashMap<TaskId, i64>> {
         if tasks.is_empty() {
             return Ok(HashMap::new());
         }
@@ -227,13 +237,13 @@ impl Tx {
         for task in tasks {
             query = query.bind(task.0);
         }
-        let rows: Vec<(i64, i64)> = query.fetch_all(self.on()).await?;
+        let rows: Vec<(i64, i64)> = query.fetch_all(self.conn()).await?;
         Ok(rows.into_iter().map(|(task, epoch)| (TaskId(task), epoch)).collect())
     }
 
     /// Lets workers hold claimed tasks. Returns task, attempt and worker of those that nobody
     /// else holds.
-    async fn hold(
+    async fn lease_insert(
         &mut self,
         grants: &[Grant],
         claimed: &[TaskId],
@@ -251,7 +261,7 @@ impl Tx {
         // One update for all numbers. The counter's row stays locked until the commit, so that
         // attempts become visible in the order of their numbers.
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
-        let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.on()).await?;
+        let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.conn()).await?;
         let rows_of_3 = rows(held.len(), 3);
         let text = format!(
             "INSERT INTO live_attempts (task, attempt, worker) VALUES {rows_of_3}
@@ -261,12 +271,12 @@ impl Tx {
         for (grant, id) in held.into_iter().zip(last - count + 1..) {
             query = query.bind(grant.task.0).bind(id).bind(grant.worker.clone());
         }
-        let rows: Vec<(i64, i64, String)> = query.fetch_all(self.on()).await?;
+        let rows: Vec<(i64, i64, String)> = query.fetch_all(self.conn()).await?;
         let typed = |(task, attempt, worker)| (TaskId(task), AttemptId(attempt), worker);
         Ok(rows.into_iter().map(typed).collect())
     }
 
-    async fn add_attempts(&mut self, attempts: &[Attempt], grants: &[Grant]) -> Result<()> {
+    async fn attempt_insert_all(&mut self, attempts: &[Attempt], grants: &[Grant]) -> Result<()> {
         if attempts.is_empty() {
             return Ok(());
         }
@@ -275,7 +285,7 @@ impl Tx {
             "INSERT INTO attempts (id, task, epoch, worker, started_us, memory_mib, disk_mib)
              VALUES {rows_of_7}"
         );
-        let had: HashMap<(TaskId, &str), Had> =
+        let had: HashMap<(TaskId, &str), WorkerResources> =
             grants.iter().map(|grant| ((grant.task, grant.worker.as_str()), grant.had)).collect();
         let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
         let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
@@ -291,15 +301,15 @@ impl Tx {
                 .bind(capped(had.memory_mib))
                 .bind(capped(had.disk_mib));
         }
-        query.execute(self.on()).await?;
+        query.execute(self.conn()).await?;
         Ok(())
     }
 
     /// Lets the virtual time of queues go on to the starts of what was claimed.
-    async fn lead_on(&mut self, claimed: &[Claimed], now: Timestamp) -> Result<()> {
+    async fn queue_advance(&mut self, claimed: &[ClaimedTask], now: Timestamp) -> Result<()> {
         let mut leads = BTreeMap::<&str, Duration>::new();
-        for Claimed { arch, class, rank, .. } in claimed {
-            let class: Class = parsed("ready_tasks", "a class", class)?;
+        for ClaimedTask { arch, class, rank, .. } in claimed {
+            let class: PriorityClass = parsed("ready_tasks", "a class", class)?;
             let of_arch = leads.entry(arch.as_str()).or_default();
             *of_arch = lead(class, *rank, now, *of_arch);
         }
@@ -315,7 +325,7 @@ impl Tx {
             )
             .bind(arch)
             .bind(span_us(lead))
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())

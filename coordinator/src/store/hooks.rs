@@ -22,7 +22,7 @@ pub struct NewHook {
     /// The forge and the number that it gives the repository, `github:17`; empty for none.
     pub repository: String,
     /// The packages that it is about.
-    pub hints: Vec<Hint>,
+    pub hints: Vec<HookHint>,
     /// SHA-256 of the body, in hex.
     pub digest: String,
     /// What the forge calls the delivery; empty when it has no name for it.
@@ -32,7 +32,7 @@ pub struct NewHook {
 
 /// One package that a webhook is about, with the commit that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint {
+pub struct HookHint {
     /// Name of the package.
     pub package: String,
     /// Whether it told of the package's modifications.
@@ -43,7 +43,7 @@ pub struct Hint {
 
 /// How a webhook was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HookTaken {
+pub enum HookResult {
     /// The packages are polled at once.
     New,
     /// The same delivery was recorded before.
@@ -54,19 +54,19 @@ pub enum HookTaken {
 
 impl Store {
     /// Takes webhooks, all or none: each has its packages polled, unless it came before.
-    pub async fn take_hooks(&self, hooks: &[NewHook]) -> Result<Vec<HookTaken>> {
+    pub async fn hook_insert(&self, hooks: &[NewHook]) -> Result<Vec<HookResult>> {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());
         for hook in hooks {
             taken.push(tx.take_hook(hook).await?);
         }
-        tx.commit_quietly().await?;
+        tx.commit_without_wake().await?;
         Ok(taken)
     }
 
     /// The packages that webhooks of a repository were for before, and whether it is that of their
     /// modifications. `repository` is as in [`NewHook`].
-    pub async fn known_repository(
+    pub async fn hook_repository_list(
         &self,
         target: &str,
         repository: &str,
@@ -74,23 +74,23 @@ impl Store {
         let query = "SELECT package, modifies FROM hook_repositories
                      WHERE target = $1 AND repository = $2 ORDER BY package, modifies";
         let rows: Vec<(String, i64)> =
-            sqlx::query_as(query).bind(target).bind(repository).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).bind(repository).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|(package, modifies)| (package, modifies != 0)).collect())
     }
 
     /// Forgets the webhooks that came before a time.
-    pub async fn forget_hooks(&self, before: Timestamp) -> Result<()> {
+    pub async fn hook_delete_before(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM hooks WHERE at_us < $1")
             .bind(before.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
-        tx.commit_quietly().await
+        tx.commit_without_wake().await
     }
 }
 
 impl Tx {
-    async fn take_hook(&mut self, hook: &NewHook) -> Result<HookTaken> {
+    async fn take_hook(&mut self, hook: &NewHook) -> Result<HookResult> {
         let added = sqlx::query(
             "INSERT INTO hooks (target, digest, delivery, at_us) VALUES ($1, $2, $3, $4)
              ON CONFLICT DO NOTHING",
@@ -99,10 +99,10 @@ impl Tx {
         .bind(&hook.digest)
         .bind(&hook.delivery)
         .bind(hook.at.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         if added.rows_affected() == 0 {
-            return Ok(HookTaken::Again);
+            return Ok(HookResult::Again);
         }
         let of_late: i64 = sqlx::query_scalar(
             "SELECT COUNT(*) FROM hooks WHERE target = $1 AND digest = $2 AND at_us > $3",
@@ -110,19 +110,19 @@ impl Tx {
         .bind(&hook.target)
         .bind(&hook.digest)
         .bind((hook.at - WITHIN).as_us())
-        .fetch_one(self.on())
+        .fetch_one(self.conn())
         .await?;
         if of_late > OFTEN {
-            return Ok(HookTaken::Often);
+            return Ok(HookResult::Often);
         }
         for hint in &hook.hints {
             self.take_hint(hook, hint).await?;
         }
-        Ok(HookTaken::New)
+        Ok(HookResult::New)
     }
 
     /// Has a package polled at once, and remembers which repository the webhook named.
-    async fn take_hint(&mut self, hook: &NewHook, hint: &Hint) -> Result<()> {
+    async fn take_hint(&mut self, hook: &NewHook, hint: &HookHint) -> Result<()> {
         if !hook.repository.is_empty() {
             sqlx::query(
                 "INSERT INTO hook_repositories (target, repository, package, modifies)
@@ -132,7 +132,7 @@ impl Tx {
             .bind(&hook.repository)
             .bind(&hint.package)
             .bind(i64::from(hint.modifies))
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         sqlx::query(
@@ -146,7 +146,7 @@ impl Tx {
         .bind(hook.at.as_us())
         .bind(&hint.commit)
         .bind(i64::from(hint.modifies))
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

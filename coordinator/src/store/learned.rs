@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_core::learned::{Had, Learned, SAMPLES, Sample, learn};
+use rpmfarm_core::learned_needs::{Forecast, SAMPLES, Sample, WorkerResources, learn};
 use rpmfarm_core::task::{Outcome, TaskKind};
 use rpmfarm_core::time::span_us;
 use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
@@ -22,8 +22,8 @@ struct TookRow {
 }
 
 impl TookRow {
-    const fn had(&self) -> Had {
-        Had {
+    const fn had(&self) -> WorkerResources {
+        WorkerResources {
             memory_mib: self.had_memory_mib.unsigned_abs(),
             disk_mib: self.had_disk_mib.unsigned_abs(),
         }
@@ -57,13 +57,13 @@ struct AcceptedRow {
 
 impl Store {
     /// The needs that were learned from a package's tasks; absent before the first is accepted.
-    pub async fn learned(
+    pub async fn learned_fetch(
         &self,
         target: &str,
         package: &str,
         arch: Arch,
         kind: TaskKind,
-    ) -> Result<Learned> {
+    ) -> Result<Forecast> {
         let query = "SELECT took_us, memory_mib, disk_mib, enough_memory_mib AS had_memory_mib,
                      enough_disk_mib AS had_disk_mib FROM learned
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4";
@@ -72,15 +72,15 @@ impl Store {
             .bind(package)
             .bind(arch.as_str())
             .bind(kind.as_str())
-            .fetch_optional(self.read())
+            .fetch_optional(self.read_pool())
             .await?;
-        let Some(row) = row else { return Ok(Learned::default()) };
+        let Some(row) = row else { return Ok(Forecast::default()) };
         let Sample { took, memory_mib, disk_mib, had } = row.sample();
-        Ok(Learned { took, memory_mib, disk_mib, enough: had })
+        Ok(Forecast { took, memory_mib, disk_mib, enough: had })
     }
 
     /// Records what a task needs, before it gets into its queue.
-    pub async fn set_needs(&self, task: TaskId, needs: &Needs, now: Timestamp) -> Result<()> {
+    pub async fn task_set_needs(&self, task: TaskId, needs: &Needs, now: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO task_needs (task, needs) VALUES ($1, $2)
@@ -88,16 +88,16 @@ impl Store {
         )
         .bind(task.0)
         .bind(needs.to_string())
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
-        tx.reindex_of(task, now).await?;
+        tx.index_rebuild_of_task(task, now).await?;
         tx.commit().await
     }
 }
 
 impl Tx {
     /// Learns from an attempt that was accepted.
-    pub(super) async fn learn(&mut self, attempt: AttemptId) -> Result<()> {
+    pub(super) async fn learned_update(&mut self, attempt: AttemptId) -> Result<()> {
         let query =
             "SELECT a.started_us, e.at_us AS ended_us, e.report, b.target, b.package, t.arch,
                      t.kind, a.memory_mib, a.disk_mib
@@ -105,7 +105,7 @@ impl Tx {
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
                      WHERE a.id = $1";
         let row: Option<AcceptedRow> =
-            sqlx::query_as(query).bind(attempt.0).fetch_optional(self.on()).await?;
+            sqlx::query_as(query).bind(attempt.0).fetch_optional(self.conn()).await?;
         let Some(row) = row else { return Ok(()) };
         let report = unjson("attempt_ends", "a report", &row.report)?;
         let Some(Outcome::Succeeded(success)) = report else { return Ok(()) };
@@ -136,7 +136,7 @@ impl Tx {
         .bind(capped(disk_mib))
         .bind(row.memory_mib)
         .bind(row.disk_mib)
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }
@@ -153,12 +153,12 @@ impl Tx {
             .bind(&row.arch)
             .bind(&row.kind)
             .bind(i64::try_from(SAMPLES).unwrap_or(i64::MAX))
-            .fetch_all(self.on())
+            .fetch_all(self.conn())
             .await?;
         Ok(rows.iter().map(TookRow::sample).collect())
     }
 
-    async fn set_learned(&mut self, row: &AcceptedRow, learned: &Learned) -> Result<()> {
+    async fn set_learned(&mut self, row: &AcceptedRow, learned: &Forecast) -> Result<()> {
         sqlx::query(
             "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib,
              enough_memory_mib, enough_disk_mib)
@@ -177,7 +177,7 @@ impl Tx {
         .bind(capped(learned.disk_mib))
         .bind(capped(learned.enough.memory_mib))
         .bind(capped(learned.enough.disk_mib))
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

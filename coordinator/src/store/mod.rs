@@ -7,45 +7,45 @@
 //! is there only where there is more to say. The tables are in docs/schema.md.
 
 mod acceptances;
-mod again;
-mod assigned;
+mod assignments;
 mod attempts;
+mod build_details;
+mod build_notes;
 mod builds;
 mod channels;
 mod checkpoints;
 mod columns;
 mod coordinators;
+mod counts;
 mod cves;
 mod enrolment;
-mod explained;
 mod failures;
 mod fenced;
 mod fleet;
 mod grants;
-mod heads;
 mod hooks;
-mod kept;
-mod late;
+mod kept_files;
+mod late_results;
 mod learned;
 mod lists;
-mod looks;
-mod notes;
-mod observed;
-mod open;
+mod open_builds;
+mod open_errors;
 mod open_pushes;
 mod owners;
 mod packages;
-mod places;
+mod polls;
 mod pushes;
+mod queue_positions;
 mod results;
-mod shown;
 mod sources;
-mod stages;
+mod stage_index;
+mod stage_lists;
+mod stage_queries;
 mod tasks;
 mod tracked;
+mod transaction_retry;
 mod uploads;
 mod withdrawals;
-mod work;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -58,32 +58,34 @@ use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
 
 pub use acceptances::EndedAttempt;
-pub use assigned::Assigned;
+pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
-pub use builds::{Build, BuildFilter, Ended, NewBuild, StartedBuilds};
+pub use build_details::{
+    BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
+};
+pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
-pub use coordinators::{Connected, CoordinatorRow, Note, WorkerOwner};
+pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
+pub use counts::QueueCount;
 pub use enrolment::{Certificate, CertificateRow, Invitation};
-pub use explained::explain;
 pub use failures::FailureRow;
 pub use fenced::{Fence, FencedStore};
 pub use fleet::{StandingRow, WorkerFault};
-pub use grants::{Grant, Ready};
-pub use hooks::{Hint, HookTaken, NewHook};
-pub use kept::KeptRow;
-pub use late::LateResult;
-pub use looks::Looked;
-pub use observed::Queue;
-pub use owners::{Decision, PoolState, TakenRow};
+pub use grants::{Grant, ReadyTask};
+pub use hooks::{HookHint, HookResult, NewHook};
+pub use kept_files::KeptFileRow;
+pub use late_results::LateResult;
+pub use open_errors::explain;
+pub use owners::{ClaimDecision, FarmReplacementRow, PoolRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
-pub use places::{Place, Running};
+pub use polls::PollResult;
 pub use pushes::{PushFilter, PushRow, StormRow};
-pub use results::{AcceptedTask, MadePackage};
-pub use shown::{PublishedEvr, ShownBuild, ShownSrpm, ShownTask, TakenPackage};
+pub use queue_positions::{QueuePositionRow, RunningTask};
+pub use results::{AcceptedTask, ResultPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
-pub use tracked::{NewTracked, OrderRow, Tracked};
-pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage};
+pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
+pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 
 use crate::bus::Bus;
 
@@ -285,7 +287,7 @@ impl Store {
         };
         let mut tx = Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() };
         if let Some(fence) = &self.fence {
-            tx.stand_behind(fence).await?;
+            tx.assert_fence(fence).await?;
         }
         Ok(tx)
     }
@@ -296,12 +298,12 @@ impl Store {
     }
 
     /// The connections for reading.
-    pub(crate) const fn read(&self) -> &AnyPool {
+    pub(crate) const fn read_pool(&self) -> &AnyPool {
         &self.readers
     }
 
     /// The connection of beats.
-    pub(crate) const fn pulse(&self) -> &AnyPool {
+    pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
         &self.pulse
     }
 
@@ -338,14 +340,14 @@ impl Tx {
     /// [`StoreError::Unanswered`].
     pub async fn commit(self) -> Result<()> {
         let bus = self.bus.clone();
-        self.commit_quietly().await?;
+        self.commit_without_wake().await?;
         // Not before the commit: a pass that wakes too early does not see what it was woken for.
         bus.written();
         Ok(())
     }
 
     /// Makes it durable, and wakes no pass.
-    pub(crate) async fn commit_quietly(self) -> Result<()> {
+    pub(crate) async fn commit_without_wake(self) -> Result<()> {
         self.inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
@@ -353,14 +355,14 @@ impl Tx {
         })
     }
 
-    pub(crate) fn on(&mut self) -> &mut sqlx::AnyConnection {
+    pub(crate) fn conn(&mut self) -> &mut sqlx::AnyConnection {
         &mut self.inner
     }
 
     /// The next id of a sequence.
     pub(crate) async fn next_id(&mut self, sequence: &'static str) -> Result<i64> {
         let query = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
-        Ok(sqlx::query_scalar(query).bind(sequence).fetch_one(self.on()).await?)
+        Ok(sqlx::query_scalar(query).bind(sequence).fetch_one(self.conn()).await?)
     }
 }
 

@@ -53,7 +53,7 @@ impl FromRow<'_, AnyRow> for PushedBuildRow {
 
 impl Store {
     /// Pushes of a target of which nothing has become yet, oldest first.
-    pub async fn open_pushes(&self, target: &str) -> Result<Vec<OpenPush>> {
+    pub async fn push_list_open(&self, target: &str) -> Result<Vec<OpenPush>> {
         let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
             p.modifies, p.told_by, p.seen_us,
             COALESCE((SELECT a.at_us FROM push_approvals a WHERE a.push = p.id), 0) AS approved_us,
@@ -71,13 +71,13 @@ impl Store {
                       WHERE t.target = p.target AND t.package = p.package), '') AS git_ref
             FROM open_pushes o JOIN pushes p ON p.id = o.push WHERE p.target = $1 ORDER BY p.id";
         let rows: Vec<OpenPushRow> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|OpenPushRow(push)| push).collect())
     }
 
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
     /// or have sources, and were not cancelled.
-    pub async fn builds_of_pushed(&self, target: &str) -> Result<Vec<PushedBuild>> {
+    pub async fn push_list_builds(&self, target: &str) -> Result<Vec<PushedBuild>> {
         // Counts, since PostgreSQL reads the whole table for EXISTS beside OR.
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
@@ -94,15 +94,15 @@ impl Store {
                      AND (SELECT COUNT(*) FROM cancellations c WHERE c.build = b.id) = 0))
             ORDER BY b.id";
         let rows: Vec<PushedBuildRow> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|PushedBuildRow(build)| build).collect())
     }
 
     /// Names of the targets that have open pushes.
-    pub async fn targets_pushed(&self) -> Result<Vec<String>> {
+    pub async fn push_list_targets(&self) -> Result<Vec<String>> {
         // CROSS JOIN is an inner one whose order SQLite keeps: else it goes through all pushes.
         let query = "SELECT DISTINCT p.target FROM open_pushes o CROSS JOIN pushes p
                      WHERE p.id = o.push";
-        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 }

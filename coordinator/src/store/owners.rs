@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::owners::{Approved, Claim, Kind};
+use rpmfarm_core::owners::{ApprovedClaim, Claim, ClaimKind};
 use rpmfarm_core::{BuildId, Nevra, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::{Build, NewPackage, Result, Store, Tx, json, parsed, unjson};
 
 /// A person's decision on the claims of a build.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Decision {
+pub struct ClaimDecision {
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
     /// `approved` or `refused`.
@@ -23,7 +23,7 @@ pub struct Decision {
 
 /// A package that a root took from the farm, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TakenRow {
+pub struct FarmReplacementRow {
     pub package: Nevra,
     /// The package of an external repository that the root would have had instead.
     pub instead: Option<Nevra>,
@@ -33,7 +33,7 @@ pub struct TakenRow {
 
 /// How far a target's channel shows what was taken back and given back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
-pub struct PoolState {
+pub struct PoolRow {
     /// The value of `changes` at the last withdrawal or return.
     pub withdrawn: i64,
     pub shown: i64,
@@ -58,44 +58,46 @@ pub(super) fn claim(row: (String, String, String, String)) -> Result<Claim> {
 
 impl Store {
     /// A number that changes whenever the packages of a target do.
-    pub async fn package_count(&self, target: &str) -> Result<i64> {
+    pub async fn pool_fetch_generation(&self, target: &str) -> Result<i64> {
         let query = "SELECT changes FROM pools WHERE target = $1";
         let changes: Option<i64> =
-            sqlx::query_scalar(query).bind(target).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(target).fetch_optional(self.read_pool()).await?;
         Ok(changes.unwrap_or(0))
     }
 
     /// How far the channel of a target shows what was taken back.
-    pub async fn pool_state(&self, target: &str) -> Result<PoolState> {
+    pub async fn pool_fetch(&self, target: &str) -> Result<PoolRow> {
         let query = "SELECT withdrawn, shown FROM pools WHERE target = $1";
-        let row: Option<PoolState> =
-            sqlx::query_as(query).bind(target).fetch_optional(self.read()).await?;
+        let row: Option<PoolRow> =
+            sqlx::query_as(query).bind(target).fetch_optional(self.read_pool()).await?;
         Ok(row.unwrap_or_default())
     }
 
     /// All claims of a build.
-    pub async fn claims(&self, build: BuildId) -> Result<Vec<Claim>> {
+    pub async fn claim_list(&self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
-        let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.read()).await?;
+        let rows: Vec<Row> =
+            sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.read_pool()).await?;
         rows.into_iter().map(claim).collect()
     }
 
     /// The claims of a build that nobody has approved.
-    pub async fn open_claims(&self, build: BuildId) -> Result<Vec<Claim>> {
-        let approved = self.decisions(build).await?.iter().any(|one| one.word == "approved");
-        if approved { Ok(Vec::new()) } else { self.claims(build).await }
+    pub async fn claim_list_open(&self, build: BuildId) -> Result<Vec<Claim>> {
+        let approved =
+            self.claim_decision_list(build).await?.iter().any(|one| one.word == "approved");
+        if approved { Ok(Vec::new()) } else { self.claim_list(build).await }
     }
 
     /// The decisions on the claims of a build, oldest first.
-    pub async fn decisions(&self, build: BuildId) -> Result<Vec<Decision>> {
+    pub async fn claim_decision_list(&self, build: BuildId) -> Result<Vec<ClaimDecision>> {
         let query = "SELECT at_us, word, who, reason FROM claim_decisions
                      WHERE build = $1 ORDER BY at_us";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
     /// The builds with claims, newest first: those that wait, or with `all` those that were decided
     /// on too, `limit` at most. An empty target stands for all.
-    pub async fn builds_with_claims(
+    pub async fn build_list_with_claims(
         &self,
         target: &str,
         all: bool,
@@ -111,12 +113,12 @@ impl Store {
             "SELECT {COLUMNS} FROM ({claimed}) x JOIN builds b ON b.id = x.build
              WHERE ($1 = '' OR b.target = $1) ORDER BY b.id DESC LIMIT $2"
         ));
-        Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read_pool()).await?)
     }
 
     /// What was approved for a target, oldest first. What a build claimed whose packages were taken
     /// back does not count.
-    pub async fn approved_claims(&self, target: &str) -> Result<Vec<Approved>> {
+    pub async fn claim_list_approved(&self, target: &str) -> Result<Vec<ApprovedClaim>> {
         let query = "SELECT c.kind, c.what, b.package, b.id FROM claims c
                      JOIN builds b ON b.id = c.build
                      JOIN claim_decisions d ON d.build = b.id AND d.word = 'approved'
@@ -124,33 +126,37 @@ impl Store {
                          (SELECT 1 FROM withdrawn_packages w WHERE w.build = b.id)
                      ORDER BY d.at_us, b.id";
         let rows: Vec<(String, String, String, i64)> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?;
         rows.into_iter()
             .map(|(kind, what, source, build)| {
                 let kind = parsed("claims", "a kind", &kind)?;
-                Ok(Approved { kind, what, source, build: BuildId(build) })
+                Ok(ApprovedClaim { kind, what, source, build: BuildId(build) })
             })
             .collect()
     }
 
     /// The paths, and the capabilities that many packages have, that builds of a target have required.
-    pub async fn required_things(&self, target: &str) -> Result<BTreeSet<String>> {
+    pub async fn required_thing_list(&self, target: &str) -> Result<BTreeSet<String>> {
         let query = "SELECT what FROM required_things WHERE target = $1";
         let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_scalar(query).bind(target).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().collect())
     }
 
     /// The packages that the accepted attempts of a build's tasks made, without the source package.
-    pub async fn made_packages(&self, build: BuildId) -> Result<Vec<NewPackage>> {
+    pub async fn result_list_packages(&self, build: BuildId) -> Result<Vec<NewPackage>> {
         let query = "SELECT r.nevra, r.digest, r.size, r.repodata FROM results r
                      JOIN acceptances a ON a.task = r.task JOIN tasks t ON t.id = r.task
                      WHERE t.build = $1 AND t.kind <> 'srpm' ORDER BY r.task, r.nevra";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
     /// Records what the newest root of a task took from the farm.
-    pub async fn set_taken(&self, task: TaskId, taken: &[TakenRow]) -> Result<()> {
+    pub async fn taken_package_replace(
+        &self,
+        task: TaskId,
+        taken: &[FarmReplacementRow],
+    ) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
             "INSERT INTO taken_packages (task, taken) VALUES ($1, $2)
@@ -158,39 +164,39 @@ impl Store {
         )
         .bind(task.0)
         .bind(json(&taken))
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
         // It comes with a lock, which wakes the passes.
-        tx.commit_quietly().await
+        tx.commit_without_wake().await
     }
 }
 
 impl Tx {
     /// Holds the packages of a target as they are until the transaction ends, and answers their
     /// generation. After the rows of builds.
-    pub async fn hold_pool(&mut self, target: &str) -> Result<i64> {
-        self.raise_pool(target, 0).await
+    pub async fn pool_lock(&mut self, target: &str) -> Result<i64> {
+        self.pool_raise(target, 0).await
     }
 
     /// The same after so many packages have come or gone.
-    pub(super) async fn raise_pool(&mut self, target: &str, by: i64) -> Result<i64> {
+    pub(super) async fn pool_raise(&mut self, target: &str, by: i64) -> Result<i64> {
         // An update that changes nothing takes the row's lock.
         let query = "INSERT INTO pools (target, changes, withdrawn, shown) VALUES ($1, $2, 0, 0)
                      ON CONFLICT (target) DO UPDATE SET changes = pools.changes + excluded.changes
                      RETURNING changes";
-        Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.on()).await?)
+        Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.conn()).await?)
     }
 
     /// The differences that were found when tasks of a build were repeated.
-    pub async fn repeat_claims(&mut self, build: BuildId) -> Result<Vec<Claim>> {
+    pub async fn claim_list_of_repeats(&mut self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
-        let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.on()).await?;
+        let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.conn()).await?;
         let all: Vec<Claim> = rows.into_iter().map(claim).collect::<Result<_>>()?;
-        Ok(all.into_iter().filter(|claim| claim.kind == Kind::Repeat).collect())
+        Ok(all.into_iter().filter(|claim| claim.kind == ClaimKind::Repeat).collect())
     }
 
     /// Records more of what a build claims.
-    pub async fn add_claims(
+    pub async fn claim_insert(
         &mut self,
         build: BuildId,
         claims: &[Claim],
@@ -207,38 +213,38 @@ impl Tx {
             .bind(package.to_string())
             .bind(json(owners))
             .bind(now.as_us())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         self.reindex(build, now).await
     }
 
     /// Records what a build claims, in place of what was recorded before.
-    pub async fn set_claims(
+    pub async fn claim_replace(
         &mut self,
         build: BuildId,
         claims: &[Claim],
         now: Timestamp,
     ) -> Result<()> {
         let query = sqlx::query("DELETE FROM claims WHERE build = $1").bind(build.0);
-        query.execute(self.on()).await?;
-        self.add_claims(build, claims, now).await
+        query.execute(self.conn()).await?;
+        self.claim_insert(build, claims, now).await
     }
 
     /// Records what a person said of a build's claims. False when the build is not claimed, or has
     /// ended: then nothing was recorded.
-    pub async fn decide_claims(
+    pub async fn claim_decide(
         &mut self,
         build: BuildId,
         (word, who, reason): (&str, &str, &str),
         now: Timestamp,
     ) -> Result<bool> {
-        if !self.hold_open(build).await? || !self.is_claimed(build).await? {
+        if !self.build_lock_open(build).await? || !self.build_is_claimed(build).await? {
             return Ok(false);
         }
         let query = "SELECT MAX(at_us) FROM claim_decisions WHERE build = $1";
         let newest: Option<i64> =
-            sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_one(self.conn()).await?;
         let at = newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next()));
         sqlx::query(
             "INSERT INTO claim_decisions (build, at_us, word, who, reason)
@@ -249,23 +255,27 @@ impl Tx {
         .bind(word)
         .bind(who)
         .bind(reason)
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         self.reindex(build, now).await?;
         Ok(true)
     }
 
-    pub(super) async fn is_claimed(&mut self, build: BuildId) -> Result<bool> {
+    pub(super) async fn build_is_claimed(&mut self, build: BuildId) -> Result<bool> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT COUNT(*) FROM builds b WHERE b.id = $1 AND {IS_CLAIMED}"
         ));
-        let count: i64 = sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?;
+        let count: i64 = sqlx::query_scalar(query).bind(build.0).fetch_one(self.conn()).await?;
         Ok(count > 0)
     }
 
     /// Records which of some requirements of a build are paths, or capabilities that many packages
     /// have.
-    pub(super) async fn add_required(&mut self, build: BuildId, requires: &[String]) -> Result<()> {
+    pub(super) async fn required_thing_insert(
+        &mut self,
+        build: BuildId,
+        requires: &[String],
+    ) -> Result<()> {
         for what in rpmfarm_core::owners::asked(requires) {
             sqlx::query(
                 "INSERT INTO required_things (target, what)
@@ -273,7 +283,7 @@ impl Tx {
             )
             .bind(build.0)
             .bind(what)
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())

@@ -8,9 +8,9 @@ use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId, Timestamp
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::again::again;
 use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
+use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 use crate::commands::option_words;
 
@@ -109,7 +109,7 @@ impl FromRow<'_, AnyRow> for SignedPackage {
 }
 
 /// The digest and the name of each file that an accepted attempt announced.
-type Announced = Vec<(Sha256, String)>;
+type AnnouncedFiles = Vec<(Sha256, String)>;
 
 /// Whether a package is a file that an attempt announced. One without architecture may have stayed
 /// from another architecture or build: it is the same by its name.
@@ -120,33 +120,37 @@ fn is_it(package: &Package, (digest, name): &(Sha256, String)) -> bool {
 
 impl Store {
     /// All accepted packages of a target.
-    pub async fn packages(&self, target: &str) -> Result<Vec<Package>> {
+    pub async fn package_list(&self, target: &str) -> Result<Vec<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 ORDER BY nevra";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
     /// The package of a target with this NEVRA.
-    pub async fn package(&self, target: &str, nevra: &Nevra) -> Result<Option<Package>> {
+    pub async fn package_fetch(&self, target: &str, nevra: &Nevra) -> Result<Option<Package>> {
         let query = "SELECT nevra, build, arch, digest, size, repodata FROM packages
                      WHERE target = $1 AND nevra = $2";
         let query = sqlx::query_as(query).bind(target).bind(nevra.to_string());
-        Ok(query.fetch_optional(self.read()).await?)
+        Ok(query.fetch_optional(self.read_pool()).await?)
     }
 
     /// Packages of a build with their signed forms under a key: those that it was the first to
     /// make, and those that are the same as another build of its target had made before.
-    pub async fn packages_of(&self, build: BuildId, key: &str) -> Result<Vec<SignedPackage>> {
+    pub async fn package_list_of_build(
+        &self,
+        build: BuildId,
+        key: &str,
+    ) -> Result<Vec<SignedPackage>> {
         let query = "SELECT target FROM builds WHERE id = $1";
         let target: Option<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read_pool()).await?;
         let Some(target) = target else { return Ok(Vec::new()) };
-        let mut packages = self.packages_of_each(&target, &[build], key).await?;
+        let mut packages = self.package_list_of_builds(&target, &[build], key).await?;
         Ok(packages.remove(&build).unwrap_or_default())
     }
 
     /// The same for several builds of a target, by as many queries as for one.
-    pub async fn packages_of_each(
+    pub async fn package_list_of_builds(
         &self,
         target: &str,
         builds: &[BuildId],
@@ -154,11 +158,12 @@ impl Store {
     ) -> Result<HashMap<BuildId, Vec<SignedPackage>>> {
         let ids = numbers(builds.iter().copied());
         let mut all = HashMap::<BuildId, Vec<SignedPackage>>::new();
-        let own = self.signed(target, key, &format!("p.build IN ({ids})")).await?;
+        let own =
+            self.package_list_signed_where(target, key, &format!("p.build IN ({ids})")).await?;
         for row in own {
             all.entry(row.package.build).or_default().push(row);
         }
-        let mut others = self.announced_by(&ids).await?;
+        let mut others = self.upload_list_of_builds(&ids).await?;
         for (build, files) in &mut others {
             let own = all.get(build).map(Vec::as_slice).unwrap_or_default();
             files.retain(|file| !own.iter().any(|row| is_it(&row.package, file)));
@@ -169,8 +174,9 @@ impl Store {
         }
         let wanted: BTreeSet<Sha256> =
             others.values().flatten().map(|(digest, _)| *digest).collect();
-        let mut found =
-            self.signed(target, key, &format!("p.digest IN ({})", digests(&wanted))).await?;
+        let mut found = self
+            .package_list_signed_where(target, key, &format!("p.digest IN ({})", digests(&wanted)))
+            .await?;
         // Of a package without architecture an earlier one with the same content may have stayed,
         // whose header has other bytes: then an earlier build of the same package made it.
         let ids = numbers(others.keys().copied());
@@ -180,7 +186,7 @@ impl Store {
         );
         let known: BTreeSet<String> =
             found.iter().map(|row| row.package.nevra.to_string()).collect();
-        let earlier = self.signed(target, key, &among).await?;
+        let earlier = self.package_list_signed_where(target, key, &among).await?;
         found.extend(
             earlier.into_iter().filter(|row| !known.contains(&row.package.nevra.to_string())),
         );
@@ -199,21 +205,29 @@ impl Store {
 
     /// The packages of a target, with their signed forms, for which a condition on `packages p`
     /// holds.
-    async fn signed(&self, target: &str, key: &str, which: &str) -> Result<Vec<SignedPackage>> {
+    async fn package_list_signed_where(
+        &self,
+        target: &str,
+        key: &str,
+        which: &str,
+    ) -> Result<Vec<SignedPackage>> {
         let query = sqlx::AssertSqlSafe(format!(
             "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
         ));
         let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// Digests and names of all files that the accepted attempts of builds announced.
-    async fn announced_by(&self, builds: &str) -> Result<HashMap<BuildId, Announced>> {
+    async fn upload_list_of_builds(
+        &self,
+        builds: &str,
+    ) -> Result<HashMap<BuildId, AnnouncedFiles>> {
         let query = format!(
             "SELECT t.build, e.report FROM tasks t JOIN acceptances c ON c.task = t.id
              JOIN attempt_ends e ON e.attempt = c.attempt WHERE t.build IN ({builds})"
         );
-        let mut files = HashMap::<BuildId, Announced>::new();
+        let mut files = HashMap::<BuildId, AnnouncedFiles>::new();
         for (build, report) in rows!(self, (i64, String), query) {
             if let Some(Outcome::Succeeded(success)) = unjson("attempt_ends", "a report", &report)?
             {
@@ -225,17 +239,17 @@ impl Store {
     }
 
     /// Packages of a target that are signed with a key.
-    pub async fn signed_packages(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
+    pub async fn package_list_signed(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
         let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
                      s.signed_digest, s.signed_size, s.repodata AS published
                      FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2
                      WHERE p.target = $1 ORDER BY p.nevra";
-        Ok(sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read_pool()).await?)
     }
 
     /// Those of these packages that are signed with another key than this one.
-    pub async fn signed_otherwise(
+    pub async fn package_list_signed_otherwise(
         &self,
         packages: &[Sha256],
         key: &str,
@@ -244,8 +258,11 @@ impl Store {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT DISTINCT digest FROM signatures WHERE key_name <> $1 AND digest IN ({list})"
         ));
-        let rows: Vec<String> =
-            sqlx::query_scalar(query).persistent(false).bind(key).fetch_all(self.read()).await?;
+        let rows: Vec<String> = sqlx::query_scalar(query)
+            .persistent(false)
+            .bind(key)
+            .fetch_all(self.read_pool())
+            .await?;
         rows.iter().map(|digest| parsed("signatures", "a digest", digest)).collect()
     }
 
@@ -254,11 +271,11 @@ impl Store {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
         let latest: Option<i64> =
-            sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read()).await?;
+            sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read_pool()).await?;
         Ok(latest.map(Timestamp::from_us))
     }
 
-    pub async fn add_signatures(
+    pub async fn signature_insert(
         &self,
         key: &str,
         signatures: &[(Sha256, Signature)],
@@ -277,7 +294,7 @@ impl Store {
             .bind(signature.signed_size.cast_signed())
             .bind(signature.repodata.hex())
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             }
             tx.commit().await
@@ -292,7 +309,7 @@ impl Tx {
     /// # Errors
     /// [`StoreError::SameNevra`] for a NEVRA that the target has with another digest; then the
     /// transaction must not be committed.
-    pub async fn add_packages(
+    pub async fn package_insert(
         &mut self,
         target: &str,
         build: BuildId,
@@ -303,7 +320,7 @@ impl Tx {
         let mut added = 0;
         for package in packages {
             let nevra = package.nevra.to_string();
-            self.check_kept(target, build, &nevra).await?;
+            self.package_check_withdrawn(target, build, &nevra).await?;
             let result = sqlx::query(
                 "INSERT INTO packages (target, nevra, build, task, arch, digest, size, repodata)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -316,16 +333,16 @@ impl Tx {
             .bind(package.digest.hex())
             .bind(package.size.cast_signed())
             .bind(package.repodata.hex())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
             if result.rows_affected() == 0 {
-                self.check_same(target, &nevra, package.digest).await?;
+                self.package_check_same(target, &nevra, package.digest).await?;
             } else {
                 added += 1;
             }
         }
         if added > 0 {
-            self.raise_pool(target, added).await?;
+            self.pool_raise(target, added).await?;
         }
         Ok(())
     }
@@ -338,18 +355,22 @@ impl Tx {
     /// # Errors
     /// [`StoreError::SameNevra`], [`StoreError::SameFile`], [`StoreError::OtherOptions`]; database
     /// errors.
-    pub async fn check_unused(&mut self, build: BuildId, package: &NewPackage) -> Result<()> {
+    pub async fn package_check_unused(
+        &mut self,
+        build: BuildId,
+        package: &NewPackage,
+    ) -> Result<()> {
         let query = "SELECT p.target, p.nevra, p.build, p.digest
                      FROM builds t JOIN builds b ON b.target = t.target AND b.package = t.package
                      JOIN packages p ON p.build = b.id
                      WHERE t.id = $1 AND p.nevra LIKE '%src'";
         let rows: Vec<(String, String, i64, String)> =
-            sqlx::query_as(query).bind(build.0).fetch_all(self.on()).await?;
+            sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?;
         let query = "SELECT target FROM builds WHERE id = $1";
         let target: Option<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.on()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.conn()).await?;
         if let Some(target) = target {
-            self.check_kept(&target, build, &package.nevra.to_string()).await?;
+            self.package_check_withdrawn(&target, build, &package.nevra.to_string()).await?;
         }
         for (target, existing, by, digest) in rows {
             let by = BuildId(by);
@@ -361,7 +382,8 @@ impl Tx {
             if nevra != package.nevra {
                 return Err(StoreError::SameFile { nevra: new, existing, target, build: by });
             }
-            let (before, now) = (self.build_options(by).await?, self.build_options(build).await?);
+            let (before, now) =
+                (self.build_fetch_options(by).await?, self.build_fetch_options(build).await?);
             if before != now {
                 let words = |options: &BuildOptions| match option_words(options) {
                     words if words.is_empty() => "no options".to_owned(),
@@ -387,7 +409,12 @@ impl Tx {
 
     /// Refuses a NEVRA of the same source package that was taken back: whoever has it installed would
     /// not see another one of that name.
-    async fn check_kept(&mut self, target: &str, build: BuildId, nevra: &str) -> Result<()> {
+    async fn package_check_withdrawn(
+        &mut self,
+        target: &str,
+        build: BuildId,
+        nevra: &str,
+    ) -> Result<()> {
         let query = "SELECT p.build, w.who, w.reason FROM withdrawn_packages p
                      JOIN withdrawals w ON w.id = p.withdrawal AND w.target = p.target
                          AND w.nevra = p.nevra
@@ -397,17 +424,22 @@ impl Tx {
             .bind(target)
             .bind(nevra)
             .bind(build.0)
-            .fetch_optional(self.on())
+            .fetch_optional(self.conn())
             .await?;
         let Some((build, who, reason)) = row else { return Ok(()) };
         let (nevra, target, build) = (nevra.to_owned(), target.to_owned(), BuildId(build));
         Err(StoreError::Withdrawn { nevra, target, build, who, reason })
     }
 
-    async fn check_same(&mut self, target: &str, nevra: &str, digest: Sha256) -> Result<()> {
+    async fn package_check_same(
+        &mut self,
+        target: &str,
+        nevra: &str,
+        digest: Sha256,
+    ) -> Result<()> {
         let query = "SELECT build, digest FROM packages WHERE target = $1 AND nevra = $2";
         let (build, existing): (i64, String) =
-            sqlx::query_as(query).bind(target).bind(nevra).fetch_one(self.on()).await?;
+            sqlx::query_as(query).bind(target).bind(nevra).fetch_one(self.conn()).await?;
         if existing == digest.hex() {
             return Ok(());
         }

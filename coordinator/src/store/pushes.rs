@@ -78,7 +78,7 @@ pub struct StormRow {
 
 impl Store {
     /// How many builds of a target pushes led to by themselves since a time.
-    pub async fn pushes_built_since(&self, target: &str, since: Timestamp) -> Result<usize> {
+    pub async fn push_count_built_since(&self, target: &str, since: Timestamp) -> Result<usize> {
         // A push to a package and one to its modifications may have led to the same build.
         let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
                      FROM push_ends e JOIN pushes p ON p.id = e.push
@@ -87,14 +87,14 @@ impl Store {
         let count: i64 = sqlx::query_scalar(query)
             .bind(target)
             .bind(since.as_us())
-            .fetch_one(self.read())
+            .fetch_one(self.read_pool())
             .await?;
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
     /// request of this key, which then is to be made.
-    pub async fn end_pushes(
+    pub async fn push_end(
         &self,
         ends: &[PushEnd],
         request_key: &str,
@@ -104,7 +104,7 @@ impl Store {
         for end in ends {
             let removed = sqlx::query("DELETE FROM open_pushes WHERE push = $1")
                 .bind(end.push.0)
-                .execute(tx.on())
+                .execute(tx.conn())
                 .await?;
             if removed.rows_affected() == 0 {
                 // Another coordinator was first; all of this is its to do.
@@ -120,7 +120,7 @@ impl Store {
             .bind(key)
             .bind(end.build.map_or(0, |build| build.0))
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             if let Some(pair) = &end.pair {
                 sqlx::query(
@@ -129,7 +129,7 @@ impl Store {
                 .bind(end.push.0)
                 .bind(&pair.git_ref)
                 .bind(&pair.modification)
-                .execute(tx.on())
+                .execute(tx.conn())
                 .await?;
             }
         }
@@ -138,26 +138,29 @@ impl Store {
                 "INSERT INTO push_requests (request_key) VALUES ($1) ON CONFLICT DO NOTHING",
             )
             .bind(request_key)
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
         }
         tx.commit().await
     }
 
     /// Keys of requests that are decided on and not made yet.
-    pub async fn push_requests(&self) -> Result<Vec<String>> {
+    pub async fn push_request_list(&self) -> Result<Vec<String>> {
         let query = "SELECT request_key FROM push_requests ORDER BY request_key";
-        Ok(sqlx::query_scalar(query).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
     /// For each push of a request: target, package, and the push.
-    pub async fn pushes_of(&self, request_key: &str) -> Result<Vec<(String, String, PushPair)>> {
+    pub async fn push_list_of_request(
+        &self,
+        request_key: &str,
+    ) -> Result<Vec<(String, String, PushPair)>> {
         let query = "SELECT p.target, p.package, COALESCE(x.git_ref, p.commit_id),
                      COALESCE(x.modification, '') FROM push_ends e
                      JOIN pushes p ON p.id = e.push LEFT JOIN push_pairs x ON x.push = p.id
                      WHERE e.request_key = $1 ORDER BY p.package, p.id";
         let rows: Vec<(String, String, String, String)> =
-            sqlx::query_as(query).bind(request_key).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(request_key).fetch_all(self.read_pool()).await?;
         let pair = |(target, package, git_ref, modification)| {
             (target, package, PushPair { git_ref, modification })
         };
@@ -165,17 +168,17 @@ impl Store {
     }
 
     /// A request is made.
-    pub async fn push_request_made(&self, request_key: &str) -> Result<()> {
+    pub async fn push_request_finish(&self, request_key: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM push_requests WHERE request_key = $1")
             .bind(request_key)
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
-        tx.commit_quietly().await
+        tx.commit_without_wake().await
     }
 
     /// Holds pushes as one storm, and returns its number.
-    pub async fn add_storm(
+    pub async fn storm_insert(
         &self,
         target: &str,
         reason: &str,
@@ -189,27 +192,27 @@ impl Store {
             .bind(target)
             .bind(reason)
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
-        tx.hold_pushes(id, pushes).await?;
+        tx.push_hold(id, pushes).await?;
         tx.commit().await?;
         Ok(id)
     }
 
     /// Holds more pushes in a storm.
-    pub async fn join_storm(&self, storm: StormId, pushes: &[PushId]) -> Result<()> {
+    pub async fn storm_join(&self, storm: StormId, pushes: &[PushId]) -> Result<()> {
         let mut tx = self.write().await?;
-        tx.hold_pushes(storm, pushes).await?;
+        tx.push_hold(storm, pushes).await?;
         tx.commit().await
     }
 
-    pub async fn storm(&self, id: StormId) -> Result<Option<StormRow>> {
+    pub async fn storm_fetch(&self, id: StormId) -> Result<Option<StormRow>> {
         let query = "SELECT id, target, reason, at_us FROM storms WHERE id = $1";
-        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// Approves pushes. Returns how many were not approved before.
-    pub async fn approve(&self, pushes: &[PushId], who: &str, now: Timestamp) -> Result<u64> {
+    pub async fn push_approve(&self, pushes: &[PushId], who: &str, now: Timestamp) -> Result<u64> {
         let mut tx = self.write().await?;
         let mut approved = 0;
         for push in pushes {
@@ -220,7 +223,7 @@ impl Store {
             .bind(push.0)
             .bind(who)
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             approved += result.rows_affected();
         }
@@ -229,7 +232,7 @@ impl Store {
     }
 
     /// Pushes, newest first.
-    pub async fn pushes(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
+    pub async fn push_list(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
         let columns = [("p.target", &*filter.target), ("p.package", &*filter.package)];
         let (named, names) = named(2, &columns);
         // Every push has a number: that is for conditions to follow.
@@ -251,11 +254,11 @@ impl Store {
         for name in names {
             query = query.bind(name);
         }
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// The commit to which a branch or tag of a repository was pushed that a build follows from.
-    pub async fn pushed_commit(
+    pub async fn push_fetch_commit(
         &self,
         id: BuildId,
         repository: &str,
@@ -271,20 +274,20 @@ impl Store {
             .bind(id.0)
             .bind(repository)
             .bind(branch)
-            .fetch_optional(self.read())
+            .fetch_optional(self.read_pool())
             .await?)
     }
 }
 
 impl Tx {
-    async fn hold_pushes(&mut self, storm: StormId, pushes: &[PushId]) -> Result<()> {
+    async fn push_hold(&mut self, storm: StormId, pushes: &[PushId]) -> Result<()> {
         for push in pushes {
             sqlx::query(
                 "INSERT INTO storm_pushes (push, storm) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             )
             .bind(push.0)
             .bind(storm.0)
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())

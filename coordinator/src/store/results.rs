@@ -11,7 +11,7 @@ use super::{NewPackage, Result, Tx, parsed};
 
 /// A package that an accepted attempt made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MadePackage {
+pub struct ResultPackage {
     pub package: NewPackage,
     /// The blob that describes its content; only of packages of no architecture.
     pub content: Option<Sha256>,
@@ -24,10 +24,10 @@ pub struct AcceptedTask {
     pub kind: TaskKind,
     pub arch: Arch,
     /// All its packages, by NEVRA.
-    pub packages: Vec<MadePackage>,
+    pub packages: Vec<ResultPackage>,
 }
 
-impl FromRow<'_, AnyRow> for MadePackage {
+impl FromRow<'_, AnyRow> for ResultPackage {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let content = Columns::of("results", row).parsed_or_none("content", "a digest")?;
         Ok(Self { package: NewPackage::from_row(row)?, content })
@@ -36,14 +36,14 @@ impl FromRow<'_, AnyRow> for MadePackage {
 
 impl Tx {
     /// Records what an attempt of one architecture made.
-    pub async fn add_results(
+    pub async fn result_insert(
         &mut self,
         build: BuildId,
         task: TaskId,
         arch: Arch,
-        made: &[MadePackage],
+        made: &[ResultPackage],
     ) -> Result<()> {
-        for MadePackage { package, content } in made {
+        for ResultPackage { package, content } in made {
             sqlx::query(
                 "INSERT INTO results (task, nevra, build, arch, digest, size, repodata, content)
                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
@@ -56,7 +56,7 @@ impl Tx {
             .bind(package.size.cast_signed())
             .bind(package.repodata.hex())
             .bind(content.map_or_else(String::new, |digest| digest.hex()))
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())
@@ -64,7 +64,7 @@ impl Tx {
 
     /// The accepted tasks of a build of one kind, in the order in which they were planned, with what
     /// they made.
-    pub async fn accepted_tasks(
+    pub async fn task_list_accepted(
         &mut self,
         build: BuildId,
         kind: TaskKind,
@@ -72,20 +72,20 @@ impl Tx {
         let query = "SELECT t.id, t.arch FROM tasks t JOIN acceptances a ON a.task = t.id
                      WHERE t.build = $1 AND t.kind = $2 ORDER BY t.id";
         let tasks: Vec<(i64, String)> =
-            sqlx::query_as(query).bind(build.0).bind(kind.as_str()).fetch_all(self.on()).await?;
+            sqlx::query_as(query).bind(build.0).bind(kind.as_str()).fetch_all(self.conn()).await?;
         let mut all = Vec::with_capacity(tasks.len());
         for (task, arch) in tasks {
             let arch = parsed("tasks", "an architecture", &arch)?;
             let task = TaskId(task);
-            let packages = self.made(task).await?;
+            let packages = self.result_list(task).await?;
             all.push(AcceptedTask { task, kind, arch, packages });
         }
         Ok(all)
     }
 
-    async fn made(&mut self, task: TaskId) -> Result<Vec<MadePackage>> {
+    async fn result_list(&mut self, task: TaskId) -> Result<Vec<ResultPackage>> {
         let query = "SELECT nevra, digest, size, repodata, content FROM results
                      WHERE task = $1 ORDER BY nevra";
-        Ok(sqlx::query_as(query).bind(task.0).fetch_all(self.on()).await?)
+        Ok(sqlx::query_as(query).bind(task.0).fetch_all(self.conn()).await?)
     }
 }

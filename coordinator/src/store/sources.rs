@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_core::source::Record;
+use rpmfarm_core::source::SourceRecord;
 use rpmfarm_core::terms::{AllTerms, Terms};
 use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::again::again;
 use super::columns::Columns;
+use super::transaction_retry::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
 /// Names that are bound to one query at most.
@@ -120,21 +120,21 @@ impl Srpm {
 
 impl Store {
     /// Notes on a build's sources, for people.
-    pub async fn source_notes(&self, build: BuildId) -> Result<Vec<String>> {
+    pub async fn source_note_list(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
-        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    pub async fn add_import(&self, build: BuildId, import: &Import) -> Result<()> {
-        self.add_sources(build, import, &Record::default()).await
+    pub async fn import_insert(&self, build: BuildId, import: &Import) -> Result<()> {
+        self.import_insert_with_record(build, import, &SourceRecord::default()).await
     }
 
     /// The same with the record of where everything came from.
-    pub async fn add_sources(
+    pub async fn import_insert_with_record(
         &self,
         build: BuildId,
         import: &Import,
-        record: &Record,
+        record: &SourceRecord,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -145,7 +145,7 @@ impl Store {
             .bind(build.0)
             .bind(record.modification.as_ref().map_or("", |modification| &modification.commit))
             .bind(json(record))
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             for (n, note) in (0i64..).zip(&record.notes) {
                 sqlx::query(
@@ -155,7 +155,7 @@ impl Store {
                 .bind(build.0)
                 .bind(n)
                 .bind(note)
-                .execute(tx.on())
+                .execute(tx.conn())
                 .await?;
             }
             sqlx::query(
@@ -168,7 +168,7 @@ impl Store {
             .bind(&import.subject)
             .bind(import.bundle.hex())
             .bind(import.at.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             tx.reindex(build, import.at).await?;
             tx.commit().await
@@ -177,35 +177,35 @@ impl Store {
     }
 
     /// The import of a build.
-    pub async fn import(&self, build: BuildId) -> Result<Option<Import>> {
+    pub async fn import_fetch(&self, build: BuildId) -> Result<Option<Import>> {
         let query = "SELECT url, commit_id, subject, bundle, at_us FROM imports WHERE build = $1";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// Where the sources of a build came from.
-    pub async fn source_record(&self, build: BuildId) -> Result<Option<Record>> {
+    pub async fn source_record_fetch(&self, build: BuildId) -> Result<Option<SourceRecord>> {
         let query = "SELECT record FROM source_records WHERE build = $1";
         let text: Option<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_optional(self.read_pool()).await?;
         text.map(|text| unjson("source_records", "a record", &text)).transpose()
     }
 
     /// The newest build of the same package and target before this one that has sources.
-    pub async fn import_before(&self, build: &Build) -> Result<Option<BuildId>> {
+    pub async fn import_fetch_previous(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
         let found: Option<i64> = sqlx::query_scalar(query)
             .bind(&build.target)
             .bind(&build.package)
             .bind(build.id.0)
-            .fetch_one(self.read())
+            .fetch_one(self.read_pool())
             .await?;
         Ok(found.map(BuildId))
     }
 
     /// The packages whose sources were imported for a target; only those among the names, if there
     /// are any.
-    pub async fn imported_packages(
+    pub async fn import_list_packages(
         &self,
         target: &str,
         among: &[&str],
@@ -215,7 +215,7 @@ impl Store {
             let query = "SELECT DISTINCT b.package FROM builds b JOIN imports i ON i.build = b.id
                          WHERE b.target = $1";
             let all: Vec<String> =
-                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read_pool()).await?;
             found.extend(all);
         }
         for names in among.chunks(NAMES) {
@@ -229,15 +229,15 @@ impl Store {
             for name in names {
                 query = query.bind(*name);
             }
-            found.extend(query.fetch_all(self.read()).await?);
+            found.extend(query.fetch_all(self.read_pool()).await?);
         }
         Ok(found)
     }
 
     /// The packages that builds were asked for of; of all targets with an empty name.
-    pub async fn built_packages(&self, target: &str) -> Result<BTreeSet<String>> {
+    pub async fn build_list_packages(&self, target: &str) -> Result<BTreeSet<String>> {
         let targets = match target {
-            "" => self.targets_built().await?,
+            "" => self.target_list_built().await?,
             name => vec![name.to_owned()],
         };
         // One step along the index for each package, however often it was built.
@@ -251,18 +251,21 @@ impl Store {
         let mut packages = BTreeSet::new();
         for target in targets {
             let rows: Vec<String> =
-                sqlx::query_scalar(query).bind(target).fetch_all(self.read()).await?;
+                sqlx::query_scalar(query).bind(target).fetch_all(self.read_pool()).await?;
             packages.extend(rows);
         }
         Ok(packages)
     }
 
     /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.
-    pub async fn built_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
+    pub async fn srpm_list_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
         let query = "SELECT s.nevra FROM srpms s JOIN builds b ON b.id = s.build
                      WHERE b.target = $1 AND b.package = $2 ORDER BY b.id";
-        let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(target).bind(package).fetch_all(self.read()).await?;
+        let rows: Vec<String> = sqlx::query_scalar(query)
+            .bind(target)
+            .bind(package)
+            .fetch_all(self.read_pool())
+            .await?;
         let release = |nevra: String| {
             let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
             Ok(format!("{}-{}", nevra.evr.version, nevra.evr.release))
@@ -271,25 +274,25 @@ impl Store {
     }
 
     /// Whether the release of a build is raised.
-    pub async fn is_bump(&self, build: BuildId) -> Result<bool> {
+    pub async fn build_is_bump(&self, build: BuildId) -> Result<bool> {
         let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM bumps WHERE build = $1")
             .bind(build.0)
-            .fetch_one(self.read())
+            .fetch_one(self.read_pool())
             .await?;
         Ok(count > 0)
     }
 
     /// The SRPM of a build.
-    pub async fn srpm(&self, build: BuildId) -> Result<Option<Srpm>> {
+    pub async fn srpm_fetch(&self, build: BuildId) -> Result<Option<Srpm>> {
         let query = "SELECT digest, size, nevra, requires, conflicts, predicts, dynamic, terms
                      FROM srpms WHERE build = $1";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read_pool()).await?)
     }
 }
 
 impl Tx {
     /// Records the SRPM of a build.
-    pub async fn add_srpm(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
+    pub async fn srpm_insert(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
         sqlx::query(
             "INSERT INTO srpms
              (build, digest, size, nevra, requires, conflicts, predicts, dynamic, terms)
@@ -304,11 +307,11 @@ impl Tx {
         .bind(json(&srpm.predicts))
         .bind(i64::from(srpm.dynamic))
         .bind(json(&srpm.terms))
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
-        self.add_required(build, &srpm.requires).await?;
+        self.required_thing_insert(build, &srpm.requires).await?;
         for terms in srpm.terms.values() {
-            self.add_required(build, &terms.requires).await?;
+            self.required_thing_insert(build, &terms.requires).await?;
         }
         Ok(())
     }

@@ -9,9 +9,9 @@ use rpmfarm_core::{Arch, AttemptId, BatchId, BuildId, Sha256, TaskId, Timestamp}
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::again::again;
 use super::columns::Columns;
-use super::heads::Look;
+use super::stage_queries::StageQuery;
+use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, unjson};
 
 /// Work to be recorded.
@@ -77,74 +77,74 @@ struct AskingTask {
 
 impl Store {
     /// The tasks of a build, in the order in which they were made.
-    pub async fn tasks(&self, build: BuildId) -> Result<Vec<Task>> {
+    pub async fn task_list(&self, build: BuildId) -> Result<Vec<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE build = $1
                      ORDER BY id";
-        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    pub async fn task(&self, id: TaskId) -> Result<Option<Task>> {
+    pub async fn task_fetch(&self, id: TaskId) -> Result<Option<Task>> {
         let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
-        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
-    pub async fn srpms_to_lock(&self, now: Timestamp, each: i64) -> Result<Vec<Task>> {
-        let look = Look {
+    pub async fn task_list_srpms_to_lock(&self, now: Timestamp, each: i64) -> Result<Vec<Task>> {
+        let look = StageQuery {
             stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        self.heads(&look, now, each).await
+        self.stage_list_next_per_target(&look, now, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
-    pub async fn tasks_to_dispatch(&self, limit: i64) -> Result<Vec<Task>> {
+    pub async fn task_list_to_dispatch(&self, limit: i64) -> Result<Vec<Task>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us
                      FROM ready_tasks r JOIN tasks t ON t.id = r.task
                      ORDER BY r.rank, r.task LIMIT $1";
-        Ok(sqlx::query_as(query).bind(limit).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(limit).fetch_all(self.read_pool()).await?)
     }
 
     /// Rounds of requirements of live attempts that no lock answers yet.
-    pub async fn rounds_to_lock(&self, now: Timestamp) -> Result<Vec<(Task, u32)>> {
+    pub async fn round_list_to_lock(&self, now: Timestamp) -> Result<Vec<(Task, u32)>> {
         let query = "SELECT t.id, t.build, t.kind, t.arch, t.created_us,
                      MAX(d.round) AS round FROM stage_work w JOIN tasks t ON t.id = w.task
                      JOIN dynamic_requires d ON d.task = t.id
                      WHERE w.stage = 'round' AND (w.due_us <= $1 OR w.due_us > $2)
                      GROUP BY t.id, t.build, t.kind, t.arch, t.created_us ORDER BY t.id";
         let query = sqlx::query_as(query).bind(now.as_us()).bind(latest_due(now).as_us());
-        let rows: Vec<AskingTask> = query.fetch_all(self.read()).await?;
+        let rows: Vec<AskingTask> = query.fetch_all(self.read_pool()).await?;
         let asked = |row: AskingTask| (row.task, u32::try_from(row.round).unwrap_or(u32::MAX));
         Ok(rows.into_iter().map(asked).collect())
     }
 
     /// Build tasks of a batch's open builds that are not accepted.
-    pub async fn unaccepted_tasks(&self, batch: BatchId) -> Result<Vec<(BuildId, TaskId)>> {
+    pub async fn task_list_unaccepted(&self, batch: BatchId) -> Result<Vec<(BuildId, TaskId)>> {
         let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
                      JOIN tasks t ON t.build = b.id
                      WHERE b.batch = $1 AND t.kind <> 'srpm'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                      ORDER BY t.id";
         let rows: Vec<(i64, i64)> =
-            sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
     }
 
     /// The requirements that `%generate_buildrequires` asked for so far, round by round.
-    pub async fn dynamic_requires(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
+    pub async fn round_list(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(task.0).fetch_all(self.read()).await?;
+            sqlx::query_scalar(query).bind(task.0).fetch_all(self.read_pool()).await?;
         rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
     /// Records a round of requirements: that of the newest lock, and no other, whatever a worker
     /// says. A later attempt that gets to a round which has no answer yet takes it over: the one
     /// that asked before may be gone.
-    pub async fn add_dynamic_requires(
+    pub async fn round_insert(
         &self,
         task: TaskId,
         attempt: AttemptId,
@@ -168,14 +168,14 @@ impl Store {
             .bind(attempt.0)
             .bind(json(&requires))
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             let query = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1").bind(task.0);
-            let build: Option<i64> = query.fetch_optional(tx.on()).await?;
+            let build: Option<i64> = query.fetch_optional(tx.conn()).await?;
             if let Some(build) = build {
-                tx.add_required(BuildId(build), requires).await?;
+                tx.required_thing_insert(BuildId(build), requires).await?;
             }
-            tx.reindex_of(task, now).await?;
+            tx.index_rebuild_of_task(task, now).await?;
             tx.commit().await
         })
         .await
@@ -183,7 +183,7 @@ impl Store {
 
     /// The requirements that attempts of a batch's postponed tasks found so far, round by round: of the tasks that
     /// wait for their turn.
-    pub async fn requires_found(
+    pub async fn round_list_of_batch(
         &self,
         batch: BatchId,
     ) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
@@ -192,7 +192,7 @@ impl Store {
                      JOIN dynamic_requires d ON d.task = w.task
                      WHERE b.batch = $1 ORDER BY d.task, d.round";
         let rows: Vec<(i64, String)> =
-            sqlx::query_as(query).bind(batch.0).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?;
         let mut found = HashMap::<TaskId, Vec<Vec<String>>>::new();
         for (task, requires) in rows {
             let requires = unjson("dynamic_requires", "a list", &requires)?;
@@ -205,11 +205,11 @@ impl Store {
     /// wait for other builds of the batch. What was found stays, and the task waits for its turn
     /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
     /// attempt does not run any more or its round has its lock.
-    pub async fn postpone(&self, task: &Task, round: u32, now: Timestamp) -> Result<bool> {
+    pub async fn attempt_postpone(&self, task: &Task, round: u32, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
             // The build's row is locked before all others, here as everywhere.
-            tx.hold_open(task.build).await?;
+            tx.build_lock_open(task.build).await?;
             let freed: Option<i64> = sqlx::query_scalar(
                 "DELETE FROM live_attempts WHERE task = $1
                  AND attempt = (SELECT d.attempt FROM dynamic_requires d
@@ -219,10 +219,10 @@ impl Store {
             )
             .bind(task.id.0)
             .bind(i64::from(round))
-            .fetch_optional(tx.on())
+            .fetch_optional(tx.conn())
             .await?;
             let Some(attempt) = freed else { return Ok(false) };
-            tx.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
+            tx.attempt_end_insert(AttemptId(attempt), "cancelled", "null", now).await?;
             sqlx::query(
                 "INSERT INTO postponements (task, round, at_us) VALUES ($1, $2, $3)
                  ON CONFLICT DO NOTHING",
@@ -230,7 +230,7 @@ impl Store {
             .bind(task.id.0)
             .bind(i64::from(round))
             .bind(now.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             tx.reindex(task.build, now).await?;
             tx.commit().await?;
@@ -240,16 +240,16 @@ impl Store {
     }
 
     /// The newest lock of a task that counts: one of a round that was postponed does not.
-    pub async fn lock(&self, task: TaskId) -> Result<Option<LockRow>> {
+    pub async fn lock_fetch(&self, task: TaskId) -> Result<Option<LockRow>> {
         let query = "SELECT l.round, l.digest, l.at_us FROM locks l WHERE l.task = $1
                      AND NOT EXISTS (SELECT 1 FROM postponements p
                                      WHERE p.task = l.task AND p.round >= l.round)
                      ORDER BY l.round DESC LIMIT 1";
-        Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read_pool()).await?)
     }
 
     /// Records a lock. The first of a round stays.
-    pub async fn add_lock(
+    pub async fn lock_insert(
         &self,
         task: TaskId,
         round: u32,
@@ -258,17 +258,22 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.add_lock(task, round, digest, now).await?;
+            tx.lock_insert(task, round, digest, now).await?;
             tx.commit().await
         })
         .await
     }
 
     /// Records tasks of an open build; those that are there stay.
-    pub async fn add_tasks(&self, build: BuildId, tasks: &[NewTask], now: Timestamp) -> Result<()> {
+    pub async fn task_insert(
+        &self,
+        build: BuildId,
+        tasks: &[NewTask],
+        now: Timestamp,
+    ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.add_tasks(build, tasks, now).await?;
+            tx.task_insert(build, tasks, now).await?;
             tx.commit().await
         })
         .await
@@ -276,7 +281,7 @@ impl Store {
 }
 
 impl Tx {
-    pub(super) async fn add_lock(
+    pub(super) async fn lock_insert(
         &mut self,
         task: TaskId,
         round: u32,
@@ -291,13 +296,13 @@ impl Tx {
         .bind(i64::from(round))
         .bind(digest.hex())
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
-        self.reindex_of(task, now).await
+        self.index_rebuild_of_task(task, now).await
     }
 
     /// Records a task that repeats another one, in the same root.
-    pub async fn add_repeat(&mut self, of: &Task, now: Timestamp) -> Result<()> {
+    pub async fn task_insert_repeat(&mut self, of: &Task, now: Timestamp) -> Result<()> {
         let id = self.next_id("task").await?;
         let new = sqlx::query(
             "INSERT INTO tasks (id, build, kind, arch, created_us)
@@ -308,7 +313,7 @@ impl Tx {
         .bind(TaskKind::Repeat.as_str())
         .bind(of.arch.as_str())
         .bind(now.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         if new.rows_affected() == 1 {
             sqlx::query(
@@ -319,21 +324,21 @@ impl Tx {
             .bind(id)
             .bind(now.as_us())
             .bind(of.id.0)
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         self.reindex(of.build, now).await
     }
 
     /// How many tasks of a build repeat another one and are not accepted.
-    pub async fn open_repeats(&mut self, build: BuildId) -> Result<i64> {
+    pub async fn task_count_open_repeats(&mut self, build: BuildId) -> Result<i64> {
         let query = "SELECT COUNT(*) FROM tasks t WHERE t.build = $1 AND t.kind = 'repeat'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)";
-        Ok(sqlx::query_scalar(query).bind(build.0).fetch_one(self.on()).await?)
+        Ok(sqlx::query_scalar(query).bind(build.0).fetch_one(self.conn()).await?)
     }
 
     /// Records tasks; those that are there stay.
-    pub async fn add_tasks(
+    pub async fn task_insert(
         &mut self,
         build: BuildId,
         tasks: &[NewTask],
@@ -350,7 +355,7 @@ impl Tx {
             .bind(task.kind.as_str())
             .bind(task.arch.as_str())
             .bind(now.as_us())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         self.reindex(build, now).await

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rpmfarm_core::Timestamp;
-use rpmfarm_core::track::policy::{Freeze, Order, Policy};
+use rpmfarm_core::track::policy::{Freeze, Policy, PolicyOverride};
 use rpmfarm_core::track::seen::TrackRef;
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
@@ -26,7 +26,7 @@ pub struct NewTracked {
 
 /// A package that is followed.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Tracked {
+pub struct TrackedPackage {
     /// Name of the target.
     pub target: String,
     /// Name of the package.
@@ -85,7 +85,7 @@ fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
 
 /// A maintainer's policy override.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct OrderRow {
+pub struct PolicyOverrideRow {
     /// Name of the package; empty for the whole target.
     pub package: String,
     /// add, remove, default, automatic, propose, hold, freeze.
@@ -99,19 +99,19 @@ pub struct OrderRow {
     pub at: Timestamp,
 }
 
-impl OrderRow {
+impl PolicyOverrideRow {
     /// The order, if it is one about policy.
     ///
     /// # Errors
     /// When the row holds no order.
-    pub fn order(&self) -> Result<Option<Order>> {
+    pub fn order(&self) -> Result<Option<PolicyOverride>> {
         Ok(Some(match self.word.as_str() {
             "add" | "remove" => return Ok(None),
-            "default" => Order::Default,
+            "default" => PolicyOverride::Default,
             "freeze" => {
                 // One that has no end has ended.
                 let until = Timestamp::or_zero(self.until);
-                Order::Freeze(Freeze { reason: self.reason.clone(), until })
+                PolicyOverride::Freeze(Freeze { reason: self.reason.clone(), until })
             }
             word => {
                 let corrupt = |_| StoreError::Corrupt {
@@ -119,20 +119,23 @@ impl OrderRow {
                     value: word.to_owned(),
                     expected: "an order",
                 };
-                Order::Policy(word.parse::<Policy>().map_err(corrupt)?, self.reason.clone())
+                PolicyOverride::Policy(
+                    word.parse::<Policy>().map_err(corrupt)?,
+                    self.reason.clone(),
+                )
             }
         }))
     }
 }
 
-/// The columns of a [`Tracked`].
+/// The columns of a [`TrackedPackage`].
 const TRACKED: &str = "target, package, git_ref, build_first, added_us, due_us, interval_us,
                        looked_us, looks, failures, problem, hint_us, hint_commit,
                        hint_modification";
 
 impl Store {
     /// Follows packages. Returns those that were not followed before.
-    pub async fn track(
+    pub async fn tracked_insert(
         &self,
         target: &str,
         packages: &[NewTracked],
@@ -153,11 +156,11 @@ impl Store {
             .bind(i64::from(new.build_first))
             .bind(now.as_us())
             .bind(new.due.as_us())
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
             if result.rows_affected() > 0 {
                 let row = order(&new.package, "add", who, now);
-                tx.add_track_order(target, &row).await?;
+                tx.policy_override_insert(target, &row).await?;
                 added.push(new.package.clone());
             }
         }
@@ -166,7 +169,7 @@ impl Store {
     }
 
     /// Follows a package no longer. False when it was not followed.
-    pub async fn untrack(
+    pub async fn tracked_delete(
         &self,
         target: &str,
         package: &str,
@@ -177,7 +180,7 @@ impl Store {
         let removed = sqlx::query("DELETE FROM tracked WHERE target = $1 AND package = $2")
             .bind(target)
             .bind(package)
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
         if removed.rows_affected() == 0 {
             return Ok(false);
@@ -186,69 +189,85 @@ impl Store {
         sqlx::query("DELETE FROM track_refs WHERE target = $1 AND package = $2")
             .bind(target)
             .bind(package)
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
-        tx.add_track_order(target, &order(package, "remove", who, now)).await?;
+        tx.policy_override_insert(target, &order(package, "remove", who, now)).await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// Records what a maintainer says of a package, or of the whole target.
-    pub async fn add_track_order(&self, target: &str, row: &OrderRow) -> Result<()> {
+    pub async fn policy_override_insert(
+        &self,
+        target: &str,
+        row: &PolicyOverrideRow,
+    ) -> Result<()> {
         let mut tx = self.write().await?;
-        tx.add_track_order(target, row).await?;
+        tx.policy_override_insert(target, row).await?;
         tx.commit().await
     }
 
     /// The newest order about policy of each package of a target, and of the target itself.
-    pub async fn track_orders(&self, target: &str) -> Result<Vec<OrderRow>> {
+    pub async fn policy_override_list(&self, target: &str) -> Result<Vec<PolicyOverrideRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders o
                      WHERE target = $1 AND id = (SELECT MAX(n.id) FROM track_orders n
                          WHERE n.target = o.target AND n.package = o.package
                          AND n.word NOT IN ('add', 'remove'))";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
     /// Everything that was said of a package, newest first, at most 50.
-    pub async fn track_history(&self, target: &str, package: &str) -> Result<Vec<OrderRow>> {
+    pub async fn policy_override_list_history(
+        &self,
+        target: &str,
+        package: &str,
+    ) -> Result<Vec<PolicyOverrideRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders
                      WHERE target = $1 AND package = $2 ORDER BY id DESC LIMIT 50";
-        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read_pool()).await?)
     }
 
     /// One package that is followed.
-    pub async fn tracked(&self, target: &str, package: &str) -> Result<Option<Tracked>> {
+    pub async fn tracked_fetch(
+        &self,
+        target: &str,
+        package: &str,
+    ) -> Result<Option<TrackedPackage>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {TRACKED} FROM tracked WHERE target = $1 AND package = $2"
         ));
-        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_optional(self.read()).await?)
+        Ok(sqlx::query_as(query)
+            .bind(target)
+            .bind(package)
+            .fetch_optional(self.read_pool())
+            .await?)
     }
 
     /// All that are followed for a target, or for all with an empty name, by name.
-    pub async fn all_tracked(&self, target: &str) -> Result<Vec<Tracked>> {
+    pub async fn tracked_list(&self, target: &str) -> Result<Vec<TrackedPackage>> {
         if target.is_empty() {
             let query = format!("SELECT {TRACKED} FROM tracked ORDER BY target, package");
             let query = sqlx::query_as(sqlx::AssertSqlSafe(query));
-            return Ok(query.fetch_all(self.read()).await?);
+            return Ok(query.fetch_all(self.read_pool()).await?);
         }
         let query = format!("SELECT {TRACKED} FROM tracked WHERE target = $1 ORDER BY package");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target);
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// A value that changes when a package of a target is tracked or untracked.
-    pub async fn tracked_state(&self, target: &str) -> Result<(i64, i64)> {
+    pub async fn tracked_fetch_generation(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
-        Ok(sqlx::query_as(query).bind(target).fetch_one(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).fetch_one(self.read_pool()).await?)
     }
 
     /// Packages of a target whose poll is due, the longest due first.
-    pub async fn tracked_due(
+    pub async fn tracked_list_due(
         &self,
         target: &str,
         now: Timestamp,
         most: usize,
-    ) -> Result<Vec<Tracked>> {
+    ) -> Result<Vec<TrackedPackage>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {TRACKED} FROM tracked WHERE target = $1 AND due_us <= $2
              ORDER BY due_us LIMIT $3"
@@ -257,49 +276,49 @@ impl Store {
             .bind(target)
             .bind(now.as_us())
             .bind(i64::try_from(most).unwrap_or(i64::MAX))
-            .fetch_all(self.read())
+            .fetch_all(self.read_pool())
             .await?)
     }
 
     /// Has a package polled at once. False when it is not tracked.
-    pub async fn look_now(&self, target: &str, package: &str) -> Result<bool> {
+    pub async fn tracked_poll_now(&self, target: &str, package: &str) -> Result<bool> {
         let mut tx = self.write().await?;
         let result =
             sqlx::query("UPDATE tracked SET due_us = 0 WHERE target = $1 AND package = $2")
                 .bind(target)
                 .bind(package)
-                .execute(tx.on())
+                .execute(tx.conn())
                 .await?;
-        tx.commit_quietly().await?;
+        tx.commit_without_wake().await?;
         Ok(result.rows_affected() > 0)
     }
 
     /// The commits that a package's branches had when they were last polled.
-    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
+    pub async fn track_ref_list(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
         let query = sqlx::query_as(query).bind(target).bind(package);
-        Ok(seen(query.fetch_all(self.read()).await?))
+        Ok(seen(query.fetch_all(self.read_pool()).await?))
     }
 
     /// The same of all packages of a target.
-    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
+    pub async fn track_ref_list_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
-        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?))
     }
 
     /// The same of the packages of a target that have open pushes.
-    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
+    pub async fn track_ref_list_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o
                          JOIN pushes p ON p.id = o.push WHERE p.target = $1)";
-        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?))
     }
 }
 
-fn order(package: &str, word: &str, who: &str, at: Timestamp) -> OrderRow {
-    OrderRow {
+fn order(package: &str, word: &str, who: &str, at: Timestamp) -> PolicyOverrideRow {
+    PolicyOverrideRow {
         package: package.to_owned(),
         word: word.to_owned(),
         reason: String::new(),
@@ -310,7 +329,11 @@ fn order(package: &str, word: &str, who: &str, at: Timestamp) -> OrderRow {
 }
 
 impl Tx {
-    async fn add_track_order(&mut self, target: &str, row: &OrderRow) -> Result<()> {
+    async fn policy_override_insert(
+        &mut self,
+        target: &str,
+        row: &PolicyOverrideRow,
+    ) -> Result<()> {
         let id = self.next_id("track_order").await?;
         sqlx::query(
             "INSERT INTO track_orders (id, target, package, word, reason, until_us, who, at_us)
@@ -324,7 +347,7 @@ impl Tx {
         .bind(Timestamp::or_zero(row.until).as_us())
         .bind(&row.who)
         .bind(row.at.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         Ok(())
     }

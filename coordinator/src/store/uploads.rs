@@ -1,7 +1,7 @@
 //! The result files that an attempt has announced. Only these can be its results, so that a set of
 //! results never mixes attempts; and their sum is bounded.
 
-use rpmfarm_core::announce::{AnnounceError, Announced, AnnouncedFile, announce};
+use rpmfarm_core::announce::{AnnounceError, AnnouncedFile, AnnouncementOutcome, announce};
 use rpmfarm_core::{AttemptId, Sha256, Timestamp};
 use sqlx::AnyConnection;
 
@@ -13,7 +13,7 @@ impl Store {
     ///
     /// # Errors
     /// Database errors; the inner one when the file is one too many or the sum is too large.
-    pub async fn announce(
+    pub async fn upload_announce(
         &self,
         attempt: AttemptId,
         (digest, size): AnnouncedFile,
@@ -21,18 +21,18 @@ impl Store {
         now: Timestamp,
     ) -> Result<std::result::Result<(), AnnounceError>> {
         let known = (digest, size);
-        if self.announced(attempt).await?.contains(&known) {
+        if self.upload_list(attempt).await?.contains(&known) {
             return Ok(Ok(()));
         }
         let mut tx = self.write().await?;
         // Announcements of one attempt follow each other: the sum holds.
         sqlx::query("UPDATE live_attempts SET attempt = attempt WHERE attempt = $1")
             .bind(attempt.0)
-            .execute(tx.on())
+            .execute(tx.conn())
             .await?;
-        match announce(&announced(tx.on(), attempt).await?, digest, size, limit) {
-            Ok(Announced::Known) => return Ok(Ok(())),
-            Ok(Announced::New) => {}
+        match announce(&announced(tx.conn(), attempt).await?, digest, size, limit) {
+            Ok(AnnouncementOutcome::Known) => return Ok(Ok(())),
+            Ok(AnnouncementOutcome::New) => {}
             Err(refused) => return Ok(Err(refused)),
         }
         sqlx::query(
@@ -43,16 +43,16 @@ impl Store {
         .bind(digest.hex())
         .bind(size.cast_signed())
         .bind(now.as_us())
-        .execute(tx.on())
+        .execute(tx.conn())
         .await?;
         // No pass waits for this, so no bell rings for it.
-        tx.commit_quietly().await?;
+        tx.commit_without_wake().await?;
         Ok(Ok(()))
     }
 
     /// The files that an attempt has announced: digest and size.
-    pub async fn announced(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
-        announced(&mut *self.read().acquire().await?, attempt).await
+    pub async fn upload_list(&self, attempt: AttemptId) -> Result<Vec<AnnouncedFile>> {
+        announced(&mut *self.read_pool().acquire().await?, attempt).await
     }
 }
 

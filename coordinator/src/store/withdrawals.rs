@@ -6,14 +6,14 @@ use rpmfarm_core::{AttemptId, BuildId, Nevra, Sha256, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::again::again;
 use super::columns::Columns;
 use super::lists::{self, numbers, rows};
+use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Withdraw<'a> {
+pub struct Withdrawal<'a> {
     pub target: &'a str,
     pub packages: &'a [Nevra],
     /// Tasks whose roots hold one of them, with their builds: as long as nothing was made of them
@@ -51,7 +51,7 @@ pub struct WithdrawnPackage {
 
 /// A package that was given back and is not in its channel yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Returning {
+pub struct ReturningPackage {
     pub nevra: Nevra,
     /// The build that made it.
     pub build: BuildId,
@@ -88,7 +88,7 @@ impl FromRow<'_, AnyRow> for WithdrawnPackage {
     }
 }
 
-impl FromRow<'_, AnyRow> for Returning {
+impl FromRow<'_, AnyRow> for ReturningPackage {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("returning_packages", row);
         let nevra = row.parsed("nevra", "a NEVRA")?;
@@ -112,10 +112,14 @@ impl FromRow<'_, AnyRow> for RootRow {
 impl Store {
     /// Takes packages back. Those that the target does not have are passed over; answers the others.
     /// Builds of theirs that have not ended are cancelled.
-    pub async fn withdraw(&self, what: &Withdraw<'_>, now: Timestamp) -> Result<Vec<Nevra>> {
+    pub async fn withdrawal_insert(
+        &self,
+        what: &Withdrawal<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Nevra>> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let gone = tx.withdraw(what, now).await?;
+            let gone = tx.withdrawal_insert(what, now).await?;
             tx.commit().await?;
             Ok(gone)
         })
@@ -126,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::SameNevra`] when another package has such a name by now; database errors.
-    pub async fn restore(
+    pub async fn withdrawal_restore(
         &self,
         packages: &[WithdrawnPackage],
         target: &str,
@@ -135,32 +139,39 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.restore(packages, target, (who, reason), now).await?;
+            tx.withdrawal_restore(packages, target, (who, reason), now).await?;
             tx.commit().await
         })
         .await
     }
 
     /// The packages of these builds that are taken back.
-    pub async fn withdrawn_of(&self, builds: &[BuildId]) -> Result<Vec<WithdrawnPackage>> {
+    pub async fn withdrawal_list_of_builds(
+        &self,
+        builds: &[BuildId],
+    ) -> Result<Vec<WithdrawnPackage>> {
         let ids = numbers(builds.iter().copied());
         let query = format!("{WITHDRAWN} WHERE p.build IN ({ids}) ORDER BY p.nevra");
         Ok(rows!(self, WithdrawnPackage, query))
     }
 
     /// The packages of a target with this full name that are taken back.
-    pub async fn withdrawn(&self, target: &str, nevra: &Nevra) -> Result<Vec<WithdrawnPackage>> {
+    pub async fn withdrawal_list(
+        &self,
+        target: &str,
+        nevra: &Nevra,
+    ) -> Result<Vec<WithdrawnPackage>> {
         let query = format!("{WITHDRAWN} WHERE p.target = $1 AND p.nevra = $2");
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(target).bind(nevra.to_string());
-        Ok(query.fetch_all(self.read()).await?)
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// All that is taken back of a target: full names, each with that of its source package.
-    pub async fn all_withdrawn(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
+    pub async fn withdrawal_list_names(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
         let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
                      JOIN srpms s ON s.build = p.build WHERE p.target = $1";
         let rows: Vec<(String, String)> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?;
         let pair = |(nevra, source): (String, String)| {
             let nevra = parsed("withdrawn_packages", "a NEVRA", &nevra)?;
             Ok((nevra, parsed("srpms", "a NEVRA", &source)?))
@@ -169,36 +180,36 @@ impl Store {
     }
 
     /// Packages of a target that were restored and are not in its channel yet.
-    pub async fn returning(&self, target: &str) -> Result<Vec<Returning>> {
+    pub async fn returning_list(&self, target: &str) -> Result<Vec<ReturningPackage>> {
         let query = "SELECT nevra, build FROM returning_packages WHERE target = $1 ORDER BY nevra";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
     /// The channel of a target shows everything that was taken back and given back up to this state.
-    pub async fn set_pool_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
+    pub async fn pool_set_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
             for query in [
                 "UPDATE pools SET shown = $2 WHERE target = $1 AND shown < $2",
                 "DELETE FROM returning_packages WHERE target = $1 AND change <= $2",
             ] {
-                sqlx::query(query).bind(target).bind(withdrawn).execute(tx.on()).await?;
+                sqlx::query(query).bind(target).bind(withdrawn).execute(tx.conn()).await?;
             }
-            tx.commit_quietly().await
+            tx.commit_without_wake().await
         })
         .await
     }
 
     /// The packages of a build as it was the first to make them.
-    pub async fn own_packages(&self, build: BuildId) -> Result<Vec<Nevra>> {
+    pub async fn package_list_own(&self, build: BuildId) -> Result<Vec<Nevra>> {
         let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
         let rows: Vec<String> =
-            sqlx::query_scalar(query).bind(build.0).fetch_all(self.read()).await?;
+            sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?;
         rows.iter().map(|nevra| parsed("packages", "a NEVRA", nevra)).collect()
     }
 
     /// All roots that were made for a target, newest first: of each task the one that counts.
-    pub async fn roots(&self, target: &str) -> Result<Vec<RootRow>> {
+    pub async fn root_list(&self, target: &str) -> Result<Vec<RootRow>> {
         let query = "SELECT b.id AS build, b.package, t.id AS task, l.digest,
                      (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted
                      FROM builds b JOIN tasks t ON t.build = b.id JOIN locks l ON l.task = t.id
@@ -209,11 +220,11 @@ impl Store {
                      AND (EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
                           OR EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id))
                      ORDER BY t.id DESC";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
     /// The digests of what each build of a target made, taken back or not, and their names.
-    pub async fn made_digests(
+    pub async fn package_list_digests(
         &self,
         target: &str,
     ) -> Result<BTreeMap<BuildId, BTreeMap<Sha256, Nevra>>> {
@@ -221,7 +232,7 @@ impl Store {
                      UNION ALL
                      SELECT build, digest, nevra FROM withdrawn_packages WHERE target = $1";
         let rows: Vec<(i64, String, String)> =
-            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+            sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?;
         let mut all = BTreeMap::<BuildId, BTreeMap<Sha256, Nevra>>::new();
         for (build, digest, nevra) in rows {
             let digest = parsed("packages", "a digest", &digest)?;
@@ -232,10 +243,10 @@ impl Store {
     }
 
     /// Marks builds as made with what was taken back.
-    pub async fn add_impacts(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
+    pub async fn impact_insert(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            tx.add_impacts(target, impacts).await?;
+            tx.impact_insert(target, impacts).await?;
             tx.commit().await
         })
         .await
@@ -243,7 +254,7 @@ impl Store {
 
     /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
     /// more: then false.
-    pub async fn add_lock_with(
+    pub async fn lock_insert_if_current(
         &self,
         task: TaskId,
         round: u32,
@@ -255,19 +266,19 @@ impl Store {
             let mut tx = self.write().await?;
             let build: Option<i64> = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1")
                 .bind(task.0)
-                .fetch_optional(tx.on())
+                .fetch_optional(tx.conn())
                 .await?;
             // The build's row is locked before all others, here as everywhere.
             if let Some(build) = build {
-                tx.hold_open(BuildId(build)).await?;
+                tx.build_lock_open(BuildId(build)).await?;
             }
             if !own.is_empty() {
-                tx.hold_pool(target).await?;
-                if !tx.has_packages(target, own).await? {
+                tx.pool_lock(target).await?;
+                if !tx.package_all_exist(target, own).await? {
                     return Ok(false);
                 }
             }
-            tx.add_lock(task, round, digest, now).await?;
+            tx.lock_insert(task, round, digest, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -277,99 +288,112 @@ impl Store {
 
 impl Tx {
     /// Whether a target has packages with all of these digests.
-    async fn has_packages(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
+    async fn package_all_exist(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
         let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
         let list = lists::digests(&wanted);
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
         ));
         let query = sqlx::query_scalar(query).persistent(false).bind(target);
-        let count: i64 = query.fetch_one(self.on()).await?;
+        let count: i64 = query.fetch_one(self.conn()).await?;
         Ok(usize::try_from(count).is_ok_and(|count| count == wanted.len()))
     }
 
-    /// Takes packages back, as [`Store::withdraw`].
-    pub async fn withdraw(&mut self, what: &Withdraw<'_>, now: Timestamp) -> Result<Vec<Nevra>> {
-        let Withdraw { target, packages, roots, impacts, who, reason } = *what;
+    /// Takes packages back, as [`Store::withdrawal_insert`].
+    pub async fn withdrawal_insert(
+        &mut self,
+        what: &Withdrawal<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Nevra>> {
+        let Withdrawal { target, packages, roots, impacts, who, reason } = *what;
         // Rows of builds are locked in their order, before all others.
         let mut builds: BTreeSet<BuildId> = roots.iter().map(|(build, _)| *build).collect();
         let mut makers = BTreeSet::new();
         for nevra in packages {
-            makers.extend(self.maker(target, nevra).await?);
+            makers.extend(self.package_fetch_maker(target, nevra).await?);
         }
         builds.extend(&makers);
         for build in &builds {
-            self.hold_open(*build).await?;
+            self.build_lock_open(*build).await?;
         }
         for build in makers {
-            self.cancel(build, now).await?;
+            self.build_cancel(build, now).await?;
         }
         for (build, task) in roots {
-            self.forget_root(*build, *task, now).await?;
+            self.root_forget(*build, *task, now).await?;
         }
-        self.hold_pool(target).await?;
+        self.pool_lock(target).await?;
         let id = self.next_id("withdrawal").await?;
         let mut gone = Vec::new();
         for nevra in packages {
-            if self.move_away(target, nevra, id).await? {
+            if self.package_move_to_withdrawn(target, nevra, id).await? {
                 let said = ("withdraw", who, reason);
-                self.add_withdrawal(id, (target, nevra), said, now).await?;
+                self.withdrawal_insert_row(id, (target, nevra), said, now).await?;
                 gone.push(nevra.clone());
             }
         }
         if !gone.is_empty() {
-            self.raise_withdrawn(target, gone.len()).await?;
+            self.pool_raise_withdrawn(target, gone.len()).await?;
         }
-        self.add_impacts(target, impacts).await?;
+        self.impact_insert(target, impacts).await?;
         Ok(gone)
     }
 
-    async fn maker(&mut self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
+    async fn package_fetch_maker(
+        &mut self,
+        target: &str,
+        nevra: &Nevra,
+    ) -> Result<Option<BuildId>> {
         let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2";
         let build: Option<i64> = sqlx::query_scalar(query)
             .bind(target)
             .bind(nevra.to_string())
-            .fetch_optional(self.on())
+            .fetch_optional(self.conn())
             .await?;
         Ok(build.map(BuildId))
     }
 
-    async fn cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
-        if !self.close_build(build).await? {
+    async fn build_cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
+        if !self.build_close(build).await? {
             return Ok(());
         }
-        let at = self.stamp(build, now).await?;
+        let at = self.build_next_event_us(build, now).await?;
         sqlx::query(
             "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
         .bind(at.as_us())
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
-        self.end_attempts_of_build(build, now).await
+        self.attempt_end_all_of_build(build, now).await
     }
 
     /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from
     /// its worker; not when something was made of them.
-    async fn forget_root(&mut self, build: BuildId, task: TaskId, now: Timestamp) -> Result<()> {
+    async fn root_forget(&mut self, build: BuildId, task: TaskId, now: Timestamp) -> Result<()> {
         let query = "SELECT (SELECT COUNT(*) FROM acceptances WHERE task = $1)
                      + (SELECT COUNT(*) FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                         WHERE a.task = $1 AND e.outcome = 'succeeded')";
-        let made: i64 = sqlx::query_scalar(query).bind(task.0).fetch_one(self.on()).await?;
+        let made: i64 = sqlx::query_scalar(query).bind(task.0).fetch_one(self.conn()).await?;
         if made > 0 {
             return Ok(());
         }
         let query = "DELETE FROM live_attempts WHERE task = $1 RETURNING attempt";
         let live: Option<i64> =
-            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.on()).await?;
+            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.conn()).await?;
         if let Some(attempt) = live {
-            self.add_end(AttemptId(attempt), "cancelled", "null", now).await?;
+            self.attempt_end_insert(AttemptId(attempt), "cancelled", "null", now).await?;
         }
-        sqlx::query("DELETE FROM locks WHERE task = $1").bind(task.0).execute(self.on()).await?;
+        sqlx::query("DELETE FROM locks WHERE task = $1").bind(task.0).execute(self.conn()).await?;
         self.reindex(build, now).await
     }
 
-    async fn move_away(&mut self, target: &str, nevra: &Nevra, id: i64) -> Result<bool> {
+    async fn package_move_to_withdrawn(
+        &mut self,
+        target: &str,
+        nevra: &Nevra,
+        id: i64,
+    ) -> Result<bool> {
         let moved = sqlx::query(
             "INSERT INTO withdrawn_packages
              (target, nevra, build, task, arch, digest, size, repodata, withdrawal)
@@ -379,17 +403,17 @@ impl Tx {
         .bind(target)
         .bind(nevra.to_string())
         .bind(id)
-        .execute(self.on())
+        .execute(self.conn())
         .await?;
         sqlx::query("DELETE FROM packages WHERE target = $1 AND nevra = $2")
             .bind(target)
             .bind(nevra.to_string())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         Ok(moved.rows_affected() > 0)
     }
 
-    async fn add_withdrawal(
+    async fn withdrawal_insert_row(
         &mut self,
         id: i64,
         (target, nevra): (&str, &Nevra),
@@ -410,22 +434,22 @@ impl Tx {
             .bind(who)
             .bind(reason)
             .bind(now.as_us())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         Ok(())
     }
 
     /// Notes that packages were withdrawn or restored, which the channel does not show yet.
-    async fn raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
-        let changes = self.raise_pool(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
+    async fn pool_raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
+        let changes = self.pool_raise(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
         sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")
             .bind(target)
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         Ok(changes)
     }
 
-    async fn add_impacts(&mut self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
+    async fn impact_insert(&mut self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         for ImpactRow { build, nevra, digest, through } in impacts {
             sqlx::query(
                 "INSERT INTO impacts (build, target, nevra, digest, through)
@@ -436,20 +460,20 @@ impl Tx {
             .bind(nevra.to_string())
             .bind(digest.hex())
             .bind(through.map_or(0, |build| build.0))
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())
     }
 
-    async fn restore(
+    async fn withdrawal_restore(
         &mut self,
         packages: &[WithdrawnPackage],
         target: &str,
         (who, reason): (&str, &str),
         now: Timestamp,
     ) -> Result<()> {
-        self.hold_pool(target).await?;
+        self.pool_lock(target).await?;
         let id = self.next_id("withdrawal").await?;
         for package in packages {
             let WithdrawnPackage { nevra, digest, .. } = package;
@@ -462,10 +486,10 @@ impl Tx {
             .bind(target)
             .bind(nevra.to_string())
             .bind(digest.hex())
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
             if moved.rows_affected() == 0 {
-                return Err(self.taken_by(target, nevra, *digest).await?);
+                return Err(self.package_error_withdrawn(target, nevra, *digest).await?);
             }
             for query in [
                 "DELETE FROM withdrawn_packages WHERE target = $1 AND nevra = $2 AND digest = $3",
@@ -475,12 +499,12 @@ impl Tx {
                     .bind(target)
                     .bind(nevra.to_string())
                     .bind(digest.hex())
-                    .execute(self.on())
+                    .execute(self.conn())
                     .await?;
             }
-            self.add_withdrawal(id, (target, nevra), ("restore", who, reason), now).await?;
+            self.withdrawal_insert_row(id, (target, nevra), ("restore", who, reason), now).await?;
         }
-        let change = self.raise_withdrawn(target, packages.len()).await?;
+        let change = self.pool_raise_withdrawn(target, packages.len()).await?;
         for WithdrawnPackage { nevra, build, .. } in packages {
             sqlx::query(
                 "INSERT INTO returning_packages (target, nevra, build, change)
@@ -492,16 +516,24 @@ impl Tx {
             .bind(nevra.to_string())
             .bind(build.0)
             .bind(change)
-            .execute(self.on())
+            .execute(self.conn())
             .await?;
         }
         Ok(())
     }
 
-    async fn taken_by(&mut self, target: &str, nevra: &Nevra, new: Sha256) -> Result<StoreError> {
+    async fn package_error_withdrawn(
+        &mut self,
+        target: &str,
+        nevra: &Nevra,
+        new: Sha256,
+    ) -> Result<StoreError> {
         let query = "SELECT build, digest FROM packages WHERE target = $1 AND nevra = $2";
-        let (build, existing): (i64, String) =
-            sqlx::query_as(query).bind(target).bind(nevra.to_string()).fetch_one(self.on()).await?;
+        let (build, existing): (i64, String) = sqlx::query_as(query)
+            .bind(target)
+            .bind(nevra.to_string())
+            .fetch_one(self.conn())
+            .await?;
         let (nevra, target, new) = (nevra.to_string(), target.to_owned(), new.hex());
         let build = BuildId(build);
         Ok(StoreError::SameNevra { nevra, target, build, existing, new })

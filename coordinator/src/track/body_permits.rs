@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::tally::network;
+use crate::keyed_semaphore::network;
 use crate::work::KeyedSemaphore;
 
 // The sender of a webhook is unknown until its body is read, so that reading is a resource which

@@ -4,12 +4,12 @@
 //! request is then made under a key that is the pushes' identity, so that making it twice makes
 //! no second build.
 
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::pair::PushPair;
 use rpmfarm_core::track::plan::{PlannedPush, SortedPlans, sort};
 use rpmfarm_core::track::push::{Push, request_key};
-use rpmfarm_core::track::storm::{self, Admission, Recent};
+use rpmfarm_core::track::storm::{self, RecentBuilds, StormDecision};
 use rpmfarm_core::{BuildOptions, PushId, Stage, Target, Timestamp};
 
 use super::{SUBMITTER, plan};
@@ -28,12 +28,12 @@ impl work::Stage for DecideStage {
     const NAME: Stage = Stage::Decide;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for name in store.targets_pushed().await? {
+        for name in store.push_list_targets().await? {
             // A target with a fault in its file waits until that is mended.
             let Ok(target) = self.targets.get(&name) else { continue };
             decide_target(store, &target, now).await?;
         }
-        for key in store.push_requests().await? {
+        for key in store.push_request_list().await? {
             make_request(store, &key, now).await?;
         }
         Ok(())
@@ -53,7 +53,7 @@ async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> 
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
     ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, None)));
     if !ends.is_empty() {
-        store.end_pushes(&ends, &key, now).await?;
+        store.push_end(&ends, &key, now).await?;
     }
     Ok(())
 }
@@ -70,25 +70,25 @@ async fn is_admitted(
     }
     let limit = target.track.storm();
     let open = match sorted.storm {
-        Some(storm) => store.storm(storm).await?.map(|storm| (storm.id, storm.at)),
+        Some(storm) => store.storm_fetch(storm).await?.map(|storm| (storm.id, storm.at)),
         None => None,
     };
-    let recent = Recent {
-        started: store.pushes_built_since(&target.name, now - limit.window).await?,
+    let recent = RecentBuilds {
+        started: store.push_count_built_since(&target.name, now - limit.window).await?,
         held: sorted.held,
         open,
     };
     let pushes: Vec<PushId> = sorted.unasked.iter().map(|planned| planned.push.id).collect();
     match storm::admit(&limit, &recent, pushes.len(), now) {
-        Admission::Start => return Ok(true),
-        Admission::Join(storm) => {
-            store.join_storm(storm, &pushes).await?;
+        StormDecision::Start => return Ok(true),
+        StormDecision::Join(storm) => {
+            store.storm_join(storm, &pushes).await?;
             let (target, builds) = (&target.name, pushes.len());
             tracing::warn!(storm = storm.0, target, builds, "more builds are held");
         }
-        Admission::Hold(storm) => {
+        StormDecision::Hold(storm) => {
             let reason = storm.to_string();
-            let id = store.add_storm(&target.name, &reason, &pushes, now).await?;
+            let id = store.storm_insert(&target.name, &reason, &pushes, now).await?;
             tracing::warn!(storm = id.0, target = target.name, reason, "builds are held");
         }
     }
@@ -98,10 +98,10 @@ async fn is_admitted(
 /// Makes a request that was decided on.
 async fn make_request(store: &FencedStore, key: &str, now: Timestamp) -> anyhow::Result<()> {
     let mut builds: Vec<NewBuild> = Vec::new();
-    for (target, package, pair) in store.pushes_of(key).await? {
+    for (target, package, pair) in store.push_list_of_request(key).await? {
         if builds.iter().all(|build| build.package != package) {
             let PushPair { git_ref, modification: modification_ref } = pair;
-            let (class, arches) = (Class::Tracking, Vec::new());
+            let (class, arches) = (PriorityClass::Tracking, Vec::new());
             let options = BuildOptions::default();
             builds.push(NewBuild {
                 target,
@@ -115,8 +115,8 @@ async fn make_request(store: &FencedStore, key: &str, now: Timestamp) -> anyhow:
         }
     }
     if !builds.is_empty() {
-        let started = store.start_builds(&builds, SUBMITTER, key, now).await?;
+        let started = store.build_insert(&builds, SUBMITTER, key, now).await?;
         tracing::info!(builds = started.ids.len(), first = started.ids[0].0, "pushes are built");
     }
-    Ok(store.push_request_made(key).await?)
+    Ok(store.push_request_finish(key).await?)
 }

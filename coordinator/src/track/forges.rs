@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use reqwest::header::ACCEPT;
 use rpmfarm_core::Target;
 use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::forge::{ForgeError, Page};
+use rpmfarm_core::track::forge::{ForgeError, ForgePage};
 use tokio::time::timeout;
 use url::Url;
 
@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The repositories of a namespace.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listed {
+pub struct NamespaceListing {
     /// Names of packages, each once.
     pub packages: Vec<String>,
     /// How many repositories are archived, empty, or have no package's name.
@@ -33,7 +33,7 @@ pub struct Listed {
 
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
-pub enum ForgeFailure {
+pub enum ForgeListError {
     /// The target does not say where the forge is.
     #[error("target `{target}` does not say where its {forge} is: set track.forges.{forge}")]
     NoForge { target: String, forge: Forge },
@@ -58,16 +58,16 @@ impl Tracker {
         target: &Target,
         forge: Forge,
         namespace: &str,
-    ) -> Result<Listed, ForgeFailure> {
+    ) -> Result<NamespaceListing, ForgeListError> {
         let base = target
             .track
             .forge_url(forge)
-            .ok_or_else(|| ForgeFailure::NoForge { target: target.name.clone(), forge })?;
-        let mut listed = Listed::default();
+            .ok_or_else(|| ForgeListError::NoForge { target: target.name.clone(), forge })?;
+        let mut listed = NamespaceListing::default();
         for number in 1..=PAGES {
             let url = forge.page_url(base, namespace, number)?;
             let page = timeout(PATIENCE, self.page(target, forge, namespace, &url)).await;
-            let late = |_| ForgeFailure::Server(format!("{url}: no answer for {PATIENCE:?}"));
+            let late = |_| ForgeListError::Server(format!("{url}: no answer for {PATIENCE:?}"));
             let page = page.map_err(late)??;
             listed.skipped += page.skipped;
             let named = page.packages.iter().map(|name| target.package_of(name).to_owned());
@@ -78,7 +78,7 @@ impl Tracker {
                 return Ok(listed);
             }
         }
-        Err(ForgeFailure::Server(format!("{forge} has no end of pages in `{namespace}`")))
+        Err(ForgeListError::Server(format!("{forge} has no end of pages in `{namespace}`")))
     }
 
     async fn page(
@@ -87,19 +87,19 @@ impl Tracker {
         forge: Forge,
         namespace: &str,
         url: &str,
-    ) -> Result<Page, ForgeFailure> {
-        let server = |why: String| ForgeFailure::Server(format!("{url}: {why}"));
+    ) -> Result<ForgePage, ForgeListError> {
+        let server = |why: String| ForgeListError::Server(format!("{url}: {why}"));
         let parsed = Url::parse(url).map_err(|error| server(error.to_string()))?;
         let http = self.0.looker.http();
         let prepare = |request: reqwest::RequestBuilder| request.header(ACCEPT, "application/json");
         let mut response = http
             .get(&parsed, &target.private_hosts, prepare)
             .await
-            .map_err(|error: HttpError| ForgeFailure::Server(error.to_string()))?;
+            .map_err(|error: HttpError| ForgeListError::Server(error.to_string()))?;
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::NOT_FOUND | StatusCode::FORBIDDEN | StatusCode::UNAUTHORIZED) => {
-                return Err(ForgeFailure::NoNamespace {
+                return Err(ForgeListError::NoNamespace {
                     forge,
                     namespace: rpmfarm_core::name::shown(namespace),
                     url: url.to_owned(),

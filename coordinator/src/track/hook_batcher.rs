@@ -7,7 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::bus::Bus;
 use crate::clock;
-use crate::store::{HookTaken, NewHook, Store};
+use crate::store::{HookResult, NewHook, Store};
 use crate::work::Batcher;
 
 /// How long a webhook is remembered that could be sent again.
@@ -29,7 +29,7 @@ pub(super) enum RecordError {
 /// The way of webhooks to the store.
 #[derive(Debug)]
 pub(super) struct HookBatcher {
-    batcher: Batcher<NewHook, Result<HookTaken, RecordError>>,
+    batcher: Batcher<NewHook, Result<HookResult, RecordError>>,
     _forgets: AbortOnDropHandle<()>,
 }
 
@@ -42,7 +42,7 @@ impl HookBatcher {
             let (store, bell) = (store.clone(), bell.clone());
             async move {
                 let results = record(&store, &hooks).await;
-                bell.ring();
+                bell.wake();
                 results
             }
         });
@@ -53,13 +53,13 @@ impl HookBatcher {
     ///
     /// # Errors
     /// When it could not be recorded.
-    pub(super) async fn record(&self, hook: NewHook) -> Result<HookTaken, RecordError> {
+    pub(super) async fn record(&self, hook: NewHook) -> Result<HookResult, RecordError> {
         self.batcher.submit(hook).await.unwrap_or(Err(RecordError::Stopping))
     }
 }
 
-async fn record(store: &Store, hooks: &[NewHook]) -> Vec<Result<HookTaken, RecordError>> {
-    match store.take_hooks(hooks).await {
+async fn record(store: &Store, hooks: &[NewHook]) -> Vec<Result<HookResult, RecordError>> {
+    match store.hook_insert(hooks).await {
         Ok(taken) => taken.into_iter().map(Ok).collect(),
         Err(error) => {
             tracing::error!(%error, "webhooks were not recorded");
@@ -73,7 +73,7 @@ async fn forget(store: Store) {
     let mut due = tokio::time::interval(FORGET);
     loop {
         due.tick().await;
-        if let Err(error) = store.forget_hooks(clock::now() - REMEMBERED).await {
+        if let Err(error) = store.hook_delete_before(clock::now() - REMEMBERED).await {
             tracing::warn!(%error, "old webhooks were not forgotten");
         }
     }

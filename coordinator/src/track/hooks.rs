@@ -18,15 +18,15 @@ use axum::{Json, Router};
 use futures_util::StreamExt as _;
 use rpmfarm_core::name::shown;
 use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::hook::{self, Notice, Reader, Said};
+use rpmfarm_core::track::hook::{self, HookEvent, HookReader, PushNotice};
 use rpmfarm_core::{Sha256, Target};
 use serde_json::json;
 use tokio::time::{Instant, timeout_at};
 
 use super::Webhooks;
-use super::verify::{Check, Verdict, first};
+use super::verify::{SignatureCheck, SignatureVerdict, first};
 use crate::clock;
-use crate::store::{Hint, HookTaken, NewHook, Store, StoreError, Tracked};
+use crate::store::{HookHint, HookResult, NewHook, Store, StoreError, TrackedPackage};
 use crate::targets::{TargetError, Targets};
 
 /// How long a body may take to arrive, beside the time for its length.
@@ -70,7 +70,7 @@ pub fn router(hooks: Hooks) -> Router {
 }
 
 /// An answer: a status and a line.
-type Answer = (StatusCode, String);
+type HookResponse = (StatusCode, String);
 
 async fn hook(
     State(hooks): State<Hooks>,
@@ -100,45 +100,50 @@ async fn hook(
 }
 
 /// A webhook whose headers are in order.
-struct Begun {
+struct PendingHook {
     forge: Forge,
     target: Result<Arc<Target>, TargetError>,
-    check: Check,
+    check: SignatureCheck,
 }
 
 impl Hooks {
     /// Checks the URL and the headers before anything of the body is read.
-    fn begin(&self, forge: &str, target: &str, headers: &HeaderMap) -> Result<Begun, Answer> {
+    fn begin(
+        &self,
+        forge: &str,
+        target: &str,
+        headers: &HeaderMap,
+    ) -> Result<PendingHook, HookResponse> {
         let forge: Forge =
             forge.parse().map_err(|error| (StatusCode::NOT_FOUND, format!("{error}")))?;
         let known = self.targets.get(target);
-        let secrets = self.webhooks.0.secrets.of(target, forge);
+        let secrets = self.webhooks.0.secrets.for_forge(target, forge);
         if secrets.is_empty() || matches!(known, Err(TargetError::Unknown { .. })) {
             let message = format!("no webhooks of {forge} are set up for such a target");
             return Err((StatusCode::NOT_FOUND, message));
         }
-        let check = Check::begin(forge, headers, &secrets).map_err(not_genuine)?;
+        let check = SignatureCheck::begin(forge, headers, &secrets).map_err(not_genuine)?;
         let encoding = headers.get(header::CONTENT_ENCODING).map(|encoding| encoding.as_bytes());
         if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case(b"identity")) {
             let message = "the body is compressed; send it as it is, without a content encoding";
             return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, message.to_owned()));
         }
-        Ok(Begun { forge, target: known, check })
+        Ok(PendingHook { forge, target: known, check })
     }
 
     /// Reads the body, and takes what it tells.
     async fn take(
         &self,
-        begun: Begun,
+        begun: PendingHook,
         headers: &HeaderMap,
         body: &mut Body,
         peer: Option<IpAddr>,
-    ) -> Result<Answer, Answer> {
-        let Begun { forge, target, check } = begun;
+    ) -> Result<HookResponse, HookResponse> {
+        let PendingHook { forge, target, check } = begun;
         let (read, digest) = self.read(forge, check, headers, body, peer).await?;
         let notice = match read.said {
-            Said::Push(notice) => notice,
-            Said::Other(what) => return Ok(nothing_to_do(&what)),
+            HookEvent::Push(notice) => notice,
+            HookEvent::Other(what) => return Ok(nothing_to_do(&what)),
         };
         let Ok(target) = target else {
             return Ok(nothing_to_do(
@@ -150,8 +155,8 @@ impl Hooks {
             id => format!("{forge}:{id}"),
         };
         let hints = match self.find_followed(&target, &notice, &repository).await {
-            Ok(Found::Hints(hints)) => hints,
-            Ok(Found::Nothing(why)) => return Ok(nothing_to_do(&why)),
+            Ok(HookMatch::Hints(hints)) => hints,
+            Ok(HookMatch::Nothing(why)) => return Ok(nothing_to_do(&why)),
             Err(error) => {
                 tracing::error!(%error, "cannot look up the packages of a webhook");
                 let message = "the farm's database does not answer; send it again";
@@ -175,11 +180,11 @@ impl Hooks {
     async fn read(
         &self,
         forge: Forge,
-        mut check: Check,
+        mut check: SignatureCheck,
         headers: &HeaderMap,
         body: &mut Body,
         peer: Option<IpAddr>,
-    ) -> Result<(hook::Body, Sha256), Answer> {
+    ) -> Result<(hook::HookBody, Sha256), HookResponse> {
         let permits = &self.webhooks.0.permits;
         let Some(permit) = permits.acquire(peer).await else {
             let message = "too many webhooks are being read; send it again";
@@ -188,11 +193,11 @@ impl Hooks {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
         let is_form = kind.eq_ignore_ascii_case("application/x-www-form-urlencoded");
-        let mut reader = Reader::new(is_form);
+        let mut reader = HookReader::new(is_form);
         let digest = read_body(headers, body, &mut reader, &mut check).await?;
         drop(permit);
         let verdict = check.end();
-        if verdict != Verdict::Genuine {
+        if verdict != SignatureVerdict::Genuine {
             return Err(not_genuine(verdict));
         }
         permits.is_genuine(peer);
@@ -203,12 +208,12 @@ impl Hooks {
     }
 
     /// Records a webhook, and answers it.
-    async fn record(&self, hook: NewHook) -> Result<Answer, Answer> {
+    async fn record(&self, hook: NewHook) -> Result<HookResponse, HookResponse> {
         let packages = listed(&hook.hints);
         match self.webhooks.0.batcher.record(hook).await {
-            Ok(HookTaken::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
-            Ok(HookTaken::Again) => Ok(nothing_to_do("this delivery was taken before")),
-            Ok(HookTaken::Often) => Ok(nothing_to_do(&format!(
+            Ok(HookResult::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
+            Ok(HookResult::Again) => Ok(nothing_to_do("this delivery was taken before")),
+            Ok(HookResult::Often) => Ok(nothing_to_do(&format!(
                 "the same delivery came too often lately; {packages} is polled as scheduled"
             ))),
             Err(why) => Err((StatusCode::SERVICE_UNAVAILABLE, format!("{why}; send it again"))),
@@ -219,21 +224,23 @@ impl Hooks {
     async fn find_followed(
         &self,
         target: &Arc<Target>,
-        notice: &Notice,
+        notice: &PushNotice,
         repository: &str,
-    ) -> Result<Found, StoreError> {
-        let followed = self.webhooks.0.repositories.of(&self.store, target).await?;
+    ) -> Result<HookMatch, StoreError> {
+        let followed = self.webhooks.0.repositories.for_target(&self.store, target).await?;
         let mut found: Vec<_> = followed.find(&notice.repository).into_iter().cloned().collect();
         if found.is_empty() && !repository.is_empty() {
-            found = self.store.known_repository(&target.name, repository).await?;
+            found = self.store.hook_repository_list(&target.name, repository).await?;
         }
         let (mut hints, mut other) = (Vec::new(), None);
         for (package, modifies) in &found {
             // Followed no longer since the moment before.
-            let Some(row) = self.store.tracked(&target.name, package).await? else { continue };
+            let Some(row) = self.store.tracked_fetch(&target.name, package).await? else {
+                continue;
+            };
             let branch = branch_of(target, &row, *modifies);
             match notice.commit_for(package, &branch, *modifies) {
-                Some(commit) => hints.push(Hint {
+                Some(commit) => hints.push(HookHint {
                     package: package.clone(),
                     modifies: *modifies,
                     commit: commit.to_owned(),
@@ -242,21 +249,21 @@ impl Hooks {
             }
         }
         if hints.is_empty() {
-            return Ok(Found::Nothing(notice.why_nobody(other.as_deref())));
+            return Ok(HookMatch::Nothing(notice.why_nobody(other.as_deref())));
         }
-        Ok(Found::Hints(hints))
+        Ok(HookMatch::Hints(hints))
     }
 }
 
-fn not_genuine(verdict: Verdict) -> Answer {
+fn not_genuine(verdict: SignatureVerdict) -> HookResponse {
     let message = match verdict {
-        Verdict::Missing => "the webhook is not signed",
-        Verdict::Genuine | Verdict::Wrong => "the signature is wrong",
+        SignatureVerdict::Missing => "the webhook is not signed",
+        SignatureVerdict::Genuine | SignatureVerdict::Wrong => "the signature is wrong",
     };
     (StatusCode::UNAUTHORIZED, message.to_owned())
 }
 
-fn nothing_to_do(why: &str) -> Answer {
+fn nothing_to_do(why: &str) -> HookResponse {
     (StatusCode::OK, format!("nothing to do: {why}"))
 }
 
@@ -264,9 +271,9 @@ fn nothing_to_do(why: &str) -> Answer {
 async fn read_body(
     headers: &HeaderMap,
     body: &mut Body,
-    reader: &mut Reader,
-    check: &mut Check,
-) -> Result<Sha256, Answer> {
+    reader: &mut HookReader,
+    check: &mut SignatureCheck,
+) -> Result<Sha256, HookResponse> {
     let too_large = |most: usize| {
         (StatusCode::PAYLOAD_TOO_LARGE, format!("the body is longer than {most} bytes"))
     };
@@ -321,13 +328,13 @@ async fn pass_over(body: &mut Body) {
 }
 
 /// The tracked packages that a push is about.
-enum Found {
-    Hints(Vec<Hint>),
+enum HookMatch {
+    Hints(Vec<HookHint>),
     Nothing(String),
 }
 
 /// The branch, tag or pattern that is followed of a package, or of its modifications.
-fn branch_of(target: &Target, row: &Tracked, modifies: bool) -> String {
+fn branch_of(target: &Target, row: &TrackedPackage, modifies: bool) -> String {
     if modifies {
         return target.modifications_of(&row.package).map(|(_, branch)| branch).unwrap_or_default();
     }
@@ -335,7 +342,7 @@ fn branch_of(target: &Target, row: &Tracked, modifies: bool) -> String {
     target.git_ref(&row.package, asked).unwrap_or_default()
 }
 
-fn listed(hints: &[Hint]) -> String {
+fn listed(hints: &[HookHint]) -> String {
     let mut names: Vec<&str> = hints.iter().map(|hint| hint.package.as_str()).collect();
     names.dedup();
     let more = names.len().saturating_sub(MAX_SHOWN);

@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rpmfarm_core::Timestamp;
-use rpmfarm_core::track::host::{Answer, Host, HostLimits};
+use rpmfarm_core::track::host::{HostLimits, HostResponse, HostThrottle};
 use rpmfarm_core::track::schedule::Jitter;
 
 use crate::clock::Clock;
 
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(super) struct HostThrottles {
     clock: Clock,
     began: Instant,
-    known: Mutex<HashMap<String, Host>>,
+    known: Mutex<HashMap<String, HostThrottle>>,
 }
 
-impl Hosts {
+impl HostThrottles {
     /// Hosts of which nothing is known yet.
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, began: clock.instant(), known: Mutex::default() }
@@ -45,13 +45,13 @@ impl Hosts {
     }
 
     /// A request has ended.
-    pub(super) fn end(&self, host: &str, answer: Answer, jitter: Jitter) {
+    pub(super) fn end(&self, host: &str, answer: HostResponse, jitter: Jitter) {
         self.with(host, |host, now| host.end(answer, jitter, now));
     }
 
     /// With a time that never jumps, and with room for what lies before the first request: its zero is
     /// a second before this coordinator began.
-    fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, Timestamp) -> T) -> T {
+    fn with<T>(&self, host: &str, f: impl FnOnce(&mut HostThrottle, Timestamp) -> T) -> T {
         let elapsed = self.clock.instant().duration_since(self.began);
         let now = Timestamp::ZERO + Duration::from_secs(1) + elapsed;
         let mut known = self.known.lock();

@@ -6,26 +6,26 @@
 //! builds as everybody does. To read from the top:
 //!
 //! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
-//!   whether it is genuine, `followed` what it is about, `hook_batcher` that it is recorded.
-//! - `poll` is the stage that polls repositories, [`PollStage`]: `look` asks one, `hosts` how much
+//!   whether it is genuine, `tracked_repositories` what it is about, `hook_batcher` that it is recorded.
+//! - `poll` is the stage that polls repositories, [`PollStage`]: `ref_poll` asks one, `hosts` how much
 //!   each host is to bear, `poll_batcher` records what was seen.
 //! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
 //!   each.
-//! - `exists` and `forges` ask upstream for people.
+//! - `existence` and `forges` ask upstream for people.
 
 mod body_permits;
 mod decide;
-mod exists;
-mod followed;
+mod existence;
 mod forges;
 mod hook_batcher;
 mod hooks;
 mod hosts;
-mod look;
 pub mod plan;
 mod poll;
 mod poll_batcher;
+mod ref_poll;
 mod secrets;
+mod tracked_repositories;
 mod verify;
 
 use std::path::Path;
@@ -34,11 +34,11 @@ use std::sync::Arc;
 use rpmfarm_core::Stage;
 
 pub use decide::DecideStage;
-pub(crate) use exists::Existence;
-pub use forges::{ForgeFailure, Listed};
+pub(crate) use existence::Existence;
+pub use forges::{ForgeListError, NamespaceListing};
 pub use hooks::{Hooks, router};
-pub use look::LookLimits;
 pub use poll::PollStage;
+pub use ref_poll::PollLimits;
 
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -46,12 +46,12 @@ use crate::http::Http;
 use crate::store::Store;
 use crate::work::KeyedTaskPool;
 use body_permits::BodyPermits;
-use followed::Repositories;
 use hook_batcher::HookBatcher;
-use hosts::Hosts;
-use look::Looker;
+use hosts::HostThrottles;
 use poll_batcher::PollBatcher;
-use secrets::Secrets;
+use ref_poll::RefPoller;
+use secrets::HookSecrets;
+use tracked_repositories::TrackedRepositories;
 
 /// Polls under way at all hosts together: each takes a connection and little else.
 const POLLS: usize = 256;
@@ -64,8 +64,8 @@ pub const SUBMITTER: &str = "track";
 pub struct Tracker(Arc<Asking>);
 
 struct Asking {
-    looker: Looker,
-    hosts: Hosts,
+    looker: RefPoller,
+    hosts: HostThrottles,
     /// Polls that are under way or being recorded, by target and package.
     polls: KeyedTaskPool<(String, String)>,
     batcher: PollBatcher,
@@ -80,11 +80,11 @@ impl Tracker {
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn new(clock: Clock, limits: LookLimits, seed: u64) -> anyhow::Result<Self> {
+    pub fn new(clock: Clock, limits: PollLimits, seed: u64) -> anyhow::Result<Self> {
         let bell = Bus::default();
         Ok(Self(Arc::new(Asking {
-            looker: Looker::new(Http::new()?, limits),
-            hosts: Hosts::new(clock),
+            looker: RefPoller::new(Http::new()?, limits),
+            hosts: HostThrottles::new(clock),
             polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bell.clone()),
             batcher: PollBatcher::start(),
             bell,
@@ -99,8 +99,8 @@ impl Tracker {
     }
 
     /// Has the pass `poll` run again.
-    pub fn ring(&self) {
-        self.0.bell.ring();
+    pub fn wake(&self) {
+        self.0.bell.wake();
     }
 }
 
@@ -110,9 +110,9 @@ pub struct Webhooks(Arc<Taking>);
 
 struct Taking {
     batcher: HookBatcher,
-    secrets: Secrets,
+    secrets: HookSecrets,
     permits: BodyPermits,
-    repositories: Repositories,
+    repositories: TrackedRepositories,
 }
 
 impl Webhooks {
@@ -129,9 +129,9 @@ impl Webhooks {
     ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Taking {
             batcher: HookBatcher::start(store.clone(), bell),
-            secrets: Secrets::open(secrets, default_secrets)?,
+            secrets: HookSecrets::open(secrets, default_secrets)?,
             permits: BodyPermits::default(),
-            repositories: Repositories::default(),
+            repositories: TrackedRepositories::default(),
         })))
     }
 }

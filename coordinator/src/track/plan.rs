@@ -3,7 +3,7 @@
 use rpmfarm_core::track::plan::{OpenPushContext, PlannedPush, PolicyOverrides, plan};
 use rpmfarm_core::{Target, Timestamp};
 
-use crate::store::{OrderRow, Store, StoreError};
+use crate::store::{PolicyOverrideRow, Store, StoreError};
 
 /// Plans for the open pushes of a target.
 pub async fn of_target(
@@ -11,13 +11,13 @@ pub async fn of_target(
     target: &Target,
     now: Timestamp,
 ) -> Result<Vec<PlannedPush>, StoreError> {
-    let open = store.open_pushes(&target.name).await?;
+    let open = store.push_list_open(&target.name).await?;
     if open.is_empty() {
         return Ok(Vec::new());
     }
     let orders = orders(store, &target.name).await?;
-    let seen = store.seen_of_pushed(&target.name).await?;
-    let builds = store.builds_of_pushed(&target.name).await?;
+    let seen = store.track_ref_list_of_pushed(&target.name).await?;
+    let builds = store.push_list_builds(&target.name).await?;
     Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now))
 }
 
@@ -26,10 +26,10 @@ pub async fn of_target(
 /// # Errors
 /// Database errors, and a row that holds no order.
 pub async fn orders(store: &Store, target: &str) -> Result<PolicyOverrides, StoreError> {
-    read(&store.track_orders(target).await?)
+    read(&store.policy_override_list(target).await?)
 }
 
-fn read(rows: &[OrderRow]) -> Result<PolicyOverrides, StoreError> {
+fn read(rows: &[PolicyOverrideRow]) -> Result<PolicyOverrides, StoreError> {
     let mut orders = Vec::new();
     for row in rows {
         orders.extend(row.order()?.map(|order| (row.package.clone(), order)));
@@ -47,7 +47,7 @@ mod tests {
     fn rows_are_read_as_orders() {
         let text = include_str!("../../../deploy/targets/lab.toml");
         let target = Target::parse("lab.toml", text).unwrap();
-        let row = |package: &str, word: &str, until: i64| OrderRow {
+        let row = |package: &str, word: &str, until: i64| PolicyOverrideRow {
             package: package.into(),
             word: word.into(),
             reason: "why".into(),

@@ -7,18 +7,18 @@
 use std::sync::Arc;
 
 use futures_util::FutureExt as _;
-use rpmfarm_core::track::host::{Answer, HostLimits};
+use rpmfarm_core::track::host::{HostLimits, HostResponse};
 use rpmfarm_core::track::poll::{ModificationsTip, PollOutcome, PolledPackage, WebhookHint};
 use rpmfarm_core::track::schedule::Jitter;
 use rpmfarm_core::track::seen::TrackRef;
-use rpmfarm_core::track::{Question, Tip};
+use rpmfarm_core::track::{RefQuery, RefTip};
 use rpmfarm_core::{Stage, Target, Timestamp};
 
-use super::look::LookError;
+use super::ref_poll::PollError;
 use super::{POLLS, Tracker};
 use crate::clock::Clock;
 use crate::http::host_of;
-use crate::store::{FencedStore, Looked, StoreError, Tracked};
+use crate::store::{FencedStore, PollResult, StoreError, TrackedPackage};
 use crate::targets::Targets;
 use crate::work;
 
@@ -52,7 +52,7 @@ impl PollStage {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let tracker = &self.tracker.0;
-        let asked = Asked::of(target, tracker);
+        let asked = PollHosts::for_target(target, tracker);
         let under_way = tracker.polls.keys();
         let busy = under_way.len();
         let room = asked.room(tracker).min(POLLS.saturating_sub(busy));
@@ -60,7 +60,7 @@ impl PollStage {
             return Ok(());
         }
         // Those that are under way are still due and come first.
-        let due = store.tracked_due(name, now, room + busy).await?;
+        let due = store.tracked_list_due(name, now, room + busy).await?;
         let mut started = 0;
         for row in due {
             let key = (row.target.clone(), row.package.clone());
@@ -71,7 +71,7 @@ impl PollStage {
             let Some(slot) = tracker.polls.reserve(key) else { continue };
             started += 1;
             asked.start(tracker);
-            let look = OneLook {
+            let look = PackagePoll {
                 store: store.clone(),
                 tracker: self.tracker.clone(),
                 clock: self.clock,
@@ -87,7 +87,7 @@ impl PollStage {
 
 /// The hosts of a target's repositories, which do not depend on the package.
 #[derive(Debug, Clone)]
-struct Asked {
+struct PollHosts {
     upstream: String,
     /// The host of the modifications, where that is another one and not resting.
     other: Option<String>,
@@ -96,8 +96,8 @@ struct Asked {
     limits: HostLimits,
 }
 
-impl Asked {
-    fn of(target: &Target, tracker: &super::Asking) -> Self {
+impl PollHosts {
+    fn for_target(target: &Target, tracker: &super::Asking) -> Self {
         let upstream = host_of(&target.git_url("x"));
         let modifications = target.modifications.as_ref();
         let other = modifications.map(|m| host_of(&m.url.expand(&[("name", "x")])));
@@ -123,34 +123,36 @@ impl Asked {
 }
 
 /// One poll that is under way.
-struct OneLook {
+struct PackagePoll {
     store: FencedStore,
     tracker: Tracker,
     clock: Clock,
     target: Arc<Target>,
-    asked: Asked,
-    row: Tracked,
+    asked: PollHosts,
+    row: TrackedPackage,
 }
 
-impl OneLook {
+impl PackagePoll {
     async fn run(self) {
         let began = self.clock.time();
         let inner = &self.tracker.0;
         let turn = self.row.looks.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
         let upstream = self.upstream().await;
-        let answer = upstream.as_ref().err().map_or(Answer::Well, LookError::answer);
+        let answer = upstream.as_ref().err().map_or(HostResponse::Well, PollError::answer);
         // Upstream cannot be read: its modifications are not asked for.
         let (modified, other) = match &upstream {
             Ok(_) => self.modifications().await,
-            Err(_) => (ModificationsTip::Nowhere, Answer::Well),
+            Err(_) => (ModificationsTip::Nowhere, HostResponse::Well),
         };
         match &self.asked.other {
             Some(host) => {
                 inner.hosts.end(&self.asked.upstream, answer, jitter);
                 inner.hosts.end(host, other, jitter);
             }
-            None if answer == Answer::Well => inner.hosts.end(&self.asked.upstream, other, jitter),
+            None if answer == HostResponse::Well => {
+                inner.hosts.end(&self.asked.upstream, other, jitter)
+            }
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
         let looked = self.looked(upstream, modified, began, jitter).await;
@@ -160,17 +162,18 @@ impl OneLook {
     /// What the poll has led to.
     async fn looked(
         &self,
-        upstream: Result<(String, Option<Tip>), LookError>,
+        upstream: Result<(String, Option<RefTip>), PollError>,
         modified: ModificationsTip,
         began: Timestamp,
         jitter: Jitter,
-    ) -> Looked {
+    ) -> PollResult {
         let row = &self.row;
-        let seen = self.store.seen(&row.target, &row.package).await.unwrap_or_else(|error| {
-            // Recording will fail as well, and the poll is repeated.
-            tracing::warn!(%error, "the last seen commits are unknown");
-            Vec::new()
-        });
+        let seen =
+            self.store.track_ref_list(&row.target, &row.package).await.unwrap_or_else(|error| {
+                // Recording will fail as well, and the poll is repeated.
+                tracing::warn!(%error, "the last seen commits are unknown");
+                Vec::new()
+            });
         let polled = self.polled(&seen);
         let now = self.clock.time();
         let outcome = match upstream {
@@ -181,7 +184,7 @@ impl OneLook {
             }
         };
         let PollOutcome { next, failures, problem, hinted, saw } = outcome;
-        Looked {
+        PollResult {
             target: row.target.clone(),
             package: row.package.clone(),
             turn: row.looks,
@@ -216,40 +219,40 @@ impl OneLook {
     }
 
     /// What is asked for, and what it points to.
-    async fn upstream(&self) -> Result<(String, Option<Tip>), LookError> {
+    async fn upstream(&self) -> Result<(String, Option<RefTip>), PollError> {
         let asked = Some(self.row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
         let git_ref = self
             .target
             .git_ref(&self.row.package, asked)
-            .map_err(|error| LookError::Repository(error.to_string()))?;
-        let question = Question::of(&git_ref, &self.row.package);
+            .map_err(|error| PollError::Repository(error.to_string()))?;
+        let question = RefQuery::for_ref(&git_ref, &self.row.package);
         let repository = self.target.git_url(&self.row.package);
         let looker = &self.tracker.0.looker;
-        let tip = looker.look(&repository, &question, &self.target.private_hosts).await?;
+        let tip = looker.poll(&repository, &question, &self.target.private_hosts).await?;
         Ok((git_ref, tip))
     }
 
     /// What there is of modifications, and what that says of their host.
-    async fn modifications(&self) -> (ModificationsTip, Answer) {
+    async fn modifications(&self) -> (ModificationsTip, HostResponse) {
         let Some((repository, branch)) = self.target.modifications_of(&self.row.package) else {
-            return (ModificationsTip::Nowhere, Answer::Well);
+            return (ModificationsTip::Nowhere, HostResponse::Well);
         };
         let inner = &self.tracker.0;
         if self.asked.rests {
             let why = format!("{} fails and is left alone for now", host_of(&repository));
-            return (ModificationsTip::Hidden(why), Answer::Well);
+            return (ModificationsTip::Hidden(why), HostResponse::Well);
         }
         if self.asked.other.is_none() {
             inner.hosts.go_on(&self.asked.upstream, &self.asked.limits);
         }
-        let question = Question::name(&branch);
-        match inner.looker.look(&repository, &question, &self.target.private_hosts).await {
+        let question = RefQuery::name(&branch);
+        match inner.looker.poll(&repository, &question, &self.target.private_hosts).await {
             Ok(tip) => {
                 let commit = tip.map(|tip| tip.commit);
-                (ModificationsTip::At { repository, branch, commit }, Answer::Well)
+                (ModificationsTip::At { repository, branch, commit }, HostResponse::Well)
             }
-            Err(LookError::Missing(_)) => {
-                (ModificationsTip::At { repository, branch, commit: None }, Answer::Well)
+            Err(PollError::Missing(_)) => {
+                (ModificationsTip::At { repository, branch, commit: None }, HostResponse::Well)
             }
             Err(error) => (ModificationsTip::Hidden(error.to_string()), error.answer()),
         }

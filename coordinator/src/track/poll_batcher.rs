@@ -1,10 +1,10 @@
 //! Records what polls led to: those that end at the same time share a transaction.
 
-use crate::store::{FencedStore, Looked, StoreError};
+use crate::store::{FencedStore, PollResult, StoreError};
 use crate::work::Batcher;
 
 /// The result of a poll, with the store that it is recorded in.
-type Ended = (FencedStore, Looked);
+type Ended = (FencedStore, PollResult);
 
 /// The way of polls to the store.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl PollBatcher {
     }
 
     /// Records what a poll led to, under the lease that it began under.
-    pub(super) async fn record(&self, store: FencedStore, looked: Looked) {
+    pub(super) async fn record(&self, store: FencedStore, looked: PollResult) {
         // When nobody records any more, the farm is stopping.
         let _ = self.0.submit((store, looked)).await;
     }
@@ -32,8 +32,8 @@ impl PollBatcher {
 /// Records polls that began under one lease.
 async fn record(ended: &[Ended]) {
     let Some((store, _)) = ended.first() else { return };
-    let looks: Vec<Looked> = ended.iter().map(|(_, looked)| looked.clone()).collect();
-    match store.record_looks(&looks).await {
+    let looks: Vec<PollResult> = ended.iter().map(|(_, looked)| looked.clone()).collect();
+    match store.poll_record(&looks).await {
         Ok(0) => {}
         Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
         // The coordinator that polls now polls them again.

@@ -19,23 +19,23 @@ const SHORTEST: usize = 16;
 /// another.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
-struct Content(BTreeMap<String, BTreeMap<Forge, Vec<String>>>);
+struct SecretsFile(BTreeMap<String, BTreeMap<Forge, Vec<String>>>);
 
 /// Size and time of a file, to see that it changed.
-type Stamp = Option<(u64, i64, i64)>;
+type FileStamp = Option<(u64, i64, i64)>;
 
-pub(super) struct Secrets {
+pub(super) struct HookSecrets {
     path: PathBuf,
-    kept: Mutex<(Stamp, Content)>,
+    kept: Mutex<(FileStamp, SecretsFile)>,
 }
 
-impl fmt::Debug for Secrets {
+impl fmt::Debug for HookSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secrets").field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Secrets {
+impl HookSecrets {
     /// Reads a file; the default one may be missing.
     ///
     /// # Errors
@@ -44,16 +44,16 @@ impl Secrets {
         let wanted = path.is_some();
         let path = path.unwrap_or(default).to_owned();
         let stamp = stamp(&path);
-        let content = if wanted || stamp.is_some() { read(&path)? } else { Content::default() };
+        let content = if wanted || stamp.is_some() { read(&path)? } else { SecretsFile::default() };
         Ok(Self { path, kept: Mutex::new((stamp, content)) })
     }
 
     /// The secrets of a target's forge; none when no webhooks are set up.
-    pub(super) fn of(&self, target: &str, forge: Forge) -> Vec<String> {
+    pub(super) fn for_forge(&self, target: &str, forge: Forge) -> Vec<String> {
         let mut kept = self.kept.lock();
         let now = stamp(&self.path);
         if now != kept.0 {
-            match if now.is_some() { read(&self.path) } else { Ok(Content::default()) } {
+            match if now.is_some() { read(&self.path) } else { Ok(SecretsFile::default()) } {
                 Ok(content) => kept.1 = content,
                 Err(error) => tracing::error!(
                     error = format!("{error:#}"),
@@ -67,12 +67,12 @@ impl Secrets {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn stamp(path: &Path) -> FileStamp {
     let metadata = fs::metadata(path).ok()?;
     Some((metadata.size(), metadata.mtime(), metadata.mtime_nsec()))
 }
 
-fn read(path: &Path) -> anyhow::Result<Content> {
+fn read(path: &Path) -> anyhow::Result<SecretsFile> {
     let name = path.display();
     let metadata =
         fs::metadata(path).with_context(|| format!("cannot read the webhooks' secrets {name}"))?;
@@ -83,7 +83,7 @@ fn read(path: &Path) -> anyhow::Result<Content> {
     let text = fs::read_to_string(path)
         .with_context(|| format!("cannot read the webhooks' secrets {name}"))?;
     // The parser's message would quote the line, and so a secret.
-    let content: Content = toml::from_str(&text).map_err(|error| {
+    let content: SecretsFile = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         anyhow::anyhow!("{name}, line {line}: expected [TARGET] and FORGE = [\"SECRET\"]")
     })?;
@@ -115,18 +115,18 @@ mod tests {
     fn read_again_when_changed_and_never_told() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("hooks.toml");
-        let secrets = Secrets::open(None, &path).unwrap();
-        assert!(secrets.of("lab", Forge::Github).is_empty());
+        let secrets = HookSecrets::open(None, &path).unwrap();
+        assert!(secrets.for_forge("lab", Forge::Github).is_empty());
         write(&path, &format!("[lab]\ngithub = [\"{LONG}\"]\nforgejo = [\"{LONG}2\"]\n"), 0o600);
-        assert_eq!(secrets.of("lab", Forge::Github), [LONG]);
-        assert_eq!(secrets.of("lab", Forge::Gitea), [format!("{LONG}2")]);
-        assert!(secrets.of("other", Forge::Github).is_empty());
+        assert_eq!(secrets.for_forge("lab", Forge::Github), [LONG]);
+        assert_eq!(secrets.for_forge("lab", Forge::Gitea), [format!("{LONG}2")]);
+        assert!(secrets.for_forge("other", Forge::Github).is_empty());
         assert!(!format!("{secrets:?}").contains(LONG));
         // A broken file changes nothing.
         write(&path, "rubbish", 0o600);
-        assert_eq!(secrets.of("lab", Forge::Github), [LONG]);
+        assert_eq!(secrets.for_forge("lab", Forge::Github), [LONG]);
         fs::remove_file(&path).unwrap();
-        assert!(secrets.of("lab", Forge::Github).is_empty());
+        assert!(secrets.for_forge("lab", Forge::Github).is_empty());
     }
 
     #[test]
@@ -135,7 +135,7 @@ mod tests {
         let path = dir.path().join("hooks.toml");
         let refusal = |text: &str, mode| {
             write(&path, text, mode);
-            format!("{:#}", Secrets::open(Some(&path), &path).unwrap_err())
+            format!("{:#}", HookSecrets::open(Some(&path), &path).unwrap_err())
         };
         let good = format!("[lab]\ngithub = [\"{LONG}\"]\n");
         assert!(refusal(&good, 0o640).contains("chmod 600"));
@@ -143,6 +143,6 @@ mod tests {
         let message = refusal(&format!("[lab]\nsvn = [\"{LONG}\"]\n"), 0o600);
         assert!(message.contains(", line ") && !message.contains(LONG), "{message}");
         let missing = dir.path().join("missing");
-        assert!(Secrets::open(Some(&missing), &missing).is_err());
+        assert!(HookSecrets::open(Some(&missing), &missing).is_err());
     }
 }

@@ -3,12 +3,12 @@
 use axum::http::HeaderMap;
 use ring::{digest, hmac};
 use rpmfarm_core::track::Forge;
-use rpmfarm_core::track::hook::Proof;
+use rpmfarm_core::track::hook::HookProof;
 use subtle::ConstantTimeEq as _;
 
 /// The verdict on the signature or token of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SignatureVerdict {
     /// It was made with one of the secrets.
     Genuine,
     /// It has neither signature nor token.
@@ -18,9 +18,9 @@ pub(super) enum Verdict {
 }
 
 /// A check that is under way: the body goes through it piece by piece.
-pub(super) struct Check(Given);
+pub(super) struct SignatureCheck(CredentialForm);
 
-enum Given {
+enum CredentialForm {
     /// The token was right.
     Token,
     /// A signature, and for each secret what has come of the body, and of the JSON in it where it
@@ -28,7 +28,7 @@ enum Given {
     Tag { tag: Vec<u8>, body: Vec<hmac::Context>, payload: Vec<hmac::Context> },
 }
 
-impl Check {
+impl SignatureCheck {
     /// Begins a check against the secrets of a forge: what the headers alone tell is told now, so
     /// that nobody's body is read in vain.
     ///
@@ -38,56 +38,58 @@ impl Check {
         forge: Forge,
         headers: &HeaderMap,
         secrets: &[String],
-    ) -> Result<Self, Verdict> {
+    ) -> Result<Self, SignatureVerdict> {
         match forge.proof() {
-            Proof::Hmac { headers: names, prefix } => {
-                let given = first(headers, names).ok_or(Verdict::Missing)?;
+            HookProof::Hmac { headers: names, prefix } => {
+                let given = first(headers, names).ok_or(SignatureVerdict::Missing)?;
                 let tag = given.strip_prefix(prefix).and_then(|hex| hex::decode(hex).ok());
                 let tag = tag.filter(|tag| tag.len() == digest::SHA256_OUTPUT_LEN);
-                let tag = tag.ok_or(Verdict::Wrong)?;
+                let tag = tag.ok_or(SignatureVerdict::Wrong)?;
                 let context = |secret: &String| {
                     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
                     hmac::Context::with_key(&key)
                 };
                 let body: Vec<_> = secrets.iter().map(context).collect();
-                Ok(Self(Given::Tag { tag, payload: body.clone(), body }))
+                Ok(Self(CredentialForm::Tag { tag, payload: body.clone(), body }))
             }
-            Proof::Token { header } => {
-                let given = first(headers, &[header]).ok_or(Verdict::Missing)?;
+            HookProof::Token { header } => {
+                let given = first(headers, &[header]).ok_or(SignatureVerdict::Missing)?;
                 // Digests have one length, so that not even the secret's length is told.
                 let of = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
                 let given = of(given);
                 let fits = secrets.iter().fold(false, |fits, secret| {
                     fits | bool::from(of(secret).as_ref().ct_eq(given.as_ref()))
                 });
-                if fits { Ok(Self(Given::Token)) } else { Err(Verdict::Wrong) }
+                if fits { Ok(Self(CredentialForm::Token)) } else { Err(SignatureVerdict::Wrong) }
             }
         }
     }
 
     /// Takes the next bytes of the body.
     pub(super) fn body(&mut self, bytes: &[u8]) {
-        if let Given::Tag { body, .. } = &mut self.0 {
+        if let CredentialForm::Tag { body, .. } = &mut self.0 {
             body.iter_mut().for_each(|context| context.update(bytes));
         }
     }
 
     /// Takes the next bytes of the JSON in a form.
     pub(super) fn payload(&mut self, bytes: &[u8]) {
-        if let Given::Tag { payload, .. } = &mut self.0 {
+        if let CredentialForm::Tag { payload, .. } = &mut self.0 {
             payload.iter_mut().for_each(|context| context.update(bytes));
         }
     }
 
     /// The verdict, when all of the body has come.
-    pub(super) fn end(self) -> Verdict {
-        let Given::Tag { tag, body, payload } = self.0 else { return Verdict::Genuine };
+    pub(super) fn end(self) -> SignatureVerdict {
+        let CredentialForm::Tag { tag, body, payload } = self.0 else {
+            return SignatureVerdict::Genuine;
+        };
         // Each is compared, whichever fits: the time tells nothing.
         let fits = body
             .into_iter()
             .chain(payload)
             .fold(false, |fits, context| fits | bool::from(context.sign().as_ref().ct_eq(&tag)));
-        if fits { Verdict::Genuine } else { Verdict::Wrong }
+        if fits { SignatureVerdict::Genuine } else { SignatureVerdict::Wrong }
     }
 }
 
@@ -100,8 +102,13 @@ pub(super) fn first<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a st
 mod tests {
     use super::*;
 
-    fn verify(forge: Forge, headers: &HeaderMap, body: &[u8], secrets: &[String]) -> Verdict {
-        Check::begin(forge, headers, secrets).map_or_else(
+    fn verify(
+        forge: Forge,
+        headers: &HeaderMap,
+        body: &[u8],
+        secrets: &[String],
+    ) -> SignatureVerdict {
+        SignatureCheck::begin(forge, headers, secrets).map_or_else(
             |verdict| verdict,
             |mut check| {
                 body.chunks(5).for_each(|piece| check.body(piece));
@@ -129,25 +136,28 @@ mod tests {
             (Forge::Pagure, "x-pagure-signature-256", ""),
         ] {
             let signed = headers(header, &format!("{prefix}{tag}"));
-            assert_eq!(verify(forge, &signed, body, &secrets), Verdict::Genuine);
-            assert_eq!(verify(forge, &signed, b"Hello, World?", &secrets), Verdict::Wrong);
-            assert_eq!(verify(forge, &signed, body, &secrets[..1]), Verdict::Wrong);
-            assert_eq!(verify(forge, &signed, body, &[]), Verdict::Wrong);
-            assert_eq!(verify(forge, &HeaderMap::new(), body, &secrets), Verdict::Missing);
+            assert_eq!(verify(forge, &signed, body, &secrets), SignatureVerdict::Genuine);
+            assert_eq!(verify(forge, &signed, b"Hello, World?", &secrets), SignatureVerdict::Wrong);
+            assert_eq!(verify(forge, &signed, body, &secrets[..1]), SignatureVerdict::Wrong);
+            assert_eq!(verify(forge, &signed, body, &[]), SignatureVerdict::Wrong);
+            assert_eq!(verify(forge, &HeaderMap::new(), body, &secrets), SignatureVerdict::Missing);
             for bad in ["", "sha256=", "sha1=00", &tag[..62], "zz"] {
                 let bad = headers(header, bad);
-                assert_eq!(verify(forge, &bad, body, &secrets), Verdict::Wrong);
+                assert_eq!(verify(forge, &bad, body, &secrets), SignatureVerdict::Wrong);
             }
         }
         // Of a form, what is in it may be signed.
         let signed = headers("x-gitea-signature", tag);
-        let mut check = Check::begin(Forge::Gitea, &signed, &secrets).unwrap();
+        let mut check = SignatureCheck::begin(Forge::Gitea, &signed, &secrets).unwrap();
         check.body(b"payload=Hello%2C+World%21");
         check.payload(body);
-        assert_eq!(check.end(), Verdict::Genuine);
+        assert_eq!(check.end(), SignatureVerdict::Genuine);
         let token = headers("x-gitlab-token", secret);
-        assert_eq!(verify(Forge::Gitlab, &token, body, &secrets), Verdict::Genuine);
-        assert_eq!(verify(Forge::Gitlab, &token, body, &secrets[..1]), Verdict::Wrong);
-        assert_eq!(verify(Forge::Gitlab, &HeaderMap::new(), body, &secrets), Verdict::Missing);
+        assert_eq!(verify(Forge::Gitlab, &token, body, &secrets), SignatureVerdict::Genuine);
+        assert_eq!(verify(Forge::Gitlab, &token, body, &secrets[..1]), SignatureVerdict::Wrong);
+        assert_eq!(
+            verify(Forge::Gitlab, &HeaderMap::new(), body, &secrets),
+            SignatureVerdict::Missing
+        );
     }
 }

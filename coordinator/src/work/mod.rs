@@ -2,14 +2,14 @@
 //! what does the long pieces of a stage beside it:
 //!
 //! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
-//! - `coalesced`: work that is done once more when it was asked for meanwhile ([`Coalesced`]);
+//! - `coalesced_tasks`: work that is done once more when it was asked for meanwhile ([`CoalescedTasks`]);
 //! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]);
 //! - `batcher`: what comes at the same time shares a transaction ([`Batcher`]).
 //!
 //! It must not know what a pass does.
 
 mod batcher;
-mod coalesced;
+mod coalesced_tasks;
 mod pool;
 mod semaphore;
 mod stage;
@@ -18,7 +18,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub use batcher::Batcher;
-pub use coalesced::Coalesced;
+pub use coalesced_tasks::CoalescedTasks;
 pub use pool::{KeyedTaskPool, SlotGuard};
 pub use semaphore::KeyedSemaphore;
 pub use stage::{LocalPass, Runner, Stage};
@@ -46,7 +46,7 @@ where
     loop {
         let begun = Instant::now();
         if let Err(error) = pass().await {
-            tell("pass", name, &error);
+            log_failure("pass", name, &error);
             tokio::time::sleep(REST).await;
         }
         let took = begun.elapsed();
@@ -55,7 +55,7 @@ where
         tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
         // Either may be dropped: a bell is a count, so that nothing that rang is lost.
         tokio::select! {
-            () = bell.rung() => {}
+            () = bell.woken() => {}
             () = tokio::time::sleep(period) => {}
         }
     }
@@ -63,7 +63,7 @@ where
 
 /// Tells of work that failed. Work whose stage went to another coordinator meanwhile is that
 /// one's to do, and no fault.
-fn tell(what: &str, name: &str, error: &anyhow::Error) {
+fn log_failure(what: &str, name: &str, error: &anyhow::Error) {
     match error.downcast_ref() {
         Some(StoreError::Fenced { .. }) => {
             tracing::info!(name, "{what} left to another coordinator: {error}")

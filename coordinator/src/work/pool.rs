@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{REST, tell};
+use super::{REST, log_failure};
 use crate::bus::Bus;
 use crate::metrics::Metrics;
 
@@ -150,7 +150,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
                 metrics.worked(slot.pool.name, begun.elapsed());
             }
             if let Err(error) = ended {
-                tell("work", slot.pool.name, &error);
+                log_failure("work", slot.pool.name, &error);
                 slot.pause();
                 tokio::time::sleep(REST).await;
             }
@@ -165,7 +165,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         tasks.pausing.insert(self.key.clone());
         // Whoever the bell wakes takes the lock.
         drop(tasks);
-        self.pool.bus.ring();
+        self.pool.bus.wake();
     }
 }
 
@@ -175,7 +175,7 @@ impl<K: Eq + Hash> Drop for SlotGuard<K> {
         tasks.running.remove(&self.key);
         tasks.pausing.remove(&self.key);
         drop(tasks);
-        self.pool.bus.ring();
+        self.pool.bus.wake();
     }
 }
 
@@ -204,11 +204,11 @@ mod tests {
         tokio::task::yield_now().await;
         assert_eq!((pool.busy(), started.lock().len()), (2, 2));
         gate.add_permits(1);
-        bell.rung().await;
+        bell.woken().await;
         start(3);
         gate.add_permits(2);
         while pool.busy() > 0 {
-            bell.rung().await;
+            bell.woken().await;
         }
         assert_eq!(started.lock().len(), 3);
     }
@@ -242,7 +242,7 @@ mod tests {
         let pool = KeyedTaskPool::new("test", 1, bus.clone());
         let mut bell = bus.listen();
         pool.spawn(1, async { anyhow::bail!("no") });
-        bell.rung().await;
+        bell.woken().await;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         pool.spawn(1, async { panic!("it pauses") });
         pool.spawn(2, async move {
@@ -251,7 +251,7 @@ mod tests {
         });
         receiver.await.expect("the second one is started while the first pauses");
         while pool.busy() > 0 {
-            bell.rung().await;
+            bell.woken().await;
         }
     }
 }

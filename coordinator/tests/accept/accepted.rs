@@ -31,7 +31,7 @@ async fn scene() -> Scene {
 /// What the acceptor has signed of each package of a build.
 async fn acceptances(farm: &Parts, build: BuildId) -> Vec<Acceptance> {
     let mut all = Vec::new();
-    for row in farm.store.packages_of(build, "lab").await.unwrap() {
+    for row in farm.store.package_list_of_build(build, "lab").await.unwrap() {
         let signed = farm.store.signed_acceptance("lab", row.package.digest).await.unwrap();
         let acceptance = Acceptance::parse(&signed.expect("it is stored").text).unwrap();
         assert_eq!(acceptance.file, row.package.digest);
@@ -66,7 +66,7 @@ async fn results_that_the_worker_has_not_signed_are_its_fault() {
     assert!(failure.message.contains("update rpmfarm-worker"), "{failure}");
     // It has signed something else.
     let key = key.unwrap();
-    let (input, signature) = (Sha256::of(b"sources"), key.sign(b"another statement"));
+    let (input, signature) = (Sha256::compute(b"sources"), key.sign(b"another statement"));
     let proof = Some(Box::new(Proof { key: key.public(), input, signature }));
     let stale = Success { proof, ..Success::default() };
     scene.key = Some(key);

@@ -1,8 +1,8 @@
 //! Who may make which name: what a build makes of what packages of other sources have waits for a
 //! person, and nothing of it is in the pool before.
 
-use rpmfarm_coordinator::claims::Decided;
-use rpmfarm_core::owners::Kind;
+use rpmfarm_coordinator::claims::DecisionOutcome;
+use rpmfarm_core::owners::ClaimKind;
 use rpmfarm_core::{BuildId, Fault};
 
 use crate::scene::{Scene, built, spec};
@@ -30,18 +30,18 @@ fn sub(source: &str, name: &str, version: &str, more: &str) -> Built {
 
 impl Scene {
     async fn told(&self, build: BuildId) -> Vec<String> {
-        let claims = self.farm.store.open_claims(build).await.unwrap();
+        let claims = self.farm.store.claim_list_open(build).await.unwrap();
         claims.iter().map(|claim| format!("{} {}", claim.kind, claim.what)).collect()
     }
 
-    async fn approved(&self, build: BuildId) -> Decided {
-        let row = self.farm.store.build(build).await.unwrap().unwrap();
+    async fn approved(&self, build: BuildId) -> DecisionOutcome {
+        let row = self.farm.store.build_fetch(build).await.unwrap().unwrap();
         self.farm.claims().approve(&self.farm.store, &row, ("ann", "it replaces it")).await.unwrap()
     }
 
     async fn is_at(&self, build: BuildId, stage: &str) -> bool {
-        let waiting = self.farm.store.builds_with_claims("lab", false, 9).await.unwrap();
-        let finish = self.farm.store.builds_accepted().await.unwrap();
+        let waiting = self.farm.store.build_list_with_claims("lab", false, 9).await.unwrap();
+        let finish = self.farm.store.build_list_accepted().await.unwrap();
         match stage {
             "claim" => waiting.iter().any(|row| row.id == build),
             _ => finish.iter().any(|row| row.id == build),
@@ -58,24 +58,24 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
     assert!(scene.packages(build).await.is_empty(), "nothing of it is in the pool");
     assert_eq!(scene.told(build).await, ["provides gcc"]);
     assert!(scene.is_at(build, "claim").await && !scene.is_at(build, "finish").await);
-    let claims = scene.farm.store.claims(build).await.unwrap();
+    let claims = scene.farm.store.claim_list(build).await.unwrap();
     assert_eq!(claims[0].to_string(), "evil provides gcc (gcc owns it: gcc-1-1.x86_64 of lab)");
 
     // Whoever refuses it ends it, and says why.
-    let row = scene.farm.store.build(build).await.unwrap().unwrap();
+    let row = scene.farm.store.build_fetch(build).await.unwrap().unwrap();
     let refused = scene
         .farm
         .claims()
         .refuse(&scene.farm.store, &row, ("ann", "nobody knows why"))
         .await
         .unwrap();
-    assert_eq!(refused, Decided::Done);
-    let failure = scene.farm.store.failures(build, None).await.unwrap().pop().unwrap().failure;
+    assert_eq!(refused, DecisionOutcome::Done);
+    let failure = scene.farm.store.failure_list(build, None).await.unwrap().pop().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
     assert!(failure.message.contains("ann refused that it evil provides gcc"), "{failure}");
     assert!(failure.message.ends_with("nobody knows why"), "{failure}");
-    assert!(!scene.farm.store.is_open(build).await.unwrap());
-    assert_eq!(scene.approved(build).await, Decided::NotClaimed);
+    assert!(!scene.farm.store.build_is_open(build).await.unwrap());
+    assert_eq!(scene.approved(build).await, DecisionOutcome::NotClaimed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,11 +101,11 @@ async fn a_takeover_that_is_approved_makes_an_owner() {
     scene.distribution(&[&sub("old", "tool", "1", "")]);
     let build = scene.made("new", &sub("new", "tool", "2", "Obsoletes: tool < 2")).await;
     assert_eq!(scene.told(build).await, ["name tool"]);
-    assert_eq!(scene.approved(build).await, Decided::Done);
+    assert_eq!(scene.approved(build).await, DecisionOutcome::Done);
     assert_eq!(scene.packages(build).await, ["new-2-1.src", "tool-2-1.noarch"]);
     assert!(scene.is_at(build, "finish").await && !scene.is_at(build, "claim").await);
-    assert_eq!(scene.approved(build).await, Decided::NotClaimed);
-    let said = scene.farm.store.decisions(build).await.unwrap();
+    assert_eq!(scene.approved(build).await, DecisionOutcome::NotClaimed);
+    let said = scene.farm.store.claim_decision_list(build).await.unwrap();
     assert_eq!((said[0].word.as_str(), said[0].who.as_str()), ("approved", "ann"));
 
     let next = scene.made("new", &sub("new", "tool", "3", "")).await;
@@ -148,13 +148,13 @@ async fn a_name_that_a_stranger_took_first_does_not_fail_its_owner() {
     assert_eq!(scene.packages(stranger).await, ["evil-2-1.src", "tool-2-1.noarch"]);
 
     let build = scene.made("tool", &sub("tool", "tool", "2", "")).await;
-    let claims = scene.farm.store.open_claims(build).await.unwrap();
+    let claims = scene.farm.store.claim_list_open(build).await.unwrap();
     assert_eq!(claims.len(), 1);
-    assert_eq!((claims[0].kind, claims[0].what.as_str()), (Kind::Nevra, "tool-2-1.noarch"));
+    assert_eq!((claims[0].kind, claims[0].what.as_str()), (ClaimKind::Nevra, "tool-2-1.noarch"));
     assert!(claims[0].to_string().contains("evil owns it"), "{}", claims[0]);
-    assert_eq!(scene.approved(build).await, Decided::Done);
+    assert_eq!(scene.approved(build).await, DecisionOutcome::Done);
     assert_eq!(scene.packages(build).await, ["tool-2-1.noarch", "tool-2-1.src"]);
-    let away = scene.farm.store.withdrawn_of(&[stranger]).await.unwrap();
+    let away = scene.farm.store.withdrawal_list_of_builds(&[stranger]).await.unwrap();
     assert_eq!(away.len(), 1);
     assert_eq!(away[0].reason, format!("replaced by build {build}: it replaces it"));
 }
@@ -167,7 +167,7 @@ async fn the_effect_is_the_roots_that_hold_what_is_claimed() {
     scene.base("gcc", &gcc);
     scene.made("hello", &built("hello", "Release: 1", "hello")).await;
     let build = scene.made("evil", &sub("evil", "gcc", "2", "")).await;
-    let claims = scene.farm.store.open_claims(build).await.unwrap();
+    let claims = scene.farm.store.claim_list_open(build).await.unwrap();
     let found = scene.farm.claims().affected(&scene.farm.store, "lab", claims).await.unwrap();
     let (_, holds) = &found["hello"];
     assert_eq!(holds.iter().collect::<Vec<_>>(), ["gcc"]);

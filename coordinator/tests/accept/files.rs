@@ -153,7 +153,7 @@ async fn macros_left_in_dependencies_are_noted() {
     let build = scene.build("hello").await;
     scene.srpm(build, &package).await.unwrap();
     scene.binary(build, &package).await.unwrap();
-    let notes = scene.farm.store.build_notes(build).await.unwrap();
+    let notes = scene.farm.store.build_note_list(build).await.unwrap();
     let words = "Provides is `hello(%{nowhere})`: the macro %{nowhere} is not defined";
     assert!(notes.iter().any(|note| note.contains(words)), "{notes:?}");
 }

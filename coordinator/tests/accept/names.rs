@@ -16,10 +16,11 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
 
     let first = scene.build("hello").await;
     scene.srpm(first, &broken).await.unwrap();
-    let tasks = scene.farm.store.tasks(first).await.unwrap();
+    let tasks = scene.farm.store.task_list(first).await.unwrap();
     let task = tasks.iter().find(|task| task.kind == TaskKind::Build).unwrap().id;
     let failure = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
-    let ended = scene.farm.store.add_failure(first, Some(task), &failure, None, clock::now()).await;
+    let ended =
+        scene.farm.store.failure_insert(first, Some(task), &failure, None, clock::now()).await;
     assert!(ended.unwrap());
     assert!(scene.packages(first).await.is_empty());
 
@@ -34,7 +35,7 @@ async fn a_build_that_failed_can_be_mended_without_another_release() {
     let says = format!("hello-1-1.src exists already in lab, built by build {second}");
     assert!(refused.message.contains(&says), "{refused}");
     assert_eq!(refused.fault, Fault::Package);
-    assert!(scene.farm.store.retry_build(first, clock::now()).await.unwrap());
+    assert!(scene.farm.store.build_retry(first, clock::now()).await.unwrap());
     let refused = scene.binary(first, &broken).await.unwrap_err();
     assert!(refused.message.contains("exists already in lab"), "{refused}");
     assert_eq!(scene.packages(second).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
@@ -108,7 +109,7 @@ async fn a_package_without_architecture_that_stays_is_the_later_builds_too() {
     let first = scene.build("hello").await;
     scene.srpm(first, &one).await.unwrap();
     scene.binary(first, &one).await.unwrap();
-    assert!(scene.farm.store.cancel_build(first, clock::now()).await.unwrap());
+    assert!(scene.farm.store.build_cancel(first, clock::now()).await.unwrap());
 
     let second = scene.build("hello").await;
     scene.srpm(second, &one).await.unwrap();

@@ -54,7 +54,7 @@ async fn what_koji_takes_is_taken_with_a_note() {
     let (build, accepted) = both(&scene, &of("monday"), &of("tuesday")).await;
     accepted.unwrap();
     assert_eq!(scene.packages(build).await, ["parts-1-1.src", "parts-data-1-1.noarch"]);
-    let notes = scene.farm.store.build_notes(build).await.unwrap();
+    let notes = scene.farm.store.build_note_list(build).await.unwrap();
     let note = "/usr/share/parts/doc of parts-data-1-1.noarch: content differs (x86_64, aarch64)";
     assert_eq!(notes, [note]);
 }
@@ -67,7 +67,7 @@ async fn what_one_architecture_alone_makes_is_taken() {
     accepted.unwrap();
     let all = ["parts-1-1.src", "parts-aa64-1-1.noarch", "parts-x64-1-1.noarch"];
     assert_eq!(scene.packages(build).await, all);
-    assert_eq!(scene.farm.store.build_notes(build).await.unwrap(), [""; 0]);
+    assert_eq!(scene.farm.store.build_note_list(build).await.unwrap(), [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +106,7 @@ async fn what_koji_refuses_is_refused_with_the_remedy() {
     let (build, accepted) = both(&scene, &plain(), &made("", more, "data", "")).await;
     accepted.unwrap();
     assert_eq!(scene.packages(build).await.len(), 2);
-    assert!(!scene.farm.store.build_notes(build).await.unwrap().is_empty());
+    assert!(!scene.farm.store.build_note_list(build).await.unwrap().is_empty());
 }
 
 /// The source package says `ExclusiveArch: noarch x86_64`, and the worker what rpm answers for
@@ -135,12 +135,12 @@ async fn the_pass_for_noarch_is_a_task_of_its_own() {
     };
     let srpm = [file(&data.source)];
     scene.report_on(build, (TaskKind::Srpm, None), &srpm, success).await.unwrap();
-    let tasks = scene.farm.store.tasks(build).await.unwrap();
+    let tasks = scene.farm.store.task_list(build).await.unwrap();
     let tasks: Vec<_> = tasks.iter().map(|task| (task.kind, task.arch)).collect();
     let x86_64 = Arch::X86_64;
     let planned = [TaskKind::Srpm, TaskKind::Build, TaskKind::Noarch].map(|kind| (kind, x86_64));
     assert_eq!(tasks, planned);
-    let srpm = scene.farm.store.srpm(build).await.unwrap().unwrap();
+    let srpm = scene.farm.store.srpm_fetch(build).await.unwrap().unwrap();
     assert_eq!(srpm.requires_with("noarch"), ["sphinx"]);
     assert_eq!(srpm.requires_on(Arch::X86_64), srpm.requires, "neither sphinx nor aarch64's gcc");
 

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use rpmfarm_coordinator::claims::Decided;
+use rpmfarm_coordinator::claims::DecisionOutcome;
 use rpmfarm_coordinator::clock;
-use rpmfarm_coordinator::fleet::Session;
+use rpmfarm_coordinator::fleet::WorkerSession;
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{BuildId, Failure};
 use rpmfarm_lab::fixtures::worker;
@@ -19,7 +19,7 @@ async fn scene() -> Scene {
 
 impl Scene {
     /// A worker that is connected while the session lives.
-    fn worker(&self, name: &str) -> Session {
+    fn worker(&self, name: &str) -> WorkerSession {
         let session = self.farm.fleet.connect(worker(name), Instant::now(), clock::now());
         assert!(session.settle());
         session
@@ -32,7 +32,7 @@ impl Scene {
     }
 
     async fn kinds(&self, build: BuildId) -> Vec<TaskKind> {
-        self.farm.store.tasks(build).await.unwrap().iter().map(|task| task.kind).collect()
+        self.farm.store.task_list(build).await.unwrap().iter().map(|task| task.kind).collect()
     }
 }
 
@@ -49,10 +49,13 @@ async fn what_two_workers_make_alike_is_accepted() {
 
     // In the same root, and not by the same worker.
     let store = &scene.farm.store;
-    let tasks = store.tasks(build).await.unwrap();
-    let locks = [store.lock(tasks[1].id).await.unwrap(), store.lock(tasks[2].id).await.unwrap()];
+    let tasks = store.task_list(build).await.unwrap();
+    let locks = [
+        store.lock_fetch(tasks[1].id).await.unwrap(),
+        store.lock_fetch(tasks[2].id).await.unwrap(),
+    ];
     assert_eq!(locks[0].unwrap().digest, locks[1].unwrap().digest);
-    let waiting = store.ready_head("x86_64", "", 9).await.unwrap();
+    let waiting = store.ready_task_list_first("x86_64", "", 9).await.unwrap();
     let excepted: Vec<&str> = waiting.iter().map(|ready| ready.except.as_str()).collect();
     assert_eq!(excepted, ["w"]);
 
@@ -61,7 +64,7 @@ async fn what_two_workers_make_alike_is_accepted() {
     let again = build_spec(&text, &[("_buildhost", "other.example.org")]);
     assert_ne!(file(&again.binary).1, file(&tiny.binary).1);
     scene.repeated(build, &again).await.unwrap();
-    assert!(store.open_claims(build).await.unwrap().is_empty());
+    assert!(store.claim_list_open(build).await.unwrap().is_empty());
     assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
 }
 
@@ -72,17 +75,17 @@ async fn what_differs_waits_for_a_person_and_neither_is_in_the_pool() {
     let build = scene.made("tiny", &built("tiny", "Release: 1", "tiny")).await;
     scene.repeated(build, &built("tiny", "Release: 1", "a back door")).await.unwrap();
     assert!(scene.packages(build).await.is_empty());
-    let claims = scene.farm.store.open_claims(build).await.unwrap();
+    let claims = scene.farm.store.claim_list_open(build).await.unwrap();
     let text = claims[0].to_string();
     for part in ["differs when it is repeated", "/usr/share/tiny", "tiny-1-1.x86_64", "(w, other)"]
     {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let row = scene.farm.store.build(build).await.unwrap().unwrap();
+    let row = scene.farm.store.build_fetch(build).await.unwrap().unwrap();
     let farm = &scene.farm;
     let said = ("ann", "the time is in it");
     let decided = farm.claims().approve(&farm.store, &row, said).await.unwrap();
-    assert_eq!(decided, Decided::Done);
+    assert_eq!(decided, DecisionOutcome::Done);
     assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
 }
 

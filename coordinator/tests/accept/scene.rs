@@ -179,7 +179,7 @@ impl Scene {
 
     async fn start(&self, new: NewBuild) -> BuildId {
         let store = &self.farm.store;
-        let build = store.start_builds(&[new], "tester", "", clock::now()).await.unwrap().ids[0];
+        let build = store.build_insert(&[new], "tester", "", clock::now()).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
         planned(store, build, &import(clock::now()), task).await;
         build
@@ -219,10 +219,16 @@ impl Scene {
         let Waiting(ended) = self.ended(worker, build, of, files, success).await;
         self.accept(&ended).await.unwrap();
         let store = &self.farm.store;
-        if store.acceptance(ended.attempt.task).await.unwrap().is_some() {
+        if store.acceptance_fetch(ended.attempt.task).await.unwrap().is_some() {
             return Ok(());
         }
-        Err(store.failures(build, None).await.unwrap().pop().expect("refused for a reason").failure)
+        Err(store
+            .failure_list(build, None)
+            .await
+            .unwrap()
+            .pop()
+            .expect("refused for a reason")
+            .failure)
     }
 
     /// Has an attempt's results accepted, or refused.
@@ -241,15 +247,15 @@ impl Scene {
         success: Success,
     ) -> Waiting {
         let store = &self.farm.store;
-        let tasks = store.tasks(build).await.unwrap();
+        let tasks = store.task_list(build).await.unwrap();
         let is_it = |task: &&Task| task.kind == kind && arch.is_none_or(|arch| task.arch == arch);
         let of = tasks.iter().find(is_it).expect("it is planned");
         let task = of.id;
-        store.add_lock(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
+        store.lock_insert(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
         // What was tried before may rest.
-        store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+        store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
         let granted =
-            store.grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
+            store.attempt_grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
         let (attempt, epoch) = (granted.id, granted.epoch);
         let mut results = Vec::new();
         for (name, bytes) in files {
@@ -258,7 +264,11 @@ impl Scene {
                 self.import(&self.farm.blobs.path(digest));
             }
             let size = bytes.len() as u64;
-            store.announce(attempt, (digest, size), u64::MAX, clock::now()).await.unwrap().unwrap();
+            store
+                .upload_announce(attempt, (digest, size), u64::MAX, clock::now())
+                .await
+                .unwrap()
+                .unwrap();
             let kind = match kind {
                 TaskKind::Srpm => ResultKind::Srpm,
                 TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => ResultKind::Rpm,
@@ -269,10 +279,13 @@ impl Scene {
         let proof = success.proof.clone().or(signed);
         let success = Success { files: results, proof, ..success };
         let outcome = Outcome::Succeeded(success);
-        assert!(store.end_succeeded(attempt, epoch, &outcome, clock::now()).await.unwrap());
+        assert!(store.attempt_end_succeeded(attempt, epoch, &outcome, clock::now()).await.unwrap());
         // Long after: the build may wait for a retry.
-        let mut ended =
-            store.attempts_to_accept(Timestamp::from_us(i64::MAX / 2)).await.unwrap().into_iter();
+        let mut ended = store
+            .attempt_list_to_accept(Timestamp::from_us(i64::MAX / 2))
+            .await
+            .unwrap()
+            .into_iter();
         Waiting(ended.find(|ended| ended.attempt.id == attempt).expect("it waits"))
     }
 
@@ -285,10 +298,10 @@ impl Scene {
         files: &[ResultFile],
     ) -> Option<Box<Proof>> {
         let key = self.key.as_ref()?;
-        let made = self.farm.store.build(build).await.unwrap().unwrap();
-        let input = match self.farm.store.srpm(build).await.unwrap() {
+        let made = self.farm.store.build_fetch(build).await.unwrap().unwrap();
+        let input = match self.farm.store.srpm_fetch(build).await.unwrap() {
             Some(srpm) => srpm.digest,
-            None => Sha256::of(b"sources"),
+            None => Sha256::compute(b"sources"),
         };
         let statement = Statement {
             worker,
@@ -339,7 +352,7 @@ impl Scene {
 
     /// The packages that a build has, by name.
     pub(crate) async fn packages(&self, build: BuildId) -> Vec<String> {
-        let rows = self.farm.store.packages_of(build, "lab").await.unwrap();
+        let rows = self.farm.store.package_list_of_build(build, "lab").await.unwrap();
         rows.iter().map(|row| row.package.nevra.to_string()).collect()
     }
 }

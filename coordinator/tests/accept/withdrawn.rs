@@ -11,7 +11,7 @@ use crate::scene::{Scene, built};
 impl Scene {
     /// The packages of a build, as a root names them.
     async fn locked(&self, build: BuildId) -> Vec<LockedPackage> {
-        let rows = self.farm.store.packages_of(build, "lab").await.unwrap();
+        let rows = self.farm.store.package_list_of_build(build, "lab").await.unwrap();
         let binary = rows.into_iter().filter(|row| !row.package.nevra.is_source());
         binary
             .map(|row| LockedPackage {
@@ -28,7 +28,7 @@ impl Scene {
     }
 
     async fn takes_back(&self, build: BuildId) -> (Vec<Nevra>, Vec<i64>) {
-        let packages = self.farm.store.own_packages(build).await.unwrap();
+        let packages = self.farm.store.package_list_own(build).await.unwrap();
         let said = ("ann", "backdoor");
         let (gone, rows) =
             self.farm.claims().withdraw(&self.farm.store, "lab", &packages, said).await.unwrap();
@@ -42,18 +42,21 @@ async fn what_is_taken_back_is_gone_at_once_and_its_history_stays() {
     let store = &scene.farm.store;
     let made = built("bad", "Release: 1", "one");
     let bad = scene.made("bad", &made).await;
-    let before = store.package_count("lab").await.unwrap();
+    let before = store.pool_fetch_generation("lab").await.unwrap();
     let (gone, impacts) = scene.takes_back(bad).await;
     assert_eq!(gone.len(), 2);
     assert_eq!(impacts, [0_i64; 0]);
     assert!(scene.packages(bad).await.is_empty());
-    assert!(store.packages("lab").await.unwrap().is_empty());
-    assert!(store.package_count("lab").await.unwrap() > before, "pools are brought up to date");
-    let away = store.withdrawn_of(&[bad]).await.unwrap();
+    assert!(store.package_list("lab").await.unwrap().is_empty());
+    assert!(
+        store.pool_fetch_generation("lab").await.unwrap() > before,
+        "pools are brought up to date"
+    );
+    let away = store.withdrawal_list_of_builds(&[bad]).await.unwrap();
     assert_eq!(away.len(), 2);
     assert_eq!((away[0].who.as_str(), away[0].reason.as_str()), ("ann", "backdoor"));
     // It had not ended.
-    assert!(!store.is_open(bad).await.unwrap());
+    assert!(!store.build_is_open(bad).await.unwrap());
     assert!(store.cancelled_at(bad).await.unwrap().is_some());
 
     // Whoever has it installed must not meet another one of that name.
@@ -61,9 +64,12 @@ async fn what_is_taken_back_is_gone_at_once_and_its_history_stays() {
     let refused = scene.srpm(again, &built("bad", "Release: 1", "two")).await.unwrap_err();
     assert!(refused.message.contains("withdrawn by ann: backdoor"), "{refused}");
 
-    store.restore(&away, "lab", ("ann", "it was another one"), clock::now()).await.unwrap();
+    store
+        .withdrawal_restore(&away, "lab", ("ann", "it was another one"), clock::now())
+        .await
+        .unwrap();
     assert_eq!(scene.packages(bad).await, ["bad-1-1.src", "bad-1-1.x86_64"]);
-    assert!(store.withdrawn_of(&[bad]).await.unwrap().is_empty());
+    assert!(store.withdrawal_list_of_builds(&[bad]).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,37 +83,38 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     let used = scene.build("used").await;
     let files = built("used", "Release: 1", "used");
     scene.srpm(used, &files).await.unwrap();
-    let task = store.tasks(used).await.unwrap().into_iter().find(|t| t.kind.is_build()).unwrap();
-    store.add_lock(task.id, 0, scene.lock(own.clone()), clock::now()).await.unwrap();
+    let task =
+        store.task_list(used).await.unwrap().into_iter().find(|t| t.kind.is_build()).unwrap();
+    store.lock_insert(task.id, 0, scene.lock(own.clone()), clock::now()).await.unwrap();
     scene.binary(used, &files).await.unwrap();
     let mut waiting = Vec::new();
     for name in ["queued", "running"] {
         let build = scene.build(name).await;
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
-        store.add_tasks(build, &[task], clock::now()).await.unwrap();
-        let tasks = store.tasks(build).await.unwrap();
+        store.task_insert(build, &[task], clock::now()).await.unwrap();
+        let tasks = store.task_list(build).await.unwrap();
         let task = tasks.iter().find(|task| task.kind.is_build()).unwrap().id;
-        store.add_lock(task, 0, scene.lock(own.clone()), clock::now()).await.unwrap();
+        store.lock_insert(task, 0, scene.lock(own.clone()), clock::now()).await.unwrap();
         waiting.push((build, task));
     }
     let (running, task) = waiting[1];
-    store.grant(task, running, "w", clock::now()).await.unwrap().expect("granted");
+    store.attempt_grant(task, running, "w", clock::now()).await.unwrap().expect("granted");
 
     let looked = scene
         .farm
         .claims()
-        .impact(store, "lab", &store.own_packages(bad).await.unwrap())
+        .impact(store, "lab", &store.package_list_own(bad).await.unwrap())
         .await
         .unwrap();
     assert_eq!(looked.roots.len(), 2);
     let (_, impacts) = scene.takes_back(bad).await;
     assert!(impacts.contains(&used.0), "{impacts:?}");
     for (_, task) in &waiting {
-        assert_eq!(store.lock(*task).await.unwrap(), None, "its root is solved again");
+        assert_eq!(store.lock_fetch(*task).await.unwrap(), None, "its root is solved again");
     }
-    assert!(store.workers_at(running).await.unwrap().is_empty());
-    assert!(store.is_open(running).await.unwrap());
-    let shown = store.shown(&[used]).await.unwrap();
+    assert!(store.worker_list_on_build(running).await.unwrap().is_empty());
+    assert!(store.build_is_open(running).await.unwrap());
+    let shown = store.build_list_details(&[used]).await.unwrap();
     let marks: Vec<String> =
         shown[&used].impacts.iter().map(|(nevra, _)| nevra.to_string()).collect();
     assert_eq!(marks, ["bad-1-1.x86_64"]);
@@ -116,6 +123,8 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     let own = [own[0].digest];
     let (_, task) = waiting[0];
     let lock = scene.lock(Vec::new());
-    assert!(!store.add_lock_with(task, 0, lock, ("lab", &own), clock::now()).await.unwrap());
-    assert!(store.add_lock_with(task, 0, lock, ("lab", &[]), clock::now()).await.unwrap());
+    assert!(
+        !store.lock_insert_if_current(task, 0, lock, ("lab", &own), clock::now()).await.unwrap()
+    );
+    assert!(store.lock_insert_if_current(task, 0, lock, ("lab", &[]), clock::now()).await.unwrap());
 }

@@ -185,7 +185,7 @@ impl Coordinator {
     /// An attempt of a task that is given to a worker.
     pub(crate) async fn attempt(&self, package: &str, worker: &str) -> (BuildId, Attempt) {
         let new = [new_build("lab", package)];
-        let build = self.store.start_builds(&new, "tester", "", NOW).await.unwrap().ids[0];
+        let build = self.store.build_insert(&new, "tester", "", NOW).await.unwrap().ids[0];
         let blobs = Blobs::open(self.dir.path().join("data/blobs")).unwrap();
         let bundle = blobs.put(&bundle(package).to_bytes()).unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
@@ -193,12 +193,16 @@ impl Coordinator {
         // The coordinator's own passes run, too: when one tries to lock the task before the test does,
         // that fails, since the target's key is not there, and the task rests for a second.
         for _ in 0..100 {
-            if let Some(attempt) = self.store.grant(task, build, worker, NOW).await.unwrap() {
+            if let Some(attempt) = self.store.attempt_grant(task, build, worker, NOW).await.unwrap()
+            {
                 return (build, attempt);
             }
-            self.store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+            self.store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
         }
-        panic!("{package} is not granted: {:?}", self.store.failures(build, None).await.unwrap());
+        panic!(
+            "{package} is not granted: {:?}",
+            self.store.failure_list(build, None).await.unwrap()
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::farm_client::FarmClient;
@@ -115,7 +115,7 @@ async fn certificates_are_renewed_and_end_with_a_revocation_or_a_new_enrolment()
     let fourth = coordinator.enrol("w1").await;
     renew(&coordinator, &fourth).await.unwrap();
     assert!(renew(&coordinator, &third).await.is_err());
-    let standing = coordinator.store.standing("w1").await.unwrap().unwrap();
+    let standing = coordinator.store.standing_fetch("w1").await.unwrap().unwrap();
     assert_eq!(standing.standing, Standing::Active);
 
     // Nobody can decide about what is not there, nor quarantine in the farm's place.

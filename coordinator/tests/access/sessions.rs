@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::fleet::PROTOCOL;
+use rpmfarm_core::worker_standing::PROTOCOL;
 use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
@@ -70,7 +70,7 @@ async fn a_worker_speaks_for_itself_alone() {
     let coordinator = Coordinator::start().await;
     let (a, b) = (coordinator.enrol("a").await, coordinator.enrol("b").await);
     let (_, attempt) = coordinator.attempt("hello", "b").await;
-    let live = async || coordinator.store.live_attempts(Some("b")).await.unwrap().len();
+    let live = async || coordinator.store.attempt_list_live(Some("b")).await.unwrap().len();
 
     // Under another name than the certificate's.
     let mut speaker = Speaker::new(coordinator.tls(Some(&a)), state("b")).await.unwrap();
@@ -199,20 +199,20 @@ async fn a_revoked_worker_is_cut_off_within_a_second_and_loses_what_it_has() {
 
     // As another coordinator of the farm would do it: by the store alone.
     let begun = Instant::now();
-    let revoked = rpmfarm_core::fleet::Standing::Revoked;
+    let revoked = rpmfarm_core::worker_standing::Standing::Revoked;
     coordinator
         .store
-        .set_standing("w", revoked, "stolen", Timestamp::from_us(5))
+        .standing_set("w", revoked, "stolen", Timestamp::from_us(5))
         .await
         .unwrap()
         .unwrap();
     while speaker.hear().await.is_ok() {}
     assert!(begun.elapsed() < Duration::from_millis(1500), "{:?}", begun.elapsed());
-    while !coordinator.store.live_attempts(Some("w")).await.unwrap().is_empty() {
+    while !coordinator.store.attempt_list_live(Some("w")).await.unwrap().is_empty() {
         assert!(begun.elapsed() < Duration::from_secs(5), "it keeps its attempt");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let failures = coordinator.store.failures(build, None).await.unwrap();
+    let failures = coordinator.store.failure_list(build, None).await.unwrap();
     let last = failures.last().unwrap();
     assert_eq!(last.failure.fault, Fault::Worker);
     assert!(last.failure.message.contains("was revoked (stolen)"), "{}", last.failure.message);

@@ -49,7 +49,7 @@ async fn a_digest_is_no_path_and_an_offset_has_an_end() {
     assert_eq!(status.code(), Code::NotFound, "{status}");
 
     let bytes = bundle("hello").to_bytes();
-    let (digest, size) = (Sha256::of(&bytes).hex(), bytes.len() as u64);
+    let (digest, size) = (Sha256::compute(&bytes).hex(), bytes.len() as u64);
     assert_eq!(fetch(&channel, &digest, 0).await.unwrap(), (size, bytes.len()));
     assert_eq!(fetch(&channel, &digest, size - 1).await.unwrap(), (size, 1));
     for offset in [size, size + 1, 1 << 63, u64::MAX - 1, u64::MAX] {

@@ -13,7 +13,7 @@ use tonic::{Code, Request, Status};
 use crate::coordinator::{Coordinator, Keys};
 
 fn query(attempt: AttemptId, epoch: Epoch, data: &[u8], size: u64) -> v1::UploadQuery {
-    let digest = Sha256::of(data).hex();
+    let digest = Sha256::compute(data).hex();
     let file = v1::FileRef { name: "hello-1-1.src.rpm".into(), digest, size, executable: false };
     v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(file) }
 }
@@ -95,18 +95,22 @@ async fn results_of_attempts_do_not_mix() {
     let file = ResultFile {
         name: "hello-1-1.src.rpm".into(),
         kind: ResultKind::Srpm,
-        digest: Sha256::of(b"1234"),
+        digest: Sha256::compute(b"1234"),
         size: 4,
     };
     let success = Success { files: vec![file], ..Success::default() };
     let outcome = Outcome::Succeeded(success);
     let (id, epoch) = (second.id, second.epoch);
     assert!(
-        coordinator.store.end_succeeded(id, epoch, &outcome, Timestamp::from_us(2)).await.unwrap()
+        coordinator
+            .store
+            .attempt_end_succeeded(id, epoch, &outcome, Timestamp::from_us(2))
+            .await
+            .unwrap()
     );
     let begun = Instant::now();
     let failure = loop {
-        let failures = coordinator.store.failures(build, None).await.unwrap();
+        let failures = coordinator.store.failure_list(build, None).await.unwrap();
         if let Some(row) = failures.iter().find(|row| row.failure.stage.as_str() == "accept") {
             break row.failure.clone();
         }

@@ -4,7 +4,7 @@
 #![allow(dead_code, reason = "no test needs all of it")]
 
 use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Srpm, Store};
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId, Timestamp};
@@ -16,7 +16,7 @@ pub fn new_build(target: &str, package: &str) -> NewBuild {
         package: package.into(),
         git_ref: String::new(),
         modification_ref: String::new(),
-        class: Class::default(),
+        class: PriorityClass::default(),
         arches: Vec::new(),
         options: BuildOptions::default(),
     }
@@ -28,7 +28,7 @@ pub fn import(at: Timestamp) -> Import {
         url: "http://git/hello.git".into(),
         commit: "c0ffee".into(),
         subject: "Update".into(),
-        bundle: Sha256::of(b"bundle"),
+        bundle: Sha256::compute(b"bundle"),
         at,
     }
 }
@@ -40,7 +40,7 @@ pub fn bundle(package: &str) -> SourceBundle {
         package: package.into(),
         url: "http://git/hello.git".into(),
         commit: "c0ffee".into(),
-        spec: SourceFile { name, digest: Sha256::of(b"spec"), size: 4, executable: false },
+        spec: SourceFile { name, digest: Sha256::compute(b"spec"), size: 4, executable: false },
         sources: Vec::new(),
         modification: None,
         plan: None,
@@ -50,7 +50,7 @@ pub fn bundle(package: &str) -> SourceBundle {
 /// An accepted SRPM that requires nothing, with the digest of its name.
 pub fn srpm(nevra: &str) -> Srpm {
     Srpm {
-        digest: Sha256::of(nevra.as_bytes()),
+        digest: Sha256::compute(nevra.as_bytes()),
         size: 1,
         nevra: nevra.parse().unwrap(),
         requires: Vec::new(),
@@ -64,20 +64,20 @@ pub fn srpm(nevra: &str) -> Srpm {
 /// Records the SRPM of a build.
 pub async fn add_srpm(store: &Store, build: BuildId, srpm: &Srpm) {
     let mut tx = store.write().await.unwrap();
-    tx.add_srpm(build, srpm).await.unwrap();
+    tx.srpm_insert(build, srpm).await.unwrap();
     tx.commit().await.unwrap();
 }
 
 /// Records the sources of a build and its one task, both at the time of the import.
 pub async fn planned(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
-    store.add_import(build, import).await.unwrap();
-    store.add_tasks(build, &[task], import.at).await.unwrap();
-    store.tasks(build).await.unwrap()[0].id
+    store.import_insert(build, import).await.unwrap();
+    store.task_insert(build, &[task], import.at).await.unwrap();
+    store.task_list(build).await.unwrap()[0].id
 }
 
 /// The same with the task's lock: it waits for a worker.
 pub async fn ready(store: &Store, build: BuildId, import: &Import, task: NewTask) -> TaskId {
     let task = planned(store, build, import, task).await;
-    store.add_lock(task, 0, Sha256::of(b"lock"), import.at).await.unwrap();
+    store.lock_insert(task, 0, Sha256::compute(b"lock"), import.at).await.unwrap();
     task
 }

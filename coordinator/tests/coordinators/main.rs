@@ -13,12 +13,12 @@ use common::builds::{import, new_build, ready};
 use common::{on_both, on_postgres};
 use proxy::Proxy;
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::peers::{Judge, Peers, STAGES, beat};
+use rpmfarm_coordinator::peers::{Peers, STAGES, SilenceOwner, heartbeat};
 use rpmfarm_coordinator::store::{
     BuildFilter, CoordinatorRow, FencedStore, NewTask, Store, StoreError,
 };
+use rpmfarm_core::stage_lease::TAKEOVER;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::tenure::TAKEOVER;
 use rpmfarm_core::{
     Arch, BuildId, Failure, FailureStage, Fault, Stage, StageEpoch, TaskId, Timestamp,
 };
@@ -42,7 +42,7 @@ fn peers(id: &str, now: Instant) -> Peers {
 }
 
 async fn start(store: &Store, package: &str, key: &str) -> Result<Vec<BuildId>, StoreError> {
-    Ok(store.start_builds(&[new_build("lab", package)], "tester", key, NOW).await?.ids)
+    Ok(store.build_insert(&[new_build("lab", package)], "tester", key, NOW).await?.ids)
 }
 
 /// A build with a task that waits for a worker.
@@ -58,15 +58,15 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let (a, b) = (peers("a", began), peers("b", began));
-        beat::begin(&a, &store, at(0)).await.unwrap();
-        beat::begin(&b, &store, at(0)).await.unwrap();
+        heartbeat::begin(&a, &store, at(0)).await.unwrap();
+        heartbeat::begin(&b, &store, at(0)).await.unwrap();
         assert_eq!(a.stages(at(0)), STAGES);
         assert!(b.stages(at(0)).is_empty() && b.has_others(at(0)));
 
         // While it beats it keeps them, however long that is.
         for second in 1..10 {
-            assert!(!b.look(&store, at(second)).await.unwrap());
-            a.look(&store, at(second)).await.unwrap();
+            assert!(!b.heartbeat(&store, at(second)).await.unwrap());
+            a.heartbeat(&store, at(second)).await.unwrap();
         }
         assert_eq!(a.stages(at(9)), STAGES);
         let build = start(&store, "hello", "").await.unwrap()[0];
@@ -76,9 +76,9 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         // It stands still: half a takeover later it begins nothing new, after a whole one the
         // other has everything.
         assert!(a.fence(Stage::Import, at(12)).is_none());
-        b.look(&store, at(10)).await.unwrap();
-        assert!(!b.look(&store, at(15)).await.unwrap());
-        assert!(b.look(&store, at(16)).await.unwrap());
+        b.heartbeat(&store, at(10)).await.unwrap();
+        assert!(!b.heartbeat(&store, at(15)).await.unwrap());
+        assert!(b.heartbeat(&store, at(16)).await.unwrap());
         assert_eq!(b.stages(at(16)), STAGES);
         let new = b.fence(Stage::Import, at(16)).unwrap();
         assert_eq!(new.epoch(), StageEpoch(2));
@@ -89,19 +89,19 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
             matches!(error, StoreError::Fenced { stage: Stage::Import, epoch: StageEpoch(1) })
         };
         assert!(fenced(old.check_fence().await.unwrap_err()));
-        assert!(fenced(old.add_import(build, &import(NOW)).await.unwrap_err()));
-        let late = old.add_failure(build, None, &failure, None, NOW).await;
+        assert!(fenced(old.import_insert(build, &import(NOW)).await.unwrap_err()));
+        let late = old.failure_insert(build, None, &failure, None, NOW).await;
         assert!(fenced(late.unwrap_err()));
-        assert!(store.is_open(build).await.unwrap());
+        assert!(store.build_is_open(build).await.unwrap());
         FencedStore::new(&store, new).add_import(build, &import(NOW)).await.unwrap();
-        assert!(store.import(build).await.unwrap().is_some());
+        assert!(store.import_fetch(build).await.unwrap().is_some());
 
         // It wakes: it sees that it has lost them, and may begin nothing.
-        a.look(&store, at(17)).await.unwrap();
+        a.heartbeat(&store, at(17)).await.unwrap();
         assert!(a.stages(at(17)).is_empty());
         // A good-bye needs no waiting.
-        beat::end(&b, &store).await.unwrap();
-        assert!(a.look(&store, at(18)).await.unwrap());
+        heartbeat::end(&b, &store).await.unwrap();
+        assert!(a.heartbeat(&store, at(18)).await.unwrap());
         assert_eq!(a.fence(Stage::Sign, at(18)).unwrap().epoch(), StageEpoch(3));
     })
     .await;
@@ -112,10 +112,10 @@ async fn a_restarted_coordinator_has_its_stages_at_once_under_a_new_epoch() {
     on_both(|store| async move {
         let began = Instant::now();
         let first = peers("a", began);
-        beat::begin(&first, &store, began).await.unwrap();
+        heartbeat::begin(&first, &store, began).await.unwrap();
         let old = first.fenced(&store, Stage::Publish, began).unwrap();
         let second = peers("a", began);
-        beat::begin(&second, &store, began).await.unwrap();
+        heartbeat::begin(&second, &store, began).await.unwrap();
         assert_eq!(second.fence(Stage::Publish, began).unwrap().epoch(), StageEpoch(2));
         assert!(matches!(old.check_fence().await, Err(StoreError::Fenced { .. })));
     })
@@ -127,13 +127,13 @@ async fn of_two_that_take_a_stage_one_has_it() {
     on_both(|store| async move {
         let began = Instant::now();
         let dead = peers("dead", began);
-        beat::begin(&dead, &store, began).await.unwrap();
+        heartbeat::begin(&dead, &store, began).await.unwrap();
         let all: Vec<Peers> = (0..4).map(|n| peers(&format!("c{n}"), began)).collect();
         for one in &all {
-            one.look(&store, began).await.unwrap();
+            one.heartbeat(&store, began).await.unwrap();
         }
         let later = began + TAKEOVER;
-        let looks = all.iter().map(|one| one.look(&store, later));
+        let looks = all.iter().map(|one| one.heartbeat(&store, later));
         futures_util::future::try_join_all(looks).await.unwrap();
         for stage in STAGES {
             let holders = all.iter().filter(|one| one.fence(stage, later).is_some()).count();
@@ -141,7 +141,7 @@ async fn of_two_that_take_a_stage_one_has_it() {
         }
         assert!(
             store
-                .stage_leases()
+                .stage_lease_list()
                 .await
                 .unwrap()
                 .iter()
@@ -158,23 +158,23 @@ async fn one_that_is_stopped_in_mid_transaction_keeps_nobody_from_its_stage() {
     on_postgres(async |_, store| {
         let began = Instant::now();
         let (a, b) = (peers("a", began), peers("b", began));
-        beat::begin(&a, &store, began).await.unwrap();
-        beat::begin(&b, &store, began).await.unwrap();
+        heartbeat::begin(&a, &store, began).await.unwrap();
+        heartbeat::begin(&b, &store, began).await.unwrap();
         let build = start(&store, "hello", "").await.unwrap()[0];
         let mut stopped = a.fenced(&store, Stage::Accept, began).unwrap().write().await.unwrap();
-        assert!(stopped.hold_open(build).await.unwrap());
+        assert!(stopped.build_lock_open(build).await.unwrap());
 
         let later = began + TAKEOVER;
         let waited = Instant::now();
         while b.fence(Stage::Accept, later).is_none() {
-            b.look(&store, later).await.unwrap();
+            b.heartbeat(&store, later).await.unwrap();
             assert!(waited.elapsed() < Duration::from_secs(15), "the stage is not to be had");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
         assert_eq!(b.stages(later), STAGES);
         let new = b.fenced(&store, Stage::Accept, later).unwrap();
         let failure = Failure::new(Fault::Farm, FailureStage::Accept, "tried again");
-        assert!(new.add_failure(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
+        assert!(new.failure_insert(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
         let late = stopped.commit().await.unwrap_err();
         assert!(late.is_outage(), "what it had begun has not happened: {late}");
     })
@@ -187,23 +187,23 @@ async fn a_worker_is_judged_by_its_own_coordinator_and_by_others_when_that_is_de
         let began = Instant::now();
         let at = |seconds| began + Duration::from_secs(seconds);
         let (a, b) = (peers("a", began), peers("b", began));
-        a.look(&store, at(0)).await.unwrap();
-        b.look(&store, at(0)).await.unwrap();
-        a.look(&store, at(1)).await.unwrap();
-        let first = store.own_worker("w", "a").await.unwrap();
-        let owners = store.worker_owners().await.unwrap();
+        a.heartbeat(&store, at(0)).await.unwrap();
+        b.heartbeat(&store, at(0)).await.unwrap();
+        a.heartbeat(&store, at(1)).await.unwrap();
+        let first = store.worker_owner_upsert("w", "a").await.unwrap();
+        let owners = store.worker_owner_list().await.unwrap();
         let owner = Some(owners[0].coordinator.as_str());
         assert_eq!((owner, first.session), (Some("a"), 1));
-        assert_eq!(a.judge(owner, at(1)), Judge::Me);
-        assert_eq!(b.judge(owner, at(1)), Judge::Another);
-        assert_eq!(b.judge(None, at(1)), Judge::Me, "it is connected nowhere");
+        assert_eq!(a.silence_owner(owner, at(1)), SilenceOwner::Local);
+        assert_eq!(b.silence_owner(owner, at(1)), SilenceOwner::Peer);
+        assert_eq!(b.silence_owner(None, at(1)), SilenceOwner::Local, "it is connected nowhere");
 
-        b.look(&store, at(7)).await.unwrap();
-        b.look(&store, at(13)).await.unwrap();
-        assert_eq!(b.judge(owner, at(15)), Judge::Orphaned(Duration::from_secs(2)));
-        let second = store.own_worker("w", "b").await.unwrap();
+        b.heartbeat(&store, at(7)).await.unwrap();
+        b.heartbeat(&store, at(13)).await.unwrap();
+        assert_eq!(b.silence_owner(owner, at(15)), SilenceOwner::Dead(Duration::from_secs(2)));
+        let second = store.worker_owner_upsert("w", "b").await.unwrap();
         assert_eq!(second.session, 2);
-        assert_eq!(store.worker_owners().await.unwrap()[0].coordinator, "b");
+        assert_eq!(store.worker_owner_list().await.unwrap()[0].coordinator, "b");
     })
     .await;
 }
@@ -212,10 +212,10 @@ async fn a_worker_is_judged_by_its_own_coordinator_and_by_others_when_that_is_de
 async fn a_worker_that_connects_knows_which_attempts_came_before() {
     on_both(|store| async move {
         let (build, task) = waiting(&store).await;
-        let before = store.own_worker("w", "a").await.unwrap().newest_attempt;
-        let attempt = store.grant(task, build, "w", NOW).await.unwrap().unwrap();
+        let before = store.worker_owner_upsert("w", "a").await.unwrap().newest_attempt;
+        let attempt = store.attempt_grant(task, build, "w", NOW).await.unwrap().unwrap();
         assert!(attempt.id > before);
-        let after = store.own_worker("w", "b").await.unwrap().newest_attempt;
+        let after = store.worker_owner_upsert("w", "b").await.unwrap().newest_attempt;
         assert_eq!(after, attempt.id);
     })
     .await;
@@ -225,17 +225,23 @@ async fn a_worker_that_connects_knows_which_attempts_came_before() {
 async fn notes_of_others_are_read_and_go_with_them() {
     on_both(|store| async move {
         let note = |text: &str| [("wait", "7".to_owned(), Some(text.to_owned()))];
-        store.beat(&row("a")).await.unwrap();
-        store.write_notes("a", &note("waits for libfoo")).await.unwrap();
-        store.write_notes("a", &note("waits for libbar")).await.unwrap();
-        assert!(store.notes("wait", "a").await.unwrap().is_empty(), "one's own are known");
-        assert_eq!(store.notes_of("wait", "7", "b").await.unwrap()[0].text, "waits for libbar");
-        store.write_notes("a", &[("wait", "7".into(), None)]).await.unwrap();
-        assert!(store.notes("wait", "b").await.unwrap().is_empty());
-        store.write_notes("a", &note("again")).await.unwrap();
-        store.forget_coordinator("a").await.unwrap();
-        assert!(store.notes("wait", "b").await.unwrap().is_empty());
-        assert!(store.coordinators().await.unwrap().is_empty());
+        store.coordinator_raise_heartbeat(&row("a")).await.unwrap();
+        store.peer_snapshot_write("a", &note("waits for libfoo")).await.unwrap();
+        store.peer_snapshot_write("a", &note("waits for libbar")).await.unwrap();
+        assert!(
+            store.peer_snapshot_list("wait", "a").await.unwrap().is_empty(),
+            "one's own are known"
+        );
+        assert_eq!(
+            store.peer_snapshot_list_of("wait", "7", "b").await.unwrap()[0].text,
+            "waits for libbar"
+        );
+        store.peer_snapshot_write("a", &[("wait", "7".into(), None)]).await.unwrap();
+        assert!(store.peer_snapshot_list("wait", "b").await.unwrap().is_empty());
+        store.peer_snapshot_write("a", &note("again")).await.unwrap();
+        store.coordinator_delete("a").await.unwrap();
+        assert!(store.peer_snapshot_list("wait", "b").await.unwrap().is_empty());
+        assert!(store.coordinator_list().await.unwrap().is_empty());
     })
     .await;
 }
@@ -254,7 +260,7 @@ async fn a_request_whose_answer_was_lost_is_recorded_once() {
         assert_eq!(proxy.lost(), 1, "the fault has happened");
         assert_eq!(start(&through, "hello", "key-1").await.unwrap(), ids);
         let filter = BuildFilter { package: "hello".into(), limit: 10, ..Default::default() };
-        assert_eq!(through.builds(&filter).await.unwrap().len(), 1);
+        assert_eq!(through.build_list(&filter).await.unwrap().len(), 1);
 
         // Without a key nobody can tell: so it is said.
         proxy.lose_next_commit();
@@ -292,10 +298,10 @@ async fn a_deadlock_is_survived() {
         while postgres.sql("farm", waiting).unwrap().trim() != "1" {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let granted = store.grant(task, build, "w", NOW).await.unwrap();
+        let granted = store.attempt_grant(task, build, "w", NOW).await.unwrap();
         assert!(granted.is_some());
         assert!(other.wait().unwrap().success(), "the grant was the one to be broken");
-        assert_eq!(store.live_attempts(None).await.unwrap().len(), 1);
+        assert_eq!(store.attempt_list_live(None).await.unwrap().len(), 1);
         let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = 'farm'";
         // The server counts with a little delay.
         let counted = (0..100).any(|_| {
@@ -318,11 +324,11 @@ async fn connections_that_were_cut_are_made_anew() {
         assert_eq!(start(&store, "hello", "key").await.unwrap(), first);
         let mut tx = store.write().await.unwrap();
         postgres.sql("postgres", cut).unwrap();
-        let broken = tx.hold_open(first[0]).await.unwrap_err();
+        let broken = tx.build_lock_open(first[0]).await.unwrap_err();
         assert!(broken.is_outage() && broken.rolled_back(), "{broken:?}");
         drop(tx);
-        assert!(store.is_open(first[0]).await.unwrap());
-        assert!(store.cancel_build(first[0], NOW).await.unwrap());
+        assert!(store.build_is_open(first[0]).await.unwrap());
+        assert!(store.build_cancel(first[0], NOW).await.unwrap());
     })
     .await;
 }

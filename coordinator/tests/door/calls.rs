@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rpmfarm_coordinator::listen::Limits;
+use rpmfarm_coordinator::listen::ConnectionLimits;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
@@ -20,7 +20,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, says: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_name_a_thousand_things_at_most_and_none_twice() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     let build = served.build().await.0;
     let channel = served.channel().await;
     let mut farm = FarmClient::new(channel.clone());
@@ -55,7 +55,7 @@ async fn calls_name_a_thousand_things_at_most_and_none_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn followers_are_bounded_and_their_places_come_back() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     let build = served.build().await.0;
     let request = || v1::WatchBuildsRequest { ids: vec![build] };
     let mut held = Vec::new();
@@ -89,7 +89,7 @@ async fn followers_are_bounded_and_their_places_come_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_builds_are_watched_by_one_call() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     let mut ids = Vec::new();
     for _ in 0..150 {
         ids.push(served.build().await.0);
@@ -104,7 +104,7 @@ async fn many_builds_are_watched_by_one_call() {
     seen.sort_unstable();
     assert_eq!(seen, ids);
     for id in ids {
-        served.farm.store.cancel_build(rpmfarm_core::BuildId(id), super::NOW).await.unwrap();
+        served.farm.store.build_cancel(rpmfarm_core::BuildId(id), super::NOW).await.unwrap();
     }
     let mut ended = 0;
     while let Some(build) = changes.message().await.unwrap() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use rpmfarm_coordinator::listen::Limits;
+use rpmfarm_coordinator::listen::ConnectionLimits;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -24,9 +24,9 @@ const ASKS: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: farm\r\n\r\n";
 /// The beginning of HTTP/2 with empty settings, and no request.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
-fn impatient() -> Limits {
+fn impatient() -> ConnectionLimits {
     let short = Duration::from_millis(300);
-    Limits { first_request: short, idle: short, ..Limits::default() }
+    ConnectionLimits { first_request: short, idle: short, ..ConnectionLimits::default() }
 }
 
 /// A connection from an address of this host.
@@ -94,7 +94,7 @@ async fn a_call_that_lasts_keeps_its_connection() {
     assert_eq!(changes.message().await.unwrap().unwrap().state, "importing");
     // Far beyond what an idle connection has.
     tokio::time::sleep(impatient().idle * 4).await;
-    assert!(served.farm.store.cancel_build(build, super::NOW).await.unwrap());
+    assert!(served.farm.store.build_cancel(build, super::NOW).await.unwrap());
     let last = timeout(PATIENCE, changes.message()).await.unwrap().unwrap().unwrap();
     assert_eq!(last.state, "cancelled");
 }
@@ -120,7 +120,7 @@ async fn watches(served: &Served, from: &str, build: rpmfarm_core::BuildId) -> T
 #[tokio::test(flavor = "multi_thread")]
 async fn no_address_takes_all_connections() {
     // This host's own addresses have four times as many.
-    let served = Served::start(Limits { of_one: 1, ..Limits::default() }).await;
+    let served = Served::start(ConnectionLimits { of_one: 1, ..ConnectionLimits::default() }).await;
     let build = served.build().await;
     let mut held = Vec::new();
     for _ in 0..4 {
@@ -139,7 +139,12 @@ async fn no_address_takes_all_connections() {
 /// Whoever asks for something gets the place of one that does nothing, from one address as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_nothing_yields() {
-    let served = Served::start(Limits { of_one: 1, connections: 6, ..Limits::default() }).await;
+    let served = Served::start(ConnectionLimits {
+        of_one: 1,
+        connections: 6,
+        ..ConnectionLimits::default()
+    })
+    .await;
     let mut silent = Vec::new();
     for _ in 0..20 {
         silent.push(connect("127.0.0.1", served.plain).await);
@@ -156,7 +161,8 @@ async fn who_does_nothing_yields() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_an_end_to_all_connections_together() {
-    let served = Served::start(Limits { connections: 3, ..Limits::default() }).await;
+    let served =
+        Served::start(ConnectionLimits { connections: 3, ..ConnectionLimits::default() }).await;
     let build = served.build().await;
     let mut held = Vec::new();
     for from in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
@@ -168,7 +174,7 @@ async fn there_is_an_end_to_all_connections_together() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_files_connections_wait_and_are_served_later() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     // It stays, so that no file of it becomes free.
     let mut first = connect("127.0.0.1", served.plain).await;
     assert!(is_served(&mut first).await);

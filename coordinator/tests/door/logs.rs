@@ -1,6 +1,6 @@
 //! A worker that writes more than a log may have, and those who read it.
 
-use rpmfarm_coordinator::listen::Limits;
+use rpmfarm_coordinator::listen::ConnectionLimits;
 use rpmfarm_core::{BuildId, Fault};
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
@@ -50,10 +50,10 @@ async fn read(served: &Served, build: BuildId, log: &str, offset: u64) -> Result
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     let build = served.build().await;
     let task = served.ready(build).await;
-    let attempt = served.farm.store.grant(task, build, "w", NOW).await.unwrap().unwrap();
+    let attempt = served.farm.store.attempt_grant(task, build, "w", NOW).await.unwrap().unwrap();
 
     // Places that no log has.
     for offset in [u64::MAX - 2, u64::MAX, 1 << 63, TAKEN + 1] {
@@ -70,7 +70,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
     };
     assert_eq!((status.code(), offset), (Code::OutOfRange, TAKEN));
     assert!(status.message().contains("more than 1 MiB (limit `log_mib`)"), "{status}");
-    assert!(served.farm.store.live_attempt(attempt.id).await.unwrap().is_some());
+    assert!(served.farm.store.attempt_fetch_live(attempt.id).await.unwrap().is_some());
 
     let mut offset = 0;
     let status = loop {
@@ -80,7 +80,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
         }
     };
     assert_eq!(status.code(), Code::OutOfRange);
-    let failures = served.farm.store.failures(build, None).await.unwrap();
+    let failures = served.farm.store.failure_list(build, None).await.unwrap();
     let failure = &failures.last().unwrap().failure;
     assert_eq!(failure.fault, Fault::Package);
     assert_eq!(failure.message, "the build wrote a log of more than 1 MiB (limit `log_mib`)");

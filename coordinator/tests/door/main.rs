@@ -17,9 +17,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rpmfarm_coordinator::identity::Authority;
-use rpmfarm_coordinator::identity::openness::Opened;
+use rpmfarm_coordinator::identity::public_access::PublicAccessSettings;
 use rpmfarm_coordinator::identity::tls::{self, ServerCertificate};
-use rpmfarm_coordinator::listen::{Limits, Listeners};
+use rpmfarm_coordinator::listen::{ConnectionLimits, Listeners};
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
 use rpmfarm_core::{BuildId, TaskId, Timestamp};
@@ -51,7 +51,7 @@ struct Served {
 }
 
 impl Served {
-    async fn start(limits: Limits) -> Self {
+    async fn start(limits: ConnectionLimits) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let farm = farm(dir.path()).await;
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -69,7 +69,7 @@ impl Served {
             farm: farm.clone(),
             _dir: dir,
         };
-        let opened = Opened::default();
+        let opened = PublicAccessSettings::default();
         let listeners = Listeners { plain, tls: Some((tls, config)), limits, opened };
         tokio::spawn(server::serve(farm, listeners, std::future::pending()));
         served
@@ -90,7 +90,7 @@ impl Served {
 
     async fn build(&self) -> BuildId {
         let new = [new_build("lab", "hello")];
-        self.farm.store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0]
+        self.farm.store.build_insert(&new, "ann", "", NOW).await.unwrap().ids[0]
     }
 
     /// The one task of a build, waiting for a worker.

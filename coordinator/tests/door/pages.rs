@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rpmfarm_coordinator::listen::Limits;
+use rpmfarm_coordinator::listen::ConnectionLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::process::Command;
@@ -21,7 +21,7 @@ const TEXT: &str = "0123456789";
 
 /// A farm that has published one page.
 async fn published() -> Served {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     let path = served.farm.repos.join(PAGE.trim_start_matches("/repo/"));
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, TEXT).unwrap();
@@ -196,7 +196,7 @@ async fn shakes_hands(served: &Served, options: &[&str]) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn old_versions_and_ciphers_of_tls_are_not_spoken() {
-    let served = Served::start(Limits::default()).await;
+    let served = Served::start(ConnectionLimits::default()).await;
     for good in ["-tls1_2", "-tls1_3"] {
         assert!(shakes_hands(&served, &[good]).await, "{good}");
     }

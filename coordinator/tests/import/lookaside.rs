@@ -36,7 +36,7 @@ async fn another_content() {
     let found = format!("found sha512:{}", sha512(b"not the tarball"));
     assert!(message.contains(&expected) && message.contains(&found), "{message}");
     // What did not match is not kept.
-    let wrong = rpmfarm_core::Sha256::of(b"not the tarball");
+    let wrong = rpmfarm_core::Sha256::compute(b"not the tarball");
     assert!(!scene.blobs.contains(wrong));
 }
 
@@ -132,7 +132,7 @@ async fn a_busy_server_is_asked_again() {
 async fn a_broken_download_is_resumed() {
     let scene = serving(quick(), Serve::Broken(tarball(), 300_000)).await;
     let imported = scene.import(None).await.unwrap();
-    assert_eq!(imported.bundle.sources[0].digest, rpmfarm_core::Sha256::of(&tarball()));
+    assert_eq!(imported.bundle.sources[0].digest, rpmfarm_core::Sha256::compute(&tarball()));
     let downloads = downloads(&scene);
     assert_eq!(downloads.len(), 2, "{downloads:?}");
     assert_eq!(downloads[1], "GET hello-1.tar.gz bytes=300000-");

@@ -12,7 +12,7 @@ mod upstream;
 use std::time::Duration;
 
 use rpmfarm_coordinator::blobs::Blobs;
-use rpmfarm_coordinator::import::{ImportError, ImportLimits, Imported, Importer};
+use rpmfarm_coordinator::import::{ImportError, ImportLimits, ImportedCommit, Importer};
 use rpmfarm_core::Target;
 use upstream::Upstream;
 
@@ -56,7 +56,7 @@ impl Scene {
         self.importer = Importer::new(self.dir.path(), self.blobs.clone(), quick()).unwrap();
     }
 
-    async fn import(&self, git_ref: Option<&str>) -> Result<Imported, ImportError> {
+    async fn import(&self, git_ref: Option<&str>) -> Result<ImportedCommit, ImportError> {
         self.importer.import(&self.target, "hello", git_ref).await
     }
 
@@ -68,7 +68,7 @@ impl Scene {
         (failure.fault, failure.message)
     }
 
-    fn text(&self, imported: &Imported, name: &str) -> String {
+    fn text(&self, imported: &ImportedCommit, name: &str) -> String {
         let mut files = imported.bundle.sources.iter().chain([&imported.bundle.spec]);
         let file = files.find(|file| file.name == name).unwrap_or_else(|| panic!("no {name}"));
         let bytes = self.blobs.read_small(file.digest, file.size).unwrap();

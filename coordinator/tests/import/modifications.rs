@@ -1,6 +1,6 @@
 //! What modifications change at import, what is left for the cage, and what is previewed.
 
-use rpmfarm_coordinator::import::{ActionState, Order};
+use rpmfarm_coordinator::import::{ActionState, ImportRequest};
 use rpmfarm_core::Fault;
 use rpmfarm_sources::modify::{Plan, Step};
 
@@ -118,7 +118,10 @@ async fn modifications_that_are_refused_fail_the_build() {
         assert!(message.contains(&words), "{message}");
     }
     // A package that is built for a commit of them has some, whatever the server says now.
-    let order = || Order { modification_ref: Some(&commit), ..Order::new(&scene.target, "hello") };
+    let order = || ImportRequest {
+        modification_ref: Some(&commit),
+        ..ImportRequest::new(&scene.target, "hello")
+    };
     for status in [403, 404] {
         scene.upstream.refuse_modifications(Some(status));
         let error = scene.importer.import_as(order()).await.unwrap_err();
@@ -196,7 +199,8 @@ async fn a_rebuild_without_a_change_gets_a_higher_release() {
         [(vec![], "2%{?dist}.1"), (vec!["1-2.lab1", "1-2.lab1.1"], "2%{?dist}.2")]
     {
         let built = built.into_iter().map(str::to_owned).collect();
-        let order = Order { bump: true, built, ..Order::new(&scene.target, "hello") };
+        let order =
+            ImportRequest { bump: true, built, ..ImportRequest::new(&scene.target, "hello") };
         let imported = scene.importer.import_as(order).await.unwrap();
         let spec = scene.text(&imported, "hello.spec");
         assert!(spec.contains(&format!("Release: {release}\n")), "{spec}");
@@ -207,7 +211,7 @@ async fn a_rebuild_without_a_change_gets_a_higher_release() {
 #[tokio::test]
 async fn a_preview_shows_each_action_and_what_changes() {
     let scene = scene().await;
-    let order = || Order::new(&scene.target, "hello");
+    let order = || ImportRequest::new(&scene.target, "hello");
     let preview = scene.importer.preview(order()).await.unwrap();
     assert_eq!((preview.modification, preview.diffs.len()), (None, 0));
 
@@ -235,7 +239,7 @@ async fn a_preview_shows_each_action_and_what_changes() {
 
     let config = CONFIG.replace("upstream-logos", "nothing-like-it");
     scene.upstream.modify("a3", &[("config.yaml", &config)]);
-    let order = Order { modification_ref: Some("a3"), ..order() };
+    let order = ImportRequest { modification_ref: Some("a3"), ..order() };
     let preview = scene.importer.preview(order).await.unwrap();
     assert_eq!((preview.actions[0].state, preview.actions[1].state), (Failed, NotTried));
     assert!(preview.actions[0].message.contains("is not in hello.spec"));

@@ -58,7 +58,7 @@ async fn modes_are_those_of_git() {
         ("link", "-> tools/deep"),
         ("tools/deep", "#!/bin/sh\n"),
     ]);
-    let programs = |imported: &rpmfarm_coordinator::import::Imported| -> Vec<(String, bool)> {
+    let programs = |imported: &rpmfarm_coordinator::import::ImportedCommit| -> Vec<(String, bool)> {
         let files = imported.bundle.sources.iter();
         files.map(|file| (file.name.clone(), file.executable)).collect()
     };

@@ -75,7 +75,7 @@ impl Served {
     async fn task(&self) -> (BuildId, TaskId) {
         let store = &self.farm.store;
         let new = [new_build(TARGET, "hello")];
-        let build = store.start_builds(&new, "tester", "", NOW).await.unwrap().ids[0];
+        let build = store.build_insert(&new, "tester", "", NOW).await.unwrap().ids[0];
         let bundle = self.farm.blobs.put(&bundle("hello").to_bytes()).unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
         let task = ready(store, build, &Import { bundle, ..import(NOW) }, task).await;
@@ -146,7 +146,7 @@ impl Worker<'_> {
         let state = v1::WorkerState {
             name: self.name.clone(),
             version: "1".into(),
-            protocol: rpmfarm_core::fleet::PROTOCOL,
+            protocol: rpmfarm_core::worker_standing::PROTOCOL,
             arches: vec!["x86_64".into()],
             slots: 1,
             cpus: 1,
@@ -204,7 +204,7 @@ async fn what_comes_twice_counts_once() {
     let assignment = worker.assignment().await;
     let file = v1::FileRef {
         name: "hello-1-1.src.rpm".into(),
-        digest: Sha256::of(b"content").hex(),
+        digest: Sha256::compute(b"content").hex(),
         size: 7,
         ..Default::default()
     };
@@ -218,8 +218,8 @@ async fn what_comes_twice_counts_once() {
         assert!(worker.answer().await.assignments.is_empty(), "it may forget it");
     }
     let store = &served.farm.store;
-    assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
-    assert_eq!(store.late_results(task).await.unwrap(), [], "it was no late result");
+    assert_eq!(store.attempt_list_to_accept(NOW).await.unwrap().len(), 1);
+    assert_eq!(store.late_result_list(task).await.unwrap(), [], "it was no late result");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,7 +233,7 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
         epoch,
         files: vec![v1::KeptUpload {
             path: path.into(),
-            digest: Sha256::of(content).hex(),
+            digest: Sha256::compute(content).hex(),
             size: content.len() as u64,
         }],
     };
@@ -247,7 +247,7 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
 
     let file = v1::FileRef {
         name: "kept-0".into(),
-        digest: Sha256::of(b"content").hex(),
+        digest: Sha256::compute(b"content").hex(),
         size: 7,
         ..Default::default()
     };
@@ -258,14 +258,14 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
         assert_eq!(code(refused), tonic::Code::InvalidArgument, "{path:?}");
     }
     assert!(keep(request("x-1/config.log", b"content", epoch + 1)).await.is_err(), "another epoch");
-    let kept = || async { served.farm.store.kept_files(build).await.unwrap() };
+    let kept = || async { served.farm.store.kept_file_list(build).await.unwrap() };
     assert!(kept().await.is_empty());
     keep(request("x-1/config.log", b"content", epoch)).await.unwrap();
     // What comes later adds nothing: the first word counts.
     keep(request("x-1/other.log", b"content", epoch)).await.unwrap();
     let paths: Vec<_> = kept().await.into_iter().map(|row| row.file.path).collect();
     assert_eq!(paths, ["x-1/config.log"]);
-    assert_eq!(served.farm.store.kept_count(build).await.unwrap(), 1);
+    assert_eq!(served.farm.store.kept_file_count(build).await.unwrap(), 1);
 }
 
 /// An upload that was whole when the coordinator died is checked before it counts; I5.
@@ -280,7 +280,7 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
         epoch: assignment.epoch,
         file: Some(v1::FileRef {
             name: "hello-1-1.src.rpm".into(),
-            digest: Sha256::of(content).hex(),
+            digest: Sha256::compute(content).hex(),
             size: content.len() as u64,
             ..Default::default()
         }),
@@ -290,10 +290,10 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
         served.client.clone().upload_offset(request).await.map(|reply| reply.into_inner().have)
     };
     let blobs = &served.farm.blobs;
-    blobs.upload_chunk(Sha256::of(b"right"), 5, 0, b"right").unwrap();
+    blobs.upload_chunk(Sha256::compute(b"right"), 5, 0, b"right").unwrap();
     assert_eq!(offset(query(b"right")).await.unwrap(), 5);
-    assert!(blobs.contains(Sha256::of(b"right")), "it is a blob now");
-    blobs.upload_chunk(Sha256::of(b"wrong"), 5, 0, b"wr0ng").unwrap();
+    assert!(blobs.contains(Sha256::compute(b"right")), "it is a blob now");
+    blobs.upload_chunk(Sha256::compute(b"wrong"), 5, 0, b"wr0ng").unwrap();
     assert!(offset(query(b"wrong")).await.is_err());
     assert_eq!(offset(query(b"wrong")).await.unwrap(), 0, "it starts again");
 }
@@ -307,11 +307,11 @@ async fn a_late_result_is_recorded_and_never_applied() {
     let assignment = worker.assignment().await;
     served.let_pass(Duration::from_secs(3)).await;
     let store = &served.farm.store;
-    assert_eq!(store.live_attempts(None).await.unwrap(), [], "the lease is over");
+    assert_eq!(store.attempt_list_live(None).await.unwrap(), [], "the lease is over");
 
     let file = v1::FileRef {
         name: "a.rpm".into(),
-        digest: Sha256::of(b"a").hex(),
+        digest: Sha256::compute(b"a").hex(),
         size: 1,
         ..Default::default()
     };
@@ -319,14 +319,14 @@ async fn a_late_result_is_recorded_and_never_applied() {
         v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
     let refused = served.upload(&query, b"a").await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    assert!(!served.farm.blobs.contains(Sha256::of(b"a")));
+    assert!(!served.farm.blobs.contains(Sha256::compute(b"a")));
     worker.say(vec![succeeded(&assignment)]).await;
     assert!(worker.answer().await.assignments.is_empty());
-    let late = store.late_results(task).await.unwrap();
+    let late = store.late_result_list(task).await.unwrap();
     assert_eq!(late.len(), 1, "{late:?}");
     assert_eq!((late[0].worker.as_str(), late[0].said.as_str()), ("w1", "uploads a.rpm"));
-    assert_eq!(store.attempts_to_accept(NOW).await.unwrap(), []);
-    assert!(store.is_open(build).await.unwrap());
+    assert_eq!(store.attempt_list_to_accept(NOW).await.unwrap(), []);
+    assert!(store.build_is_open(build).await.unwrap());
 
     // Who claims an attempt that never was its own is cut off, and it is not recorded either.
     let mut other = served.worker("w2").await;
@@ -339,7 +339,7 @@ async fn a_late_result_is_recorded_and_never_applied() {
         }
     };
     assert_eq!(refused.code(), tonic::Code::PermissionDenied, "{refused}");
-    assert_eq!(store.late_results(task).await.unwrap().len(), 1);
+    assert_eq!(store.late_result_list(task).await.unwrap().len(), 1);
 }
 
 /// Fault 9. Chunks of a log that come out of order are put in order by their offsets.
@@ -388,7 +388,7 @@ async fn what_a_worker_counts_is_taken_under_its_own_name_only() {
     let state = |name: &str, root_hits| v1::WorkerState {
         name: name.into(),
         version: "1".into(),
-        protocol: rpmfarm_core::fleet::PROTOCOL,
+        protocol: rpmfarm_core::worker_standing::PROTOCOL,
         arches: vec!["x86_64".into()],
         root_hits,
         ..Default::default()

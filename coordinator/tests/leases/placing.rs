@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rpmfarm_coordinator::clock::Now;
-use rpmfarm_coordinator::fleet::Session;
+use rpmfarm_coordinator::fleet::WorkerSession;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
-use rpmfarm_core::learned::Had;
+use rpmfarm_core::learned_needs::WorkerResources;
 use rpmfarm_core::task::{TaskKind, WorkerState};
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Needs, Sha256, TaskId, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile, worker};
@@ -25,7 +25,7 @@ const US: Duration = Duration::from_micros(1);
 /// and one that does not (`strict`).
 pub(crate) struct Scene {
     pub(crate) farm: Parts,
-    sessions: Vec<Session>,
+    sessions: Vec<WorkerSession>,
     _dir: TempDir,
 }
 
@@ -65,13 +65,13 @@ impl Scene {
         let builds: Vec<NewBuild> =
             (0..count).map(|number| new_build(target, &format!("p{number}"))).collect();
         let mut tasks = Vec::new();
-        for build in store.start_builds(&builds, "ann", "", NOW).await.unwrap().ids {
+        for build in store.build_insert(&builds, "ann", "", NOW).await.unwrap().ids {
             let task = NewTask { kind: TaskKind::Build, arch };
             let task = planned(store, build, &import(NOW), task).await;
             if !needs.is_nothing() {
-                store.set_needs(task, needs, NOW).await.unwrap();
+                store.task_set_needs(task, needs, NOW).await.unwrap();
             }
-            store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+            store.lock_insert(task, 0, Sha256::compute(b"lock"), NOW).await.unwrap();
             tasks.push((build, task));
         }
         tasks
@@ -84,15 +84,15 @@ impl Scene {
             task: *task,
             build: *build,
             worker: worker.into(),
-            had: Had::default(),
+            had: WorkerResources::default(),
         };
         let grants: Vec<Grant> = tasks.iter().map(grant).collect();
-        let attempts = store.grant_all(&grants, NOW).await.unwrap();
+        let attempts = store.attempt_grant_all(&grants, NOW).await.unwrap();
         assert_eq!(attempts.len(), tasks.len());
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         for attempt in attempts {
             let (id, epoch) = (attempt.id, attempt.epoch);
-            assert!(store.end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
+            assert!(store.attempt_end_failed(id, epoch, &crashed, Some(NOW), NOW).await.unwrap());
         }
     }
 
@@ -100,7 +100,7 @@ impl Scene {
     async fn pass(&self) -> BTreeMap<TaskId, String> {
         let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
-        let live = self.farm.store.live_attempts(None).await.unwrap();
+        let live = self.farm.store.attempt_list_live(None).await.unwrap();
         live.into_iter().map(|attempt| (attempt.task, attempt.worker)).collect()
     }
 }
@@ -226,10 +226,15 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
         scene.connect("small", |_| {});
         let expected = held(&[(first[0].1, "big"), (small[0].1, "small")]);
         assert_eq!(scene.pass().await, expected, "one slot of the big one is kept");
-        let live = scene.farm.store.live_attempts(Some("big")).await.unwrap();
+        let live = scene.farm.store.attempt_list_live(Some("big")).await.unwrap();
         let (id, epoch) = (live[0].id, live[0].epoch);
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
-        scene.farm.store.end_failed(id, epoch, &crashed, Some(NOW + US), NOW).await.unwrap();
+        scene
+            .farm
+            .store
+            .attempt_end_failed(id, epoch, &crashed, Some(NOW + US), NOW)
+            .await
+            .unwrap();
         scene.farm.fleet.held().ended("big", id);
         let held = scene.pass().await;
         assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
@@ -246,18 +251,19 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
         scene.connect("small", |state| state.memory_mib = 7900);
         assert_eq!(scene.pass().await.len(), 1);
         let store = &scene.farm.store;
-        let live = store.live_attempts(None).await.unwrap();
+        let live = store.attempt_list_live(None).await.unwrap();
         let (id, epoch) = (live[0].id, live[0].epoch);
         let made = rpmfarm_core::task::Success { memory_mib: 5325, ..Default::default() };
         let outcome = rpmfarm_core::task::Outcome::Succeeded(made);
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW + US).await.unwrap());
+        assert!(store.attempt_end_succeeded(id, epoch, &outcome, NOW + US).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(first[0].1, id, 1, NOW + US).await.unwrap());
+        assert!(tx.acceptance_insert(first[0].1, id, 1, NOW + US).await.unwrap());
         tx.commit().await.unwrap();
         scene.farm.fleet.held().ended("small", id);
 
-        let learned = store.learned("strict", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
-        let needs = rpmfarm_core::learned::needs(&Needs::default(), &learned);
+        let learned =
+            store.learned_fetch("strict", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();
+        let needs = rpmfarm_core::learned_needs::needs(&Needs::default(), &learned);
         assert!(needs.memory_mib > 5325, "{needs:?}");
         let second = scene.tasks("strict", Arch::X86_64, &needs, 1).await;
         assert_eq!(scene.pass().await, held(&[(second[0].1, "small")]));

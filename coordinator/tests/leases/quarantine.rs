@@ -6,9 +6,9 @@ use std::time::Instant;
 use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::dispatch::quarantine;
 use rpmfarm_coordinator::store::Grant;
-use rpmfarm_core::fleet::Standing;
-use rpmfarm_core::learned::Had;
+use rpmfarm_core::learned_needs::WorkerResources;
 use rpmfarm_core::task::{Outcome, Success};
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Needs, TaskId, Timestamp};
 
 use super::placing::{NOW, Scene};
@@ -22,20 +22,20 @@ impl Scene {
     /// A worker builds a task, and its results are accepted.
     async fn build(&self, worker: &str, (build, task): (BuildId, TaskId)) {
         let store = &self.farm.store;
-        let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
-        let attempt = store.grant_all(&[grant], NOW).await.unwrap().remove(0);
+        let grant = Grant { task, build, worker: worker.into(), had: WorkerResources::default() };
+        let attempt = store.attempt_grant_all(&[grant], NOW).await.unwrap().remove(0);
         let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(Success::default());
-        assert!(store.end_succeeded(id, epoch, &outcome, NOW).await.unwrap());
+        assert!(store.attempt_end_succeeded(id, epoch, &outcome, NOW).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(task, id, 1, NOW).await.unwrap());
+        assert!(tx.acceptance_insert(task, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let fleet = &self.farm.fleet;
         quarantine::after_acceptance(store, fleet, task, worker, now()).await.unwrap();
     }
 
     async fn standing(&self, worker: &str) -> Standing {
-        let row = self.farm.store.standing(worker).await.unwrap();
+        let row = self.farm.store.standing_fetch(worker).await.unwrap();
         row.map_or(Standing::Active, |row| row.standing)
     }
 
@@ -59,7 +59,7 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         for worker in ["w1", "w2"] {
             scene.fail(worker, &tasks[..4]).await;
             let farm = &scene.farm;
-            quarantine::look(&farm.store, &farm.fleet, worker, now()).await.unwrap();
+            quarantine::check(&farm.store, &farm.fleet, worker, now()).await.unwrap();
             assert_eq!(scene.standing(worker).await, Standing::Active, "nobody built them");
         }
         scene.build("w1", tasks[4]).await;
@@ -88,7 +88,7 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         scene.connect("w3", |_| {});
         scene.build("w3", tasks[3]).await;
         assert_eq!(scene.standing("w2").await, Standing::Quarantined);
-        scene.farm.store.set_standing("w3", Standing::Drained, "", NOW).await.unwrap().unwrap();
+        scene.farm.store.standing_set("w3", Standing::Drained, "", NOW).await.unwrap().unwrap();
         let (level, message) = scene.workers_check().await;
         assert_eq!(level, "error", "{message}");
         assert!(message.starts_with("0 of 3 known workers take work"), "{message}");
@@ -101,10 +101,12 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
 async fn two_decisions_at_once_leave_a_worker() {
     on_both(|store| async move {
         let others = |name: &str| [vec![name.to_owned()]];
-        assert!(store.quarantine("a", &others("b"), "it failed", NOW).await.unwrap());
-        assert!(!store.quarantine("b", &others("a"), "it failed", NOW).await.unwrap());
-        assert!(store.quarantine("b", &others("c"), "it failed", NOW).await.unwrap());
-        assert!(!store.quarantine("b", &others("c"), "again", NOW).await.unwrap());
+        assert!(store.standing_set_quarantined("a", &others("b"), "it failed", NOW).await.unwrap());
+        assert!(
+            !store.standing_set_quarantined("b", &others("a"), "it failed", NOW).await.unwrap()
+        );
+        assert!(store.standing_set_quarantined("b", &others("c"), "it failed", NOW).await.unwrap());
+        assert!(!store.standing_set_quarantined("b", &others("c"), "again", NOW).await.unwrap());
     })
     .await;
 }
@@ -123,12 +125,13 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
         let store = &scene.farm.store;
         for (worker, tries) in [("w1", true), ("w2", false)] {
             // What was tried before may rest.
-            store.queue_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
-            let grant = Grant { task, build, worker: worker.into(), had: Had::default() };
-            assert_eq!(store.grant_all(&[grant], NOW).await.unwrap().len(), 1);
-            let live = store.live_attempts(Some(worker)).await.unwrap().remove(0);
+            store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
+            let grant =
+                Grant { task, build, worker: worker.into(), had: WorkerResources::default() };
+            assert_eq!(store.attempt_grant_all(&[grant], NOW).await.unwrap().len(), 1);
+            let live = store.attempt_list_live(Some(worker)).await.unwrap().remove(0);
             scene.farm.reports().end(store, &live, &outcome, NOW).await.unwrap();
-            let last = store.failures(build, None).await.unwrap().pop().unwrap();
+            let last = store.failure_list(build, None).await.unwrap().pop().unwrap();
             assert_eq!(last.retry.is_some(), tries, "{:?}", last.failure);
             let fault = if tries { Fault::Worker } else { Fault::Package };
             assert_eq!(last.failure.fault, fault);

@@ -24,22 +24,22 @@ impl Served {
     async fn planned(&self, arches: &[Arch]) -> (BuildId, Vec<TaskId>) {
         let (build, srpm) = self.task().await;
         let store = &self.farm.store;
-        let attempt = store.grant(srpm, build, "w1", NOW).await.unwrap().unwrap();
+        let attempt = store.attempt_grant(srpm, build, "w1", NOW).await.unwrap().unwrap();
         let (id, epoch) = (attempt.id, attempt.epoch);
         let made = rpmfarm_core::task::Outcome::Succeeded(Default::default());
-        assert!(store.end_succeeded(id, epoch, &made, NOW).await.unwrap());
+        assert!(store.attempt_end_succeeded(id, epoch, &made, NOW).await.unwrap());
         let mut tx = store.write().await.unwrap();
-        assert!(tx.accept(srpm, id, 1, NOW).await.unwrap());
+        assert!(tx.acceptance_insert(srpm, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         let new = |arch: &Arch| NewTask { kind: TaskKind::Build, arch: *arch };
         let new: Vec<NewTask> = arches.iter().map(new).collect();
-        store.add_tasks(build, &new, NOW).await.unwrap();
-        let tasks = store.tasks(build).await.unwrap();
+        store.task_insert(build, &new, NOW).await.unwrap();
+        let tasks = store.task_list(build).await.unwrap();
         (build, tasks.iter().filter(|task| task.id != srpm).map(|task| task.id).collect())
     }
 
     async fn lock(&self, task: TaskId) {
-        self.farm.store.add_lock(task, 0, Sha256::of(b"lock"), NOW).await.unwrap();
+        self.farm.store.lock_insert(task, 0, Sha256::compute(b"lock"), NOW).await.unwrap();
     }
 }
 
@@ -58,7 +58,7 @@ async fn each_task_says_why_it_waits_whatever_the_others_do() {
     let (build, tasks) = served.planned(&arches).await;
     served.lock(tasks[0]).await;
     served.lock(tasks[2]).await;
-    served.farm.store.grant(tasks[0], build, "w1", NOW).await.unwrap().unwrap();
+    served.farm.store.attempt_grant(tasks[0], build, "w1", NOW).await.unwrap().unwrap();
     served.farm.waits.set(build, "waits for libfoo from build 41 (foo)");
     let why = served.why(build).await;
     assert_eq!(of(&why, "build x86_64")[0].0, "runs", "{why:?}");
@@ -84,10 +84,10 @@ async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() 
         beat: 0,
     };
     let store = &served.farm.store;
-    store.beat(&other).await.unwrap();
+    store.coordinator_raise_heartbeat(&other).await.unwrap();
     let text = "waits for libfoo from build 41 (foo)".to_owned();
-    store.write_notes("other", &[("wait", build.0.to_string(), Some(text))]).await.unwrap();
-    served.farm.peers.look(store, Instant::now()).await.unwrap();
+    store.peer_snapshot_write("other", &[("wait", build.0.to_string(), Some(text))]).await.unwrap();
+    served.farm.peers.heartbeat(store, Instant::now()).await.unwrap();
     let why = served.why(build).await;
     let waits = [("packages", "waits for libfoo from build 41 (foo)")];
     assert_eq!(of(&why, "build x86_64"), waits, "{why:?}");
@@ -101,12 +101,12 @@ async fn each_task_tells_of_its_own_newest_failure() {
     served.lock(tasks[0]).await;
     let down = Failure::new(Fault::Farm, FailureStage::Resolve, "no answer of the mirror");
     let later = Some(now + Duration::from_secs(100));
-    assert!(store.add_failure(build, Some(tasks[1]), &down, later, now).await.unwrap());
+    assert!(store.failure_insert(build, Some(tasks[1]), &down, later, now).await.unwrap());
     // A newer one of another task, which is over.
-    let attempt = store.grant(tasks[0], build, "w1", now).await.unwrap().unwrap();
+    let attempt = store.attempt_grant(tasks[0], build, "w1", now).await.unwrap().unwrap();
     let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
     let (id, epoch) = (attempt.id, attempt.epoch);
-    assert!(store.end_failed(id, epoch, &crashed, Some(now), now.next()).await.unwrap());
+    assert!(store.attempt_end_failed(id, epoch, &crashed, Some(now), now.next()).await.unwrap());
     let why = served.why(build).await;
     let [("retry", text)] = of(&why, "build ppc64le")[..] else { panic!("{why:?}") };
     assert!(text.contains("after: no answer of the mirror"), "{text}");

@@ -7,11 +7,11 @@ use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, TaskId, Timest
 use rpmfarm_sim::store as model;
 
 use super::steps::{ARCHES, digest};
-use super::{TARGET, Twins};
+use super::{ModelPair, TARGET};
 
-impl Twins {
+impl ModelPair {
     pub(super) async fn accept_or_refuse(&mut self) {
-        let waiting = self.model.attempts_to_accept(self.now_us);
+        let waiting = self.model.attempt_list_to_accept(self.now_us);
         let Some(ended) = self.rng.pick(&waiting).cloned() else { return };
         if self.rng.chance(150) {
             let retry = self.retry();
@@ -30,20 +30,23 @@ impl Twins {
 
     async fn refuse(&mut self, ended: &model::EndedAttempt, fault: Fault, retry: Option<i64>) {
         let (now, failure) = (self.now_us, Failure::new(fault, FailureStage::Accept, "refused"));
-        self.model.refuse_attempt(ended, &failure, retry, now);
+        self.model.attempt_refuse(ended, &failure, retry, now);
         let (retry, now) = (retry.map(Timestamp::from_us), self.now());
-        let all = self.real.attempts_to_accept(now).await.unwrap();
+        let all = self.real.attempt_list_to_accept(now).await.unwrap();
         let found = all.iter().find(|row| row.attempt.id.0 == ended.attempt.id).unwrap();
-        self.real.refuse_attempt(found, &failure, retry, now).await.unwrap();
+        self.real.attempt_refuse(found, &failure, retry, now).await.unwrap();
     }
 
     /// False when there is a NEVRA with another digest: then nothing has changed.
     fn accept_in_model(&mut self, ended: &model::EndedAttempt) -> bool {
         let (build, now) = (ended.build, self.now_us);
         let (task, attempt) = (TaskId(ended.attempt.task), AttemptId(ended.attempt.id));
-        let kind = self.model.task(task).unwrap().kind;
+        let kind = self.model.task_fetch(task).unwrap().kind;
         let mut draft = self.model.clone();
-        assert!(draft.is_open(build) && draft.accept(task, attempt, 7, now), "it waits for it");
+        assert!(
+            draft.build_is_open(build) && draft.acceptance_insert(task, attempt, 7, now),
+            "it waits for it"
+        );
         if kind == TaskKind::Srpm {
             let srpm = model::Srpm {
                 digest: digest("srpm"),
@@ -53,9 +56,9 @@ impl Twins {
                 predicts: Vec::new(),
                 dynamic: false,
             };
-            draft.add_srpm(build, &srpm);
+            draft.srpm_insert(build, &srpm);
             let tasks = ARCHES.map(|arch| model::NewTask { kind: TaskKind::Build, arch });
-            draft.add_tasks(build, &tasks[..1 + (task.0 % 2) as usize], now);
+            draft.task_insert(build, &tasks[..1 + (task.0 % 2) as usize], now);
         }
         let packages = files(&ended.outcome).map(|file| model::NewPackage {
             nevra: nevra(file),
@@ -63,7 +66,7 @@ impl Twins {
             size: file.size,
         });
         let packages: Vec<_> = packages.collect();
-        let added = draft.add_packages(TARGET, build, task, Arch::X86_64, &packages).is_ok();
+        let added = draft.package_insert(TARGET, build, task, Arch::X86_64, &packages).is_ok();
         if added {
             self.model = draft;
         }
@@ -73,10 +76,10 @@ impl Twins {
     async fn accept_in_real(&self, ended: &model::EndedAttempt) -> bool {
         let (build, now) = (ended.build, self.now());
         let (task, attempt) = (TaskId(ended.attempt.task), AttemptId(ended.attempt.id));
-        let kind = self.real.task(task).await.unwrap().unwrap().kind;
+        let kind = self.real.task_fetch(task).await.unwrap().unwrap().kind;
         let mut tx = self.real.write().await.unwrap();
-        assert!(tx.hold_open(build).await.unwrap());
-        assert!(tx.accept(task, attempt, 7, now).await.unwrap());
+        assert!(tx.build_lock_open(build).await.unwrap());
+        assert!(tx.acceptance_insert(task, attempt, 7, now).await.unwrap());
         if kind == TaskKind::Srpm {
             let srpm = real::Srpm {
                 digest: digest("srpm"),
@@ -88,9 +91,9 @@ impl Twins {
                 dynamic: false,
                 terms: Default::default(),
             };
-            tx.add_srpm(build, &srpm).await.unwrap();
+            tx.srpm_insert(build, &srpm).await.unwrap();
             let tasks = ARCHES.map(|arch| real::NewTask { kind: TaskKind::Build, arch });
-            tx.add_tasks(build, &tasks[..1 + (task.0 % 2) as usize], now).await.unwrap();
+            tx.task_insert(build, &tasks[..1 + (task.0 % 2) as usize], now).await.unwrap();
         }
         let packages = files(&ended.outcome).map(|file| real::NewPackage {
             nevra: nevra(file),
@@ -99,7 +102,7 @@ impl Twins {
             repodata: digest("repodata"),
         });
         let packages: Vec<_> = packages.collect();
-        match tx.add_packages(TARGET, build, task, Arch::X86_64, &packages).await {
+        match tx.package_insert(TARGET, build, task, Arch::X86_64, &packages).await {
             Ok(()) => tx.commit().await.map(|()| true).unwrap(),
             Err(StoreError::SameNevra { .. }) => false,
             Err(error) => panic!("{error}"),

@@ -18,12 +18,12 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
 fn digest(text: &str) -> Sha256 {
-    Sha256::of(text.as_bytes())
+    Sha256::compute(text.as_bytes())
 }
 
 async fn start(store: &Store) -> BuildId {
     let new = new_build("lab", "hello");
-    store.start_builds(&[new], "tester", "", NOW).await.unwrap().ids[0]
+    store.build_insert(&[new], "tester", "", NOW).await.unwrap().ids[0]
 }
 
 /// A build with a task that waits for a worker.
@@ -42,27 +42,27 @@ fn down() -> Failure {
 async fn requirements_that_a_lost_attempt_found_are_locked_for_the_next_one() {
     on_both(|store| async move {
         let (build, task) = ready(&store, TaskKind::Build).await;
-        let first = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+        let first = store.attempt_grant(task, build, "w1", NOW).await.unwrap().expect("granted");
         let (id, epoch) = (first.id, first.epoch);
-        store.add_dynamic_requires(task, id, 0, &["a".into()], NOW).await.unwrap();
+        store.round_insert(task, id, 0, &["a".into()], NOW).await.unwrap();
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
-        assert!(store.end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
-        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for them");
+        assert!(store.attempt_end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        assert!(store.round_list_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for them");
 
-        let second = store.grant(task, build, "w2", NOW).await.unwrap().expect("granted");
+        let second = store.attempt_grant(task, build, "w2", NOW).await.unwrap().expect("granted");
         // Whatever else becomes known of the build: this attempt has asked for nothing yet, and
         // may need something else.
         let other = NewTask { kind: TaskKind::Build, arch: Arch::Aarch64 };
-        store.add_tasks(build, &[other], NOW).await.unwrap();
-        assert!(store.rounds_to_lock(NOW).await.unwrap().is_empty(), "it has not asked");
+        store.task_insert(build, &[other], NOW).await.unwrap();
+        assert!(store.round_list_to_lock(NOW).await.unwrap().is_empty(), "it has not asked");
         let id = second.id;
-        store.add_dynamic_requires(task, id, 0, &["b".into()], NOW).await.unwrap();
-        let rounds = store.rounds_to_lock(NOW).await.unwrap();
+        store.round_insert(task, id, 0, &["b".into()], NOW).await.unwrap();
+        let rounds = store.round_list_to_lock(NOW).await.unwrap();
         assert_eq!(
             rounds.iter().map(|(task, round)| (task.id, *round)).collect::<Vec<_>>(),
             [(task, 0)]
         );
-        assert_eq!(store.dynamic_requires(task).await.unwrap(), [["b"]]);
+        assert_eq!(store.round_list(task).await.unwrap(), [["b"]]);
     })
     .await;
 }
@@ -73,21 +73,21 @@ async fn a_clock_that_jumps_back_neither_delays_a_retry_nor_turns_the_order_roun
         let (build, task) = ready(&store, TaskKind::Build).await;
         let late = NOW + DAY;
         let again = Some(late + SECOND);
-        assert!(store.add_failure(build, Some(task), &down(), again, late).await.unwrap());
-        assert_eq!(store.queue_due(late, 9).await.unwrap(), 0);
-        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty(), "it waits a second");
-        assert_eq!(store.queue_due(NOW, 9).await.unwrap(), 1);
-        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1, "not a day");
+        assert!(store.failure_insert(build, Some(task), &down(), again, late).await.unwrap());
+        assert_eq!(store.ready_task_insert_due(late, 9).await.unwrap(), 0);
+        assert!(store.task_list_to_dispatch(9).await.unwrap().is_empty(), "it waits a second");
+        assert_eq!(store.ready_task_insert_due(NOW, 9).await.unwrap(), 1);
+        assert_eq!(store.task_list_to_dispatch(9).await.unwrap().len(), 1, "not a day");
 
-        assert!(store.cancel_build(build, late).await.unwrap());
-        assert!(store.retry_build(build, NOW).await.unwrap());
+        assert!(store.build_cancel(build, late).await.unwrap());
+        assert!(store.build_retry(build, NOW).await.unwrap());
         let cancelled = store.cancelled_at(build).await.unwrap();
         let retried = store.retried_at(build).await.unwrap();
         assert!(retried > cancelled, "{retried:?} is after {cancelled:?}");
-        assert!(store.failures(build, retried).await.unwrap().is_empty());
+        assert!(store.failure_list(build, retried).await.unwrap().is_empty());
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
-        assert!(store.add_failure(build, Some(task), &package, None, NOW).await.unwrap());
-        assert_eq!(store.failures(build, retried).await.unwrap().len(), 1, "it counts");
+        assert!(store.failure_insert(build, Some(task), &package, None, NOW).await.unwrap());
+        assert_eq!(store.failure_list(build, retried).await.unwrap().len(), 1, "it counts");
     })
     .await;
 }
@@ -99,23 +99,23 @@ async fn after_a_clock_that_jumped_back_pauses_are_kept_again() {
         let (build, task) = ready(&store, TaskKind::Build).await;
         let tomorrow = NOW + DAY;
         let again = Some(tomorrow + SECOND);
-        assert!(store.add_failure(build, Some(task), &down(), again, tomorrow).await.unwrap());
+        assert!(store.failure_insert(build, Some(task), &down(), again, tomorrow).await.unwrap());
         let again = Some(NOW + 5 * SECOND);
-        assert!(store.add_failure(build, Some(task), &down(), again, NOW).await.unwrap());
-        assert_eq!(store.queue_due(NOW, 9).await.unwrap(), 0);
-        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty(), "it waits 5 s");
-        assert_eq!(store.queue_due(NOW + 5 * SECOND, 9).await.unwrap(), 1);
-        let head = store.ready_head("x86_64", "", 9).await.unwrap();
+        assert!(store.failure_insert(build, Some(task), &down(), again, NOW).await.unwrap());
+        assert_eq!(store.ready_task_insert_due(NOW, 9).await.unwrap(), 0);
+        assert!(store.task_list_to_dispatch(9).await.unwrap().is_empty(), "it waits 5 s");
+        assert_eq!(store.ready_task_insert_due(NOW + 5 * SECOND, 9).await.unwrap(), 1);
+        let head = store.ready_task_list_first("x86_64", "", 9).await.unwrap();
         assert_eq!(head[0].retry, Some(NOW + 5 * SECOND));
 
         let build = start(&store).await;
         let gone = Failure::new(Fault::Farm, FailureStage::Import, "no route");
         let again = Some(tomorrow + SECOND);
-        assert!(store.add_failure(build, None, &gone, again, tomorrow).await.unwrap());
+        assert!(store.failure_insert(build, None, &gone, again, tomorrow).await.unwrap());
         let again = Some(NOW + 5 * SECOND);
-        assert!(store.add_failure(build, None, &gone, again, NOW).await.unwrap());
-        assert!(store.builds_to_import(NOW).await.unwrap().is_empty(), "it waits 5 s");
-        assert_eq!(store.builds_to_import(NOW + 5 * SECOND).await.unwrap().len(), 1);
+        assert!(store.failure_insert(build, None, &gone, again, NOW).await.unwrap());
+        assert!(store.build_list_to_import(NOW).await.unwrap().is_empty(), "it waits 5 s");
+        assert_eq!(store.build_list_to_import(NOW + 5 * SECOND).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -139,18 +139,19 @@ async fn builds_that_make_the_same_files_share_them() {
         let mut builds = Vec::new();
         for _ in 0..2 {
             let (build, task) = ready(&store, TaskKind::Srpm).await;
-            let attempt = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+            let attempt =
+                store.attempt_grant(task, build, "w1", NOW).await.unwrap().expect("granted");
             let (id, epoch) = (attempt.id, attempt.epoch);
-            assert!(store.end_succeeded(id, epoch, &made, NOW).await.unwrap());
+            assert!(store.attempt_end_succeeded(id, epoch, &made, NOW).await.unwrap());
             let mut tx = store.write().await.unwrap();
-            assert!(tx.accept(task, id, 1, NOW).await.unwrap());
+            assert!(tx.acceptance_insert(task, id, 1, NOW).await.unwrap());
             let all = [package.clone()];
-            tx.add_packages("lab", build, task, Arch::X86_64, &all).await.unwrap();
+            tx.package_insert("lab", build, task, Arch::X86_64, &all).await.unwrap();
             tx.commit().await.unwrap();
             builds.push(build);
         }
         for build in builds {
-            let rows = store.packages_of(build, "k").await.unwrap();
+            let rows = store.package_list_of_build(build, "k").await.unwrap();
             assert_eq!(rows.len(), 1, "build {build}");
             assert_eq!(rows[0].package.digest, package.digest);
         }
@@ -170,10 +171,14 @@ async fn what_was_cancelled_while_it_was_published_is_not_published() {
             packages: 3,
             at: NOW,
         };
-        assert!(store.cancel_build(build, NOW).await.unwrap());
-        assert!(!store.add_revision(&revision, &[build]).await.unwrap());
-        assert_eq!(store.channel("lab", "testing").await.unwrap(), None, "nothing is recorded");
-        assert_eq!(store.publication(build).await.unwrap(), None);
+        assert!(store.build_cancel(build, NOW).await.unwrap());
+        assert!(!store.revision_insert(&revision, &[build]).await.unwrap());
+        assert_eq!(
+            store.channel_fetch("lab", "testing").await.unwrap(),
+            None,
+            "nothing is recorded"
+        );
+        assert_eq!(store.publication_fetch(build).await.unwrap(), None);
     })
     .await;
 }
@@ -182,17 +187,17 @@ async fn what_was_cancelled_while_it_was_published_is_not_published() {
 async fn a_build_that_was_cancelled_once_and_then_failed_counts_as_failed() {
     on_both(|store| async move {
         let build = start(&store).await;
-        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert!(store.build_cancel(build, NOW).await.unwrap());
         let count = async |state: CountedState| {
-            let all = store.build_states().await.unwrap();
+            let all = store.build_count_by_state().await.unwrap();
             all.into_iter().find(|(name, _)| *name == state).unwrap().1
         };
         assert_eq!(
             (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
             (1, 0)
         );
-        assert!(store.retry_build(build, NOW + US).await.unwrap());
-        assert!(store.add_failure(build, None, &down(), None, NOW + 2 * US).await.unwrap());
+        assert!(store.build_retry(build, NOW + US).await.unwrap());
+        assert!(store.failure_insert(build, None, &down(), None, NOW + 2 * US).await.unwrap());
         assert_eq!(
             (count(CountedState::Cancelled).await, count(CountedState::Failed).await),
             (0, 1)

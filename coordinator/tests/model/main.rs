@@ -29,7 +29,7 @@ const CHANNEL: &str = "testing";
 const KEY: &str = "key";
 
 /// Both stores, and what the next step is drawn from.
-struct Twins {
+struct ModelPair {
     real: real::Store,
     model: model::Store,
     rng: Rng,
@@ -76,7 +76,7 @@ struct Reached {
     fenced: usize,
 }
 
-impl Drop for Twins {
+impl Drop for ModelPair {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("MODEL_SEED={}, step {}", self.seed, self.step);
@@ -84,7 +84,7 @@ impl Drop for Twins {
     }
 }
 
-impl Twins {
+impl ModelPair {
     async fn run(seed: u64, real: real::Store, reached: Reached) -> Reached {
         let mut twins = Self {
             real,
@@ -128,18 +128,18 @@ impl Twins {
 
     /// The real store queues what is due by now.
     async fn queue_due(&self) {
-        self.real.queue_due(self.now(), 1_000).await.unwrap();
+        self.real.ready_task_insert_due(self.now(), 1_000).await.unwrap();
     }
 
     /// Counts what can be read from the facts.
     fn count(&mut self) {
         for build in self.builds() {
-            let failures = self.model.failures(build, 0);
+            let failures = self.model.failure_list(build, 0);
             let (pauses, ends): (Vec<_>, Vec<_>) =
                 failures.iter().partition(|row| row.retry_us.is_some());
             self.reached.pauses += pauses.len();
             self.reached.failed += ends.len();
-            self.reached.published += usize::from(self.model.publication(build).is_some());
+            self.reached.published += usize::from(self.model.publication_fetch(build).is_some());
         }
     }
 }
@@ -207,7 +207,7 @@ async fn the_model_answers_as_sqlite_does() {
     for seed in seeds() {
         let url = format!("sqlite://{}", dir.path().join(format!("{seed}.db")).display());
         let store = real::Store::open(&url, Bus::default()).await.unwrap();
-        reached = Twins::run(seed, store.clone(), reached).await;
+        reached = ModelPair::run(seed, store.clone(), reached).await;
         store.close().await;
     }
     judge(&reached);
@@ -220,7 +220,7 @@ async fn the_model_answers_as_postgresql_does() {
         for seed in seeds() {
             let url = postgres.database(&format!("seed{seed}")).unwrap();
             let store = real::Store::open(&url, Bus::default()).await.unwrap();
-            reached = Twins::run(seed, store.clone(), reached).await;
+            reached = ModelPair::run(seed, store.clone(), reached).await;
             store.close().await;
         }
         judge(&reached);

@@ -2,7 +2,7 @@
 //! else is anything at all.
 
 use rpmfarm_coordinator::store as real;
-use rpmfarm_core::queue::Class;
+use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{
@@ -11,15 +11,15 @@ use rpmfarm_core::{
 };
 use rpmfarm_sim::store as model;
 
-use super::{CHANNEL, KEY, TARGET, Twins};
+use super::{CHANNEL, KEY, ModelPair, TARGET};
 
 pub(super) const ARCHES: [Arch; 2] = [Arch::X86_64, Arch::Aarch64];
 
 pub(super) fn digest(text: &str) -> Sha256 {
-    Sha256::of(text.as_bytes())
+    Sha256::compute(text.as_bytes())
 }
 
-impl Twins {
+impl ModelPair {
     pub(super) fn below(&mut self, bound: usize) -> i64 {
         i64::try_from(self.rng.below(bound as u64)).unwrap()
     }
@@ -47,7 +47,7 @@ impl Twins {
 
     /// Mostly an attempt that is live, under its epoch; or one that was.
     pub(super) fn an_attempt(&mut self) -> (AttemptId, Epoch) {
-        let live = self.model.live_attempts(None);
+        let live = self.model.attempt_list_live(None);
         let wrong = i64::from(self.rng.chance(50));
         if let Some(live) = self.rng.pick(&live)
             && !self.rng.chance(150)
@@ -66,13 +66,13 @@ impl Twins {
     pub(super) async fn take_step(&mut self) {
         let (now, mut step) = (self.now_us, self.rng.below(30));
         // What has nothing to go on with gives way to what comes before it.
-        if step < 5 && self.model.attempts_to_accept(now).is_empty() {
+        if step < 5 && self.model.attempt_list_to_accept(now).is_empty() {
             step = 5;
         }
-        if (5..10).contains(&step) && self.model.live_attempts(None).is_empty() {
+        if (5..10).contains(&step) && self.model.attempt_list_live(None).is_empty() {
             step = 10;
         }
-        if (10..13).contains(&step) && self.model.tasks_to_dispatch(now).is_empty() {
+        if (10..13).contains(&step) && self.model.task_list_to_dispatch(now).is_empty() {
             step = 13;
         }
         match step {
@@ -104,11 +104,11 @@ impl Twins {
                 git_ref: String::new(),
             })
             .collect();
-        let expected = self.model.start_builds(&builds, "u", key, now);
+        let expected = self.model.build_insert(&builds, "u", key, now);
         let builds: Vec<real::NewBuild> = builds
             .into_iter()
             .map(|model::NewBuild { target, package, git_ref }| {
-                let (class, arches) = (Class::default(), Vec::new());
+                let (class, arches) = (PriorityClass::default(), Vec::new());
                 let (modification_ref, options) = (String::new(), BuildOptions::default());
                 real::NewBuild {
                     target,
@@ -121,46 +121,46 @@ impl Twins {
                 }
             })
             .collect();
-        let found = self.real.start_builds(&builds, "u", key, self.now()).await.unwrap();
+        let found = self.real.build_insert(&builds, "u", key, self.now()).await.unwrap();
         assert_eq!((found.ids, found.new), (expected.ids, expected.new), "start_builds");
     }
 
     async fn import(&mut self) {
-        let build = self.one_of(&self.model.builds_to_import(self.now_us));
+        let build = self.one_of(&self.model.build_list_to_import(self.now_us));
         let (commit, at_us) = ("c0ffee".to_owned(), self.now_us);
         let bundle = digest(&at_us.to_string());
-        self.model.add_import(build, &model::Import { commit: commit.clone(), bundle, at_us });
+        self.model.import_insert(build, &model::Import { commit: commit.clone(), bundle, at_us });
         let (url, subject) = ("http://git".into(), "s".into());
         let import = real::Import { url, commit, subject, bundle, at: self.now() };
-        self.real.add_import(build, &import).await.unwrap();
+        self.real.import_insert(build, &import).await.unwrap();
     }
 
     async fn plan(&mut self) {
-        let build = self.one_of(&self.model.builds_to_plan());
+        let build = self.one_of(&self.model.build_list_to_plan());
         let mut tasks = vec![(TaskKind::Srpm, Arch::X86_64)];
         if self.rng.chance(150) {
             tasks = ARCHES.map(|arch| (TaskKind::Build, arch)).into();
         }
         let of_model: Vec<_> =
             tasks.iter().map(|(kind, arch)| model::NewTask { kind: *kind, arch: *arch }).collect();
-        self.model.add_tasks(build, &of_model, self.now_us);
+        self.model.task_insert(build, &of_model, self.now_us);
         let of_real: Vec<_> =
             tasks.iter().map(|(kind, arch)| real::NewTask { kind: *kind, arch: *arch }).collect();
-        self.real.add_tasks(build, &of_real, self.now()).await.unwrap();
+        self.real.task_insert(build, &of_real, self.now()).await.unwrap();
     }
 
     /// Attempts that found something are taken back to wait for their batch; sometimes one of a
     /// round that nobody asked for.
     async fn postpone(&mut self) {
         let now = self.now_us;
-        let rounds = self.model.rounds_to_lock(now);
+        let rounds = self.model.round_list_to_lock(now);
         let any = (self.a_task(), u32::from(self.rng.chance(300)));
         let asked = self.rng.pick(&rounds).map(|(task, round)| (task.id, *round));
         let (task, round) = asked.filter(|_| !self.rng.chance(200)).unwrap_or(any);
-        let Some(of_model) = self.model.task(task).cloned() else { return };
-        let of_real = self.real.task(task).await.unwrap().expect("the model has it");
-        let expected = self.model.postpone(&of_model, round, now);
-        let found = self.real.postpone(&of_real, round, self.now()).await.unwrap();
+        let Some(of_model) = self.model.task_fetch(task).cloned() else { return };
+        let of_real = self.real.task_fetch(task).await.unwrap().expect("the model has it");
+        let expected = self.model.attempt_postpone(&of_model, round, now);
+        let found = self.real.attempt_postpone(&of_real, round, self.now()).await.unwrap();
         assert_eq!(found, expected, "postpone {task} of round {round}");
         self.reached.postponed += usize::from(expected);
     }
@@ -170,9 +170,9 @@ impl Twins {
             return;
         }
         let now = self.now_us;
-        let rounds = self.model.rounds_to_lock(now);
-        let mut waiting = self.model.tasks_to_lock(TaskKind::Srpm, now);
-        waiting.extend(self.model.tasks_to_lock(TaskKind::Build, now));
+        let rounds = self.model.round_list_to_lock(now);
+        let mut waiting = self.model.task_list_to_lock(TaskKind::Srpm, now);
+        waiting.extend(self.model.task_list_to_lock(TaskKind::Build, now));
         let any = (self.a_task(), u32::from(self.rng.chance(300)));
         let (task, round) = match (self.rng.pick(&rounds), self.rng.pick(&waiting)) {
             (Some((task, round)), _) if self.rng.chance(300) => {
@@ -183,24 +183,24 @@ impl Twins {
             _ => any,
         };
         // The database refuses a lock of a task that is not there.
-        if self.model.task(task).is_none() {
+        if self.model.task_fetch(task).is_none() {
             return;
         }
         let lock = digest(&now.to_string());
-        self.model.add_lock(task, round, lock, now);
-        self.real.add_lock(task, round, lock, self.now()).await.unwrap();
+        self.model.lock_insert(task, round, lock, now);
+        self.real.lock_insert(task, round, lock, self.now()).await.unwrap();
     }
 
     /// Grants in one transaction; what cannot be given is left out.
     async fn grant(&mut self) {
         let now = self.now_us;
-        let ready = self.model.tasks_to_dispatch(now);
+        let ready = self.model.task_list_to_dispatch(now);
         let mut grants = Vec::new();
         for _ in 0..=self.rng.below(3) {
             let any = self.a_task();
             let task = self.rng.pick(&ready).map_or(any, |task| task.id);
             let task = if self.rng.chance(100) { any } else { task };
-            let Some(build) = self.model.task(task).map(|task| task.build) else { continue };
+            let Some(build) = self.model.task_fetch(task).map(|task| task.build) else { continue };
             let worker = ["w1", "w2"][self.rng.below(2) as usize].to_owned();
             grants.push(real::Grant { task, build, worker, had: Default::default() });
         }
@@ -211,11 +211,13 @@ impl Twins {
         }
         let expected: Vec<_> = grants
             .iter()
-            .filter_map(|grant| self.model.grant(grant.task, grant.build, &grant.worker, now))
+            .filter_map(|grant| {
+                self.model.attempt_grant(grant.task, grant.build, &grant.worker, now)
+            })
             .map(|a| (a.id, a.task, a.epoch, a.worker, a.started_us))
             .collect();
         self.granted.extend(expected.iter().map(|row| (row.0, row.2)));
-        let found = self.real.grant_all(&grants, self.now()).await.unwrap();
+        let found = self.real.attempt_grant_all(&grants, self.now()).await.unwrap();
         let found: Vec<_> = found
             .into_iter()
             .map(|a| (a.id.0, a.task.0, a.epoch.0, a.worker, a.started.as_us()))
@@ -235,14 +237,18 @@ impl Twins {
             let digest = digest(&format!("{name} {}", u8::from(self.rng.chance(80))));
             let file = ResultFile { name, kind: ResultKind::Rpm, digest, size: 1 };
             let outcome = Outcome::Succeeded(Success { files: vec![file], ..Success::default() });
-            expected = self.model.end_succeeded(attempt, epoch, &outcome, now);
-            found = self.real.end_succeeded(attempt, epoch, &outcome, self.now()).await.unwrap();
+            expected = self.model.attempt_end_succeeded(attempt, epoch, &outcome, now);
+            found = self
+                .real
+                .attempt_end_succeeded(attempt, epoch, &outcome, self.now())
+                .await
+                .unwrap();
         } else {
             let (failure, retry) =
                 (Failure::new(Fault::Worker, FailureStage::Build, "lost"), self.retry());
-            expected = self.model.end_failed(attempt, epoch, &failure, retry, now);
+            expected = self.model.attempt_end_failed(attempt, epoch, &failure, retry, now);
             let again = retry.map(Timestamp::from_us);
-            let ended = self.real.end_failed(attempt, epoch, &failure, again, self.now());
+            let ended = self.real.attempt_end_failed(attempt, epoch, &failure, again, self.now());
             found = ended.await.unwrap();
         }
         assert_eq!(found, expected, "the end of attempt {attempt} under {epoch}");
@@ -251,36 +257,37 @@ impl Twins {
 
     async fn ask(&mut self) {
         let (attempt, _) = self.an_attempt();
-        let live = self.model.live_attempts(None);
+        let live = self.model.attempt_list_live(None);
         let asked = |task: i64| self.asked.keys().any(|(of, _)| of.0 == task);
         // Mostly an attempt of a task that has asked before, itself or the one before it.
         let next = live.iter().find(|live| asked(live.task)).map(|live| AttemptId(live.id));
         let attempt = next.filter(|_| !self.rng.chance(300)).unwrap_or(attempt);
         let of_attempt = live.iter().find(|live| live.id == attempt.0);
         let task = of_attempt.map_or_else(|| self.a_task(), |live| TaskId(live.task));
-        let locked = self.model.lock(task).map_or(0, |lock| lock.round);
+        let locked = self.model.lock_fetch(task).map_or(0, |lock| lock.round);
         let round = if self.rng.chance(150) { locked + 1 } else { locked };
-        let before = self.model.dynamic_requires(task);
+        let before = self.model.round_list(task);
         let requires = vec![format!("r{}", self.now_us)];
-        self.model.add_dynamic_requires(task, attempt, round, &requires);
-        let after = self.model.dynamic_requires(task);
+        self.model.round_insert(task, attempt, round, &requires);
+        let after = self.model.round_list(task);
         if after != before {
             let last = self.asked.insert((task, round), attempt);
             self.reached.taken_over += usize::from(last.is_some_and(|last| last != attempt));
         }
         let now = self.now();
-        self.real.add_dynamic_requires(task, attempt, round, &requires, now).await.unwrap();
+        self.real.round_insert(task, attempt, round, &requires, now).await.unwrap();
     }
 
     async fn fail(&mut self) {
         let (build, now) = (self.a_build(), self.now_us);
         let task = self.rng.chance(500).then(|| self.a_task());
-        let build = task.and_then(|id| self.model.task(id)).map_or(build, |task| task.build);
+        let build = task.and_then(|id| self.model.task_fetch(id)).map_or(build, |task| task.build);
         let stage = if task.is_some() { FailureStage::Resolve } else { FailureStage::Import };
         let (failure, retry) = (Failure::new(Fault::Farm, stage, "no answer"), self.retry());
-        let expected = self.model.add_failure(build, task, &failure, retry, now);
+        let expected = self.model.failure_insert(build, task, &failure, retry, now);
         let again = retry.map(Timestamp::from_us);
-        let found = self.real.add_failure(build, task, &failure, again, self.now()).await.unwrap();
+        let found =
+            self.real.failure_insert(build, task, &failure, again, self.now()).await.unwrap();
         assert_eq!(found, expected, "add_failure");
     }
 
@@ -288,9 +295,9 @@ impl Twins {
         let now = self.now_us;
         if self.rng.chance(300) {
             let build = self.a_build();
-            let expected = self.model.cancel_build(build, now);
+            let expected = self.model.build_cancel(build, now);
             assert_eq!(
-                self.real.cancel_build(build, self.now()).await.unwrap(),
+                self.real.build_cancel(build, self.now()).await.unwrap(),
                 expected,
                 "cancel"
             );
@@ -298,32 +305,32 @@ impl Twins {
             return;
         }
         let closed: Vec<BuildId> =
-            self.builds().filter(|build| !self.model.is_open(*build)).collect();
+            self.builds().filter(|build| !self.model.build_is_open(*build)).collect();
         let any = self.a_build();
         let build = self.rng.pick(&closed).copied().unwrap_or(any);
-        let expected = self.model.retry_build(build, now);
-        assert_eq!(self.real.retry_build(build, self.now()).await.unwrap(), expected, "retry");
+        let expected = self.model.build_retry(build, now);
+        assert_eq!(self.real.build_retry(build, self.now()).await.unwrap(), expected, "retry");
         self.reached.retried += usize::from(expected);
     }
 
     async fn sign(&mut self) {
-        let build = self.one_of(&self.model.builds_accepted());
+        let build = self.one_of(&self.model.build_list_accepted());
         let now = self.now_us;
-        for row in self.model.packages_of(build, KEY) {
+        for row in self.model.package_list_of_build(build, KEY) {
             let (digest, signed_digest) = (row.package.digest, digest("signed"));
             let signature = model::Signature { signed_digest, signed_size: 2 };
-            self.model.add_signatures(KEY, &[(digest, signature)], now);
+            self.model.signature_insert(KEY, &[(digest, signature)], now);
             let signature = real::Signature { signed_digest, signed_size: 2, repodata: digest };
-            self.real.add_signatures(KEY, &[(digest, signature)], self.now()).await.unwrap();
+            self.real.signature_insert(KEY, &[(digest, signature)], self.now()).await.unwrap();
         }
     }
 
     async fn publish(&mut self) {
-        let newest = self.model.channel(TARGET, CHANNEL).map_or(0, |row| row.revision);
+        let newest = self.model.channel_fetch(TARGET, CHANNEL).map_or(0, |row| row.revision);
         let revision = (newest + self.below(3) - i64::from(self.rng.chance(300))).max(1);
         let (snapshot, packages, at_us) = (digest(&revision.to_string()), 1, self.now_us);
         let mut builds: Vec<BuildId> =
-            self.model.builds_accepted().iter().map(model::Build::id).collect();
+            self.model.build_list_accepted().iter().map(model::Build::id).collect();
         if self.rng.chance(100) {
             builds.push(self.a_build());
         }
@@ -336,10 +343,10 @@ impl Twins {
             packages,
             at_us,
         };
-        let expected = self.model.add_revision(&row, &builds);
+        let expected = self.model.revision_insert(&row, &builds);
         let at = self.now();
         let row = real::Revision { target, channel, revision, snapshot, packages, at };
-        let found = self.real.add_revision(&row, &builds).await.unwrap();
+        let found = self.real.revision_insert(&row, &builds).await.unwrap();
         assert_eq!(found, expected, "add_revision {revision} after {newest} of {builds:?}");
         self.reached.not_published += usize::from(!expected);
     }

@@ -8,8 +8,10 @@ use std::process::Command;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rpmfarm_coordinator::publish::{PublishedPackage, SignError, SignRepomd, SignedRepomd, Step};
-use rpmfarm_core::signing::Place;
+use rpmfarm_coordinator::publish::{
+    PublishStep, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
+};
+use rpmfarm_core::signing::RepositoryId;
 
 use crate::farm::{Farm, names_in};
 
@@ -38,7 +40,13 @@ async fn victim() {
 
 #[tokio::test]
 async fn killed_at_any_step_readers_see_old_or_new() {
-    for step in [Step::Pooled, Step::Written, Step::Signed, Step::Placed, Step::Shown] {
+    for step in [
+        PublishStep::Pooled,
+        PublishStep::Written,
+        PublishStep::Signed,
+        PublishStep::Placed,
+        PublishStep::Shown,
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let farm = Farm::new(dir.path());
         let all = farm.packages(&["a", "b"]);
@@ -54,7 +62,7 @@ async fn killed_at_any_step_readers_see_old_or_new() {
             .unwrap();
         assert_eq!(output.status.signal(), Some(9), "{step:?}: {output:?}");
 
-        let is_new = step == Step::Shown;
+        let is_new = step == PublishStep::Shown;
         let seen: &[&str] = if is_new { &["a", "b"] } else { &["a"] };
         assert_eq!(names_in(&farm.repository("os")), seen, "{step:?}");
         let published = publisher.publish(farm.request(&all), &farm.signer).await.unwrap();
@@ -66,8 +74,8 @@ async fn killed_at_any_step_readers_see_old_or_new() {
 
 struct Refuses;
 
-impl SignRepomd for Refuses {
-    async fn sign(&self, _: &Place, _: &[u8]) -> Result<SignedRepomd, SignError> {
+impl RepomdSigner for Refuses {
+    async fn sign(&self, _: &RepositoryId, _: &[u8]) -> Result<RepomdSignature, SignError> {
         Err("the signer is gone".into())
     }
 }

@@ -10,9 +10,9 @@ use std::time::SystemTime;
 
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::publish::{
-    PublishRequest, PublishedPackage, Publisher, SignError, SignRepomd, SignedRepomd, describe,
+    PublishRequest, PublishedPackage, Publisher, RepomdSignature, RepomdSigner, SignError, describe,
 };
-use rpmfarm_core::signing::Place;
+use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{Arch, Sha256};
 use rpmfarm_repodata::Compression;
 use rpmfarm_rpmfile::Certs;
@@ -83,15 +83,19 @@ fn gpg(home: &Path) -> Command {
     command
 }
 
-impl SignRepomd for Gpg {
-    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
+impl RepomdSigner for Gpg {
+    async fn sign(
+        &self,
+        place: &RepositoryId,
+        repomd: &[u8],
+    ) -> Result<RepomdSignature, SignError> {
         assert_eq!(place.target, TARGET);
         let data = tempfile::NamedTempFile::new()?;
         fs::write(&data, repomd)?;
         let armored = run(gpg(&self.home)
             .args(["--armor", "--output", "-", "--detach-sign"])
             .arg(data.path()));
-        Ok(SignedRepomd { armored, logged: None })
+        Ok(RepomdSignature { armored, logged: None })
     }
 }
 
@@ -240,7 +244,7 @@ impl Page {
             let mut open = String::new();
             Compression::Gzip.open(file).unwrap().read_to_string(&mut open).unwrap();
             let open_digest = between(record, "<open-checksum type=\"sha256\">", "<");
-            assert_eq!(Sha256::of(open.as_bytes()).hex(), open_digest);
+            assert_eq!(Sha256::compute(open.as_bytes()).hex(), open_digest);
             if record.starts_with("type=\"primary\"") {
                 primary = open;
             }
@@ -263,7 +267,8 @@ impl Page {
 
 fn check(path: &Path, digest: &str, size: &str) -> Result<(), String> {
     let bytes = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    if (Sha256::of(&bytes).hex().as_str(), bytes.len().to_string().as_str()) == (digest, size) {
+    if (Sha256::compute(&bytes).hex().as_str(), bytes.len().to_string().as_str()) == (digest, size)
+    {
         Ok(())
     } else {
         Err(format!("{}: is not what is said of it", path.display()))

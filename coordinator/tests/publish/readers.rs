@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use rpmfarm_coordinator::publish::{PublishError, Published, Step};
+use rpmfarm_coordinator::publish::{PublishError, PublishOutcome, PublishStep};
 use rpmfarm_core::Arch;
 use rpmfarm_repodata::Compression;
 
@@ -21,7 +21,7 @@ async fn packages_are_where_they_belong() {
     let mut request = farm.request(&packages);
     request.arches = vec![Arch::X86_64, Arch::Aarch64];
     let published = farm.publisher().publish(request, &farm.signer).await.unwrap();
-    assert_eq!(published, Published { generation: 1, is_new: true });
+    assert_eq!(published, PublishOutcome { generation: 1, is_new: true });
     assert_eq!(names_in(&farm.repository("os")), ["lib", "lib-doc"]);
     assert_eq!(names_in(&farm.repository("debug")), ["lib-debuginfo", "lib-debugsource"]);
     assert_eq!(names_in(&farm.repository("source")), ["made"]);
@@ -54,13 +54,13 @@ async fn a_request_that_is_shown_already_changes_nothing() {
     let mut again = first;
     again.packages.reverse();
     let published = publisher.publish(again, &farm.signer).await.unwrap();
-    assert_eq!(published, Published { generation: 1, is_new: false });
+    assert_eq!(published, PublishOutcome { generation: 1, is_new: false });
     assert_eq!(Page::read(&farm.repository("os")).unwrap().xml, page);
 
     // Another set is another generation, and what was shown can be shown again.
     for (wanted, generation) in [(&packages[..3], 2), (&packages[..2], 3)] {
         let published = publisher.publish(farm.request(wanted), &farm.signer).await.unwrap();
-        assert_eq!(published, Published { generation, is_new: true });
+        assert_eq!(published, PublishOutcome { generation, is_new: true });
         assert_eq!(names_in(&farm.repository("os")).len(), wanted.len());
     }
 }
@@ -142,7 +142,7 @@ async fn one_that_stood_still_holds_up_nobody_and_shows_nothing_old() {
     let dir = tempfile::tempdir().unwrap();
     let farm = Farm::new(dir.path());
     let packages = farm.packages(&["a", "b", "c"]);
-    for pause_at in [Step::Pooled, Step::Written] {
+    for pause_at in [PublishStep::Pooled, PublishStep::Written] {
         let (stands_still, goes_on) = (mpsc::channel(), mpsc::channel());
         let (told, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
         let first = farm.publisher().on_step(move |step| {

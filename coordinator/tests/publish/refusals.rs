@@ -39,7 +39,7 @@ async fn files_that_are_gone_changed_or_cut() {
     fs::write(&blob, &flipped).unwrap();
     let error = refused(&farm, request()).await;
     assert!(error.starts_with("other-1-1.noarch: its file has sha256 "), "{error}");
-    assert!(error.contains(&Sha256::of(&flipped).hex()), "{error}");
+    assert!(error.contains(&Sha256::compute(&flipped).hex()), "{error}");
 
     fs::write(&blob, &whole[..whole.len() - 1]).unwrap();
     let error = refused(&farm, request()).await;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rpm::signature::pgp::Signer;
-use rpmfarm_coordinator::publish::{SignError, SignRepomd, SignedRepomd};
-use rpmfarm_core::signing::Place;
+use rpmfarm_coordinator::publish::{RepomdSignature, RepomdSigner, SignError};
+use rpmfarm_core::signing::RepositoryId;
 
 use crate::farm::{Farm, Gpg, names_in, rpmbuild, run};
 
@@ -80,8 +80,12 @@ struct Timed<'a> {
     spent: Mutex<Duration>,
 }
 
-impl SignRepomd for Timed<'_> {
-    async fn sign(&self, place: &Place, repomd: &[u8]) -> Result<SignedRepomd, SignError> {
+impl RepomdSigner for Timed<'_> {
+    async fn sign(
+        &self,
+        place: &RepositoryId,
+        repomd: &[u8],
+    ) -> Result<RepomdSignature, SignError> {
         let begin = Instant::now();
         let signature = self.signer.sign(place, repomd).await;
         *self.spent.lock() += begin.elapsed();

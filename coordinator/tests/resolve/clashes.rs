@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::SystemTime;
 
-use rpmfarm_coordinator::resolve::RootProblem;
+use rpmfarm_coordinator::resolve::RootError;
 use rpmfarm_core::{Fault, Lock};
 
 use crate::scene::{Scene, UPSTREAM};
@@ -100,7 +100,7 @@ async fn a_conflict_is_found_across_layers_and_again() {
     for _ in 0..2 {
         assert_eq!(check(&good).await, Ok(()));
         let problem = check(&bad).await.unwrap_err();
-        let RootProblem::Conflict { first, second, path, in_base: false } = problem else {
+        let RootError::Conflict { first, second, path, in_base: false } = problem else {
             panic!("{problem}");
         };
         assert_eq!((first.as_str(), second.as_str()), ("one-1-1.noarch", "two-1-1.noarch"));

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use rpmfarm_coordinator::resolve::{Older, Requirements, ResolveError};
+use rpmfarm_coordinator::resolve::{AgePolicy, Requirements, ResolveError};
 use rpmfarm_core::{Arch, Fault};
 
 use crate::scene::{Scene, digest, names};
@@ -91,7 +91,7 @@ async fn what_was_just_built_is_used_and_wins() {
     scene.sign_packages("repo", "good");
     scene.index("repo", &[]);
     scene.sign_page("repo", "good");
-    assert_eq!(scene.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    assert_eq!(scene.refresh(&resolver, &target, AgePolicy::Refuse).await, Ok(true));
     let lock = scene.resolve(&resolver, &target, &["compiler", "late"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["compiler-11", "late-1"]);
 

@@ -4,13 +4,13 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
-use rpmfarm_coordinator::resolve::{MetadataError, Older, Rejection, ResolveError};
+use rpmfarm_coordinator::resolve::{AgePolicy, MetadataError, MetadataErrorKind, ResolveError};
 use rpmfarm_core::Fault as Whose;
 
 use crate::scene::{Fault, Scene, run};
 
 /// Why metadata were refused.
-fn rejection(error: ResolveError) -> Rejection {
+fn rejection(error: ResolveError) -> MetadataErrorKind {
     assert_eq!(error.fault(), Whose::Farm);
     let text = error.to_string();
     assert!(text.starts_with("repository `repo`: http://127.0.0.1:"), "{text}");
@@ -28,13 +28,13 @@ async fn a_wrong_or_missing_signature_is_refused() {
     scene.sign_page("repo", "evil");
     let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err();
     let why = rejection(error);
-    assert!(matches!(why, Rejection::Signature { .. }), "{why}");
+    assert!(matches!(why, MetadataErrorKind::Signature { .. }), "{why}");
     assert!(why.to_string().contains("one of the keys"), "{why}");
 
     scene.sign_page("repo", "good");
     scene.edit_page("repo", |text| text.replace("<revision>", "<revision>1"));
     let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
-    assert!(matches!(why, Rejection::Signature { .. }), "{why}");
+    assert!(matches!(why, MetadataErrorKind::Signature { .. }), "{why}");
 
     fs::remove_file(scene.www("repo").join("repodata/repomd.xml.asc")).unwrap();
     let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
@@ -55,7 +55,7 @@ async fn a_changed_primary_is_refused() {
     bad[middle] ^= 1;
     fs::write(&primary, &bad).unwrap();
     let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
-    assert!(matches!(why, Rejection::Mismatch { what: "digest", .. }), "{why}");
+    assert!(matches!(why, MetadataErrorKind::Mismatch { what: "digest", .. }), "{why}");
 
     fs::write(&primary, &good[..middle]).unwrap();
     let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
@@ -104,22 +104,22 @@ async fn rolled_back_metadata_are_refused_unless_they_are_asked_for() {
     scene.sign_packages("repo", "good");
     scene.index("repo", &["--revision", "9999999999"]);
     scene.sign_page("repo", "good");
-    assert_eq!(scene.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    assert_eq!(scene.refresh(&resolver, &target, AgePolicy::Refuse).await, Ok(true));
     scene.resolve(&resolver, &target, &["late"]).await.unwrap();
 
     let new = scene.www("new");
     fs::rename(scene.www("repo").join("repodata"), &new).unwrap();
     run(Command::new("cp").arg("-a").arg(&old).arg(scene.www("repo").join("repodata")));
-    let error = scene.refresh(&resolver, &target, Older::Refuse).await.unwrap_err();
+    let error = scene.refresh(&resolver, &target, AgePolicy::Refuse).await.unwrap_err();
     assert!(error.contains("older than the cached metadata: revision"), "{error}");
     assert!(error.contains("after 9999999999"), "{error}");
     scene.resolve(&resolver, &target, &["late"]).await.unwrap();
     // Not forgotten over a restart.
     let restarted = scene.resolver();
-    let error = scene.refresh(&restarted, &target, Older::Refuse).await.unwrap_err();
+    let error = scene.refresh(&restarted, &target, AgePolicy::Refuse).await.unwrap_err();
     assert!(error.contains("older than the cached metadata"), "{error}");
 
-    assert_eq!(scene.refresh(&resolver, &target, Older::Accept).await, Ok(true));
+    assert_eq!(scene.refresh(&resolver, &target, AgePolicy::Accept).await, Ok(true));
     assert!(scene.resolve(&resolver, &target, &["late"]).await.is_err());
 }
 
@@ -133,7 +133,7 @@ async fn what_is_kept_serves_a_restart_and_is_checked_again() {
     let restarted = scene.resolver();
     assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
     assert_eq!(scene.requests(), 0);
-    assert_eq!(scene.refresh(&restarted, &target, Older::Refuse).await, Ok(false));
+    assert_eq!(scene.refresh(&restarted, &target, AgePolicy::Refuse).await, Ok(false));
     assert_eq!(scene.requests(), 1, "only the page is asked for");
 
     // A damaged file is fetched again.
@@ -148,7 +148,7 @@ async fn what_is_kept_serves_a_restart_and_is_checked_again() {
     scene.stop();
     let restarted = scene.resolver();
     assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
-    assert!(scene.refresh(&restarted, &target, Older::Refuse).await.is_err());
+    assert!(scene.refresh(&restarted, &target, AgePolicy::Refuse).await.is_err());
 }
 
 fn glob(scene: &Scene, end: &str) -> Vec<std::path::PathBuf> {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::SystemTime;
 
-use rpmfarm_coordinator::resolve::Older;
+use rpmfarm_coordinator::resolve::AgePolicy;
 use rpmfarm_core::Arch;
 use rpmfarm_core::target::{Target, Template};
 
@@ -120,7 +120,7 @@ async fn a_package_that_is_gone_is_told_apart_and_solved_anew() {
     scene.index("repo", &[]);
     let error = resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap_err();
     assert!(error.is_gone(), "{error}");
-    assert_eq!(scene.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    assert_eq!(scene.refresh(&resolver, &target, AgePolicy::Refuse).await, Ok(true));
     let lock = scene.resolve(&resolver, &target, &["lib"]).await.unwrap();
     resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap();
     assert!(lock.packages().any(|package| package.nevra.to_string() == "lib-4-1.noarch"));

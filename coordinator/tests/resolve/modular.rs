@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::time::SystemTime;
 
-use rpmfarm_coordinator::resolve::{Older, Requirements};
+use rpmfarm_coordinator::resolve::{AgePolicy, Requirements};
 use rpmfarm_core::Arch;
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::target::Target;
@@ -184,7 +184,7 @@ async fn packages_come_from_the_base_that_metadata_name() {
         ("../files/", "is not a URL"),
     ] {
         index(base);
-        scene.refresh(&resolver, &target, Older::Accept).await.unwrap();
+        scene.refresh(&resolver, &target, AgePolicy::Accept).await.unwrap();
         let error = scene.resolve(&resolver, &target, &["lib"]).await.unwrap_err().to_string();
         assert!(error.contains("repository `repo`: location of"), "{error}");
         assert!(error.contains(why), "{error}");

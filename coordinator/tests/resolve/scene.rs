@@ -16,7 +16,7 @@ use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
-    FarmPackage, FarmPackages, Older, Patience, Requirements, ResolveError, Resolver,
+    AgePolicy, DownloadTimeouts, FarmPackage, FarmPackages, Requirements, ResolveError, Resolver,
 };
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::target::Target;
@@ -281,11 +281,11 @@ impl Scene {
 
     /// The same with another program as solver.
     pub(crate) fn resolver_with(&self, program: PathBuf) -> Resolver {
-        let patience = Patience {
+        let patience = DownloadTimeouts {
             silence: Duration::from_secs(2),
             tries: 3,
             pause: Duration::from_millis(1),
-            ..Patience::default()
+            ..DownloadTimeouts::default()
         };
         Resolver::new(self.cache(), self.dir.path(), self.blobs.clone(), patience, program).unwrap()
     }
@@ -338,7 +338,7 @@ impl Scene {
         &self,
         resolver: &Resolver,
         target: &Target,
-        older: Older,
+        older: AgePolicy,
     ) -> Result<bool, String> {
         let result = resolver.refresh(target, Arch::X86_64, older, SystemTime::now()).await;
         result
@@ -404,7 +404,7 @@ async fn with_tag(request: Request, next: Next) -> Response {
     let known = request.headers().get(IF_NONE_MATCH).cloned();
     let (mut parts, body) = next.run(request).await.into_parts();
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-    let tag: HeaderValue = format!("\"{}\"", Sha256::of(&bytes)).parse().unwrap();
+    let tag: HeaderValue = format!("\"{}\"", Sha256::compute(&bytes)).parse().unwrap();
     if known.as_ref() == Some(&tag) {
         return StatusCode::NOT_MODIFIED.into_response();
     }
@@ -425,5 +425,5 @@ pub(crate) fn names(lock: &Lock) -> Vec<Vec<String>> {
 
 /// The digest of a file.
 pub(crate) fn digest(path: &Path) -> Sha256 {
-    Sha256::of(&fs::read(path).unwrap())
+    Sha256::compute(&fs::read(path).unwrap())
 }

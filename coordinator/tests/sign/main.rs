@@ -24,7 +24,7 @@ use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::sign::SignStage;
 use rpmfarm_coordinator::store::Build;
 use rpmfarm_coordinator::work::KeyedTaskPool;
-use rpmfarm_core::signing::Place;
+use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{BuildId, Stage};
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1::Check;
@@ -45,19 +45,19 @@ async fn accepted(scene: &Scene, of: &Built, name: &str) -> Build {
     let build = scene.build(name).await;
     scene.srpm(build, of).await.unwrap();
     scene.binary(build, of).await.unwrap();
-    let waiting = scene.farm.store.builds_accepted().await.unwrap();
+    let waiting = scene.farm.store.build_list_accepted().await.unwrap();
     waiting.into_iter().find(|waiting| waiting.id == build).expect("it is to be signed")
 }
 
 /// Where the blob of a build's package lies whose name ends so.
 async fn blob(farm: &Parts, build: BuildId, end: &str) -> PathBuf {
-    let rows = farm.store.packages_of(build, "lab").await.unwrap();
+    let rows = farm.store.package_list_of_build(build, "lab").await.unwrap();
     let row = rows.iter().find(|row| row.package.nevra.to_string().ends_with(end)).unwrap();
     farm.blobs.path(row.package.digest)
 }
 
 async fn signed(farm: &Parts, build: BuildId) -> usize {
-    let rows = farm.store.packages_of(build, "lab").await.unwrap();
+    let rows = farm.store.package_list_of_build(build, "lab").await.unwrap();
     rows.iter().filter(|row| row.signature.is_some()).count()
 }
 
@@ -68,7 +68,7 @@ async fn sign_build(farm: &Parts, build: &Build) -> anyhow::Result<()> {
 
 /// Signs and publishes all that waits.
 async fn publish_all(farm: &Parts) {
-    for build in farm.store.builds_accepted().await.unwrap() {
+    for build in farm.store.build_list_accepted().await.unwrap() {
         sign_build(farm, &build).await.unwrap();
     }
     farm.runner().pass(&farm.publish()).await.unwrap();
@@ -157,7 +157,7 @@ async fn a_revision_is_above_all_that_were_signed() {
     publish_all(farm).await;
     assert_eq!(revision(farm), 1);
     let page = fs::read_to_string(repodata(farm).join("repomd.xml")).unwrap();
-    let place = Place::new("lab", "testing", "x86_64/os").unwrap();
+    let place = RepositoryId::new("lab", "testing", "x86_64/os").unwrap();
     let of = |revision: u64| {
         let found = format!("<revision>{revision}</revision>");
         page.replace("<revision>1</revision>", &found).into_bytes()
@@ -173,7 +173,7 @@ async fn a_revision_is_above_all_that_were_signed() {
     accepted(&scene, &built("two", TAGS, "x"), "two").await;
     publish_all(farm).await;
     assert_eq!(revision(farm), 6);
-    let shown = farm.store.channel("lab", "testing").await.unwrap().unwrap();
+    let shown = farm.store.channel_fetch("lab", "testing").await.unwrap().unwrap();
     assert_eq!(shown.revision, 6);
     // Who has read revision 1 still finds its documents.
     let document = page.split("href=\"repodata/").nth(1).unwrap().split('"').next().unwrap();

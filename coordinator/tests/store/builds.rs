@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{BuildFilter, Ended, NewBuild, Revision};
+use rpmfarm_coordinator::store::{BuildFilter, EndedFilter, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
 
@@ -17,14 +17,14 @@ async fn a_request_is_recorded_once() {
         assert_eq!(start(&store, &["a", "b"], "key-1").await, ids, "the same key, the same builds");
         assert_ne!(start(&store, &["a"], "key-2").await[0], ids[0]);
 
-        let all = store.builds(&BuildFilter { limit: 10, ..Default::default() }).await.unwrap();
+        let all = store.build_list(&BuildFilter { limit: 10, ..Default::default() }).await.unwrap();
         assert_eq!(all.len(), 3);
         assert!(all[0].id > all[1].id, "newest first");
         assert_eq!(all[1].batch, all[2].batch);
         let filter = BuildFilter { package: "b".into(), limit: 10, ..Default::default() };
-        assert_eq!(store.builds(&filter).await.unwrap().len(), 1);
-        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 3);
-        assert!(store.build(BuildId(99)).await.unwrap().is_none());
+        assert_eq!(store.build_list(&filter).await.unwrap().len(), 1);
+        assert_eq!(store.build_list_to_import(NOW).await.unwrap().len(), 3);
+        assert!(store.build_fetch(BuildId(99)).await.unwrap().is_none());
     })
     .await;
 }
@@ -36,9 +36,9 @@ async fn a_build_keeps_the_architectures_that_it_was_asked_for() {
             |arches: &[Arch]| NewBuild { arches: arches.to_vec(), ..new_build("lab", "hello") };
         let asked = [Arch::Ppc64le, Arch::Aarch64];
         let builds = [new(&asked), new(&[])];
-        let ids = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids;
-        assert_eq!(store.build_arches(ids[0]).await.unwrap(), [Arch::Aarch64, Arch::Ppc64le]);
-        assert!(store.build_arches(ids[1]).await.unwrap().is_empty());
+        let ids = store.build_insert(&builds, "tester", "", NOW).await.unwrap().ids;
+        assert_eq!(store.build_fetch_arches(ids[0]).await.unwrap(), [Arch::Aarch64, Arch::Ppc64le]);
+        assert!(store.build_fetch_arches(ids[1]).await.unwrap().is_empty());
     })
     .await;
 }
@@ -53,13 +53,13 @@ async fn a_build_keeps_its_options_through_failures_and_retries() {
             ..BuildOptions::default()
         };
         let builds = [NewBuild { options: options.clone(), ..new_build("lab", "a") }];
-        let with = store.start_builds(&builds, "tester", "", NOW).await.unwrap().ids[0];
+        let with = store.build_insert(&builds, "tester", "", NOW).await.unwrap().ids[0];
         let plain = start(&store, &["b"], "").await[0];
         let failure = Failure::new(Fault::Package, FailureStage::Import, "no spec");
-        assert!(store.add_failure(with, None, &failure, None, NOW).await.unwrap());
-        assert!(store.retry_build(with, NOW + US).await.unwrap());
-        assert_eq!(store.build_options(with).await.unwrap(), options);
-        assert!(store.build_options(plain).await.unwrap().is_nothing());
+        assert!(store.failure_insert(with, None, &failure, None, NOW).await.unwrap());
+        assert!(store.build_retry(with, NOW + US).await.unwrap());
+        assert_eq!(store.build_fetch_options(with).await.unwrap(), options);
+        assert!(store.build_fetch_options(plain).await.unwrap().is_nothing());
     })
     .await;
 }
@@ -70,28 +70,31 @@ async fn failures_end_a_build_or_wait_and_retries_open_it_again() {
         let (build, task) = ready(&store, TaskKind::Build).await;
         let farm = Failure::new(Fault::Farm, FailureStage::Resolve, "repository down");
         assert!(
-            store.add_failure(build, Some(task), &farm, Some(NOW + 50 * US), NOW).await.unwrap()
+            store.failure_insert(build, Some(task), &farm, Some(NOW + 50 * US), NOW).await.unwrap()
         );
-        assert!(store.tasks_to_dispatch(9).await.unwrap().is_empty());
-        assert_eq!(store.queue_due(NOW + 49 * US, 9).await.unwrap(), 0);
-        assert!(store.grant(task, build, "w1", NOW).await.unwrap().is_none(), "it is not time");
-        assert_eq!(store.queue_due(NOW + 50 * US, 9).await.unwrap(), 1);
-        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
+        assert!(store.task_list_to_dispatch(9).await.unwrap().is_empty());
+        assert_eq!(store.ready_task_insert_due(NOW + 49 * US, 9).await.unwrap(), 0);
+        assert!(
+            store.attempt_grant(task, build, "w1", NOW).await.unwrap().is_none(),
+            "it is not time"
+        );
+        assert_eq!(store.ready_task_insert_due(NOW + 50 * US, 9).await.unwrap(), 1);
+        assert_eq!(store.task_list_to_dispatch(9).await.unwrap().len(), 1);
 
         let attempt =
-            store.grant(task, build, "w1", NOW + 50 * US).await.unwrap().expect("granted");
+            store.attempt_grant(task, build, "w1", NOW + 50 * US).await.unwrap().expect("granted");
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");
         let (id, epoch) = (attempt.id, attempt.epoch);
-        assert!(store.end_failed(id, epoch, &package, None, NOW + 60 * US).await.unwrap());
-        assert!(!store.is_open(build).await.unwrap());
-        assert!(!store.add_failure(build, None, &package, None, NOW + 61 * US).await.unwrap());
-        assert!(!store.cancel_build(build, NOW + 62 * US).await.unwrap(), "it has ended");
-        assert_eq!(store.failures(build, None).await.unwrap().len(), 2);
+        assert!(store.attempt_end_failed(id, epoch, &package, None, NOW + 60 * US).await.unwrap());
+        assert!(!store.build_is_open(build).await.unwrap());
+        assert!(!store.failure_insert(build, None, &package, None, NOW + 61 * US).await.unwrap());
+        assert!(!store.build_cancel(build, NOW + 62 * US).await.unwrap(), "it has ended");
+        assert_eq!(store.failure_list(build, None).await.unwrap().len(), 2);
 
-        assert!(store.retry_build(build, NOW + 70 * US).await.unwrap());
-        assert!(!store.retry_build(build, NOW + 71 * US).await.unwrap(), "it is open");
-        assert!(store.failures(build, Some(NOW + 70 * US)).await.unwrap().is_empty());
-        assert_eq!(store.tasks_to_dispatch(9).await.unwrap().len(), 1);
+        assert!(store.build_retry(build, NOW + 70 * US).await.unwrap());
+        assert!(!store.build_retry(build, NOW + 71 * US).await.unwrap(), "it is open");
+        assert!(store.failure_list(build, Some(NOW + 70 * US)).await.unwrap().is_empty());
+        assert_eq!(store.task_list_to_dispatch(9).await.unwrap().len(), 1);
     })
     .await;
 }
@@ -103,23 +106,25 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         let build = start(&store, &["hello"], "").await[0];
         let failure = Failure::new(Fault::Farm, FailureStage::Import, "no answer");
         // A day ahead it fails for good and is retried; then the clock is set right.
-        assert!(store.add_failure(build, None, &failure, None, NOW + DAY).await.unwrap());
-        assert!(store.retry_build(build, NOW + DAY).await.unwrap());
-        assert!(store.add_failure(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
-        assert!(store.add_failure(build, None, &failure, Some(NOW + 2 * US), NOW).await.unwrap());
+        assert!(store.failure_insert(build, None, &failure, None, NOW + DAY).await.unwrap());
+        assert!(store.build_retry(build, NOW + DAY).await.unwrap());
+        assert!(store.failure_insert(build, None, &failure, Some(NOW + US), NOW).await.unwrap());
+        assert!(
+            store.failure_insert(build, None, &failure, Some(NOW + 2 * US), NOW).await.unwrap()
+        );
         let since = store.retried_at(build).await.unwrap();
-        assert_eq!(store.failures(build, since).await.unwrap().len(), 2, "they are after it");
+        assert_eq!(store.failure_list(build, since).await.unwrap().len(), 2, "they are after it");
         // What waits for a time of tomorrow's clock is due now.
         let later = Some(NOW + DAY + Duration::from_secs(2));
-        assert!(store.add_failure(build, None, &failure, later, NOW + DAY).await.unwrap());
-        assert_eq!(store.builds_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
-        assert_eq!(store.builds_to_import(NOW).await.unwrap().len(), 1);
-        assert!(store.cancel_build(build, NOW).await.unwrap());
+        assert!(store.failure_insert(build, None, &failure, later, NOW + DAY).await.unwrap());
+        assert_eq!(store.build_list_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
+        assert_eq!(store.build_list_to_import(NOW).await.unwrap().len(), 1);
+        assert!(store.build_cancel(build, NOW).await.unwrap());
         assert!(store.cancelled_at(build).await.unwrap() > since);
-        assert!(store.retry_build(build, NOW).await.unwrap());
+        assert!(store.build_retry(build, NOW).await.unwrap());
         let retried = store.retried_at(build).await.unwrap();
         assert!(retried > store.cancelled_at(build).await.unwrap());
-        assert_eq!(store.failures(build, retried).await.unwrap().len(), 0);
+        assert_eq!(store.failure_list(build, retried).await.unwrap().len(), 0);
     })
     .await;
 }
@@ -136,29 +141,32 @@ async fn revisions_only_go_forward() {
             packages: 3,
             at: NOW,
         };
-        assert!(store.add_revision(&revision(1), &[build]).await.unwrap());
+        assert!(store.revision_insert(&revision(1), &[build]).await.unwrap());
         let same = start(&store, &["same"], "").await[0];
-        assert!(store.add_revision(&revision(1), &[same]).await.unwrap(), "it held this already");
-        assert!(!store.is_open(same).await.unwrap());
-        assert!(store.add_revision(&revision(2), &[]).await.unwrap());
-        assert!(!store.add_revision(&revision(1), &[]).await.unwrap(), "never back");
-        assert_eq!(store.channel("lab", "testing").await.unwrap(), Some(revision(2)));
-        assert_eq!(store.publication(build).await.unwrap().map(|row| row.revision), Some(1));
-        assert!(!store.is_open(build).await.unwrap());
-        assert!(!store.retry_build(build, NOW).await.unwrap(), "what is published stays");
+        assert!(
+            store.revision_insert(&revision(1), &[same]).await.unwrap(),
+            "it held this already"
+        );
+        assert!(!store.build_is_open(same).await.unwrap());
+        assert!(store.revision_insert(&revision(2), &[]).await.unwrap());
+        assert!(!store.revision_insert(&revision(1), &[]).await.unwrap(), "never back");
+        assert_eq!(store.channel_fetch("lab", "testing").await.unwrap(), Some(revision(2)));
+        assert_eq!(store.publication_fetch(build).await.unwrap().map(|row| row.revision), Some(1));
+        assert!(!store.build_is_open(build).await.unwrap());
+        assert!(!store.build_retry(build, NOW).await.unwrap(), "what is published stays");
 
         let (waits, given_up) =
             (start(&store, &["w"], "").await[0], start(&store, &["c"], "").await[0]);
-        store.cancel_build(given_up, NOW).await.unwrap();
+        store.build_cancel(given_up, NOW).await.unwrap();
         let of = async |ended| {
             let filter = BuildFilter { ended, limit: 10, ..Default::default() };
-            let builds = store.builds(&filter).await.unwrap();
+            let builds = store.build_list(&filter).await.unwrap();
             builds.iter().map(|build| build.id).collect::<Vec<_>>()
         };
-        assert_eq!(of(Ended::Open).await, [waits]);
-        assert_eq!(of(Ended::Published).await, [same, build]);
-        assert_eq!(of(Ended::Unpublished).await, [given_up]);
-        assert_eq!(of(Ended::Any).await.len(), 4);
+        assert_eq!(of(EndedFilter::Open).await, [waits]);
+        assert_eq!(of(EndedFilter::Published).await, [same, build]);
+        assert_eq!(of(EndedFilter::Unpublished).await, [given_up]);
+        assert_eq!(of(EndedFilter::Any).await.len(), 4);
     })
     .await;
 }

@@ -43,10 +43,10 @@ const OWNERS: &[&str] = &["attempt", "build", "push", "storm", "task"];
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fact_without_its_owner_is_refused() {
     on_both(|store| async move {
-        let refused = store.add_import(BuildId(99), &import(NOW)).await.unwrap_err();
+        let refused = store.import_insert(BuildId(99), &import(NOW)).await.unwrap_err();
         assert!(refused.to_string().to_lowercase().contains("foreign key"), "{refused}");
         assert!(!refused.is_outage() && !refused.may_have_happened());
-        assert_eq!(store.source_record(BuildId(99)).await.unwrap(), None);
+        assert_eq!(store.source_record_fetch(BuildId(99)).await.unwrap(), None);
     })
     .await;
 }
@@ -129,7 +129,7 @@ async fn a_farm_from_before_the_keys_keeps_all_its_facts() {
         connection.close().await.unwrap();
 
         let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
-        assert!(store.add_import(BuildId(999), &import(NOW)).await.is_err(), "it has keys");
+        assert!(store.import_insert(BuildId(999), &import(NOW)).await.is_err(), "it has keys");
         store.close().await;
         assert_eq!(rows(&mut connect(&url).await).await, before);
     })

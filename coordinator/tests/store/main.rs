@@ -27,12 +27,12 @@ const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const US: Duration = Duration::from_micros(1);
 
 fn digest(text: &str) -> Sha256 {
-    Sha256::of(text.as_bytes())
+    Sha256::compute(text.as_bytes())
 }
 
 async fn start(store: &Store, packages: &[&str], key: &str) -> Vec<BuildId> {
     let builds: Vec<NewBuild> = packages.iter().map(|package| new_build("lab", package)).collect();
-    store.start_builds(&builds, "tester", key, NOW).await.unwrap().ids
+    store.build_insert(&builds, "tester", key, NOW).await.unwrap().ids
 }
 
 /// A build with an import and one task of a kind, which has a lock.
@@ -41,7 +41,7 @@ async fn ready(store: &Store, kind: TaskKind) -> (BuildId, TaskId) {
     let import = import(NOW);
     let task = NewTask { kind, arch: Arch::X86_64 };
     let task = common::builds::ready(store, build, &import, task).await;
-    assert_eq!(store.import(build).await.unwrap(), Some(import));
+    assert_eq!(store.import_fetch(build).await.unwrap(), Some(import));
     (build, task)
 }
 

@@ -1,7 +1,7 @@
 //! What builds made: source packages, results that wait for each other, and names that are taken.
 
-use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
-use rpmfarm_core::lacking::LackingPackage;
+use rpmfarm_coordinator::store::{NewPackage, NewTask, ResultPackage, Signature, Srpm, StoreError};
+use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
@@ -37,9 +37,9 @@ async fn an_srpm_survives_storage() {
         assert_eq!(srpm.conflicts_with("noarch"), srpm.conflicts);
         assert_eq!(srpm.predicts_anywhere(), ["hello", "hello-arm"]);
         let mut tx = store.write().await.unwrap();
-        tx.add_srpm(build, &srpm).await.unwrap();
+        tx.srpm_insert(build, &srpm).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(store.srpm(build).await.unwrap(), Some(srpm));
+        assert_eq!(store.srpm_fetch(build).await.unwrap(), Some(srpm));
     })
     .await;
 }
@@ -82,7 +82,7 @@ async fn one_nevra_has_one_digest() {
         let add = async |content: &str| {
             let mut tx = store.write().await.unwrap();
             let all = [package(content)];
-            tx.add_packages("lab", build, task, Arch::X86_64, &all).await?;
+            tx.package_insert("lab", build, task, Arch::X86_64, &all).await?;
             tx.commit().await
         };
         add("one").await.unwrap();
@@ -93,14 +93,17 @@ async fn one_nevra_has_one_digest() {
         for part in ["hello-2.12-1.x86_64", "raise the release", &digest("one").hex()] {
             assert!(text.contains(part), "{text}");
         }
-        assert_eq!(store.package_count("lab").await.unwrap(), 1);
+        assert_eq!(store.pool_fetch_generation("lab").await.unwrap(), 1);
 
         let signed =
             Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
-        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, None);
-        store.add_signatures("k", &[(digest("one"), signed)], NOW).await.unwrap();
-        assert_eq!(store.packages_of(build, "k").await.unwrap()[0].signature, Some(signed));
-        assert_eq!(store.packages_of(build, "other").await.unwrap()[0].signature, None);
+        assert_eq!(store.package_list_of_build(build, "k").await.unwrap()[0].signature, None);
+        store.signature_insert("k", &[(digest("one"), signed)], NOW).await.unwrap();
+        assert_eq!(
+            store.package_list_of_build(build, "k").await.unwrap()[0].signature,
+            Some(signed)
+        );
+        assert_eq!(store.package_list_of_build(build, "other").await.unwrap()[0].signature, None);
     })
     .await;
 }
@@ -111,9 +114,9 @@ async fn results_of_architectures_wait_for_each_other() {
         let build = start(&store, &["hello"], "").await[0];
         let arches = [Arch::X86_64, Arch::Aarch64];
         let tasks: Vec<NewTask> = arches.map(|arch| NewTask { kind: TaskKind::Build, arch }).into();
-        store.add_tasks(build, &tasks, NOW).await.unwrap();
-        let tasks = store.tasks(build).await.unwrap();
-        let made = |arch: &str, content: &str| MadePackage {
+        store.task_insert(build, &tasks, NOW).await.unwrap();
+        let tasks = store.task_list(build).await.unwrap();
+        let made = |arch: &str, content: &str| ResultPackage {
             package: NewPackage {
                 nevra: format!("hello-1-1.{arch}").parse().unwrap(),
                 digest: digest(content),
@@ -124,13 +127,14 @@ async fn results_of_architectures_wait_for_each_other() {
         };
         // The second architecture is first, and each has its own bytes of the noarch package.
         for (number, task) in tasks.iter().enumerate().rev() {
-            store.add_lock(task.id, 0, digest("lock"), NOW).await.unwrap();
-            let attempt = store.grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
+            store.lock_insert(task.id, 0, digest("lock"), NOW).await.unwrap();
+            let attempt =
+                store.attempt_grant(task.id, build, "w1", NOW).await.unwrap().expect("granted");
             let mut tx = store.write().await.unwrap();
-            assert!(tx.accept(task.id, attempt.id, 1, NOW).await.unwrap());
+            assert!(tx.acceptance_insert(task.id, attempt.id, 1, NOW).await.unwrap());
             let all = [made(task.arch.as_str(), "a"), made("noarch", task.arch.as_str())];
-            tx.add_results(build, task.id, task.arch, &all).await.unwrap();
-            let accepted = tx.accepted_tasks(build, TaskKind::Build).await.unwrap();
+            tx.result_insert(build, task.id, task.arch, &all).await.unwrap();
+            let accepted = tx.task_list_accepted(build, TaskKind::Build).await.unwrap();
             let expected: Vec<Arch> = arches[number..].to_vec();
             assert_eq!(accepted.iter().map(|task| task.arch).collect::<Vec<_>>(), expected);
             assert_eq!(accepted[0].packages.len(), 2);
@@ -139,7 +143,7 @@ async fn results_of_architectures_wait_for_each_other() {
             );
             tx.commit().await.unwrap();
         }
-        assert_eq!(store.package_count("lab").await.unwrap(), 0);
+        assert_eq!(store.pool_fetch_generation("lab").await.unwrap(), 0);
     })
     .await;
 }
@@ -155,25 +159,25 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
             repodata: digest("xml"),
         };
         let mut tx = store.write().await.unwrap();
-        tx.add_packages("el9", build, task, Arch::X86_64, std::slice::from_ref(&package))
+        tx.package_insert("el9", build, task, Arch::X86_64, std::slice::from_ref(&package))
             .await
             .unwrap();
-        tx.add_notes(build, &["one".into(), "two".into()]).await.unwrap();
-        tx.add_notes(build, &["two".into(), "three".into()]).await.unwrap();
+        tx.build_note_insert(build, &["one".into(), "two".into()]).await.unwrap();
+        tx.build_note_insert(build, &["two".into(), "three".into()]).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two", "three"]);
+        assert_eq!(store.build_note_list(build).await.unwrap(), ["one", "two", "three"]);
         let lacking = |arch, requirement: &str| LackingPackage {
             nevra: package.nevra.clone(),
             arch,
             requirement: requirement.into(),
         };
         let first = [lacking(None, "x"), lacking(Some(Arch::Ppc64le), "jit >= 1")];
-        store.set_lacking("el9", "testing", &first).await.unwrap();
-        assert_eq!(store.lacking(build).await.unwrap(), first);
+        store.lacking_replace("el9", "testing", &first).await.unwrap();
+        assert_eq!(store.lacking_list(build).await.unwrap(), first);
         let second = [lacking(Some(Arch::Aarch64), "jit")];
-        store.set_lacking("el9", "testing", &second).await.unwrap();
-        store.set_lacking("el9", "stable", &[]).await.unwrap();
-        assert_eq!(store.lacking(build).await.unwrap(), second);
+        store.lacking_replace("el9", "testing", &second).await.unwrap();
+        store.lacking_replace("el9", "stable", &[]).await.unwrap();
+        assert_eq!(store.lacking_list(build).await.unwrap(), second);
     })
     .await;
 }

@@ -17,33 +17,33 @@ const KEY: &str = "key";
 
 /// A task that the store has just been given goes to a worker, who succeeds with it.
 async fn built(store: &Store, build: BuildId, task: TaskId, ends: bool) -> AttemptId {
-    let granted = store.grant(task, build, "w1", NOW).await.unwrap().expect("granted");
+    let granted = store.attempt_grant(task, build, "w1", NOW).await.unwrap().expect("granted");
     let attempt = granted.id;
     if ends {
         let epoch = granted.epoch;
-        assert!(store.end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
+        assert!(store.attempt_end_succeeded(attempt, epoch, &succeeded(), NOW).await.unwrap());
     }
     attempt
 }
 
 async fn locked(store: &Store, build: BuildId, kind: TaskKind) -> TaskId {
-    let tasks = store.tasks(build).await.unwrap();
+    let tasks = store.task_list(build).await.unwrap();
     let task = tasks.iter().find(|task| task.kind == kind).unwrap().id;
-    store.add_lock(task, 0, digest("lock"), NOW).await.unwrap();
+    store.lock_insert(task, 0, digest("lock"), NOW).await.unwrap();
     task
 }
 
 /// Records an SRPM and the build task that comes with it.
 async fn with_srpm(store: &Store, build: BuildId, name: &str) {
     let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-    store.add_tasks(build, &[task], NOW).await.unwrap();
+    store.task_insert(build, &[task], NOW).await.unwrap();
     let task = locked(store, build, TaskKind::Srpm).await;
     let attempt = built(store, build, task, true).await;
     let mut tx = store.write().await.unwrap();
-    assert!(tx.accept(task, attempt, 1, NOW).await.unwrap());
-    tx.add_srpm(build, &srpm(&format!("{name}-1-1.src"))).await.unwrap();
+    assert!(tx.acceptance_insert(task, attempt, 1, NOW).await.unwrap());
+    tx.srpm_insert(build, &srpm(&format!("{name}-1-1.src"))).await.unwrap();
     let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
-    tx.add_tasks(build, &[task], NOW).await.unwrap();
+    tx.task_insert(build, &[task], NOW).await.unwrap();
     tx.commit().await.unwrap();
 }
 
@@ -62,10 +62,10 @@ async fn accept(
         repodata: digest("xml"),
     };
     let mut tx = store.write().await.unwrap();
-    assert!(tx.accept(task, attempt, 1, NOW).await.unwrap());
-    tx.add_packages("lab", build, task, Arch::X86_64, &[package]).await.unwrap();
+    assert!(tx.acceptance_insert(task, attempt, 1, NOW).await.unwrap());
+    tx.package_insert("lab", build, task, Arch::X86_64, &[package]).await.unwrap();
     if claims {
-        tx.set_claims(build, &[claim("gcc")], NOW).await.unwrap();
+        tx.claim_replace(build, &[claim("gcc")], NOW).await.unwrap();
     }
     tx.commit().await.unwrap();
 }
@@ -73,7 +73,7 @@ async fn accept(
 async fn sign(store: &Store, name: &str) {
     let signature = Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
     let package = digest(&format!("{name}.rpm"));
-    store.add_signatures(KEY, &[(package, signature)], NOW).await.unwrap();
+    store.signature_insert(KEY, &[(package, signature)], NOW).await.unwrap();
 }
 
 async fn publish(store: &Store, build: BuildId) {
@@ -85,7 +85,7 @@ async fn publish(store: &Store, build: BuildId) {
         packages: 1,
         at: NOW,
     };
-    assert!(store.add_revision(&revision, &[build]).await.unwrap());
+    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
 }
 
 /// A build in a state, which it has come to as builds do.
@@ -95,15 +95,15 @@ async fn build_at(store: &Store, state: BuildState) -> BuildId {
     match state {
         BuildState::Importing => return build,
         BuildState::Cancelled => {
-            assert!(store.cancel_build(build, NOW).await.unwrap());
+            assert!(store.build_cancel(build, NOW).await.unwrap());
             return build;
         }
         BuildState::Failed => {
             let failure = Failure::new(Fault::Package, FailureStage::Import, "no spec");
-            assert!(store.add_failure(build, None, &failure, None, NOW).await.unwrap());
+            assert!(store.failure_insert(build, None, &failure, None, NOW).await.unwrap());
             return build;
         }
-        _ => store.add_import(build, &import(NOW)).await.unwrap(),
+        _ => store.import_insert(build, &import(NOW)).await.unwrap(),
     };
     if state == BuildState::Srpm {
         return build;
@@ -132,18 +132,18 @@ async fn build_at(store: &Store, state: BuildState) -> BuildId {
 
 /// The state of each build, which the counts must agree with.
 async fn states(store: &Store, builds: &[BuildId]) -> Vec<BuildState> {
-    let mut shown = store.shown(builds).await.unwrap();
+    let mut shown = store.build_list_details(builds).await.unwrap();
     let mut states = Vec::new();
     let mut expected = BTreeMap::<CountedState, i64>::new();
     for build in builds {
         let facts = shown.remove(build).unwrap();
-        let packages = store.packages_of(*build, KEY).await.unwrap();
+        let packages = store.package_list_of_build(*build, KEY).await.unwrap();
         let signed = packages.iter().all(|package| package.signature.is_some());
         let state = view::state(&facts, &facts.tasks, signed);
         *expected.entry(state.counted()).or_default() += 1;
         states.push(state);
     }
-    let counted = store.build_states().await.unwrap().into_iter();
+    let counted = store.build_count_by_state().await.unwrap().into_iter();
     let counted: BTreeMap<CountedState, i64> = counted.filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, expected, "{states:?}");
     states
@@ -158,17 +158,17 @@ async fn builds_in_every_state_are_counted_as_they_are_derived() {
             assert_eq!(states(&store, &builds).await, BuildState::ALL[..builds.len()]);
         }
         // Each state that is counted was reached.
-        let all = store.build_states().await.unwrap();
+        let all = store.build_count_by_state().await.unwrap();
         assert_eq!(all.len(), CountedState::ALL.len());
         assert!(all.iter().all(|(_, count)| *count > 0), "{all:?}");
 
         let (failed, cancelled) = (builds[10], builds[11]);
         for (build, at) in [(failed, NOW + 10 * US), (cancelled, NOW + 11 * US)] {
-            assert!(store.retry_build(build, at).await.unwrap());
+            assert!(store.build_retry(build, at).await.unwrap());
         }
         let expected = [&BuildState::ALL[..10], &[BuildState::Importing; 2]].concat();
         assert_eq!(states(&store, &builds).await, expected);
-        assert!(store.cancel_build(failed, NOW + 20 * US).await.unwrap());
+        assert!(store.build_cancel(failed, NOW + 20 * US).await.unwrap());
         assert_eq!(states(&store, &builds).await[10], BuildState::Cancelled);
     })
     .await;

@@ -46,9 +46,9 @@ async fn follow(scene: &Scene) -> Build {
 async fn publish(scene: &Scene, evr: Evr) {
     let store = &scene.farm.store;
     let new = NewBuild { git_ref: "published".into(), ..new_build("lab", "hello") };
-    let build = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+    let build = store.build_insert(&[new], "me", "", clock::now()).await.unwrap().ids[0];
     let source = Import { commit: "published".into(), ..builds::import(clock::now()) };
-    store.add_import(build, &source).await.unwrap();
+    store.import_insert(build, &source).await.unwrap();
     publish_build(scene, build, evr).await;
 }
 
@@ -57,26 +57,26 @@ async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
     let store = &scene.farm.store;
     let nevra = Nevra::new("hello", evr, "src").to_string();
     add_srpm(store, build, &srpm(&nevra)).await;
-    let revision = store.channel("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
+    let revision = store.channel_fetch("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
     let revision = Revision {
         target: "lab".into(),
         channel: "testing".into(),
         revision: revision + 1,
-        snapshot: Sha256::of(b"y"),
+        snapshot: Sha256::compute(b"y"),
         packages: 1,
         at: clock::now(),
     };
-    assert!(store.add_revision(&revision, &[build]).await.unwrap());
+    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
 }
 
 async fn failure(scene: &Scene, build: &Build) -> String {
-    let failures = scene.farm.store.failures(build.id, None).await.unwrap();
+    let failures = scene.farm.store.failure_list(build.id, None).await.unwrap();
     failures.first().map(|row| row.failure.to_string()).unwrap_or_default()
 }
 
 async fn pair(scene: &Scene, build: BuildId) -> (String, String) {
-    let import = scene.farm.store.import(build).await.unwrap().unwrap();
-    let record = scene.farm.store.source_record(build).await.unwrap().unwrap();
+    let import = scene.farm.store.import_fetch(build).await.unwrap().unwrap();
+    let record = scene.farm.store.source_record_fetch(build).await.unwrap().unwrap();
     (import.commit, record.modification.map(|m| m.commit).unwrap_or_default())
 }
 
@@ -120,24 +120,24 @@ async fn what_is_not_above_the_channel_is_refused_before_it_is_built() {
         let build = follow(&scene).await;
         let message = failure(&scene, &build).await;
         assert!(message.contains(words), "{message}");
-        assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
-        assert!(!scene.farm.store.is_open(build.id).await.unwrap(), "it is not tried again");
+        assert!(scene.farm.store.import_fetch(build.id).await.unwrap().is_none());
+        assert!(!scene.farm.store.build_is_open(build.id).await.unwrap(), "it is not tried again");
     }
     // What the text does not tell is left for the SRPM.
     for release in ["11", "%(echo 1)"] {
         git.commit(&[("hello.spec", &spec(release))]);
         let build = follow(&scene).await;
         assert_eq!(failure(&scene, &build).await, "");
-        assert!(scene.farm.store.import(build.id).await.unwrap().is_some());
+        assert!(scene.farm.store.import_fetch(build.id).await.unwrap().is_some());
     }
     // A person may build what they want.
     git.commit(&[("hello.spec", &spec("8"))]);
     let new = new_build("lab", "hello");
     let store = &scene.farm.store;
-    let id = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
-    let build = store.build(id).await.unwrap().unwrap();
+    let id = store.build_insert(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+    let build = store.build_fetch(id).await.unwrap().unwrap();
     scene.import(&build).await.unwrap();
-    assert!(store.import(id).await.unwrap().is_some());
+    assert!(store.import_fetch(id).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,7 +155,7 @@ async fn upstream_that_goes_back_below_the_channel_is_told() {
     git.git(&["push", "-q", "-f", git.bare().to_str().unwrap(), &back]);
     let build = follow(&scene).await;
     assert_eq!(build.git_ref, older);
-    assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
+    assert!(scene.farm.store.import_fetch(build.id).await.unwrap().is_none());
     let service = scene.farm.tracking_service();
     let request = v1::GetTrackedRequest { target: "lab".into(), package: "hello".into() };
     let details = service.get_tracked(Request::new(request)).await.unwrap().into_inner();
@@ -184,8 +184,8 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
         git.commit(&[("hello.spec", &text)]);
     };
     let marks = async |build: &Build| {
-        let row = store.build(build.id).await.unwrap().unwrap();
-        (store.cves(build.id).await.unwrap(), row.priority)
+        let row = store.build_fetch(build.id).await.unwrap().unwrap();
+        (store.cve_list(build.id).await.unwrap(), row.priority)
     };
     let security = |ids: &[&str]| {
         (ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>(), "security".to_owned())
@@ -200,7 +200,7 @@ async fn a_fix_that_failed_to_build_is_brought_by_what_repairs_it() {
     let build = follow(&scene).await;
     assert_eq!(marks(&build).await, security(&["CVE-2024-1111"]), "and its priority is raised");
     let broken = Failure::new(Fault::Package, FailureStage::Build, "%build failed");
-    assert!(store.add_failure(build.id, None, &broken, None, clock::now()).await.unwrap());
+    assert!(store.failure_insert(build.id, None, &broken, None, clock::now()).await.unwrap());
 
     push("4", "Make it compile");
     let build = follow(&scene).await;
@@ -242,7 +242,7 @@ async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
     let message = failure(&scene, &build).await;
     let says = format!("was to be built at commit {decided}, and has been moved to {moved} since");
     assert!(message.contains(&says), "{message}");
-    assert!(scene.farm.store.import(build.id).await.unwrap().is_none());
+    assert!(scene.farm.store.import_fetch(build.id).await.unwrap().is_none());
     // Where it points to now is a push of its own.
     let build = follow(&scene).await;
     assert_eq!(failure(&scene, &build).await, "");

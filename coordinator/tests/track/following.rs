@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::clock;
-use rpmfarm_coordinator::store::{Hint, Import, NewHook, NewTracked, OrderRow};
+use rpmfarm_coordinator::store::{HookHint, Import, NewHook, NewTracked, PolicyOverrideRow};
 use rpmfarm_core::{PushId, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
@@ -29,15 +29,15 @@ fn hook(digest: &str) -> NewHook {
     NewHook {
         target: "lab".into(),
         repository: String::new(),
-        hints: vec![Hint { package: "bash".into(), modifies: false, commit: id('b') }],
+        hints: vec![HookHint { package: "bash".into(), modifies: false, commit: id('b') }],
         digest: digest.into(),
         delivery: String::new(),
         at: clock::now(),
     }
 }
 
-fn order(package: &str, word: &str, until: Option<Timestamp>) -> OrderRow {
-    OrderRow {
+fn order(package: &str, word: &str, until: Option<Timestamp>) -> PolicyOverrideRow {
+    PolicyOverrideRow {
         package: package.into(),
         word: word.into(),
         reason: "release".into(),
@@ -53,9 +53,9 @@ async fn the_same_push_seen_five_ways_makes_one_build() {
     scene.upstream.push("bash", "c9s", &id('b'));
     let before = scene.tracked("bash").await.looks;
     // Two webhooks, a poll, a poll on demand, and a restart between them all.
-    scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
+    scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before]).await;
-    scene.farm.store.take_hooks(&[hook("two")]).await.unwrap();
+    scene.farm.store.hook_insert(&[hook("two")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before + 1]).await;
     scene = scene.restart().await;
     scene.look(&["bash"]).await;
@@ -83,12 +83,12 @@ async fn what_a_person_built_is_not_built_again() {
     scene.upstream.push("bash", "c9s", &id('b'));
     let by_hand = new_build("lab", "bash");
     let build =
-        scene.farm.store.start_builds(&[by_hand], "me", "", clock::now()).await.unwrap().ids[0];
+        scene.farm.store.build_insert(&[by_hand], "me", "", clock::now()).await.unwrap().ids[0];
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1, "it waits for that build's commit");
     let import = Import { commit: id('b'), ..import(clock::now()) };
-    scene.farm.store.add_import(build, &import).await.unwrap();
+    scene.farm.store.import_insert(build, &import).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
     let pushes = scene.pushes().await;
@@ -122,9 +122,9 @@ async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
     scene.decide().await;
     assert!(scene.builds().await.is_empty());
     let push = scene.pushes().await[0].id;
-    scene.farm.store.approve(&[push], "me", clock::now()).await.unwrap();
+    scene.farm.store.push_approve(&[push], "me", clock::now()).await.unwrap();
     let end = Some(clock::now() + Duration::from_secs(2));
-    scene.farm.store.add_track_order("lab", &order("", "freeze", end)).await.unwrap();
+    scene.farm.store.policy_override_insert("lab", &order("", "freeze", end)).await.unwrap();
     scene.decide().await;
     assert!(scene.builds().await.is_empty(), "a freeze is for everyone");
     tokio::time::sleep(Duration::from_millis(2100)).await;
@@ -135,14 +135,14 @@ async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
 #[tokio::test]
 async fn a_package_on_hold_is_built_when_it_is_released() {
     let scene = scene("", &["a", "b"]).await;
-    scene.farm.store.add_track_order("lab", &order("a", "hold", None)).await.unwrap();
+    scene.farm.store.policy_override_insert("lab", &order("a", "hold", None)).await.unwrap();
     for package in ["a", "b"] {
         scene.upstream.push(package, "c9s", &id('b'));
     }
     scene.look(&["a", "b"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
-    scene.farm.store.add_track_order("lab", &order("a", "default", None)).await.unwrap();
+    scene.farm.store.policy_override_insert("lab", &order("a", "default", None)).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 2);
 }
@@ -166,14 +166,14 @@ async fn a_storm_is_held_whole_until_approved() {
     scene.decide().await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 2, "four more would be six in ten minutes");
-    let open = scene.farm.store.open_pushes("lab").await.unwrap();
+    let open = scene.farm.store.push_list_open("lab").await.unwrap();
     assert_eq!(open.len(), 4);
     let storm = open[0].storm.expect("it is held");
     assert!(open.iter().all(|push| push.storm == Some(storm)), "{open:?}");
-    let reason = scene.farm.store.storm(storm).await.unwrap().unwrap().reason;
+    let reason = scene.farm.store.storm_fetch(storm).await.unwrap().unwrap().reason;
     assert!(reason.contains("4 builds at once after 2 in the last 600 s"), "{reason}");
     let ids: Vec<PushId> = open.iter().map(|push| push.id).collect();
-    scene.farm.store.approve(&ids, "me", clock::now()).await.unwrap();
+    scene.farm.store.push_approve(&ids, "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 6);
     // What was approved does not make the next one a storm.
@@ -268,7 +268,7 @@ async fn another_push_does_not_take_a_package_out_of_its_storm() {
     scene.decide().await;
     let builds = scene.builds().await;
     assert_eq!((builds.len(), builds[0].git_ref.as_str()), (3, id('c').as_str()));
-    assert_eq!(scene.farm.store.open_pushes("lab").await.unwrap().len(), 0);
+    assert_eq!(scene.farm.store.push_list_open("lab").await.unwrap().len(), 0);
 }
 
 /// What `track show` says of the pushes of a package, oldest first: verdict, build, reason.
@@ -289,8 +289,11 @@ async fn upstream_that_goes_back_is_seen_and_built() {
         scene.decide().await;
         let build = scene.builds().await.pop().unwrap();
         let import = Import { commit: build.git_ref.clone(), ..import(clock::now()) };
-        assert!(scene.farm.store.import(build.id).await.unwrap().is_none(), "a build of its own");
-        scene.farm.store.add_import(build.id, &import).await.unwrap();
+        assert!(
+            scene.farm.store.import_fetch(build.id).await.unwrap().is_none(),
+            "a build of its own"
+        );
+        scene.farm.store.import_insert(build.id, &import).await.unwrap();
     }
     scene = scene.restart().await;
     scene.look(&["bash"]).await;
@@ -309,16 +312,16 @@ async fn what_is_followed_anew_may_be_built_where_it_was() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
+    scene.farm.store.tracked_delete("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
-    scene.farm.store.add_track_order("lab", &order("", "automatic", None)).await.unwrap();
+    scene.farm.store.policy_override_insert("lab", &order("", "automatic", None)).await.unwrap();
     let again = NewTracked {
         package: "bash".into(),
         git_ref: String::new(),
         build_first: true,
         due: Timestamp::ZERO,
     };
-    scene.farm.store.track("lab", &[again], "me", clock::now()).await.unwrap();
+    scene.farm.store.tracked_insert("lab", &[again], "me", clock::now()).await.unwrap();
     scene.wait_for_looks(&["bash"], &[0]).await;
     scene.decide().await;
     let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
@@ -332,7 +335,7 @@ async fn a_push_before_the_first_look_is_not_lost() {
     let scene = Scene::new().await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.track(&["bash"]).await;
-    scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
+    scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
     scene.look(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
@@ -342,7 +345,7 @@ async fn a_push_before_the_first_look_is_not_lost() {
 async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
     let scene = scene("", &["bash"]).await;
     let before = scene.tracked("bash").await.looks;
-    scene.farm.store.take_hooks(&[hook("one")]).await.unwrap();
+    scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
     scene.wait_for_looks(&["bash"], &[before]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
@@ -359,7 +362,7 @@ async fn what_is_followed_no_longer_is_not_built() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.look(&["bash"]).await;
-    scene.farm.store.untrack("lab", "bash", "me", clock::now()).await.unwrap();
+    scene.farm.store.tracked_delete("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.pushes().await[0].verdict, "removed");
     assert!(scene.builds().await.is_empty());

@@ -190,7 +190,7 @@ async fn unsigned_or_wrongly_signed() {
 
 /// The poll that a webhook led to is over, as far as the store knows.
 async fn forget_hint(scene: &Scene) {
-    let looked = scene.farm.store.look_now("lab", "bash").await.unwrap();
+    let looked = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
     assert!(looked);
     scene.look(&["bash"]).await;
 }
@@ -351,7 +351,7 @@ async fn found_by_repository_and_not_by_a_name() {
     // What is followed from now on is found at once, and what is not any more is not.
     scene.track(&["less"]).await;
     assert_eq!(send_of(r#""full_name":"rpms/less""#, "c9s").await.0, StatusCode::ACCEPTED);
-    scene.farm.store.untrack("lab", "less", "tester", Timestamp::from_us(1)).await.unwrap();
+    scene.farm.store.tracked_delete("lab", "less", "tester", Timestamp::from_us(1)).await.unwrap();
     assert_eq!(send_of(r#""full_name":"rpms/less","x":1"#, "c9s").await.0, StatusCode::OK);
 }
 

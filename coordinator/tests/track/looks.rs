@@ -15,7 +15,7 @@ async fn an_unchanged_repository_costs_one_small_request() {
     scene.upstream.push("bash", "c9s-next", &id('b'));
     scene.track(&["bash"]).await;
     scene.look(&["bash"]).await;
-    assert_eq!(scene.farm.store.seen("lab", "bash").await.unwrap()[0].commit_id, id('a'));
+    assert_eq!(scene.farm.store.track_ref_list("lab", "bash").await.unwrap()[0].commit_id, id('a'));
     scene.upstream.requests();
     scene.look(&["bash"]).await;
     assert_eq!(scene.upstream.requests(), ["POST /rpms/bash.git/git-upload-pack"]);
@@ -33,7 +33,7 @@ async fn a_server_without_protocol_2() {
     }
     scene.track(&["a", "b"]).await;
     scene.look(&["a"]).await;
-    assert_eq!(scene.farm.store.seen("lab", "a").await.unwrap().len(), 1);
+    assert_eq!(scene.farm.store.track_ref_list("lab", "a").await.unwrap().len(), 1);
     scene.upstream.requests();
     // It is not asked again what it does not know.
     scene.look(&["b"]).await;

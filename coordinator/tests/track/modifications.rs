@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::clock;
-use rpmfarm_coordinator::store::{Hint, Import, NewHook};
-use rpmfarm_core::source::{Modification, Record};
+use rpmfarm_coordinator::store::{HookHint, Import, NewHook};
+use rpmfarm_core::source::{Modification, SourceRecord};
 use rpmfarm_core::{BuildId, Timestamp};
 
 use crate::common::builds::{import, new_build};
@@ -74,7 +74,7 @@ async fn what_is_pushed_to_both_within_the_quiet_time_is_one_build() {
     verdicts.sort();
     assert_eq!(verdicts, ["build", "build", "superseded", "superseded"]);
     assert_eq!(
-        scene.farm.store.pushes_built_since("lab", Timestamp::ZERO).await.unwrap(),
+        scene.farm.store.push_count_built_since("lab", Timestamp::ZERO).await.unwrap(),
         1,
         "one build"
     );
@@ -87,15 +87,16 @@ async fn the_pair_is_the_identity_of_what_was_built() {
         let store = scene.farm.store.clone();
         async move {
             let new = new_build("lab", "bash");
-            let id_of = store.start_builds(&[new], "me", "", clock::now()).await.unwrap().ids[0];
+            let id_of = store.build_insert(&[new], "me", "", clock::now()).await.unwrap().ids[0];
             let import = Import { commit: id('a'), ..import(clock::now()) };
             let modification = Modification {
                 url: "x".into(),
                 commit: id(modification),
                 config: "config.yaml".into(),
             };
-            let record = Record { modification: Some(modification), ..Record::default() };
-            store.add_sources(id_of, &import, &record).await.unwrap();
+            let record =
+                SourceRecord { modification: Some(modification), ..SourceRecord::default() };
+            store.import_insert_with_record(id_of, &import, &record).await.unwrap();
         }
     };
     // A person built upstream's commit with the modifications of before, and then with the new.
@@ -108,7 +109,7 @@ async fn the_pair_is_the_identity_of_what_was_built() {
     scene.upstream.push(CHANGES, "a9", &id('3'));
     scene.look(&["bash"]).await;
     scene.decide().await;
-    let open = scene.farm.store.open_pushes("lab").await.unwrap();
+    let open = scene.farm.store.push_list_open("lab").await.unwrap();
     // The build of before has no sources yet, but it is of another commit of the modifications.
     assert!(open.is_empty(), "{open:?}");
     assert_eq!(scene.pushes().await[1].verdict, "done");
@@ -129,7 +130,7 @@ async fn modifications_that_come_later_are_a_push_and_those_that_go_are_told() {
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), String::new())]);
     let build = scene.builds().await[0].id;
-    scene.farm.store.cancel_build(build, clock::now()).await.unwrap();
+    scene.farm.store.build_cancel(build, clock::now()).await.unwrap();
 
     scene.upstream.push(CHANGES, "a9", &id('1'));
     scene.look(&["bash"]).await;
@@ -171,7 +172,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     let hook = |digest: &str, modifies, commit| NewHook {
         target: "lab".into(),
         repository: String::new(),
-        hints: vec![Hint { package: "bash".into(), modifies, commit: id(commit) }],
+        hints: vec![HookHint { package: "bash".into(), modifies, commit: id(commit) }],
         digest: digest.into(),
         delivery: String::new(),
         at: clock::now(),
@@ -179,7 +180,7 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
     let looks = scene.tracked("bash").await.looks;
     scene.upstream.push("bash", "c9s", &id('b'));
     let hooks = [hook("1", true, '2'), hook("2", false, 'b')];
-    scene.farm.store.take_hooks(&hooks).await.unwrap();
+    scene.farm.store.hook_insert(&hooks).await.unwrap();
     scene.wait_for_looks(&["bash"], &[looks]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
+use rpmfarm_coordinator::store::{
+    Build, BuildFilter, NewTracked, PushFilter, PushRow, TrackedPackage,
+};
 use rpmfarm_core::{Stage, Timestamp};
 use rpmfarm_lab::fixtures::TargetFile;
 
@@ -86,12 +88,13 @@ impl Scene {
                 due: Timestamp::ZERO,
             })
             .collect();
-        let added = self.farm.store.track("lab", &new, "tester", clock::now()).await.unwrap();
+        let added =
+            self.farm.store.tracked_insert("lab", &new, "tester", clock::now()).await.unwrap();
         assert_eq!(added.len(), packages.len());
     }
 
-    pub(crate) async fn tracked(&self, package: &str) -> Tracked {
-        self.farm.store.tracked("lab", package).await.unwrap().unwrap()
+    pub(crate) async fn tracked(&self, package: &str) -> TrackedPackage {
+        self.farm.store.tracked_fetch("lab", package).await.unwrap().unwrap()
     }
 
     /// Has packages polled, and waits until they were.
@@ -99,7 +102,7 @@ impl Scene {
         let mut before = Vec::new();
         for package in packages {
             before.push(self.tracked(package).await.looks);
-            assert!(self.farm.store.look_now("lab", package).await.unwrap());
+            assert!(self.farm.store.tracked_poll_now("lab", package).await.unwrap());
         }
         self.wait_for_looks(packages, &before).await;
     }
@@ -130,7 +133,8 @@ impl Scene {
     pub(crate) async fn pairs(&self) -> Vec<(String, String)> {
         let mut pairs = Vec::new();
         for build in self.builds().await {
-            let modification = self.farm.store.modification_ref(build.id).await.unwrap();
+            let modification =
+                self.farm.store.build_fetch_modification_ref(build.id).await.unwrap();
             pairs.push((build.git_ref, modification.unwrap_or_default()));
         }
         pairs
@@ -144,7 +148,7 @@ impl Scene {
     /// Packages and refs of all builds, oldest first.
     pub(crate) async fn builds(&self) -> Vec<Build> {
         let filter = BuildFilter { limit: 5000, ..Default::default() };
-        let mut builds = self.farm.store.builds(&filter).await.unwrap();
+        let mut builds = self.farm.store.build_list(&filter).await.unwrap();
         builds.reverse();
         builds
     }
@@ -152,7 +156,7 @@ impl Scene {
     /// All pushes, oldest first.
     pub(crate) async fn pushes(&self) -> Vec<PushRow> {
         let filter = PushFilter { limit: 5000, ..Default::default() };
-        let mut pushes = self.farm.store.pushes(&filter).await.unwrap();
+        let mut pushes = self.farm.store.push_list(&filter).await.unwrap();
         pushes.reverse();
         pushes
     }

@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 
 use crate::FailureStage;
 
-use words::{Traced, is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
+use words::{TraceLine, is_cause, is_consequence, is_end_of_script, is_heading, is_suspect};
 
 words! {
     /// A part of rpmbuild, as it announces them in its log.
     #[derive(Default)]
-    pub enum Part: "part of a build" {
+    pub enum BuildSection: "part of a build" {
         /// Nothing was announced yet: the spec is read, requirements are checked.
         #[default]
         Start = "spec",
@@ -33,7 +33,7 @@ words! {
     }
 }
 
-impl Part {
+impl BuildSection {
     fn announced(line: &str) -> Option<Self> {
         if line.starts_with("Processing files:") {
             return Some(Self::Files);
@@ -50,16 +50,16 @@ impl Part {
     }
 }
 
-impl From<Part> for FailureStage {
-    fn from(part: Part) -> Self {
+impl From<BuildSection> for FailureStage {
+    fn from(part: BuildSection) -> Self {
         match part {
-            Part::Start => Self::Spec,
-            Part::Prep => Self::Prep,
-            Part::Requires => Self::Requires,
-            Part::Build => Self::Build,
-            Part::Install => Self::Install,
-            Part::Check => Self::Check,
-            Part::Files => Self::Files,
+            BuildSection::Start => Self::Spec,
+            BuildSection::Prep => Self::Prep,
+            BuildSection::Requires => Self::Requires,
+            BuildSection::Build => Self::Build,
+            BuildSection::Install => Self::Install,
+            BuildSection::Check => Self::Check,
+            BuildSection::Files => Self::Files,
         }
     }
 }
@@ -76,7 +76,7 @@ const SUSPECTS: usize = 3;
 /// Reads a log. Feed it everything, in pieces of any size.
 #[derive(Debug, Clone, Default)]
 pub struct LogReader {
-    part: Part,
+    part: BuildSection,
     partial: Vec<u8>,
     number: u64,
     /// Lines that say what went wrong, the first of this part.
@@ -127,7 +127,7 @@ impl LogReader {
 
     /// The part that runs, or that was the last to run.
     #[must_use]
-    pub fn part(&self) -> Part {
+    pub fn part(&self) -> BuildSection {
         self.part
     }
 
@@ -209,7 +209,7 @@ impl LogReader {
         let bytes = std::mem::take(&mut self.partial);
         let text = clean(&String::from_utf8_lossy(&bytes));
         self.number += 1;
-        if let Some(part) = Part::announced(&text) {
+        if let Some(part) = BuildSection::announced(&text) {
             self.enter(part);
         } else if !text.is_empty() {
             self.keep(text);
@@ -217,7 +217,7 @@ impl LogReader {
     }
 
     /// A part has begun: so those before it ended well, whatever they wrote.
-    fn enter(&mut self, part: Part) {
+    fn enter(&mut self, part: BuildSection) {
         if part != self.part {
             self.causes.clear();
             self.suspects.clear();
@@ -268,11 +268,11 @@ impl LogReader {
         }
         // That a script ends by itself is known without it.
         match words::traced(&line.text) {
-            Some(Traced::End(status)) => {
+            Some(TraceLine::End(status)) => {
                 self.exit = status;
                 return;
             }
-            Some(Traced::Command(command)) => {
+            Some(TraceLine::Command(command)) => {
                 self.command = Some(command.to_owned());
                 self.exit = None;
             }

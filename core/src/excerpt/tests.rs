@@ -31,7 +31,7 @@ RPM build errors:
 #[test]
 fn a_compilers_error_is_found() {
     let log = read(COMPILER);
-    assert_eq!(log.part(), Part::Build);
+    assert_eq!(log.part(), BuildSection::Build);
     assert_eq!(log.cause(), Some("hello.c:3:5: error: expected ';' before 'return'"));
     assert_eq!(
         log.excerpt(),
@@ -48,37 +48,37 @@ fn a_compilers_error_is_found() {
 fn causes_of_every_kind() {
     let table = [
         (
-            Part::Prep,
+            BuildSection::Prep,
             "Executing(%prep): x\n+ false\nHunk #1 FAILED at 3.\n1 out of 1 hunk FAILED -- saving rejects to file a.rej\nerror: Bad exit status from x (%prep)\n",
             "1 out of 1 hunk FAILED -- saving rejects to file a.rej",
         ),
         (
-            Part::Check,
+            BuildSection::Check,
             "Executing(%check): x\nPASS: a\nFAIL: tests/b.sh\n# FAIL:  1\nmake[1]: *** [check] Error 1\n",
             "FAIL: tests/b.sh",
         ),
         (
-            Part::Files,
+            BuildSection::Files,
             "Processing files: a-1-1.x86_64\nerror: File not found: /builddir/build/BUILDROOT/usr/bin/a\n",
             "error: File not found: /builddir/build/BUILDROOT/usr/bin/a",
         ),
         (
-            Part::Start,
+            BuildSection::Start,
             "error: line 12: Unknown tag: Foo: bar\n",
             "error: line 12: Unknown tag: Foo: bar",
         ),
         (
-            Part::Build,
+            BuildSection::Build,
             "Executing(%build): x\ncurl: (6) Could not resolve host: example.org\nerror: Bad exit status from x (%build)\n",
             "curl: (6) Could not resolve host: example.org",
         ),
         (
-            Part::Build,
+            BuildSection::Build,
             "Executing(%build): x\n/usr/bin/ld: a.o: undefined reference to `frob'\ncollect2: error: ld returned 1 exit status\n",
             "/usr/bin/ld: a.o: undefined reference to `frob'",
         ),
         (
-            Part::Build,
+            BuildSection::Build,
             "Executing(%build): x\n\u{1b}[31merror[E0308]\u{1b}[0m: mismatched types\n",
             "error[E0308]: mismatched types",
         ),

@@ -141,7 +141,7 @@ fn all_digits(word: &str) -> bool {
 
 /// What a shell traces.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Traced<'a> {
+pub(super) enum TraceLine<'a> {
     Command(&'a str),
     /// What only ends a script, a function or a test, with its status if it is told.
     End(Option<u8>),
@@ -149,17 +149,17 @@ pub(super) enum Traced<'a> {
 
 /// A line of a shell's trace (`set -x`). Commands of command substitutions, which bash traces with
 /// further plus signs, are not the script's own.
-pub(super) fn traced(line: &str) -> Option<Traced<'_>> {
+pub(super) fn traced(line: &str) -> Option<TraceLine<'_>> {
     let command = line.strip_prefix("+ ")?;
     // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit ${RPM_EC}
     if let Some(status) = command.strip_prefix("RPM_EC=") {
-        return Some(Traced::End(status.parse().ok()));
+        return Some(TraceLine::End(status.parse().ok()));
     }
     let end = ["exit", "return"].into_iter().find_map(|word| command.strip_prefix(word));
     match end {
-        Some("") => Some(Traced::End(None)),
-        Some(rest) if rest.starts_with(' ') => Some(Traced::End(rest.trim().parse().ok())),
-        _ => Some(Traced::Command(command)),
+        Some("") => Some(TraceLine::End(None)),
+        Some(rest) if rest.starts_with(' ') => Some(TraceLine::End(rest.trim().parse().ok())),
+        _ => Some(TraceLine::Command(command)),
     }
 }
 
@@ -209,8 +209,8 @@ mod tests {
 
     #[test]
     fn what_a_shell_traces() {
-        assert_eq!(traced("+ RPM_EC=1"), Some(Traced::End(Some(1))));
-        use Traced::{Command, End};
+        assert_eq!(traced("+ RPM_EC=1"), Some(TraceLine::End(Some(1))));
+        use TraceLine::{Command, End};
         let table = [
             ("+ make check", Some(Command("make check"))),
             ("+ exit 7", Some(End(Some(7)))),

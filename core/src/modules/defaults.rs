@@ -23,13 +23,13 @@ pub struct Defaults {
 #[error(
     "the repositories name different default profiles for stream `{stream}` of module `{module}`, so that dnf would not use any default stream; exclude one of the repositories"
 )]
-pub struct DefaultsConflict {
+pub struct DefaultsError {
     pub module: String,
     pub stream: String,
 }
 
 /// The defaults of one module that were read so far.
-struct Merged {
+struct MergedDefaults {
     stream: Option<String>,
     /// Two documents of the same age named different streams: then there is no default any more.
     conflict: bool,
@@ -43,8 +43,8 @@ struct Merged {
 /// When default profiles contradict each other.
 pub fn default_streams<'a>(
     repositories: impl IntoIterator<Item = &'a [Defaults]>,
-) -> Result<BTreeMap<String, String>, DefaultsConflict> {
-    let mut all: BTreeMap<String, Merged> = BTreeMap::new();
+) -> Result<BTreeMap<String, String>, DefaultsError> {
+    let mut all: BTreeMap<String, MergedDefaults> = BTreeMap::new();
     for repository in repositories {
         // Within one file the last document of a module counts.
         let last: BTreeMap<&str, &Defaults> =
@@ -53,7 +53,7 @@ pub fn default_streams<'a>(
             match all.get_mut(module) {
                 Some(into) => into.merge(module, from)?,
                 None => {
-                    all.insert(module.to_owned(), Merged::of(from));
+                    all.insert(module.to_owned(), MergedDefaults::from_defaults(from));
                 }
             }
         }
@@ -62,8 +62,8 @@ pub fn default_streams<'a>(
     Ok(streams.filter_map(|(module, merged)| Some((module, merged.stream?))).collect())
 }
 
-impl Merged {
-    fn of(from: &Defaults) -> Self {
+impl MergedDefaults {
+    fn from_defaults(from: &Defaults) -> Self {
         Self {
             stream: from.stream.clone(),
             conflict: false,
@@ -72,7 +72,7 @@ impl Merged {
         }
     }
 
-    fn merge(&mut self, module: &str, from: &Defaults) -> Result<(), DefaultsConflict> {
+    fn merge(&mut self, module: &str, from: &Defaults) -> Result<(), DefaultsError> {
         match (&self.stream, &from.stream) {
             (None, Some(_)) if !self.conflict => self.stream.clone_from(&from.stream),
             (Some(ours), Some(theirs)) if ours != theirs && !self.conflict => {
@@ -89,7 +89,7 @@ impl Merged {
             if known != theirs {
                 if from.modified == self.modified {
                     let (module, stream) = (module.to_owned(), stream.clone());
-                    return Err(DefaultsConflict { module, stream });
+                    return Err(DefaultsError { module, stream });
                 }
                 if from.modified > self.modified {
                     known.clone_from(theirs);

@@ -9,7 +9,7 @@ mod defaults;
 mod yaml;
 
 pub use choice::{ChoiceError, ModuleChoice, ModuleName, StreamName};
-pub use defaults::{Defaults, DefaultsConflict, default_streams};
+pub use defaults::{Defaults, DefaultsError, default_streams};
 pub use yaml::ModulesError;
 
 use crate::Nevra;

@@ -60,11 +60,11 @@ impl Modules {
             let number = index + 1;
             let failed =
                 |of: &str, what: String| ModulesError::Document { number, of: of.to_owned(), what };
-            let head: Head = read(document).map_err(|what| failed("", what))?;
-            let Head { document: kind, version } = head;
+            let head: DocumentHead = read(document).map_err(|what| failed("", what))?;
+            let DocumentHead { document: kind, version } = head;
             match (kind.as_str(), version.as_str()) {
                 ("modulemd" | "modulemd-stream", "1" | "2") => {
-                    let form: Form<StreamForm> =
+                    let form: DocumentForm<StreamForm> =
                         read(document).map_err(|what| failed(&kind, what))?;
                     let of = form.data.label();
                     let stream = form.data.check().map_err(|what| failed(&of, what))?;
@@ -73,7 +73,7 @@ impl Modules {
                     }
                 }
                 ("modulemd-defaults", "1") => {
-                    let form: Form<DefaultsForm> =
+                    let form: DocumentForm<DefaultsForm> =
                         read(document).map_err(|what| failed(&kind, what))?;
                     all.defaults.push(form.data.check().map_err(|what| failed(&kind, what))?);
                 }
@@ -171,13 +171,13 @@ fn shown_line(text: &str) -> String {
 
 /// What every document begins with.
 #[derive(Deserialize)]
-struct Head {
+struct DocumentHead {
     document: String,
     version: String,
 }
 
 #[derive(Deserialize)]
-struct Form<T> {
+struct DocumentForm<T> {
     data: T,
 }
 
@@ -289,9 +289,9 @@ struct ItemOfTwo {
 
 impl<'de> Deserialize<'de> for Dependencies {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
+        struct DependenciesVisitor;
 
-        impl<'de> Visitor<'de> for Either {
+        impl<'de> Visitor<'de> for DependenciesVisitor {
             type Value = Dependencies;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -324,7 +324,7 @@ impl<'de> Deserialize<'de> for Dependencies {
             }
         }
 
-        deserializer.deserialize_any(Either)
+        deserializer.deserialize_any(DependenciesVisitor)
     }
 }
 

@@ -6,10 +6,16 @@ fn nevra(text: &str) -> Nevra {
     text.parse().unwrap()
 }
 
-fn made(text: &str) -> Made {
+fn made(text: &str) -> BuiltPackage {
     let nevra = nevra(text);
     let provides = vec![nevra.name.clone(), format!("{}(x86-64)", nevra.name)];
-    Made { nevra, provides, obsoletes: Vec::new(), files: Vec::new(), directories: Vec::new() }
+    BuiltPackage {
+        nevra,
+        provides,
+        obsoletes: Vec::new(),
+        files: Vec::new(),
+        directories: Vec::new(),
+    }
 }
 
 fn owner(source: &str, package: &str, repository: &str) -> Owner {
@@ -17,13 +23,13 @@ fn owner(source: &str, package: &str, repository: &str) -> Owner {
 }
 
 /// A distribution with gcc, its parts, and fonts of two sources.
-fn known() -> Known {
+fn known() -> KnownOwners {
     let gcc = owner("gcc", "gcc-13-1.x86_64", "appstream");
     let cpp = owner("gcc", "cpp-13-1.x86_64", "appstream");
     let bash = owner("bash", "bash-5-1.x86_64", "baseos");
     let fonts = ["a-fonts", "b-fonts"];
     let fonts = fonts.map(|name| owner(name, &format!("{name}-1-1.noarch"), "appstream"));
-    let mut known = Known::default();
+    let mut known = KnownOwners::default();
     for owner in [&gcc, &cpp, &bash] {
         let name = owner.package.name.clone();
         known.names.entry(name.clone()).or_default().insert(owner.clone());
@@ -40,7 +46,12 @@ fn known() -> Known {
     known
 }
 
-fn told(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -> Vec<String> {
+fn told(
+    source: &str,
+    made: &[BuiltPackage],
+    known: &KnownOwners,
+    rights: &OwnerRights<'_>,
+) -> Vec<String> {
     claims(source, made, known, rights)
         .iter()
         .map(|claim| format!("{} {}", claim.kind, claim.what))
@@ -50,12 +61,12 @@ fn told(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -> Vec<
 #[test]
 fn the_source_that_makes_a_name_goes_on_making_it() {
     let all = [made("gcc-14-1.x86_64"), made("cpp-14-1.x86_64"), made("gcc-new-14-1.x86_64")];
-    assert!(told("gcc", &all, &known(), &Rights::default()).is_empty());
+    assert!(told("gcc", &all, &known(), &OwnerRights::default()).is_empty());
 }
 
 #[test]
 fn another_source_that_takes_a_name_waits_for_a_person() {
-    let found = claims("evil", &[made("gcc-14-1.x86_64")], &known(), &Rights::default());
+    let found = claims("evil", &[made("gcc-14-1.x86_64")], &known(), &OwnerRights::default());
     assert_eq!(found.len(), 1, "{found:?}");
     let says = "makes the package gcc (gcc owns it: gcc-13-1.x86_64 of appstream)";
     assert_eq!(found[0].to_string(), says);
@@ -63,7 +74,7 @@ fn another_source_that_takes_a_name_waits_for_a_person() {
 
 #[test]
 fn what_is_provided_obsoleted_and_packaged_is_looked_at() {
-    let evil = Made {
+    let evil = BuiltPackage {
         provides: vec!["evil".into(), "gcc".into(), "/bin/sh".into(), "evil-thing".into()],
         obsoletes: vec!["cpp".into(), "nobody".into()],
         files: vec!["/bin/bash".into(), "/usr/bin/cpp".into(), "/usr/share/evil".into()],
@@ -78,16 +89,19 @@ fn what_is_provided_obsoleted_and_packaged_is_looked_at() {
         "file /usr/bin/cpp",
         "file /usr/share/asked-for",
     ];
-    assert_eq!(told("evil", &[evil], &known(), &Rights::default()), expected);
+    assert_eq!(told("evil", &[evil], &known(), &OwnerRights::default()), expected);
 }
 
 #[test]
 fn capabilities_that_many_have_are_free_until_a_build_asks_for_one() {
-    let fonts = Made { provides: vec!["font(:lang=en)".into()], ..made("c-fonts-1-1.noarch") };
+    let fonts =
+        BuiltPackage { provides: vec!["font(:lang=en)".into()], ..made("c-fonts-1-1.noarch") };
     let mut known = known();
-    assert!(told("c-fonts", std::slice::from_ref(&fonts), &known, &Rights::default()).is_empty());
+    assert!(
+        told("c-fonts", std::slice::from_ref(&fonts), &known, &OwnerRights::default()).is_empty()
+    );
     known.required.insert("font(:lang=en)".into());
-    let found = told("c-fonts", &[fonts], &known, &Rights::default());
+    let found = told("c-fonts", &[fonts], &known, &OwnerRights::default());
     assert_eq!(found, ["provides font(:lang=en)"]);
 }
 
@@ -96,35 +110,38 @@ fn a_full_name_that_a_stranger_has_does_not_fail_its_owner() {
     let mut known = known();
     let stranger = owner("evil", "gcc-1:14-1.x86_64", "farm");
     known.names.entry("gcc".into()).or_default().insert(stranger);
-    let found = claims("gcc", &[made("gcc-14-1.x86_64")], &known, &Rights::default());
+    let found = claims("gcc", &[made("gcc-14-1.x86_64")], &known, &OwnerRights::default());
     let says =
         "makes gcc-14-1.x86_64, a name that is taken (evil owns it: gcc-1:14-1.x86_64 of farm)";
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [says]);
     // Its own earlier build is told by the store: the release is to be raised.
     let own = owner("gcc", "gcc-14-1.x86_64", "farm");
     known.names.insert("gcc".into(), [own].into());
-    assert!(told("gcc", &[made("gcc-14-1.x86_64")], &known, &Rights::default()).is_empty());
+    assert!(told("gcc", &[made("gcc-14-1.x86_64")], &known, &OwnerRights::default()).is_empty());
 }
 
 #[test]
 fn what_the_target_lists_needs_no_person() {
     let may_own = ["gcc".to_owned(), "/usr/bin/*".to_owned()];
-    let rights = Rights { may_own: &may_own, approved: &[] };
-    let all = Made { files: vec!["/bin/bash".into()], ..made("gcc-14-1.x86_64") };
+    let rights = OwnerRights { may_own: &may_own, approved: &[] };
+    let all = BuiltPackage { files: vec!["/bin/bash".into()], ..made("gcc-14-1.x86_64") };
     assert!(told("toolset", &[all, made("cpp-14-1.x86_64")], &known(), &rights) == ["name cpp"]);
 }
 
 #[test]
 fn an_approved_claim_makes_an_owner() {
-    let approved = |kind, what: &str, source: &str| Approved {
+    let approved = |kind, what: &str, source: &str| ApprovedClaim {
         kind,
         what: what.into(),
         source: source.into(),
         build: BuildId(7),
     };
-    let all = [approved(Kind::Name, "gcc", "toolset"), approved(Kind::Provides, "cpp", "toolset")];
-    let rights = Rights { may_own: &[], approved: &all };
-    let toolset = Made { provides: vec!["cpp".into()], ..made("gcc-14-1.x86_64") };
+    let all = [
+        approved(ClaimKind::Name, "gcc", "toolset"),
+        approved(ClaimKind::Provides, "cpp", "toolset"),
+    ];
+    let rights = OwnerRights { may_own: &[], approved: &all };
+    let toolset = BuiltPackage { provides: vec!["cpp".into()], ..made("gcc-14-1.x86_64") };
     assert!(told("toolset", &[toolset], &known(), &rights).is_empty());
     // The one before needs a person for the name, and not for what it provides.
     let mut known = known();
@@ -143,16 +160,22 @@ fn requirements_name_paths_and_what_many_have() {
 
 #[test]
 fn words_of_kinds_are_read_again() {
-    for kind in [Kind::Name, Kind::Nevra, Kind::Provides, Kind::Obsoletes, Kind::File] {
+    for kind in [
+        ClaimKind::Name,
+        ClaimKind::Nevra,
+        ClaimKind::Provides,
+        ClaimKind::Obsoletes,
+        ClaimKind::File,
+    ] {
         assert_eq!(kind.to_string().parse(), Ok(kind));
     }
-    assert!("gcc".parse::<Kind>().is_err());
+    assert!("gcc".parse::<ClaimKind>().is_err());
 }
 
 #[test]
 fn impact_goes_on_through_what_was_made() {
-    let digest = |text: &str| Sha256::of(text.as_bytes());
-    let link = |build, made: &[&str], used: &[&str]| Link {
+    let digest = |text: &str| Sha256::compute(text.as_bytes());
+    let link = |build, made: &[&str], used: &[&str]| BuildLink {
         build: BuildId(build),
         made: made.iter().map(|text| digest(text)).collect(),
         used: used.iter().map(|text| digest(text)).collect(),
@@ -181,17 +204,17 @@ proptest! {
         provides in proptest::collection::vec("[pqrst]", 0..4),
         has in proptest::collection::vec(("[abc]", "[pqrst]"), 0..12),
     ) {
-        let mut known = Known::default();
+        let mut known = KnownOwners::default();
         for (source, name) in &has {
             let owner = owner(source, &format!("{name}-1-1.noarch"), "repo");
             known.names.entry(name.clone()).or_default().insert(owner.clone());
             known.capabilities.entry(name.clone()).or_default().insert(owner);
         }
-        let all: Vec<Made> = makes
+        let all: Vec<BuiltPackage> = makes
             .iter()
-            .map(|name| Made { provides: provides.clone(), ..made(&format!("{name}-2-1.noarch")) })
+            .map(|name| BuiltPackage { provides: provides.clone(), ..made(&format!("{name}-2-1.noarch")) })
             .collect();
-        let found = claims(&source, &all, &known, &Rights::default());
+        let found = claims(&source, &all, &known, &OwnerRights::default());
         for claim in &found {
             prop_assert!(!claim.owners.is_empty());
             prop_assert!(claim.owners.iter().all(|owner| owner.source != source));
@@ -201,7 +224,7 @@ proptest! {
         for name in &makes {
             let owned = has.iter().any(|(by, what)| by != &source && what == name);
             let own = has.iter().any(|(by, what)| by == &source && what == name);
-            let claimed = found.iter().any(|c| c.kind == Kind::Name && c.what == *name);
+            let claimed = found.iter().any(|c| c.kind == ClaimKind::Name && c.what == *name);
             prop_assert_eq!(claimed, owned && !own);
         }
     }
@@ -215,13 +238,13 @@ fn an_approval_is_of_what_was_shown_and_moves_the_holders_of_full_names_away() {
         package: nevra("mine-1-1.x86_64"),
         owners: [owner("other", holder, FARM)].into(),
     };
-    let name = claim(Kind::Name, "cpp", "cpp-13-1.x86_64");
-    let taken = claim(Kind::Nevra, "cpp-13-1.x86_64", "cpp-1:13-1.x86_64");
+    let name = claim(ClaimKind::Name, "cpp", "cpp-13-1.x86_64");
+    let taken = claim(ClaimKind::Nevra, "cpp-13-1.x86_64", "cpp-1:13-1.x86_64");
     let shown = [name.clone()];
     let found = [name.clone(), taken.clone()];
     assert_eq!(beyond(&found, &shown), std::slice::from_ref(&taken));
     // Another owner of the same name is nothing new.
-    let again = claim(Kind::Name, "cpp", "cpp-14-1.x86_64");
+    let again = claim(ClaimKind::Name, "cpp", "cpp-14-1.x86_64");
     assert!(beyond(&[again], &shown).is_empty());
     assert_eq!(holders(&found), [nevra("cpp-1:13-1.x86_64")]);
     assert!(holders(&[name]).is_empty());

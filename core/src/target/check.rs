@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use url::Url;
 
-use super::problem::{Problem, TargetError};
+use super::problem::{TargetError, TargetProblem};
 use super::{KeySource, Repository, Target, Template, address, is_modifications_config, macros};
 use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
 use crate::options::{BuildOption, BuildOptions};
-use crate::{kept, name};
+use crate::{kept_files, name};
 
 /// Checks what the types alone do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
@@ -20,8 +20,8 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
 }
 
 /// All that is wrong with a target beyond its types.
-pub(crate) fn problems(target: &Target) -> Vec<Problem> {
-    let mut check = Check { target, problems: Vec::new() };
+pub(crate) fn problems(target: &Target) -> Vec<TargetProblem> {
+    let mut check = TargetCheck { target, problems: Vec::new() };
     check.identity();
     check.lists();
     check.modules("", &target.modules, &target.disabled_modules);
@@ -35,14 +35,14 @@ pub(crate) fn problems(target: &Target) -> Vec<Problem> {
     check.problems
 }
 
-struct Check<'a> {
+struct TargetCheck<'a> {
     target: &'a Target,
-    problems: Vec<Problem>,
+    problems: Vec<TargetProblem>,
 }
 
-impl Check<'_> {
+impl TargetCheck<'_> {
     fn refuse(&mut self, key: &str, value: &str, what: impl Into<String>) {
-        self.problems.push(Problem {
+        self.problems.push(TargetProblem {
             key: key.to_owned(),
             value: name::shown(value),
             what: what.into(),
@@ -93,7 +93,7 @@ impl Check<'_> {
 
     fn lists(&mut self) {
         let target = self.target;
-        if let Some((pattern, what)) = kept::pattern_problem(&target.keep_on_failure) {
+        if let Some((pattern, what)) = kept_files::pattern_problem(&target.keep_on_failure) {
             self.refuse("keep_on_failure", pattern, what);
         }
         let arches: Vec<_> = target.arches.iter().map(|arch| arch.as_str().to_owned()).collect();

@@ -59,9 +59,9 @@ pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
 pub(crate) use macros::{line as macro_line, problem as macro_problem};
 pub use modifications::{MODIFICATIONS_CONFIG, Modifications, is_modifications_config};
-pub use needs::{Label, NeedsSetting, Size};
+pub use needs::{NeedsLabel, NeedsSetting, Size};
 pub use package::{LimitOverrides, PackageOverrides};
-pub use problem::{Problem, TargetError};
+pub use problem::{TargetError, TargetProblem};
 pub use repository::{BaseUrls, KeySource, Repository};
 pub use template::Template;
 pub use track::Tracking;
@@ -71,8 +71,8 @@ use crate::limits::Limits;
 use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
 use crate::options::BuildOptions;
-use crate::track::Pattern;
-use crate::{Allowed, Arch, kept, name};
+use crate::track::TagPattern;
+use crate::{Allowed, Arch, kept_files, name};
 
 /// One distribution that the farm rebuilds: the content of one file `NAME.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -252,7 +252,7 @@ fn default_build_host() -> String {
 }
 
 fn default_keep_on_failure() -> Vec<String> {
-    kept::DEFAULT.iter().map(|pattern| (*pattern).to_owned()).collect()
+    kept_files::DEFAULT.iter().map(|pattern| (*pattern).to_owned()).collect()
 }
 
 const fn default_max_file_mib() -> u64 {
@@ -363,7 +363,11 @@ impl Target {
     #[must_use]
     pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
         let own = std::iter::once(&self.upstream.git_ref);
-        self.upstream.tags.iter().chain(own).find_map(|tag| Pattern::of(tag.as_str())?.nvr(git_ref))
+        self.upstream
+            .tags
+            .iter()
+            .chain(own)
+            .find_map(|tag| TagPattern::parse(tag.as_str())?.nvr(git_ref))
     }
 
     /// The look-aside URLs of a file, in the order in which they are tried.

@@ -18,7 +18,7 @@ pub struct NeedsSetting {
     pub disk: Option<Size>,
 
     /// A label that the worker must carry (`rpmfarm-worker run --label`).
-    pub label: Option<Label>,
+    pub label: Option<NeedsLabel>,
 }
 
 impl NeedsSetting {
@@ -69,9 +69,9 @@ impl fmt::Display for Size {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Label(String);
+pub struct NeedsLabel(String);
 
-impl TryFrom<String> for Label {
+impl TryFrom<String> for NeedsLabel {
     type Error = LabelError;
 
     fn try_from(text: String) -> Result<Self, LabelError> {
@@ -79,8 +79,8 @@ impl TryFrom<String> for Label {
     }
 }
 
-impl From<Label> for String {
-    fn from(label: Label) -> Self {
+impl From<NeedsLabel> for String {
+    fn from(label: NeedsLabel) -> Self {
         label.0
     }
 }

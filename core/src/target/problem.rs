@@ -21,17 +21,17 @@ pub enum TargetError {
         /// The file as the caller named it.
         file: String,
         /// All of them, in the order of the fields.
-        problems: Vec<Problem>,
+        problems: Vec<TargetProblem>,
     },
 }
 
-fn lines(file: &str, problems: &[Problem]) -> String {
+fn lines(file: &str, problems: &[TargetProblem]) -> String {
     problems.iter().map(|problem| format!("{file}: {problem}")).collect::<Vec<_>>().join("\n")
 }
 
 /// A value that cannot be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
+pub struct TargetProblem {
     /// The key with the tables that it lies in, `upstream.url`.
     pub key: String,
     /// Its value, fit for a message.
@@ -40,7 +40,7 @@ pub struct Problem {
     pub what: String,
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for TargetProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} = {:?}: {}", self.key, self.value, self.what)
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::track::decide::Gather;
+use crate::track::decide::GatherTimes;
 use crate::track::forge::Forge;
 use crate::track::host::HostLimits;
 use crate::track::policy::Policy;
-use crate::track::schedule::Pace;
+use crate::track::schedule::PollPace;
 use crate::track::storm::StormLimit;
 
 /// How a target's packages are followed. Which ones are is told to the farm, by `rpmfarm track`.
@@ -74,8 +74,8 @@ impl Default for Tracking {
 impl Tracking {
     /// How pushes are gathered.
     #[must_use]
-    pub fn gather(&self) -> Gather {
-        Gather {
+    pub fn gather(&self) -> GatherTimes {
+        GatherTimes {
             quiet: seconds(self.quiet_seconds),
             spacing: seconds(self.spacing_seconds),
             longest: seconds(self.longest_wait_seconds),
@@ -89,8 +89,11 @@ impl Tracking {
 
     /// How often repositories are polled.
     #[must_use]
-    pub fn pace(&self) -> Pace {
-        Pace { shortest: seconds(self.poll_seconds), longest: seconds(self.poll_longest_seconds) }
+    pub fn pace(&self) -> PollPace {
+        PollPace {
+            shortest: seconds(self.poll_seconds),
+            longest: seconds(self.poll_longest_seconds),
+        }
     }
 
     /// How gently the git server is asked.

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::policy::{Policy, Rule};
+use super::policy::{EffectivePolicy, Policy};
 use crate::{BuildId, StormId, Timestamp};
 
 /// How pushes are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gather {
+pub struct GatherTimes {
     /// A package must have been without pushes for so long.
     pub quiet: Duration,
     /// At least so much time lies between two builds of a package.
@@ -18,9 +18,9 @@ pub struct Gather {
 
 /// The facts that decide on the newest push of a package.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts<'a> {
+pub struct PushFacts<'a> {
     /// The policy that holds.
-    pub rule: &'a Rule,
+    pub rule: &'a EffectivePolicy,
     /// A maintainer approved it.
     pub approved: bool,
     /// The storm that holds it back.
@@ -48,24 +48,24 @@ words! {
         Superseded = "superseded",
         /// Its package is followed no longer; it has ended.
         Removed = "removed",
-        /// As [`Verdict::Importing`].
+        /// As [`PushDecision::Importing`].
         Importing = "importing",
-        /// As [`Verdict::Gathering`].
+        /// As [`PushDecision::Gathering`].
         Gathering = "gathering",
-        /// As [`Verdict::Proposed`].
+        /// As [`PushDecision::Proposed`].
         Proposed = "proposed",
-        /// As [`Verdict::Held`].
+        /// As [`PushDecision::Held`].
         Held = "held",
-        /// As [`Verdict::Frozen`].
+        /// As [`PushDecision::Frozen`].
         Frozen = "frozen",
-        /// As [`Verdict::Storm`].
+        /// As [`PushDecision::Storm`].
         Storm = "storm",
     }
 }
 
 /// What becomes of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PushDecision {
     /// It is built now.
     Build,
     /// It was built already.
@@ -90,7 +90,7 @@ pub enum Verdict {
     Storm(StormId),
 }
 
-impl Verdict {
+impl PushDecision {
     /// The word for it.
     #[must_use]
     pub const fn word(&self) -> PushVerdict {
@@ -115,35 +115,35 @@ impl Verdict {
 
 /// Decides what becomes of a package's newest push.
 #[must_use]
-pub fn decide(facts: &Facts<'_>, gather: &Gather, now: Timestamp) -> Verdict {
+pub fn decide(facts: &PushFacts<'_>, gather: &GatherTimes, now: Timestamp) -> PushDecision {
     if let Some(build) = facts.done_by {
-        return Verdict::Done(build);
+        return PushDecision::Done(build);
     }
     if let Some(freeze) = &facts.rule.freeze {
         let (reason, until) = (freeze.reason.clone(), freeze.until);
-        return Verdict::Frozen { reason, until };
+        return PushDecision::Frozen { reason, until };
     }
     if let Some(build) = facts.importing {
-        return Verdict::Importing(build);
+        return PushDecision::Importing(build);
     }
     if facts.approved {
-        return Verdict::Build;
+        return PushDecision::Build;
     }
     if let Some(storm) = facts.storm {
-        return Verdict::Storm(storm);
+        return PushDecision::Storm(storm);
     }
     match facts.rule.policy {
-        Policy::Hold => Verdict::Held { reason: facts.rule.reason.clone() },
-        Policy::Propose => Verdict::Proposed,
+        Policy::Hold => PushDecision::Held { reason: facts.rule.reason.clone() },
+        Policy::Propose => PushDecision::Proposed,
         Policy::Automatic => {
             let until = due(facts, gather);
-            if now >= until { Verdict::Build } else { Verdict::Gathering { until } }
+            if now >= until { PushDecision::Build } else { PushDecision::Gathering { until } }
         }
     }
 }
 
 /// When a push is built, if nothing follows it.
-fn due(facts: &Facts<'_>, gather: &Gather) -> Timestamp {
+fn due(facts: &PushFacts<'_>, gather: &GatherTimes) -> Timestamp {
     let quiet = facts.last + gather.quiet;
     let spaced = facts.started.map(|started| started + gather.spacing);
     spaced.map_or(quiet, |spaced| quiet.max(spaced)).min(facts.first + gather.longest)
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::track::policy::Freeze;
 
-    const GATHER: Gather = Gather {
+    const GATHER: GatherTimes = GatherTimes {
         quiet: Duration::from_micros(10),
         spacing: Duration::from_micros(60),
         longest: Duration::from_micros(100),
@@ -166,12 +166,12 @@ mod tests {
         Timestamp::from_us(us)
     }
 
-    fn rule(policy: Policy) -> Rule {
-        Rule { policy, reason: "why".into(), freeze: None }
+    fn rule(policy: Policy) -> EffectivePolicy {
+        EffectivePolicy { policy, reason: "why".into(), freeze: None }
     }
 
-    fn facts(rule: &Rule) -> Facts<'_> {
-        Facts {
+    fn facts(rule: &EffectivePolicy) -> PushFacts<'_> {
+        PushFacts {
             rule,
             approved: false,
             storm: None,
@@ -188,27 +188,33 @@ mod tests {
         let (automatic, propose, hold) =
             (rule(Policy::Automatic), rule(Policy::Propose), rule(Policy::Hold));
         let freeze = Freeze { reason: "release".into(), until: at(500) };
-        let frozen = Rule { freeze: Some(freeze), ..automatic.clone() };
-        let held = Verdict::Held { reason: "why".into() };
-        let until = Verdict::Frozen { reason: "release".into(), until: at(500) };
+        let frozen = EffectivePolicy { freeze: Some(freeze), ..automatic.clone() };
+        let held = PushDecision::Held { reason: "why".into() };
+        let until = PushDecision::Frozen { reason: "release".into(), until: at(500) };
         for (facts, verdict) in [
-            (facts(&automatic), Verdict::Build),
-            (facts(&propose), Verdict::Proposed),
+            (facts(&automatic), PushDecision::Build),
+            (facts(&propose), PushDecision::Proposed),
             (facts(&hold), held),
             (facts(&frozen), until.clone()),
-            (Facts { approved: true, ..facts(&propose) }, Verdict::Build),
-            (Facts { approved: true, ..facts(&hold) }, Verdict::Build),
+            (PushFacts { approved: true, ..facts(&propose) }, PushDecision::Build),
+            (PushFacts { approved: true, ..facts(&hold) }, PushDecision::Build),
             // A freeze is for everyone.
-            (Facts { approved: true, ..facts(&frozen) }, until),
-            (Facts { storm: Some(StormId(3)), ..facts(&automatic) }, Verdict::Storm(StormId(3))),
+            (PushFacts { approved: true, ..facts(&frozen) }, until),
             (
-                Facts { storm: Some(StormId(3)), approved: true, ..facts(&automatic) },
-                Verdict::Build,
+                PushFacts { storm: Some(StormId(3)), ..facts(&automatic) },
+                PushDecision::Storm(StormId(3)),
             ),
-            (Facts { done_by: Some(BuildId(7)), ..facts(&hold) }, Verdict::Done(BuildId(7))),
             (
-                Facts { importing: Some(BuildId(7)), approved: true, ..facts(&propose) },
-                Verdict::Importing(BuildId(7)),
+                PushFacts { storm: Some(StormId(3)), approved: true, ..facts(&automatic) },
+                PushDecision::Build,
+            ),
+            (
+                PushFacts { done_by: Some(BuildId(7)), ..facts(&hold) },
+                PushDecision::Done(BuildId(7)),
+            ),
+            (
+                PushFacts { importing: Some(BuildId(7)), approved: true, ..facts(&propose) },
+                PushDecision::Importing(BuildId(7)),
             ),
         ] {
             assert_eq!(decide(&facts, &GATHER, at(10)), verdict, "{facts:?}");
@@ -219,16 +225,16 @@ mod tests {
     fn pushes_are_gathered() {
         let automatic = rule(Policy::Automatic);
         let base = facts(&automatic);
-        let until = |facts: &Facts<'_>| match decide(facts, &GATHER, at(0)) {
-            Verdict::Gathering { until } => until.as_us(),
+        let until = |facts: &PushFacts<'_>| match decide(facts, &GATHER, at(0)) {
+            PushDecision::Gathering { until } => until.as_us(),
             other => panic!("{other:?}"),
         };
         assert_eq!(until(&base), 10);
-        assert_eq!(until(&Facts { last: at(40), ..base }), 50);
-        assert_eq!(until(&Facts { started: Some(at(-5)), ..base }), 55);
+        assert_eq!(until(&PushFacts { last: at(40), ..base }), 50);
+        assert_eq!(until(&PushFacts { started: Some(at(-5)), ..base }), 55);
         // However many follow.
-        assert_eq!(until(&Facts { last: at(95), ..base }), 100);
-        assert_eq!(until(&Facts { last: at(95), started: Some(at(90)), ..base }), 100);
+        assert_eq!(until(&PushFacts { last: at(95), ..base }), 100);
+        assert_eq!(until(&PushFacts { last: at(95), started: Some(at(90)), ..base }), 100);
     }
 
     proptest! {
@@ -238,16 +244,16 @@ mod tests {
             quiet in 0u64..500, spacing in 0u64..500, longest in 0u64..500,
         ) {
             let [quiet, spacing, longest] = [quiet, spacing, longest].map(Duration::from_micros);
-            let gather = Gather { quiet, spacing, longest };
+            let gather = GatherTimes { quiet, spacing, longest };
             let automatic = rule(Policy::Automatic);
             let (first, last) = (at(first), at(first + more));
-            let facts = Facts { first, last, started: started.map(at), ..facts(&automatic) };
-            prop_assert_eq!(decide(&facts, &gather, first + longest), Verdict::Build);
+            let facts = PushFacts { first, last, started: started.map(at), ..facts(&automatic) };
+            prop_assert_eq!(decide(&facts, &gather, first + longest), PushDecision::Build);
             // Once it is due it stays due.
-            if let Verdict::Gathering { until } = decide(&facts, &gather, first) {
-                prop_assert_eq!(decide(&facts, &gather, until), Verdict::Build);
+            if let PushDecision::Gathering { until } = decide(&facts, &gather, first) {
+                prop_assert_eq!(decide(&facts, &gather, until), PushDecision::Build);
                 let before = until - Duration::from_micros(1);
-                prop_assert!(decide(&facts, &gather, before) != Verdict::Build);
+                prop_assert!(decide(&facts, &gather, before) != PushDecision::Build);
             }
         }
     }

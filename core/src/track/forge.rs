@@ -28,7 +28,7 @@ pub enum ForgeError {
 
 /// A page of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
+pub struct ForgePage {
     pub packages: Vec<String>,
     /// Repositories that are archived, empty of rights, or of no package's name: how many.
     pub skipped: usize,
@@ -88,7 +88,7 @@ impl Forge {
     ///
     /// # Errors
     /// When it is not what this forge answers.
-    pub fn read_page(self, body: &[u8]) -> Result<Page, ForgeError> {
+    pub fn read_page(self, body: &[u8]) -> Result<ForgePage, ForgeError> {
         let answer = |error: serde_json::Error| ForgeError::Answer {
             forge: self,
             why: shown(&error.to_string()),
@@ -105,7 +105,7 @@ impl Forge {
                 (list, more)
             }
         };
-        let mut page = Page { more, ..Page::default() };
+        let mut page = ForgePage { more, ..ForgePage::default() };
         for repository in repositories {
             // GitLab's `name` is for people; `path` is what addresses hold.
             let name = repository.path.unwrap_or(repository.name);

@@ -20,7 +20,7 @@ pub struct HostLimits {
 
 /// How a request to a host ended, as far as the host is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum HostResponse {
     /// It answered, be it that there is no such repository.
     Well,
     /// It did not, or said that it is too busy; and for how long it wants to be left alone, in
@@ -30,7 +30,7 @@ pub enum Answer {
 
 /// The requests to a host, and its answers so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Host {
+pub struct HostThrottle {
     running: usize,
     /// The time up to which its requests of a second are used up.
     spent: Timestamp,
@@ -38,7 +38,7 @@ pub struct Host {
     rest_until: Timestamp,
 }
 
-impl Host {
+impl HostThrottle {
     /// How many requests may be started now.
     #[must_use]
     pub fn room(&self, limits: &HostLimits, now: Timestamp) -> usize {
@@ -65,13 +65,13 @@ impl Host {
     }
 
     /// A request has ended.
-    pub fn end(&mut self, answer: Answer, jitter: Jitter, now: Timestamp) {
+    pub fn end(&mut self, answer: HostResponse, jitter: Jitter, now: Timestamp) {
         self.running = self.running.saturating_sub(1);
         match answer {
-            Answer::Well => self.failures = 0,
+            HostResponse::Well => self.failures = 0,
             // Those that were under way when it fell ill tell nothing new.
-            Answer::Ill(None) if now < self.rest_until => {}
-            Answer::Ill(after) => {
+            HostResponse::Ill(None) if now < self.rest_until => {}
+            HostResponse::Ill(after) => {
                 self.failures = self.failures.saturating_add(1);
                 let own = SECOND * (1 << self.failures.min(10));
                 let asked = after.map_or(Duration::ZERO, |s| Duration::from_secs(s.into()));
@@ -113,17 +113,17 @@ mod tests {
 
     #[test]
     fn so_many_at_once_and_a_second() {
-        let mut host = Host::default();
+        let mut host = HostThrottle::default();
         assert_eq!(host.room(&LIMITS, NOW), 4);
         for _ in 0..4 {
             host.start(&LIMITS, NOW);
         }
         assert_eq!(host.room(&LIMITS, NOW), 0);
         for _ in 0..10 {
-            host.end(Answer::Well, jitter(), NOW);
+            host.end(HostResponse::Well, jitter(), NOW);
             host.start(&LIMITS, NOW);
         }
-        host.end(Answer::Well, jitter(), NOW);
+        host.end(HostResponse::Well, jitter(), NOW);
         // More than ten in this second: it has to pass first.
         assert_eq!(host.room(&LIMITS, NOW), 0);
         assert_eq!(host.room(&LIMITS, NOW + SECOND), 1);
@@ -131,42 +131,42 @@ mod tests {
 
     #[test]
     fn a_host_that_fails_is_left_alone_for_longer_and_longer() {
-        let mut host = Host::default();
+        let mut host = HostThrottle::default();
         let (mut now, mut last) = (NOW, Duration::ZERO);
         for _ in 0..6 {
             assert_eq!(host.room(&LIMITS, now), if last.is_zero() { 4 } else { 1 });
             host.start(&LIMITS, now);
-            host.end(Answer::Ill(None), jitter(), now);
+            host.end(HostResponse::Ill(None), jitter(), now);
             let rest = host.rests_until(now).expect("it is left alone").since(now);
             assert!(rest > last, "{rest:?} after {last:?}");
             assert_eq!(host.room(&LIMITS, now), 0);
             (last, now) = (rest, now + rest);
         }
         host.start(&LIMITS, now);
-        host.end(Answer::Well, jitter(), now);
+        host.end(HostResponse::Well, jitter(), now);
         assert_eq!(host.room(&LIMITS, now + SECOND), 4);
     }
 
     #[test]
     fn a_host_that_says_when_is_heard() {
-        let mut host = Host::default();
+        let mut host = HostThrottle::default();
         host.start(&LIMITS, NOW);
-        host.end(Answer::Ill(Some(120)), jitter(), NOW);
+        host.end(HostResponse::Ill(Some(120)), jitter(), NOW);
         assert_eq!(host.rests_until(NOW), Some(NOW + 120 * SECOND));
-        host.end(Answer::Ill(Some(u32::MAX)), jitter(), NOW);
+        host.end(HostResponse::Ill(Some(u32::MAX)), jitter(), NOW);
         assert_eq!(host.rests_until(NOW), Some(NOW + LONGEST_REST));
     }
 
     proptest! {
         #[test]
         fn never_more_than_allowed(steps in prop::collection::vec((0u64..300_000, any::<bool>()), 1..200)) {
-            let mut host = Host::default();
+            let mut host = HostThrottle::default();
             let mut now = NOW;
             let mut starts: Vec<Timestamp> = Vec::new();
             for (pause, ends) in steps {
                 now += Duration::from_micros(pause);
                 if ends && host.running() > 0 {
-                    host.end(Answer::Well, jitter(), now);
+                    host.end(HostResponse::Well, jitter(), now);
                 }
                 for _ in 0..host.room(&LIMITS, now) {
                     host.start(&LIMITS, now);

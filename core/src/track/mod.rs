@@ -5,7 +5,6 @@
 //! asked; and the forms of what strangers send: lists of refs, webhook bodies, lists of
 //! repositories. It must not know how any of that is fetched or stored. Time is an argument.
 
-pub mod above;
 pub mod decide;
 pub mod forge;
 pub mod hook;
@@ -15,20 +14,21 @@ pub mod plan;
 pub mod policy;
 pub mod poll;
 pub mod push;
-pub mod question;
+pub mod ref_query;
 pub mod refs;
 pub mod schedule;
 pub mod security;
 pub mod seen;
 pub mod storm;
 pub mod tags;
+pub mod version_check;
 
-pub use above::{NotAbove, check_above, superseded};
-pub use decide::{Facts, PushVerdict, Verdict, decide};
+pub use decide::{PushDecision, PushFacts, PushVerdict, decide};
 pub use forge::Forge;
-pub use host::Host;
-pub use policy::{Freeze, Order, Policy, Rule, effective};
+pub use host::HostThrottle;
+pub use policy::{EffectivePolicy, Freeze, Policy, PolicyOverride, effective};
 pub use push::Push;
-pub use question::{Question, Tip};
-pub use schedule::{Look, Next, next};
-pub use tags::Pattern;
+pub use ref_query::{RefQuery, RefTip};
+pub use schedule::{NextPoll, PollFinding, next};
+pub use tags::TagPattern;
+pub use version_check::{NotNewer, check_above, superseded};

@@ -1,6 +1,6 @@
 //! What pushes are to build: a commit of a package, and a commit of its modifications.
 
-use super::Pattern;
+use super::TagPattern;
 use super::push::{OpenPush, PushedBuild};
 use super::seen::{self, TrackRef};
 use crate::Target;
@@ -83,7 +83,7 @@ pub(super) fn pair(
     match at {
         Some((branch, commit)) => {
             // A tag says what is to be made, and is checked against what is.
-            let is_tag = Pattern::of(&followed).is_some();
+            let is_tag = TagPattern::parse(&followed).is_some();
             let git_ref = if is_tag { branch.clone() } else { commit.clone() };
             CommitPair { branch, commit, git_ref, modification }
         }

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::pair::{CommitPair, PushPair, pair};
-use super::policy::{Order, Policy, Rule, Said, effective};
+use super::policy::{EffectivePolicy, Policy, PolicyOverride, PolicySources, effective};
 use super::push::{OpenPush, PushedBuild};
 use super::seen::TrackRef;
-use super::{Facts, PushVerdict, Verdict, decide};
+use super::{PushDecision, PushFacts, PushVerdict, decide};
 use crate::{BuildId, PushId, StormId, Target, Timestamp};
 
 /// The newest push to a package or its modifications, and what would become of it.
@@ -25,7 +25,7 @@ pub struct PlannedPush {
     /// Whether it is followed no longer.
     pub moot: bool,
     /// What would become of it.
-    pub verdict: Verdict,
+    pub verdict: PushDecision,
 }
 
 /// The facts of the packages that have open pushes.
@@ -39,11 +39,11 @@ pub struct OpenPushContext {
 
 /// The policy overrides of a target and its packages.
 #[derive(Debug, Clone, Default)]
-pub struct PolicyOverrides(BTreeMap<String, Order>);
+pub struct PolicyOverrides(BTreeMap<String, PolicyOverride>);
 
 /// Packages, each with the newest order for it; the empty name stands for the whole target.
-impl FromIterator<(String, Order)> for PolicyOverrides {
-    fn from_iter<I: IntoIterator<Item = (String, Order)>>(orders: I) -> Self {
+impl FromIterator<(String, PolicyOverride)> for PolicyOverrides {
+    fn from_iter<I: IntoIterator<Item = (String, PolicyOverride)>>(orders: I) -> Self {
         Self(orders.into_iter().collect())
     }
 }
@@ -51,8 +51,8 @@ impl FromIterator<(String, Order)> for PolicyOverrides {
 impl PolicyOverrides {
     /// The policy of a package.
     #[must_use]
-    pub fn rule(&self, target: &Target, package: &str, now: Timestamp) -> Rule {
-        let said = Said {
+    pub fn rule(&self, target: &Target, package: &str, now: Timestamp) -> EffectivePolicy {
+        let said = PolicySources {
             file: target.track.policy,
             file_package: target.packages.get(package).and_then(|package| package.track),
             target: self.0.get(""),
@@ -89,7 +89,7 @@ struct PackageFacts<'a> {
     target: &'a Target,
     package: &'a str,
     known: &'a OpenPushContext,
-    rule: Rule,
+    rule: EffectivePolicy,
 }
 
 /// Plans for a package's pushes, which come oldest first.
@@ -169,8 +169,8 @@ impl PackageFacts<'_> {
         done_by: Option<BuildId>,
         importing: Option<BuildId>,
         now: Timestamp,
-    ) -> Verdict {
-        let facts = Facts {
+    ) -> PushDecision {
+        let facts = PushFacts {
             rule: &self.rule,
             approved: push.approved_at.is_some(),
             storm: push.storm,
@@ -209,12 +209,14 @@ pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
             continue;
         }
         match planned.verdict {
-            Verdict::Done(build) => {
+            PushDecision::Done(build) => {
                 sorted.ends.extend(planned.ends(PushVerdict::Done, Some(build)));
             }
-            Verdict::Build if planned.push.approved_at.is_some() => sorted.approved.push(planned),
-            Verdict::Build => sorted.unasked.push(planned),
-            Verdict::Storm(id) => {
+            PushDecision::Build if planned.push.approved_at.is_some() => {
+                sorted.approved.push(planned)
+            }
+            PushDecision::Build => sorted.unasked.push(planned),
+            PushDecision::Storm(id) => {
                 sorted.storm = sorted.storm.max(Some(id));
                 sorted.held += usize::from(planned.push.seen_at > since);
             }
@@ -261,20 +263,20 @@ impl PlannedPush {
 
 /// Why a push is where it is, in one line.
 #[must_use]
-pub fn reason(verdict: &Verdict, rule: &Rule) -> String {
+pub fn reason(verdict: &PushDecision, rule: &EffectivePolicy) -> String {
     let because = |reason: &str| {
         if reason.is_empty() { String::new() } else { format!(": {reason}") }
     };
     match verdict {
-        Verdict::Build if rule.policy == Policy::Automatic => "policy automatic".to_owned(),
-        Verdict::Build => "approved".to_owned(),
-        Verdict::Done(build) => format!("build {build} has these sources"),
-        Verdict::Importing(build) => format!("build {build} may have these sources"),
-        Verdict::Gathering { .. } => "more pushes may follow".to_owned(),
-        Verdict::Proposed => "waits for approval".to_owned(),
-        Verdict::Held { reason } => format!("on hold{}", because(reason)),
-        Verdict::Frozen { reason, .. } => format!("frozen{}", because(reason)),
-        Verdict::Storm(storm) => format!("one of too many at once (storm {storm})"),
+        PushDecision::Build if rule.policy == Policy::Automatic => "policy automatic".to_owned(),
+        PushDecision::Build => "approved".to_owned(),
+        PushDecision::Done(build) => format!("build {build} has these sources"),
+        PushDecision::Importing(build) => format!("build {build} may have these sources"),
+        PushDecision::Gathering { .. } => "more pushes may follow".to_owned(),
+        PushDecision::Proposed => "waits for approval".to_owned(),
+        PushDecision::Held { reason } => format!("on hold{}", because(reason)),
+        PushDecision::Frozen { reason, .. } => format!("frozen{}", because(reason)),
+        PushDecision::Storm(storm) => format!("one of too many at once (storm {storm})"),
     }
 }
 
@@ -377,13 +379,13 @@ mod tests {
         };
         let storm = StormId(7);
         let held = OpenPush { storm: Some(storm), ..push(1, "a") };
-        let is_held = (Verdict::Storm(storm), Some(storm));
+        let is_held = (PushDecision::Storm(storm), Some(storm));
         assert_eq!(verdict(&[held.clone(), push(2, "a")]), is_held);
         assert_eq!(verdict(&[held.clone(), modification(2, "a")]), is_held);
         // What was approved was the push that people saw, and not the one after it.
         let approved = |push: OpenPush| OpenPush { approved_at: Some(at(5)), ..push };
-        assert_eq!(verdict(&[approved(held.clone()), push(2, "a")]), (Verdict::Build, None));
-        assert_eq!(verdict(&[held, approved(push(2, "a"))]).0, Verdict::Build);
+        assert_eq!(verdict(&[approved(held.clone()), push(2, "a")]), (PushDecision::Build, None));
+        assert_eq!(verdict(&[held, approved(push(2, "a"))]).0, PushDecision::Build);
     }
 
     #[test]
@@ -395,12 +397,12 @@ mod tests {
         };
         let (old, failed) = (built(7, 4, 0), built(8, 5, 0));
         let published = PushedBuild { stands: true, ..failed.clone() };
-        let done = Verdict::Done(BuildId(7));
+        let done = PushDecision::Done(BuildId(7));
         assert_eq!(plan(&[old.clone(), published.clone()], None), done, "it was told of late");
         assert_eq!(plan(&[old.clone(), failed], Some(3)), done, "nothing has come of the other");
-        assert_eq!(plan(&[old.clone(), published.clone()], Some(3)), Verdict::Build);
-        assert_eq!(plan(&[published, built(9, 4, 0)], Some(3)), Verdict::Done(BuildId(9)));
-        assert_eq!(plan(&[], Some(3)), Verdict::Build);
+        assert_eq!(plan(&[old.clone(), published.clone()], Some(3)), PushDecision::Build);
+        assert_eq!(plan(&[published, built(9, 4, 0)], Some(3)), PushDecision::Done(BuildId(9)));
+        assert_eq!(plan(&[], Some(3)), PushDecision::Build);
     }
 
     #[test]
@@ -472,9 +474,9 @@ mod tests {
         target.packages.entry("held".into()).or_default().track = Some(Policy::Hold);
         let why = || "why".to_owned();
         let orders: PolicyOverrides = [
-            ("", Order::Policy(Policy::Propose, why())),
-            ("frozen", Order::Freeze(Freeze { reason: why(), until: at(10) })),
-            ("auto", Order::Policy(Policy::Automatic, why())),
+            ("", PolicyOverride::Policy(Policy::Propose, why())),
+            ("frozen", PolicyOverride::Freeze(Freeze { reason: why(), until: at(10) })),
+            ("auto", PolicyOverride::Policy(Policy::Automatic, why())),
         ]
         .into_iter()
         .map(|(package, order)| (package.to_owned(), order))
@@ -494,7 +496,7 @@ mod tests {
         let later =
             plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), at(10))
                 .remove(0);
-        assert_eq!(later.verdict, Verdict::Proposed);
+        assert_eq!(later.verdict, PushDecision::Proposed);
     }
 
     #[test]

@@ -34,7 +34,7 @@ impl Freeze {
 
 /// What a maintainer has said of a package or of a whole target. The newest counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum PolicyOverride {
     /// As the target's file says.
     Default,
     /// This policy, for a reason.
@@ -44,7 +44,7 @@ pub enum Order {
 
 /// What holds for a package now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct EffectivePolicy {
     pub policy: Policy,
     /// Why it is that, where somebody said so.
     pub reason: String,
@@ -54,35 +54,35 @@ pub struct Rule {
 
 /// What the target's file says of policy, and what maintainers have said since.
 #[derive(Debug, Clone, Copy)]
-pub struct Said<'a> {
+pub struct PolicySources<'a> {
     /// The file, of the whole target.
     pub file: Policy,
     /// The file, of this package.
     pub file_package: Option<Policy>,
     /// The newest order for the whole target.
-    pub target: Option<&'a Order>,
+    pub target: Option<&'a PolicyOverride>,
     /// The newest order for this package.
-    pub package: Option<&'a Order>,
+    pub package: Option<&'a PolicyOverride>,
 }
 
 /// What holds for a package: an order for it, then the file's word for it, then an order for the
 /// target, then the file's word for the target. A freeze of either holds above all of them; when
 /// it has ended, it was never said.
 #[must_use]
-pub fn effective(said: &Said<'_>, now: Timestamp) -> Rule {
+pub fn effective(said: &PolicySources<'_>, now: Timestamp) -> EffectivePolicy {
     let freeze = [said.target, said.package].into_iter().flatten().find_map(|order| match order {
-        Order::Freeze(freeze) if freeze.holds(now) => Some(freeze.clone()),
+        PolicyOverride::Freeze(freeze) if freeze.holds(now) => Some(freeze.clone()),
         _ => None,
     });
-    let ordered = |order: Option<&Order>| match order {
-        Some(Order::Policy(policy, reason)) => Some((*policy, reason.clone())),
+    let ordered = |order: Option<&PolicyOverride>| match order {
+        Some(PolicyOverride::Policy(policy, reason)) => Some((*policy, reason.clone())),
         _ => None,
     };
     let (policy, reason) = ordered(said.package)
         .or_else(|| said.file_package.map(|policy| (policy, String::new())))
         .or_else(|| ordered(said.target))
         .unwrap_or_else(|| (said.file, String::new()));
-    Rule { policy, reason, freeze }
+    EffectivePolicy { policy, reason, freeze }
 }
 
 #[cfg(test)]
@@ -92,30 +92,33 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_us(1_000);
     const NEXT: Timestamp = Timestamp::from_us(1_001);
 
-    fn said<'a>(target: Option<&'a Order>, package: Option<&'a Order>) -> Said<'a> {
-        Said { file: Policy::Automatic, file_package: None, target, package }
+    fn said<'a>(
+        target: Option<&'a PolicyOverride>,
+        package: Option<&'a PolicyOverride>,
+    ) -> PolicySources<'a> {
+        PolicySources { file: Policy::Automatic, file_package: None, target, package }
     }
 
     #[test]
     fn the_nearest_word_counts() {
-        let hold = Order::Policy(Policy::Hold, "broken".into());
-        let propose = Order::Policy(Policy::Propose, String::new());
+        let hold = PolicyOverride::Policy(Policy::Hold, "broken".into());
+        let propose = PolicyOverride::Policy(Policy::Propose, String::new());
         for (said, policy, reason) in [
             (said(None, None), Policy::Automatic, ""),
             (said(Some(&hold), None), Policy::Hold, "broken"),
             (said(Some(&hold), Some(&propose)), Policy::Propose, ""),
-            (said(Some(&hold), Some(&Order::Default)), Policy::Hold, "broken"),
+            (said(Some(&hold), Some(&PolicyOverride::Default)), Policy::Hold, "broken"),
             (
-                Said { file_package: Some(Policy::Propose), ..said(Some(&hold), None) },
+                PolicySources { file_package: Some(Policy::Propose), ..said(Some(&hold), None) },
                 Policy::Propose,
                 "",
             ),
             (
-                Said { file_package: Some(Policy::Propose), ..said(None, Some(&hold)) },
+                PolicySources { file_package: Some(Policy::Propose), ..said(None, Some(&hold)) },
                 Policy::Hold,
                 "broken",
             ),
-            (Said { file: Policy::Hold, ..said(None, None) }, Policy::Hold, ""),
+            (PolicySources { file: Policy::Hold, ..said(None, None) }, Policy::Hold, ""),
         ] {
             let rule = effective(&said, NOW);
             assert_eq!((rule.policy, rule.reason.as_str()), (policy, reason), "{said:?}");
@@ -125,8 +128,8 @@ mod tests {
 
     #[test]
     fn a_freeze_is_above_all_until_it_ends() {
-        let freeze = Order::Freeze(Freeze { reason: "release".into(), until: NEXT });
-        let automatic = Order::Policy(Policy::Automatic, String::new());
+        let freeze = PolicyOverride::Freeze(Freeze { reason: "release".into(), until: NEXT });
+        let automatic = PolicyOverride::Policy(Policy::Automatic, String::new());
         for said in [said(Some(&freeze), Some(&automatic)), said(None, Some(&freeze))] {
             assert!(effective(&said, NOW).freeze.is_some());
             let after = effective(&said, NEXT);

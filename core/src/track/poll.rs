@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use super::host::Answer;
-use super::push::{Before, Change, Push, change};
-use super::schedule::{Jitter, Look, Next, is_hint_believed, next};
+use super::host::HostResponse;
+use super::push::{PreviousRef, Push, RefChange, change};
+use super::schedule::{Jitter, NextPoll, PollFinding, is_hint_believed, next};
 use super::seen::{self, TrackRef};
-use super::{Pattern, Tip};
+use super::{RefTip, TagPattern};
 use crate::name::shown;
 use crate::{Target, Timestamp};
 
@@ -63,7 +63,7 @@ pub enum ModificationsTip {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollOutcome {
     /// When the next one is.
-    pub next: Next,
+    pub next: NextPoll,
     /// How often in a row it could not be read; 0 when it could.
     pub failures: u32,
     /// Why not, in one line.
@@ -79,7 +79,7 @@ pub struct PollOutcome {
 pub struct RefObservation {
     /// Where it points to; an empty commit for modifications that are not there.
     pub push: Push,
-    pub change: Change,
+    pub change: RefChange,
     /// Whether it is the modifications'.
     pub modifies: bool,
     /// webhook, poll.
@@ -88,7 +88,7 @@ pub struct RefObservation {
 
 /// What one of the two repositories has shown.
 struct Found {
-    change: Change,
+    change: RefChange,
     saw: Option<RefObservation>,
     problem: String,
     /// Whether a webhook told of another commit.
@@ -101,7 +101,7 @@ impl PolledPackage<'_> {
     pub fn answered(
         &self,
         git_ref: &str,
-        tip: Option<Tip>,
+        tip: Option<RefTip>,
         modified: ModificationsTip,
         jitter: Jitter,
         now: Timestamp,
@@ -113,17 +113,17 @@ impl PolledPackage<'_> {
         let saw: Vec<RefObservation> = package.saw.into_iter().chain(modifications.saw).collect();
 
         let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
-        let has_pushed = saw.iter().any(|saw| saw.change == Change::Pushed);
+        let has_pushed = saw.iter().any(|saw| saw.change == RefChange::Pushed);
         let look = match believed.filter(|_| is_not_yet) {
-            Some(hint) => Look::NotYet { told: hint.told },
-            None if has_pushed => Look::Saw(Change::Pushed),
-            None => Look::Saw(package.change),
+            Some(hint) => PollFinding::NotYet { told: hint.told },
+            None if has_pushed => PollFinding::Observed(RefChange::Pushed),
+            None => PollFinding::Observed(package.change),
         };
         PollOutcome {
             next: next(&self.target.track.pace(), self.interval, look, jitter, now),
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
-            hinted: matches!(look, Look::NotYet { .. }),
+            hinted: matches!(look, PollFinding::NotYet { .. }),
             saw,
         }
     }
@@ -133,16 +133,16 @@ impl PolledPackage<'_> {
     pub fn failed(
         &self,
         error: &str,
-        answer: Answer,
+        answer: HostResponse,
         jitter: Jitter,
         now: Timestamp,
     ) -> PollOutcome {
         let failures = self.failures.saturating_add(1);
         let look = match answer {
-            Answer::Well => Look::Failed(failures),
+            HostResponse::Well => PollFinding::Failed(failures),
             // A host that is ill says nothing of the package: it keeps its pace, and waits with all
             // others until the host is asked again.
-            Answer::Ill(_) => Look::Saw(Change::Begin),
+            HostResponse::Ill(_) => PollFinding::Observed(RefChange::Begin),
         };
         PollOutcome {
             next: next(&self.target.track.pace(), self.interval, look, jitter, now),
@@ -153,13 +153,13 @@ impl PolledPackage<'_> {
         }
     }
 
-    fn package(&self, git_ref: &str, tip: Option<Tip>) -> Found {
+    fn package(&self, git_ref: &str, tip: Option<RefTip>) -> Found {
         let told = self.hint.map(|hint| hint.commit).filter(|commit| !commit.is_empty());
         let change = self.change_of_package(git_ref, tip.as_ref(), told);
         let commit = tip.as_ref().map(|tip| tip.commit.as_str());
         let is_not_yet = told.is_some() && told != commit;
-        let problem = if change == Change::Gone { self.gone(git_ref) } else { String::new() };
-        let saw = tip.map(|Tip { name: branch, commit }| {
+        let problem = if change == RefChange::Gone { self.gone(git_ref) } else { String::new() };
+        let saw = tip.map(|RefTip { name: branch, commit }| {
             let push = Push { repository: self.target.git_url(self.package), branch, commit };
             RefObservation { push, change, modifies: false, told_by: told_by(told) }
         });
@@ -169,7 +169,7 @@ impl PolledPackage<'_> {
     fn modifications(&self, modified: ModificationsTip) -> Found {
         let told = self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
         let nothing = |problem: String, is_not_yet: bool| Found {
-            change: Change::Same,
+            change: RefChange::Same,
             saw: None,
             problem,
             is_not_yet,
@@ -186,7 +186,7 @@ impl PolledPackage<'_> {
         let change = change_of_modifications(before, commit.as_deref(), told);
         let is_not_yet = told.is_some() && told != commit.as_deref();
         let problem = match change {
-            Change::Gone => lost(&repository, &branch, self.package),
+            RefChange::Gone => lost(&repository, &branch, self.package),
             _ => String::new(),
         };
         let push = Push { repository, branch, commit: commit.unwrap_or_default() };
@@ -196,12 +196,17 @@ impl PolledPackage<'_> {
 
     /// What was found means a push, or nothing. With a pattern of tags, a tag that is older than the
     /// newest that was seen is ignored: upstream has withdrawn a tag.
-    fn change_of_package(&self, git_ref: &str, tip: Option<&Tip>, told: Option<&str>) -> Change {
+    fn change_of_package(
+        &self,
+        git_ref: &str,
+        tip: Option<&RefTip>,
+        told: Option<&str>,
+    ) -> RefChange {
         let before = seen::upstream(self.target, self.package, self.git_ref, self.seen);
-        if let (Some(pattern), Some(tip), Some(seen)) = (Pattern::of(git_ref), tip, before)
+        if let (Some(pattern), Some(tip), Some(seen)) = (TagPattern::parse(git_ref), tip, before)
             && pattern.compare(self.package, &tip.name, &seen.branch).is_lt()
         {
-            return Change::Same;
+            return RefChange::Same;
         }
         // A newer tag is a push even if it is of the same commit.
         let same_name = |seen: &&TrackRef| tip.is_none_or(|tip| tip.name == seen.branch);
@@ -209,13 +214,13 @@ impl PolledPackage<'_> {
             Some(seen) => Some(seen.commit_id.as_str()),
             None => before.map(|_| ""),
         };
-        let before = Before { commit, told, build_first: self.build_first };
+        let before = PreviousRef { commit, told, build_first: self.build_first };
         change(&before, tip.map(|tip| tip.commit.as_str()))
     }
 
     fn gone(&self, git_ref: &str) -> String {
         let (repository, package) = (self.target.git_url(self.package), self.package);
-        match Pattern::of(git_ref) {
+        match TagPattern::parse(git_ref) {
             Some(_) => format!("{repository} has no tag `{git_ref}` with {{nvr}} of {package}"),
             None => format!("{repository} has no branch or tag `{git_ref}`"),
         }
@@ -229,11 +234,15 @@ const fn told_by(told: Option<&str>) -> &'static str {
 /// What a poll of modifications means. That there were none is remembered as an empty commit:
 /// those that come after it are a push. Those that have gone are not: a package does not lose its
 /// changes because a server forgot them.
-fn change_of_modifications(before: Option<&str>, now: Option<&str>, told: Option<&str>) -> Change {
+fn change_of_modifications(
+    before: Option<&str>,
+    now: Option<&str>,
+    told: Option<&str>,
+) -> RefChange {
     match (before, now) {
-        (None, None) => Change::Begin,
-        (Some(""), None) => Change::Same,
-        _ => change(&Before { commit: before, told, build_first: false }, now),
+        (None, None) => RefChange::Begin,
+        (Some(""), None) => RefChange::Same,
+        _ => change(&PreviousRef { commit: before, told, build_first: false }, now),
     }
 }
 
@@ -271,7 +280,7 @@ mod tests {
         tip: Option<(&str, &str)>,
         now: Timestamp,
     ) -> PollOutcome {
-        let tip = tip.map(|(name, commit)| Tip { name: name.into(), commit: commit.into() });
+        let tip = tip.map(|(name, commit)| RefTip { name: name.into(), commit: commit.into() });
         let (jitter, modified) = (Jitter::new(1, "a", 1), ModificationsTip::Nowhere);
         polled.answered(polled.git_ref, tip, modified, jitter, now)
     }
@@ -292,10 +301,10 @@ mod tests {
         let known = [seen(&target, "v/a-2-1", "two")];
         let polled = polled(&target, "v/{nvr}", &known);
         for (tag, commit, change) in [
-            ("v/a-1-1", "one", Change::Same),
-            ("v/a-2-1", "two", Change::Same),
-            ("v/a-2-1", "moved", Change::Pushed),
-            ("v/a-3-1", "two", Change::Pushed),
+            ("v/a-1-1", "one", RefChange::Same),
+            ("v/a-2-1", "two", RefChange::Same),
+            ("v/a-2-1", "moved", RefChange::Pushed),
+            ("v/a-3-1", "two", RefChange::Pushed),
         ] {
             let outcome = answered(&polled, Some((tag, commit)), NOW);
             assert_eq!(outcome.saw[0].change, change, "{tag} {commit}");
@@ -314,13 +323,13 @@ mod tests {
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
         let told = answered(&polled, Some(("c9s", "new")), at(2));
         assert_eq!((told.hinted, told.saw[0].told_by), (false, "webhook"));
-        assert_eq!(told.saw[0].change, Change::Pushed);
+        assert_eq!(told.saw[0].change, RefChange::Pushed);
         let not_yet = |now| answered(&polled, Some(("c9s", "old")), now).hinted;
         assert!(not_yet(at(2)) && not_yet(at(0) + BELIEVED));
         assert!(!not_yet(at(1) + BELIEVED));
         let failed = |now| {
             let jitter = Jitter::new(1, "a", 1);
-            polled.failed("no answer", Answer::Ill(None), jitter, now).hinted
+            polled.failed("no answer", HostResponse::Ill(None), jitter, now).hinted
         };
         assert!(failed(at(0) + BELIEVED) && !failed(at(1) + BELIEVED));
     }
@@ -342,23 +351,23 @@ mod tests {
         let interval = target.track.pace().shortest * 2;
         let polled =
             PolledPackage { interval: Some(interval), failures: 3, ..polled(&target, "c9s", &[]) };
-        let ill = polled.failed("busy", Answer::Ill(Some(9)), jitter, NOW);
+        let ill = polled.failed("busy", HostResponse::Ill(Some(9)), jitter, NOW);
         assert_eq!((ill.next.interval, ill.failures), (interval, 4));
-        let own = polled.failed("no such repository", Answer::Well, jitter, NOW);
+        let own = polled.failed("no such repository", HostResponse::Well, jitter, NOW);
         assert!(own.next.interval > interval);
     }
 
     #[test]
     fn modifications_that_come_are_a_push_and_those_that_go_are_none() {
         for (before, now, told, expected) in [
-            (None, None, None, Change::Begin),
-            (None, Some("a"), None, Change::Begin),
-            (None, Some("a"), Some("a"), Change::Pushed),
-            (Some(""), None, None, Change::Same),
-            (Some(""), Some("a"), None, Change::Pushed),
-            (Some("a"), Some("a"), None, Change::Same),
-            (Some("a"), Some("b"), None, Change::Pushed),
-            (Some("a"), None, None, Change::Gone),
+            (None, None, None, RefChange::Begin),
+            (None, Some("a"), None, RefChange::Begin),
+            (None, Some("a"), Some("a"), RefChange::Pushed),
+            (Some(""), None, None, RefChange::Same),
+            (Some(""), Some("a"), None, RefChange::Pushed),
+            (Some("a"), Some("a"), None, RefChange::Same),
+            (Some("a"), Some("b"), None, RefChange::Pushed),
+            (Some("a"), None, None, RefChange::Gone),
         ] {
             assert_eq!(change_of_modifications(before, now, told), expected, "{before:?} {now:?}");
         }

@@ -86,7 +86,7 @@ pub struct PushedBuild {
 
 /// What is known of a branch before it is polled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Before<'a> {
+pub struct PreviousRef<'a> {
     /// The commit seen last; none when it was never polled.
     pub commit: Option<&'a str>,
     /// The commit that a webhook has named since.
@@ -97,7 +97,7 @@ pub struct Before<'a> {
 
 /// What a poll of a branch means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum RefChange {
     Same,
     /// The first poll: tracking begins at the commit that is there.
     Begin,
@@ -111,13 +111,13 @@ pub enum Change {
 /// The first poll makes no push of what was there long before, unless a webhook told of just that
 /// commit: then the push came between the order to track it and the first poll.
 #[must_use]
-pub fn change(before: &Before<'_>, now: Option<&str>) -> Change {
+pub fn change(before: &PreviousRef<'_>, now: Option<&str>) -> RefChange {
     match (before.commit, now) {
-        (_, None) => Change::Gone,
-        (Some(old), Some(new)) if old == new => Change::Same,
-        (Some(_), Some(_)) => Change::Pushed,
-        (None, Some(new)) if before.build_first || before.told == Some(new) => Change::Pushed,
-        (None, Some(_)) => Change::Begin,
+        (_, None) => RefChange::Gone,
+        (Some(old), Some(new)) if old == new => RefChange::Same,
+        (Some(_), Some(_)) => RefChange::Pushed,
+        (None, Some(new)) if before.build_first || before.told == Some(new) => RefChange::Pushed,
+        (None, Some(_)) => RefChange::Begin,
     }
 }
 
@@ -133,7 +133,7 @@ pub fn request_key(target: &str, pushes: &[(PushId, Push)]) -> String {
         // None of them can hold a line break: they come from refs and URLs that were checked.
         text.push_str(&format!("\n{number}\n{repository}\n{branch}\n{commit}"));
     }
-    format!("push:{}", Sha256::of(text.as_bytes()).hex())
+    format!("push:{}", Sha256::compute(text.as_bytes()).hex())
 }
 
 #[cfg(test)]
@@ -144,19 +144,19 @@ mod tests {
 
     #[test]
     fn looks() {
-        let seen = Before { commit: Some("a"), told: None, build_first: false };
-        let fresh = Before { commit: None, ..seen };
+        let seen = PreviousRef { commit: Some("a"), told: None, build_first: false };
+        let fresh = PreviousRef { commit: None, ..seen };
         for (before, now, expected) in [
-            (seen, Some("a"), Change::Same),
-            (seen, Some("b"), Change::Pushed),
-            (seen, None, Change::Gone),
-            (fresh, None, Change::Gone),
-            (fresh, Some("a"), Change::Begin),
-            (Before { told: Some("a"), ..fresh }, Some("a"), Change::Pushed),
-            (Before { told: Some("b"), ..fresh }, Some("a"), Change::Begin),
-            (Before { build_first: true, ..fresh }, Some("a"), Change::Pushed),
-            (Before { build_first: true, ..seen }, Some("a"), Change::Same),
-            (Before { told: Some("b"), ..seen }, Some("a"), Change::Same),
+            (seen, Some("a"), RefChange::Same),
+            (seen, Some("b"), RefChange::Pushed),
+            (seen, None, RefChange::Gone),
+            (fresh, None, RefChange::Gone),
+            (fresh, Some("a"), RefChange::Begin),
+            (PreviousRef { told: Some("a"), ..fresh }, Some("a"), RefChange::Pushed),
+            (PreviousRef { told: Some("b"), ..fresh }, Some("a"), RefChange::Begin),
+            (PreviousRef { build_first: true, ..fresh }, Some("a"), RefChange::Pushed),
+            (PreviousRef { build_first: true, ..seen }, Some("a"), RefChange::Same),
+            (PreviousRef { told: Some("b"), ..seen }, Some("a"), RefChange::Same),
         ] {
             assert_eq!(change(&before, now), expected, "{before:?} {now:?}");
         }

@@ -5,7 +5,7 @@
 
 use std::cmp::Ordering;
 
-pub use super::question::{Question, REQUEST_TYPE, Tip, request};
+pub use super::ref_query::{REQUEST_TYPE, RefQuery, RefTip, request};
 use crate::name::shown;
 
 /// The most refs that are read of a server that only gives its whole list.
@@ -30,7 +30,7 @@ pub enum RefsError {
 
 /// A tag that was seen.
 #[derive(Debug)]
-struct Tag {
+struct PeeledTag {
     name: String,
     id: String,
     /// The commit that an annotated tag stands for.
@@ -39,11 +39,11 @@ struct Tag {
 
 /// Reads a list piece by piece and keeps the ref in question.
 #[derive(Debug)]
-pub struct Reader {
-    question: Question,
+pub struct RefReader {
+    question: RefQuery,
     branch: Option<String>,
     /// The one that was asked for, or the newest so far.
-    tag: Option<Tag>,
+    tag: Option<PeeledTag>,
     /// A packet whose rest has not come yet.
     rest: Vec<u8>,
     refs: usize,
@@ -52,10 +52,10 @@ pub struct Reader {
     ended: bool,
 }
 
-impl Reader {
+impl RefReader {
     /// A reader for the answer to this question.
     #[must_use]
-    pub fn new(question: &Question) -> Self {
+    pub fn new(question: &RefQuery) -> Self {
         Self {
             question: question.clone(),
             branch: None,
@@ -94,13 +94,13 @@ impl Reader {
     ///
     /// # Errors
     /// When the list broke off.
-    pub fn end(self) -> Result<Option<Tip>, RefsError> {
+    pub fn end(self) -> Result<Option<RefTip>, RefsError> {
         if !self.ended {
             return Err(RefsError::Format("it broke off".to_owned()));
         }
         let branch =
-            self.branch.map(|commit| Tip { name: self.question.git_ref().to_owned(), commit });
-        let tag = |tag: Tag| Tip { name: tag.name, commit: tag.peeled.unwrap_or(tag.id) };
+            self.branch.map(|commit| RefTip { name: self.question.git_ref().to_owned(), commit });
+        let tag = |tag: PeeledTag| RefTip { name: tag.name, commit: tag.peeled.unwrap_or(tag.id) };
         Ok(branch.or_else(|| self.tag.map(tag)))
     }
 
@@ -158,14 +158,14 @@ impl Reader {
         let is_wanted = match self.question.newest() {
             None => name == self.question.git_ref(),
             Some((pattern, package)) => {
-                let newer = |tag: &Tag| pattern.compare(package, name, &tag.name);
+                let newer = |tag: &PeeledTag| pattern.compare(package, name, &tag.name);
                 pattern.evr(package, name).is_some()
                     && self.tag.as_ref().is_none_or(|tag| newer(tag) != Ordering::Less)
             }
         };
         if is_wanted {
             let (name, id, peeled) = (name.to_owned(), id.to_owned(), peeled.map(str::to_owned));
-            self.tag = Some(Tag { name, id, peeled });
+            self.tag = Some(PeeledTag { name, id, peeled });
         }
     }
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     fn read(name: &str, bytes: &[u8]) -> Result<Option<String>, RefsError> {
-        let mut reader = Reader::new(&Question::name(name));
+        let mut reader = RefReader::new(&RefQuery::name(name));
         reader.feed(bytes)?;
         Ok(reader.end()?.map(|tip| tip.commit))
     }
@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(read("v1", &list), Ok(Some(c)));
         assert_eq!(read("c9", &list), Ok(None));
         assert_eq!(read("c9", b"0000"), Ok(None));
-        let request = String::from_utf8(request(&Question::name("c9s"))).unwrap();
+        let request = String::from_utf8(request(&RefQuery::name("c9s"))).unwrap();
         assert!(request.starts_with("0014command=ls-refs\n"), "{request}");
         assert!(request.contains("001eref-prefix refs/heads/c9s\n"), "{request}");
         assert!(request.ends_with("0000"), "{request}");
@@ -259,7 +259,7 @@ mod tests {
     #[test]
     fn the_newest_tag_of_a_pattern() {
         let (a, b, c, d) = (id('a'), id('b'), id('c'), id('d'));
-        let question = Question::of("imports/c9/{nvr}", "gcc");
+        let question = RefQuery::for_ref("imports/c9/{nvr}", "gcc");
         let asked = String::from_utf8(request(&question)).unwrap();
         assert!(asked.contains("ref-prefix refs/tags/imports/c9/gcc-\n"), "{asked}");
         assert!(!asked.contains("refs/heads"), "{asked}");
@@ -283,9 +283,9 @@ mod tests {
             ]),
         ];
         for list in lists {
-            let mut reader = Reader::new(&question);
+            let mut reader = RefReader::new(&question);
             reader.feed(&list).unwrap();
-            let tip = Tip { name: "imports/c9/gcc-11-10.el9".into(), commit: b.clone() };
+            let tip = RefTip { name: "imports/c9/gcc-11-10.el9".into(), commit: b.clone() };
             assert_eq!(reader.end(), Ok(Some(tip)));
         }
     }
@@ -309,7 +309,7 @@ mod tests {
     fn too_many() {
         let line = packets(&[&format!("{} refs/heads/branch000\n", id('a'))]);
         let block = line.repeat(1000);
-        let mut reader = Reader::new(&Question::name("x"));
+        let mut reader = RefReader::new(&RefQuery::name("x"));
         let fed = (0..1000).try_for_each(|_| reader.feed(&block));
         assert_eq!(fed, Err(RefsError::TooMany(MAX_REFS)));
     }
@@ -322,7 +322,7 @@ mod tests {
                 &format!("{a} refs/heads/ab\n"), &format!("{b} refs/heads/abc\n"), "0000",
             ]);
             let cut = cut.min(list.len());
-            let mut reader = Reader::new(&Question::name(&name));
+            let mut reader = RefReader::new(&RefQuery::name(&name));
             reader.feed(&list[..cut]).unwrap();
             reader.feed(&list[cut..]).unwrap();
             let found = reader.end().unwrap().map(|tip| tip.commit);

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::push::Change;
+use super::push::RefChange;
 use crate::Timestamp;
 use crate::time::span_us;
 
@@ -22,7 +22,7 @@ pub fn is_hint_believed(told: Timestamp, now: Timestamp) -> bool {
 
 /// The bounds of the time between two looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pace {
+pub struct PollPace {
     /// For the busiest.
     pub shortest: Duration,
     /// For the quietest.
@@ -31,8 +31,8 @@ pub struct Pace {
 
 /// How a poll ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Look {
-    Saw(Change),
+pub enum PollFinding {
+    Saw(RefChange),
     /// The server answered, with another commit than a webhook told of at this time.
     NotYet {
         /// When the webhook came.
@@ -44,7 +44,7 @@ pub enum Look {
 
 /// When the next poll is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Next {
+pub struct NextPoll {
     /// The time between looks from now on.
     pub interval: Duration,
     /// When it is due.
@@ -54,30 +54,30 @@ pub struct Next {
 /// Decides when to look again. `interval` is what the last decision gave, `None` at first.
 #[must_use]
 pub fn next(
-    pace: &Pace,
+    pace: &PollPace,
     interval: Option<Duration>,
-    look: Look,
+    look: PollFinding,
     jitter: Jitter,
     now: Timestamp,
-) -> Next {
+) -> NextPoll {
     let (shortest, longest) = (pace.shortest.max(SECOND), pace.longest.max(pace.shortest));
     let last = interval.unwrap_or(shortest);
     let interval = match look {
         // Pushes come in bursts.
-        Look::Saw(Change::Pushed) => shortest,
-        Look::Saw(Change::Begin) => last,
-        Look::Saw(Change::Same) => last.saturating_add(last / 4),
-        Look::Saw(Change::Gone) => longest,
-        Look::Failed(times) => last.saturating_mul(1 << times.min(6)),
-        Look::NotYet { told } if is_hint_believed(told, now) => {
+        PollFinding::Observed(RefChange::Pushed) => shortest,
+        PollFinding::Observed(RefChange::Begin) => last,
+        PollFinding::Observed(RefChange::Same) => last.saturating_add(last / 4),
+        PollFinding::Observed(RefChange::Gone) => longest,
+        PollFinding::Failed(times) => last.saturating_mul(1 << times.min(6)),
+        PollFinding::NotYet { told } if is_hint_believed(told, now) => {
             // As long again as it has waited already: seven looks in two minutes.
             let pause = now.since(told).clamp(SECOND, 60 * SECOND);
-            return Next { interval: last, due: now + jitter.spread(pause) };
+            return NextPoll { interval: last, due: now + jitter.spread(pause) };
         }
-        Look::NotYet { .. } => last,
+        PollFinding::NotYet { .. } => last,
     };
     let interval = interval.clamp(shortest, longest);
-    Next { interval, due: now + jitter.spread(interval) }
+    NextPoll { interval, due: now + jitter.spread(interval) }
 }
 
 /// When the first look is due at the package that is the `index`th of those that are added together: one
@@ -125,31 +125,32 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace =
-        Pace { shortest: Duration::from_secs(60), longest: Duration::from_secs(3600) };
+    const PACE: PollPace =
+        PollPace { shortest: Duration::from_secs(60), longest: Duration::from_secs(3600) };
     const NOW: Timestamp = Timestamp::ZERO;
 
     /// The interval in seconds, after one of so many.
-    fn after(seconds: u64, look: Look) -> u64 {
+    fn after(seconds: u64, look: PollFinding) -> u64 {
         let interval = Some(Duration::from_secs(seconds));
         next(&PACE, interval, look, Jitter::new(1, "x", 1), NOW).interval.as_secs()
     }
 
     #[test]
     fn busy_ones_oftener() {
-        let begin = next(&PACE, None, Look::Saw(Change::Begin), Jitter::new(1, "x", 1), NOW);
+        let begin =
+            next(&PACE, None, PollFinding::Observed(RefChange::Begin), Jitter::new(1, "x", 1), NOW);
         assert_eq!(begin.interval, PACE.shortest);
-        assert_eq!(after(1000, Look::Saw(Change::Pushed)), 60);
-        assert_eq!(after(1000, Look::Saw(Change::Same)), 1250);
-        assert_eq!(after(3600, Look::Saw(Change::Same)), 3600);
-        assert_eq!(after(60, Look::Saw(Change::Gone)), 3600);
-        assert_eq!(after(60, Look::Failed(1)), 120);
-        assert_eq!(after(60, Look::Failed(60)), 3600);
+        assert_eq!(after(1000, PollFinding::Observed(RefChange::Pushed)), 60);
+        assert_eq!(after(1000, PollFinding::Observed(RefChange::Same)), 1250);
+        assert_eq!(after(3600, PollFinding::Observed(RefChange::Same)), 3600);
+        assert_eq!(after(60, PollFinding::Observed(RefChange::Gone)), 3600);
+        assert_eq!(after(60, PollFinding::Failed(1)), 120);
+        assert_eq!(after(60, PollFinding::Failed(60)), 3600);
     }
 
     #[test]
     fn what_a_webhook_told_is_looked_for_soon_and_not_for_ever() {
-        let look = Look::NotYet { told: NOW };
+        let look = PollFinding::NotYet { told: NOW };
         let mut now = NOW;
         let mut looks = 0;
         loop {
@@ -178,7 +179,8 @@ mod tests {
         // Three thousand packages that were polled in the same instant.
         let looks = (0..3000).map(|n| {
             let jitter = Jitter::new(7, &format!("package{n}"), 1);
-            next(&PACE, Some(3600 * SECOND), Look::Saw(Change::Same), jitter, NOW).due
+            next(&PACE, Some(3600 * SECOND), PollFinding::Observed(RefChange::Same), jitter, NOW)
+                .due
         });
         let mut per_second = std::collections::HashMap::new();
         for due in looks {
@@ -196,18 +198,18 @@ mod tests {
             turn in any::<u64>(), kind in 0u32..6, now in 0i64..1_000_000,
         ) {
             let now = Timestamp::from_us(now);
-            let pace = Pace {
+            let pace = PollPace {
                 shortest: Duration::from_secs(shortest),
                 longest: Duration::from_secs(shortest + wider),
             };
             let last = (last > 0).then_some(Duration::from_secs(last));
             let look = match kind {
-                0 => Look::Saw(Change::Same),
-                1 => Look::Saw(Change::Pushed),
-                2 => Look::Saw(Change::Begin),
-                3 => Look::Saw(Change::Gone),
-                4 => Look::Failed(turn as u32),
-                _ => Look::NotYet { told: now - Duration::from_micros(1) },
+                0 => PollFinding::Observed(RefChange::Same),
+                1 => PollFinding::Observed(RefChange::Pushed),
+                2 => PollFinding::Observed(RefChange::Begin),
+                3 => PollFinding::Observed(RefChange::Gone),
+                4 => PollFinding::Failed(turn as u32),
+                _ => PollFinding::NotYet { told: now - Duration::from_micros(1) },
             };
             let next = next(&pace, last, look, Jitter::new(1, "x", turn), now);
             let pause = next.due.since(now);

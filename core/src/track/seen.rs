@@ -1,6 +1,6 @@
 //! What is known of a package's branches: the last that was seen of each.
 
-use super::Pattern;
+use super::TagPattern;
 use crate::{Target, Timestamp};
 
 /// The commit that a branch was last seen to point to.
@@ -29,7 +29,7 @@ pub fn upstream<'s>(
     let git_ref = target.git_ref(package, Some(asked).filter(|asked| !asked.is_empty())).ok()?;
     let of_repository =
         || seen.iter().filter(|seen| seen.package == package && seen.repository == repository);
-    match Pattern::of(&git_ref) {
+    match TagPattern::parse(&git_ref) {
         Some(pattern) => of_repository()
             .filter(|seen| pattern.evr(package, &seen.branch).is_some())
             .max_by(|one, other| pattern.compare(package, &one.branch, &other.branch)),

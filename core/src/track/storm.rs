@@ -30,7 +30,7 @@ pub struct Storm {
 
 /// What the guard knows of the time before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Recent {
+pub struct RecentBuilds {
     /// Builds that were started within the window.
     pub started: usize,
     /// Builds that wait in storms for what was pushed within the window.
@@ -41,7 +41,7 @@ pub struct Recent {
 
 /// What the guard says of builds that would start now: all of them may, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum StormDecision {
     Start,
     /// They are of this storm, which is not over.
     Join(StormId),
@@ -53,20 +53,25 @@ pub enum Admission {
 /// one that waits; and it is seen bit by bit, since no host is asked for everything at once. So
 /// what comes while a storm is young, or goes on, belongs to it.
 #[must_use]
-pub fn admit(limit: &StormLimit, recent: &Recent, wanted: usize, now: Timestamp) -> Admission {
+pub fn admit(
+    limit: &StormLimit,
+    recent: &RecentBuilds,
+    wanted: usize,
+    now: Timestamp,
+) -> StormDecision {
     if wanted == 0 {
-        return Admission::Start;
+        return StormDecision::Start;
     }
     let is_over = recent.started.saturating_add(recent.held).saturating_add(wanted) > limit.builds;
     match recent.open {
         Some((storm, began)) if is_over || now.since(began) < limit.window => {
-            Admission::Join(storm)
+            StormDecision::Join(storm)
         }
         _ if is_over => {
             let (started, seconds) = (recent.started, limit.window.as_secs());
-            Admission::Hold(Storm { wanted, started, limit: limit.builds, seconds })
+            StormDecision::Hold(Storm { wanted, started, limit: limit.builds, seconds })
         }
-        _ => Admission::Start,
+        _ => StormDecision::Start,
     }
 }
 
@@ -78,39 +83,39 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::ZERO;
 
-    fn started(started: usize) -> Recent {
-        Recent { started, ..Recent::default() }
+    fn started(started: usize) -> RecentBuilds {
+        RecentBuilds { started, ..RecentBuilds::default() }
     }
 
     #[test]
     fn at_once_and_within_a_time() {
         let limit = StormLimit { builds: 10, window: Duration::from_secs(60) };
-        assert_eq!(admit(&limit, &started(0), 10, NOW), Admission::Start);
-        assert_eq!(admit(&limit, &started(9), 1, NOW), Admission::Start);
-        assert!(matches!(admit(&limit, &started(10), 1, NOW), Admission::Hold(_)));
-        let Admission::Hold(storm) = admit(&limit, &started(3), 8, NOW) else { panic!("held") };
+        assert_eq!(admit(&limit, &started(0), 10, NOW), StormDecision::Start);
+        assert_eq!(admit(&limit, &started(9), 1, NOW), StormDecision::Start);
+        assert!(matches!(admit(&limit, &started(10), 1, NOW), StormDecision::Hold(_)));
+        let StormDecision::Hold(storm) = admit(&limit, &started(3), 8, NOW) else { panic!("held") };
         assert_eq!(
             storm.to_string(),
             "8 builds at once after 3 in the last 60 s, at most 10 are started without approval"
         );
-        assert_eq!(admit(&limit, &started(50), 0, NOW), Admission::Start);
+        assert_eq!(admit(&limit, &started(50), 0, NOW), StormDecision::Start);
     }
 
     #[test]
     fn what_follows_belongs_to_the_storm_until_it_is_over() {
         let limit = StormLimit { builds: 10, window: Duration::from_micros(60) };
         let open = (StormId(7), Timestamp::from_us(100));
-        let recent = |held| Recent { started: 0, held, open: Some(open) };
+        let recent = |held| RecentBuilds { started: 0, held, open: Some(open) };
         let admit = |held, wanted, now| {
             super::admit(&limit, &recent(held), wanted, Timestamp::from_us(now))
         };
-        let join = Admission::Join(StormId(7));
+        let join = StormDecision::Join(StormId(7));
         // Young.
         assert_eq!(admit(0, 1, 159), join);
         // Old, but it goes on.
         assert_eq!(admit(10, 1, 900), join);
         // Old, and few have come since.
-        assert_eq!(admit(9, 1, 160), Admission::Start);
+        assert_eq!(admit(9, 1, 160), StormDecision::Start);
         assert_eq!(admit(0, 11, 160), join);
     }
 
@@ -120,19 +125,19 @@ mod tests {
             builds in 0usize..20, groups in prop::collection::vec(0usize..9, 0..9),
         ) {
             let limit = StormLimit { builds, window: Duration::from_micros(100) };
-            let mut recent = Recent::default();
+            let mut recent = RecentBuilds::default();
             let mut storms = 0;
             for (now, wanted) in (0..).map(Timestamp::from_us).zip(groups) {
                 match admit(&limit, &recent, wanted, now) {
-                    Admission::Start => {
+                    StormDecision::Start => {
                         prop_assert!(wanted == 0 || storms == 0, "a part was built");
                         recent.started += wanted;
                     }
-                    Admission::Join(storm) => {
+                    StormDecision::Join(storm) => {
                         prop_assert_eq!(storm, StormId(1));
                         recent.held += wanted;
                     }
-                    Admission::Hold(_) => {
+                    StormDecision::Hold(_) => {
                         storms += 1;
                         recent.held += wanted;
                         recent.open = Some((StormId(storms), now));

@@ -19,15 +19,15 @@ const BEFORE_RELEASE: [&str; 9] =
 
 /// A pattern of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
+pub struct TagPattern {
     before: String,
     after: String,
 }
 
-impl Pattern {
+impl TagPattern {
     /// The pattern that a reference is, if it is one.
     #[must_use]
-    pub fn of(git_ref: &str) -> Option<Self> {
+    pub fn parse(git_ref: &str) -> Option<Self> {
         let (before, after) = git_ref.split_once(NVR)?;
         Some(Self { before: before.to_owned(), after: after.to_owned() })
     }
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_newest_by_rpm_of_this_package_alone() {
-        let pattern = Pattern::of("imports/c9/{nvr}").unwrap();
+        let pattern = TagPattern::parse("imports/c9/{nvr}").unwrap();
         let tags = [
             "imports/c9/gcc-11.4.1-9.el9",
             "imports/c9/gcc-11.4.1-10.el9",
@@ -161,12 +161,12 @@ mod tests {
         assert_eq!(pattern.prefix("gcc"), "imports/c9/gcc-");
         assert_eq!(pattern.nvr(tags[1]), Some("gcc-11.4.1-10.el9"));
         assert_eq!(pattern.compare("gcc", tags[0], tags[1]), Ordering::Less);
-        assert_eq!(Pattern::of("c9s"), None);
+        assert_eq!(TagPattern::parse("c9s"), None);
     }
 
     #[test]
     fn what_stands_for_characters_that_tags_cannot_have() {
-        let pattern = Pattern::of("imports/r9/{nvr}").unwrap();
+        let pattern = TagPattern::parse("imports/r9/{nvr}").unwrap();
         for (tag, evr) in [
             ("2.0%7Erc1-1.el9", "2.0~rc1-1.el9"),
             ("2.0%7erc1-1.el9", "2.0~rc1-1.el9"),

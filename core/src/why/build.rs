@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ReasonCode, Why, about};
+use super::{ReasonCode, WaitReason, about};
 use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
 use crate::{Failure, TaskId, Timestamp};
@@ -77,7 +77,7 @@ pub struct TaskFacts<'a> {
     /// Since when it runs.
     pub started: Timestamp,
     /// Why it waits in its queue; `None` when it is in none, as on its way into it or out of it.
-    pub queued: Option<Why>,
+    pub queued: Option<WaitReason>,
 }
 
 /// Everything that a build waits for, or that goes on with it. Never nothing.
@@ -175,9 +175,9 @@ impl BuildFacts<'_> {
     }
 }
 
-fn queued(why: &Why, now: Timestamp) -> Reason {
+fn queued(why: &WaitReason, now: Timestamp) -> Reason {
     let (ahead, starts) = match why {
-        Why::Behind { tasks, starts_in } => (*tasks, Some(now + *starts_in)),
+        WaitReason::Behind { tasks, starts_in } => (*tasks, Some(now + *starts_in)),
         _ => (0, None),
     };
     Reason { remedy: why.remedy(), ahead, starts, ..reason(why.code(), why.to_string()) }
@@ -304,8 +304,8 @@ mod tests {
 
     #[test]
     fn each_task_says_what_it_does_or_waits_for() {
-        let never = Why::NoWorker { arch: Arch::X86_64, heard: None };
-        let behind = Why::Behind { tasks: 2, starts_in: Duration::from_secs(60) };
+        let never = WaitReason::NoWorker { arch: Arch::X86_64, heard: None };
+        let behind = WaitReason::Behind { tasks: 2, starts_in: Duration::from_secs(60) };
         let tasks = [
             TaskFacts { phase: "tests", ..task(1, TaskState::Running) },
             task(2, TaskState::Accepting),

@@ -7,7 +7,9 @@ mod build;
 mod worker;
 
 pub use build::{BuildFacts, Failed, NOT_ACCEPTED, Reason, TaskFacts, next_try, reasons};
-pub use worker::{Ahead, Running, Seen, UNKNOWN, Why, about, starts_in, why, why_none};
+pub use worker::{
+    Ahead, Running, UNKNOWN, WaitReason, WorkerSummary, about, starts_in, why, why_none,
+};
 
 words! {
     /// A reason, as a word for programs.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::ReasonCode;
-use crate::matching::{Waiting, Worker};
+use crate::matching::{WaitingTask, WorkerCapacity};
 use crate::needs::{Needs, size};
 use crate::remedy::Remedy;
 use crate::{Arch, Timestamp};
@@ -14,7 +14,7 @@ pub const UNKNOWN: Duration = Duration::from_secs(5 * 60);
 
 /// Why a task waits for a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
+pub enum WaitReason {
     NoWorker {
         arch: Arch,
         /// When the last one was heard; `None` when none ever was.
@@ -47,7 +47,7 @@ pub enum Why {
     },
 }
 
-impl Why {
+impl WaitReason {
     /// A word for programs.
     #[must_use]
     pub const fn code(&self) -> ReasonCode {
@@ -71,7 +71,7 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorker { arch, heard: None } => {
@@ -166,9 +166,9 @@ impl Ahead {
 
 /// What is known of a worker beyond what matching needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct WorkerSummary<'a> {
     /// As matching sees it.
-    pub worker: Worker<'a>,
+    pub worker: WorkerCapacity<'a>,
     /// Whether it is connected.
     pub connected: bool,
     /// When it was heard.
@@ -178,7 +178,7 @@ pub struct Seen<'a> {
     pub running: &'a [Running],
 }
 
-impl Seen<'_> {
+impl WorkerSummary<'_> {
     /// For each of its slots how long what runs there goes on, zero for a free one.
     fn busy(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
         let idle = (self.worker.candidate.slots as usize).saturating_sub(self.running.len());
@@ -189,50 +189,57 @@ impl Seen<'_> {
 
 /// Why a task that is queued waits: no worker takes it, or others go first.
 #[must_use]
-pub fn why(task: &Waiting<'_>, workers: &[Seen<'_>], ahead: &Ahead, now: Timestamp) -> Why {
+pub fn why(
+    task: &WaitingTask<'_>,
+    workers: &[WorkerSummary<'_>],
+    ahead: &Ahead,
+    now: Timestamp,
+) -> WaitReason {
     if let Some(why) = why_none(task, workers) {
         return why;
     }
     let able = workers.iter().filter(|seen| seen.worker.is_able(task));
     let busy: Vec<Duration> = able.flat_map(|seen| seen.busy(now)).collect();
     let starts_in = starts_in(&busy, ahead.total()).unwrap_or_default();
-    Why::Behind { tasks: ahead.tasks, starts_in }
+    WaitReason::Behind { tasks: ahead.tasks, starts_in }
 }
 
 /// Why no worker takes a task, or `None` when one would as soon as it is free.
 #[must_use]
-pub fn why_none(task: &Waiting<'_>, workers: &[Seen<'_>]) -> Option<Why> {
+pub fn why_none(task: &WaitingTask<'_>, workers: &[WorkerSummary<'_>]) -> Option<WaitReason> {
     let arch = task.arch;
     let of_arch = || {
-        let able = |seen: &&Seen<'_>| seen.worker.candidate.is_able(arch, task.emulation);
+        let able = |seen: &&WorkerSummary<'_>| seen.worker.candidate.is_able(arch, task.emulation);
         workers.iter().filter(able)
     };
     let connected = || of_arch().filter(|seen| seen.connected);
     if connected().next().is_none() {
         // Somebody claims it, and may not: that is what there is to mend, whoever was there before.
-        let claims =
-            |seen: &&Seen<'_>| seen.connected && seen.worker.candidate.arches.contains(&arch);
-        let name = |seen: &Seen<'_>| seen.worker.candidate.name.to_owned();
+        let claims = |seen: &&WorkerSummary<'_>| {
+            seen.connected && seen.worker.candidate.arches.contains(&arch)
+        };
+        let name = |seen: &WorkerSummary<'_>| seen.worker.candidate.name.to_owned();
         let emulate: Vec<String> = workers.iter().filter(claims).map(name).collect();
         if !emulate.is_empty() {
-            return Some(Why::OnlyEmulated { arch, workers: emulate });
+            return Some(WaitReason::OnlyEmulated { arch, workers: emulate });
         }
         let heard = of_arch().map(|seen| seen.heard).max();
-        return Some(Why::NoWorker { arch, heard });
+        return Some(WaitReason::NoWorker { arch, heard });
     }
     let takes = || connected().map(|seen| &seen.worker).filter(|worker| worker.candidate.ready);
     if takes().next().is_none() {
-        let reason =
-            |seen: &Seen<'_>| format!("{} {}", seen.worker.candidate.name, seen.holds_back);
-        return Some(Why::NoneTakes { arch, reasons: connected().map(reason).collect() });
+        let reason = |seen: &WorkerSummary<'_>| {
+            format!("{} {}", seen.worker.candidate.name, seen.holds_back)
+        };
+        return Some(WaitReason::NoneTakes { arch, reasons: connected().map(reason).collect() });
     }
     if takes().any(|worker| worker.is_able(task)) {
         return None;
     }
     if takes().all(|worker| worker.candidate.name == task.except) {
-        return Some(Why::OnlyMaker { arch, worker: task.except.to_owned() });
+        return Some(WaitReason::OnlyMaker { arch, worker: task.except.to_owned() });
     }
-    Some(Why::TooMuch {
+    Some(WaitReason::TooMuch {
         needs: task.needs.clone(),
         memory_mib: takes().map(|worker| worker.memory_mib).max().unwrap_or(0),
         disk_mib: takes().map(|worker| worker.disk_mib).max().unwrap_or(0),
@@ -281,7 +288,7 @@ fn moment(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::Candidate;
+    use crate::placement::WorkerCandidate;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const SECOND: Duration = Duration::from_secs(1);
@@ -290,8 +297,8 @@ mod tests {
         Timestamp::ZERO + minute * MINUTE
     }
 
-    fn seen(name: &'static str, memory_mib: u64) -> Seen<'static> {
-        let candidate = Candidate {
+    fn seen(name: &'static str, memory_mib: u64) -> WorkerSummary<'static> {
+        let candidate = WorkerCandidate {
             name,
             arches: &[Arch::X86_64],
             emulated: &[],
@@ -299,9 +306,14 @@ mod tests {
             busy: 1,
             ready: true,
         };
-        let worker =
-            Worker { candidate, memory_mib, memory_used_mib: 0, disk_mib: 1 << 20, labels: &[] };
-        Seen {
+        let worker = WorkerCapacity {
+            candidate,
+            memory_mib,
+            memory_used_mib: 0,
+            disk_mib: 1 << 20,
+            labels: &[],
+        };
+        WorkerSummary {
             worker,
             connected: true,
             heard: Timestamp::ZERO + 842 * MINUTE,
@@ -310,8 +322,9 @@ mod tests {
         }
     }
 
-    fn text(needs: &Needs, workers: &[Seen<'_>]) -> String {
-        let task = Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" };
+    fn text(needs: &Needs, workers: &[WorkerSummary<'_>]) -> String {
+        let task =
+            WaitingTask { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" };
         why_none(&task, workers).map_or_else(String::new, |why| why.to_string())
     }
 
@@ -319,20 +332,25 @@ mod tests {
     fn a_task_says_what_it_lacks() {
         let none = Needs::default();
         assert!(text(&none, &[]).contains("no worker for x86_64 was ever connected"));
-        let away = Seen { connected: false, ..seen("a", 1024) };
+        let away = WorkerSummary { connected: false, ..seen("a", 1024) };
         assert_eq!(
             text(&none, std::slice::from_ref(&away)),
             "no worker for x86_64 connected since 14:02 UTC"
         );
-        let mut held = Seen { holds_back: "is drained".into(), ..seen("a", 1024) };
+        let mut held = WorkerSummary { holds_back: "is drained".into(), ..seen("a", 1024) };
         held.worker.candidate.ready = false;
         assert_eq!(text(&none, &[held, away]), "no worker for x86_64 takes work: a is drained");
         assert_eq!(text(&none, &[seen("a", 1024)]), "");
         let mut emulates = seen("a", 1024);
         emulates.worker.candidate.emulated = &[Arch::X86_64];
         assert!(text(&none, &[emulates]).starts_with("x86_64 is only emulated (by a), which"));
-        let repeat =
-            Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "a" };
+        let repeat = WaitingTask {
+            arch: Arch::X86_64,
+            emulation: false,
+            needs: &none,
+            avoid: &[],
+            except: "a",
+        };
         let why =
             why_none(&repeat, &[seen("a", 1024)]).map_or_else(String::new, |why| why.to_string());
         assert!(why.starts_with("repeats a task of a, and no other worker"), "{why}");
@@ -347,7 +365,7 @@ mod tests {
 
     #[test]
     fn a_place_in_the_queue_is_told_in_time() {
-        let behind = |tasks, starts_in| Why::Behind { tasks, starts_in }.to_string();
+        let behind = |tasks, starts_in| WaitReason::Behind { tasks, starts_in }.to_string();
         assert_eq!(behind(12, 6 * MINUTE), "behind 12 tasks, about 6 min");
         assert_eq!(behind(0, Duration::ZERO), "is next");
         assert_eq!(behind(0, 3 * MINUTE), "is next, when a worker gets free, about 3 min");
@@ -358,16 +376,21 @@ mod tests {
     #[test]
     fn a_start_follows_from_what_runs_and_what_is_ahead() {
         let none = Needs::default();
-        let task =
-            Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "" };
+        let task = WaitingTask {
+            arch: Arch::X86_64,
+            emulation: false,
+            needs: &none,
+            avoid: &[],
+            except: "",
+        };
         let running = |minute: u32, takes| Running { started: at(minute), takes };
         let starts = |of: &[Running], ahead: Ahead| match why(
             &task,
-            &[Seen { running: of, ..seen("a", 1024) }],
+            &[WorkerSummary { running: of, ..seen("a", 1024) }],
             &ahead,
             at(10),
         ) {
-            Why::Behind { tasks, starts_in } => (tasks, starts_in),
+            WaitReason::Behind { tasks, starts_in } => (tasks, starts_in),
             other => panic!("{other:?}"),
         };
         let nobody = Ahead::default();
@@ -382,16 +405,16 @@ mod tests {
         assert_eq!(starts(&[], ahead), (3, 12 * MINUTE));
         let ahead = Ahead { tasks: 2, ..Ahead::default() };
         assert_eq!(starts(&[], ahead), (2, 2 * UNKNOWN));
-        let seen = [Seen { connected: false, ..seen("a", 1024) }];
-        assert!(matches!(why(&task, &seen, &nobody, at(0)), Why::NoWorker { .. }));
+        let seen = [WorkerSummary { connected: false, ..seen("a", 1024) }];
+        assert!(matches!(why(&task, &seen, &nobody, at(0)), WaitReason::NoWorker { .. }));
     }
 
     #[test]
     fn only_a_farm_without_workers_is_told_to_start_one() {
-        let never = Why::NoWorker { arch: Arch::X86_64, heard: None };
+        let never = WaitReason::NoWorker { arch: Arch::X86_64, heard: None };
         assert_eq!(never.remedy(), Some(Remedy::StartWorker));
         let heard = Some(Timestamp::from_us(1));
-        assert_eq!(Why::NoWorker { arch: Arch::X86_64, heard }.remedy(), None);
+        assert_eq!(WaitReason::NoWorker { arch: Arch::X86_64, heard }.remedy(), None);
     }
 
     #[test]

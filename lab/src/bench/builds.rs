@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const SETTLE: Duration = Duration::from_secs(3);
 
 /// What builds on a farm leave for other measurements.
-pub(super) struct Built {
+pub(super) struct BuildLeftovers {
     /// The lock of the package's root.
     pub(super) lock: Lock,
     /// The most memory that the worker has had, in MiB.
@@ -38,7 +38,7 @@ pub(super) fn measure(
     world: &World,
     checkout: &mut Checkout,
     report: &mut Report,
-) -> anyhow::Result<Built> {
+) -> anyhow::Result<BuildLeftovers> {
     let settings = Settings::new(directory.join("farm"));
     let farm = Farm::start(&settings, &world.target_text()?)?;
     std::thread::sleep(SETTLE);
@@ -56,7 +56,7 @@ pub(super) fn measure(
     std::thread::sleep(SETTLE);
     report.add(coordinator(fresh, rss_mib(&farm)?));
     let worker = farm.workers.first().context("a farm has a worker")?;
-    Ok(Built { lock, worker_mib: peak_mib(worker.pid())? })
+    Ok(BuildLeftovers { lock, worker_mib: peak_mib(worker.pid())? })
 }
 
 fn rss_mib(farm: &Farm) -> anyhow::Result<f64> {
@@ -96,7 +96,7 @@ fn end_to_end(client: &Client, checkout: &mut Checkout) -> anyhow::Result<Figure
 }
 
 /// One build, as the person who waits for it sees it.
-struct Watched {
+struct WatchedBuild {
     /// Seconds of the whole command.
     wall: f64,
     /// Seconds of rpmbuild in all tasks.
@@ -105,7 +105,7 @@ struct Watched {
     stages: String,
 }
 
-fn watched(client: &Client, commit: &str) -> anyhow::Result<Watched> {
+fn watched(client: &Client, commit: &str) -> anyhow::Result<WatchedBuild> {
     let arguments = ["build", PACKAGE, "--target", TARGET, "--ref", commit, "--key", commit];
     let begun = Instant::now();
     let status = client
@@ -120,7 +120,7 @@ fn watched(client: &Client, commit: &str) -> anyhow::Result<Watched> {
     let id = again["builds"][0]["id"].as_i64().context("no number")?;
     let shown = client.show(id)?;
     ensure!(shown["state"] == "published", "build {id} is {}", shown["state"]);
-    Ok(Watched { wall, rpmbuild: rpmbuild(&shown), stages: stages(&shown) })
+    Ok(WatchedBuild { wall, rpmbuild: rpmbuild(&shown), stages: stages(&shown) })
 }
 
 pub(super) fn rpmbuild(shown: &Value) -> f64 {

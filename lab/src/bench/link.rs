@@ -60,7 +60,7 @@ pub(super) fn measure(directory: &Path, world: &World, report: &mut Report) -> a
 }
 
 #[derive(Default)]
-struct Watched {
+struct LinkObservation {
     time: Duration,
     builds: u32,
     deaths: u32,
@@ -68,9 +68,9 @@ struct Watched {
     late: u32,
 }
 
-fn watch(client: &Client) -> anyhow::Result<Watched> {
+fn watch(client: &Client) -> anyhow::Result<LinkObservation> {
     let begun = Instant::now();
-    let mut watched = Watched::default();
+    let mut watched = LinkObservation::default();
     let mut build = client.build(&[PACKAGE])?[0];
     while begun.elapsed() < TIME {
         std::thread::sleep(Duration::from_millis(500));

@@ -9,7 +9,7 @@ use crate::farm::program;
 use crate::tool;
 
 /// A worker for single tasks.
-pub(super) struct Once {
+pub(super) struct SingleTaskWorker {
     /// The lock of the root.
     pub(super) lock: PathBuf,
     /// Where the packages of the lock lie.
@@ -27,7 +27,7 @@ pub(super) struct Run {
     failure: Option<serde_json::Value>,
 }
 
-impl Once {
+impl SingleTaskWorker {
     /// Makes the source package of a spec, its sources beside it.
     pub(super) fn srpm(&self, spec: &Path, data: &Path) -> anyhow::Result<PathBuf> {
         self.run("--spec", spec, data, 1)?;

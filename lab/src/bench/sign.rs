@@ -15,7 +15,7 @@ const PACKAGES: u32 = 200;
 
 /// What the signer's own benchmark writes, in seconds.
 #[derive(Debug, Deserialize)]
-struct Signed {
+struct SignFigures {
     value: f64,
     peer: f64,
 }
@@ -27,8 +27,8 @@ pub(super) fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<(
     command.args(["--packages", &PACKAGES.to_string()]).arg("--json").arg(&json);
     command.arg("--signer").arg(programs().join("rpmfarm-signer"));
     tool::output(&mut command)?;
-    let signed: Vec<Signed> = serde_json::from_slice(&std::fs::read(&json)?)?;
-    for Signed { value, peer } in signed {
+    let signed: Vec<SignFigures> = serde_json::from_slice(&std::fs::read(&json)?)?;
+    for SignFigures { value, peer } in signed {
         let ratio = value / peer;
         report.add(Figure {
             name: RATIO,

@@ -19,7 +19,7 @@ const DNF: &str = include_str!("solve_dnf.py");
 
 /// What both programs print; times in milliseconds.
 #[derive(Debug, Deserialize)]
-struct Solved {
+struct SolveFigures {
     packages: u32,
     chosen: u32,
     load_ms: f64,
@@ -53,7 +53,7 @@ pub(super) fn measure(
         let theirs = theirs(repository, &list).context("dnf's solver")?;
         value += ours.solve_ms;
         peer += theirs.solve_ms;
-        let Solved { packages, chosen, load_ms, solve_ms } = ours;
+        let SolveFigures { packages, chosen, load_ms, solve_ms } = ours;
         note += &format!(
             "{what}: {chosen} of {packages} packages in {solve_ms:.2} ms, dnf {} in {:.2} ms \
              (loading: {load_ms:.0} ms, dnf {:.0} ms); ",
@@ -99,13 +99,13 @@ fn resolved(target: &Target, requires: &[&str], directory: &Path) -> anyhow::Res
     Ok(serde_json::from_slice(&tool::output(&mut command)?)?)
 }
 
-fn ours(repository: &Path, list: &[&str]) -> anyhow::Result<Solved> {
+fn ours(repository: &Path, list: &[&str]) -> anyhow::Result<SolveFigures> {
     let mut command = Command::new(programs().join("examples/bench_solve"));
     command.arg("x86_64").arg(repository.join("repodata")).args(list);
     Ok(serde_json::from_slice(&tool::output(&mut command)?)?)
 }
 
-fn theirs(repository: &Path, list: &[&str]) -> anyhow::Result<Solved> {
+fn theirs(repository: &Path, list: &[&str]) -> anyhow::Result<SolveFigures> {
     // Debian's own Python, which has dnf's modules; another one may come first in PATH.
     let mut command = Command::new("/usr/bin/python3");
     command.args(["-c", DNF]).arg(repository).args(list);

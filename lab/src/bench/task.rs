@@ -8,7 +8,7 @@ use rpmfarm_core::lock::Layer;
 
 use super::bare::BareRoot;
 use super::figure::{Figure, Report};
-use super::once::{Once, Run};
+use super::once::{Run, SingleTaskWorker};
 use super::spread::Spread;
 
 pub(super) const WARM: &str = "build.overhead_warm";
@@ -38,7 +38,7 @@ impl Bench<'_> {
         std::fs::write(&lock, self.lock.to_bytes())?;
         let out = self.directory.join("results");
         std::fs::create_dir_all(&out)?;
-        let once = Once { lock, packages: self.packages.into(), out };
+        let once = SingleTaskWorker { lock, packages: self.packages.into(), out };
         let warm = self.directory.join("warm");
         let srpm = once.srpm(self.spec, &warm).context("cannot make the source package")?;
         // What is measured is neither the first to use the root nor the first to read it.
@@ -60,7 +60,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn cold(&self, once: &Once, srpm: &Path, bare: Spread) -> anyhow::Result<Figure> {
+    fn cold(&self, once: &SingleTaskWorker, srpm: &Path, bare: Spread) -> anyhow::Result<Figure> {
         let mut runs = Vec::new();
         for number in 0..COLD_RUNS {
             let data = self.directory.join(format!("cold{number}"));

@@ -32,7 +32,7 @@ pub(super) struct Settings {
     /// Look-aside files that come from Debian's pool.
     pub(super) pool: Vec<Pool>,
     /// Look-aside files that are not what their digest promises.
-    pub(super) planted: Vec<Planted>,
+    pub(super) planted: Vec<PlantedFile>,
     /// Symbolic links of the repository: path, target.
     pub(super) symlinks: BTreeMap<String, String>,
 }
@@ -51,7 +51,7 @@ pub(super) struct Pool {
 /// Content that the look-aside has in the place of what was promised.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Planted {
+pub(super) struct PlantedFile {
     /// Its name in the list of sources.
     pub(super) file: String,
     pub(super) text: String,

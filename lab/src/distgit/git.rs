@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::Error;
+use super::DistgitError;
 use crate::tool;
 
 /// Who every commit is by.
@@ -37,7 +37,7 @@ pub struct Commit<'a> {
 ///
 /// # Errors
 /// When git fails or a file cannot be written.
-pub fn create(repository: &Path, branch: &str, commits: &[Commit<'_>]) -> Result<(), Error> {
+pub fn create(repository: &Path, branch: &str, commits: &[Commit<'_>]) -> Result<(), DistgitError> {
     if repository.exists() {
         fs::remove_dir_all(repository)?;
     }
@@ -58,7 +58,11 @@ pub fn create(repository: &Path, branch: &str, commits: &[Commit<'_>]) -> Result
 ///
 /// # Errors
 /// When there is no such branch or git fails.
-pub fn append(repository: &Path, branch: &str, commit: &Commit<'_>) -> Result<String, Error> {
+pub fn append(
+    repository: &Path,
+    branch: &str,
+    commit: &Commit<'_>,
+) -> Result<String, DistgitError> {
     let tip = head(repository, branch)?;
     let counted = tool::output(git(repository).args(["rev-list", "--count", &tip]))?;
     let age: u64 = String::from_utf8_lossy(&counted).trim().parse().unwrap_or(1);
@@ -71,7 +75,7 @@ pub fn append(repository: &Path, branch: &str, commit: &Commit<'_>) -> Result<St
 ///
 /// # Errors
 /// When there is no such branch.
-pub fn head(repository: &Path, branch: &str) -> Result<String, Error> {
+pub fn head(repository: &Path, branch: &str) -> Result<String, DistgitError> {
     let name = format!("refs/heads/{branch}^{{commit}}");
     let output = tool::output(git(repository).args(["rev-parse", "--verify", &name]))?;
     Ok(String::from_utf8_lossy(&output).trim().to_owned())

@@ -30,7 +30,7 @@ pub const MODIFIED_BRANCH: &str = "a9";
 
 /// Why the repositories could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DistgitError {
     /// A tool of the host is missing or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -103,7 +103,7 @@ fn repository(out: &Path, package: &str) -> PathBuf {
 ///
 /// # Errors
 /// When a tool is missing, the pool cannot be reached, or a tarball is not what was promised.
-pub fn make(out: &Path, cache: Option<&Path>) -> Result<Distgit, Error> {
+pub fn make(out: &Path, cache: Option<&Path>) -> Result<Distgit, DistgitError> {
     let folders = folder::all()?;
     let lookaside = out.join("lookaside");
     if lookaside.exists() {
@@ -174,12 +174,10 @@ fn find<'a>(
     folder: &Folder,
     listed: &'a [LookasideFile],
     file: &str,
-) -> Result<&'a Checksum, Error> {
-    listed
-        .iter()
-        .find(|entry| entry.name == file)
-        .map(|entry| &entry.checksum)
-        .ok_or_else(|| Error::Unlisted { package: folder.name.to_owned(), file: file.to_owned() })
+) -> Result<&'a Checksum, DistgitError> {
+    listed.iter().find(|entry| entry.name == file).map(|entry| &entry.checksum).ok_or_else(|| {
+        DistgitError::Unlisted { package: folder.name.to_owned(), file: file.to_owned() }
+    })
 }
 
 /// Puts a file where both forms of look-aside URLs find it.
@@ -211,7 +209,7 @@ impl PoolFiles<'_> {
         folder: &Folder,
         wanted: &folder::Pool,
         checksum: &Checksum,
-    ) -> Result<PathBuf, Error> {
+    ) -> Result<PathBuf, DistgitError> {
         let kept = self.cache.directory("sources")?.join(&checksum.hex);
         if kept.exists() {
             return Ok(kept);
@@ -226,14 +224,14 @@ impl PoolFiles<'_> {
         let mut files = apt.source(&wanted.source)?;
         files.retain(|file| file.name == wanted.name);
         let paths = apt.fetch_source(&wanted.source, &files)?;
-        let path = paths.first().ok_or_else(|| Error::NotInPool {
+        let path = paths.first().ok_or_else(|| DistgitError::NotInPool {
             package: folder.name.to_owned(),
             source_package: wanted.source.clone(),
             file: wanted.name.clone(),
         })?;
         let found = digest(checksum.kind, path)?;
         if found != checksum.hex {
-            return Err(Error::Digest {
+            return Err(DistgitError::Digest {
                 package: folder.name.to_owned(),
                 file: wanted.file.clone(),
                 expected: checksum.hex.clone(),
@@ -246,7 +244,7 @@ impl PoolFiles<'_> {
 }
 
 /// The file's digest of one kind. Our own lists use none but these two.
-fn digest(kind: DigestKind, path: &Path) -> Result<String, Error> {
+fn digest(kind: DigestKind, path: &Path) -> Result<String, DistgitError> {
     let mut file = fs::File::open(path)?;
     Ok(match kind {
         DigestKind::Sha512 => {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use rpmfarm_core::Arch;
 
-use super::Error;
+use super::DistroError;
 use super::spec::Spec;
 use crate::tool;
 
@@ -26,7 +26,7 @@ pub(super) fn build(
     mut spec: Spec,
     root: &Path,
     work: &Path,
-) -> Result<PathBuf, Error> {
+) -> Result<PathBuf, DistroError> {
     spec.files = entries(root)?;
     spec.files.sort();
     let path = work.join("package.spec");
@@ -66,7 +66,7 @@ pub(super) fn build(
     for definition in definitions {
         command.arg("--define").arg(definition);
     }
-    tool::output(command.arg(&path)).map_err(|source| Error::Package {
+    tool::output(command.arg(&path)).map_err(|source| DistroError::Package {
         name: spec.name.clone(),
         source: Box::new(source.into()),
     })?;

@@ -10,7 +10,7 @@ use rpmfarm_core::Arch;
 use super::control::{Control, Evr, Relation};
 use super::recipe::{Changes, Recipe};
 use super::spec::Spec;
-use super::{Error, arch, build, provides, tree};
+use super::{DistroError, arch, build, provides, tree};
 use crate::{parallel, tool};
 
 /// A Debian package that is to be converted.
@@ -32,11 +32,11 @@ impl Deb {
 }
 
 /// Reads the control fields of downloaded packages; those that the recipe drops are left out.
-pub(super) fn read(recipe: &Recipe, files: &[(PathBuf, String)]) -> Result<Vec<Deb>, Error> {
+pub(super) fn read(recipe: &Recipe, files: &[(PathBuf, String)]) -> Result<Vec<Deb>, DistroError> {
     let mut debs = parallel::map(files, |(path, sha256)| {
         let fields = tool::output(Command::new("dpkg-deb").arg("--field").arg(path))?;
         let control = Control::parse(&String::from_utf8_lossy(&fields));
-        Ok::<_, Error>(Deb { path: path.clone(), sha256: sha256.clone(), control })
+        Ok::<_, DistroError>(Deb { path: path.clone(), sha256: sha256.clone(), control })
     })?;
     debs.retain(|deb| !recipe.drop.iter().any(|name| name == deb.name()));
     Ok(debs)
@@ -96,7 +96,7 @@ impl<'a> Converter<'a> {
     }
 
     /// Makes the RPM below `work`, a directory of this conversion alone.
-    pub(super) fn convert(&self, deb: &Deb, work: &Path) -> Result<PathBuf, Error> {
+    pub(super) fn convert(&self, deb: &Deb, work: &Path) -> Result<PathBuf, DistroError> {
         let root = work.join("root");
         fs::create_dir_all(&root)?;
         tool::output(Command::new("dpkg-deb").arg("--extract").arg(&deb.path).arg(&root))?;

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::Error;
+use super::DistroError;
 use crate::cache::Cache;
 use crate::tool;
 
@@ -21,7 +21,7 @@ pub(super) struct Key {
 
 impl Key {
     /// The key of the cache, made when there is none.
-    pub(super) fn open(cache: &Cache) -> Result<Self, Error> {
+    pub(super) fn open(cache: &Cache) -> Result<Self, DistroError> {
         let home = cache.directory("gnupg")?;
         fs::set_permissions(&home, fs::Permissions::from_mode(0o700))?;
         let mut key = Self { home, fingerprint: String::new() };
@@ -38,7 +38,7 @@ impl Key {
             ]);
             tool::output(&mut command)?;
         }
-        key.fingerprint = key.find()?.ok_or(Error::NoKey)?;
+        key.fingerprint = key.find()?.ok_or(DistroError::NoKey)?;
         Ok(key)
     }
 
@@ -52,7 +52,7 @@ impl Key {
         command
     }
 
-    fn find(&self) -> Result<Option<String>, Error> {
+    fn find(&self) -> Result<Option<String>, DistroError> {
         // The public part is asked for: that needs no agent, which another run may just be ending.
         let listing = tool::output(self.gpg().args(["--with-colons", "--list-keys"]))?;
         let text = String::from_utf8_lossy(&listing).into_owned();
@@ -61,12 +61,12 @@ impl Key {
     }
 
     /// The armoured public key.
-    pub(super) fn public(&self) -> Result<Vec<u8>, Error> {
+    pub(super) fn public(&self) -> Result<Vec<u8>, DistroError> {
         Ok(tool::output(self.gpg().args(["--armor", "--export", &self.fingerprint]))?)
     }
 
     /// Adds header signatures to packages, in place.
-    pub(super) fn sign_packages(&self, packages: &[PathBuf]) -> Result<(), Error> {
+    pub(super) fn sign_packages(&self, packages: &[PathBuf]) -> Result<(), DistroError> {
         if packages.is_empty() {
             return Ok(());
         }
@@ -80,7 +80,7 @@ impl Key {
     }
 
     /// Writes an armoured detached signature beside the file.
-    pub(super) fn sign_file(&self, file: &Path) -> Result<(), Error> {
+    pub(super) fn sign_file(&self, file: &Path) -> Result<(), DistroError> {
         let mut name = file.as_os_str().to_owned();
         name.push(".asc");
         let mut command = self.gpg();

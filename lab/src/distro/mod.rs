@@ -45,7 +45,7 @@ pub const KEY_FILE: &str = "RPM-GPG-KEY-lab";
 
 /// Why the distribution could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DistroError {
     /// A tool of the host is missing or failed.
     #[error(transparent)]
     Tool(#[from] ToolError),
@@ -69,7 +69,7 @@ pub enum Error {
     NoKey,
     /// A package could not be made.
     #[error("cannot make the package {name}")]
-    Package { name: String, source: Box<Error> },
+    Package { name: String, source: Box<DistroError> },
 }
 
 /// What is made, and how the caches are used.
@@ -102,7 +102,7 @@ pub struct Distro {
 ///
 /// # Errors
 /// When a tool is missing, the pool cannot be reached, or a package cannot be made.
-pub fn make(options: &Options) -> Result<Distro, Error> {
+pub fn make(options: &Options) -> Result<Distro, DistroError> {
     let arch = options.arch;
     let recipe = Recipe::load(options.size)?;
     let cache = Cache::open(options.cache.as_deref())?;
@@ -126,12 +126,12 @@ pub fn make(options: &Options) -> Result<Distro, Error> {
 ///
 /// # Errors
 /// When gpg is missing or the cache cannot be used.
-pub fn public_key(cache: Option<&Path>) -> Result<String, Error> {
+pub fn public_key(cache: Option<&Path>) -> Result<String, DistroError> {
     let key = open_key(&Cache::open(cache)?)?.public()?;
     Ok(String::from_utf8_lossy(&key).into_owned())
 }
 
-fn open_key(cache: &Cache) -> Result<Key, Error> {
+fn open_key(cache: &Cache) -> Result<Key, DistroError> {
     let _lock = cache.lock("gnupg")?;
     Key::open(cache)
 }
@@ -143,7 +143,7 @@ fn plan(
     recipe: &Recipe,
     texts: &[&str],
     arch: Arch,
-) -> Result<Vec<PoolFile>, Error> {
+) -> Result<Vec<PoolFile>, DistroError> {
     let key = cache::key([apt.stamp(), arch.as_str()].into_iter().chain(texts.iter().copied()));
     let path = cache.directory("plans")?.join(key);
     if let Ok(text) = fs::read_to_string(&path) {
@@ -176,7 +176,7 @@ fn assemble(
     arch: Arch,
     plan: &[PoolFile],
     finished: &Path,
-) -> Result<(), Error> {
+) -> Result<(), DistroError> {
     tracing::info!(%arch, files = plan.len(), "downloading");
     let paths = apt.fetch(recipe.roots_for(arch), plan)?;
     let files: Vec<(PathBuf, String)> =
@@ -208,7 +208,7 @@ fn packages(
     key: &Key,
     arch: Arch,
     debs: &[Deb],
-) -> Result<Vec<PathBuf>, Error> {
+) -> Result<Vec<PathBuf>, DistroError> {
     let converter = Converter::new(arch, recipe, debs);
     let shelf = cache.directory("rpms")?;
     let code = cache::key(CODE);
@@ -234,12 +234,15 @@ fn shelve(
     key: &Key,
     slot: &Path,
     name: &str,
-    make: impl FnOnce(&Path) -> Result<PathBuf, Error>,
-) -> Result<PathBuf, Error> {
+    make: impl FnOnce(&Path) -> Result<PathBuf, DistroError>,
+) -> Result<PathBuf, DistroError> {
     if let Some(found) = fs::read_dir(slot).ok().and_then(|mut entries| entries.next()) {
         return Ok(found?.path());
     }
-    let wrap = |source: Error| Error::Package { name: name.to_owned(), source: Box::new(source) };
+    let wrap = |source: DistroError| DistroError::Package {
+        name: name.to_owned(),
+        source: Box::new(source),
+    };
     let work = cache.work()?;
     let rpm = make(work.path()).map_err(wrap)?;
     key.sign_packages(std::slice::from_ref(&rpm)).map_err(wrap)?;
@@ -252,7 +255,7 @@ fn shelve(
 }
 
 /// `NAME-VERSION-RELEASE.ARCH.rpm`, as the package itself says.
-fn file_name(rpm: &Path) -> Result<String, Error> {
+fn file_name(rpm: &Path) -> Result<String, DistroError> {
     let mut command = Command::new("rpm");
     command.args([
         "--query",
@@ -265,7 +268,7 @@ fn file_name(rpm: &Path) -> Result<String, Error> {
 }
 
 /// Puts the finished distribution at `out`, beside which it is made first.
-fn replace(finished: &Path, out: &Path) -> Result<(), Error> {
+fn replace(finished: &Path, out: &Path) -> Result<(), DistroError> {
     for name in ["repo", KEY_FILE] {
         let path = out.join(name);
         if path.is_dir() {

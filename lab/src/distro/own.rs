@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rpmfarm_core::Arch;
 
 use super::spec::Spec;
-use super::{Error, build};
+use super::{DistroError, build};
 use crate::cache;
 
 /// A file of an own package.
@@ -158,7 +158,7 @@ impl OwnPackage {
     }
 
     /// Makes the RPM below `work`, a directory of this build alone.
-    pub(super) fn build(&self, arch: Arch, work: &Path) -> Result<PathBuf, Error> {
+    pub(super) fn build(&self, arch: Arch, work: &Path) -> Result<PathBuf, DistroError> {
         let root = work.join("root");
         fs::create_dir_all(&root)?;
         for (path, mode) in self.directories {

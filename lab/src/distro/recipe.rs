@@ -37,7 +37,7 @@ impl Size {
 /// What a larger recipe adds.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct More {
+struct RecipeAdditions {
     roots: Vec<String>,
     drop: Vec<String>,
     el_names: BTreeMap<String, String>,
@@ -51,7 +51,7 @@ struct More {
 /// # Errors
 /// When the recipe is broken, which a test rules out.
 pub fn real_macros() -> Result<BTreeMap<String, String>, toml::de::Error> {
-    Ok(toml::from_str::<More>(MORE)?.macros)
+    Ok(toml::from_str::<RecipeAdditions>(MORE)?.macros)
 }
 
 /// What becomes the distribution.
@@ -121,7 +121,7 @@ impl Recipe {
     pub fn load(size: Size) -> Result<Self, toml::de::Error> {
         let mut recipe: Self = toml::from_str(TEXT)?;
         if size == Size::Real {
-            let more: More = toml::from_str(MORE)?;
+            let more: RecipeAdditions = toml::from_str(MORE)?;
             recipe.roots.extend(more.roots);
             recipe.drop.extend(more.drop);
             recipe.el_names.extend(more.el_names);

@@ -27,14 +27,14 @@ impl World {
     /// # Errors
     /// When a part cannot be made, or the server does not come up.
     pub fn make(directory: &Path, arch: Arch) -> anyhow::Result<Self> {
-        Self::of(directory, &[arch])
+        Self::with_arches(directory, &[arch])
     }
 
     /// The same with a distribution of each architecture.
     ///
     /// # Errors
     /// As [`Self::make`].
-    pub fn of(directory: &Path, arches: &[Arch]) -> anyhow::Result<Self> {
+    pub fn with_arches(directory: &Path, arches: &[Arch]) -> anyhow::Result<Self> {
         std::fs::create_dir_all(directory.join("distro"))?;
         for arch in arches.iter().copied() {
             let out = directory.join("distro").join(arch.as_str());

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use rpmfarm_core::snapshot::Kind;
+use rpmfarm_core::snapshot::RepositoryKind;
 use rpmfarm_core::{Nevra, Target};
 use serde_json::Value;
 
@@ -164,7 +164,7 @@ fn farmed(shown: &Value) -> Farmed {
 /// Fetches a package as a user's dnf would.
 fn fetch(farm: &Farm, target: &str, nevra: &Nevra, to: &Path) -> anyhow::Result<()> {
     let file = nevra.file_name();
-    let (kind, arch) = (Kind::of(nevra).dir(), &nevra.arch);
+    let (kind, arch) = (RepositoryKind::for_package(nevra).dir(), &nevra.arch);
     let first = nevra.name.chars().next().unwrap_or('_').to_ascii_lowercase();
     let repository = format!("{}/repo/{target}/testing/x86_64/{kind}", farm.server());
     let url = format!("{repository}/Packages/{arch}/{first}/{file}");

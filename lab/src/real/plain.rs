@@ -132,7 +132,8 @@ impl<'a> Chroot<'a> {
     fn base(&self, branch: &Branch, layer: &Layer) -> anyhow::Result<PathBuf> {
         let digests: String =
             layer.packages().iter().map(|one| format!("{}\n", one.digest)).collect();
-        let root = self.state.directory("roots")?.join(Sha256::of(digests.as_bytes()).to_string());
+        let root =
+            self.state.directory("roots")?.join(Sha256::compute(digests.as_bytes()).to_string());
         let _making = self.making.lock();
         if root.exists() {
             return Ok(root);

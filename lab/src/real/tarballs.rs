@@ -131,7 +131,7 @@ fn digest(kind: DigestKind, path: &Path) -> io::Result<String> {
 
 /// A file of a source package.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct TarballSource {
     package: String,
     version: String,
     file: String,
@@ -140,9 +140,9 @@ struct Place {
 /// What Debian's lists of source packages say, by digest and by upstream version.
 #[derive(Debug, Default)]
 struct Index {
-    by_digest: BTreeMap<String, Place>,
+    by_digest: BTreeMap<String, TarballSource>,
     /// Upstream version → tarballs of it.
-    by_version: BTreeMap<String, BTreeSet<Place>>,
+    by_version: BTreeMap<String, BTreeSet<TarballSource>>,
 }
 
 impl Index {
@@ -162,8 +162,11 @@ impl Index {
                 if !known || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
                     continue;
                 }
-                let place =
-                    Place { package: package.into(), version: version.into(), file: file.into() };
+                let place = TarballSource {
+                    package: package.into(),
+                    version: version.into(),
+                    file: file.into(),
+                };
                 if let Some((_, upstream)) = file
                     .split_once(".orig.")
                     .or_else(|| file.split_once(".tar."))
@@ -179,7 +182,7 @@ impl Index {
 
     /// Where a file may be: the one with its digest; or, when the lists have no digests of that
     /// kind, those of packages with its version and a name like its own.
-    fn places(&self, file: &LookasideFile) -> Vec<Place> {
+    fn places(&self, file: &LookasideFile) -> Vec<TarballSource> {
         let Checksum { kind, hex } = &file.checksum;
         if matches!(kind, DigestKind::Md5 | DigestKind::Sha256) {
             return self.by_digest.get(hex).cloned().into_iter().collect();

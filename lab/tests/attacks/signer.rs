@@ -40,9 +40,9 @@ fn header(of: &Path) -> SignHeaderRequest {
     SignHeaderRequest {
         key: "lab".into(),
         nevra: inspect(of).unwrap().nevra.to_string(),
-        header_digest: Sha256::of(&header).hex(),
+        header_digest: Sha256::compute(&header).hex(),
         header: header.into(),
-        artifact_digest: Sha256::of(&fs::read(of).unwrap()).hex(),
+        artifact_digest: Sha256::compute(&fs::read(of).unwrap()).hex(),
         target: "lab".into(),
         build: 1,
         protocol: PROTOCOL,

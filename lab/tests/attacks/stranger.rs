@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::Sha256;
-use rpmfarm_core::fleet::PROTOCOL;
+use rpmfarm_core::worker_standing::PROTOCOL;
 use rpmfarm_lab::farm::{InstallRoot, program};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::attempt_report::Progress;
@@ -142,7 +142,7 @@ async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let bytes = std::fs::read(&lie).unwrap();
     let file = v1::FileRef {
         name: lie.file_name().unwrap().to_str().unwrap().into(),
-        digest: Sha256::of(&bytes).hex(),
+        digest: Sha256::compute(&bytes).hex(),
         size: bytes.len() as u64,
         executable: false,
     };

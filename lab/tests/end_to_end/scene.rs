@@ -32,7 +32,7 @@ impl Scene {
     /// A world of several architectures.
     pub(crate) fn of(arches: &[Arch], change: impl FnOnce(&mut Settings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let world = World::of(&directory.path().join("world"), arches).unwrap();
+        let world = World::with_arches(&directory.path().join("world"), arches).unwrap();
         let mut settings = Settings::new(directory.path().join("farm"));
         settings.worker_data = Some(warm_roots());
         change(&mut settings);

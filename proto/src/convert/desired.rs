@@ -1,7 +1,7 @@
 //! What the coordinator tells a worker: the state that it should have, and each assignment of it.
 
 use rpmfarm_core::limits::Limits;
-use rpmfarm_core::task::{Assignment, DesiredState, Input};
+use rpmfarm_core::task::{Assignment, DesiredState, TaskInput};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, TaskId};
 
 use super::{WireError, arches, clip, parse, present};
@@ -11,13 +11,13 @@ impl From<&Assignment> for v1::Assignment {
     fn from(assignment: &Assignment) -> Self {
         use v1::assignment::Input as Wire;
         let input = match &assignment.input {
-            Input::Sources { spec, sources, plan, arches } => Wire::Sources(v1::SourcesInput {
+            TaskInput::Sources { spec, sources, plan, arches } => Wire::Sources(v1::SourcesInput {
                 spec: Some(spec.into()),
                 sources: sources.iter().map(Into::into).collect(),
                 plan: plan.as_ref().map(Into::into),
                 arches: arches.iter().map(ToString::to_string).collect(),
             }),
-            Input::Srpm { file, dynamic_requires, noarch } => Wire::Srpm(v1::SrpmInput {
+            TaskInput::Srpm { file, dynamic_requires, noarch } => Wire::Srpm(v1::SrpmInput {
                 file: Some(file.into()),
                 dynamic_requires: *dynamic_requires,
                 noarch: *noarch,
@@ -49,7 +49,7 @@ impl TryFrom<v1::Assignment> for Assignment {
     fn try_from(wire: v1::Assignment) -> Result<Self, WireError> {
         use v1::assignment::Input as Wire;
         let input = match present("assignment", "input", wire.input)? {
-            Wire::Sources(input) => Input::Sources {
+            Wire::Sources(input) => TaskInput::Sources {
                 spec: present("sources", "spec", input.spec)?.try_into()?,
                 sources: input
                     .sources
@@ -59,7 +59,7 @@ impl TryFrom<v1::Assignment> for Assignment {
                 plan: input.plan.map(TryInto::try_into).transpose()?,
                 arches: arches(&input.arches)?,
             },
-            Wire::Srpm(input) => Input::Srpm {
+            Wire::Srpm(input) => TaskInput::Srpm {
                 file: present("srpm", "file", input.file)?.try_into()?,
                 dynamic_requires: input.dynamic_requires,
                 noarch: input.noarch,
@@ -161,7 +161,7 @@ mod tests {
     use super::super::tests::file;
     use super::*;
 
-    fn assignment(input: Input) -> Assignment {
+    fn assignment(input: TaskInput) -> Assignment {
         Assignment {
             attempt: AttemptId(1),
             task: TaskId(2),
@@ -171,7 +171,7 @@ mod tests {
             package: "hello".into(),
             target: "lab".into(),
             arch: rpmfarm_core::Arch::X86_64,
-            lock: Sha256::of(b"lock"),
+            lock: Sha256::compute(b"lock"),
             round: 1,
             macros: "%dist .lab9\n".into(),
             nocheck: true,
@@ -185,13 +185,13 @@ mod tests {
     fn desired_state_survives_the_wire() {
         let state = DesiredState {
             assignments: vec![
-                assignment(Input::Sources {
+                assignment(TaskInput::Sources {
                     spec: file("a.spec"),
                     sources: vec![file("a.tar")],
                     plan: Some(file("plan.json")),
                     arches: vec![rpmfarm_core::Arch::Aarch64, rpmfarm_core::Arch::Ppc64le],
                 }),
-                assignment(Input::Srpm {
+                assignment(TaskInput::Srpm {
                     file: file("a.src.rpm"),
                     dynamic_requires: true,
                     noarch: true,

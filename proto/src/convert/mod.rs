@@ -126,7 +126,7 @@ mod tests {
     pub(super) fn file(name: &str) -> SourceFile {
         SourceFile {
             name: name.into(),
-            digest: Sha256::of(name.as_bytes()),
+            digest: Sha256::compute(name.as_bytes()),
             size: 3,
             executable: false,
         }

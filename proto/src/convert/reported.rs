@@ -295,7 +295,7 @@ mod tests {
         let result = ResultFile {
             name: "a-1-1.src.rpm".into(),
             kind: ResultKind::Srpm,
-            digest: Sha256::of(b"a"),
+            digest: Sha256::compute(b"a"),
             size: 1,
         };
         let success = Success {
@@ -308,7 +308,7 @@ mod tests {
             disk_mib: 14,
             proof: Some(Box::new(Proof {
                 key: Hex([1; 32]),
-                input: Sha256::of(b"i"),
+                input: Sha256::compute(b"i"),
                 signature: Hex([2; 64]),
             })),
         };
@@ -368,7 +368,7 @@ mod tests {
     #[test]
     fn a_proof_has_a_key_and_a_signature_of_their_length() {
         let proof = |key: usize, signature: usize| {
-            let input = Sha256::of(b"i").hex();
+            let input = Sha256::compute(b"i").hex();
             let (key, signature) = ("0".repeat(key), "0".repeat(signature));
             let proof = Some(v1::Proof { key, input, signature });
             Success::try_from(v1::Success { proof, ..Default::default() })

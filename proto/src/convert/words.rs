@@ -8,12 +8,12 @@ use std::str::FromStr;
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::fault::{Failure, FailureStage, Fault};
-use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::status::{BuildState, TaskState};
 use rpmfarm_core::task::Phase;
 use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::worker_standing::Standing;
 
 use super::clip;
 use crate::v1;

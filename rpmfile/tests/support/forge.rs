@@ -24,7 +24,7 @@ pub struct File {
 impl File {
     pub fn regular(path: &str, content: &[u8]) -> Self {
         let size = content.len() as u32;
-        let digest = Sha256::of(content).hex();
+        let digest = Sha256::compute(content).hex();
         Self { path: path.into(), mode: 0o100_644, size, link: String::new(), inode: 0, digest }
     }
 
@@ -83,7 +83,7 @@ pub fn package(dir: &Path, files: &[File], payload: &[u8], compressor: Option<&s
         text(IndexTag::RPMTAG_ARCH, "noarch"),
         text(IndexTag::RPMTAG_SOURCERPM, "forged-1-1.src.rpm"),
         text(IndexTag::RPMTAG_PAYLOADFORMAT, "cpio"),
-        strings(IndexTag::RPMTAG_PAYLOADSHA256, vec![Sha256::of(payload).hex()]),
+        strings(IndexTag::RPMTAG_PAYLOADSHA256, vec![Sha256::compute(payload).hex()]),
         words(IndexTag::RPMTAG_PAYLOADSHA256ALGO, vec![8]),
     ];
     if let Some(compressor) = compressor {
@@ -125,7 +125,7 @@ pub fn called(dir: &Path, parts: [&str; 4], more: &[(IndexTag, &str)]) -> PathBu
         IndexTag::RPMTAG_ARCH,
     ];
     let payload = archive(&[]);
-    let digest = Sha256::of(&payload).hex();
+    let digest = Sha256::compute(&payload).hex();
     let source = (IndexTag::RPMTAG_SOURCERPM, "forged-1-1.src.rpm");
     let texts = tags.into_iter().zip(parts).chain([source]).chain(more.iter().copied());
     let mut entries: Vec<HeaderEntry> = texts
@@ -153,7 +153,7 @@ fn write(dir: &Path, entries: Vec<HeaderEntry>, payload: &[u8]) -> PathBuf {
     let mut metadata = PackageMetadata::parse(&mut start.as_slice()).unwrap();
     metadata.header = Header::from_entries(entries, IndexTag::RPMTAG_HEADERIMMUTABLE);
     let header = metadata.header_bytes().unwrap();
-    let digest = IndexData::StringTag(Sha256::of(&header).hex());
+    let digest = IndexData::StringTag(Sha256::compute(&header).hex());
     let size = IndexData::Int32(vec![(header.len() + payload.len()) as u32]);
     metadata.signature = Header::from_entries(
         [

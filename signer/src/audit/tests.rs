@@ -2,13 +2,13 @@
 
 use std::fs;
 
-use rpmfarm_core::signing::Place;
+use rpmfarm_core::signing::RepositoryId;
 
 use super::*;
 
 fn page(revision: u64) -> Event {
-    let place = Place::new("lab", "testing", "x86_64/os").unwrap();
-    let sha256 = Sha256::of(&revision.to_be_bytes());
+    let place = RepositoryId::new("lab", "testing", "x86_64/os").unwrap();
+    let sha256 = Sha256::compute(&revision.to_be_bytes());
     let (key, fingerprint) = ("k".to_owned(), "f".to_owned());
     Event::Repomd { key, fingerprint, place, revision, sha256 }
 }
@@ -30,10 +30,10 @@ impl Scene {
         self.dir.path().join("state")
     }
 
-    fn open(&self) -> Result<Audit, OpenError> {
+    fn open(&self) -> Result<AuditLog, OpenError> {
         // Whoever had it before ends its thread when its last handle is gone.
         loop {
-            match Audit::open(&self.log(), &self.state()) {
+            match AuditLog::open(&self.log(), &self.state()) {
                 Err(OpenError::Held(_)) => std::thread::yield_now(),
                 opened => return opened,
             }
@@ -53,8 +53,8 @@ impl Scene {
     }
 }
 
-async fn append(audit: &Audit, event: Event) -> Result<Logged, LogFailed> {
-    audit.append(Entry::now(event)).await
+async fn append(audit: &AuditLog, event: Event) -> Result<LogHead, LogError> {
+    audit.append(LogEntry::now(event)).await
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn every_line_follows_the_one_before_over_restarts() {
     assert_eq!(numbers, (3..53).collect::<Vec<_>>());
     assert_eq!(audit.head(), *logged.last().unwrap());
     for then in [&logged[0], &logged[49]] {
-        assert!(matches!(audit.goes_on_from(then), Check::Continues(_)));
+        assert!(matches!(audit.goes_on_from(then), LogCheck::Continues(_)));
     }
     let walked = chain::walk(fs::read(scene.log()).unwrap().as_slice(), None, |_, _| ()).unwrap();
     assert_eq!((walked.head.line, walked.head.digest), (52, logged[49].digest));
@@ -124,7 +124,7 @@ async fn a_log_from_before_the_chain_is_gone_on_with() {
     let lines = scene.lines();
     assert_eq!(lines.len(), 4);
     assert!(lines[2].starts_with("{\"line\":3,\"prev\":"), "{lines:?}");
-    assert!(lines[2].contains(&Sha256::of(b"{\"ti").hex()), "{lines:?}");
+    assert!(lines[2].contains(&Sha256::compute(b"{\"ti").hex()), "{lines:?}");
     assert_eq!(scene.revision(), 1);
 }
 
@@ -164,15 +164,15 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
         String::from_utf8(good.clone()).unwrap().replace("\"revision\":1", "\"revision\":0");
     fs::write(scene.log(), changed).unwrap();
     let audit = scene.open().unwrap();
-    assert!(matches!(audit.goes_on_from(&first), Check::Broken(_)));
+    assert!(matches!(audit.goes_on_from(&first), LogCheck::Broken(_)));
     drop(audit);
     fs::write(scene.log(), &good).unwrap();
     let audit = scene.open().unwrap();
-    assert!(matches!(audit.goes_on_from(&first), Check::Continues(_)));
-    let other = Logged { log: "another".into(), ..first.clone() };
-    assert!(matches!(audit.goes_on_from(&other), Check::Elsewhere(_)));
-    let later = Logged { line: 99, ..first };
-    assert!(matches!(audit.goes_on_from(&later), Check::Broken(_)));
+    assert!(matches!(audit.goes_on_from(&first), LogCheck::Continues(_)));
+    let other = LogHead { log: "another".into(), ..first.clone() };
+    assert!(matches!(audit.goes_on_from(&other), LogCheck::Elsewhere(_)));
+    let later = LogHead { line: 99, ..first };
+    assert!(matches!(audit.goes_on_from(&later), LogCheck::Broken(_)));
 }
 
 /// What somebody does to the log.
@@ -207,7 +207,7 @@ async fn a_log_that_is_touched_while_it_is_written_stops_it() {
         drop(audit);
         // What was signed before counts in the new file, and the chain goes on.
         let before = Journal::peek(&scene.state()).unwrap().end.unwrap().head;
-        while let Err(error) = Books::restart(&scene.log(), &scene.state(), "it was moved") {
+        while let Err(error) = LogWriter::restart(&scene.log(), &scene.state(), "it was moved") {
             assert!(matches!(error, OpenError::Held(_)), "{why}: {error}");
             std::thread::yield_now();
         }
@@ -217,27 +217,27 @@ async fn a_log_that_is_touched_while_it_is_written_stops_it() {
         let log = fs::read(scene.log()).unwrap();
         let walked = chain::walk(log.as_slice(), None, |_, _| ()).unwrap();
         assert_eq!((walked.from, walked.head.line), (before, before.line + 2), "{why}");
-        let then = Logged { log: audit.head().log, line: before.line, digest: before.digest };
-        assert!(matches!(audit.goes_on_from(&then), Check::Elsewhere(_)), "{why}");
+        let then = LogHead { log: audit.head().log, line: before.line, digest: before.digest };
+        assert!(matches!(audit.goes_on_from(&then), LogCheck::Elsewhere(_)), "{why}");
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_shuts_it_for_good() {
     let scene = Scene::new();
-    let mut books = Books::open(&scene.log(), &scene.state()).unwrap();
+    let mut books = LogWriter::open(&scene.log(), &scene.state()).unwrap();
     books.file = OpenOptions::new().append(true).open("/dev/full").unwrap();
     books.path = "/dev/full".into();
-    let audit = Audit::start(books).unwrap();
-    assert_eq!(append(&audit, page(1)).await, Err(LogFailed::Disk));
+    let audit = AuditLog::start(books).unwrap();
+    assert_eq!(append(&audit, page(1)).await, Err(LogError::Disk));
     audit.failed().await;
-    assert_eq!(append(&audit, page(2)).await, Err(LogFailed::Disk));
+    assert_eq!(append(&audit, page(2)).await, Err(LogError::Disk));
 }
 
 #[test]
 fn one_at_a_time() {
     let scene = Scene::new();
-    let _books = Books::open(&scene.log(), &scene.state()).unwrap();
-    let error = Books::open(&scene.log(), &scene.state()).unwrap_err().to_string();
+    let _books = LogWriter::open(&scene.log(), &scene.state()).unwrap();
+    let error = LogWriter::open(&scene.log(), &scene.state()).unwrap_err().to_string();
     assert!(error.contains("a signer runs on it; stop it first"), "{error}");
 }

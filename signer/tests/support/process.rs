@@ -81,9 +81,9 @@ pub fn request(key: &str, nevra: &str, header: Vec<u8>) -> SignHeaderRequest {
     SignHeaderRequest {
         key: key.into(),
         nevra: nevra.into(),
-        header_digest: Sha256::of(&header).hex(),
+        header_digest: Sha256::compute(&header).hex(),
         header: header.into(),
-        artifact_digest: Sha256::of(b"artifact").hex(),
+        artifact_digest: Sha256::compute(b"artifact").hex(),
         target: "lab".into(),
         build: 1,
         acceptance: None,

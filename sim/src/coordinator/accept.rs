@@ -5,7 +5,7 @@ use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, TaskId};
 
 use super::{Crew, Fence, Piece, Step};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::scenario::{Source, TARGET};
 use crate::store::{EndedAttempt, NewPackage, NewTask, SameNevra, Srpm, Store, Task};
 use crate::trace::note;
@@ -14,7 +14,7 @@ use crate::world::{Blob, MS, World};
 impl World {
     pub(super) fn accept_pass(&mut self, f: Fence) -> Step {
         self.database()?;
-        for ended in self.store.attempts_to_accept(self.wall_us(f.c)) {
+        for ended in self.store.attempt_list_to_accept(self.wall_us(f.c)) {
             let delay = self.rng.range(5 * MS, 800 * MS);
             let key = ended.attempt.id;
             self.crew_start(f, Crew::Accept, key, delay, Piece::Check(Box::new(ended)));
@@ -25,7 +25,7 @@ impl World {
     pub(super) fn accept(&mut self, f: Fence, ended: &EndedAttempt) -> Step {
         self.database()?;
         let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
-        let Some(task) = self.store.task(TaskId(ended.attempt.task)).cloned() else {
+        let Some(task) = self.store.task_fetch(TaskId(ended.attempt.task)).cloned() else {
             return Ok(());
         };
         let checked = match self.check_files(&task, success) {
@@ -34,7 +34,7 @@ impl World {
         };
         // What the repositories will say of each file is a blob.
         self.disk()?;
-        let package = self.store.build(task.build).map(|build| build.package.clone());
+        let package = self.store.build_fetch(task.build).map(|build| build.package.clone());
         let source = self.scenario.source(&package.unwrap_or_default()).clone();
         let now_us = self.wall_us(f.c);
         let mut refused = None;
@@ -62,14 +62,14 @@ impl World {
 
     fn refuse_results(&mut self, f: Fence, ended: &EndedAttempt, failure: &Failure) -> Step {
         let mut failure = failure.clone();
-        if self.planted(Plant::BrokenIsPackages) {
+        if self.planted(PlantedBug::BrokenIsPackages) {
             failure.fault = Fault::Package;
         }
         let now_us = self.wall_us(f.c);
         let task = TaskId(ended.attempt.task);
         let again = crate::rules::retry_at(&self.store, ended.build, Some(task), &failure, now_us);
         note!(self, "c{} attempt {}: refused, {failure}", f.c, ended.attempt.id);
-        self.commit_behind(f, |store| store.refuse_attempt(ended, &failure, again, now_us))
+        self.commit_behind(f, |store| store.attempt_refuse(ended, &failure, again, now_us))
     }
 
     /// What the headers of the files say; what the worker said is not believed.
@@ -81,22 +81,23 @@ impl World {
         for file in &success.files {
             let blob = self.blob_of(task, file);
             let Some(blob) = blob else {
-                if self.planted(Plant::AcceptUnread) {
+                if self.planted(PlantedBug::AcceptUnread) {
                     checked.push(self.unread(file, task));
                     continue;
                 }
                 return Err(refused(Fault::Worker, format!("{} is not there", file.name)));
             };
-            if !blob.whole && !self.planted(Plant::AcceptUnread) {
+            if !blob.whole && !self.planted(PlantedBug::AcceptUnread) {
                 return Err(refused(Fault::Worker, format!("{} is torn", file.name)));
             }
             let named = match task.kind {
                 TaskKind::Srpm => {
-                    let package = self.store.build(task.build).map(|build| build.package.as_str());
+                    let package =
+                        self.store.build_fetch(task.build).map(|build| build.package.as_str());
                     results::check_srpm(file, &blob.nevra, package.unwrap_or_default())
                 }
                 TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {
-                    let Some(srpm) = self.store.srpm(task.build) else {
+                    let Some(srpm) = self.store.srpm_fetch(task.build) else {
                         return Err(refused(Fault::Farm, "there is no SRPM".into()));
                     };
                     let source = &blob.source_rpm;
@@ -111,7 +112,7 @@ impl World {
 
     fn blob_of(&self, task: &Task, file: &ResultFile) -> Option<&Blob> {
         let blob = self.blobs.get(&file.digest);
-        if !self.planted(Plant::FilesOfTask) {
+        if !self.planted(PlantedBug::FilesOfTask) {
             return blob;
         }
         let of_task = self.uploads.iter().filter(|(attempt, _)| {
@@ -151,7 +152,9 @@ fn record(
     now_us: i64,
 ) -> Result<bool, Failure> {
     let attempt = AttemptId(ended.attempt.id);
-    if !store.is_open(ended.build) || !store.accept(task.id, attempt, success.rpmbuild_ms, now_us) {
+    if !store.build_is_open(ended.build)
+        || !store.acceptance_insert(task.id, attempt, success.rpmbuild_ms, now_us)
+    {
         return Ok(false);
     }
     let refused = |same: SameNevra| {
@@ -160,7 +163,7 @@ fn record(
     };
     if task.kind == TaskKind::Srpm {
         let Some(file) = checked.first() else { return Ok(false) };
-        store.check_unused(TARGET, file).map_err(refused)?;
+        store.package_check_unused(TARGET, file).map_err(refused)?;
         let srpm = Srpm {
             digest: file.digest,
             size: file.size,
@@ -169,20 +172,20 @@ fn record(
             predicts: success.predicts.clone(),
             dynamic: !source.dynamic.is_empty(),
         };
-        store.add_srpm(ended.build, &srpm);
+        store.srpm_insert(ended.build, &srpm);
         let new = |arch| NewTask { kind: TaskKind::Build, arch };
         let tasks: Vec<NewTask> = source.arches.iter().copied().map(new).collect();
-        store.add_tasks(ended.build, &tasks, now_us);
+        store.task_insert(ended.build, &tasks, now_us);
         return Ok(true);
     }
-    store.add_packages(TARGET, ended.build, task.id, task.arch, checked).map_err(refused)?;
+    store.package_insert(TARGET, ended.build, task.id, task.arch, checked).map_err(refused)?;
     // The source package is the build's together with what is built of it.
-    let made_by = store.tasks(ended.build).into_iter().find(|task| task.kind == TaskKind::Srpm);
-    if let (Some(made_by), Some(srpm)) = (made_by, store.srpm(ended.build)) {
+    let made_by = store.task_list(ended.build).into_iter().find(|task| task.kind == TaskKind::Srpm);
+    if let (Some(made_by), Some(srpm)) = (made_by, store.srpm_fetch(ended.build)) {
         let (nevra, digest, size) = (srpm.nevra.clone(), srpm.digest, srpm.size);
         let srpm = [NewPackage { nevra, digest, size }];
         store
-            .add_packages(TARGET, ended.build, made_by.id, made_by.arch, &srpm)
+            .package_insert(TARGET, ended.build, made_by.id, made_by.arch, &srpm)
             .map_err(refused)?;
     }
     Ok(true)

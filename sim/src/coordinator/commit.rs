@@ -52,7 +52,7 @@ impl World {
     /// Whether the lease that a stage's work was begun under still holds.
     pub(super) fn check_fence(&mut self, f: Fence) -> Step {
         self.database()?;
-        if self.store.stands(f.stage.as_str(), name(f.c), f.epoch) {
+        if self.store.fence_stands(f.stage.as_str(), name(f.c), f.epoch) {
             return Ok(());
         }
         note!(self, "c{} is fenced: epoch {} of the {} stage is over", f.c, f.epoch, f.stage);
@@ -104,7 +104,9 @@ impl World {
         let now_us = self.wall_us(f.c);
         let retry_us = rules::retry_at(&self.store, build, task, failure, now_us);
         note!(self, "c{} build {build}: {failure}, again: {}", f.c, retry_us.is_some());
-        self.commit_behind(f, |store| store.add_failure(build, task, failure, retry_us, now_us))?;
+        self.commit_behind(f, |store| {
+            store.failure_insert(build, task, failure, retry_us, now_us)
+        })?;
         Ok(())
     }
 }

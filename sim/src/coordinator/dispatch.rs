@@ -6,7 +6,7 @@ use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::{Pass, Step, Stop, Work};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::rules;
 use crate::store::Task;
 use crate::trace::note;
@@ -27,7 +27,7 @@ impl World {
         if self.coordinators[c].peers.down || self.coordinators[c].fleet.is_empty() {
             return Ok(false);
         }
-        let tasks = self.store.tasks_to_dispatch(self.wall_us(c));
+        let tasks = self.store.task_list_to_dispatch(self.wall_us(c));
         if tasks.is_empty() {
             return Ok(false);
         }
@@ -36,7 +36,7 @@ impl World {
         let seen = |known| rules::seen(known, listening, now);
         let workers = coordinator.fleet.values().map(seen).collect();
         let mut busy = BTreeMap::<String, u32>::new();
-        for live in self.store.live_attempts(None) {
+        for live in self.store.attempt_list_live(None) {
             *busy.entry(live.worker).or_default() += 1;
         }
         self.grant_later(c, tasks, Fleet { workers, busy });
@@ -58,7 +58,8 @@ impl World {
             let Some(task) = rest.next() else { break };
             let Some(worker) = rules::place(task.arch, &fleet) else { continue };
             let now_us = self.wall_us(c);
-            let granted = self.commit(c, |store| store.grant(task.id, task.build, &worker, now_us));
+            let granted =
+                self.commit(c, |store| store.attempt_grant(task.id, task.build, &worker, now_us));
             match granted {
                 Ok(Some(attempt)) => {
                     note!(self, "c{c} task {} goes to {worker}, attempt {}", task.id, attempt.id);
@@ -74,7 +75,7 @@ impl World {
     }
 
     pub(super) fn lease_pass(&mut self, c: usize) -> Step {
-        if self.planted(Plant::NoLeases) {
+        if self.planted(PlantedBug::NoLeases) {
             return Ok(());
         }
         self.database()?;
@@ -84,7 +85,7 @@ impl World {
             coordinator.listening = self.now;
         }
         coordinator.looked = self.now;
-        for live in self.store.live_attempts(None) {
+        for live in self.store.attempt_list_live(None) {
             let coordinator = &self.coordinators[c];
             let known = coordinator.fleet.get(&live.worker);
             let heard = known.map_or(0, |known| known.heard).max(coordinator.listening);
@@ -92,8 +93,11 @@ impl World {
             if !silence.is_some_and(rules::is_gone) {
                 continue;
             }
-            let whose =
-                if self.planted(Plant::LostIsPackages) { Fault::Package } else { Fault::Worker };
+            let whose = if self.planted(PlantedBug::LostIsPackages) {
+                Fault::Package
+            } else {
+                Fault::Worker
+            };
             let failure =
                 Failure::new(whose, FailureStage::Lease, format!("{} was not heard", live.worker));
             match self.end(c, &live, &Outcome::Failed(failure)) {

@@ -4,7 +4,7 @@
 use rpmfarm_core::Stage;
 
 use super::{Fence, Step, Stop};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
 
@@ -127,7 +127,7 @@ impl World {
                 self.coordinators[c].rests_until.insert(pass, until);
                 self.pass_in(c, pass, REST);
             }
-            Ok(()) if self.planted(Plant::NoPoll) => {
+            Ok(()) if self.planted(PlantedBug::NoPoll) => {
                 self.coordinators[c].due.insert(pass, u64::MAX);
             }
             // With nothing to do its looks see nothing, so there are fewer.

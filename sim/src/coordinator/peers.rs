@@ -1,5 +1,5 @@
 //! Several coordinators on one store, as `coordinator/src/peers` has them: beats, stages that
-//! change hands by `core::tenure`, and whose a worker's silence is to judge.
+//! change hands by `core::stage_lease`, and whose a worker's silence is to judge.
 //!
 //! A look reads and decides in one event; what it takes it takes in a later one, when the lease
 //! or the holder's beat may have moved. Until then no other look begins.
@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rpmfarm_core::tenure::{BEAT, Claim, StageLease, TAKEOVER, Watch, claim, may_begin};
+use rpmfarm_core::stage_lease::{
+    BEAT, HeartbeatMonitor, LeaseDecision, StageLease, TAKEOVER, claim, may_begin,
+};
 use rpmfarm_core::{Stage, StageEpoch};
 
 use super::{Step, Stop, Work};
 use crate::network::Down;
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
 
@@ -47,7 +49,7 @@ pub(crate) struct Claimed {
 /// What a coordinator knows of the others and of what it holds. It dies with the process.
 #[derive(Debug, Default)]
 pub(crate) struct Peers {
-    watch: Watch,
+    watch: HeartbeatMonitor,
     /// When the beat that the database confirmed last was sent, since the process began.
     confirmed: Option<Duration>,
     held: BTreeMap<Stage, StageEpoch>,
@@ -126,10 +128,10 @@ impl World {
     /// One look: beats, watches, and decides which stages are to be taken.
     fn look(&mut self, c: usize) -> Step<Vec<Claimed>> {
         self.pulse(c)?;
-        self.store.beat(name(c));
+        self.store.coordinator_raise_heartbeat(name(c));
         let now = self.own_time(c);
         let peers = &mut self.coordinators[c].peers;
-        peers.watch.observe(self.store.coordinators(), now);
+        peers.watch.observe(self.store.coordinator_list(), now);
         peers.confirmed = Some(now);
         for other in self.others(c).map(name) {
             let alive = self.deems_alive(c, other);
@@ -141,7 +143,7 @@ impl World {
             }
             let still = peers.watch.stands_still(other, now);
             if still.is_some_and(|still| still > TAKEOVER * CLEARED_AFTER) {
-                self.store.forget_coordinator(other);
+                self.store.coordinator_delete(other);
             }
         }
         Ok(STAGES.into_iter().filter_map(|stage| self.claim_stage(c, stage)).collect())
@@ -150,17 +152,17 @@ impl World {
     /// Decides on one stage.
     fn claim_stage(&mut self, c: usize, stage: Stage) -> Option<Claimed> {
         let now = self.own_time(c);
-        let lease = self.store.stage_lease(stage.as_str());
+        let lease = self.store.stage_lease_fetch(stage.as_str());
         let peers = &mut self.coordinators[c].peers;
         let held = peers.held.get(&stage).copied();
         let another = lease.is_some_and(|lease| lease.holder != name(c));
         match claim(name(c), held, lease, &peers.watch, now, TAKEOVER) {
-            Claim::Keep(_) => None,
-            Claim::Take if !(another && self.plant == Some(Plant::KeptByTheDead)) => {
+            LeaseDecision::Keep(_) => None,
+            LeaseDecision::Take if !(another && self.plant == Some(PlantedBug::KeptByTheDead)) => {
                 let beat = lease.and_then(|lease| peers.watch.beat(&lease.holder));
                 Some(Claimed { stage, lease: lease.cloned(), beat })
             }
-            Claim::Take | Claim::Leave => {
+            LeaseDecision::Take | LeaseDecision::Leave => {
                 peers.held.remove(&stage);
                 None
             }
@@ -171,7 +173,8 @@ impl World {
         for Claimed { stage, lease, beat } in claims {
             self.pulse(c)?;
             self.may_die(c)?;
-            let taken = self.store.take_stage(stage.as_str(), name(c), lease.as_ref(), beat);
+            let taken =
+                self.store.stage_lease_acquire(stage.as_str(), name(c), lease.as_ref(), beat);
             self.may_die(c)?;
             let peers = &mut self.coordinators[c].peers;
             match taken {
@@ -193,7 +196,7 @@ impl World {
     /// Says good-bye, so that the others need not wait. The process ends afterwards.
     pub(crate) fn stop_coordinator(&mut self, c: usize) {
         if self.coordinators[c].up && self.pulse(c).is_ok() {
-            self.store.forget_coordinator(name(c));
+            self.store.coordinator_delete(name(c));
         }
         self.kill_coordinator(c);
     }
@@ -210,9 +213,9 @@ impl World {
     /// How long a worker was silent, if that is this coordinator's to judge: its own, or the dead
     /// one's that it was connected to.
     pub(super) fn judged(&self, c: usize, worker: &str, silence: u64) -> Option<u64> {
-        match self.store.worker_owner(worker) {
+        match self.store.worker_owner_fetch(worker) {
             Some(owner) if owner != name(c) => {
-                if self.deems_alive(c, owner) || self.planted(Plant::OrphansKept) {
+                if self.deems_alive(c, owner) || self.planted(PlantedBug::OrphansKept) {
                     return None;
                 }
                 let peers = &self.coordinators[c].peers;
@@ -231,7 +234,9 @@ impl World {
         }
         let fleet = self.coordinators[c].fleet.iter().filter(|(_, known)| known.settled);
         let moved: Vec<(String, u64)> = fleet
-            .filter(|(worker, _)| self.store.worker_owner(worker).is_some_and(|o| o != name(c)))
+            .filter(|(worker, _)| {
+                self.store.worker_owner_fetch(worker).is_some_and(|o| o != name(c))
+            })
             .map(|(worker, known)| (worker.clone(), known.connection))
             .collect();
         for (worker, connection) in moved {

@@ -7,7 +7,7 @@ use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
 use rpmfarm_core::{BuildId, Sha256};
 
 use super::{Crew, Fence, Pass, Piece, Step, Stop};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::repo::{Generation, KEEP};
 use crate::scenario::{CHANNEL, KEY, TARGET};
 use crate::store::{Revision, Signature, SignedPackage, Store};
@@ -45,7 +45,7 @@ enum At {
 impl World {
     pub(super) fn sign_pass(&mut self, f: Fence) -> Step {
         self.database()?;
-        for build in self.store.builds_accepted() {
+        for build in self.store.build_list_accepted() {
             let delay = self.rng.range(5 * MS, 500 * MS);
             self.crew_start(f, Crew::Sign, build.id, delay, Piece::Sign(build.id()));
         }
@@ -54,7 +54,7 @@ impl World {
 
     pub(super) fn sign(&mut self, f: Fence, build: BuildId) -> Step {
         self.database()?;
-        let rows = self.store.packages_of(build, KEY);
+        let rows = self.store.package_list_of_build(build, KEY);
         let unsigned: Vec<Sha256> = rows
             .iter()
             .filter(|row| row.signature.is_none())
@@ -73,17 +73,17 @@ impl World {
             .collect();
         note!(self, "c{} build {build}: {} packages are signed", f.c, signed.len());
         let now_us = self.wall_us(f.c);
-        self.commit_behind(f, |store| store.add_signatures(KEY, &signed, now_us))
+        self.commit_behind(f, |store| store.signature_insert(KEY, &signed, now_us))
     }
 
     /// True when a publication is under way.
     pub(super) fn publish_pass(&mut self, f: Fence) -> Step<bool> {
         self.database()?;
         let mut builds = Vec::new();
-        for build in self.store.builds_accepted() {
-            let of_build = self.store.packages_of(build.id(), KEY);
+        for build in self.store.build_list_accepted() {
+            let of_build = self.store.package_list_of_build(build.id(), KEY);
             let all = of_build.iter().all(|row| row.signature.is_some());
-            if all || self.planted(Plant::PublishUnsigned) {
+            if all || self.planted(PlantedBug::PublishUnsigned) {
                 builds.push((build.id(), of_build));
             }
         }
@@ -105,7 +105,7 @@ impl World {
     /// Whether clients see what was never recorded: whoever showed it died before, or one of its
     /// builds had ended.
     pub(crate) fn is_ahead(&self) -> bool {
-        let recorded = self.store.channel(TARGET, CHANNEL).map_or(0, |row| row.revision);
+        let recorded = self.store.channel_fetch(TARGET, CHANNEL).map_or(0, |row| row.revision);
         self.repo.shown.is_some_and(|shown| i64::try_from(shown).is_ok_and(|s| s > recorded))
     }
 
@@ -133,7 +133,7 @@ impl World {
 
     /// True when more steps follow.
     fn publish_step(&mut self, f: Fence, p: &mut Publishing) -> Step<bool> {
-        let first = self.planted(Plant::ShowFirst);
+        let first = self.planted(PlantedBug::ShowFirst);
         match p.step {
             At::Choose => {
                 self.choose(p)?;
@@ -164,7 +164,7 @@ impl World {
                 self.repo.changes += 1;
                 self.repo.shown = Some(p.generation);
                 self.repo.lock = None;
-                let keep = if self.planted(Plant::ForgetAtOnce) { 1 } else { KEEP };
+                let keep = if self.planted(PlantedBug::ForgetAtOnce) { 1 } else { KEEP };
                 let shown = p.generation;
                 self.repo.generations.retain(|number, _| number + keep > shown);
                 p.step = if first { At::Place } else { At::Record };
@@ -182,14 +182,14 @@ impl World {
         self.database()?;
         p.based_on = self.repo.shown;
         let mut snapshot = Snapshot::default();
-        if let Some(revision) = self.store.channel(TARGET, CHANNEL) {
+        if let Some(revision) = self.store.channel_fetch(TARGET, CHANNEL) {
             p.recorded = revision.revision;
             snapshot = self.snapshots.get(&revision.snapshot).cloned().ok_or(Stop::Error)?;
         }
         for (_, rows) in &p.builds {
             let source =
                 rows.iter().find(|row| row.package.nevra.is_source()).ok_or(Stop::Error)?;
-            let unsigned = self.planted(Plant::PublishUnsigned);
+            let unsigned = self.planted(PlantedBug::PublishUnsigned);
             let digest = |row: &SignedPackage| match &row.signature {
                 Some(signature) => Some(signature.signed_digest),
                 None => unsigned.then_some(row.package.digest),
@@ -211,7 +211,7 @@ impl World {
 
     /// Everything before the signatures. The lock is held for the look and the cleaning only.
     fn write(&mut self, p: &mut Publishing) -> Step {
-        let blind = self.planted(Plant::PublishBlind);
+        let blind = self.planted(PlantedBug::PublishBlind);
         if self.repo.lock.is_some() && !blind {
             return Err(Stop::Error);
         }
@@ -240,7 +240,7 @@ impl World {
     /// Takes the lock for what is left to do, unless another was faster.
     fn settle(&mut self, f: Fence, p: &Publishing) -> Step {
         let moved = self.repo.lock.is_some() || self.repo.shown != p.based_on;
-        if moved && !self.planted(Plant::PublishBlind) {
+        if moved && !self.planted(PlantedBug::PublishBlind) {
             return Err(Stop::Error);
         }
         self.repo.lock = Some((f.c, self.coordinators[f.c].life));
@@ -250,11 +250,11 @@ impl World {
     /// The last word before anybody sees anything: the stage must still be this coordinator's,
     /// and the channel where the files say that it is.
     fn may_show(&mut self, f: Fence, p: &Publishing) -> Step {
-        if self.planted(Plant::PublishBlind) {
+        if self.planted(PlantedBug::PublishBlind) {
             return Ok(());
         }
         self.check_fence(f)?;
-        let recorded = self.store.channel(TARGET, CHANNEL).map_or(0, |row| row.revision);
+        let recorded = self.store.channel_fetch(TARGET, CHANNEL).map_or(0, |row| row.revision);
         let based_on = i64::try_from(p.based_on.unwrap_or(0)).unwrap_or(i64::MAX);
         if recorded > based_on { Err(Stop::Error) } else { Ok(()) }
     }
@@ -263,11 +263,11 @@ impl World {
     fn place(&mut self, p: &Publishing) -> Step {
         let mut packages = p.snapshot.clone();
         if self.disk().is_err() {
-            if !self.planted(Plant::ShowHalf) {
+            if !self.planted(PlantedBug::ShowHalf) {
                 return Err(Stop::Error);
             }
             let all = packages.packages();
-            packages = Snapshot::of(all[..all.len().saturating_sub(1)].to_vec())
+            packages = Snapshot::from_packages(all[..all.len().saturating_sub(1)].to_vec())
                 .map_err(|_| Stop::Error)?;
         }
         self.repo.changes += 1;
@@ -278,7 +278,7 @@ impl World {
     fn record_revision(&mut self, f: Fence, p: &Publishing) -> Step {
         // The snapshot is a blob.
         self.disk()?;
-        let digest = Sha256::of(format!("{:?}", p.snapshot).as_bytes());
+        let digest = Sha256::compute(format!("{:?}", p.snapshot).as_bytes());
         self.snapshots.insert(digest, p.snapshot.clone());
         let revision = Revision {
             target: TARGET.into(),
@@ -289,9 +289,9 @@ impl World {
             at_us: self.wall_us(f.c),
         };
         let builds: Vec<BuildId> = p.builds.iter().map(|(build, _)| *build).collect();
-        let add = |store: &mut Store| store.add_revision(&revision, &builds);
+        let add = |store: &mut Store| store.revision_insert(&revision, &builds);
         // The fence stands before the rule that this plant breaks: it is taken away, too.
-        let recorded = if self.planted(Plant::RevisionBack) {
+        let recorded = if self.planted(PlantedBug::RevisionBack) {
             self.commit(f.c, add)?
         } else {
             self.commit_behind(f, add)?
@@ -303,5 +303,5 @@ impl World {
 
 /// The signed form of a file.
 pub(crate) fn signed(digest: Sha256) -> Sha256 {
-    Sha256::of(format!("signed {digest}").as_bytes())
+    Sha256::compute(format!("signed {digest}").as_bytes())
 }

@@ -1,13 +1,13 @@
 //! Sessions of workers: what they say is taken as far as a live lease covers it, and they are
 //! told what they should have.
 
-use rpmfarm_core::report::{self, Said};
+use rpmfarm_core::attempt_news::{self, AttemptNews};
 use rpmfarm_core::task::{AttemptReport, DesiredState, Outcome, WorkerState};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
 use super::{Step, Stop};
 use crate::network::{Down, Up};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 use crate::rules;
 use crate::store::LiveAttempt;
 use crate::trace::note;
@@ -98,7 +98,7 @@ impl World {
         }
         self.database()?;
         // From now on this coordinator judges the worker's silence, whoever did before.
-        let newest = self.store.own_worker(&name, super::name(c));
+        let newest = self.store.worker_owner_upsert(&name, super::name(c));
         self.take(c, &name, &reports, Some(newest))?;
         if let Some(known) = self.coordinators[c].fleet.get_mut(&name)
             && known.connection == connection
@@ -135,24 +135,24 @@ impl World {
         before: Option<AttemptId>,
     ) -> Step {
         self.database()?;
-        if self.planted(Plant::LateReport) {
+        if self.planted(PlantedBug::LateReport) {
             self.take_unfenced(c, reports)?;
         }
-        for live in self.store.live_attempts(Some(worker)) {
+        for live in self.store.attempt_list_live(Some(worker)) {
             let (id, epoch) = (AttemptId(live.id), Epoch(live.epoch));
             let before = before.is_some_and(|before| id <= before);
-            match report::of(id, epoch, before, reports) {
-                Said::Ended(outcome) => self.end(c, &live, outcome)?,
-                Said::NeedsRequires { round, requires } => {
+            match attempt_news::attempt_news(id, epoch, before, reports) {
+                AttemptNews::Ended(outcome) => self.end(c, &live, outcome)?,
+                AttemptNews::NeedsRequires { round, requires } => {
                     let task = TaskId(live.task);
-                    self.commit(c, |store| store.add_dynamic_requires(task, id, round, requires))?;
+                    self.commit(c, |store| store.round_insert(task, id, round, requires))?;
                 }
-                Said::Lost => {
+                AttemptNews::Lost => {
                     let message = format!("worker {worker} was restarted and lost the attempt");
                     let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
                     self.end(c, &live, &Outcome::Failed(failure))?;
                 }
-                Said::Nothing => {}
+                AttemptNews::Nothing => {}
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ impl World {
             if self.store.is_live(*attempt, *epoch) {
                 continue;
             }
-            let Some(task) = self.store.task(TaskId(row.task)) else { continue };
+            let Some(task) = self.store.task_fetch(TaskId(row.task)) else { continue };
             let live = LiveAttempt {
                 id: row.id,
                 task: row.task,
@@ -190,11 +190,11 @@ impl World {
             Outcome::Failed(failure) => {
                 let again = rules::retry_at(&self.store, build, Some(task), failure, now_us);
                 note!(self, "c{c} attempt {id}: {failure}, again: {}", again.is_some());
-                self.commit(c, |store| store.end_failed(id, epoch, failure, again, now_us))?
+                self.commit(c, |store| store.attempt_end_failed(id, epoch, failure, again, now_us))?
             }
             Outcome::Succeeded(_) => {
                 note!(self, "c{c} attempt {id}: success is reported");
-                self.commit(c, |store| store.end_succeeded(id, epoch, outcome, now_us))?
+                self.commit(c, |store| store.attempt_end_succeeded(id, epoch, outcome, now_us))?
             }
         };
         if ended {
@@ -242,7 +242,7 @@ impl World {
             return Ok(());
         };
         self.database()?;
-        let live = self.store.live_attempts(Some(worker));
+        let live = self.store.attempt_list_live(Some(worker));
         let desired = rules::desired(&self.store, &live);
         let Some(session) = self.coordinators[c].sessions.get_mut(&connection) else {
             return Ok(());

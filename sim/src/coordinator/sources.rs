@@ -12,7 +12,7 @@ use crate::world::{MS, World};
 impl World {
     pub(super) fn import_pass(&mut self, f: Fence) -> Step {
         self.database()?;
-        for build in self.store.builds_to_import(self.wall_us(f.c)) {
+        for build in self.store.build_list_to_import(self.wall_us(f.c)) {
             let delay = self.rng.range(20 * MS, 3_000 * MS);
             self.crew_start(f, Crew::Import, build.id, delay, Piece::Import(build.id()));
         }
@@ -21,7 +21,7 @@ impl World {
 
     pub(super) fn import(&mut self, f: Fence, id: BuildId) -> Step {
         self.database()?;
-        let Some(build) = self.store.build(id).cloned() else { return Ok(()) };
+        let Some(build) = self.store.build_fetch(id).cloned() else { return Ok(()) };
         let source = self.scenario.source(&build.package);
         if source.defect == Defect::NoSource {
             let failure =
@@ -39,17 +39,17 @@ impl World {
             return self.record_failure(f, id, None, &failure);
         }
         note!(self, "c{} build {id}: {} imported at version {commit}", f.c, build.package);
-        let bundle = Sha256::of(format!("{} {commit}", build.package).as_bytes());
+        let bundle = Sha256::compute(format!("{} {commit}", build.package).as_bytes());
         let import = Import { commit, bundle, at_us: self.wall_us(f.c) };
-        self.commit_behind(f, |store| store.add_import(id, &import))
+        self.commit_behind(f, |store| store.import_insert(id, &import))
     }
 
     pub(super) fn plan_pass(&mut self, f: Fence) -> Step {
         self.database()?;
         let now_us = self.wall_us(f.c);
-        for build in self.store.builds_to_plan() {
+        for build in self.store.build_list_to_plan() {
             let task = NewTask { kind: TaskKind::Srpm, arch: self.scenario.arches[0] };
-            self.commit_behind(f, |store| store.add_tasks(build.id(), &[task], now_us))?;
+            self.commit_behind(f, |store| store.task_insert(build.id(), &[task], now_us))?;
         }
         Ok(())
     }

@@ -172,7 +172,7 @@ impl World {
     }
 
     fn is_packages(&self, build: BuildId, failure: &Failure) -> bool {
-        let package = self.store.build(build).map(|build| build.package.clone());
+        let package = self.store.build_fetch(build).map(|build| build.package.clone());
         match failure.stage {
             // It needs what nobody provides, as far as the farm has got; or has another content
             // than its release had before.
@@ -188,7 +188,7 @@ impl World {
         let mut wrong = Vec::new();
         for id in self.store.builds.keys().copied() {
             let build = BuildId(id);
-            let open = self.store.is_open(build);
+            let open = self.store.build_is_open(build);
             let state = rules::state(&self.store, build, KEY);
             let retries = self.store.retries.iter().filter(|(of, _)| *of == id).count();
             if open == state.is_end() {

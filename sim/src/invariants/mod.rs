@@ -8,8 +8,8 @@ mod tree;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::status::BuildState;
-use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{BuildId, Sha256, StageEpoch};
 
 use crate::planted::Invariant;

@@ -29,7 +29,7 @@ fn versions(snapshot: &Snapshot) -> BTreeMap<String, Evr> {
 impl World {
     /// I7: recorded revisions go forward and lose nothing that they had.
     pub(super) fn check_revisions(&mut self) {
-        let Some(revision) = self.store.channel(TARGET, CHANNEL) else { return };
+        let Some(revision) = self.store.channel_fetch(TARGET, CHANNEL) else { return };
         let newest = revision.revision;
         let count = self.store.revisions.len();
         let recorded = self.store.revisions.values().map(|row| row.revision).max().unwrap_or(0);
@@ -66,11 +66,11 @@ impl World {
 
     /// What was published is in the newest revision, or a newer version of it is.
     fn check_held(&mut self) {
-        let Some(newest) = self.store.channel(TARGET, CHANNEL) else { return };
+        let Some(newest) = self.store.channel_fetch(TARGET, CHANNEL) else { return };
         let Some(snapshot) = self.snapshots.get(&newest.snapshot) else { return };
         let held = versions(snapshot);
         let lost = self.store.publications.keys().find(|(build, _)| {
-            self.store.srpm(BuildId(*build)).is_some_and(|srpm| {
+            self.store.srpm_fetch(BuildId(*build)).is_some_and(|srpm| {
                 held.get(&srpm.nevra.name).is_none_or(|evr| *evr < srpm.nevra.evr)
             })
         });

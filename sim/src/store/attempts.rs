@@ -5,12 +5,12 @@ use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId};
 
 use super::{Attempt, AttemptEnd, Ended, EndedAttempt, LiveAttempt, Store};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 
 impl Store {
     /// Gives a task to a worker, under a new epoch. `None` when it does not wait for one, when
     /// somebody has it, when it is accepted, or when its build has ended.
-    pub fn grant(
+    pub fn attempt_grant(
         &mut self,
         task: TaskId,
         build: BuildId,
@@ -18,7 +18,7 @@ impl Store {
         now_us: i64,
     ) -> Option<Attempt> {
         let waiting = self.tasks.get(&task.0)?;
-        if !self.is_open(build) || !self.is_due_at(waiting, NextStep::Dispatch, now_us) {
+        if !self.build_is_open(build) || !self.is_due_at(waiting, NextStep::Dispatch, now_us) {
             return None;
         }
         let before = self.attempts_of.get(&task.0).into_iter().flatten();
@@ -40,24 +40,24 @@ impl Store {
     }
 
     /// Ends a live attempt with its success. False when it is not live under this epoch.
-    pub fn end_succeeded(
+    pub fn attempt_end_succeeded(
         &mut self,
         attempt: AttemptId,
         epoch: Epoch,
         outcome: &Outcome,
         now_us: i64,
     ) -> bool {
-        if self.free_attempt(attempt, epoch).is_none() {
+        if self.lease_release(attempt, epoch).is_none() {
             return false;
         }
-        self.add_end(attempt.0, Ended::Report(outcome.clone()), now_us);
+        self.attempt_end_insert(attempt.0, Ended::Report(outcome.clone()), now_us);
         self.version += 1;
         true
     }
 
     /// Ends a live attempt with its failure, to be tried again at `retry_us`; without that the
     /// build ends. False when it is not live under this epoch.
-    pub fn end_failed(
+    pub fn attempt_end_failed(
         &mut self,
         attempt: AttemptId,
         epoch: Epoch,
@@ -65,16 +65,16 @@ impl Store {
         retry_us: Option<i64>,
         now_us: i64,
     ) -> bool {
-        let Some((build, task)) = self.free_attempt(attempt, epoch) else { return false };
-        self.add_end(attempt.0, Ended::Report(Outcome::Failed(failure.clone())), now_us);
-        self.record_failure(build, Some(task), failure, retry_us, now_us);
+        let Some((build, task)) = self.lease_release(attempt, epoch) else { return false };
+        self.attempt_end_insert(attempt.0, Ended::Report(Outcome::Failed(failure.clone())), now_us);
+        self.failure_insert_row(build, Some(task), failure, retry_us, now_us);
         self.version += 1;
         true
     }
 
     /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
     #[must_use]
-    pub fn live_attempts(&self, worker: Option<&str>) -> Vec<LiveAttempt> {
+    pub fn attempt_list_live(&self, worker: Option<&str>) -> Vec<LiveAttempt> {
         let row = |(id, holder): &(i64, String)| {
             if worker.is_some_and(|worker| worker != holder) {
                 return None;
@@ -99,7 +99,7 @@ impl Store {
 
     /// All attempts of a task with their ends, oldest first.
     #[must_use]
-    pub fn attempts(&self, task: TaskId) -> Vec<(Attempt, Option<AttemptEnd>)> {
+    pub fn attempt_list(&self, task: TaskId) -> Vec<(Attempt, Option<AttemptEnd>)> {
         let ids = self.attempts_of.get(&task.0).into_iter().flatten();
         let mut of: Vec<&Attempt> = ids.filter_map(|id| self.attempts.get(id)).collect();
         of.sort_unstable_by_key(|attempt| attempt.epoch);
@@ -116,7 +116,7 @@ impl Store {
 
     /// Successes of open builds that are not accepted and do not wait for a retry.
     #[must_use]
-    pub fn attempts_to_accept(&self, now_us: i64) -> Vec<EndedAttempt> {
+    pub fn attempt_list_to_accept(&self, now_us: i64) -> Vec<EndedAttempt> {
         let row = |attempt: &Attempt| {
             let task = self.tasks.get(&attempt.task)?;
             let (Ended::Report(outcome @ Outcome::Succeeded(_)), _) =
@@ -126,10 +126,12 @@ impl Store {
             };
             let accepted = self.acceptances.get(&attempt.task);
             let waits = match accepted {
-                Some((before, ..)) => !self.planted(Plant::AcceptTwice) || *before == attempt.id,
+                Some((before, ..)) => {
+                    !self.planted(PlantedBug::AcceptTwice) || *before == attempt.id
+                }
                 None => false,
             } || self.waits(task.build.0, task.id.0, now_us);
-            (self.is_open(task.build) && !waits).then(|| EndedAttempt {
+            (self.build_is_open(task.build) && !waits).then(|| EndedAttempt {
                 attempt: attempt.clone(),
                 build: task.build,
                 outcome: outcome.clone(),
@@ -140,13 +142,13 @@ impl Store {
 
     /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
     #[must_use]
-    pub fn acceptance(&self, task: TaskId) -> Option<(AttemptId, u64, i64)> {
+    pub fn acceptance_fetch(&self, task: TaskId) -> Option<(AttemptId, u64, i64)> {
         self.acceptances.get(&task.0).map(|(attempt, ms, at_us)| (AttemptId(*attempt), *ms, *at_us))
     }
 
     /// Turns a success that was refused into a failure, to be tried again at `retry_us`; without
     /// that the build ends.
-    pub fn refuse_attempt(
+    pub fn attempt_refuse(
         &mut self,
         ended: &EndedAttempt,
         failure: &Failure,
@@ -160,20 +162,20 @@ impl Store {
         {
             *end = Ended::Report(Outcome::Failed(failure.clone()));
             let task = Some(TaskId(ended.attempt.task));
-            self.record_failure(ended.build, task, failure, retry_us, now_us);
+            self.failure_insert_row(ended.build, task, failure, retry_us, now_us);
         }
         self.version += 1;
     }
 
     /// Accepts an attempt: from now on its results are the task's. False when another one was.
-    pub fn accept(
+    pub fn acceptance_insert(
         &mut self,
         task: TaskId,
         attempt: AttemptId,
         rpmbuild_ms: u64,
         now_us: i64,
     ) -> bool {
-        if self.acceptances.contains_key(&task.0) && !self.planted(Plant::AcceptTwice) {
+        if self.acceptances.contains_key(&task.0) && !self.planted(PlantedBug::AcceptTwice) {
             return false;
         }
         self.acceptances.insert(task.0, (attempt.0, rpmbuild_ms, now_us));
@@ -181,16 +183,16 @@ impl Store {
         true
     }
 
-    pub(crate) fn end_attempts_of_build(&mut self, build: BuildId, now_us: i64) {
-        for live in self.live_attempts(None).into_iter().filter(|live| live.build == build.0) {
+    pub(crate) fn attempt_end_all_of_build(&mut self, build: BuildId, now_us: i64) {
+        for live in self.attempt_list_live(None).into_iter().filter(|live| live.build == build.0) {
             self.live_attempts.remove(&live.task);
-            self.add_end(live.id, Ended::Cancelled, now_us);
+            self.attempt_end_insert(live.id, Ended::Cancelled, now_us);
         }
     }
 
-    fn free_attempt(&mut self, attempt: AttemptId, epoch: Epoch) -> Option<(BuildId, TaskId)> {
+    fn lease_release(&mut self, attempt: AttemptId, epoch: Epoch) -> Option<(BuildId, TaskId)> {
         let task = TaskId(self.attempts.get(&attempt.0)?.task);
-        if self.planted(Plant::LateReport) {
+        if self.planted(PlantedBug::LateReport) {
             let held = self.live_attempts.get(&task.0).is_some_and(|(live, _)| *live == attempt.0);
             if held {
                 self.live_attempts.remove(&task.0);
@@ -203,8 +205,8 @@ impl Store {
         Some((self.tasks.get(&task.0)?.build, task))
     }
 
-    pub(super) fn add_end(&mut self, attempt: i64, end: Ended, now_us: i64) {
-        if self.planted(Plant::LateReport) {
+    pub(super) fn attempt_end_insert(&mut self, attempt: i64, end: Ended, now_us: i64) {
+        if self.planted(PlantedBug::LateReport) {
             self.attempt_ends.insert(attempt, (end, now_us));
         } else {
             self.attempt_ends.entry(attempt).or_insert((end, now_us));

@@ -6,18 +6,18 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{BuildId, FailureStage};
 
 use super::{Build, Import, NewBuild, Srpm, StartedBuilds, Store};
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 
 impl Store {
     /// Records a request. The same `request_key` again makes nothing new.
-    pub fn start_builds(
+    pub fn build_insert(
         &mut self,
         builds: &[NewBuild],
         submitter: &str,
         request_key: &str,
         now_us: i64,
     ) -> StartedBuilds {
-        if !request_key.is_empty() && !self.planted(Plant::RequestTwice) {
+        if !request_key.is_empty() && !self.planted(PlantedBug::RequestTwice) {
             let before = self.builds.values().filter(|(_, key)| key == request_key);
             let ids: Vec<BuildId> = before.map(|(build, _)| BuildId(build.id)).collect();
             if !ids.is_empty() {
@@ -47,7 +47,7 @@ impl Store {
 
     /// One build.
     #[must_use]
-    pub fn build(&self, id: BuildId) -> Option<&Build> {
+    pub fn build_fetch(&self, id: BuildId) -> Option<&Build> {
         self.builds.get(&id.0).map(|(build, _)| build)
     }
 
@@ -57,7 +57,7 @@ impl Store {
 
     /// Open builds whose sources are not there and that do not wait for a retry.
     #[must_use]
-    pub fn builds_to_import(&self, now_us: i64) -> Vec<Build> {
+    pub fn build_list_to_import(&self, now_us: i64) -> Vec<Build> {
         let waits = |build: &Build| {
             let all = (build.id, i64::MIN, i64::MIN)..=(build.id, i64::MAX, i64::MAX);
             let failed =
@@ -87,42 +87,42 @@ impl Store {
 
     /// Open builds that are imported and have no task yet.
     #[must_use]
-    pub fn builds_to_plan(&self) -> Vec<Build> {
+    pub fn build_list_to_plan(&self) -> Vec<Build> {
         self.at(NextStep::Plan).cloned().collect()
     }
 
     /// Open builds of which every task is accepted.
     #[must_use]
-    pub fn builds_accepted(&self) -> Vec<Build> {
+    pub fn build_list_accepted(&self) -> Vec<Build> {
         self.at(NextStep::Finish).cloned().collect()
     }
 
     /// Builds of one request that are neither accepted nor ended, oldest first.
     #[must_use]
-    pub fn open_mates(&self, batch: i64) -> Vec<Build> {
+    pub fn batch_member_list_open(&self, batch: i64) -> Vec<Build> {
         let of_batch = self.open().filter(|build| build.batch == batch);
         of_batch.filter(|build| !self.is_at(build, NextStep::Finish)).cloned().collect()
     }
 
     /// Cancels a build. False when it had ended before.
-    pub fn cancel_build(&mut self, id: BuildId, now_us: i64) -> bool {
-        if !self.close_build(id) && !self.planted(Plant::CancelAfterEnd) {
+    pub fn build_cancel(&mut self, id: BuildId, now_us: i64) -> bool {
+        if !self.build_close(id) && !self.planted(PlantedBug::CancelAfterEnd) {
             return false;
         }
-        let at_us = self.event_us(id, now_us);
+        let at_us = self.build_fetch_event_us(id, now_us);
         self.cancellations.insert((id.0, at_us));
-        self.end_attempts_of_build(id, now_us);
+        self.attempt_end_all_of_build(id, now_us);
         self.version += 1;
         true
     }
 
     /// Opens an ended build again. False when it is open, or published.
-    pub fn retry_build(&mut self, id: BuildId, now_us: i64) -> bool {
+    pub fn build_retry(&mut self, id: BuildId, now_us: i64) -> bool {
         let published = self.publications.keys().any(|(build, _)| *build == id.0);
-        if !self.builds.contains_key(&id.0) || self.is_open(id) || published {
+        if !self.builds.contains_key(&id.0) || self.build_is_open(id) || published {
             return false;
         }
-        let at_us = self.event_us(id, now_us);
+        let at_us = self.build_fetch_event_us(id, now_us);
         self.retries.insert((id.0, at_us));
         self.open_builds.insert(id.0);
         self.version += 1;
@@ -131,43 +131,43 @@ impl Store {
 
     /// When a build was last cancelled; 0 when never.
     #[must_use]
-    pub fn cancelled_us(&self, id: BuildId) -> i64 {
+    pub fn build_fetch_cancelled_us(&self, id: BuildId) -> i64 {
         let mut of = self.cancellations.range((id.0, i64::MIN)..=(id.0, i64::MAX));
         of.next_back().map_or(0, |(_, at_us)| *at_us)
     }
 
     /// When a build was last retried; 0 when never.
     #[must_use]
-    pub fn retried_us(&self, id: BuildId) -> i64 {
+    pub fn build_fetch_retried_us(&self, id: BuildId) -> i64 {
         let mut of = self.retries.range((id.0, i64::MIN)..=(id.0, i64::MAX));
         of.next_back().map_or(0, |(_, at_us)| *at_us)
     }
 
     /// Whether a build has not ended.
     #[must_use]
-    pub fn is_open(&self, id: BuildId) -> bool {
+    pub fn build_is_open(&self, id: BuildId) -> bool {
         self.open_builds.contains(&id.0)
     }
 
-    pub(crate) fn close_build(&mut self, id: BuildId) -> bool {
+    pub(crate) fn build_close(&mut self, id: BuildId) -> bool {
         self.open_builds.remove(&id.0)
     }
 
     /// Records an import.
-    pub fn add_import(&mut self, build: BuildId, import: &Import) {
+    pub fn import_insert(&mut self, build: BuildId, import: &Import) {
         self.imports.entry(build.0).or_insert_with(|| import.clone());
         self.version += 1;
     }
 
     /// The import of a build.
     #[must_use]
-    pub fn import(&self, build: BuildId) -> Option<&Import> {
+    pub fn import_fetch(&self, build: BuildId) -> Option<&Import> {
         self.imports.get(&build.0)
     }
 
     /// The SRPM of a build.
     #[must_use]
-    pub fn srpm(&self, build: BuildId) -> Option<&Srpm> {
+    pub fn srpm_fetch(&self, build: BuildId) -> Option<&Srpm> {
         self.srpms.get(&build.0)
     }
 }

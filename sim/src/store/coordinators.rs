@@ -1,14 +1,14 @@
 //! Several coordinators on one store: their beats, the leases of stages, the owners of workers.
 
-use rpmfarm_core::tenure::StageLease;
+use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::{AttemptId, StageEpoch};
 
 use super::Store;
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 
 impl Store {
     /// Raises a coordinator's beat, and makes its row when it is not there.
-    pub fn beat(&mut self, id: &str) {
+    pub fn coordinator_raise_heartbeat(&mut self, id: &str) {
         match self.coordinators.get_mut(id) {
             Some(beat) => *beat += 1,
             None => {
@@ -18,24 +18,24 @@ impl Store {
     }
 
     /// All coordinators with their beats.
-    pub fn coordinators(&self) -> impl Iterator<Item = (&str, i64)> {
+    pub fn coordinator_list(&self) -> impl Iterator<Item = (&str, i64)> {
         self.coordinators.iter().map(|(id, beat)| (id.as_str(), *beat))
     }
 
     /// A coordinator has gone. What it holds goes to others at once.
-    pub fn forget_coordinator(&mut self, id: &str) {
+    pub fn coordinator_delete(&mut self, id: &str) {
         self.coordinators.remove(id);
     }
 
     /// The lease of a stage.
     #[must_use]
-    pub fn stage_lease(&self, stage: &str) -> Option<&StageLease> {
+    pub fn stage_lease_fetch(&self, stage: &str) -> Option<&StageLease> {
         self.stage_leases.get(stage)
     }
 
     /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
     /// gone). Answers the new epoch; `None` when somebody was faster or the holder has moved.
-    pub fn take_stage(
+    pub fn stage_lease_acquire(
         &mut self,
         stage: &str,
         me: &str,
@@ -59,21 +59,21 @@ impl Store {
 
     /// Whether a fence holds: what each transaction of a stage asks first.
     #[must_use]
-    pub fn stands(&self, stage: &str, holder: &str, epoch: StageEpoch) -> bool {
+    pub fn fence_stands(&self, stage: &str, holder: &str, epoch: StageEpoch) -> bool {
         let held = |lease: &StageLease| lease.holder == holder && lease.epoch == epoch;
-        self.stage_leases.get(stage).is_some_and(held) || self.planted(Plant::LateWrite)
+        self.stage_leases.get(stage).is_some_and(held) || self.planted(PlantedBug::LateWrite)
     }
 
     /// A worker has connected to a coordinator, which owns it from now on. Answers the last
     /// attempt that was given to anybody before.
-    pub fn own_worker(&mut self, worker: &str, coordinator: &str) -> AttemptId {
+    pub fn worker_owner_upsert(&mut self, worker: &str, coordinator: &str) -> AttemptId {
         self.worker_owners.insert(worker.into(), coordinator.into());
         AttemptId(self.next_attempt)
     }
 
     /// Who hears a worker; `None` for one that was never connected.
     #[must_use]
-    pub fn worker_owner(&self, worker: &str) -> Option<&str> {
+    pub fn worker_owner_fetch(&self, worker: &str) -> Option<&str> {
         self.worker_owners.get(worker).map(String::as_str)
     }
 }

@@ -21,9 +21,9 @@ mod tasks;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::Timestamp;
+use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::status::is_due;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::tenure::StageLease;
 use rpmfarm_core::{Failure, Sha256};
 
 pub use rows::{
@@ -32,13 +32,13 @@ pub use rows::{
     StartedBuilds, Task,
 };
 
-use crate::planted::Plant;
+use crate::planted::PlantedBug;
 
 /// The facts. Cloning them is what beginning a transaction is.
 #[derive(Debug, Clone, Default)]
 pub struct Store {
     /// A rule that is broken on purpose.
-    pub(crate) plant: Option<Plant>,
+    pub(crate) plant: Option<PlantedBug>,
     /// One more for each commit.
     pub(crate) version: u64,
     pub(crate) next_build: i64,
@@ -111,7 +111,7 @@ impl Store {
         usize::try_from(self.next_task).unwrap_or(0)
     }
 
-    pub(crate) const fn planted(&self, plant: Plant) -> bool {
+    pub(crate) const fn planted(&self, plant: PlantedBug) -> bool {
         matches!(self.plant, Some(this) if this as u8 == plant as u8)
     }
 
@@ -124,7 +124,7 @@ impl Store {
     /// Whether a retry is still to come. One that is farther away than any pause was recorded by
     /// a clock that has jumped back since: it is due.
     pub(crate) fn is_later(&self, retry_us: i64, now_us: i64) -> bool {
-        if self.planted(Plant::FarRetry) {
+        if self.planted(PlantedBug::FarRetry) {
             return retry_us > now_us;
         }
         !is_due(Timestamp::from_us(retry_us), Timestamp::from_us(now_us))

@@ -155,10 +155,10 @@ impl World {
         let made_by = (!source.reproducible).then_some(key);
         let (name, predicts) = (source.name.clone(), vec![source.name.clone()]);
         let version = match &assignment.input {
-            rpmfarm_core::task::Input::Sources { spec, .. } => {
+            rpmfarm_core::task::TaskInput::Sources { spec, .. } => {
                 spec.name.trim_end_matches(".spec").to_owned()
             }
-            rpmfarm_core::task::Input::Srpm { file, .. } => {
+            rpmfarm_core::task::TaskInput::Srpm { file, .. } => {
                 let parts = file.name.trim_start_matches(&format!("{name}-")).split('-');
                 parts.map(str::to_owned).next().unwrap_or_default()
             }

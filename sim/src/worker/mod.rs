@@ -6,7 +6,7 @@ mod lies;
 
 use std::collections::BTreeMap;
 
-use rpmfarm_core::reconcile::{Action, Held, reconcile};
+use rpmfarm_core::reconcile::{HeldAttempt, ReconcileAction, reconcile};
 use rpmfarm_core::task::{Assignment, AttemptReport, DesiredState, Phase, Progress};
 use rpmfarm_core::{AttemptId, Epoch};
 
@@ -248,17 +248,21 @@ impl World {
             .filter(|(_, entry)| !entry.forgotten)
             .map(|(key, entry)| (*key, entry.progress.clone()))
             .collect();
-        let held: Vec<Held<'_>> = held
+        let held: Vec<HeldAttempt<'_>> = held
             .iter()
-            .map(|((attempt, epoch), progress)| Held { attempt: *attempt, epoch: *epoch, progress })
+            .map(|((attempt, epoch), progress)| HeldAttempt {
+                attempt: *attempt,
+                epoch: *epoch,
+                progress,
+            })
             .collect();
         let mut news = false;
         for action in reconcile(&held, &desired.assignments) {
             news = true;
             match action {
-                Action::Drop(attempt, epoch) => self.forget(w, (attempt, epoch)),
-                Action::Start(assignment) => self.begin(w, assignment),
-                Action::Resume(assignment) => self.resume(w, assignment),
+                ReconcileAction::Drop(attempt, epoch) => self.forget(w, (attempt, epoch)),
+                ReconcileAction::Start(assignment) => self.begin(w, assignment),
+                ReconcileAction::Resume(assignment) => self.resume(w, assignment),
             }
         }
         if news {

@@ -363,7 +363,7 @@ impl RawPool {
 
     /// Says who provides a path from now on, until the next [`Self::index`].
     pub(crate) fn set_providers(&mut self, path: Id, packages: &[Id]) {
-        let mut queue = Queue::of(packages);
+        let mut queue = Queue::from_ids(packages);
         // SAFETY: the pool is live and indexed, and `path` is one of its strings.
         unsafe {
             let providers = pool_queuetowhatprovides(self.pool.as_ptr(), &mut queue.0);

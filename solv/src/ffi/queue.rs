@@ -18,7 +18,7 @@ impl Queue {
         Self(queue)
     }
 
-    pub(super) fn of(ids: &[Id]) -> Self {
+    pub(super) fn from_ids(ids: &[Id]) -> Self {
         let mut queue = Self::new();
         let count = c_int::try_from(ids.len()).expect("fewer ids than libsolv can count");
         // SAFETY: the queue is initialised and `ids` holds `count` elements, which are copied.

@@ -63,7 +63,7 @@ impl<'a> Solver<'a> {
     }
 
     pub(super) fn solve(&mut self, jobs: &[Id]) -> Result<Vec<Id>, Vec<Vec<Rule>>> {
-        let mut jobs = Queue::of(jobs);
+        let mut jobs = Queue::from_ids(jobs);
         // SAFETY: the solver and the queue are live; the queue is copied.
         let problems = unsafe { solver_solve(self.solver.as_ptr(), &mut jobs.0) };
         if problems != 0 {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rpmfarm_core::Arch;
-use rpmfarm_solv::{Fragment, Pool, Repository, Request};
+use rpmfarm_solv::{Fragment, Pool, Repository, SolveRequest};
 
 /// Builds the spec's packages and makes a repository of them in `dir`.
 pub(crate) fn repository(dir: &Path, spec: &str) {
@@ -57,7 +57,7 @@ pub(crate) fn id(dir: &Path) -> String {
 
 /// The full names of what a solve picks.
 pub(crate) fn solve(pool: &mut Pool, install: &[&str]) -> Result<BTreeSet<String>, String> {
-    let request = Request { install: install.to_vec(), ..Request::default() };
+    let request = SolveRequest { install: install.to_vec(), ..SolveRequest::default() };
     match pool.solve(&request) {
         Ok(solution) => Ok(solution.packages.iter().map(|p| p.nevra.to_string()).collect()),
         Err(error) => Err(error.to_string()),

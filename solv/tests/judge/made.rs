@@ -348,7 +348,7 @@ fn write(dir: &Path, packages: &[Package], modules: Option<&str>) {
     );
     for package in packages {
         let Package { name, epoch, version, release, arch, entries, files } = package;
-        let id = Sha256::of(format!("{}{name}-{version}-{release}", dir.display()).as_bytes());
+        let id = Sha256::compute(format!("{}{name}-{version}-{release}", dir.display()).as_bytes());
         let list = |bin_only: bool| -> String {
             files
                 .iter()
@@ -379,7 +379,7 @@ fn write(dir: &Path, packages: &[Package], modules: Option<&str>) {
         fs::write(repodata.join(name), text).unwrap();
         page.push_str(&format!(
             "<data type=\"{kind}\"><checksum type=\"sha256\">{}</checksum><location href=\"repodata/{name}\"/><timestamp>1</timestamp><size>{}</size></data>\n",
-            Sha256::of(text.as_bytes()),
+            Sha256::compute(text.as_bytes()),
             text.len()
         ));
     };

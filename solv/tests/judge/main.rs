@@ -18,7 +18,7 @@ use std::process::{Command, Stdio};
 use made::World;
 use rpmfarm_core::Arch;
 use rpmfarm_core::modules::Modules;
-use rpmfarm_solv::{ModuleProblem, Pool, Repository, Request};
+use rpmfarm_solv::{ModuleError, Pool, Repository, SolveRequest};
 
 /// Lists of requirements that each world is asked for.
 const REQUESTS: usize = 25;
@@ -133,7 +133,7 @@ fn ours(world: &World, dir: &Path) -> Answers {
     match pool.choose_modules(&modules, &world.choice, Some(&platform)) {
         Ok(()) => {}
         // dnf goes on without a stream that is enabled and cannot be had; here it is refused.
-        Err(ModuleProblem::Unsolvable { .. }) => return dnf(world, &dir.join("again")),
+        Err(ModuleError::Unsolvable { .. }) => return dnf(world, &dir.join("again")),
         Err(problem) => panic!("seed {}: {problem}", world.seed),
     }
     let solve = |request: &Vec<String>| {
@@ -142,7 +142,7 @@ fn ours(world: &World, dir: &Path) -> Answers {
             eprintln!("JUDGE_SEED={} {request:?}", world.seed);
         }
         let install = request.iter().map(String::as_str).collect();
-        let solution = pool.solve(&Request { install, ..Request::default() }).ok()?;
+        let solution = pool.solve(&SolveRequest { install, ..SolveRequest::default() }).ok()?;
         Some(solution.packages.iter().map(|package| package.nevra.to_string()).collect())
     };
     world.requests.iter().map(solve).collect()

@@ -2,11 +2,11 @@
 //! spec with both filled in.
 //!
 //! Owns what is read of a spec and written into one. It must not know how release and changelog
-//! come about: it gets them as [`Generated`].
+//! come about: it gets them as [`AutospecValues`].
 
-use super::Generated;
+use super::AutospecValues;
 use super::changelog::{WIDTH, day};
-use crate::modify::{Note, wrapped};
+use crate::modify::{ChangelogNote, wrapped};
 use crate::spec::{Macros, Preamble, lines, names_macro, tag_value};
 
 /// What a spec says at one commit that counts for its release.
@@ -24,7 +24,7 @@ pub struct SpecState {
 
 /// Which of the two macros a spec uses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Uses {
+pub struct MacroUse {
     /// `%autorelease`, in a release or wherever a macro puts it.
     pub release: bool,
     /// `%autochangelog`, or no changelog at all beside an `%autorelease`.
@@ -35,15 +35,15 @@ pub struct Uses {
 /// done so. As that tool does, it reads all lines before the changelog, since a release may
 /// be put together by macros.
 #[must_use]
-pub fn uses(spec: &[String]) -> Uses {
+pub fn uses(spec: &[String]) -> MacroUse {
     if spec.iter().any(|line| defines_autorelease(line)) {
-        return Uses::default();
+        return MacroUse::default();
     }
     let changelog = spec.iter().position(|line| opens_changelog(line));
     let preamble = &spec[..changelog.unwrap_or(spec.len())];
     let release = preamble.iter().any(|line| names_macro(line, "autorelease"));
     let automatic = spec.iter().any(|line| names_macro(line, "autochangelog"));
-    Uses { release, changelog: automatic || (release && changelog.is_none()) }
+    MacroUse { release, changelog: automatic || (release && changelog.is_none()) }
 }
 
 /// Whether a text that a spec includes names one of the two macros.
@@ -77,7 +77,7 @@ fn is_autochangelog(line: &str) -> bool {
 impl SpecState {
     /// Reads a spec as it was at some commit.
     #[must_use]
-    pub fn of(spec: &str, macros: &[(String, String)]) -> Self {
+    pub fn read(spec: &str, macros: &[(String, String)]) -> Self {
         let spec = lines(spec);
         let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str())).collect();
         let found = Preamble::read(&spec, macros);
@@ -155,14 +155,19 @@ fn arguments_of(text: &str) -> &str {
 /// The spec with both macros filled in. `notes` are the modifications' own entries, which come
 /// before the history's; `time` is their date in seconds since 1970.
 #[must_use]
-pub fn fill_in(spec: &str, generated: &Generated, notes: &[Note], time: i64) -> String {
+pub fn fill_in(
+    spec: &str,
+    generated: &AutospecValues,
+    notes: &[ChangelogNote],
+    time: i64,
+) -> String {
     let all = lines(spec);
     if all.iter().any(|line| defines_autorelease(line)) {
         return spec.to_owned();
     }
     let uses = uses(&all);
     let included = generated.included;
-    if uses == Uses::default() && !included {
+    if uses == MacroUse::default() && !included {
         return spec.to_owned();
     }
     let mut out = String::new();
@@ -219,7 +224,7 @@ impl Part {
     }
 }
 
-fn with_notes(generated: &Generated, notes: &[Note], time: i64) -> Vec<Part> {
+fn with_notes(generated: &AutospecValues, notes: &[ChangelogNote], time: i64) -> Vec<Part> {
     let mut parts = Vec::new();
     for note in notes {
         parts.push(Part::Text(format!("* {} {} <{}> - ", day(time), note.name, note.email)));
@@ -259,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_spec_s_state() {
-        let state = |text: &str| SpecState::of(text, &[("v".into(), "3".into())]);
+        let state = |text: &str| SpecState::read(text, &[("v".into(), "3".into())]);
         let one = state("Epoch: 2\nVersion: %{v}.1\nRelease: %autorelease -p -b 5 -e rc1 -sgit\n");
         let expected = SpecState {
             epoch_version: Some("2:3.1".into()),
@@ -288,8 +293,10 @@ mod tests {
 
     #[test]
     fn both_macros_are_filled_in() {
-        let generated = Generated { release: 4, changelog: "* entry\n- x".into(), included: false };
-        let note = Note { name: "F".into(), email: "f@e".into(), lines: vec!["Debrand".into()] };
+        let generated =
+            AutospecValues { release: 4, changelog: "* entry\n- x".into(), included: false };
+        let note =
+            ChangelogNote { name: "F".into(), email: "f@e".into(), lines: vec!["Debrand".into()] };
         let spec = "Release: %autorelease\n%changelog\n%autochangelog\n";
         let filled = fill_in(spec, &generated, &[note], 1_795_478_400);
         assert!(filled.contains("%{lua:print(4 + "), "{filled}");
@@ -333,14 +340,16 @@ mod tests {
             ("%global autorelease_base 3\nRelease: %autorelease\n%changelog", true, false),
             ("  %define autorelease (e:) 3\nRelease: %autorelease\n", false, false),
         ] {
-            assert_eq!(uses(&lines(spec)), Uses { release, changelog }, "{spec}");
+            assert_eq!(uses(&lines(spec)), MacroUse { release, changelog }, "{spec}");
         }
     }
 
     #[test]
     fn a_changelog_that_a_macro_puts_somewhere() {
-        let generated = Generated { release: 1, changelog: "* A\n- 5%% {".into(), included: false };
-        let note = Note { name: "F".into(), email: "f@e".into(), lines: vec!["Debrand".into()] };
+        let generated =
+            AutospecValues { release: 1, changelog: "* A\n- 5%% {".into(), included: false };
+        let note =
+            ChangelogNote { name: "F".into(), email: "f@e".into(), lines: vec!["Debrand".into()] };
         let spec = "%global log %autochangelog\n%changelog\n%{log}\n";
         let filled = fill_in(spec, &generated, &[note], 1_795_478_400);
         let (head, rest) = filled.split_at(filled.len() - spec.len());
@@ -351,7 +360,7 @@ mod tests {
             assert!(head.contains(&format!("text(\"{}\")", hex(text))), "{text}: {head}");
         }
         // Where a file that the spec includes uses them, both are there.
-        let included = Generated { included: true, ..generated };
+        let included = AutospecValues { included: true, ..generated };
         let filled = fill_in("%include x\n%changelog\n", &included, &[], 0);
         assert!(
             filled.contains("%define autorelease(") && filled.contains("%define autochangelog ")

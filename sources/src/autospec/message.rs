@@ -5,14 +5,14 @@
 
 /// What the lines in brackets of a commit's message ask for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Magic {
+pub(super) struct BracketDirectives {
     pub(super) skip_changelog: bool,
     /// The release is at least this.
     pub(super) release: u64,
 }
 
-pub(super) fn magic(message: &str) -> Magic {
-    let mut magic = Magic::default();
+pub(super) fn magic(message: &str) -> BracketDirectives {
+    let mut magic = BracketDirectives::default();
     let inside = |line: &str| Some(line.trim().strip_prefix('[')?.strip_suffix(']')?.to_owned());
     for part in message
         .lines()

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use message::magic;
 
-pub use macros::{SpecState, Uses, defines_autorelease, fill_in, names_any, uses};
+pub use macros::{MacroUse, SpecState, defines_autorelease, fill_in, names_any, uses};
 
 /// One commit of a history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub struct History {
 
 /// What follows from a history.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Generated {
+pub struct AutospecValues {
     /// The number that `%autorelease` stands for, before `-b`.
     pub release: u64,
     /// The entries of `%autochangelog`.
@@ -55,9 +55,9 @@ pub struct Generated {
 
 /// The release number and the changelog of the first commit of a history.
 #[must_use]
-pub fn generate(history: &History) -> Generated {
+pub fn generate(history: &History) -> AutospecValues {
     let releases = releases(history);
-    Generated {
+    AutospecValues {
         release: releases.first().copied().unwrap_or(1),
         changelog: changelog::entries(history, &releases).join("\n\n"),
         included: false,
@@ -201,7 +201,7 @@ mod tests {
         let bump = format!("x\n\n[bump release: {most}]");
         let mut history = linear(&[(Some("1"), "y", ""), (Some("1"), &bump, "")]);
         let release = format!("Version: 1\nRelease: %autorelease -b {most}");
-        history.commits[0].spec = Some(SpecState::of(&release, &[]));
+        history.commits[0].spec = Some(SpecState::read(&release, &[]));
         let generated = generate(&history);
         assert_eq!(generated.release, most);
         assert!(generated.changelog.contains(&format!(" - 1-{most}")), "{generated:?}");

@@ -22,7 +22,7 @@ pub enum LayoutKind {
 
 /// A file of the commit that goes into the source bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
+pub struct CommittedFile {
     /// Its plain name in the bundle.
     pub name: String,
     /// Where its content lies in the tree; a symlink has been followed.
@@ -36,9 +36,9 @@ pub struct Committed {
 pub struct Layout {
     /// Which of the two it is.
     pub kind: LayoutKind,
-    pub spec: Committed,
+    pub spec: CommittedFile,
     /// Patches and other committed sources, sorted by name.
-    pub sources: Vec<Committed>,
+    pub sources: Vec<CommittedFile>,
     /// The list of look-aside files: its path in the tree and its form.
     pub list: Option<(String, ListForm)>,
     /// Other spec files that are there, which are not built.
@@ -65,7 +65,7 @@ impl Layout {
         if entries.len() > MAX_FILES {
             return Err(DistgitError::ManyFiles(entries.len()));
         }
-        let tree = Tree::of(entries);
+        let tree = Tree::from_entries(entries);
         let specs: Vec<&str> = specs(&tree, "").chain(specs(&tree, "SPECS/")).collect();
         if specs.is_empty() {
             let module = ["SPECS", "SOURCES"]
@@ -101,7 +101,7 @@ impl Layout {
         &'l self,
         files: &'l [LookasideFile],
         allow_md5: bool,
-    ) -> Result<Vec<(&'l Committed, &'l LookasideFile)>, DistgitError> {
+    ) -> Result<Vec<(&'l CommittedFile, &'l LookasideFile)>, DistgitError> {
         let list = self.list_name();
         let mut seen: BTreeMap<&str, &str> =
             [(self.spec.name.as_str(), self.spec.path.as_str())].into();
@@ -177,9 +177,9 @@ fn is_metadata(path: &str) -> bool {
 fn find_sources(
     tree: &Tree<'_>,
     kind: LayoutKind,
-    spec: &Committed,
+    spec: &CommittedFile,
     list: Option<&(String, ListForm)>,
-) -> Result<Vec<Committed>, DistgitError> {
+) -> Result<Vec<CommittedFile>, DistgitError> {
     let dir = match kind {
         LayoutKind::Flat => "",
         LayoutKind::Exploded => "SOURCES/",
@@ -191,7 +191,7 @@ fn find_sources(
         Some(EntryKind::Submodule) => return Err(DistgitError::Submodule("SOURCES".into())),
         _ => {}
     }
-    let mut sources: Vec<Committed> = Vec::new();
+    let mut sources: Vec<CommittedFile> = Vec::new();
     for path in tree.files_in(dir) {
         let is_list = list.is_some_and(|(list, _)| list == path) || is_metadata(path);
         let is_git = path.starts_with(".git");
@@ -221,10 +221,10 @@ fn find_sources(
 fn add_nested(
     tree: &Tree<'_>,
     dir: &str,
-    spec: &Committed,
-    sources: &mut Vec<Committed>,
+    spec: &CommittedFile,
+    sources: &mut Vec<CommittedFile>,
 ) -> Result<(), DistgitError> {
-    let mut nested: BTreeMap<&str, Vec<Option<Committed>>> = BTreeMap::new();
+    let mut nested: BTreeMap<&str, Vec<Option<CommittedFile>>> = BTreeMap::new();
     for path in tree.paths().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
@@ -290,7 +290,7 @@ mod tests {
         assert_eq!(layout.kind, LayoutKind::Exploded);
         assert_eq!(
             layout.spec,
-            Committed {
+            CommittedFile {
                 name: "hello.spec".into(),
                 path: "SPECS/hello.spec".into(),
                 executable: false

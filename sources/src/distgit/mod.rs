@@ -8,7 +8,7 @@ mod list;
 mod tag;
 mod tree;
 
-pub use layout::{Committed, Layout, LayoutKind, choose_spec};
+pub use layout::{CommittedFile, Layout, LayoutKind, choose_spec};
 pub use list::{ListForm, LookasideFile};
 pub use tag::tag_agrees;
 pub use tree::{EntryKind, MAX_FILES, TreeEntry, followed};

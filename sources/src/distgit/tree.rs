@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_core::name::{check_file, shown};
 
-use super::{Committed, DistgitError};
+use super::{CommittedFile, DistgitError};
 
 /// The most entries that the tree of a commit may have. The largest dist-git trees (kernel,
 /// texlive) have some thousands.
@@ -57,7 +57,7 @@ impl EntryKind {
 pub(super) struct Tree<'a>(BTreeMap<&'a str, &'a EntryKind>);
 
 impl<'a> Tree<'a> {
-    pub(super) fn of(entries: &'a [TreeEntry]) -> Self {
+    pub(super) fn from_entries(entries: &'a [TreeEntry]) -> Self {
         Self(entries.iter().map(|e| (e.path.as_str(), &e.kind)).collect())
     }
 
@@ -81,7 +81,7 @@ impl<'a> Tree<'a> {
 
     /// The file at a path, with its symlinks followed; nothing if that is a directory. A submodule
     /// is an empty one.
-    pub(super) fn committed(&self, path: &str) -> Result<Option<Committed>, DistgitError> {
+    pub(super) fn committed(&self, path: &str) -> Result<Option<CommittedFile>, DistgitError> {
         let name = path.rsplit('/').next().unwrap_or(path);
         if matches!(self.get(path), Some(EntryKind::NotUtf8)) {
             return Err(DistgitError::NotUtf8(shown(path)));
@@ -93,7 +93,7 @@ impl<'a> Tree<'a> {
             match self.get(&at) {
                 Some(kind @ (EntryKind::File | EntryKind::Executable)) => {
                     let executable = *kind == EntryKind::Executable;
-                    return Ok(Some(Committed { name: name.to_owned(), path: at, executable }));
+                    return Ok(Some(CommittedFile { name: name.to_owned(), path: at, executable }));
                 }
                 Some(EntryKind::Symlink(target)) => {
                     let outside =

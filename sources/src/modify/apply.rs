@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use super::config::{Change, Parameters};
 use super::edit::{Edit, RunScript};
 use super::tree::Tree;
-use super::{Misfit, ModifyError, changelog, files, lines, release, sections};
-use crate::autospec::{Generated, fill_in};
+use super::{ApplyError, ModifyError, changelog, files, lines, release, sections};
+use crate::autospec::{AutospecValues, fill_in};
 use crate::spec::Macros;
 
 /// What a change may need to know beside the trees. It decides, together with the two commits,
@@ -55,7 +55,7 @@ impl Context {
 
 /// What belongs into a changelog that is made of the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct ChangelogNote {
     pub name: String,
     pub email: String,
     pub lines: Vec<String>,
@@ -73,7 +73,7 @@ pub enum Step {
     /// that of `%autorelease`, for specs that have it.
     Bump(Option<u64>),
     /// `%autorelease` and `%autochangelog` are filled in.
-    Autospec(Generated),
+    Autospec(AutospecValues),
 }
 
 /// A configuration as a list of steps: what is pure, and scripts in their places.
@@ -102,13 +102,13 @@ pub fn steps(changes: &[Change]) -> Result<Vec<Step>, ModifyError> {
 ///
 /// # Errors
 /// The first change that does not fit; the tree is then of no use.
-pub fn take(
+pub fn apply_step(
     step: &Step,
     parameters: &Parameters,
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-    notes: &mut Vec<Note>,
+    notes: &mut Vec<ChangelogNote>,
 ) -> Result<(), ModifyError> {
     let misfit = |place: &str, why| ModifyError { place: place.to_owned(), why };
     match step {
@@ -121,18 +121,18 @@ pub fn take(
         Step::Autospec(generated) => autospec(generated, tree, notes, context.time)
             .map_err(|why| misfit("%autorelease and %autochangelog", why)),
         Step::Script(script) => {
-            let why = Misfit::NotThere(format!("the result of the script {}", script.script));
+            let why = ApplyError::NotThere(format!("the result of the script {}", script.script));
             Err(misfit("run_script", why))
         }
     }
 }
 
 fn autospec(
-    generated: &Generated,
+    generated: &AutospecValues,
     tree: &mut Tree<'_>,
-    notes: &[Note],
+    notes: &[ChangelogNote],
     time: i64,
-) -> Result<(), Misfit> {
+) -> Result<(), ApplyError> {
     let path = tree.spec()?;
     let text = tree.text(&path)?;
     let filled = fill_in(&text, generated, notes, time);
@@ -148,7 +148,7 @@ fn apply(
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-) -> Result<Vec<Note>, ModifyError> {
+) -> Result<Vec<ChangelogNote>, ModifyError> {
     let mut notes = Vec::new();
     for change in changes {
         one(change, parameters, tree, modifications, context)
@@ -164,7 +164,7 @@ fn one(
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-) -> Result<Option<Note>, Misfit> {
+) -> Result<Option<ChangelogNote>, ApplyError> {
     match &change.edit {
         Edit::Replace(edit) => lines::replace(edit, tree)?,
         Edit::DeleteLine(edit) => lines::delete(edit, tree)?,
@@ -174,7 +174,7 @@ fn one(
         Edit::DeleteFiles(edit) => files::delete(edit, tree, context)?,
         Edit::AddLine(edit) => sections::add(edit, tree)?,
         Edit::RunScript(edit) => {
-            return Err(Misfit::NotThere(format!("the result of the script {}", edit.script)));
+            return Err(ApplyError::NotThere(format!("the result of the script {}", edit.script)));
         }
     }
     Ok(None)

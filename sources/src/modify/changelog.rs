@@ -1,7 +1,7 @@
 //! Adding an entry to the changelog: `changelog_entry`.
 
-use super::Misfit;
-use super::apply::{Context, Note};
+use super::ApplyError;
+use super::apply::{ChangelogNote, Context};
 use super::config::Parameters;
 use super::edit::ChangelogEntry;
 use super::lines::Lines;
@@ -18,14 +18,14 @@ pub(super) fn add(
     parameters: &Parameters,
     tree: &mut Tree<'_>,
     context: &Context,
-) -> Result<Option<Note>, Misfit> {
+) -> Result<Option<ChangelogNote>, ApplyError> {
     let path = tree.spec()?;
     let mut file = Lines::read(tree, &path)?;
     if file.lines.iter().any(|line| line.trim() == "%autochangelog") {
         return Ok(Some(note(edit)));
     }
     let Some(at) = file.lines.iter().position(|line| is_changelog(line)) else {
-        return Err(Misfit::NoPlace { file: path, what: "%changelog".to_owned() });
+        return Err(ApplyError::NoPlace { file: path, what: "%changelog".to_owned() });
     };
     let today = context.date();
     let date = newest(&file.lines[at + 1..]).map_or(today, |date| date.max(today));
@@ -43,14 +43,14 @@ pub(super) fn add(
     Ok(None)
 }
 
-fn note(edit: &ChangelogEntry) -> Note {
+fn note(edit: &ChangelogEntry) -> ChangelogNote {
     let mut lines = edit.line.clone();
     if let Some(first) = lines.first_mut()
         && !first.to_lowercase().contains("almalinux changes:")
     {
         *first = format!("AlmaLinux changes: {first}");
     }
-    Note { name: edit.name.clone(), email: edit.email.clone(), lines }
+    ChangelogNote { name: edit.name.clone(), email: edit.email.clone(), lines }
 }
 
 /// The date of the newest entry: rpm refuses one that is older than the entry after it.
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
     use crate::modify::tree::Node;
 
-    fn added(spec: &str, parameters: &Parameters) -> (String, Option<Note>) {
+    fn added(spec: &str, parameters: &Parameters) -> (String, Option<ChangelogNote>) {
         let original: BTreeMap<_, _> = [("x.spec".to_owned(), spec.as_bytes().to_vec())].into();
         let mut tree = Tree::new([("x.spec".to_owned(), Node::Original)], &original);
         let edit = ChangelogEntry {

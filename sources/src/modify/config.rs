@@ -78,7 +78,7 @@ impl Config {
         let failed = |why: String| ConfigError { file: file.to_owned(), why };
         // YAML 1.1, as the tool reads it: `number: 0003` is 3.
         let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
-        let form: Form = serde_saphyr::from_str_with_options(text, options)
+        let form: ConfigForm = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| failed(error.to_string()))?;
         let mut changes = Vec::new();
         for (number, action) in form.actions.into_iter().enumerate() {
@@ -102,7 +102,7 @@ impl Config {
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct ConfigForm {
     #[serde(default, deserialize_with = "or_default")]
     parameters: Parameters,
     actions: Vec<Action>,
@@ -171,7 +171,7 @@ fn or_default<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Parameters, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::modify::{FileType, Number};
+    use crate::modify::{FileType, PatchNumber};
 
     fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse("config.yaml", text)
@@ -243,7 +243,7 @@ actions:
         let Edit::Replace(replace) = &config.changes[0].edit else { panic!() };
         assert_eq!(replace.find.as_deref(), Some("one\n  two\n"));
         let Edit::AddFiles(add) = &config.changes[6].edit else { panic!() };
-        assert_eq!((add.number, add.kind), (Number::Is(15), FileType::Patch));
+        assert_eq!((add.number, add.kind), (PatchNumber::Is(15), FileType::Patch));
         let json = serde_json::to_string(&config).unwrap();
         assert_eq!(serde_json::from_str::<Config>(&json).unwrap(), config);
     }

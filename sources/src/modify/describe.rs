@@ -3,7 +3,7 @@
 use rpmfarm_core::name::shown;
 
 use super::edit::{Edit, FileType};
-use super::number::Number;
+use super::number::PatchNumber;
 
 impl Edit {
     /// One line that says what it does.
@@ -49,7 +49,7 @@ impl Edit {
                     FileType::Source => "source",
                 };
                 let number = match edit.number {
-                    Number::Is(number) if edit.modify_spec => format!(" as number {number}"),
+                    PatchNumber::Is(number) if edit.modify_spec => format!(" as number {number}"),
                     _ if edit.modify_spec => String::new(),
                     _ => ", not named in the spec".to_owned(),
                 };

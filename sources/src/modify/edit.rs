@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::number::Number;
+use super::number::PatchNumber;
 
 /// What a change does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,7 +89,7 @@ pub struct AddFile {
     /// Its name in `files/`.
     pub name: String,
     #[serde(default)]
-    pub number: Number,
+    pub number: PatchNumber,
     /// Whether the spec names it.
     #[serde(default = "yes")]
     pub modify_spec: bool,

@@ -2,12 +2,12 @@
 
 use rpmfarm_core::name::check_file;
 
-use super::Misfit;
+use super::ApplyError;
 use super::apply::Context;
 use super::config::Parameters;
 use super::edit::{AddFile, DeleteFile, FileType};
 use super::lines::Lines;
-use super::patches::{self, Place};
+use super::patches::{self, PatchContext};
 use super::tree::Tree;
 use crate::distgit::LookasideFile;
 
@@ -18,18 +18,18 @@ pub(super) fn add(
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-) -> Result<(), Misfit> {
+) -> Result<(), ApplyError> {
     check_file(&edit.name)?;
     let from = format!("files/{}", edit.name);
     if !modifications.has(&from) {
-        return Err(Misfit::NotThere(from));
+        return Err(ApplyError::NotThere(from));
     }
     let to = match tree.has_directory("SPECS") {
         true => format!("SOURCES/{}", edit.name),
         false => edit.name.clone(),
     };
     if tree.has(&to) {
-        return Err(Misfit::FileExists(to));
+        return Err(ApplyError::FileExists(to));
     }
     if edit.modify_spec {
         // Some packages keep their list of patches in a file of its own.
@@ -40,7 +40,7 @@ pub(super) fn add(
             None => tree.spec()?,
         };
         let mut file = Lines::read(tree, &path)?;
-        let place = Place {
+        let place = PatchContext {
             package: &context.package,
             file: &path,
             is_list,
@@ -59,7 +59,7 @@ pub(super) fn delete(
     edit: &DeleteFile,
     tree: &mut Tree<'_>,
     context: &Context,
-) -> Result<(), Misfit> {
+) -> Result<(), ApplyError> {
     let missing = match tree.targets(&edit.file_name) {
         Ok(_) => {
             // The link goes, not what it leads to.
@@ -139,9 +139,9 @@ mod tests {
         assert_eq!(flat.text("a.patch").unwrap(), "A");
 
         let error = add_to(&file(FileType::Patch, "a.patch"), &mut flat).unwrap_err();
-        assert_eq!(error, Misfit::FileExists("a.patch".to_owned()));
+        assert_eq!(error, ApplyError::FileExists("a.patch".to_owned()));
         let error = add_to(&file(FileType::Patch, "b.patch"), &mut flat).unwrap_err();
-        assert_eq!(error, Misfit::NotThere("files/b.patch".to_owned()));
+        assert_eq!(error, ApplyError::NotThere("files/b.patch".to_owned()));
         assert!(add_to(&file(FileType::Patch, "../a"), &mut flat).is_err());
     }
 
@@ -158,9 +158,9 @@ mod tests {
         let mut entries = of(&[("files/run", true), ("files/text", false)]);
         let link = EntryKind::Symlink("run".to_owned());
         entries.push(TreeEntry { path: "files/link".to_owned(), kind: link });
-        let modifications = Tree::of(&entries, &contents);
+        let modifications = Tree::from_entries(&entries, &contents);
         let original = super::tests::contents(&[("x.spec", "Source0: s\n"), ("s", "old")]);
-        let mut tree = Tree::of(&of(&[("x.spec", false), ("s", true)]), &original);
+        let mut tree = Tree::from_entries(&of(&[("x.spec", false), ("s", true)]), &original);
         for name in ["run", "text", "link"] {
             let edit = AddFile { modify_spec: false, ..file(FileType::Source, name) };
             add(&edit, &Parameters::default(), &mut tree, &modifications, &Context::for_tests())

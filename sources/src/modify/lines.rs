@@ -8,7 +8,7 @@ use fancy_regex::RegexBuilder;
 
 use super::edit::{DeleteLine, Replace};
 use super::tree::Tree;
-use super::{Misfit, nearest};
+use super::{ApplyError, nearest};
 use crate::spec::is_changelog;
 
 /// How much a regular expression may try on one line.
@@ -21,7 +21,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn read(tree: &Tree<'_>, path: &str) -> Result<Self, Misfit> {
+    pub(super) fn read(tree: &Tree<'_>, path: &str) -> Result<Self, ApplyError> {
         let text = tree.text(path)?;
         let crlf = text.contains("\r\n");
         Ok(Self { lines: text.lines().map(str::to_owned).collect(), crlf })
@@ -50,7 +50,7 @@ enum Search {
 }
 
 /// One search through one file.
-struct Job<'a> {
+struct LineSearch<'a> {
     search: Search,
     /// What comes in its place; none to delete whole lines.
     replacement: Option<Vec<String>>,
@@ -60,57 +60,57 @@ struct Job<'a> {
 }
 
 /// `replace`: in each file that its target matches.
-pub(super) fn replace(edit: &Replace, tree: &mut Tree<'_>) -> Result<(), Misfit> {
+pub(super) fn replace(edit: &Replace, tree: &mut Tree<'_>) -> Result<(), ApplyError> {
     let wanted = edit.find.as_deref().or(edit.rfind.as_deref()).unwrap_or_default();
     for path in tree.targets(&edit.target)? {
         let search = match (split(wanted), &edit.rfind) {
-            (Split::Block(lines), _) => Search::Block(lines),
-            (Split::Line(line), None) => Search::Text(line),
-            (Split::Line(line), Some(_)) => {
+            (SearchText::Block(lines), _) => Search::Block(lines),
+            (SearchText::Line(line), None) => Search::Text(line),
+            (SearchText::Line(line), Some(_)) => {
                 Search::Pattern(pattern(&line)?, template(&edit.replace, &line)?)
             }
         };
         let replacement = match split(&edit.replace) {
-            Split::Line(line) => vec![line],
-            Split::Block(lines) => lines,
+            SearchText::Line(line) => vec![line],
+            SearchText::Block(lines) => lines,
         };
         let count = usize::try_from(edit.count).ok();
-        let job = Job { search, replacement: Some(replacement), count, wanted };
+        let job = LineSearch { search, replacement: Some(replacement), count, wanted };
         job.run(&path, edit.target == "spec", tree)?;
     }
     Ok(())
 }
 
 /// `delete_line`: in the first file that its target matches.
-pub(super) fn delete(edit: &DeleteLine, tree: &mut Tree<'_>) -> Result<(), Misfit> {
+pub(super) fn delete(edit: &DeleteLine, tree: &mut Tree<'_>) -> Result<(), ApplyError> {
     let path = tree.targets(&edit.target)?.remove(0);
     for wanted in &edit.lines {
         let search = match split(wanted) {
-            Split::Line(line) => Search::Text(line),
-            Split::Block(lines) => Search::Block(lines),
+            SearchText::Line(line) => Search::Text(line),
+            SearchText::Block(lines) => Search::Block(lines),
         };
-        let job = Job { search, replacement: None, count: None, wanted };
+        let job = LineSearch { search, replacement: None, count: None, wanted };
         job.run(&path, edit.target == "spec", tree)?;
     }
     Ok(())
 }
 
-enum Split {
+enum SearchText {
     Line(String),
     Block(Vec<String>),
 }
 
-fn split(text: &str) -> Split {
+fn split(text: &str) -> SearchText {
     let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
     match lines.len() {
-        0 => Split::Line(String::new()),
-        1 => Split::Line(lines.remove(0)),
-        _ => Split::Block(lines),
+        0 => SearchText::Line(String::new()),
+        1 => SearchText::Line(lines.remove(0)),
+        _ => SearchText::Block(lines),
     }
 }
 
-impl Job<'_> {
-    fn run(&self, path: &str, is_spec: bool, tree: &mut Tree<'_>) -> Result<(), Misfit> {
+impl LineSearch<'_> {
+    fn run(&self, path: &str, is_spec: bool, tree: &mut Tree<'_>) -> Result<(), ApplyError> {
         let mut file = Lines::read(tree, path)?;
         let end = match is_spec {
             true => file.lines.iter().position(|line| is_changelog(line)),
@@ -120,7 +120,7 @@ impl Job<'_> {
         let comments = !is_spec || self.wanted.starts_with('#');
         let (done, lines) = self.through(&file.lines, comments)?;
         if done == 0 {
-            return Err(Misfit::NoMatch {
+            return Err(ApplyError::NoMatch {
                 file: path.to_owned(),
                 wanted: self.wanted.lines().next().unwrap_or_default().to_owned(),
                 nearest: nearest::lines(
@@ -136,7 +136,11 @@ impl Job<'_> {
     }
 
     /// The lines with what is searched for replaced, and how often that was.
-    fn through(&self, lines: &[String], comments: bool) -> Result<(usize, Vec<String>), Misfit> {
+    fn through(
+        &self,
+        lines: &[String],
+        comments: bool,
+    ) -> Result<(usize, Vec<String>), ApplyError> {
         let mut out = Vec::with_capacity(lines.len());
         let mut done = 0;
         let mut at = 0;
@@ -191,8 +195,8 @@ impl Job<'_> {
         line: &str,
         pattern: &fancy_regex::Regex,
         template: &str,
-    ) -> Result<(usize, String), Misfit> {
-        let wrong = |error: fancy_regex::Error| Misfit::Pattern {
+    ) -> Result<(usize, String), ApplyError> {
+        let wrong = |error: fancy_regex::Error| ApplyError::Pattern {
             pattern: pattern.as_str().to_owned(),
             why: error.to_string(),
         };
@@ -226,19 +230,19 @@ fn indent_of(line: &str) -> &str {
     &line[..line.len() - line.trim_start().len()]
 }
 
-fn pattern(text: &str) -> Result<fancy_regex::Regex, Misfit> {
+fn pattern(text: &str) -> Result<fancy_regex::Regex, ApplyError> {
     // Python writes the end of a text as \Z.
     let ours = text.replace("\\Z", "\\z");
     RegexBuilder::new(&ours)
         .backtrack_limit(BACKTRACKS)
         .build()
-        .map_err(|error| Misfit::Pattern { pattern: text.to_owned(), why: error.to_string() })
+        .map_err(|error| ApplyError::Pattern { pattern: text.to_owned(), why: error.to_string() })
 }
 
 /// A replacement as Python has it (`\1`, `\g<name>`) as a template of ours (`${1}`, `${name}`).
-fn template(text: &str, pattern: &str) -> Result<String, Misfit> {
+fn template(text: &str, pattern: &str) -> Result<String, ApplyError> {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    let wrong = |why: String| Misfit::Pattern { pattern: pattern.to_owned(), why };
+    let wrong = |why: String| ApplyError::Pattern { pattern: pattern.to_owned(), why };
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(['\\', '$']) {
@@ -298,7 +302,7 @@ mod tests {
         find: (Option<&str>, Option<&str>),
         replace: &str,
         count: i64,
-    ) -> Result<String, Misfit> {
+    ) -> Result<String, ApplyError> {
         let original: BTreeMap<_, _> = [(file.to_owned(), text.as_bytes().to_vec())].into();
         let mut tree = Tree::new([(file.to_owned(), Node::Original)], &original);
         let target = if file.ends_with(".spec") { "spec" } else { file };
@@ -349,7 +353,7 @@ mod tests {
         }
         for (find, new) in [("(", "x"), ("a", r"\q"), ("a", "\\"), ("a", r"\g<x")] {
             let error = replace_in("x.conf", "a\n", (None, Some(find)), new, -1).unwrap_err();
-            assert!(matches!(error, Misfit::Pattern { .. }), "{error}");
+            assert!(matches!(error, ApplyError::Pattern { .. }), "{error}");
         }
     }
 

@@ -22,7 +22,7 @@ mod release;
 mod sections;
 mod tree;
 
-pub use apply::{Context, Note, Step, steps, take};
+pub use apply::{ChangelogNote, Context, Step, apply_step, steps};
 pub use changelog::wrapped;
 pub use config::{Change, Config, ConfigError, Parameters};
 pub use diff::{FileDiff, diff};
@@ -30,9 +30,9 @@ pub use edit::{
     AddFile, AddLine, ChangelogEntry, DeleteFile, DeleteLine, Edit, FileType, Location,
     ModifyRelease, Replace, RunScript, WorkingDirectory,
 };
-pub use number::Number;
-pub use plan::{MAX_PLAN, Plan, PlanError, PlannedFile, PlannedNode};
-pub use tree::{FileChange, Node, Read, Tree, TreeError};
+pub use number::PatchNumber;
+pub use plan::{MAX_PLAN, PlanError, PlannedFile, PlannedNode, ScriptPlan};
+pub use tree::{FileChange, Node, ReadFiles, Tree, TreeError};
 
 /// An action that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,12 +41,12 @@ pub struct ModifyError {
     /// The action in its configuration, `config.yaml: actions[2].replace[0]`.
     pub place: String,
     /// What does not fit.
-    pub why: Misfit,
+    pub why: ApplyError,
 }
 
 /// Why an action does not fit the tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum ApplyError {
     /// The text is not there.
     #[error("`{}` is not in {file}{}", rpmfarm_core::name::shown(.wanted), nearest::shown(.nearest))]
     NoMatch {
@@ -99,7 +99,7 @@ pub enum Misfit {
     },
     /// The release cannot be told, which `auto_increment` needs.
     #[error("auto_increment needs the package's release, which {0}")]
-    Release(#[from] crate::spec::Unknown),
+    Release(#[from] crate::spec::UnknownValueError),
     /// The tree cannot be read.
     #[error(transparent)]
     Tree(#[from] TreeError),

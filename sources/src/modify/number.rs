@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 /// The number of a patch or source.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Number {
+pub enum PatchNumber {
     /// `Latest`: one more than the last.
     #[default]
     Latest,
@@ -31,7 +31,7 @@ pub(super) fn text_or_number<'de, D: Deserializer<'de>>(
     })
 }
 
-impl<'de> Deserialize<'de> for Number {
+impl<'de> Deserialize<'de> for PatchNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match TextOrNumber::deserialize(deserializer)? {
             TextOrNumber::Number(number) if number > 0 => Ok(Self::Is(number)),
@@ -45,7 +45,7 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-impl Serialize for Number {
+impl Serialize for PatchNumber {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Latest => serializer.serialize_str("Latest"),

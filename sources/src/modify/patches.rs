@@ -5,13 +5,13 @@
 //! `%endif` (and the line behind it) when that tag stands in a condition; and after the last
 //! line that applies a patch, or after its condition, or else after `%setup`.
 
-use super::Misfit;
+use super::ApplyError;
 use super::edit::{AddFile, FileType};
-use super::number::Number;
+use super::number::PatchNumber;
 
 /// How a spec applies patches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Style {
+enum PatchStyle {
     /// `%patch12 -p1`
     Numbered,
     /// `%patch -P 12 -p1`
@@ -25,7 +25,7 @@ enum Style {
 }
 
 /// What is known of the package.
-pub(super) struct Place<'a> {
+pub(super) struct PatchContext<'a> {
     pub(super) package: &'a str,
     /// The file that is changed, for messages.
     pub(super) file: &'a str,
@@ -36,8 +36,12 @@ pub(super) struct Place<'a> {
 }
 
 /// Adds the tag of a file, and for a patch the line that applies it.
-pub(super) fn add(lines: &mut Vec<String>, file: &AddFile, at: &Place<'_>) -> Result<(), Misfit> {
-    let last = last_tag(lines, file.kind).ok_or_else(|| Misfit::NoPlace {
+pub(super) fn add(
+    lines: &mut Vec<String>,
+    file: &AddFile,
+    at: &PatchContext<'_>,
+) -> Result<(), ApplyError> {
+    let last = last_tag(lines, file.kind).ok_or_else(|| ApplyError::NoPlace {
         file: at.file.to_owned(),
         what: match file.kind {
             FileType::Patch => "Patch or Source tag".to_owned(),
@@ -60,15 +64,15 @@ pub(super) fn add(lines: &mut Vec<String>, file: &AddFile, at: &Place<'_>) -> Re
 }
 
 /// The number as it is written: nothing when the spec's tags have none.
-fn number(lines: &[String], file: &AddFile, last: &LastTag) -> Result<String, Misfit> {
+fn number(lines: &[String], file: &AddFile, last: &LastTag) -> Result<String, ApplyError> {
     let Some(latest) = last.number else { return Ok(String::new()) };
     match file.number {
-        Number::Latest => Ok((latest + 1).to_string()),
-        Number::Is(number) => {
+        PatchNumber::Latest => Ok((latest + 1).to_string()),
+        PatchNumber::Is(number) => {
             let taken = |line: &String| tag_number(line, file.kind) == Some(Some(number));
             // Sources may have a number twice, in different conditions: real ones do.
             if file.kind == FileType::Patch && lines.iter().any(taken) {
-                return Err(Misfit::NumberTaken(format!("{}{number}", file.kind.tag())));
+                return Err(ApplyError::NumberTaken(format!("{}{number}", file.kind.tag())));
             }
             Ok(number.to_string())
         }
@@ -101,7 +105,7 @@ struct LastTag {
 }
 
 fn last_tag(lines: &[String], kind: FileType) -> Option<LastTag> {
-    let mut conditions = FromBelow::default();
+    let mut conditions = ConditionScan::default();
     for (at, line) in lines.iter().enumerate().rev() {
         conditions.pass(at, line);
         if let Some(number) = tag_number(line, kind) {
@@ -119,12 +123,12 @@ fn last_tag(lines: &[String], kind: FileType) -> Option<LastTag> {
 
 /// What `%endif` and `popd` have been passed on the way up, without their beginnings.
 #[derive(Default)]
-struct FromBelow {
+struct ConditionScan {
     inside: bool,
     end: Option<usize>,
 }
 
-impl FromBelow {
+impl ConditionScan {
     fn pass(&mut self, at: usize, line: &str) {
         if word(line, "%endif") || word(line, "popd") {
             self.inside = true;
@@ -146,23 +150,23 @@ fn apply(
     lines: &mut Vec<String>,
     file: &AddFile,
     number: &str,
-    at: &Place<'_>,
-) -> Result<(), Misfit> {
+    at: &PatchContext<'_>,
+) -> Result<(), ApplyError> {
     let by_macro = ["%autosetup", "%forgeautosetup", "%autopatch"];
     let style = if at.package == "kernel" {
-        Some(Style::Function)
+        Some(PatchStyle::Function)
     } else if lines.iter().any(|line| by_macro.iter().any(|name| line.contains(name))) {
-        Some(Style::ByItself)
+        Some(PatchStyle::ByItself)
     } else {
         lines.iter().rev().find_map(|line| style_of(line))
     };
-    if style == Some(Style::ByItself) {
+    if style == Some(PatchStyle::ByItself) {
         return Ok(());
     }
     let (style, after) = match (style, last_applied(lines)) {
         (Some(style), Some(after)) => (style, after),
-        (_, None) => (Style::Spaced, after_setup(lines, at)?),
-        (None, Some(after)) => (Style::Spaced, after),
+        (_, None) => (PatchStyle::Spaced, after_setup(lines, at)?),
+        (None, Some(after)) => (PatchStyle::Spaced, after),
     };
     let comment = "# Applying AlmaLinux Patch".to_owned();
     let mut new = Vec::new();
@@ -174,12 +178,12 @@ fn apply(
     Ok(())
 }
 
-fn applying(style: Style, number: &str, file: &AddFile) -> String {
+fn applying(style: PatchStyle, number: &str, file: &AddFile) -> String {
     let mut line = match style {
-        Style::Numbered => format!("%patch{number} -p1"),
-        Style::Spaced => format!("%patch -P {number} -p1"),
-        Style::Joined => format!("%patch -P{number} -p1"),
-        Style::Function | Style::ByItself => return format!("ApplyPatch {}", file.name),
+        PatchStyle::Numbered => format!("%patch{number} -p1"),
+        PatchStyle::Spaced => format!("%patch -P {number} -p1"),
+        PatchStyle::Joined => format!("%patch -P{number} -p1"),
+        PatchStyle::Function | PatchStyle::ByItself => return format!("ApplyPatch {}", file.name),
     };
     if !file.no_backup {
         // The name without its last suffix, and without further dots.
@@ -189,9 +193,9 @@ fn applying(style: Style, number: &str, file: &AddFile) -> String {
     line
 }
 
-fn after_setup(lines: &[String], at: &Place<'_>) -> Result<usize, Misfit> {
+fn after_setup(lines: &[String], at: &PatchContext<'_>) -> Result<usize, ApplyError> {
     let setup = lines.iter().rposition(|line| word(line, "%setup"));
-    setup.map(|setup| setup + 1).ok_or_else(|| Misfit::NoPlace {
+    setup.map(|setup| setup + 1).ok_or_else(|| ApplyError::NoPlace {
         file: at.file.to_owned(),
         what: "line that applies a patch, nor %setup or %autosetup".to_owned(),
     })
@@ -199,7 +203,7 @@ fn after_setup(lines: &[String], at: &Place<'_>) -> Result<usize, Misfit> {
 
 /// The line before which a new one that applies a patch goes.
 fn last_applied(lines: &[String]) -> Option<usize> {
-    let mut conditions = FromBelow::default();
+    let mut conditions = ConditionScan::default();
     for (at, line) in lines.iter().enumerate().rev() {
         let was_inside = conditions.inside;
         conditions.pass(at, line);
@@ -214,22 +218,22 @@ fn last_applied(lines: &[String]) -> Option<usize> {
     None
 }
 
-fn style_of(line: &str) -> Option<Style> {
+fn style_of(line: &str) -> Option<PatchStyle> {
     let line = line.trim();
     if line.starts_with("ApplyOptionalPatch") || line.starts_with("ApplyPatch") {
-        return Some(Style::Function);
+        return Some(PatchStyle::Function);
     }
     let rest = line.strip_prefix("%patch")?;
     let digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
     if digit(rest) {
-        return Some(Style::Numbered);
+        return Some(PatchStyle::Numbered);
     }
     let spaced = rest.trim_start();
     let number = spaced.strip_prefix("-P").filter(|_| spaced.len() < rest.len())?;
     let after = number.trim_start();
     match (digit(number), number.len() > after.len()) {
-        (true, _) => Some(Style::Joined),
-        (false, true) if digit(after) || after.starts_with("-p") => Some(Style::Spaced),
+        (true, _) => Some(PatchStyle::Joined),
+        (false, true) if digit(after) || after.starts_with("-p") => Some(PatchStyle::Spaced),
         _ => None,
     }
 }
@@ -239,7 +243,12 @@ mod tests {
     use super::*;
     use crate::spec::lines;
 
-    fn added(spec: &str, kind: FileType, name: &str, number: Number) -> Result<String, Misfit> {
+    fn added(
+        spec: &str,
+        kind: FileType,
+        name: &str,
+        number: PatchNumber,
+    ) -> Result<String, ApplyError> {
         let mut all = lines(spec);
         let file = AddFile {
             kind,
@@ -249,7 +258,7 @@ mod tests {
             insert_almalinux_line: None,
             no_backup: false,
         };
-        let place = Place { package: "x", file: "x.spec", is_list: false, comments: true };
+        let place = PatchContext { package: "x", file: "x.spec", is_list: false, comments: true };
         add(&mut all, &file, &place)?;
         Ok(all.join("\n"))
     }
@@ -278,7 +287,7 @@ mod tests {
                 "Source0: a\n%if 1\nPatch1: b\n%endif\n\n\n# AlmaLinux Patch\nPatch1000: n.patch\nName: x\n%prep\n%if 1\n%patch1\n%endif\n\n# Applying AlmaLinux Patch\n%patch1000 -p1 -b .n",
             ),
         ] {
-            let result = added(spec, FileType::Patch, "n.patch", Number::Is(1000));
+            let result = added(spec, FileType::Patch, "n.patch", PatchNumber::Is(1000));
             assert_eq!(result.as_deref(), Ok(expected), "{spec}");
         }
     }
@@ -286,24 +295,24 @@ mod tests {
     #[test]
     fn numbers() {
         let spec = "Source0: a\nSource3: b\nPatch3: c\n%autosetup";
-        let latest = added(spec, FileType::Source, "n", Number::Latest).unwrap();
+        let latest = added(spec, FileType::Source, "n", PatchNumber::Latest).unwrap();
         assert!(latest.contains("\nSource4: n\n"), "{latest}");
-        assert!(added(spec, FileType::Source, "n", Number::Is(3)).is_ok());
-        let error = added(spec, FileType::Patch, "n", Number::Is(3)).unwrap_err();
-        assert_eq!(error, Misfit::NumberTaken("Patch3".to_owned()));
-        let error = added("Name: x", FileType::Patch, "n", Number::Latest).unwrap_err();
+        assert!(added(spec, FileType::Source, "n", PatchNumber::Is(3)).is_ok());
+        let error = added(spec, FileType::Patch, "n", PatchNumber::Is(3)).unwrap_err();
+        assert_eq!(error, ApplyError::NumberTaken("Patch3".to_owned()));
+        let error = added("Name: x", FileType::Patch, "n", PatchNumber::Latest).unwrap_err();
         assert_eq!(error.to_string(), "x.spec has no Patch or Source tag");
-        let error = added("Source0: a", FileType::Patch, "n", Number::Latest).unwrap_err();
+        let error = added("Source0: a", FileType::Patch, "n", PatchNumber::Latest).unwrap_err();
         assert!(error.to_string().contains("%setup"), "{error}");
     }
 
     #[test]
     fn styles() {
         for (line, style) in [
-            ("%patch1 -p1", Some(Style::Numbered)),
-            ("  %patch -P 1", Some(Style::Spaced)),
-            ("%patch -P12", Some(Style::Joined)),
-            ("ApplyPatch x.patch", Some(Style::Function)),
+            ("%patch1 -p1", Some(PatchStyle::Numbered)),
+            ("  %patch -P 1", Some(PatchStyle::Spaced)),
+            ("%patch -P12", Some(PatchStyle::Joined)),
+            ("ApplyPatch x.patch", Some(PatchStyle::Function)),
             ("%patchlist", None),
             ("%patch -p1", None),
         ] {

@@ -6,7 +6,7 @@ use rpmfarm_core::name::{NameError, check_part};
 use rpmfarm_core::source::SourceFile;
 use serde::{Deserialize, Serialize};
 
-use super::{Context, Note, Parameters, Step};
+use super::{ChangelogNote, Context, Parameters, Step};
 use crate::distgit::LookasideFile;
 
 /// The largest plan that is read, in bytes.
@@ -14,7 +14,7 @@ pub const MAX_PLAN: u64 = 64 << 20;
 
 /// A blob of a source bundle: a package whose sources are not whole before scripts have run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Plan {
+pub struct ScriptPlan {
     pub parameters: Parameters,
     /// What the changes may need to know.
     pub context: Context,
@@ -24,7 +24,7 @@ pub struct Plan {
     /// The look-aside files that were fetched: what git says of each, and its blob.
     pub lookaside: Vec<(LookasideFile, SourceFile)>,
     /// What earlier steps have left for the changelog.
-    pub notes: Vec<Note>,
+    pub notes: Vec<ChangelogNote>,
     /// What is left, from the first script on.
     pub steps: Vec<Step>,
 }
@@ -66,7 +66,7 @@ pub enum PlanError {
     Path(#[from] NameError),
 }
 
-impl Plan {
+impl ScriptPlan {
     /// The bytes that are stored.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

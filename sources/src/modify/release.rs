@@ -1,6 +1,6 @@
 //! The release: `modify_release`, and the number that a rebuild without a change gets.
 
-use super::Misfit;
+use super::ApplyError;
 use super::apply::Context;
 use super::edit::ModifyRelease;
 use super::lines::Lines;
@@ -16,7 +16,7 @@ pub(super) fn modify(
     edit: &ModifyRelease,
     tree: &mut Tree<'_>,
     context: &Context,
-) -> Result<(), Misfit> {
+) -> Result<(), ApplyError> {
     if !edit.enabled {
         return Ok(());
     }
@@ -32,7 +32,7 @@ pub(super) fn modify(
 }
 
 /// Adds to the release of every package of a spec.
-fn append(lines: &mut [String], path: &str, suffix: &str) -> Result<(), Misfit> {
+fn append(lines: &mut [String], path: &str, suffix: &str) -> Result<(), ApplyError> {
     let defined = defines_autorelease(lines);
     let mut found = false;
     let mut automatic = false;
@@ -50,7 +50,7 @@ fn append(lines: &mut [String], path: &str, suffix: &str) -> Result<(), Misfit> 
         }
     }
     if !found {
-        return Err(Misfit::NoPlace { file: path.to_owned(), what: "Release tag".to_owned() });
+        return Err(ApplyError::NoPlace { file: path.to_owned(), what: "Release tag".to_owned() });
     }
     if automatic {
         let end = lines.iter_mut().find_map(|line| {
@@ -58,7 +58,7 @@ fn append(lines: &mut [String], path: &str, suffix: &str) -> Result<(), Misfit> 
             line.insert_str(at, suffix);
             Some(())
         });
-        end.ok_or_else(|| Misfit::NoPlace {
+        end.ok_or_else(|| ApplyError::NoPlace {
             file: path.to_owned(),
             what: format!("line with {AUTORELEASE_END} that ends the definition of %autorelease"),
         })?;
@@ -84,7 +84,7 @@ fn autorelease_line(line: &str, value: &str, suffix: &str) -> String {
 }
 
 /// The suffix with the number at its end raised over those that were built of this release.
-fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<String, Misfit> {
+fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<String, ApplyError> {
     let stem = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     let tags = version_tags(spec, context.macros());
     let (version, release) = (tags.version?, tags.release?);
@@ -102,7 +102,7 @@ pub(super) fn bump_tree(
     tree: &mut Tree<'_>,
     context: &Context,
     number: Option<u64>,
-) -> Result<(), Misfit> {
+) -> Result<(), ApplyError> {
     let path = tree.spec()?;
     let mut macros = context.macros();
     if let Some(number) = number {
@@ -117,7 +117,7 @@ pub(super) fn bump_tree(
 /// those of its subpackages, or one more where there is one after the dist tag. `built` are
 /// `VERSION-RELEASE` of what was built before; the new one is above all of them that it can be
 /// compared with.
-fn bump(spec: &str, path: &str, macros: Macros, built: &[String]) -> Result<String, Misfit> {
+fn bump(spec: &str, path: &str, macros: Macros, built: &[String]) -> Result<String, ApplyError> {
     let mut all = lines(spec);
     let tags = version_tags(&all, macros);
     // The number in the spec, and the highest that was built of what precedes it.
@@ -166,7 +166,7 @@ fn raisable(number: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn appended(spec: &str) -> Result<String, Misfit> {
+    fn appended(spec: &str) -> Result<String, ApplyError> {
         let mut all = lines(spec);
         append(&mut all, "x.spec", ".alma.1")?;
         Ok(all.join("\n"))

@@ -1,14 +1,14 @@
 //! Adding text to a section of the spec: `add_line`.
 
-use super::Misfit;
+use super::ApplyError;
 use super::edit::{AddLine, Location};
 use super::lines::Lines;
 use super::nearest;
 use super::tree::Tree;
-use crate::spec::{Header, header, is_header};
+use crate::spec::{SectionHeader, header, is_header};
 
 /// `add_line`.
-pub(super) fn add(edit: &AddLine, tree: &mut Tree<'_>) -> Result<(), Misfit> {
+pub(super) fn add(edit: &AddLine, tree: &mut Tree<'_>) -> Result<(), ApplyError> {
     let path = tree.spec()?;
     let mut file = Lines::read(tree, &path)?;
     let section = edit.section.trim_start_matches('%');
@@ -21,7 +21,7 @@ pub(super) fn add(edit: &AddLine, tree: &mut Tree<'_>) -> Result<(), Misfit> {
     Ok(())
 }
 
-fn missing(edit: &AddLine, section: &str, path: &str, lines: &[String]) -> Misfit {
+fn missing(edit: &AddLine, section: &str, path: &str, lines: &[String]) -> ApplyError {
     let wanted = match &edit.subpackage {
         Some(package) => format!("%{section} {package}"),
         None => format!("%{section}"),
@@ -31,7 +31,7 @@ fn missing(edit: &AddLine, section: &str, path: &str, lines: &[String]) -> Misfi
         .map(|line| if is_header(line) { line.clone() } else { String::new() })
         .collect();
     let nearest = nearest::lines(&wanted, &headers);
-    Misfit::NoMatch { file: path.to_owned(), wanted, nearest }
+    ApplyError::NoMatch { file: path.to_owned(), wanted, nearest }
 }
 
 /// The line before which the text goes.
@@ -59,7 +59,7 @@ fn place(
 /// The line that opens a section.
 fn find(lines: &[String], section: &str, package: Option<&str>) -> Option<usize> {
     lines.iter().position(|line| match header(line) {
-        Some(Header { section: found, package: of, of_package }) => {
+        Some(SectionHeader { section: found, package: of, of_package }) => {
             // A section of the whole spec is nobody's, whoever is named.
             found == section && (!of_package || of == package)
         }

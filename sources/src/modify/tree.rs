@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_core::glob::matches_end;
 
-use super::Misfit;
+use super::ApplyError;
 use super::nearest;
 use crate::distgit::{EntryKind, TreeEntry, choose_spec, followed};
 
@@ -20,7 +20,7 @@ pub struct TreeError {
 }
 
 /// Gives the content of files as they were.
-pub trait Read {
+pub trait ReadFiles {
     /// The content of a file.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ pub trait Read {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError>;
 }
 
-impl Read for BTreeMap<String, Vec<u8>> {
+impl ReadFiles for BTreeMap<String, Vec<u8>> {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let missing = || TreeError { path: path.to_owned(), why: "is not there".to_owned() };
         self.get(path).cloned().ok_or_else(missing)
@@ -64,12 +64,15 @@ pub struct Tree<'a> {
     spec_names: Vec<String>,
     /// Paths of the files that are programs (git's mode 100755).
     executable: BTreeSet<String>,
-    original: &'a dyn Read,
+    original: &'a dyn ReadFiles,
 }
 
 impl<'a> Tree<'a> {
     /// A tree of these entries.
-    pub fn new(nodes: impl IntoIterator<Item = (String, Node)>, original: &'a dyn Read) -> Self {
+    pub fn new(
+        nodes: impl IntoIterator<Item = (String, Node)>,
+        original: &'a dyn ReadFiles,
+    ) -> Self {
         let (removed, executable) = (BTreeSet::new(), BTreeSet::new());
         let (nodes, spec_names) = (nodes.into_iter().collect(), Vec::new());
         Self { nodes, removed, spec_names, executable, original }
@@ -83,7 +86,7 @@ impl<'a> Tree<'a> {
 
     /// A tree of these entries of git, or of a directory, as they were. Links are followed within
     /// it; submodules are left out.
-    pub fn of(entries: &[TreeEntry], original: &'a dyn Read) -> Self {
+    pub fn of(entries: &[TreeEntry], original: &'a dyn ReadFiles) -> Self {
         let kinds: BTreeMap<&str, &EntryKind> =
             entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
         let nodes = entries.iter().filter_map(|entry| {
@@ -147,7 +150,7 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// When there is none, or more than one spec.
-    pub fn targets(&self, target: &str) -> Result<Vec<String>, Misfit> {
+    pub fn targets(&self, target: &str) -> Result<Vec<String>, ApplyError> {
         if target == "spec" {
             return self.spec().map(|spec| vec![spec]);
         }
@@ -160,7 +163,7 @@ impl<'a> Tree<'a> {
         }
         if files.is_empty() {
             let nearest = nearest::names(target, self.nodes.keys());
-            return Err(Misfit::NoFile { target: target.to_owned(), nearest });
+            return Err(ApplyError::NoFile { target: target.to_owned(), nearest });
         }
         Ok(files)
     }
@@ -169,7 +172,7 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// When there is none, or it is not clear which one is meant.
-    pub fn spec(&self) -> Result<String, Misfit> {
+    pub fn spec(&self) -> Result<String, ApplyError> {
         let mut specs = self.matching("*.spec");
         let is_in_place =
             |path: &String| !path.strip_prefix("SPECS/").unwrap_or(path).contains('/');
@@ -181,8 +184,8 @@ impl<'a> Tree<'a> {
             return Ok(self.followed(spec));
         }
         match specs.len() {
-            0 => Err(Misfit::NoFile { target: "*.spec".to_owned(), nearest: Vec::new() }),
-            _ => Err(Misfit::ManySpecs(specs)),
+            0 => Err(ApplyError::NoFile { target: "*.spec".to_owned(), nearest: Vec::new() }),
+            _ => Err(ApplyError::ManySpecs(specs)),
         }
     }
 
@@ -210,8 +213,8 @@ impl<'a> Tree<'a> {
     ///
     /// # Errors
     /// Also when it is not UTF-8.
-    pub fn text(&self, path: &str) -> Result<String, Misfit> {
-        String::from_utf8(self.read(path)?).map_err(|_| Misfit::NotText(path.to_owned()))
+    pub fn text(&self, path: &str) -> Result<String, ApplyError> {
+        String::from_utf8(self.read(path)?).map_err(|_| ApplyError::NotText(path.to_owned()))
     }
 
     /// Writes a new file.
@@ -281,7 +284,7 @@ mod tests {
         let original: BTreeMap<_, _> = [("a".to_owned(), b"A".to_vec())].into();
         let entry = |path: &str, kind| TreeEntry { path: path.to_owned(), kind };
         let link = |path: &str, target: &str| entry(path, EntryKind::Symlink(target.to_owned()));
-        let tree = Tree::of(
+        let tree = Tree::from_entries(
             &[
                 entry("a", EntryKind::File),
                 link("b", "a"),

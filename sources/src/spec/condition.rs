@@ -1,12 +1,12 @@
 //! The expressions of `%if`: numbers, strings, comparisons, `&&`, `||`, `!` and parentheses.
 
-use super::expand::Unknown;
+use super::expand::UnknownValueError;
 
 /// How deep parentheses may lie in each other.
 const MAX_DEPTH: usize = 32;
 
 /// Whether an expression, its macros already expanded, holds.
-pub(super) fn holds(text: &str) -> Result<bool, Unknown> {
+pub(super) fn holds(text: &str) -> Result<bool, UnknownValueError> {
     let tokens = tokens(text)?;
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };
     let value = parser.or()?;
@@ -16,8 +16,8 @@ pub(super) fn holds(text: &str) -> Result<bool, Unknown> {
     Ok(value.is_true())
 }
 
-fn odd(text: &str) -> Unknown {
-    Unknown(format!("the condition `{}`", rpmfarm_core::name::shown(text)))
+fn odd(text: &str) -> UnknownValueError {
+    UnknownValueError(format!("the condition `{}`", rpmfarm_core::name::shown(text)))
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl Value {
 const SIGNS: [&str; 16] =
     ["&&", "||", "==", "!=", ">=", "<=", ">", "<", "!", "(", ")", "+", "-", "*", "/", "?"];
 
-fn tokens(text: &str) -> Result<Vec<Token>, Unknown> {
+fn tokens(text: &str) -> Result<Vec<Token>, UnknownValueError> {
     let mut tokens = Vec::new();
     let mut rest = text.trim_start();
     while !rest.is_empty() {
@@ -75,7 +75,7 @@ struct Parser<'a> {
 }
 
 impl Parser<'_> {
-    fn take(&mut self, signs: &[&str]) -> Option<&'static str> {
+    fn accept_sign(&mut self, signs: &[&str]) -> Option<&'static str> {
         match self.tokens.get(self.at) {
             Some(Token::Sign(sign)) if signs.contains(sign) => {
                 self.at += 1;
@@ -85,32 +85,34 @@ impl Parser<'_> {
         }
     }
 
-    fn or(&mut self) -> Result<Value, Unknown> {
+    fn or(&mut self) -> Result<Value, UnknownValueError> {
         let mut left = self.and()?;
-        while self.take(&["||"]).is_some() {
+        while self.accept_sign(&["||"]).is_some() {
             let right = self.and()?;
             left = truth(left.is_true() || right.is_true());
         }
         Ok(left)
     }
 
-    fn and(&mut self) -> Result<Value, Unknown> {
+    fn and(&mut self) -> Result<Value, UnknownValueError> {
         let mut left = self.comparison()?;
-        while self.take(&["&&"]).is_some() {
+        while self.accept_sign(&["&&"]).is_some() {
             let right = self.comparison()?;
             left = truth(left.is_true() && right.is_true());
         }
         Ok(left)
     }
 
-    fn comparison(&mut self) -> Result<Value, Unknown> {
+    fn comparison(&mut self) -> Result<Value, UnknownValueError> {
         let left = self.sum()?;
-        let Some(sign) = self.take(&["==", "!=", ">=", "<=", ">", "<"]) else { return Ok(left) };
+        let Some(sign) = self.accept_sign(&["==", "!=", ">=", "<=", ">", "<"]) else {
+            return Ok(left);
+        };
         let right = self.sum()?;
         let order = match (&left, &right) {
             (Value::Number(a), Value::Number(b)) => a.cmp(b),
             (Value::Text(a), Value::Text(b)) => a.cmp(b),
-            _ => return Err(Unknown("a number compared with text".to_owned())),
+            _ => return Err(UnknownValueError("a number compared with text".to_owned())),
         };
         Ok(truth(match sign {
             "==" => order.is_eq(),
@@ -122,9 +124,9 @@ impl Parser<'_> {
         }))
     }
 
-    fn sum(&mut self) -> Result<Value, Unknown> {
+    fn sum(&mut self) -> Result<Value, UnknownValueError> {
         let mut left = self.unary()?;
-        while let Some(sign) = self.take(&["+", "-", "*", "/"]) {
+        while let Some(sign) = self.accept_sign(&["+", "-", "*", "/"]) {
             let right = self.unary()?;
             let result = match (&left, sign, &right) {
                 (Value::Number(a), "+", Value::Number(b)) => a.checked_add(*b),
@@ -133,21 +135,22 @@ impl Parser<'_> {
                 (Value::Number(a), "/", Value::Number(b)) => a.checked_div(*b),
                 _ => None,
             };
-            left = Value::Number(result.ok_or_else(|| Unknown("arithmetic".to_owned()))?);
+            left = Value::Number(result.ok_or_else(|| UnknownValueError("arithmetic".to_owned()))?);
         }
         Ok(left)
     }
 
-    fn unary(&mut self) -> Result<Value, Unknown> {
+    fn unary(&mut self) -> Result<Value, UnknownValueError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
-            return Err(Unknown("a condition nested too deep".to_owned()));
+            return Err(UnknownValueError("a condition nested too deep".to_owned()));
         }
-        let value = if self.take(&["!"]).is_some() {
+        let value = if self.accept_sign(&["!"]).is_some() {
             truth(!self.unary()?.is_true())
-        } else if self.take(&["("]).is_some() {
+        } else if self.accept_sign(&["("]).is_some() {
             let value = self.or()?;
-            self.take(&[")"]).ok_or_else(|| Unknown("an open parenthesis".to_owned()))?;
+            self.accept_sign(&[")"])
+                .ok_or_else(|| UnknownValueError("an open parenthesis".to_owned()))?;
             value
         } else {
             match self.tokens.get(self.at) {
@@ -155,7 +158,7 @@ impl Parser<'_> {
                     self.at += 1;
                     value.clone()
                 }
-                _ => return Err(Unknown("a condition without a value".to_owned())),
+                _ => return Err(UnknownValueError("a condition without a value".to_owned())),
             }
         };
         self.depth -= 1;

@@ -16,7 +16,7 @@ const MAX_WORK: usize = 1024 * 1024;
 /// A value that cannot be told without rpm.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot be determined from the text alone: {0}")]
-pub struct Unknown(pub String);
+pub struct UnknownValueError(pub String);
 
 /// Macros and their bodies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,25 +49,34 @@ impl Macros {
     /// # Errors
     /// When it names a macro that is not defined here, or one that runs something, or does not
     /// end.
-    pub fn expand(&self, text: &str) -> Result<String, Unknown> {
+    pub fn expand(&self, text: &str) -> Result<String, UnknownValueError> {
         self.expand_within(text, &Cell::new(MAX_WORK))
     }
 
     /// The same where several expansions share what they may read; it is taken from `left`.
-    pub(super) fn expand_within(&self, text: &str, left: &Cell<usize>) -> Result<String, Unknown> {
+    pub(super) fn expand_within(
+        &self,
+        text: &str,
+        left: &Cell<usize>,
+    ) -> Result<String, UnknownValueError> {
         if !text.contains('%') {
             return Ok(text.to_owned());
         }
         self.expand_at(text, 0, left)
     }
 
-    fn expand_at(&self, text: &str, depth: usize, left: &Cell<usize>) -> Result<String, Unknown> {
+    fn expand_at(
+        &self,
+        text: &str,
+        depth: usize,
+        left: &Cell<usize>,
+    ) -> Result<String, UnknownValueError> {
         if depth > MAX_DEPTH {
-            return Err(Unknown(format!("macros nested deeper than {MAX_DEPTH}")));
+            return Err(UnknownValueError(format!("macros nested deeper than {MAX_DEPTH}")));
         }
         left.set(left.get().saturating_sub(text.len() + 1));
         if left.get() == 0 {
-            return Err(Unknown("macros that take too long".to_owned()));
+            return Err(UnknownValueError("macros that take too long".to_owned()));
         }
         let mut out = String::new();
         let mut rest = text;
@@ -75,7 +84,7 @@ impl Macros {
             out.push_str(before);
             rest = self.one(after, &mut out, depth, left)?;
             if out.len() > MAX_TEXT {
-                return Err(Unknown("an expansion without end".to_owned()));
+                return Err(UnknownValueError("an expansion without end".to_owned()));
             }
         }
         out.push_str(rest);
@@ -89,19 +98,19 @@ impl Macros {
         out: &mut String,
         depth: usize,
         left: &Cell<usize>,
-    ) -> Result<&'t str, Unknown> {
+    ) -> Result<&'t str, UnknownValueError> {
         if let Some(rest) = text.strip_prefix('%') {
             out.push('%');
             return Ok(rest);
         }
         if let Some(inside) = text.strip_prefix('{') {
             let end = closing(inside, '{', '}')
-                .ok_or_else(|| Unknown(format!("an open brace in `%{}`", clip(text))))?;
+                .ok_or_else(|| UnknownValueError(format!("an open brace in `%{}`", clip(text))))?;
             self.braced(&inside[..end], out, depth, left)?;
             return Ok(&inside[end + 1..]);
         }
         if text.starts_with(['(', '[']) {
-            return Err(Unknown(format!("`%{}` is for rpm to run", clip(text))));
+            return Err(UnknownValueError(format!("`%{}` is for rpm to run", clip(text))));
         }
         let bare = text.trim_start_matches(['?', '!']);
         let flags = &text[..text.len() - bare.len()];
@@ -121,7 +130,7 @@ impl Macros {
         out: &mut String,
         depth: usize,
         left: &Cell<usize>,
-    ) -> Result<(), Unknown> {
+    ) -> Result<(), UnknownValueError> {
         let bare = inside.trim_start_matches(['?', '!']);
         let flags = &inside[..inside.len() - bare.len()];
         let length = name_length(bare);
@@ -129,7 +138,9 @@ impl Macros {
         let argument = match after.chars().next() {
             None => None,
             Some(':') if !flags.is_empty() => Some(&after[1..]),
-            _ => return Err(Unknown(format!("`%{{{}}}` is for rpm to run", clip(inside)))),
+            _ => {
+                return Err(UnknownValueError(format!("`%{{{}}}` is for rpm to run", clip(inside))));
+            }
         };
         out.push_str(&self.named(flags, name, argument, depth, left)?);
         Ok(())
@@ -142,7 +153,7 @@ impl Macros {
         argument: Option<&str>,
         depth: usize,
         left: &Cell<usize>,
-    ) -> Result<String, Unknown> {
+    ) -> Result<String, UnknownValueError> {
         if name == "nil" {
             return Ok(String::new());
         }
@@ -153,9 +164,9 @@ impl Macros {
             (true, false, _) => return Ok(String::new()),
             (true, true, Some(argument)) => argument,
             (true, true, None) => body.map_or("", String::as_str),
-            (false, _, _) => body
-                .map(String::as_str)
-                .ok_or_else(|| Unknown(format!("the macro `{name}` is not defined here")))?,
+            (false, _, _) => body.map(String::as_str).ok_or_else(|| {
+                UnknownValueError(format!("the macro `{name}` is not defined here"))
+            })?,
         };
         self.expand_at(text, depth + 1, left)
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns the sections, a macro expander that knows `%global` and `%define`, conditions and the
 //! tags of the main package. It never runs `%(command)` nor Lua: a value that needs them is
-//! [`Unknown`], and whoever asked leaves the macro for rpm, in the cage.
+//! [`UnknownValueError`], and whoever asked leaves the macro for rpm, in the cage.
 
 use std::collections::BTreeSet;
 
@@ -12,10 +12,10 @@ mod fixed;
 mod preamble;
 mod section;
 
-pub use expand::{Macros, Unknown};
+pub use expand::{Macros, UnknownValueError};
 pub use fixed::is_version_fixed;
 pub use preamble::{Preamble, VersionTags, version_tags};
-pub use section::{Header, header, is_header};
+pub use section::{SectionHeader, header, is_header};
 
 /// The lines of a text without their ends, `\r\n` as well as `\n`.
 #[must_use]

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use rpmfarm_core::Evr;
 
 use super::condition::holds;
-use super::expand::{Macros, Unknown};
+use super::expand::{Macros, UnknownValueError};
 use super::{is_header, tag_value};
 
 /// What all expansions of a preamble may read, in bytes.
@@ -18,11 +18,11 @@ const MAX_CONDITION: usize = 4096;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionTags {
     /// None when the spec sets none.
-    pub epoch: Option<Result<String, Unknown>>,
+    pub epoch: Option<Result<String, UnknownValueError>>,
     /// `Version`.
-    pub version: Result<String, Unknown>,
+    pub version: Result<String, UnknownValueError>,
     /// `Release`.
-    pub release: Result<String, Unknown>,
+    pub release: Result<String, UnknownValueError>,
 }
 
 impl VersionTags {
@@ -30,7 +30,7 @@ impl VersionTags {
     ///
     /// # Errors
     /// When one of them cannot be told.
-    pub fn evr(&self) -> Result<String, Unknown> {
+    pub fn evr(&self) -> Result<String, UnknownValueError> {
         let (version, release) = (self.version.clone()?, self.release.clone()?);
         Ok(match &self.epoch {
             Some(epoch) => format!("{}:{version}-{release}", epoch.clone()?),
@@ -45,7 +45,7 @@ impl VersionTags {
             Some(epoch) => epoch.as_ref().ok()?.parse().ok()?,
             None => 0,
         };
-        let part = |part: &Result<String, Unknown>| {
+        let part = |part: &Result<String, UnknownValueError>| {
             part.as_ref().ok().filter(|text| !text.is_empty() && !text.contains('%')).cloned()
         };
         Some(Evr::new(epoch, part(&self.version)?, part(&self.release)?))
@@ -72,8 +72,8 @@ impl Preamble {
     /// Reads the lines before the first section.
     #[must_use]
     pub fn read(lines: &[String], macros: Macros) -> Self {
-        let missing = |tag: &str| Err(Unknown(format!("there is no {tag}")));
-        let mut reader = Reader {
+        let missing = |tag: &str| Err(UnknownValueError(format!("there is no {tag}")));
+        let mut reader = PreambleReader {
             found: Self {
                 macros,
                 name: None,
@@ -125,22 +125,22 @@ fn autorelease_number(body: &str) -> Option<u64> {
 }
 
 /// One level of `%if`.
-struct Branch {
+struct ConditionBranch {
     /// Whether its lines count.
     taken: bool,
     /// Whether a branch of it has counted: then `%else` does not.
     done: bool,
 }
 
-struct Reader {
+struct PreambleReader {
     found: Preamble,
-    branches: Vec<Branch>,
+    branches: Vec<ConditionBranch>,
     /// What expansions may still read.
     left: Cell<usize>,
 }
 
-impl Reader {
-    fn expand(&self, text: &str) -> Result<String, Unknown> {
+impl PreambleReader {
+    fn expand(&self, text: &str) -> Result<String, UnknownValueError> {
         self.found.macros.expand_within(text, &self.left)
     }
 
@@ -271,7 +271,7 @@ impl Reader {
     }
 
     fn begin(&mut self, taken: bool) {
-        self.branches.push(Branch { taken, done: taken });
+        self.branches.push(ConditionBranch { taken, done: taken });
     }
 
     /// A condition that cannot be told does not hold.
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
     use crate::spec::lines;
 
-    fn evr(spec: &str) -> Result<String, Unknown> {
+    fn evr(spec: &str) -> Result<String, UnknownValueError> {
         let macros = [("dist", ".el9"), ("rhel", "9")].into_iter().collect();
         version_tags(&lines(spec), macros).evr()
     }

@@ -45,7 +45,7 @@ const OF_SPEC: [&str; 13] = [
 
 /// A line that opens a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Header<'a> {
+pub struct SectionHeader<'a> {
     /// Its name without the `%`.
     pub section: &'a str,
     /// The package that it names, as it is written: `-n NAME` or `SUFFIX`; nothing for the main
@@ -57,7 +57,7 @@ pub struct Header<'a> {
 
 /// Reads a line that opens a section; nothing for any other line.
 #[must_use]
-pub fn header(line: &str) -> Option<Header<'_>> {
+pub fn header(line: &str) -> Option<SectionHeader<'_>> {
     let mut words = line.split_whitespace();
     let section = words.next()?.strip_prefix('%')?;
     let of_package = OF_PACKAGES.contains(&section);
@@ -77,7 +77,7 @@ pub fn header(line: &str) -> Option<Header<'_>> {
             word => package = package.or(Some(word)),
         }
     }
-    Some(Header { section, package, of_package })
+    Some(SectionHeader { section, package, of_package })
 }
 
 /// Whether a line opens a section.

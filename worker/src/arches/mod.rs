@@ -18,8 +18,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rpmfarm_core::Arch;
 
-use crate::sandbox::run::Plain;
-use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, User};
+use crate::cages::run::PlainWatcher;
+use crate::cages::{Cage, CageExit, CageLimits, CageRoot, CageRunner, CageUser, CancelFlag};
 
 /// The architectures of a worker.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub struct Arches {
     claimed: Vec<Arch>,
     /// Architectures that do not run now, and why.
     broken: Mutex<BTreeMap<Arch, String>>,
-    sandbox: Sandbox,
+    sandbox: CageRunner,
     /// Where the roots of the probes are.
     directory: PathBuf,
     probes: AtomicU64,
@@ -40,7 +40,7 @@ pub struct Arches {
     "this host cannot run programs of {arch}: {reason}; register qemu-user in binfmt_misc with \
      flag F (Debian: install qemu-user-static), or leave {arch} out of --arch"
 )]
-pub struct Unrunnable {
+pub struct UnrunnableError {
     pub arch: Arch,
     /// The error of running a program of it.
     pub reason: String,
@@ -48,7 +48,8 @@ pub struct Unrunnable {
 
 /// How long the program may take; it needs milliseconds.
 const TIME: Duration = Duration::from_secs(30);
-const CAPS: Caps = Caps { memory_mib: 512, processes: 64, cpus: None, file_mib: Some(16) };
+const CAPS: CageLimits =
+    CageLimits { memory_mib: 512, processes: 64, cpus: None, file_mib: Some(16) };
 /// The program's place in its root.
 const PROGRAM: &str = "program";
 
@@ -61,9 +62,9 @@ impl Arches {
     pub fn prove(
         native: Arch,
         claimed: Vec<Arch>,
-        sandbox: Sandbox,
+        sandbox: CageRunner,
         directory: PathBuf,
-    ) -> Result<Self, Unrunnable> {
+    ) -> Result<Self, UnrunnableError> {
         let broken = Mutex::default();
         let probes = AtomicU64::new(0);
         let arches = Self { native, claimed, broken, sandbox, directory, probes };
@@ -103,12 +104,12 @@ impl Arches {
     ///
     /// # Errors
     /// When it does not run.
-    pub fn check(&self, arch: Arch) -> Result<(), Unrunnable> {
+    pub fn check(&self, arch: Arch) -> Result<(), UnrunnableError> {
         // What this program itself is needs no proof.
         if arch == self.native {
             return Ok(());
         }
-        let result = self.run(arch).map_err(|reason| Unrunnable { arch, reason });
+        let result = self.run(arch).map_err(|reason| UnrunnableError { arch, reason });
         let mut broken = self.broken();
         match &result {
             Ok(()) => {
@@ -137,14 +138,14 @@ impl Arches {
         let ended =
             made.map_err(|error| format!("its root cannot be made: {error}")).and_then(|()| {
                 let cage = cage(format!("probe-{arch}-{number}"), &root);
-                let (mut log, cancel) = (Vec::new(), Cancel::new());
-                let mut watcher = Plain { log: &mut log, time: TIME, cancel: &cancel };
+                let (mut log, cancel) = (Vec::new(), CancelFlag::new());
+                let mut watcher = PlainWatcher { log: &mut log, time: TIME, cancel: &cancel };
                 let ended = self.sandbox.run(&cage, &mut watcher);
                 ended.map(|ended| (ended.exit, log)).map_err(|error| error.to_string())
             });
         let _ = fs::remove_dir_all(&root);
         match ended? {
-            (Exit::Code(program::STATUS), _) => Ok(()),
+            (CageExit::Code(program::STATUS), _) => Ok(()),
             (exit, log) => {
                 let said = said(&String::from_utf8_lossy(&log));
                 Err(format!(
@@ -168,11 +169,11 @@ fn said(log: &str) -> String {
 fn cage(name: String, root: &Path) -> Cage {
     Cage {
         name,
-        root: Root::ReadOnly(root.to_path_buf()),
+        root: CageRoot::ReadOnly(root.to_path_buf()),
         binds: Vec::new(),
         system_at: vec![PathBuf::from("/")],
         tmpfs: Vec::new(),
-        user: User::Builder,
+        user: CageUser::Builder,
         command: vec![format!("/{PROGRAM}")],
         directory: PathBuf::from("/"),
         environment: Vec::new(),

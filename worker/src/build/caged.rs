@@ -4,19 +4,21 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use rpmfarm_core::diagnosis::{Ending, Evidence};
+use rpmfarm_core::diagnosis::{Evidence, RunEnd};
 use rpmfarm_core::excerpt::LogReader;
 use rpmfarm_core::task::{Assignment, LogName};
 use rpmfarm_core::{Allowed, Failure, FailureStage, Fault};
 
-use super::engine::{Early, Engine, Round, worker};
+use super::engine::{EarlyEnd, Engine, RequiresRound, worker};
 use super::log::LogFile;
-use super::watch::{LOOK, Watch};
-use crate::roots::Lease;
-use crate::sandbox::cage::{Bind, Overlay};
-use crate::sandbox::run::Ended;
-use crate::sandbox::scratch::Scratch;
-use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Stop, User, Why};
+use super::watch::{BuildWatcher, LOOK};
+use crate::cages::cage::{Bind, Overlay};
+use crate::cages::run::CageResult;
+use crate::cages::scratch::Scratch;
+use crate::cages::{
+    Cage, CageExit, CageLimits, CageRoot, CageUser, CancelFlag, CancelReason, StopReason,
+};
+use crate::roots::RootHandle;
 
 /// A command, and the mounts beside the root.
 pub(super) struct CagedCommand {
@@ -35,14 +37,14 @@ pub(super) struct CagedCommand {
 /// A command that has ended.
 pub(super) struct CagedRun<'a> {
     /// How it failed; `None` when it succeeded.
-    pub(super) failed: Option<Ending>,
-    ended: Ended,
-    watch: Watch<'a>,
+    pub(super) failed: Option<RunEnd>,
+    ended: CageResult,
+    watch: BuildWatcher<'a>,
 }
 
 impl CagedRun<'_> {
     /// The evidence of the run, for a diagnosis.
-    pub(super) fn evidence(&self, ending: Ending) -> Evidence {
+    pub(super) fn evidence(&self, ending: RunEnd) -> Evidence {
         self.watch.evidence(ending, &self.ended)
     }
 
@@ -64,13 +66,13 @@ impl Engine {
     /// When it was cancelled, or the worker could not run it. A command that fails is no error.
     pub(super) fn run_caged<'a>(
         &'a self,
-        round: &Round<'a>,
-        lease: &Lease,
+        round: &RequiresRound<'a>,
+        lease: &RootHandle,
         scratch: &'a Scratch,
         command: CagedCommand,
-    ) -> Result<CagedRun<'a>, Early> {
+    ) -> Result<CagedRun<'a>, EarlyEnd> {
         let stage = command.stage.clone();
-        let mut watch = Watch {
+        let mut watch = BuildWatcher {
             log: open_log(round, &command)?,
             reader: LogReader::new(),
             limits: &round.assignment.limits,
@@ -94,13 +96,13 @@ impl Engine {
     fn cage(
         &self,
         assignment: &Assignment,
-        lease: &Lease,
+        lease: &RootHandle,
         scratch: &Scratch,
         command: CagedCommand,
     ) -> Cage {
         Cage {
             name: command.name,
-            root: Root::Overlay(Overlay {
+            root: CageRoot::Overlay(Overlay {
                 layers: lease.layers.clone(),
                 upper: scratch.path().join("upper"),
                 work: scratch.path().join("work"),
@@ -108,11 +110,11 @@ impl Engine {
             binds: command.binds,
             system_at: vec![PathBuf::from("/")],
             tmpfs: Vec::new(),
-            user: User::Builder,
+            user: CageUser::Builder,
             command: command.command,
             directory: command.directory,
             environment: command.environment,
-            caps: Caps {
+            caps: CageLimits {
                 memory_mib: assignment.limits.memory_mib,
                 processes: assignment.limits.processes,
                 cpus: self.cap_cpus.then_some(self.cpus),
@@ -124,7 +126,7 @@ impl Engine {
 }
 
 /// The build log, with the lines that come first.
-fn open_log(round: &Round<'_>, command: &CagedCommand) -> Result<LogFile, Failure> {
+fn open_log(round: &RequiresRound<'_>, command: &CagedCommand) -> Result<LogFile, Failure> {
     let failed = || worker(command.stage.clone(), "write the build log");
     let mut log = LogFile::open(round.directory, LogName::Build).map_err(failed())?;
     for line in &command.heading {
@@ -134,17 +136,17 @@ fn open_log(round: &Round<'_>, command: &CagedCommand) -> Result<LogFile, Failur
 }
 
 /// How a command failed; `None` when it succeeded.
-fn ending(exit: &Exit, cancel: &Cancel) -> Result<Option<Ending>, Early> {
+fn ending(exit: &CageExit, cancel: &CancelFlag) -> Result<Option<RunEnd>, EarlyEnd> {
     Ok(Some(match exit {
-        Exit::Code(0) => return Ok(None),
-        Exit::Code(code) => Ending::Status(*code),
-        Exit::Stopped(Stop::Cancelled) => {
-            return Err(Early::Cancelled(cancel.raised().unwrap_or(Why::Unwanted)));
+        CageExit::Code(0) => return Ok(None),
+        CageExit::Code(code) => RunEnd::Status(*code),
+        CageExit::Stopped(StopReason::Cancelled) => {
+            return Err(EarlyEnd::Cancelled(cancel.raised().unwrap_or(CancelReason::Unwanted)));
         }
-        Exit::Stopped(Stop::Time) => Ending::Time,
-        Exit::Stopped(Stop::Silence) => Ending::Silence,
-        Exit::Stopped(Stop::Log) => Ending::Log,
-        Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
-        Exit::Stopped(Stop::Disk) => Ending::Disk,
+        CageExit::Stopped(StopReason::Time) => RunEnd::Time,
+        CageExit::Stopped(StopReason::Silence) => RunEnd::Silence,
+        CageExit::Stopped(StopReason::Log) => RunEnd::Log,
+        CageExit::Stopped(StopReason::HostDisk) => RunEnd::HostDisk,
+        CageExit::Stopped(StopReason::Disk) => RunEnd::Disk,
     }))
 }

@@ -5,28 +5,28 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::Ending;
+use rpmfarm_core::diagnosis::RunEnd;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
-use rpmfarm_core::task::{Assignment, Input, LogName, Phase, TaskKind};
+use rpmfarm_core::task::{Assignment, LogName, Phase, TaskInput, TaskKind};
 use rpmfarm_core::terms::{self, AllTerms};
 use rpmfarm_core::{Failure, FailureStage, Fault, Lock};
 
 use super::caged::{CagedCommand, CagedRun};
 use super::home::{build_directory, tampered};
 use super::log::{LogFile, Observer};
-use super::modify::{Ready, ReadyFile};
-use super::{home, kept, requires, results, script};
-use crate::files::{Files, FilesError, Wanted};
-use crate::roots::{Lease, RootError, Roots};
-use crate::sandbox::cage::{Bind, Source};
-use crate::sandbox::scratch::{Scratch, ScratchPool};
-use crate::sandbox::{Cancel, Sandbox, Why};
+use super::modify::{ModifiedFile, ModifiedSources};
+use super::{home, kept_files, requires, results, script};
+use crate::cages::cage::{Bind, BindSource};
+use crate::cages::scratch::{Scratch, ScratchPool};
+use crate::cages::{CageRunner, CancelFlag, CancelReason};
+use crate::files::{FileSource, FilesError, WantedFile};
+use crate::roots::{RootError, RootHandle, Roots};
 
 /// Makes SRPMs and packages.
 #[derive(Debug)]
 pub struct Engine {
-    pub sandbox: Sandbox,
+    pub sandbox: CageRunner,
     pub roots: Roots,
     pub scratch: ScratchPool,
     /// Processors that one build is told of, and how it is held to them.
@@ -41,17 +41,17 @@ pub struct Engine {
 
 /// How a round of an attempt ended.
 #[derive(Debug)]
-pub enum Done {
-    Made(Made),
+pub enum FinishedBuild {
+    Made(BuildOutput),
     /// `%generate_buildrequires` asks for more than the lock has.
     NeedsRequires(Vec<String>),
     Failed(Failure),
-    Cancelled(Why),
+    Cancelled(CancelReason),
 }
 
 /// The packages that an attempt made, and what they took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Made {
+pub struct BuildOutput {
     /// The packages; they lie in `results/` of the attempt's directory.
     pub files: Vec<ResultFile>,
     /// For an SRPM: names of what its spec says that its packages provide and obsolete.
@@ -68,19 +68,19 @@ pub struct Made {
     pub disk_mib: u64,
 }
 
-/// Ends a round early; [`Done`] without the good ends.
-pub(super) enum Early {
+/// Ends a round early; [`FinishedBuild`] without the good ends.
+pub(super) enum EarlyEnd {
     Failed(Failure),
-    Cancelled(Why),
+    Cancelled(CancelReason),
 }
 
-impl From<Failure> for Early {
+impl From<Failure> for EarlyEnd {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<RootError> for Early {
+impl From<RootError> for EarlyEnd {
     fn from(error: RootError) -> Self {
         match error {
             RootError::Cancelled(why) => Self::Cancelled(why),
@@ -90,17 +90,17 @@ impl From<RootError> for Early {
 }
 
 /// One round of an attempt.
-pub struct Round<'a> {
+pub struct RequiresRound<'a> {
     /// The attempt, with its input.
     pub assignment: &'a Assignment,
     pub lock: &'a Lock,
     /// The attempt's own directory, for logs and results.
     pub directory: &'a Path,
     /// Gives packages and sources.
-    pub files: &'a dyn Files,
+    pub files: &'a dyn FileSource,
     /// Is told how far it is.
     pub observer: &'a dyn Observer,
-    pub cancel: &'a Cancel,
+    pub cancel: &'a CancelFlag,
 }
 
 /// An error of the worker's own.
@@ -110,16 +110,16 @@ pub(super) fn worker(stage: FailureStage, what: &'static str) -> impl FnOnce(io:
 
 impl Engine {
     /// Runs one round of an attempt to its end.
-    pub fn run(&self, round: &Round<'_>) -> Done {
+    pub fn run(&self, round: &RequiresRound<'_>) -> FinishedBuild {
         match self.try_run(round) {
             Ok(done) => done,
-            Err(Early::Failed(failure)) => Done::Failed(failure),
-            Err(Early::Cancelled(why)) => Done::Cancelled(why),
+            Err(EarlyEnd::Failed(failure)) => FinishedBuild::Failed(failure),
+            Err(EarlyEnd::Cancelled(why)) => FinishedBuild::Cancelled(why),
         }
     }
 
-    fn try_run(&self, round: &Round<'_>) -> Result<Done, Early> {
-        let Round { assignment, observer, .. } = *round;
+    fn try_run(&self, round: &RequiresRound<'_>) -> Result<FinishedBuild, EarlyEnd> {
+        let RequiresRound { assignment, observer, .. } = *round;
         observer.phase(Phase::Fetch);
         let input = self.fetch_input(round)?;
         observer.phase(Phase::Root);
@@ -127,17 +127,17 @@ impl Engine {
         let sources = self.sources(round, &lease, &input)?;
         let scratch = self
             .scratch
-            .take(assignment.limits.disk_mib)
+            .acquire(assignment.limits.disk_mib)
             .map_err(worker(FailureStage::Root, "make scratch space"))?;
         home::fill(scratch.path(), self.sandbox.uid_base(), assignment, &input, sources.as_ref())
             .map_err(worker(FailureStage::Root, "prepare the build directory"))?;
         observer.phase(match assignment.input {
-            Input::Sources { .. } => Phase::Srpm,
-            Input::Srpm { .. } => Phase::Prep,
+            TaskInput::Sources { .. } => Phase::Srpm,
+            TaskInput::Srpm { .. } => Phase::Prep,
         });
         let run = self.rpmbuild(round, &lease, &scratch, (&input, sources.as_ref()))?;
         let mut done = self.conclude(round, &scratch, &run)?;
-        if let Done::Failed(failure) = &mut done
+        if let FinishedBuild::Failed(failure) = &mut done
             && let Some(warning) = lease.warnings.first()
         {
             // It may well be the cause, which the build log does not say.
@@ -147,12 +147,12 @@ impl Engine {
     }
 
     /// Puts the spec and sources, or the SRPM, into the attempt's `input/`.
-    fn fetch_input(&self, round: &Round<'_>) -> Result<PathBuf, Early> {
+    fn fetch_input(&self, round: &RequiresRound<'_>) -> Result<PathBuf, EarlyEnd> {
         let into = round.directory.join("input");
         fs::create_dir_all(&into).map_err(worker(FailureStage::Fetch, "make a directory"))?;
         let files = round.assignment.input.files();
-        let wanted: Vec<Wanted> = files
-            .map(|SourceFile { name, digest, size, .. }| Wanted {
+        let wanted: Vec<WantedFile> = files
+            .map(|SourceFile { name, digest, size, .. }| WantedFile {
                 digest: *digest,
                 size: *size,
                 name: name.clone(),
@@ -165,18 +165,20 @@ impl Engine {
     /// Gets files by digest.
     pub(super) fn place(
         &self,
-        round: &Round<'_>,
-        wanted: &[Wanted],
+        round: &RequiresRound<'_>,
+        wanted: &[WantedFile],
         into: &Path,
-    ) -> Result<(), Early> {
+    ) -> Result<(), EarlyEnd> {
         round.files.place(wanted, into, round.cancel).map_err(|error| match error {
-            FilesError::Cancelled(why) => Early::Cancelled(why),
+            FilesError::Cancelled(why) => EarlyEnd::Cancelled(why),
             FilesError::Fetch { fault, .. } => {
-                Early::Failed(Failure::new(fault, FailureStage::Fetch, error.to_string()))
+                EarlyEnd::Failed(Failure::new(fault, FailureStage::Fetch, error.to_string()))
             }
-            FilesError::Local { .. } => {
-                Early::Failed(Failure::new(Fault::Worker, FailureStage::Fetch, error.to_string()))
-            }
+            FilesError::Local { .. } => EarlyEnd::Failed(Failure::new(
+                Fault::Worker,
+                FailureStage::Fetch,
+                error.to_string(),
+            )),
         })
     }
 
@@ -184,26 +186,29 @@ impl Engine {
     /// for a build from an SRPM.
     fn sources(
         &self,
-        round: &Round<'_>,
-        lease: &Lease,
+        round: &RequiresRound<'_>,
+        lease: &RootHandle,
         input: &Path,
-    ) -> Result<Option<Ready>, Early> {
+    ) -> Result<Option<ModifiedSources>, EarlyEnd> {
         match &round.assignment.input {
-            Input::Srpm { .. } => Ok(None),
-            Input::Sources { plan: Some(plan), .. } => {
+            TaskInput::Srpm { .. } => Ok(None),
+            TaskInput::Sources { plan: Some(plan), .. } => {
                 self.carry_out(round, lease, input, &plan.name).map(Some)
             }
-            Input::Sources { spec, sources, plan: None, .. } => {
-                let ready = |file: &SourceFile| ReadyFile {
+            TaskInput::Sources { spec, sources, plan: None, .. } => {
+                let ready = |file: &SourceFile| ModifiedFile {
                     name: file.name.clone(),
                     executable: file.executable,
                 };
-                Ok(Some(Ready { spec: ready(spec), sources: sources.iter().map(ready).collect() }))
+                Ok(Some(ModifiedSources {
+                    spec: ready(spec),
+                    sources: sources.iter().map(ready).collect(),
+                }))
             }
         }
     }
 
-    fn root(&self, round: &Round<'_>) -> Result<Lease, Early> {
+    fn root(&self, round: &RequiresRound<'_>) -> Result<RootHandle, EarlyEnd> {
         let mut log = LogFile::open(round.directory, LogName::Root)
             .map_err(worker(FailureStage::Root, "write the root's log"))?;
         Ok(self.roots.lend(round.lock, round.files, &mut log, round.cancel)?)
@@ -211,11 +216,11 @@ impl Engine {
 
     fn rpmbuild<'a>(
         &'a self,
-        round: &Round<'a>,
-        lease: &Lease,
+        round: &RequiresRound<'a>,
+        lease: &RootHandle,
         scratch: &'a Scratch,
-        (input, sources): (&Path, Option<&Ready>),
-    ) -> Result<CagedRun<'a>, Early> {
+        (input, sources): (&Path, Option<&ModifiedSources>),
+    ) -> Result<CagedRun<'a>, EarlyEnd> {
         let assignment = round.assignment;
         let heading = lease
             .warnings
@@ -226,7 +231,7 @@ impl Engine {
             stage: FailureStage::Build,
             heading: heading.collect(),
             binds: vec![Bind {
-                source: Source::Directory(input.to_path_buf()),
+                source: BindSource::Directory(input.to_path_buf()),
                 target: PathBuf::from("/builddir/input"),
                 writable: false,
             }],
@@ -243,35 +248,41 @@ impl Engine {
 
     fn conclude(
         &self,
-        round: &Round<'_>,
+        round: &RequiresRound<'_>,
         scratch: &Scratch,
         run: &CagedRun<'_>,
-    ) -> Result<Done, Early> {
+    ) -> Result<FinishedBuild, EarlyEnd> {
         let Some(ending) = run.failed else {
             let mut made = self.collect(round, scratch)?;
             made.memory_mib = run.memory_used().div_ceil(1 << 20);
             let limit = round.assignment.limits.disk_mib;
             made.disk_mib = scratch.free_mib().map_or(0, |free| limit.saturating_sub(free));
-            return Ok(Done::Made(made));
+            return Ok(FinishedBuild::Made(made));
         };
-        if ending == Ending::Status(UNMET)
+        if ending == RunEnd::Status(UNMET)
             && let Some(requires) = unmet(round, scratch.path())?
         {
-            return Ok(Done::NeedsRequires(requires));
+            return Ok(FinishedBuild::NeedsRequires(requires));
         }
         let evidence = run.evidence(ending);
         // That a disk fails here takes nothing from what is known of the failure.
-        if let Err(error) = kept::collect(scratch.path(), &round.assignment.keep, round.directory) {
+        if let Err(error) =
+            kept_files::collect(scratch.path(), &round.assignment.keep, round.directory)
+        {
             tracing::warn!(%error, "files of the failed build are not kept");
         }
-        Ok(Done::Failed(run.diagnose(&evidence)))
+        Ok(FinishedBuild::Failed(run.diagnose(&evidence)))
     }
 
-    fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {
+    fn collect(
+        &self,
+        round: &RequiresRound<'_>,
+        scratch: &Scratch,
+    ) -> Result<BuildOutput, Failure> {
         let build = build_directory(scratch.path())?;
         let (directory, kind) = match round.assignment.input {
-            Input::Sources { .. } => ("SRPMS", ResultKind::Srpm),
-            Input::Srpm { .. } => ("RPMS", ResultKind::Rpm),
+            TaskInput::Sources { .. } => ("SRPMS", ResultKind::Srpm),
+            TaskInput::Srpm { .. } => ("RPMS", ResultKind::Rpm),
         };
         let from = build.directory(directory).map_err(tampered)?;
         let into = round.directory.join("results");
@@ -287,22 +298,22 @@ impl Engine {
         };
         let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
         let terms = terms::parse(&said);
-        Ok(Made { files, predicts, provides, terms, rpmbuild_ms, ..Made::default() })
+        Ok(BuildOutput { files, predicts, provides, terms, rpmbuild_ms, ..BuildOutput::default() })
     }
 }
 
 /// The command in the cage: rpmbuild on the spec, whose name the modifications may have changed, or
 /// on the SRPM.
-fn rpmbuild_command(assignment: &Assignment, sources: Option<&Ready>) -> Vec<String> {
+fn rpmbuild_command(assignment: &Assignment, sources: Option<&ModifiedSources>) -> Vec<String> {
     match (&assignment.input, sources) {
-        (Input::Srpm { file, .. }, _) => {
+        (TaskInput::Srpm { file, .. }, _) => {
             let target = assignment.kind().rpm_target(assignment.arch);
             script::build(target, &file.name, assignment.nocheck)
         }
-        (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
+        (TaskInput::Sources { arches, .. }, Some(ModifiedSources { spec, .. })) => {
             script::srpm(assignment.arch, &spec.name, arches)
         }
-        (Input::Sources { spec, arches, .. }, None) => {
+        (TaskInput::Sources { spec, arches, .. }, None) => {
             script::srpm(assignment.arch, &spec.name, arches)
         }
     }
@@ -313,7 +324,7 @@ const UNMET: u8 = 11;
 
 /// What a build that lacks something asks for: what `%generate_buildrequires` found, or, once,
 /// what the spec requires on this architecture.
-fn unmet(round: &Round<'_>, scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
+fn unmet(round: &RequiresRound<'_>, scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     if let Some(found) = dynamic_requires(scratch)? {
         return Ok(Some(found));
     }

@@ -17,20 +17,20 @@ use super::home::owned_directory;
 const MAX_READ: u64 = 128 << 20;
 /// A tree of files that the worker has.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Folder(pub(super) BTreeMap<String, Item>);
+pub(super) struct SourceTree(pub(super) BTreeMap<String, TreeItem>);
 
 #[derive(Debug, Clone)]
-pub(super) enum Item {
+pub(super) enum TreeItem {
     /// A file of the worker's own with the content, and whether it is a program.
     File(PathBuf, bool),
     /// A symlink and what it says.
     Link(String),
 }
 
-impl Read for Folder {
+impl Read for SourceTree {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let failed = |why: String| TreeError { path: path.to_owned(), why };
-        let Some(Item::File(file, _)) = self.0.get(path) else {
+        let Some(TreeItem::File(file, _)) = self.0.get(path) else {
             return Err(failed("is not there".to_owned()));
         };
         let open = || -> io::Result<Vec<u8>> {
@@ -46,21 +46,21 @@ impl Read for Folder {
     }
 }
 
-impl Folder {
+impl SourceTree {
     pub(super) fn planned(files: &[PlannedFile], blobs: &Path) -> Self {
         let item = |node: &PlannedNode| match node {
             PlannedNode::File { digest, executable, .. } => {
-                Item::File(blobs.join(digest.hex()), *executable)
+                TreeItem::File(blobs.join(digest.hex()), *executable)
             }
-            PlannedNode::Link(target) => Item::Link(target.clone()),
+            PlannedNode::Link(target) => TreeItem::Link(target.clone()),
         };
         Self(files.iter().map(|file| (file.path.clone(), item(&file.node))).collect())
     }
 
     pub(super) fn entries(&self) -> Vec<TreeEntry> {
-        let kind = |item: &Item| match item {
-            Item::File(_, executable) => EntryKind::file(*executable),
-            Item::Link(target) => EntryKind::Symlink(target.clone()),
+        let kind = |item: &TreeItem| match item {
+            TreeItem::File(_, executable) => EntryKind::file(*executable),
+            TreeItem::Link(target) => EntryKind::Symlink(target.clone()),
         };
         self.0
             .iter()
@@ -70,7 +70,7 @@ impl Folder {
 
     pub(super) fn file(&self, path: &str) -> Option<&Path> {
         match self.0.get(path) {
-            Some(Item::File(file, _)) => Some(file),
+            Some(TreeItem::File(file, _)) => Some(file),
             _ => None,
         }
     }
@@ -78,9 +78,9 @@ impl Folder {
 
 /// Copies a tree into an empty directory, owned by the build user. Links come last, so that
 /// nothing is written through one.
-pub(super) fn copy_out(folder: &Folder, top: &Path, owner: u32) -> io::Result<()> {
+pub(super) fn copy_out(folder: &SourceTree, top: &Path, owner: u32) -> io::Result<()> {
     for (path, item) in &folder.0 {
-        let Item::File(from, executable) = item else { continue };
+        let TreeItem::File(from, executable) = item else { continue };
         make_parents(top, path, owner)?;
         let to = top.join(path);
         fs::copy(from, &to)?;
@@ -90,7 +90,7 @@ pub(super) fn copy_out(folder: &Folder, top: &Path, owner: u32) -> io::Result<()
         std::os::unix::fs::chown(&to, Some(owner), Some(owner))?;
     }
     for (path, item) in &folder.0 {
-        let Item::Link(target) = item else { continue };
+        let TreeItem::Link(target) = item else { continue };
         make_parents(top, path, owner)?;
         std::os::unix::fs::symlink(target, top.join(path))?;
         std::os::unix::fs::lchown(top.join(path), Some(owner), Some(owner))?;
@@ -124,16 +124,18 @@ mod tests {
         fs::write(&content, "text").expect("a file");
         let outside = dir.path().join("outside");
         fs::create_dir(&outside).expect("a directory");
-        let folder = |items: &[(&str, Item)]| {
-            Folder(items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect())
+        let folder = |items: &[(&str, TreeItem)]| {
+            SourceTree(
+                items.iter().map(|(path, item)| ((*path).to_owned(), item.clone())).collect(),
+            )
         };
-        let file = Item::File(content.clone(), false);
+        let file = TreeItem::File(content.clone(), false);
         let top = dir.path().join("top");
         fs::create_dir(&top).expect("a directory");
-        let link = Item::Link("../x.spec".into());
+        let link = TreeItem::Link("../x.spec".into());
         let good = folder(&[("x.spec", file.clone()), ("a/b", link), ("scripts/s", file.clone())]);
-        let program = ("files/run", Item::File(content, true));
-        let good = Folder(good.0.into_iter().chain(folder(&[program]).0).collect());
+        let program = ("files/run", TreeItem::File(content, true));
+        let good = SourceTree(good.0.into_iter().chain(folder(&[program]).0).collect());
         copy_out(&good, &top, owner).expect("copies");
         assert_eq!(fs::read_to_string(top.join("a/b")).expect("reads"), "text");
         let mode = |path: &str| {
@@ -142,7 +144,7 @@ mod tests {
         };
         assert_eq!((mode("x.spec"), mode("scripts/s"), mode("files/run")), (0o644, 0o755, 0o755));
 
-        let link = Item::Link(outside.display().to_string());
+        let link = TreeItem::Link(outside.display().to_string());
         let bad = folder(&[("evil", link.clone())]);
         copy_out(&bad, &top, owner).expect("a link alone is harmless");
         let error = copy_out(&folder(&[("evil/x", file)]), &top, owner).expect_err("below a link");

@@ -2,7 +2,7 @@
 //! left of it is read.
 //!
 //! Owns its directories, and whose its files are. Before, nothing of a stranger's is in it, and
-//! plain paths will do; after, it is a stranger's, and is read through [`Beneath`] alone. It must
+//! plain paths will do; after, it is a stranger's, and is read through [`ConfinedDir`] alone. It must
 //! not know what runs in between.
 
 use std::fs;
@@ -15,10 +15,10 @@ use rpmfarm_core::task::{Assignment, TaskKind};
 use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::engine::worker;
-use super::modify::{Ready, ReadyFile};
+use super::modify::{ModifiedFile, ModifiedSources};
 use super::{macros, python};
-use crate::sandbox::beneath::Beneath;
-use crate::sandbox::cage::BUILDER_ID;
+use crate::cages::cage::BUILDER_ID;
+use crate::cages::confined_dir::ConfinedDir;
 
 /// Fills an empty upper layer below `scratch`, for host ids from `base` on. `sources` lie in
 /// `input`; a build from an SRPM has none.
@@ -27,7 +27,7 @@ pub(super) fn fill(
     base: u32,
     assignment: &Assignment,
     input: &Path,
-    sources: Option<&Ready>,
+    sources: Option<&ModifiedSources>,
 ) -> io::Result<()> {
     let id = base + BUILDER_ID;
     let upper = scratch.join("upper");
@@ -46,14 +46,14 @@ pub(super) fn fill(
     if assignment.kind() != TaskKind::Srpm {
         owned_file(&home.join(python::FILE), python::SCRIPT, id)?;
     }
-    let Some(Ready { spec, sources }) = sources else { return Ok(()) };
+    let Some(ModifiedSources { spec, sources }) = sources else { return Ok(()) };
     copy_source(input, spec, &build.join("SPECS"), id)?;
     sources.iter().try_for_each(|source| copy_source(input, source, &build.join("SOURCES"), id))
 }
 
 /// The build directory as the build left it.
-pub(super) fn build_directory(scratch: &Path) -> Result<Beneath, Failure> {
-    let upper = Beneath::open(&scratch.join("upper"))
+pub(super) fn build_directory(scratch: &Path) -> Result<ConfinedDir, Failure> {
+    let upper = ConfinedDir::open(&scratch.join("upper"))
         .map_err(worker(FailureStage::Files, "open the scratch space"))?;
     upper.directory("builddir/build").map_err(tampered)
 }
@@ -82,7 +82,7 @@ const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
 
 /// Copies a source as `git checkout` gives it to a user with the usual mask of 022: rpm keeps the
 /// mode in the source package.
-fn copy_source(from: &Path, file: &ReadyFile, to: &Path, id: u32) -> io::Result<()> {
+fn copy_source(from: &Path, file: &ModifiedFile, to: &Path, id: u32) -> io::Result<()> {
     let to = &to.join(&file.name);
     let mut target = fs::File::create(to)?;
     io::copy(&mut fs::File::open(from.join(&file.name))?, &mut target)?;

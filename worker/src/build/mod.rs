@@ -7,7 +7,7 @@ mod caged;
 mod engine;
 mod folder;
 mod home;
-pub mod kept;
+pub mod kept_files;
 mod log;
 mod macros;
 mod modify;
@@ -17,5 +17,5 @@ pub mod results;
 mod script;
 mod watch;
 
-pub use engine::{Done, Engine, Made, Round};
+pub use engine::{BuildOutput, Engine, FinishedBuild, RequiresRound};
 pub use log::{Observer, log_file};

@@ -11,7 +11,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::Ending;
+use rpmfarm_core::diagnosis::RunEnd;
 use rpmfarm_core::{Allowed, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
@@ -19,13 +19,13 @@ use rpmfarm_sources::modify::{
 };
 
 use super::caged::{CagedCommand, CagedRun};
-use super::engine::{Early, Engine, Round, worker};
-use super::folder::{Folder, Item, copy_out};
+use super::engine::{EarlyEnd, Engine, RequiresRound, worker};
+use super::folder::{SourceTree, TreeItem, copy_out};
 use super::home::owned_directory;
-use crate::files::Wanted;
-use crate::roots::Lease;
-use crate::sandbox::beneath::{Beneath, Found};
-use crate::sandbox::cage::BUILDER_ID;
+use crate::cages::cage::BUILDER_ID;
+use crate::cages::confined_dir::{ConfinedDir, DirEntryKind};
+use crate::files::WantedFile;
+use crate::roots::RootHandle;
 use crate::trees;
 
 /// Where both trees lie in the cage. The names of the two directories are those of the autopatch
@@ -36,29 +36,29 @@ const AUTOPATCH: &str = "autopatch-namespace";
 
 /// The spec and the sources that came out, by their names in the input directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Ready {
-    pub(super) spec: ReadyFile,
-    pub(super) sources: Vec<ReadyFile>,
+pub(super) struct ModifiedSources {
+    pub(super) spec: ModifiedFile,
+    pub(super) sources: Vec<ModifiedFile>,
 }
 
 /// A file of the input directory that goes into the source package.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ReadyFile {
+pub(super) struct ModifiedFile {
     pub(super) name: String,
     /// Whether it is a program (git's mode 100755).
     pub(super) executable: bool,
 }
 
 /// A plan that is being carried out.
-struct Work<'a> {
+struct ScriptRun<'a> {
     engine: &'a Engine,
-    round: &'a Round<'a>,
-    lease: &'a Lease,
+    round: &'a RequiresRound<'a>,
+    lease: &'a RootHandle,
     plan: &'a Plan,
     /// The worker's own files.
     directory: PathBuf,
-    rpms: Folder,
-    autopatch: Folder,
+    rpms: SourceTree,
+    autopatch: SourceTree,
     /// Entries for the changelog.
     notes: Vec<Note>,
     /// Names files of the worker's own.
@@ -70,11 +70,11 @@ impl Engine {
     /// there.
     pub(super) fn carry_out(
         &self,
-        round: &Round<'_>,
-        lease: &Lease,
+        round: &RequiresRound<'_>,
+        lease: &RootHandle,
         input: &Path,
         plan: &str,
-    ) -> Result<Ready, Early> {
+    ) -> Result<ModifiedSources, EarlyEnd> {
         let failed = worker(FailureStage::Modify, "read the plan of the modifications");
         let bytes = fs::File::open(input.join(plan)).and_then(|file| {
             let mut bytes = Vec::new();
@@ -88,13 +88,13 @@ impl Engine {
         let _ = trees::remove(&directory);
         fs::create_dir_all(&blobs).map_err(worker(FailureStage::Modify, "make a directory"))?;
         self.place(round, &wanted(&plan), &blobs)?;
-        let mut work = Work {
+        let mut work = ScriptRun {
             engine: self,
             round,
             lease,
             plan: &plan,
-            rpms: Folder::planned(&plan.tree, &blobs),
-            autopatch: Folder::planned(&plan.modifications, &blobs),
+            rpms: SourceTree::planned(&plan.tree, &blobs),
+            autopatch: SourceTree::planned(&plan.modifications, &blobs),
             directory,
             notes: plan.notes.clone(),
             next: 0,
@@ -112,7 +112,7 @@ impl Engine {
 }
 
 /// Every file of a plan once, by its digest.
-fn wanted(plan: &Plan) -> Vec<Wanted> {
+fn wanted(plan: &Plan) -> Vec<WantedFile> {
     let trees = plan.tree.iter().chain(&plan.modifications).filter_map(|file| match file.node {
         PlannedNode::File { digest, size, .. } => Some((digest, size)),
         PlannedNode::Link(_) => None,
@@ -120,22 +120,22 @@ fn wanted(plan: &Plan) -> Vec<Wanted> {
     let lookaside = plan.lookaside.iter().map(|(_, file)| (file.digest, file.size));
     let all: BTreeMap<_, _> =
         trees.chain(lookaside).map(|(d, size)| (d.hex(), (d, size))).collect();
-    all.into_iter().map(|(name, (digest, size))| Wanted { digest, size, name }).collect()
+    all.into_iter().map(|(name, (digest, size))| WantedFile { digest, size, name }).collect()
 }
 
-fn of_package(message: String) -> Early {
-    Early::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
+fn of_package(message: String) -> EarlyEnd {
+    EarlyEnd::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
 /// The failure of a script: by its own status, if no limit ended it.
-fn script_failure(name: &str, run: &CagedRun<'_>, ending: Ending) -> Failure {
+fn script_failure(name: &str, run: &CagedRun<'_>, ending: RunEnd) -> Failure {
     let evidence = run.evidence(ending);
     let failure = run.diagnose(&evidence);
     let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
         && !evidence.disk_filled
         && !evidence.inodes_filled;
     let message = match ending {
-        Ending::Status(code) if ended_itself => {
+        RunEnd::Status(code) if ended_itself => {
             format!("the modifications' script {name} ended with exit status {code}")
         }
         _ => format!("the modifications' script {name}: {}", failure.message),
@@ -143,7 +143,7 @@ fn script_failure(name: &str, run: &CagedRun<'_>, ending: Ending) -> Failure {
     Failure { message, stage: FailureStage::Modify, ..failure }
 }
 
-impl Work<'_> {
+impl ScriptRun<'_> {
     /// A new file of the worker's own.
     fn fresh(&mut self) -> PathBuf {
         self.next += 1;
@@ -151,21 +151,21 @@ impl Work<'_> {
     }
 
     /// Takes a step that is not a script.
-    fn step(&mut self, step: &Step) -> Result<(), Early> {
+    fn step(&mut self, step: &Step) -> Result<(), EarlyEnd> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
         let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());
         let modifications = Tree::of(&autopatch.entries(), &autopatch);
         let Plan { parameters, context, .. } = self.plan;
         modify::take(step, parameters, &mut tree, &modifications, context, &mut self.notes)
             .map_err(|error| of_package(format!("modifications: {error}")))?;
-        let mut after = Folder::default();
+        let mut after = SourceTree::default();
         for (path, node) in tree.nodes() {
             let item = match (node, rpms.0.get(path)) {
                 (Node::Changed(bytes), _) => {
                     let file = self.fresh();
                     fs::write(&file, bytes)
                         .map_err(worker(FailureStage::Modify, "write a changed file"))?;
-                    Item::File(file, tree.is_executable(path))
+                    TreeItem::File(file, tree.is_executable(path))
                 }
                 (_, Some(item)) => item.clone(),
                 (_, None) => continue,
@@ -177,7 +177,7 @@ impl Work<'_> {
     }
 
     /// Runs a script in a cage of its own.
-    fn script(&mut self, script: &RunScript) -> Result<(), Early> {
+    fn script(&mut self, script: &RunScript) -> Result<(), EarlyEnd> {
         let name = &script.script;
         if self.autopatch.file(&format!("scripts/{name}")).is_none() {
             return Err(of_package(format!("scripts/{name} is not in the modifications")));
@@ -186,7 +186,7 @@ impl Work<'_> {
         let scratch = self
             .engine
             .scratch
-            .take(assignment.limits.disk_mib)
+            .acquire(assignment.limits.disk_mib)
             .map_err(worker(FailureStage::Modify, "make scratch space"))?;
         let package = assignment.package.as_str();
         let home = scratch.path().join("upper/builddir");
@@ -195,10 +195,10 @@ impl Work<'_> {
         let command = self.caged(script, package);
         let run = self.engine.run_caged(self.round, self.lease, &scratch, command)?;
         if let Some(ending) = run.failed {
-            return Err(Early::Failed(script_failure(name, &run, ending)));
+            return Err(EarlyEnd::Failed(script_failure(name, &run, ending)));
         }
-        let left =
-            Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
+        let left = ConfinedDir::open(&home)
+            .map_err(worker(FailureStage::Modify, "open the scratch space"))?;
         self.rpms = self.collect(&left, RPMS, package)?;
         self.autopatch = self.collect(&left, AUTOPATCH, package)?;
         Ok(())
@@ -245,16 +245,21 @@ impl Work<'_> {
     }
 
     /// Copies a tree that a script has left.
-    fn collect(&mut self, home: &Beneath, namespace: &str, package: &str) -> Result<Folder, Early> {
+    fn collect(
+        &mut self,
+        home: &ConfinedDir,
+        namespace: &str,
+        package: &str,
+    ) -> Result<SourceTree, EarlyEnd> {
         let refused = |error: io::Error| {
             of_package(format!("what a script of the modifications left is refused: {error}"))
         };
         let top = home.directory(&format!("modify/{namespace}/{package}")).map_err(refused)?;
-        let mut folder = Folder::default();
+        let mut folder = SourceTree::default();
         for (path, found) in top.tree(MAX_FILES).map_err(refused)? {
             let item = match found {
-                Found::Link(target) => Item::Link(target),
-                Found::File { size, executable } => {
+                DirEntryKind::Link(target) => TreeItem::Link(target),
+                DirEntryKind::File { size, executable } => {
                     let (dir, name) = path.rsplit_once('/').unwrap_or(("", &path));
                     let from =
                         top.directory(dir).and_then(|dir| dir.file(name)).map_err(refused)?;
@@ -262,7 +267,7 @@ impl Work<'_> {
                     let copied = fs::File::create(&to)
                         .and_then(|mut to| io::copy(&mut from.take(size), &mut to));
                     copied.map_err(worker(FailureStage::Modify, "copy what a script left"))?;
-                    Item::File(to, executable)
+                    TreeItem::File(to, executable)
                 }
             };
             folder.0.insert(path, item);
@@ -280,7 +285,7 @@ impl Work<'_> {
     }
 
     /// Puts the spec and the sources of the final tree into the input directory.
-    fn finish(&self, input: &Path, blobs: &Path) -> Result<Ready, Early> {
+    fn finish(&self, input: &Path, blobs: &Path) -> Result<ModifiedSources, EarlyEnd> {
         let package = &self.round.assignment.package;
         let failed = |error: String| of_package(format!("after the modifications: {error}"));
         let layout = Layout::detect(package, &self.spec_names(), &self.rpms.entries())
@@ -302,11 +307,11 @@ impl Work<'_> {
             fs::copy(from, input.join(name))
                 .map_err(worker(FailureStage::Modify, "put a source in its place"))
         };
-        let committed = |file: &Committed| -> Result<ReadyFile, Early> {
+        let committed = |file: &Committed| -> Result<ModifiedFile, EarlyEnd> {
             let from = self.rpms.file(&file.path);
             let from = from.ok_or_else(|| failed(format!("{} is not a file", file.path)))?;
             put(from, &file.name)?;
-            Ok(ReadyFile { name: file.name.clone(), executable: file.executable })
+            Ok(ModifiedFile { name: file.name.clone(), executable: file.executable })
         };
         for file in &layout.sources {
             sources.push(committed(file)?);
@@ -324,7 +329,7 @@ impl Work<'_> {
                 // It was the same when it was imported.
                 let now = fs::read(input.join(&file.name))
                     .map_err(worker(FailureStage::Modify, "read a source"))?;
-                if Sha256::of(&now) != source.digest {
+                if Sha256::compute(&now) != source.digest {
                     return Err(failed(format!(
                         "{} was changed, but {} still lists it with {}; take it from the list",
                         file.name,
@@ -335,8 +340,8 @@ impl Work<'_> {
                 continue;
             }
             put(&blobs.join(source.digest.hex()), &file.name)?;
-            sources.push(ReadyFile { name: file.name, executable: false });
+            sources.push(ModifiedFile { name: file.name, executable: false });
         }
-        Ok(Ready { spec: committed(&layout.spec)?, sources })
+        Ok(ModifiedSources { spec: committed(&layout.spec)?, sources })
     }
 }

@@ -6,7 +6,7 @@ use std::io;
 use rpm::DependencyFlags;
 use rpmfarm_rpmfile::Headers;
 
-use crate::sandbox::beneath::Beneath;
+use crate::cages::confined_dir::ConfinedDir;
 
 /// More than this is no list that a package has.
 const MAX_REQUIRES: usize = 10_000;
@@ -16,7 +16,7 @@ const MAX_REQUIRES: usize = 10_000;
 ///
 /// # Errors
 /// When the file is not what rpmbuild writes.
-pub(super) fn read(srpms: &Beneath) -> io::Result<Option<Vec<String>>> {
+pub(super) fn read(srpms: &ConfinedDir) -> io::Result<Option<Vec<String>>> {
     let Some(entry) =
         srpms.list(100)?.into_iter().find(|entry| entry.name.ends_with(".buildreqs.nosrc.rpm"))
     else {

@@ -9,7 +9,7 @@ use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use sha2::Digest as _;
 
-use crate::sandbox::beneath::{Beneath, Entry};
+use crate::cages::confined_dir::{ConfinedDir, DirEntry};
 
 /// No package makes more files than this.
 const MAX_FILES: usize = 5000;
@@ -21,7 +21,7 @@ const MAX_FILES: usize = 5000;
 /// A failure of the package for anything that is not a plain package file, or too large; of the
 /// worker when the copy cannot be written.
 pub fn collect(
-    from: &Beneath,
+    from: &ConfinedDir,
     kind: ResultKind,
     into: &Path,
     limit_mib: u64,
@@ -47,7 +47,7 @@ fn refused(what: &str) -> Failure {
     Failure::new(Fault::Package, FailureStage::Files, format!("the results are refused: {what}"))
 }
 
-fn check(entries: &[Entry], limit_mib: u64) -> Result<(), Failure> {
+fn check(entries: &[DirEntry], limit_mib: u64) -> Result<(), Failure> {
     for entry in entries {
         name::check_file(&entry.name).map_err(|error| refused(&error.to_string()))?;
         if !entry.plain {
@@ -99,11 +99,11 @@ mod tests {
     fn collected(prepare: impl Fn(&Path)) -> Result<Vec<ResultFile>, Failure> {
         let (from, into) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
         prepare(from.path());
-        let beneath = Beneath::open(from.path()).expect("opens");
+        let beneath = ConfinedDir::open(from.path()).expect("opens");
         let results = collect(&beneath, ResultKind::Rpm, into.path(), 1);
         for file in results.iter().flatten() {
             let copy = fs::read(into.path().join(&file.name)).expect("was copied");
-            assert_eq!((Sha256::of(&copy), copy.len() as u64), (file.digest, file.size));
+            assert_eq!((Sha256::compute(&copy), copy.len() as u64), (file.digest, file.size));
         }
         results
     }

@@ -5,26 +5,26 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::Failure;
-use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
-use rpmfarm_core::excerpt::{LogReader, Part};
+use rpmfarm_core::diagnosis::{Evidence, RunEnd, diagnose};
+use rpmfarm_core::excerpt::{BuildSection, LogReader};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::Phase;
 
 use super::log::{LogFile, Observer};
+use crate::cages::run::{CageResult, Watcher};
+use crate::cages::scratch::Scratch;
+use crate::cages::{CancelFlag, StopReason};
 use crate::disk::free_mib;
-use crate::sandbox::run::{Ended, Watcher};
-use crate::sandbox::scratch::Scratch;
-use crate::sandbox::{Cancel, Stop};
 use crate::trees::{self, TreeError};
 
-pub(super) struct Watch<'a> {
+pub(super) struct BuildWatcher<'a> {
     pub(super) log: LogFile,
     pub(super) reader: LogReader,
     pub(super) limits: &'a Limits,
     pub(super) scratch: &'a Scratch,
     /// A directory on the worker's own disk, and how many MiB must stay free there.
     pub(super) host: (&'a Path, u64),
-    pub(super) cancel: &'a Cancel,
+    pub(super) cancel: &'a CancelFlag,
     pub(super) observer: &'a dyn Observer,
     /// Whether the scratch space was (nearly) used up at some time.
     pub(super) disk_filled: bool,
@@ -45,9 +45,9 @@ const FULL_MIB: u64 = 2;
 /// Of its inodes, so many: a script that failed for want of one may have removed a few files since.
 const FULL_INODES: u64 = 16;
 
-impl Watch<'_> {
+impl BuildWatcher<'_> {
     /// The evidence of the run, which has ended.
-    pub(super) fn evidence(&self, ending: Ending, ended: &Ended) -> Evidence {
+    pub(super) fn evidence(&self, ending: RunEnd, ended: &CageResult) -> Evidence {
         Evidence {
             ending,
             oom_kills: ended.events.oom_kills,
@@ -71,7 +71,7 @@ impl Watch<'_> {
     }
 
     /// Measures a scratch space that has no file system of its own to limit it.
-    fn measure(&mut self, running: Duration) -> Option<Stop> {
+    fn measure(&mut self, running: Duration) -> Option<StopReason> {
         let bounds = self.scratch.bounds().filter(|_| running >= self.next_look)?;
         let begun = Instant::now();
         let measured = trees::measure(self.scratch.path(), &bounds);
@@ -79,30 +79,30 @@ impl Watch<'_> {
         match measured {
             // A build may move its directories; the next measurement finds them elsewhere.
             Ok(_) | Err(TreeError::Moved { .. }) => return None,
-            Err(TreeError::Io { .. }) => return Some(Stop::HostDisk),
+            Err(TreeError::Io { .. }) => return Some(StopReason::HostDisk),
             Err(TreeError::Large { .. }) => self.disk_filled = true,
             Err(_) => self.inodes_filled = true,
         }
-        Some(Stop::Disk)
+        Some(StopReason::Disk)
     }
 
-    fn limit_hit(&self, running: Duration, silent: Duration) -> Option<Stop> {
+    fn limit_hit(&self, running: Duration, silent: Duration) -> Option<StopReason> {
         let Limits { seconds, silence_seconds, log_mib, .. } = *self.limits;
         if running.as_secs() >= seconds {
-            return Some(Stop::Time);
+            return Some(StopReason::Time);
         }
         if silent.as_secs() >= silence_seconds {
-            return Some(Stop::Silence);
+            return Some(StopReason::Silence);
         }
         if self.log.bytes() > log_mib.saturating_mul(1 << 20) {
-            return Some(Stop::Log);
+            return Some(StopReason::Log);
         }
         let (directory, reserve) = self.host;
-        (free_mib(directory)? < reserve).then_some(Stop::HostDisk)
+        (free_mib(directory)? < reserve).then_some(StopReason::HostDisk)
     }
 }
 
-impl Watcher for Watch<'_> {
+impl Watcher for BuildWatcher<'_> {
     fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
         let before = self.reader.part();
         self.reader.feed(bytes);
@@ -122,30 +122,30 @@ impl Watcher for Watch<'_> {
         Ok(())
     }
 
-    fn check(&mut self, running: Duration, silent: Duration) -> Option<Stop> {
+    fn check(&mut self, running: Duration, silent: Duration) -> Option<StopReason> {
         if self.cancel.raised().is_some() {
-            return Some(Stop::Cancelled);
+            return Some(StopReason::Cancelled);
         }
         self.look_at_disk();
         self.limit_hit(running, silent).or_else(|| self.measure(running))
     }
 }
 
-const fn phase(part: Part) -> Option<Phase> {
+const fn phase(part: BuildSection) -> Option<Phase> {
     match part {
-        Part::Start => None,
-        Part::Prep => Some(Phase::Prep),
-        Part::Requires => Some(Phase::Requires),
-        Part::Build => Some(Phase::Build),
-        Part::Install => Some(Phase::Install),
-        Part::Check => Some(Phase::Check),
-        Part::Files => Some(Phase::Package),
+        BuildSection::Start => None,
+        BuildSection::Prep => Some(Phase::Prep),
+        BuildSection::Requires => Some(Phase::Requires),
+        BuildSection::Build => Some(Phase::Build),
+        BuildSection::Install => Some(Phase::Install),
+        BuildSection::Check => Some(Phase::Check),
+        BuildSection::Files => Some(Phase::Package),
     }
 }
 
 /// A failure with the worker's option that helps.
-fn with_option(ending: Ending, mut failure: Failure) -> Failure {
-    if ending == Ending::HostDisk {
+fn with_option(ending: RunEnd, mut failure: Failure) -> Failure {
+    if ending == RunEnd::HostDisk {
         failure.message.push_str(" or lower --cache-size");
     }
     failure
@@ -163,7 +163,7 @@ mod tests {
             let full = "the worker's disk is full: free space";
             with_option(ending, Failure::new(Fault::Worker, FailureStage::Build, full)).message
         };
-        assert!(told(Ending::HostDisk).ends_with("free space or lower --cache-size"));
-        assert!(told(Ending::Disk).ends_with("free space"));
+        assert!(told(RunEnd::HostDisk).ends_with("free space or lower --cache-size"));
+        assert!(told(RunEnd::Disk).ends_with("free space"));
     }
 }

@@ -9,14 +9,14 @@ use clap::Args;
 use serde::Serialize;
 
 use super::options::{HostOptions, find};
+use crate::cages::cgroup::Cgroups;
+use crate::cages::scratch::ScratchKind;
 use crate::disk::free_mib;
-use crate::sandbox::cgroup::Cgroups;
-use crate::sandbox::scratch::Kind;
 use crate::session::facts;
 
 /// Options of `check`.
 #[derive(Debug, Args)]
-pub(super) struct Check {
+pub(super) struct CheckOptions {
     /// Prints JSON.
     #[arg(long)]
     json: bool,
@@ -40,7 +40,7 @@ enum Level {
     Error,
 }
 
-impl Check {
+impl CheckOptions {
     #[allow(clippy::print_stdout)] // The answer to whoever asked.
     pub(super) fn run(self) -> Result<ExitCode> {
         let findings = self.findings();
@@ -148,18 +148,18 @@ fn ids_of_cages(host: &HostOptions) -> Result<String> {
 }
 
 fn control_groups() -> Result<String> {
-    let groups = Cgroups::take("rpmfarm-worker-check");
+    let groups = Cgroups::detect("rpmfarm-worker-check");
     groups.give_back();
     let missing = groups.missing();
     ensure!(missing.is_empty(), "builds are not limited in: {}", missing.join(", "));
     Ok("memory, pids and cpu".into())
 }
 
-fn scratch(kind: Option<Kind>) -> Result<String> {
-    match kind.unwrap_or_else(Kind::best) {
-        Kind::Image => Ok("images with loop devices".into()),
-        Kind::Tmpfs => Ok("memory".into()),
-        Kind::Plain => {
+fn scratch(kind: Option<ScratchKind>) -> Result<String> {
+    match kind.unwrap_or_else(ScratchKind::best) {
+        ScratchKind::Image => Ok("images with loop devices".into()),
+        ScratchKind::Tmpfs => Ok("memory".into()),
+        ScratchKind::Plain => {
             anyhow::bail!("builds can fill the disk: install e2fsprogs and load the loop module")
         }
     }

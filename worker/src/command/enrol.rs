@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rpmfarm_core::enrolment::{NoToken, Token};
+use rpmfarm_core::enrolment::{EnrolmentToken, TokenError};
 use rpmfarm_core::{Arch, Timestamp};
 use serde::Serialize;
 
@@ -26,7 +26,7 @@ Examples:
 
 An administrator makes the token with `rpmfarm worker enrol NAME`; it also names the farm's CA, so
 that nothing else has to be trusted. The key is made here and never leaves this host.")]
-pub(super) struct Enrol {
+pub(super) struct EnrolOptions {
     /// Address of the coordinator, like https://farm.example.org:7879.
     #[arg(long, value_name = "URL", env = "RPMFARM_COORDINATOR")]
     coordinator: String,
@@ -60,14 +60,14 @@ pub(super) struct Enrol {
 
 /// What scripts see.
 #[derive(Debug, Serialize)]
-struct Document<'a> {
+struct EnrolDocument<'a> {
     worker: &'a str,
     coordinator: &'a str,
     identity: String,
     certificate_ends_us: Timestamp,
 }
 
-impl Enrol {
+impl EnrolOptions {
     #[allow(clippy::print_stdout)] // The answer to whoever asked.
     pub(super) fn run(self) -> Result<ExitCode> {
         let directory = self.identity.clone().unwrap_or_else(|| self.data_dir.join(IDENTITY));
@@ -90,16 +90,16 @@ impl Enrol {
             .context("cannot start the runtime")?;
         let credentials = runtime.block_on(enrol::enrol(&self.coordinator, &token, &self.arch))?;
         file.write(&credentials)?;
-        self.tell(&credentials, &file)?;
+        self.print(&credentials, &file)?;
         Ok(ExitCode::SUCCESS)
     }
 
     #[allow(clippy::print_stdout)] // The answer to whoever asked.
-    fn tell(&self, credentials: &Credentials, file: &IdentityFile) -> Result<()> {
+    fn print(&self, credentials: &Credentials, file: &IdentityFile) -> Result<()> {
         let Credentials { name, coordinator, ends, .. } = credentials;
         let path = file.path().display();
         if self.json {
-            let document = Document {
+            let document = EnrolDocument {
                 worker: name,
                 coordinator,
                 identity: path.to_string(),
@@ -115,7 +115,7 @@ impl Enrol {
         Ok(())
     }
 
-    fn token(&self) -> Result<Token> {
+    fn token(&self) -> Result<EnrolmentToken> {
         let mut text = self.token.clone();
         if text == "-" {
             text.clear();
@@ -123,7 +123,7 @@ impl Enrol {
             read.context("cannot read the token from standard input")?;
         }
         ensure!(!text.trim().is_empty(), "--token is empty");
-        text.parse().map_err(|error: NoToken| {
+        text.parse().map_err(|error: TokenError| {
             anyhow::anyhow!("{error}; `rpmfarm worker enrol` makes one, on a host of the farm")
         })
     }

@@ -2,8 +2,8 @@
 
 mod check;
 mod enrol;
-mod once;
 mod options;
+mod run_once;
 mod serve;
 
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::sandbox::{scratch, stage};
+use crate::cages::{scratch, stage};
 pub use options::HostOptions;
 
 /// Builds RPM packages for a farm: clean roots by digest, builds in a cage.
@@ -28,13 +28,13 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Works for a coordinator, until SIGTERM.
-    Run(serve::Serve),
+    Run(serve::ServeOptions),
     /// Makes this host a worker of a farm, with a token from `rpmfarm worker enrol`.
-    Enrol(enrol::Enrol),
+    Enrol(enrol::EnrolOptions),
     /// Checks whether this host can build, and prints remedies.
-    Check(check::Check),
+    Check(check::CheckOptions),
     /// Builds once from local files, without a coordinator; for trying out and for measuring.
-    RunOnce(once::Once),
+    RunOnce(run_once::RunOnceOptions),
     /// The outer process of a cage.
     #[command(hide = true)]
     CageOuter {

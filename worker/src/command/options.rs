@@ -16,11 +16,11 @@ use rpmfarm_core::{Arch, Sha256};
 use super::serve::host_arch;
 use crate::arches::Arches;
 use crate::build::Engine;
-use crate::roots::{Roots, Store};
-use crate::sandbox::cage::ID_COUNT;
-use crate::sandbox::cgroup::Cgroups;
-use crate::sandbox::scratch::{Kind, ScratchPool};
-use crate::sandbox::{CageIds, IdProbe, Sandbox};
+use crate::cages::cage::ID_COUNT;
+use crate::cages::cgroup::Cgroups;
+use crate::cages::scratch::{ScratchKind, ScratchPool};
+use crate::cages::{CageIds, CageRunner, IdProbe};
+use crate::roots::{RootStore, Roots};
 use crate::session::facts;
 use crate::trees::{self, ASIDE};
 
@@ -44,7 +44,7 @@ pub struct HostOptions {
     /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
     /// are there, else plain].
     #[arg(long, value_enum)]
-    pub scratch: Option<Kind>,
+    pub scratch: Option<ScratchKind>,
     /// Builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub slots: u32,
@@ -87,7 +87,7 @@ const ROOTS_SHARE: (u64, u64) = (3, 4);
 /// Name of a worker's place among control groups: one for each data directory, so that what one
 /// worker cleans when it starts is never another's.
 fn group(data_dir: &Path) -> String {
-    let digest = Sha256::of(data_dir.as_os_str().as_encoded_bytes()).hex();
+    let digest = Sha256::compute(data_dir.as_os_str().as_encoded_bytes()).hex();
     format!("rpmfarm-worker-{}", &digest[..12])
 }
 
@@ -108,14 +108,14 @@ fn reachable(data_dir: &Path) -> Result<()> {
 }
 
 /// A host that is made ready for builds. The lock is held as long as this lives.
-pub(super) struct Prepared {
+pub(super) struct PreparedHost {
     pub(super) engine: Arc<Engine>,
     pub(super) roots_bytes: u64,
     pub(super) files_bytes: u64,
     _lock: nix::fcntl::Flock<fs::File>,
 }
 
-impl Drop for Prepared {
+impl Drop for PreparedHost {
     fn drop(&mut self) {
         self.engine.sandbox.cgroups.give_back();
     }
@@ -139,7 +139,7 @@ impl HostOptions {
 
     /// Makes the host ready, and clears away what an earlier life left. To be called while the
     /// program has one thread: namespaces belong to threads.
-    pub(super) fn prepare(&mut self) -> Result<Prepared> {
+    pub(super) fn prepare(&mut self) -> Result<PreparedHost> {
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
         ensure!(self.slots <= MOST_SLOTS, "--slots {}: at most {MOST_SLOTS}", self.slots);
         ensure!(self.cpus != Some(0), "--cpus 0: a build needs a processor");
@@ -164,12 +164,12 @@ impl HostOptions {
         let cache_bytes = self.cache_size << 30;
         let roots_bytes = cache_bytes / ROOTS_SHARE.1 * ROOTS_SHARE.0;
         let files_bytes = cache_bytes - roots_bytes;
-        Ok(Prepared { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
+        Ok(PreparedHost { engine: Arc::new(engine), roots_bytes, files_bytes, _lock: lock })
     }
 
     /// Makes the host ready for cages, and locks the data directory. To be called while the
     /// program has one thread.
-    fn sandbox(&mut self) -> Result<(Sandbox, nix::fcntl::Flock<fs::File>)> {
+    fn sandbox(&mut self) -> Result<(CageRunner, nix::fcntl::Flock<fs::File>)> {
         ensure!(nix::unistd::geteuid().is_root(), "it must run as root (it maps users and mounts)");
         let ids = CageIds::shared(self.disk_ids()?);
         own_mounts().context("cannot make a mount namespace")?;
@@ -180,14 +180,14 @@ impl HostOptions {
         reachable(&self.data_dir)?;
         self.close_data_dir().context("cannot close the data directory to others")?;
         let lock = lock(&self.data_dir)?;
-        let cgroups = Cgroups::take(&group(&self.data_dir));
+        let cgroups = Cgroups::detect(&group(&self.data_dir));
         cgroups.clean();
-        let sandbox = Sandbox {
+        let sandbox = CageRunner {
             crun: find(&self.crun)?,
             program: PathBuf::from("/proc/self/exe"),
             data: self.data_dir.clone(),
             directory: {
-                Sandbox::clear_left(&self.data_dir.join("cages"));
+                CageRunner::clear_left(&self.data_dir.join("cages"));
                 self.emptied("cages")?
             },
             ids,
@@ -224,7 +224,7 @@ impl HostOptions {
     }
 
     /// Gives each cage ids of its own, where the host can do that.
-    fn with_own_ids(&self, mut sandbox: Sandbox, scratch: &ScratchPool) -> Result<Sandbox> {
+    fn with_own_ids(&self, mut sandbox: CageRunner, scratch: &ScratchPool) -> Result<CageRunner> {
         let layers = self.emptied("probes")?;
         let own = scratch
             .make(PROBE_MIB)
@@ -256,17 +256,17 @@ impl HostOptions {
         Ok(CageIds::own(disk, ranges))
     }
 
-    fn engine(&self, sandbox: Sandbox) -> Result<Engine> {
-        let kind = self.scratch.unwrap_or_else(Kind::best);
-        if kind == Kind::Plain {
+    fn engine(&self, sandbox: CageRunner) -> Result<Engine> {
+        let kind = self.scratch.unwrap_or_else(ScratchKind::best);
+        if kind == ScratchKind::Plain {
             tracing::warn!(
                 "what a build writes is measured now and then, and between that limited by single files only; sparse ones count as if they were full (--scratch)"
             );
         }
         let scratch = ScratchPool::new(kind, self.emptied("scratch")?);
         let sandbox = self.with_own_ids(sandbox, &scratch)?;
-        let store =
-            Store::open(self.data_dir.join("roots")).context("cannot open the store of roots")?;
+        let store = RootStore::open(self.data_dir.join("roots"))
+            .context("cannot open the store of roots")?;
         Ok(Engine {
             roots: Roots::new(store, sandbox.clone()),
             sandbox,

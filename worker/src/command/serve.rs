@@ -19,11 +19,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::enrol::IDENTITY;
-use super::options::{HostOptions, Prepared};
+use super::options::{HostOptions, PreparedHost};
 use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, renew};
-use crate::session::{Attempts, Identity, Pen, Room, Session, Shared, Shutdown, room};
-use crate::transfer::{Cache, Connection};
+use crate::session::{
+    AttemptContext, Attempts, CoordinatorSession, DiskBudget, Pen, Shutdown, WorkerIdentity,
+    disk_budget,
+};
+use crate::transfer::{CoordinatorConnection, FileCache};
 
 /// Options of `run`.
 #[derive(Debug, Args)]
@@ -32,7 +35,7 @@ Examples:
   rpmfarm-worker run --slots 4                      with the certificate of rpmfarm-worker enrol
   rpmfarm-worker run --coordinator http://127.0.0.1:7878 --token-file /var/lib/rpmfarm/token
                                                     on the coordinator's own host")]
-pub(super) struct Serve {
+pub(super) struct ServeOptions {
     /// Address of the coordinator [default: the one where this host was enrolled]. Of a farm with
     /// several, name each, as `--coordinator A --coordinator B` or `A,B`: the first is used until
     /// it fails, then the next.
@@ -69,7 +72,7 @@ pub(super) struct Serve {
     host: HostOptions,
 }
 
-impl Serve {
+impl ServeOptions {
     pub(super) fn run(mut self) -> Result<ExitCode> {
         log::start(self.log_format);
         let prepared = self.host.prepare()?;
@@ -85,7 +88,7 @@ impl Serve {
         Ok(ExitCode::SUCCESS)
     }
 
-    async fn serve(self, prepared: Prepared) -> Result<()> {
+    async fn serve(self, prepared: PreparedHost) -> Result<()> {
         // From here on no signal is lost, whatever is waited for.
         let mut signals = Signals::watched()?;
         let access = tokio::select! {
@@ -96,24 +99,24 @@ impl Serve {
             }
         };
         let arches = Arc::new(self.arches(&prepared)?);
-        let identity = Identity {
+        let identity = WorkerIdentity {
             name: access.name.clone(),
             arches: Arc::clone(&arches),
             slots: self.host.slots,
             data: self.host.data_dir.clone(),
-            room_mib: Room::wanted_mib(self.host.reserve),
+            room_mib: DiskBudget::wanted_mib(self.host.reserve),
             labels: self.labels.clone(),
         };
-        let cache = Cache::open(self.host.files()).context("cannot open the cache of files")?;
-        let room = Room {
+        let cache = FileCache::open(self.host.files()).context("cannot open the cache of files")?;
+        let room = DiskBudget {
             engine: Arc::clone(&prepared.engine),
             cache: cache.clone(),
             data: self.host.data_dir.clone(),
             roots_bytes: prepared.roots_bytes,
             files_bytes: prepared.files_bytes,
-            wanted_mib: Room::wanted_mib(self.host.reserve),
+            wanted_mib: DiskBudget::wanted_mib(self.host.reserve),
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(AttemptContext {
             engine: Arc::clone(&prepared.engine),
             connection: access.connection.clone(),
             cache,
@@ -124,7 +127,7 @@ impl Serve {
             room,
             pen: Pen { worker: access.name.clone(), key: self.signing_key()? },
         });
-        tokio::spawn(room::keep(Arc::clone(&shared)));
+        tokio::spawn(disk_budget::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(signals, shutdown, Duration::from_secs(self.stop_deadline)));
@@ -140,7 +143,7 @@ impl Serve {
             renewing.spawn(renew::keep(access.connection, file, credentials));
         }
         let (notice, probed) = (Mutex::default(), AtomicU64::new(0));
-        Session { identity, shared, shutdown: watched, notice, probed }.run().await;
+        CoordinatorSession { identity, shared, shutdown: watched, notice, probed }.run().await;
         tracing::info!("the worker ends");
         Ok(())
     }
@@ -176,7 +179,7 @@ impl Serve {
     }
 
     /// How the coordinator is reached, and who this worker is there.
-    async fn access(&self) -> Result<Access> {
+    async fn access(&self) -> Result<CoordinatorAccess> {
         let file = IdentityFile::in_directory(&self.identity());
         if let Some(path) = &self.token_file(&file) {
             anyhow::ensure!(
@@ -190,8 +193,8 @@ impl Serve {
             };
             name::check_worker(&name).context("--name")?;
             let token = token(path).await?;
-            let connection = Connection::with_token(&coordinators, &token, &name)?;
-            return Ok(Access { name, coordinators, connection, certificate: None });
+            let connection = CoordinatorConnection::with_token(&coordinators, &token, &name)?;
+            return Ok(CoordinatorAccess { name, coordinators, connection, certificate: None });
         }
         let credentials = file.read()?.with_context(|| {
             format!(
@@ -213,13 +216,18 @@ impl Serve {
             [] => vec![credentials.coordinator.clone()],
             named => named.to_vec(),
         };
-        let connection = Connection::with_certificate(&coordinators, &credentials)?;
+        let connection = CoordinatorConnection::with_certificate(&coordinators, &credentials)?;
         let name = credentials.name.clone();
-        Ok(Access { name, coordinators, connection, certificate: Some((file, credentials)) })
+        Ok(CoordinatorAccess {
+            name,
+            coordinators,
+            connection,
+            certificate: Some((file, credentials)),
+        })
     }
 
     /// What it builds for, proved.
-    fn arches(&self, prepared: &Prepared) -> Result<Arches> {
+    fn arches(&self, prepared: &PreparedHost) -> Result<Arches> {
         let native = host_arch()?;
         let claimed = if self.arch.is_empty() { vec![native] } else { self.arch.clone() };
         let sandbox = prepared.engine.sandbox.clone();
@@ -228,10 +236,10 @@ impl Serve {
 }
 
 /// How the coordinator is reached.
-struct Access {
+struct CoordinatorAccess {
     name: String,
     coordinators: Vec<String>,
-    connection: Connection,
+    connection: CoordinatorConnection,
     certificate: Option<(IdentityFile, Credentials)>,
 }
 

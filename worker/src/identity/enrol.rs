@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use rpmfarm_core::enrolment::Token;
+use rpmfarm_core::enrolment::EnrolmentToken;
 use rpmfarm_core::{Arch, Timestamp};
 use rpmfarm_proto::v1::EnrolRequest;
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use tonic::transport::{Certificate, ClientTlsConfig};
 
-use super::{Credentials, Request, pin};
+use super::{CertificateRequest, Credentials, pin};
 use crate::transfer::channel::{endpoint, passes, pause};
 
 /// Tries when the answer got lost. The key stays the same, so that the token still counts.
@@ -22,10 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// # Errors
 /// When the coordinator cannot be trusted or reached, or does not take the token.
-pub async fn enrol(server: &str, token: &Token, arches: &[Arch]) -> Result<Credentials> {
+pub async fn enrol(server: &str, token: &EnrolmentToken, arches: &[Arch]) -> Result<Credentials> {
     let found = pin::authority(server, token.authority).await?;
     let authority = pem::encode(&pem::Pem::new("CERTIFICATE", found));
-    let Request { key, request } = Request::new()?;
+    let CertificateRequest { key, request } = CertificateRequest::new()?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&authority));
     let channel = endpoint(server)?.tls_config(tls)?.timeout(PATIENCE).connect_lazy();
     let asked = EnrolRequest {

@@ -15,14 +15,14 @@ use anyhow::Context as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
 /// A new key, and the request for a certificate that it signs.
-pub(crate) struct Request {
+pub(crate) struct CertificateRequest {
     /// The key, PEM. It never leaves this host.
     pub(crate) key: String,
     /// PKCS #10, PEM.
     pub(crate) request: String,
 }
 
-impl Request {
+impl CertificateRequest {
     /// Makes both.
     ///
     /// # Errors

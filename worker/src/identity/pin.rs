@@ -36,8 +36,11 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
     let name = ServerName::try_from(host.clone())
         .with_context(|| format!("`{host}` can stand in no certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let pinned =
-        Arc::new(Pinned { fingerprint, provider: provider.clone(), found: Mutex::default() });
+    let pinned = Arc::new(PinnedAuthority {
+        fingerprint,
+        provider: provider.clone(),
+        found: Mutex::default(),
+    });
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -82,13 +85,13 @@ fn explained(error: std::io::Error) -> anyhow::Error {
 
 /// Believes a server whose certificate comes from the one CA.
 #[derive(Debug)]
-struct Pinned {
+struct PinnedAuthority {
     fingerprint: Sha256,
     provider: Arc<CryptoProvider>,
     found: Mutex<Option<Vec<u8>>>,
 }
 
-impl ServerCertVerifier for Pinned {
+impl ServerCertVerifier for PinnedAuthority {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -99,7 +102,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, Error> {
         let authority = intermediates
             .iter()
-            .find(|certificate| Sha256::of(certificate) == self.fingerprint)
+            .find(|certificate| Sha256::compute(certificate) == self.fingerprint)
             .ok_or(Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.clone().into_owned())?;

@@ -8,8 +8,8 @@ use rpmfarm_core::enrolment::renewal;
 use rpmfarm_daemon::now_us;
 use rpmfarm_proto::v1::RenewRequest;
 
-use super::{Credentials, IdentityFile, Request};
-use crate::transfer::Connection;
+use super::{CertificateRequest, Credentials, IdentityFile};
+use crate::transfer::CoordinatorConnection;
 use crate::transfer::channel::pause;
 
 /// The clock is read so often at least: it may be set.
@@ -19,7 +19,11 @@ const LOOK: Duration = Duration::from_secs(600);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Renews the certificate whenever it is due. Never returns.
-pub async fn keep(connection: Connection, file: IdentityFile, mut credentials: Credentials) {
+pub async fn keep(
+    connection: CoordinatorConnection,
+    file: IdentityFile,
+    mut credentials: Credentials,
+) {
     let mut tries = 0;
     loop {
         let now = Timestamp::from_us(now_us());
@@ -49,11 +53,11 @@ pub async fn keep(connection: Connection, file: IdentityFile, mut credentials: C
 }
 
 async fn renew(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     file: &IdentityFile,
     credentials: &Credentials,
 ) -> Result<Credentials> {
-    let Request { key, request } = Request::new()?;
+    let CertificateRequest { key, request } = CertificateRequest::new()?;
     let mut client = connection.enrolment();
     let given = tokio::time::timeout(PATIENCE, client.renew(RenewRequest { request }))
         .await

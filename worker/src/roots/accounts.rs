@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use crate::sandbox::beneath::Beneath;
-use crate::sandbox::cage::BUILDER_ID;
+use crate::cages::cage::BUILDER_ID;
+use crate::cages::confined_dir::ConfinedDir;
 
 /// Name of the build user, and that of its group, as under mock.
 pub(super) const BUILDER: &str = "mockbuild";
@@ -36,7 +36,7 @@ const ZONES: &str = "usr/share/zoneinfo";
 /// Puts what scriptlets may look for into the empty tree of a base root. What packages bring takes
 /// its place.
 pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
-    let root = Beneath::open(tree)?;
+    let root = ConfinedDir::open(tree)?;
     for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
         root.make_directory(name, mode, uid_base)?;
     }
@@ -61,7 +61,7 @@ pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
 /// # Errors
 /// When the tree is not one of a base root.
 pub(super) fn add(tree: &Path, uid_base: u32) -> io::Result<()> {
-    let root = Beneath::open(tree)?;
+    let root = ConfinedDir::open(tree)?;
     let etc = root.make_directory("etc", 0o755, uid_base)?;
     let id = BUILDER_ID;
     add_line(&etc, "passwd", &format!("{BUILDER}:x:{id}:{id}::/{HOME}:/bin/bash"), uid_base)?;
@@ -97,7 +97,7 @@ fn is_machine_id(text: &str) -> bool {
 }
 
 /// Adds a line to an account file, in place of one with the same name or id.
-fn add_line(etc: &Beneath, file: &str, line: &str, owner: u32) -> io::Result<()> {
+fn add_line(etc: &ConfinedDir, file: &str, line: &str, owner: u32) -> io::Result<()> {
     let old = match etc.text(file, MAX_ACCOUNTS) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => minimal(file).to_owned(),

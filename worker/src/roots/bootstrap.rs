@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use rpmfarm_rpmfile::{Headers, Ownership, unpack};
 
 use super::error::RootError;
+use crate::cages::{CancelFlag, CancelReason};
 use crate::disk::free_mib;
-use crate::sandbox::{Cancel, Why};
 
 /// Where the root that is being made is seen in the bootstrap root.
 pub(super) const TARGET: &str = "/target";
@@ -23,11 +23,11 @@ pub(super) const PACKAGES: &str = "/packages";
 const FULL_MIB: u64 = 16;
 
 /// Unpacks packages into an empty directory, several at once.
-pub(super) fn make(
+pub(super) fn unpack_packages(
     tree: &Path,
     packages: &[PathBuf],
     uid_base: u32,
-    cancel: &Cancel,
+    cancel: &CancelFlag,
 ) -> Result<(), RootError> {
     let local = RootError::local("make the bootstrap root");
     mount_points(tree, uid_base).map_err(local)?;
@@ -45,7 +45,7 @@ fn unpack_all(
     packages: Vec<&PathBuf>,
     owner: Ownership,
     workers: usize,
-    cancel: &Cancel,
+    cancel: &CancelFlag,
 ) -> Result<(), RootError> {
     let queue = Mutex::new(VecDeque::from(packages));
     let next = || queue.lock().pop_front();
@@ -68,7 +68,7 @@ fn unpack_all(
 }
 
 /// A package that cannot be unpacked is bad, unless the disk is full.
-fn refused(tree: &Path, package: &Path, error: &rpmfarm_rpmfile::Error) -> RootError {
+fn refused(tree: &Path, package: &Path, error: &rpmfarm_rpmfile::RpmError) -> RootError {
     if free_mib(tree).is_some_and(|mib| mib < FULL_MIB) {
         let full = io::Error::from(io::ErrorKind::StorageFull);
         return RootError::Local { what: "unpack packages", source: full };
@@ -79,7 +79,7 @@ fn refused(tree: &Path, package: &Path, error: &rpmfarm_rpmfile::Error) -> RootE
     }
 }
 
-fn check(cancel: &Cancel) -> Result<(), Why> {
+fn check(cancel: &CancelFlag) -> Result<(), CancelReason> {
     cancel.raised().map_or(Ok(()), Err)
 }
 

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::lock::Layer;
 
+use crate::cages::run::Watcher;
+use crate::cages::{CancelFlag, StopReason};
 use crate::disk::{free_inodes, free_mib};
-use crate::sandbox::run::Watcher;
-use crate::sandbox::{Cancel, Stop};
 use crate::trees::{self, TreeError};
 
 /// How long a transaction may take, in minutes.
@@ -41,12 +41,12 @@ const FELL_MIB: u64 = 512;
 const FELL_INODES: u64 = 100_000;
 
 /// Keeps a transaction within its bounds.
-pub(super) struct Bounds<'a, W> {
+pub(super) struct LayerBounds<'a, W> {
     log: W,
     written: u64,
     tree: &'a Path,
-    bounds: trees::Bounds,
-    cancel: &'a Cancel,
+    bounds: trees::TreeBounds,
+    cancel: &'a CancelFlag,
     next_look: Duration,
     /// What was free on the disk when it was last read: MiB and inodes.
     free: (u64, u64),
@@ -55,15 +55,20 @@ pub(super) struct Bounds<'a, W> {
 }
 
 /// The bounds on the tree of a layer.
-pub(super) fn of_layer(layer: &Layer) -> trees::Bounds {
+pub(super) fn of_layer(layer: &Layer) -> trees::TreeBounds {
     let packed = layer.packages().iter().fold(0_u64, |sum, one| sum.saturating_add(one.size));
     let bytes = packed.saturating_mul(TIMES).saturating_add(BESIDE);
-    trees::Bounds { entries: ENTRIES, depth: DEPTH, bytes }
+    trees::TreeBounds { entries: ENTRIES, depth: DEPTH, bytes }
 }
 
-impl<'a, W: Write> Bounds<'a, W> {
+impl<'a, W: Write> LayerBounds<'a, W> {
     /// Of a transaction that fills `tree`, which may have so much.
-    pub(super) fn new(log: W, tree: &'a Path, bounds: trees::Bounds, cancel: &'a Cancel) -> Self {
+    pub(super) fn new(
+        log: W,
+        tree: &'a Path,
+        bounds: trees::TreeBounds,
+        cancel: &'a CancelFlag,
+    ) -> Self {
         let (free, next_look) = (free(tree), LOOK);
         Self { log, written: 0, tree, bounds, cancel, next_look, free, wrong: None }
     }
@@ -77,12 +82,12 @@ impl<'a, W: Write> Bounds<'a, W> {
     }
 
     /// Measures the tree. One that cannot be measured is never taken for an empty one.
-    fn look(&mut self, running: Duration) -> Option<Stop> {
+    fn check(&mut self, running: Duration) -> Option<StopReason> {
         let begun = Instant::now();
         self.free = free(self.tree);
         self.wrong = trees::measure(self.tree, &self.bounds).err();
         self.next_look = running + LOOK.max(begun.elapsed() * REST);
-        self.wrong.is_some().then_some(Stop::HostDisk)
+        self.wrong.is_some().then_some(StopReason::HostDisk)
     }
 }
 
@@ -91,22 +96,22 @@ fn free(tree: &Path) -> (u64, u64) {
     (free_mib(tree).unwrap_or(0), free_inodes(tree).unwrap_or(0))
 }
 
-impl<W: Write> Watcher for Bounds<'_, W> {
+impl<W: Write> Watcher for LayerBounds<'_, W> {
     fn wrote(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.written += bytes.len() as u64;
         self.log.write_all(bytes)
     }
 
-    fn check(&mut self, running: Duration, _silent: Duration) -> Option<Stop> {
+    fn check(&mut self, running: Duration, _silent: Duration) -> Option<StopReason> {
         if self.cancel.raised().is_some() {
-            return Some(Stop::Cancelled);
+            return Some(StopReason::Cancelled);
         }
         if running.as_secs() >= MINUTES * 60 {
-            return Some(Stop::Time);
+            return Some(StopReason::Time);
         }
         if self.written > LOG_MIB << 20 {
-            return Some(Stop::Log);
+            return Some(StopReason::Log);
         }
-        if self.is_time(running) { self.look(running) } else { None }
+        if self.is_time(running) { self.check(running) } else { None }
     }
 }

@@ -3,8 +3,8 @@
 use rpmfarm_core::transaction::refusal;
 use rpmfarm_core::{Failure, FailureStage, Fault};
 
+use crate::cages::{CageError, CancelReason};
 use crate::files::FilesError;
-use crate::sandbox::{CageError, Why};
 use crate::trees::TreeError;
 
 /// Why a root could not be made.
@@ -12,7 +12,7 @@ use crate::trees::TreeError;
 pub enum RootError {
     /// The work was cancelled meanwhile.
     #[error("cancelled while making the root")]
-    Cancelled(Why),
+    Cancelled(CancelReason),
     /// Its packages could not be had.
     #[error(transparent)]
     Files(FilesError),

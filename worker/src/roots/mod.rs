@@ -7,11 +7,11 @@ mod accounts;
 mod bootstrap;
 mod bounds;
 mod error;
-mod inuse;
-mod make;
-mod stored;
+mod root_maker;
+mod root_store;
+mod root_use;
 mod transaction;
 
 pub use error::RootError;
-pub use make::{Lease, Roots};
-pub use stored::Store;
+pub use root_maker::{RootHandle, Roots};
+pub use root_store::RootStore;

@@ -8,30 +8,33 @@ use std::path::{Path, PathBuf};
 use rpmfarm_core::transaction::is_error;
 
 use super::bootstrap::{PACKAGES, TARGET};
-use super::bounds::{Bounds, LOG_MIB, MINUTES};
+use super::bounds::{LOG_MIB, LayerBounds, MINUTES};
 use super::error::RootError;
-use crate::sandbox::cage::{Bind, Source};
-use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User};
+use crate::cages::cage::{Bind, BindSource};
+use crate::cages::{
+    Cage, CageExit, CageLimits, CageRoot, CageRunner, CageUser, CancelFlag, StopReason,
+};
 use crate::trees;
 
 /// A transaction that is to run.
-pub(super) struct Transaction<'a> {
+pub(super) struct RpmTransaction<'a> {
     /// Unique name of the cage.
     pub(super) name: String,
     /// Which layer, in words.
     pub(super) layer: &'static str,
     pub(super) bootstrap: &'a Path,
     /// What is bound at the target: an empty tree, or layers with an empty one on top.
-    pub(super) target: Source,
+    pub(super) target: BindSource,
     /// A directory with the packages.
     pub(super) packages: &'a Path,
     /// Their file names in it.
     pub(super) names: Vec<String>,
     /// The directory that is filled, and what it may have.
-    pub(super) fills: (&'a Path, trees::Bounds),
+    pub(super) fills: (&'a Path, trees::TreeBounds),
 }
 
-const CAPS: Caps = Caps { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
+const CAPS: CageLimits =
+    CageLimits { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
 
 /// At most so many packages of a layer are named in a message.
 const NAMED: usize = 5;
@@ -39,55 +42,57 @@ const NAMED: usize = 5;
 /// Lines of rpm's output that are kept for the report.
 const SAID: usize = 10;
 
-impl Transaction<'_> {
+impl RpmTransaction<'_> {
     /// Runs it; rpm's output goes to `log`. Answers what went wrong without stopping rpm, as a
     /// failed `%post` does: rpm, dnf and mock go on then, and so does the farm, but it is told.
     pub(super) fn run(
         &self,
-        sandbox: &Sandbox,
+        sandbox: &CageRunner,
         log: &mut dyn Write,
-        cancel: &Cancel,
+        cancel: &CancelFlag,
     ) -> Result<Vec<String>, RootError> {
-        let mut tee = Tee { log, said: Tail::default() };
+        let mut tee = Tee { log, said: RpmOutput::default() };
         let (tree, bounds) = self.fills;
-        let mut watcher = Bounds::new(&mut tee, tree, bounds, cancel);
+        let mut watcher = LayerBounds::new(&mut tee, tree, bounds, cancel);
         let ended = sandbox.run(&self.cage(), &mut watcher)?;
         let layer = self.layer;
         if let Some(wrong) = watcher.wrong.take() {
             return Err(RootError::tree(layer, about(&self.names), wrong));
         }
         match ended.exit {
-            Exit::Code(0) => Ok(tee.said.warnings()),
-            Exit::Stopped(Stop::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
-            Exit::Stopped(Stop::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
-            Exit::Stopped(_) => {
-                Err(RootError::Cancelled(cancel.raised().unwrap_or(crate::sandbox::Why::Unwanted)))
-            }
-            Exit::Code(_) if ended.events.oom_kills > 0 && ended.victims.outside => {
+            CageExit::Code(0) => Ok(tee.said.warnings()),
+            CageExit::Stopped(StopReason::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
+            CageExit::Stopped(StopReason::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
+            CageExit::Stopped(_) => Err(RootError::Cancelled(
+                cancel.raised().unwrap_or(crate::cages::CancelReason::Unwanted),
+            )),
+            CageExit::Code(_) if ended.events.oom_kills > 0 && ended.victims.outside => {
                 Err(RootError::HostMemory { layer })
             }
-            Exit::Code(_) if ended.events.oom_kills > 0 => {
+            CageExit::Code(_) if ended.events.oom_kills > 0 => {
                 Err(RootError::Memory { layer, mib: CAPS.memory_mib })
             }
-            Exit::Code(_) if tee.said.has("No space left on device") => Err(RootError::Local {
+            CageExit::Code(_) if tee.said.has("No space left on device") => Err(RootError::Local {
                 what: "install packages into the root",
                 source: io::Error::from(io::ErrorKind::StorageFull),
             }),
-            Exit::Code(code) => Err(RootError::Transaction { layer, code, said: tee.said.lines() }),
+            CageExit::Code(code) => {
+                Err(RootError::Transaction { layer, code, said: tee.said.lines() })
+            }
         }
     }
 
     fn cage(&self) -> Cage {
         let bind =
             |source, target: &str, writable| Bind { source, target: target.into(), writable };
-        let packages = Source::Directory(self.packages.to_path_buf());
+        let packages = BindSource::Directory(self.packages.to_path_buf());
         Cage {
             name: self.name.clone(),
-            root: Root::ReadOnly(self.bootstrap.to_path_buf()),
+            root: CageRoot::ReadOnly(self.bootstrap.to_path_buf()),
             binds: vec![bind(self.target.clone(), TARGET, true), bind(packages, PACKAGES, false)],
             system_at: vec![PathBuf::from("/"), PathBuf::from(TARGET)],
             tmpfs: ["/tmp", "/var/tmp", "/run"].map(PathBuf::from).to_vec(),
-            user: User::Root,
+            user: CageUser::Root,
             command: self.command(),
             directory: PathBuf::from(PACKAGES),
             environment: Vec::new(),
@@ -132,13 +137,13 @@ pub(super) fn about(names: &[String]) -> String {
 
 struct Tee<'a> {
     log: &'a mut dyn Write,
-    said: Tail,
+    said: RpmOutput,
 }
 
 impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.log.write_all(bytes)?;
-        self.said.take(bytes);
+        self.said.push(bytes);
         Ok(bytes.len())
     }
 
@@ -149,7 +154,7 @@ impl Write for Tee<'_> {
 
 /// What rpm says beside its progress: the first lines that are errors, and the last of all.
 #[derive(Default)]
-struct Tail {
+struct RpmOutput {
     errors: Vec<String>,
     lines: VecDeque<String>,
     warnings: Vec<String>,
@@ -166,8 +171,8 @@ fn is_warning(line: &str) -> bool {
     by_rpm && what.iter().any(|what| line.contains(what))
 }
 
-impl Tail {
-    fn take(&mut self, bytes: &[u8]) {
+impl RpmOutput {
+    fn push(&mut self, bytes: &[u8]) {
         for byte in bytes {
             if *byte == b'\n' {
                 self.line();
@@ -216,11 +221,11 @@ mod tests {
 
     #[test]
     fn what_rpm_goes_on_after_is_kept() {
-        let mut tail = Tail::default();
-        tail.take(b"hello-1-1.x86_64\nPreparing packages...\n");
-        tail.take(b"warning: %post(bad-1-1.noarch) scriptlet failed, exit status 3\n");
-        tail.take(b"warning: user nagios does not exist - using root\n");
-        tail.take(b"a scriptlet's own words: scriptlet failed\n");
+        let mut tail = RpmOutput::default();
+        tail.push(b"hello-1-1.x86_64\nPreparing packages...\n");
+        tail.push(b"warning: %post(bad-1-1.noarch) scriptlet failed, exit status 3\n");
+        tail.push(b"warning: user nagios does not exist - using root\n");
+        tail.push(b"a scriptlet's own words: scriptlet failed\n");
         let said = tail.warnings();
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].starts_with("warning: %post(bad-1-1.noarch)"));

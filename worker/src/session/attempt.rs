@@ -15,32 +15,34 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
-use super::attempts::{Attempts, Key, Started};
+use super::attempts::{AttemptKey, Attempts, StartedAttempt};
+use super::disk_budget::DiskBudget;
 use super::files::{RemoteFiles, raised};
-use super::room::Room;
 use crate::arches::Arches;
-use crate::build::{Done, Engine, Made, Observer, Round, kept, log_file};
+use crate::build::{
+    BuildOutput, Engine, FinishedBuild, Observer, RequiresRound, kept_files, log_file,
+};
+use crate::cages::{CancelFlag, CancelReason};
 use crate::files::FilesError;
-use crate::sandbox::{Cancel, Why};
-use crate::transfer::ship::Shipment;
+use crate::transfer::ship::LogShipment;
 use crate::transfer::upload::{keep_files, upload};
-use crate::transfer::{Cache, Connection};
+use crate::transfer::{CoordinatorConnection, FileCache};
 use crate::trees;
 
 /// The parts that all attempts share.
-pub struct Shared {
+pub struct AttemptContext {
     pub engine: Arc<Engine>,
     /// The way to the coordinator.
-    pub connection: Connection,
+    pub connection: CoordinatorConnection,
     /// Files that were fetched before.
-    pub cache: Cache,
+    pub cache: FileCache,
     /// Where attempts have their directories.
     pub directory: PathBuf,
     /// How many run at once.
     pub slots: Semaphore,
     pub attempts: Attempts,
     /// Space for what comes next.
-    pub room: Room,
+    pub room: DiskBudget,
     /// The architectures that this host runs.
     pub arches: Arc<Arches>,
     /// Signs what attempts made.
@@ -84,14 +86,14 @@ const MAX_ROUNDS: u32 = 20;
 const KEEPING: Duration = Duration::from_secs(60);
 
 /// How an attempt ended, where anybody wants to know.
-type Ended = Option<Outcome>;
+type AttemptEnd = Option<Outcome>;
 
 /// Runs an attempt to its end.
-pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
+pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: StartedAttempt) {
     // The semaphore is never closed.
     let Ok(_slot) = shared.slots.acquire().await else { return };
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
-    let life = Life { shared: &shared, key, directory: &directory, cancel: &started.cancel };
+    let life = AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
     let ended = life.run(&mut started.assignment).await;
     match &ended {
         Some(Outcome::Succeeded(success)) => {
@@ -112,36 +114,36 @@ pub async fn run(shared: Arc<Shared>, key: Key, mut started: Started) {
     shared.attempts.done(key);
     // Not waited for, so that the slot is free at once.
     let shared = Arc::clone(&shared);
-    tokio::task::spawn_blocking(move || shared.room.make());
+    tokio::task::spawn_blocking(move || shared.room.free_space());
 }
 
-struct Life<'a> {
-    shared: &'a Arc<Shared>,
-    key: Key,
+struct AttemptRun<'a> {
+    shared: &'a Arc<AttemptContext>,
+    key: AttemptKey,
     directory: &'a Path,
-    cancel: &'a Cancel,
+    cancel: &'a CancelFlag,
 }
 
 /// The logs of an attempt on their way.
-struct Logs {
+struct AttemptLogs {
     complete: watch::Sender<bool>,
     shipping: Vec<JoinHandle<()>>,
 }
 
 /// Reports the phase of an attempt to the session.
-struct Telling {
+struct ProgressReporter {
     attempts: Attempts,
-    key: Key,
+    key: AttemptKey,
 }
 
-impl Observer for Telling {
+impl Observer for ProgressReporter {
     fn phase(&self, phase: Phase) {
         self.attempts.set(self.key, Progress::Running(phase));
     }
 }
 
-impl Life<'_> {
-    async fn run(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
+impl AttemptRun<'_> {
+    async fn run(&self, assignment: &mut watch::Receiver<Assignment>) -> AttemptEnd {
         // A directory of the same attempt is what an earlier life of it left.
         let _ = trees::remove(self.directory);
         if let Err(error) = fs::create_dir_all(self.directory) {
@@ -166,7 +168,7 @@ impl Life<'_> {
     async fn given_up(&self) {
         loop {
             match self.cancel.raised() {
-                Some(Why::Shutdown) => {
+                Some(CancelReason::Shutdown) => {
                     tokio::time::sleep(Duration::from_secs(2)).await;
                     return;
                 }
@@ -176,10 +178,10 @@ impl Life<'_> {
         }
     }
 
-    fn ship_logs(&self) -> Logs {
+    fn ship_logs(&self) -> AttemptLogs {
         let (complete, watched) = watch::channel(false);
         let ship = |log: LogName| {
-            let shipment = Shipment {
+            let shipment = LogShipment {
                 connection: self.shared.connection.clone(),
                 attempt: self.key.0,
                 epoch: self.key.1,
@@ -188,21 +190,21 @@ impl Life<'_> {
             };
             tokio::spawn(shipment.run(watched.clone()).in_current_span())
         };
-        Logs { complete, shipping: LogName::ALL.map(ship).into() }
+        AttemptLogs { complete, shipping: LogName::ALL.map(ship).into() }
     }
 
-    async fn rounds(&self, assignment: &mut watch::Receiver<Assignment>) -> Ended {
+    async fn rounds(&self, assignment: &mut watch::Receiver<Assignment>) -> AttemptEnd {
         loop {
             let current = assignment.borrow_and_update().clone();
             let round = current.round;
             match self.round(current.clone()).await {
-                Done::Made(made) => return self.upload(&current, made).await,
-                Done::Failed(failure) => {
+                FinishedBuild::Made(made) => return self.upload(&current, made).await,
+                FinishedBuild::Failed(failure) => {
                     self.keep_files().await;
                     return Some(failed(failure));
                 }
-                Done::Cancelled(why) => return self.cancelled(why),
-                Done::NeedsRequires(_) if round >= MAX_ROUNDS => {
+                FinishedBuild::Cancelled(why) => return self.cancelled(why),
+                FinishedBuild::NeedsRequires(_) if round >= MAX_ROUNDS => {
                     let message = format!(
                         "%generate_buildrequires still asks for more after {MAX_ROUNDS} rounds"
                     );
@@ -212,7 +214,7 @@ impl Life<'_> {
                         message,
                     )));
                 }
-                Done::NeedsRequires(requires) => {
+                FinishedBuild::NeedsRequires(requires) => {
                     let progress = Progress::NeedsRequires { round, requires };
                     self.shared.attempts.set(self.key, progress);
                 }
@@ -241,7 +243,7 @@ impl Life<'_> {
 
     /// The same, with what went wrong.
     async fn upload_kept(&self) -> std::result::Result<(), String> {
-        let files = kept::list(self.directory).map_err(|error| error.to_string())?;
+        let files = kept_files::list(self.directory).map_err(|error| error.to_string())?;
         if files.is_empty() {
             return Ok(());
         }
@@ -253,7 +255,7 @@ impl Life<'_> {
                 digest: file.digest,
                 size: file.size,
             };
-            let path = kept::copy_of(self.directory, number);
+            let path = kept_files::copy_of(self.directory, number);
             let uploaded = upload(connection, self.key.0, self.key.1, &named, &path).await;
             uploaded.map_err(|failure| failure.to_string())?;
         }
@@ -261,19 +263,21 @@ impl Life<'_> {
         told.map_err(|status| status.message().to_owned())
     }
 
-    fn cancelled(&self, why: Why) -> Ended {
+    fn cancelled(&self, why: CancelReason) -> AttemptEnd {
         // The worker is to blame for neither, and the stage says so.
         let (stage, message) = match why {
-            Why::Shutdown => (FailureStage::Shutdown, "the worker was shut down"),
-            Why::LeaseLost => (FailureStage::Connection, "the worker lost the coordinator"),
-            Why::Unwanted => return None,
+            CancelReason::Shutdown => (FailureStage::Shutdown, "the worker was shut down"),
+            CancelReason::LeaseLost => {
+                (FailureStage::Connection, "the worker lost the coordinator")
+            }
+            CancelReason::Unwanted => return None,
         };
         Some(failed(Failure::new(Fault::Worker, stage, message)))
     }
 
     /// One round, on a thread of its own: it must live as long as what it starts.
-    async fn round(&self, assignment: Assignment) -> Done {
-        let observer = Telling { attempts: self.shared.attempts.clone(), key: self.key };
+    async fn round(&self, assignment: Assignment) -> FinishedBuild {
+        let observer = ProgressReporter { attempts: self.shared.attempts.clone(), key: self.key };
         let files = RemoteFiles {
             connection: self.shared.connection.clone(),
             cache: self.shared.cache.clone(),
@@ -288,7 +292,7 @@ impl Life<'_> {
                 Ok(lock) => lock,
                 Err(done) => return done,
             };
-            let done = shared.engine.run(&Round {
+            let done = shared.engine.run(&RequiresRound {
                 assignment: &assignment,
                 lock: &lock,
                 directory: &directory,
@@ -300,11 +304,11 @@ impl Life<'_> {
         });
         task.await.unwrap_or_else(|error| {
             let message = format!("the worker failed in an unforeseen way: {error}");
-            Done::Failed(Failure::new(Fault::Worker, FailureStage::Build, message))
+            FinishedBuild::Failed(Failure::new(Fault::Worker, FailureStage::Build, message))
         })
     }
 
-    async fn upload(&self, assignment: &Assignment, made: Made) -> Ended {
+    async fn upload(&self, assignment: &Assignment, made: BuildOutput) -> AttemptEnd {
         self.shared.attempts.set(self.key, Progress::Running(Phase::Upload));
         let results = self.directory.join("results");
         for file in &made.files {
@@ -317,7 +321,8 @@ impl Life<'_> {
                 return Some(failed(failure));
             }
         }
-        let Made { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } = made;
+        let BuildOutput { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } =
+            made;
         let proof = Some(Box::new(self.shared.pen.proof(assignment, &files)));
         let success =
             Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib, proof };
@@ -327,13 +332,13 @@ impl Life<'_> {
 
 /// A build that failed where the architecture does not run any more did not fail by itself: the
 /// emulator was taken away under it.
-fn blame(done: Done, arch: Arch, arches: &Arches) -> Done {
-    let Done::Failed(failure) = done else { return done };
+fn blame(done: FinishedBuild, arch: Arch, arches: &Arches) -> FinishedBuild {
+    let FinishedBuild::Failed(failure) = done else { return done };
     match arches.check(arch) {
-        Ok(()) => Done::Failed(failure),
+        Ok(()) => FinishedBuild::Failed(failure),
         Err(error) => {
             let lost = Failure::new(Fault::Worker, failure.stage, error.to_string());
-            Done::Failed(lost.with_excerpt(failure.excerpt))
+            FinishedBuild::Failed(lost.with_excerpt(failure.excerpt))
         }
     }
 }
@@ -343,10 +348,15 @@ fn failed(failure: Failure) -> Outcome {
 }
 
 /// The lock that an assignment names.
-fn fetch_lock(files: &RemoteFiles, assignment: &Assignment, cancel: &Cancel) -> Result<Lock, Done> {
-    let fault = |fault, message| Done::Failed(Failure::new(fault, FailureStage::Fetch, message));
+fn fetch_lock(
+    files: &RemoteFiles,
+    assignment: &Assignment,
+    cancel: &CancelFlag,
+) -> Result<Lock, FinishedBuild> {
+    let fault =
+        |fault, message| FinishedBuild::Failed(Failure::new(fault, FailureStage::Fetch, message));
     let bytes = files.small(assignment.lock, cancel).map_err(|error| match error {
-        FilesError::Cancelled(why) => Done::Cancelled(why),
+        FilesError::Cancelled(why) => FinishedBuild::Cancelled(why),
         FilesError::Fetch { fault: whose, .. } => fault(whose, error.to_string()),
         FilesError::Local { .. } => fault(Fault::Worker, error.to_string()),
     })?;

@@ -4,30 +4,30 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-use rpmfarm_core::reconcile::Held;
+use rpmfarm_core::reconcile::HeldAttempt;
 use rpmfarm_core::task::{Assignment, AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Failure};
 use tokio::sync::watch;
 
-use crate::sandbox::{Cancel, Why};
+use crate::cages::{CancelFlag, CancelReason};
 
 /// An attempt is known by both: an old epoch is another one.
-pub type Key = (AttemptId, Epoch);
+pub type AttemptKey = (AttemptId, Epoch);
 
 /// All attempts of this worker. Clones share them.
 #[derive(Debug, Clone)]
-pub struct Attempts(Arc<Shared>);
+pub struct Attempts(Arc<AttemptsShared>);
 
 #[derive(Debug)]
-struct Shared {
-    entries: Mutex<BTreeMap<Key, Entry>>,
+struct AttemptsShared {
+    entries: Mutex<BTreeMap<AttemptKey, AttemptEntry>>,
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct AttemptEntry {
     progress: Progress,
-    cancel: Cancel,
+    cancel: CancelFlag,
     assignment: watch::Sender<Assignment>,
     /// Whether its task has ended.
     done: bool,
@@ -36,8 +36,8 @@ struct Entry {
 }
 
 /// The handles of an attempt's task.
-pub struct Started {
-    pub cancel: Cancel,
+pub struct StartedAttempt {
+    pub cancel: CancelFlag,
     /// The assignment, which changes with each round.
     pub assignment: watch::Receiver<Assignment>,
 }
@@ -45,16 +45,16 @@ pub struct Started {
 impl Default for Attempts {
     fn default() -> Self {
         let (changed, _) = watch::channel(());
-        Self(Arc::new(Shared { entries: Mutex::default(), changed }))
+        Self(Arc::new(AttemptsShared { entries: Mutex::default(), changed }))
     }
 }
 
 impl Attempts {
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<AttemptKey, AttemptEntry>> {
         self.0.entries.lock()
     }
 
-    fn change(&self, key: Key, change: impl FnOnce(&mut Entry)) {
+    fn change(&self, key: AttemptKey, change: impl FnOnce(&mut AttemptEntry)) {
         let mut entries = self.entries();
         if let Some(entry) = entries.get_mut(&key) {
             change(entry);
@@ -75,16 +75,16 @@ impl Attempts {
 
     /// Adds an attempt, unless it is there: then an earlier life of it has not ended yet.
     #[must_use]
-    pub fn begin(&self, assignment: &Assignment) -> Option<Started> {
+    pub fn begin(&self, assignment: &Assignment) -> Option<StartedAttempt> {
         let key = (assignment.attempt, assignment.epoch);
         let mut entries = self.entries();
         if entries.contains_key(&key) {
             return None;
         }
         let (sender, receiver) = watch::channel(assignment.clone());
-        let cancel = Cancel::new();
+        let cancel = CancelFlag::new();
         let progress = Progress::Running(rpmfarm_core::task::Phase::Fetch);
-        let entry = Entry {
+        let entry = AttemptEntry {
             progress,
             cancel: cancel.clone(),
             assignment: sender,
@@ -94,16 +94,16 @@ impl Attempts {
         entries.insert(key, entry);
         drop(entries);
         self.0.changed.send_replace(());
-        Some(Started { cancel, assignment: receiver })
+        Some(StartedAttempt { cancel, assignment: receiver })
     }
 
     /// Answers an attempt that is not taken, so that it goes to another worker at once.
     pub fn refuse(&self, assignment: &Assignment, failure: Failure) {
         let key = (assignment.attempt, assignment.epoch);
         let (assignment, _) = watch::channel(assignment.clone());
-        let entry = Entry {
+        let entry = AttemptEntry {
             progress: Progress::Ended(Outcome::Failed(failure)),
-            cancel: Cancel::new(),
+            cancel: CancelFlag::new(),
             assignment,
             done: true,
             forgotten: false,
@@ -121,17 +121,17 @@ impl Attempts {
     }
 
     /// How far an attempt is.
-    pub fn set(&self, key: Key, progress: Progress) {
+    pub fn set(&self, key: AttemptKey, progress: Progress) {
         self.change(key, |entry| entry.progress = progress);
     }
 
     /// Its task has ended.
-    pub fn done(&self, key: Key) {
+    pub fn done(&self, key: AttemptKey) {
         self.change(key, |entry| entry.done = true);
     }
 
     /// It is no longer wanted: it is killed, and no longer reported.
-    pub fn forget(&self, key: Key, why: Why) {
+    pub fn forget(&self, key: AttemptKey, why: CancelReason) {
         self.change(key, |entry| {
             entry.cancel.raise(why);
             entry.forgotten = true;
@@ -139,14 +139,14 @@ impl Attempts {
     }
 
     /// Kills and forgets all; for when the coordinator has long been silent.
-    pub fn forget_all(&self, why: Why) {
+    pub fn forget_all(&self, why: CancelReason) {
         // Gathered first, since `forget` takes the lock itself.
-        let keys: Vec<Key> = self.entries().keys().copied().collect();
+        let keys: Vec<AttemptKey> = self.entries().keys().copied().collect();
         keys.into_iter().for_each(|key| self.forget(key, why));
     }
 
     /// Kills all; how they ended is still reported.
-    pub fn cancel_all(&self, why: Why) {
+    pub fn cancel_all(&self, why: CancelReason) {
         self.entries().values().for_each(|entry| entry.cancel.raise(why));
     }
 
@@ -179,10 +179,10 @@ impl Attempts {
 
 /// Reports in the form that reconciliation reads.
 #[must_use]
-pub fn held(reports: &[AttemptReport]) -> Vec<Held<'_>> {
+pub fn held(reports: &[AttemptReport]) -> Vec<HeldAttempt<'_>> {
     reports
         .iter()
-        .map(|AttemptReport { attempt, epoch, progress }| Held {
+        .map(|AttemptReport { attempt, epoch, progress }| HeldAttempt {
             attempt: *attempt,
             epoch: *epoch,
             progress,

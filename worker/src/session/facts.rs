@@ -10,7 +10,7 @@ use crate::disk::free_mib;
 
 /// The name and the abilities of this worker.
 #[derive(Debug, Clone)]
-pub struct Identity {
+pub struct WorkerIdentity {
     /// Its name, unique in the farm.
     pub name: String,
     /// Architectures that it builds for.
@@ -23,14 +23,14 @@ pub struct Identity {
     pub labels: Vec<String>,
 }
 
-impl Identity {
+impl WorkerIdentity {
     #[must_use]
     pub fn state(&self, draining: bool, attempts: Vec<AttemptReport>) -> WorkerState {
         let disk_free_mib = free_mib(&self.data).unwrap_or(0);
         WorkerState {
             name: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").into(),
-            protocol: rpmfarm_core::fleet::PROTOCOL,
+            protocol: rpmfarm_core::worker_standing::PROTOCOL,
             arches: self.arches.working(),
             emulated: self.arches.emulated(),
             slots: self.slots,

@@ -9,22 +9,22 @@ use std::time::Duration;
 use rpmfarm_core::{Sha256, name};
 use tokio::runtime::Handle;
 
-use crate::files::{Files, FilesError, Wanted};
-use crate::sandbox::{Cancel, Why};
-use crate::transfer::{Cache, Connection, download};
+use crate::cages::{CancelFlag, CancelReason};
+use crate::files::{FileSource, FilesError, WantedFile};
+use crate::transfer::{CoordinatorConnection, FileCache, download};
 
 /// The largest lock, in bytes: one of a thousand packages has about 400 kB.
 const MAX_LOCK: usize = 16 << 20;
 
 /// The coordinator's blobs, through the cache.
 pub(super) struct RemoteFiles {
-    pub(super) connection: Connection,
-    pub(super) cache: Cache,
+    pub(super) connection: CoordinatorConnection,
+    pub(super) cache: FileCache,
     pub(super) runtime: Handle,
 }
 
 /// Waits until a flag is raised.
-pub(super) async fn raised(cancel: &Cancel) -> Why {
+pub(super) async fn raised(cancel: &CancelFlag) -> CancelReason {
     loop {
         if let Some(why) = cancel.raised() {
             return why;
@@ -37,7 +37,7 @@ impl RemoteFiles {
     fn wait<T>(
         &self,
         work: impl Future<Output = Result<T, FilesError>>,
-        cancel: &Cancel,
+        cancel: &CancelFlag,
     ) -> Result<T, FilesError> {
         self.runtime.block_on(async {
             tokio::select! {
@@ -48,20 +48,25 @@ impl RemoteFiles {
     }
 
     /// A small file, in memory.
-    pub(super) fn small(&self, digest: Sha256, cancel: &Cancel) -> Result<Vec<u8>, FilesError> {
+    pub(super) fn small(&self, digest: Sha256, cancel: &CancelFlag) -> Result<Vec<u8>, FilesError> {
         self.wait(download::fetch_small(&self.connection, digest, MAX_LOCK), cancel)
     }
 }
 
-impl Files for RemoteFiles {
-    fn place(&self, wanted: &[Wanted], into: &Path, cancel: &Cancel) -> Result<(), FilesError> {
+impl FileSource for RemoteFiles {
+    fn place(
+        &self,
+        wanted: &[WantedFile],
+        into: &Path,
+        cancel: &CancelFlag,
+    ) -> Result<(), FilesError> {
         self.wait(download::fetch(&self.connection, &self.cache, wanted), cancel)?;
         wanted.iter().try_for_each(|file| link(&self.cache.path(file.digest), file, into))
     }
 }
 
 /// A link costs nothing, and keeps the content when the file leaves the cache.
-fn link(from: &Path, file: &Wanted, into: &Path) -> Result<(), FilesError> {
+fn link(from: &Path, file: &WantedFile, into: &Path) -> Result<(), FilesError> {
     let to = into.join(&file.name);
     name::check_file(&file.name)
         .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))

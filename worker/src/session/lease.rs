@@ -11,7 +11,7 @@ use rpmfarm_proto::v1;
 
 /// The terms that the coordinator sent last.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pace {
+pub(super) struct LeaseClock {
     pub(super) heartbeat: Duration,
     pub(super) lease: Duration,
     /// When the newest state was sent that was answered.
@@ -22,14 +22,19 @@ pub(super) struct Pace {
 const FIRST_HEARTBEAT: Duration = Duration::from_secs(1);
 const FIRST_LEASE: Duration = Duration::from_secs(30);
 
-impl Pace {
+impl LeaseClock {
     /// Before the coordinator has said anything.
     pub(super) const fn new(now: Instant) -> Self {
         Self { heartbeat: FIRST_HEARTBEAT, lease: FIRST_LEASE, answered: now }
     }
 
     /// The terms after a message of the coordinator.
-    pub(super) fn after(self, message: &v1::DesiredState, sent: &mut Sent, now: Instant) -> Self {
+    pub(super) fn after(
+        self,
+        message: &v1::DesiredState,
+        sent: &mut SentStates,
+        now: Instant,
+    ) -> Self {
         let answered = sent.heard(message.heard, now).unwrap_or(self.answered);
         Self {
             heartbeat: Duration::from_millis(message.heartbeat_ms.clamp(50, 60_000)),
@@ -46,7 +51,7 @@ impl Pace {
 
 /// The states of one stream that are not answered yet, with when they were sent.
 #[derive(Debug, Default)]
-pub(super) struct Sent {
+pub(super) struct SentStates {
     last: u64,
     unanswered: VecDeque<(u64, Instant)>,
 }
@@ -54,7 +59,7 @@ pub(super) struct Sent {
 /// Of more unanswered states than this, the oldest are forgotten; an answer to them does not count.
 const MOST: usize = 4096;
 
-impl Sent {
+impl SentStates {
     /// The number of a state that is sent now.
     pub(super) fn number(&mut self, now: Instant) -> u64 {
         self.last += 1;
@@ -92,8 +97,8 @@ mod tests {
     fn a_lease_counts_from_the_state_that_was_answered() {
         let start = Instant::now();
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        let mut sent = Sent::default();
-        let pace = Pace::new(start);
+        let mut sent = SentStates::default();
+        let pace = LeaseClock::new(start);
         assert_eq!([sent.number(at(100)), sent.number(at(400)), sent.number(at(700))], [1, 2, 3]);
         let pace = pace.after(&message(2), &mut sent, at(1500));
         assert_eq!((pace.answered, pace.lease), (at(400), Duration::from_secs(2)));
@@ -111,8 +116,8 @@ mod tests {
     fn a_coordinator_without_numbers_is_believed() {
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
-        let mut sent = Sent::default();
+        let mut sent = SentStates::default();
         sent.number(now);
-        assert_eq!(Pace::new(now).after(&message(0), &mut sent, later).answered, later);
+        assert_eq!(LeaseClock::new(now).after(&message(0), &mut sent, later).answered, later);
     }
 }

@@ -5,14 +5,14 @@
 
 mod attempt;
 mod attempts;
+mod connection;
+pub mod disk_budget;
 pub mod facts;
 mod files;
 mod lease;
-pub mod room;
-mod talk;
 
-pub use attempt::{Pen, Shared};
+pub use attempt::{AttemptContext, Pen};
 pub use attempts::Attempts;
-pub use facts::Identity;
-pub use room::Room;
-pub use talk::{Session, Shutdown};
+pub use connection::{CoordinatorSession, Shutdown};
+pub use disk_budget::DiskBudget;
+pub use facts::WorkerIdentity;

@@ -15,12 +15,12 @@ use rpmfarm_core::Sha256;
 
 /// The directory. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Cache {
+pub struct FileCache {
     directory: Arc<Path>,
     under_way: Arc<Mutex<HashMap<Sha256, Arc<tokio::sync::Mutex<()>>>>>,
 }
 
-impl Cache {
+impl FileCache {
     /// Opens a cache.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_first() {
         let dir = tempfile::tempdir().unwrap();
-        let cache = Cache::open(dir.path()).unwrap();
-        let digests: Vec<Sha256> = (0_u8..3).map(|n| Sha256::of(&[n])).collect();
+        let cache = FileCache::open(dir.path()).unwrap();
+        let digests: Vec<Sha256> = (0_u8..3).map(|n| Sha256::compute(&[n])).collect();
         for (age, digest) in digests.iter().enumerate() {
             fs::write(cache.partial(*digest), b"12345").unwrap();
             cache.keep(*digest).unwrap();

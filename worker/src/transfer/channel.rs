@@ -22,13 +22,13 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity
 use crate::identity::Credentials;
 
 /// A channel that says who calls.
-pub type Authorized = InterceptedService<Channel, Bearer>;
+pub type AuthorizedChannel = InterceptedService<Channel, BearerInterceptor>;
 
 /// Puts the token and the worker's name into each call; nothing where a certificate says it all.
 #[derive(Clone)]
-pub struct Bearer(Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>);
+pub struct BearerInterceptor(Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>);
 
-impl Interceptor for Bearer {
+impl Interceptor for BearerInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
         if let Some((token, worker)) = &self.0 {
             request.metadata_mut().insert(AUTHORIZATION, token.clone());
@@ -40,16 +40,16 @@ impl Interceptor for Bearer {
 
 /// The connections. Cheap to clone; they connect when they are used, and again when they broke.
 #[derive(Clone)]
-pub struct Connection {
-    places: Arc<RwLock<Vec<Place>>>,
+pub struct CoordinatorConnection {
+    places: Arc<RwLock<Vec<CoordinatorEndpoint>>>,
     /// The index of the place that is used; clones share it.
     current: Arc<AtomicUsize>,
     replaced: watch::Sender<()>,
-    bearer: Bearer,
+    bearer: BearerInterceptor,
 }
 
 #[derive(Clone)]
-struct Place {
+struct CoordinatorEndpoint {
     address: String,
     endpoint: Endpoint,
     bulk: Channel,
@@ -76,7 +76,7 @@ pub fn endpoint(server: &str) -> anyhow::Result<Endpoint> {
         .tcp_nodelay(true))
 }
 
-impl Connection {
+impl CoordinatorConnection {
     /// Connections without TLS to a farm whose coordinators are at these addresses, for a
     /// worker of this name with the farm's token. The first is used first.
     ///
@@ -96,8 +96,9 @@ impl Connection {
             .parse()
             .context("the token holds characters that no token has")?;
         let worker = worker.parse().context("the name holds characters that no name has")?;
-        let places = servers.iter().map(|server| Ok(Place::new(server, endpoint(server)?)));
-        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(Some((bearer, worker))))
+        let places =
+            servers.iter().map(|server| Ok(CoordinatorEndpoint::new(server, endpoint(server)?)));
+        Self::new(places.collect::<anyhow::Result<_>>()?, BearerInterceptor(Some((bearer, worker))))
     }
 
     /// Connections over TLS, with the worker's certificate, to a farm whose coordinators are at
@@ -108,11 +109,11 @@ impl Connection {
     /// # Errors
     /// When there is no address, or when an address, the certificates or the key are not valid.
     pub fn with_certificate(servers: &[String], credentials: &Credentials) -> anyhow::Result<Self> {
-        let places = servers.iter().map(|server| Place::secured(server, credentials));
-        Self::new(places.collect::<anyhow::Result<_>>()?, Bearer(None))
+        let places = servers.iter().map(|server| CoordinatorEndpoint::secured(server, credentials));
+        Self::new(places.collect::<anyhow::Result<_>>()?, BearerInterceptor(None))
     }
 
-    fn new(places: Vec<Place>, bearer: Bearer) -> anyhow::Result<Self> {
+    fn new(places: Vec<CoordinatorEndpoint>, bearer: BearerInterceptor) -> anyhow::Result<Self> {
         anyhow::ensure!(!places.is_empty(), "no address of a coordinator is given");
         let (replaced, _) = watch::channel(());
         let places = Arc::new(RwLock::new(places));
@@ -126,7 +127,8 @@ impl Connection {
     /// When the certificates or the key are not valid; then nothing changes.
     pub fn replace(&self, credentials: &Credentials) -> anyhow::Result<()> {
         let mut places = self.places.write();
-        let fresh = places.iter().map(|place| Place::secured(&place.address, credentials));
+        let fresh =
+            places.iter().map(|place| CoordinatorEndpoint::secured(&place.address, credentials));
         *places = fresh.collect::<anyhow::Result<_>>()?;
         drop(places);
         self.replaced.send_replace(());
@@ -139,7 +141,7 @@ impl Connection {
         self.replaced.subscribe()
     }
 
-    fn place(&self) -> Place {
+    fn place(&self) -> CoordinatorEndpoint {
         let places = self.places.read();
         places[self.current.load(Ordering::Relaxed) % places.len()].clone()
     }
@@ -163,30 +165,30 @@ impl Connection {
 
     /// For a session: a connection of its own, so that one which hangs is left, not waited for.
     #[must_use]
-    pub fn control(&self) -> WorkersClient<Authorized> {
+    pub fn control(&self) -> WorkersClient<AuthorizedChannel> {
         WorkersClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
             .max_decoding_message_size(16 << 20)
     }
 
     /// For logs and results.
     #[must_use]
-    pub fn bulk(&self) -> WorkersClient<Authorized> {
+    pub fn bulk(&self) -> WorkersClient<AuthorizedChannel> {
         WorkersClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
     /// For files by digest.
     #[must_use]
-    pub fn blobs(&self) -> BlobsClient<Authorized> {
+    pub fn blobs(&self) -> BlobsClient<AuthorizedChannel> {
         BlobsClient::with_interceptor(self.place().bulk, self.bearer.clone())
     }
 
     #[must_use]
-    pub fn enrolment(&self) -> EnrolmentClient<Authorized> {
+    pub fn enrolment(&self) -> EnrolmentClient<AuthorizedChannel> {
         EnrolmentClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())
     }
 }
 
-impl Place {
+impl CoordinatorEndpoint {
     fn new(address: &str, endpoint: Endpoint) -> Self {
         Self { address: address.to_owned(), bulk: endpoint.connect_lazy(), endpoint }
     }

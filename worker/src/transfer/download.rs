@@ -9,9 +9,9 @@ use rpmfarm_core::{Fault, Sha256};
 use rpmfarm_proto::v1::FetchRequest;
 use sha2::Digest as _;
 
-use super::cache::Cache;
-use super::channel::{Connection, passes, pause};
-use crate::files::{FilesError, Wanted};
+use super::cache::FileCache;
+use super::channel::{CoordinatorConnection, passes, pause};
+use crate::files::{FilesError, WantedFile};
 
 /// Files fetched at once.
 const AT_ONCE: usize = 8;
@@ -24,9 +24,9 @@ const TRIES: u32 = 8;
 /// # Errors
 /// When one cannot be had.
 pub async fn fetch(
-    connection: &Connection,
-    cache: &Cache,
-    wanted: &[Wanted],
+    connection: &CoordinatorConnection,
+    cache: &FileCache,
+    wanted: &[WantedFile],
 ) -> Result<(), FilesError> {
     futures_util::stream::iter(wanted.to_vec())
         .map(|file| async move { fetch_one(connection, cache, &file).await })
@@ -36,9 +36,9 @@ pub async fn fetch(
 }
 
 async fn fetch_one(
-    connection: &Connection,
-    cache: &Cache,
-    wanted: &Wanted,
+    connection: &CoordinatorConnection,
+    cache: &FileCache,
+    wanted: &WantedFile,
 ) -> Result<(), FilesError> {
     let turn = cache.fetching(wanted.digest);
     let _turn = turn.lock().await;
@@ -57,13 +57,13 @@ async fn fetch_one(
         let have = length(&partial).map_err(FilesError::local(&partial))?;
         match receive(connection, wanted, &partial, have).await {
             Ok(()) => {}
-            Err(Broken::Local(source)) => {
+            Err(TransferError::Local(source)) => {
                 return Err(FilesError::Local { path: partial, source });
             }
-            Err(Broken::Call(status)) if !passes(&status) => {
+            Err(TransferError::Call(status)) if !passes(&status) => {
                 return Err(failed(status.message().to_owned(), Fault::Farm));
             }
-            Err(Broken::Call(status)) => {
+            Err(TransferError::Call(status)) => {
                 // As long as bytes come, it is the network's weather and no failure.
                 let grown = length(&partial).map_err(FilesError::local(&partial))? > have;
                 tries = if grown { 0 } else { tries + 1 };
@@ -88,18 +88,18 @@ async fn fetch_one(
 }
 
 /// Why a transfer broke.
-enum Broken {
+enum TransferError {
     Call(tonic::Status),
     Local(io::Error),
 }
 
-impl From<tonic::Status> for Broken {
+impl From<tonic::Status> for TransferError {
     fn from(status: tonic::Status) -> Self {
         Self::Call(status)
     }
 }
 
-impl From<io::Error> for Broken {
+impl From<io::Error> for TransferError {
     fn from(error: io::Error) -> Self {
         Self::Local(error)
     }
@@ -107,11 +107,11 @@ impl From<io::Error> for Broken {
 
 /// Appends what comes. More than was announced is cut off: it would fill the disk.
 async fn receive(
-    connection: &Connection,
-    wanted: &Wanted,
+    connection: &CoordinatorConnection,
+    wanted: &WantedFile,
     partial: &Path,
     offset: u64,
-) -> Result<(), Broken> {
+) -> Result<(), TransferError> {
     let request = FetchRequest { digest: wanted.digest.hex(), offset };
     let mut chunks = connection.blobs().fetch(request).await?.into_inner();
     let mut file = File::options().create(true).append(true).open(partial)?;
@@ -151,7 +151,7 @@ fn check(path: &Path, size: u64) -> io::Result<Option<Sha256>> {
 /// # Errors
 /// When it cannot be had, or is longer than `limit` bytes.
 pub async fn fetch_small(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     digest: Sha256,
     limit: usize,
 ) -> Result<Vec<u8>, FilesError> {
@@ -164,9 +164,9 @@ pub async fn fetch_small(
     let mut tries = 0;
     loop {
         match receive_small(connection, digest, limit).await {
-            Ok(bytes) if Sha256::of(&bytes) == digest => return Ok(bytes),
+            Ok(bytes) if Sha256::compute(&bytes) == digest => return Ok(bytes),
             Ok(bytes) => {
-                return Err(failed(format!("found {}", Sha256::of(&bytes)), Fault::Farm));
+                return Err(failed(format!("found {}", Sha256::compute(&bytes)), Fault::Farm));
             }
             Err(status) if passes(&status) && tries < TRIES => {
                 tokio::time::sleep(pause(tries)).await;
@@ -178,7 +178,7 @@ pub async fn fetch_small(
 }
 
 async fn receive_small(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     digest: Sha256,
     limit: usize,
 ) -> Result<Vec<u8>, tonic::Status> {

@@ -10,5 +10,5 @@ pub mod download;
 pub mod ship;
 pub mod upload;
 
-pub use cache::Cache;
-pub use channel::Connection;
+pub use cache::FileCache;
+pub use channel::CoordinatorConnection;

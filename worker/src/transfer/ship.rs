@@ -12,14 +12,14 @@ use rpmfarm_proto::CHUNK;
 use rpmfarm_proto::v1::LogChunk;
 use tokio::sync::watch;
 
-use super::channel::{Connection, passes, pause};
+use super::channel::{CoordinatorConnection, passes, pause};
 
 /// How often a growing log is read.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// A log on its way.
-pub struct Shipment {
-    pub connection: Connection,
+pub struct LogShipment {
+    pub connection: CoordinatorConnection,
     pub attempt: AttemptId,
     pub epoch: Epoch,
     pub log: LogName,
@@ -27,7 +27,7 @@ pub struct Shipment {
     pub path: PathBuf,
 }
 
-impl Shipment {
+impl LogShipment {
     /// Ships until the log is complete, which `complete` tells. Ends early when the coordinator
     /// does not want it any more.
     pub async fn run(self, mut complete: watch::Receiver<bool>) {

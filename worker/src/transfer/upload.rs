@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::kept::KeptFile;
+use rpmfarm_core::kept_files::KeptFile;
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault};
 use rpmfarm_proto::CHUNK;
@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use super::channel::{Connection, passes, pause, reason};
+use super::channel::{CoordinatorConnection, passes, pause, reason};
 
 /// A coordinator that answers and does not take a file is asked so many times, while nothing more of
 /// the file gets there.
@@ -25,14 +25,14 @@ const ANSWERS: u32 = 20;
 const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
 /// Decides when an upload is given up, so that none keeps its slot without end.
-struct Patience {
+struct UploadPatience {
     /// The most bytes that were there, since when, and how many tries were refused since.
     have: u64,
     since: Instant,
     refused: u32,
 }
 
-impl Patience {
+impl UploadPatience {
     fn new(now: Instant) -> Self {
         Self { have: 0, since: now, refused: 0 }
     }
@@ -69,7 +69,7 @@ impl Patience {
 /// network is broken it is tried again, for `SILENCE` at most; whoever calls stops that earlier by
 /// dropping the future.
 pub async fn upload(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     attempt: AttemptId,
     epoch: Epoch,
     file: &ResultFile,
@@ -82,7 +82,7 @@ pub async fn upload(
         executable: false,
     };
     let query = UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(wire) };
-    let (mut tries, mut have, mut patience) = (0, 0, Patience::new(Instant::now()));
+    let (mut tries, mut have, mut patience) = (0, 0, UploadPatience::new(Instant::now()));
     loop {
         let status = match once(connection, &query, path, file.size, &mut have).await {
             Ok(true) => return Ok(()),
@@ -115,7 +115,7 @@ pub async fn upload(
 /// # Errors
 /// What the coordinator answers. One that is older than this knows no such call.
 pub async fn keep_files(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     attempt: AttemptId,
     epoch: Epoch,
     files: &[KeptFile],
@@ -131,7 +131,7 @@ pub async fn keep_files(
 }
 
 async fn once(
-    connection: &Connection,
+    connection: &CoordinatorConnection,
     query: &UploadQuery,
     path: &Path,
     size: u64,
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn a_coordinator_that_never_takes_a_file_is_given_up() {
         let (now, status) = (Instant::now(), tonic::Status::internal("no such file"));
-        let mut patience = Patience::new(now);
+        let mut patience = UploadPatience::new(now);
         for _ in 1..ANSWERS {
             patience.after(&status, 5, now).expect("goes on");
         }
@@ -198,7 +198,7 @@ mod tests {
         for status in
             [tonic::Status::unavailable("gone"), tonic::Status::resource_exhausted("full")]
         {
-            let mut patience = Patience::new(now);
+            let mut patience = UploadPatience::new(now);
             for minute in 0..300 {
                 let then = now + Duration::from_secs(60 * minute);
                 patience.after(&status, 0, then).expect("goes on");

@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use nix::fcntl::{Flock, FlockArg};
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Arch, BuildOptions, Lock, Sha256};
-use rpmfarm_solv::{Package, Pool, Repository, Request};
+use rpmfarm_solv::{Package, Pool, Repository, SolveRequest};
 use serde_json::Value;
 
 /// What an EL9 build root has, by the lab's names.
@@ -182,7 +182,7 @@ impl Scene {
     pub(crate) fn add_lock(&self, layers: &[&[&str]]) -> Sha256 {
         let bytes = solve(&self.repo, self.arch, layers).to_bytes();
         fs::write(self.dir.path().join("more.json"), &bytes).unwrap();
-        Sha256::of(&bytes)
+        Sha256::compute(&bytes)
     }
 
     /// Adds a layer of one package with a scriptlet to the lock; answers the package.
@@ -205,7 +205,7 @@ impl Scene {
         fs::copy(&made, self.repo.join(&location)).unwrap();
         let package = LockedPackage {
             nevra: format!("{name}-1-1.noarch").parse().unwrap(),
-            digest: Sha256::of(&fs::read(&made).unwrap()),
+            digest: Sha256::compute(&fs::read(&made).unwrap()),
             size: fs::metadata(&made).unwrap().len(),
             source: name.into(),
             origin: "lab".into(),
@@ -241,9 +241,9 @@ impl Scene {
             for package in Lock::from_bytes(&bytes).unwrap().packages() {
                 blobs.insert(package.digest.hex(), self.repo.join(&package.location));
             }
-            blobs.insert(Sha256::of(&bytes).hex(), path);
+            blobs.insert(Sha256::compute(&bytes).hex(), path);
         }
-        blobs.insert(Sha256::of(&fs::read(more).unwrap()).hex(), more.into());
+        blobs.insert(Sha256::compute(&fs::read(more).unwrap()).hex(), more.into());
         blobs
     }
 
@@ -314,13 +314,13 @@ fn solve(repo: &Path, arch: Arch, layers: &[&[&str]]) -> Lock {
     let mut made = Vec::new();
     for list in [BASE].iter().chain(layers) {
         let pinned = installed.iter().map(|package| package.id).collect();
-        let request = Request { install: list.to_vec(), forbid: vec![], pinned };
+        let request = SolveRequest { install: list.to_vec(), forbid: vec![], pinned };
         let all = pool.solve(&request).unwrap().packages;
         let new: Vec<Package> = all.into_iter().filter(|new| !installed.contains(new)).collect();
         installed.extend(new.iter().cloned());
         made.push(layer(&new));
     }
-    let request = Request { install: BOOTSTRAP.to_vec(), ..Request::default() };
+    let request = SolveRequest { install: BOOTSTRAP.to_vec(), ..SolveRequest::default() };
     let bootstrap = layer(&pool.solve(&request).unwrap().packages);
     let options = BuildOptions::default();
     Lock { target: "lab".into(), arch, bootstrap, layers: made, options }

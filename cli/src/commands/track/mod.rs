@@ -5,7 +5,7 @@ mod options;
 use rpmfarm_core::name::counted;
 use rpmfarm_proto::v1;
 
-use self::options::{Add, What, Whom, listed};
+use self::options::{AddOptions, TrackCommand, TrackSelection, listed};
 use super::Session;
 use super::build::submitter;
 use crate::config::filled;
@@ -24,9 +24,9 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         return list(target, session).await;
     };
     match what {
-        What::List => return list(target, session).await,
-        What::DryRun => return dry_run(target, session).await,
-        What::Approve { packages, storm: Some(storm), .. } => {
+        TrackCommand::List => return list(target, session).await,
+        TrackCommand::DryRun => return dry_run(target, session).await,
+        TrackCommand::Approve { packages, storm: Some(storm), .. } => {
             let request = approval(String::new(), packages, storm, false);
             return approve(request, session).await;
         }
@@ -34,26 +34,28 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     }
     let target = session.target(target).await?;
     match what {
-        What::Add(options) => add(target, options, session).await,
-        What::Show { package } => one(target, package, session).await,
-        What::Remove { packages } => remove(target, packages, session).await,
-        What::Policy { policy, whom, reason } => {
+        TrackCommand::Add(options) => add(target, options, session).await,
+        TrackCommand::Show { package } => one(target, package, session).await,
+        TrackCommand::Remove { packages } => remove(target, packages, session).await,
+        TrackCommand::Policy { policy, whom, reason } => {
             say(target, &policy, whom, reason, 0, session).await
         }
-        What::Pause { whom, reason } => say(target, "hold", whom, reason, 0, session).await,
-        What::Freeze { whom, until, reason } => {
+        TrackCommand::Pause { whom, reason } => say(target, "hold", whom, reason, 0, session).await,
+        TrackCommand::Freeze { whom, until, reason } => {
             say(target, "freeze", whom, reason, until, session).await
         }
-        What::Resume { whom } => say(target, "default", whom, String::new(), 0, session).await,
-        What::Approve { packages, all, .. } => {
+        TrackCommand::Resume { whom } => {
+            say(target, "default", whom, String::new(), 0, session).await
+        }
+        TrackCommand::Approve { packages, all, .. } => {
             approve(approval(target, packages, 0, all), session).await
         }
-        What::Look { whom } => look(target, whom, session).await,
-        What::List | What::DryRun => unreachable!("done without a target"),
+        TrackCommand::Look { whom } => poll_now(target, whom, session).await,
+        TrackCommand::List | TrackCommand::DryRun => unreachable!("done without a target"),
     }
 }
 
-async fn add(target: String, options: Add, mut session: Session) -> Result<Exit, Error> {
+async fn add(target: String, options: AddOptions, mut session: Session) -> Result<Exit, Error> {
     let mut packages = options.packages;
     if let Some(file) = &options.file {
         packages.extend(listed(file)?);
@@ -72,7 +74,7 @@ async fn add(target: String, options: Add, mut session: Session) -> Result<Exit,
     let reply = session.client.track(request).await?;
     let out = session.out;
     if out.json {
-        out.document(&tracking::Added::from(&reply))?;
+        out.document(&tracking::TrackAddDocument::from(&reply))?;
         return Ok(Exit::Done);
     }
     let mut more = Vec::new();
@@ -90,7 +92,7 @@ async fn add(target: String, options: Add, mut session: Session) -> Result<Exit,
 async fn list(target: Option<String>, mut session: Session) -> Result<Exit, Error> {
     let packages = session.client.tracked(&target.unwrap_or_default()).await?;
     if session.out.json {
-        session.out.document(&tracking::List::from(packages.as_slice()))?;
+        session.out.document(&tracking::TrackedListDocument::from(packages.as_slice()))?;
     } else if packages.is_empty() {
         session.out.line("nothing is followed: begin with rpmfarm track add")?;
     } else {
@@ -102,7 +104,7 @@ async fn list(target: Option<String>, mut session: Session) -> Result<Exit, Erro
 async fn one(target: String, package: String, mut session: Session) -> Result<Exit, Error> {
     let details = session.client.tracked_details(target, package).await?;
     if session.out.json {
-        session.out.document(&tracking::Details::from(&details))?;
+        session.out.document(&tracking::TrackedDetailsDocument::from(&details))?;
     } else {
         session.out.text(&show::details(&session.out, &details, time::now()))?;
     }
@@ -117,7 +119,7 @@ async fn remove(
     let request = v1::UntrackRequest { target: target.clone(), packages, who: submitter() };
     let removed = session.client.untrack(request).await?;
     if session.out.json {
-        session.out.document(&tracking::Removed { removed })?;
+        session.out.document(&tracking::TrackRemoveDocument { removed })?;
     } else {
         let names = escape::line(&removed.join(" "));
         session.out.line(&format!("followed no longer for {target}: {names}"))?;
@@ -128,7 +130,7 @@ async fn remove(
 async fn say(
     target: String,
     word: &str,
-    whom: Whom,
+    whom: TrackSelection,
     reason: String,
     until_us: i64,
     mut session: Session,
@@ -144,9 +146,10 @@ async fn say(
     };
     session.client.order_policy(request).await?;
     if session.out.json {
-        session
-            .out
-            .document(&tracking::Ordered { policy: word.into(), until: time::rfc3339(until_us) })?;
+        session.out.document(&tracking::PolicyOverrideResultDocument {
+            policy: word.into(),
+            until: time::rfc3339(until_us),
+        })?;
         return Ok(Exit::Done);
     }
     let what = match word {
@@ -170,7 +173,7 @@ fn approval(
 async fn approve(request: v1::ApprovePushesRequest, mut session: Session) -> Result<Exit, Error> {
     let pushes = session.client.approve_pushes(request).await?;
     if session.out.json {
-        session.out.document(&tracking::Plan::approved(&pushes))?;
+        session.out.document(&tracking::PushPlanDocument::approved(&pushes))?;
     } else if pushes.is_empty() {
         session.out.line("nothing waits for approval")?;
     } else {
@@ -182,11 +185,15 @@ async fn approve(request: v1::ApprovePushesRequest, mut session: Session) -> Res
     Ok(Exit::Done)
 }
 
-async fn look(target: String, whom: Whom, mut session: Session) -> Result<Exit, Error> {
+async fn poll_now(
+    target: String,
+    whom: TrackSelection,
+    mut session: Session,
+) -> Result<Exit, Error> {
     let request = v1::LookNowRequest { target, packages: whom.packages };
     let packages = session.client.look_now(request).await?;
     if session.out.json {
-        session.out.document(&tracking::Looks { packages })?;
+        session.out.document(&tracking::PollRequestDocument { packages })?;
     } else {
         session.out.line(&format!(
             "polling {}",
@@ -199,7 +206,7 @@ async fn look(target: String, whom: Whom, mut session: Session) -> Result<Exit, 
 async fn dry_run(target: Option<String>, mut session: Session) -> Result<Exit, Error> {
     let plan = session.client.plan_pushes(&target.unwrap_or_default()).await?;
     if session.out.json {
-        session.out.document(&tracking::Plan::from(&plan))?;
+        session.out.document(&tracking::PushPlanDocument::from(&plan))?;
     } else if plan.pushes.is_empty() {
         session.out.line("no open pushes: nothing would be built")?;
     } else {

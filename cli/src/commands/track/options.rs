@@ -28,7 +28,7 @@ Examples:
   rpmfarm track freeze --all --until 2026-12-31 --reason 'release week'")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    pub(super) what: Option<What>,
+    pub(super) what: Option<TrackCommand>,
     #[command(flatten)]
     pub(super) target: TargetOption,
     /// Show what would be built now, and why, without building it
@@ -46,7 +46,7 @@ pub(super) struct TargetOption {
 }
 
 #[derive(Debug, Subcommand)]
-pub(super) enum What {
+pub(super) enum TrackCommand {
     /// Track packages from now on
     #[command(after_help = "\
 The present commit is not built, unless --build is given.
@@ -55,7 +55,7 @@ Examples:
   rpmfarm track add bash --target lab
   rpmfarm track add --file packages.txt --policy propose --target lab
   rpmfarm track add --namespace pagure:rpms --target fedora")]
-    Add(Add),
+    Add(AddOptions),
     /// List the tracked packages and their policies
     #[command(after_help = "\
 Examples:
@@ -86,7 +86,7 @@ Examples:
         #[arg(value_parser = ["default", "automatic", "propose", "hold"])]
         policy: String,
         #[command(flatten)]
-        whom: Whom,
+        whom: TrackSelection,
         /// The reason, for people who wait
         #[arg(long, default_value = "")]
         reason: String,
@@ -98,7 +98,7 @@ Examples:
   rpmfarm track pause --all --target lab")]
     Pause {
         #[command(flatten)]
-        whom: Whom,
+        whom: TrackSelection,
         /// The reason, for people who wait
         #[arg(long, default_value = "")]
         reason: String,
@@ -110,7 +110,7 @@ Examples:
   rpmfarm track freeze kernel --until 2026-11-30T18:00:00Z --reason audit --target lab")]
     Freeze {
         #[command(flatten)]
-        whom: Whom,
+        whom: TrackSelection,
         /// When it ends: a date (the day's beginning, UTC) or a time in RFC 3339
         #[arg(long, value_name = "DATE", value_parser = time::parse)]
         until: i64,
@@ -125,7 +125,7 @@ Examples:
   rpmfarm track resume --all --target lab")]
     Resume {
         #[command(flatten)]
-        whom: Whom,
+        whom: TrackSelection,
     },
     /// Build pushes that were proposed or held
     #[command(after_help = "\
@@ -151,7 +151,7 @@ Examples:
   rpmfarm track look --all --target lab")]
     Look {
         #[command(flatten)]
-        whom: Whom,
+        whom: TrackSelection,
     },
     /// Show what would be built now, and why, without building it
     #[command(
@@ -162,7 +162,7 @@ Examples:
 
 /// Packages, or the whole target.
 #[derive(Debug, Args)]
-pub(super) struct Whom {
+pub(super) struct TrackSelection {
     /// Names of packages
     #[arg(value_name = "PACKAGE", value_parser = package, required_unless_present = "all")]
     pub(super) packages: Vec<String>,
@@ -172,7 +172,7 @@ pub(super) struct Whom {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct Add {
+pub(super) struct AddOptions {
     /// Names of packages
     #[arg(value_name = "PACKAGE", value_parser = package, required_unless_present_any = ["file", "namespace"])]
     pub(super) packages: Vec<String>,

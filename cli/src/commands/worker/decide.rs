@@ -1,7 +1,7 @@
 //! `rpmfarm worker drain`, `resume` and `revoke`.
 
 use clap::Args;
-use rpmfarm_core::fleet::Standing;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_proto::v1::SetWorkerStateRequest;
 
 use super::list::word;
@@ -18,7 +18,7 @@ Examples:
   rpmfarm worker drain builder-3 && rpmfarm worker show builder-3
 
 It stays drained until it is resumed, also when it or the coordinator is restarted.")]
-pub(super) struct Drain {
+pub(super) struct DrainOptions {
     /// Name of the worker
     worker: String,
     /// The reason, for the record
@@ -29,7 +29,7 @@ pub(super) struct Drain {
 /// Options of `resume`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  rpmfarm worker resume builder-3")]
-pub(super) struct Resume {
+pub(super) struct ResumeOptions {
     /// Name of the worker
     worker: String,
     /// The reason, for the record
@@ -45,7 +45,7 @@ Examples:
 
 Its connections are cut at once and its certificates count no more. Its tasks go to other workers.
 Only a new enrolment lets it in again: rpmfarm worker enrol builder-3")]
-pub(super) struct Revoke {
+pub(super) struct RevokeOptions {
     /// Name of the worker
     worker: String,
     /// The reason, for the record
@@ -53,19 +53,19 @@ pub(super) struct Revoke {
     reason: String,
 }
 
-impl Drain {
+impl DrainOptions {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
         decide(session, self.worker, Standing::Drained, self.reason).await
     }
 }
 
-impl Resume {
+impl ResumeOptions {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
         decide(session, self.worker, Standing::Active, self.reason).await
     }
 }
 
-impl Revoke {
+impl RevokeOptions {
     pub(super) async fn run(self, session: Session) -> Result<Exit, Error> {
         decide(session, self.worker, Standing::Revoked, self.reason).await
     }

@@ -19,7 +19,7 @@ Examples:
 
 The token works once and names the farm's CA, so that the new worker needs nothing else to trust
 the coordinator. A worker that has certificates already gets a new one, and loses the old ones.")]
-pub(super) struct Enrol {
+pub(super) struct EnrolOptions {
     /// Name of the worker, unique in the farm
     worker: String,
     /// Architectures that it may build for; may be repeated [default: any]
@@ -30,7 +30,7 @@ pub(super) struct Enrol {
     valid: u64,
 }
 
-impl Enrol {
+impl EnrolOptions {
     pub(super) async fn run(self, mut session: Session) -> Result<Exit, Error> {
         let request = InviteWorkerRequest {
             worker: self.worker,

@@ -1,11 +1,11 @@
 //! `rpmfarm worker list`.
 
-use rpmfarm_core::fleet::Standing;
 use rpmfarm_core::lease::Liveness;
+use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_proto::v1::Worker;
 
 use crate::commands::Session;
-use crate::document::Workers;
+use crate::document::WorkersDocument;
 use crate::exit::{Error, Exit};
 use crate::out::note;
 use crate::show::escape;
@@ -30,7 +30,7 @@ pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
     let workers = session.client.workers().await?;
     let out = session.out;
     if out.json {
-        out.document(&Workers::from(workers.as_slice()))?;
+        out.document(&WorkersDocument::from(workers.as_slice()))?;
     } else if workers.is_empty() {
         out.line("no workers: make one with rpmfarm worker enrol NAME")?;
     } else {

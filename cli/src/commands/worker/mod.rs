@@ -20,34 +20,34 @@ Examples:
   rpmfarm worker list --json | jq -r '.workers[] | select(.liveness != \"alive\") | .name'")]
 pub(crate) struct Options {
     #[command(subcommand)]
-    what: Option<What>,
+    what: Option<WorkerCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum WorkerCommand {
     /// List the workers and their builds
     #[command(after_help = "Examples:\n  rpmfarm worker list\n  rpmfarm worker list --json")]
     List,
     /// Show everything about one worker
-    Show(show::Show),
+    Show(show::ShowOptions),
     /// Make a token that enrols one host as a worker, once
-    Enrol(enrol::Enrol),
+    Enrol(enrol::EnrolOptions),
     /// Let a worker finish its builds, and give it no new ones
-    Drain(decide::Drain),
+    Drain(decide::DrainOptions),
     /// Give a drained or quarantined worker work again
-    Resume(decide::Resume),
+    Resume(decide::ResumeOptions),
     /// Cut a worker off at once and for good; its tasks go to other workers
-    Revoke(decide::Revoke),
+    Revoke(decide::RevokeOptions),
 }
 
 /// Does what was asked.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
-    match options.what.unwrap_or(What::List) {
-        What::List => list::run(session).await,
-        What::Show(show) => show.run(session).await,
-        What::Enrol(enrol) => enrol.run(session).await,
-        What::Drain(drain) => drain.run(session).await,
-        What::Resume(resume) => resume.run(session).await,
-        What::Revoke(revoke) => revoke.run(session).await,
+    match options.what.unwrap_or(WorkerCommand::List) {
+        WorkerCommand::List => list::run(session).await,
+        WorkerCommand::Show(show) => show.run(session).await,
+        WorkerCommand::Enrol(enrol) => enrol.run(session).await,
+        WorkerCommand::Drain(drain) => drain.run(session).await,
+        WorkerCommand::Resume(resume) => resume.run(session).await,
+        WorkerCommand::Revoke(revoke) => revoke.run(session).await,
     }
 }

@@ -7,7 +7,7 @@ use super::list::{heard, word};
 use crate::commands::Session;
 use crate::document::WorkerDetailsDocument;
 use crate::exit::{Error, Exit};
-use crate::out::Out;
+use crate::out::StandardOutput;
 use crate::show::{escape, size, time, wrap};
 
 /// Which worker.
@@ -16,12 +16,12 @@ use crate::show::{escape, size, time, wrap};
 Examples:
   rpmfarm worker show builder-3
   rpmfarm worker show builder-3 --json | jq .faults")]
-pub(super) struct Show {
+pub(super) struct ShowOptions {
     /// Name of the worker
     worker: String,
 }
 
-impl Show {
+impl ShowOptions {
     pub(super) async fn run(self, mut session: Session) -> Result<Exit, Error> {
         let details = session.client.worker(&self.worker).await?;
         print(&details, &session.out)?;
@@ -30,7 +30,7 @@ impl Show {
 }
 
 /// Prints everything about a worker.
-pub(super) fn print(details: &WorkerDetails, out: &Out) -> Result<(), Error> {
+pub(super) fn print(details: &WorkerDetails, out: &StandardOutput) -> Result<(), Error> {
     if out.json {
         return out.document(&WorkerDetailsDocument::from(details));
     }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use git2::{AutotagOption, Direction, FetchOptions, Oid, RemoteCallbacks, Repository};
 
-use rpmfarm_core::track::Pattern;
+use rpmfarm_core::track::TagPattern;
 
-use super::Session;
+use super::FetchSession;
 use crate::import::failure::ImportError;
 
 /// The commit last fetched: what the next fetch says it has.
@@ -36,13 +36,13 @@ pub(crate) struct Checkout {
 
 /// How much of a repository is fetched. One cache holds one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Depth {
+pub(crate) enum FetchDepth {
     Tip,
     /// With its whole history.
     History,
 }
 
-impl Depth {
+impl FetchDepth {
     /// As the protocol counts it: commits, or 0 for all.
     const fn commits(self) -> i32 {
         match self {
@@ -61,11 +61,11 @@ const DEEPENED: i32 = i32::MAX;
 /// # Errors
 /// When it is not there, or the server or the cache fails.
 pub(crate) fn fetch(
-    session: &Arc<Session>,
+    session: &Arc<FetchSession>,
     cache: &Path,
     url: &str,
     git_ref: &str,
-    depth: Depth,
+    depth: FetchDepth,
 ) -> Result<Checkout, ImportError> {
     let tried = fetch_into(session, cache, url, git_ref, depth);
     let Err(ImportError::Git { source, .. }) = &tried else { return tried };
@@ -76,11 +76,11 @@ pub(crate) fn fetch(
 }
 
 fn fetch_into(
-    session: &Arc<Session>,
+    session: &Arc<FetchSession>,
     cache: &Path,
     url: &str,
     git_ref: &str,
-    depth: Depth,
+    depth: FetchDepth,
 ) -> Result<Checkout, ImportError> {
     let failed = |source| ImportError::Git { url: url.to_owned(), source };
     let repository = open(cache).map_err(failed)?;
@@ -104,11 +104,11 @@ fn fetch_into(
 
 /// Fetches a commit by its id.
 fn fetch_id(
-    session: &Arc<Session>,
+    session: &Arc<FetchSession>,
     repository: &Repository,
     url: &str,
     id: Oid,
-    depth: Depth,
+    depth: FetchDepth,
 ) -> Result<Oid, ImportError> {
     let no_commit =
         |why: String| ImportError::NoCommit { url: url.to_owned(), commit: id.to_string(), why };
@@ -152,13 +152,13 @@ fn branch_or_tag(name: &str) -> Option<String> {
 /// Fetches what a branch or tag points to now, and says which it is. A branch comes before a tag
 /// of the same name; a pattern stands for the newest tag.
 fn fetch_ref(
-    session: &Arc<Session>,
+    session: &Arc<FetchSession>,
     repository: &Repository,
     url: &str,
     git_ref: &str,
-    depth: Depth,
+    depth: FetchDepth,
 ) -> Result<(Oid, String), ImportError> {
-    let pattern = Pattern::of(git_ref);
+    let pattern = TagPattern::parse(git_ref);
     let candidates = [format!("refs/heads/{git_ref}"), format!("refs/tags/{git_ref}")];
     let mut branches = Vec::new();
     let fetched = session.run(|| {
@@ -203,7 +203,7 @@ fn fetch_ref(
 }
 
 /// Only what was asked for, to a depth in commits (0 for all); stopped at the limit of objects.
-fn options(session: &Arc<Session>, depth: i32) -> FetchOptions<'static> {
+fn options(session: &Arc<FetchSession>, depth: i32) -> FetchOptions<'static> {
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(move |progress| session.admits(progress.total_objects()));

@@ -42,12 +42,12 @@ pub enum PackError {
 
 /// Watches the answer of a fetch.
 #[derive(Debug)]
-pub struct Guard {
+pub struct PackGuard {
     limits: PackLimits,
-    outer: Outer,
+    outer: PackFraming,
     /// Bytes of a packet, or of the pack's next head, that are not whole yet.
     rest: Vec<u8>,
-    inner: Inner,
+    inner: PackState,
     objects: u32,
     total: u64,
     /// Bytes of the pack that have not been checked yet.
@@ -56,7 +56,7 @@ pub struct Guard {
 
 /// How the pack is wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outer {
+enum PackFraming {
     /// In packets, of which the first byte names the band.
     Packets,
     Raw,
@@ -64,16 +64,16 @@ enum Outer {
 
 /// Where in the pack it is.
 #[derive(Debug)]
-enum Inner {
+enum PackState {
     Header,
     Object,
-    Data(Box<Data>),
+    Data(Box<ObjectInflater>),
     Trailer,
 }
 
 /// An object that is being unpacked.
 #[derive(Debug)]
-struct Data {
+struct ObjectInflater {
     zlib: Decompress,
     size: u64,
     is_delta: bool,
@@ -81,15 +81,15 @@ struct Data {
     head: Vec<u8>,
 }
 
-impl Guard {
+impl PackGuard {
     /// A guard before the first byte of an answer.
     #[must_use]
     pub const fn new(limits: PackLimits) -> Self {
         Self {
             limits,
-            outer: Outer::Packets,
+            outer: PackFraming::Packets,
             rest: Vec::new(),
-            inner: Inner::Header,
+            inner: PackState::Header,
             objects: 0,
             total: 0,
             pack: Vec::new(),
@@ -101,7 +101,7 @@ impl Guard {
     /// # Errors
     /// When they unpack to more than is allowed, or are not a pack.
     pub fn feed(&mut self, bytes: &[u8]) -> Result<(), PackError> {
-        if self.outer == Outer::Raw {
+        if self.outer == PackFraming::Raw {
             return self.feed_pack(bytes);
         }
         self.rest.extend_from_slice(bytes);
@@ -109,7 +109,7 @@ impl Guard {
         let mut at = 0;
         while let Some(head) = taken.get(at..at + 4) {
             if head == b"PACK" {
-                self.outer = Outer::Raw;
+                self.outer = PackFraming::Raw;
                 return self.feed_pack(&taken[at..]);
             }
             let length = packet_length(head)?;
@@ -142,7 +142,7 @@ impl Guard {
     /// Goes on by one part; how many bytes that took, or none when more bytes are needed.
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, PackError> {
         match &mut self.inner {
-            Inner::Header => {
+            PackState::Header => {
                 let Some(head) = bytes.get(..12) else { return Ok(None) };
                 if !head.starts_with(b"PACK") {
                     return Err(PackError::Format("it does not begin like one"));
@@ -151,11 +151,11 @@ impl Guard {
                 self.inner = self.next_part();
                 Ok(Some(12))
             }
-            Inner::Object => {
+            PackState::Object => {
                 let Some((kind, size, taken)) = object_head(bytes)? else { return Ok(None) };
                 self.admit(size)?;
                 self.objects -= 1;
-                self.inner = Inner::Data(Box::new(Data {
+                self.inner = PackState::Data(Box::new(ObjectInflater {
                     zlib: Decompress::new(true),
                     size,
                     is_delta: kind == OFS_DELTA || kind == REF_DELTA,
@@ -163,7 +163,7 @@ impl Guard {
                 }));
                 Ok(Some(taken))
             }
-            Inner::Data(data) => {
+            PackState::Data(data) => {
                 if bytes.is_empty() {
                     return Ok(None);
                 }
@@ -177,12 +177,12 @@ impl Guard {
                 Ok((taken > 0).then_some(taken))
             }
             // A checksum, which libgit2 checks.
-            Inner::Trailer => Ok((!bytes.is_empty()).then_some(bytes.len())),
+            PackState::Trailer => Ok((!bytes.is_empty()).then_some(bytes.len())),
         }
     }
 
-    const fn next_part(&self) -> Inner {
-        if self.objects == 0 { Inner::Trailer } else { Inner::Object }
+    const fn next_part(&self) -> PackState {
+        if self.objects == 0 { PackState::Trailer } else { PackState::Object }
     }
 
     fn admit(&mut self, size: u64) -> Result<(), PackError> {
@@ -197,7 +197,7 @@ impl Guard {
     }
 }
 
-impl Data {
+impl ObjectInflater {
     /// Unpacks some bytes; how many it took, and whether the object ended.
     fn unpack(&mut self, bytes: &[u8]) -> Result<(usize, bool), PackError> {
         let mut out = [0; 16 * 1024];
@@ -357,7 +357,7 @@ mod tests {
     /// What it says of an answer that comes in pieces of any size.
     fn watch(answer: &[u8]) -> Result<(), PackError> {
         let results = [1, 7, 1000, usize::MAX].map(|size| {
-            let mut guard = Guard::new(LIMITS);
+            let mut guard = PackGuard::new(LIMITS);
             answer.chunks(size.min(answer.len().max(1))).try_for_each(|piece| guard.feed(piece))
         });
         assert!(results.iter().all(|result| *result == results[0]), "{results:?}");

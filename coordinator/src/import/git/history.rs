@@ -9,7 +9,7 @@ use rpmfarm_sources::autospec::{Commit, History, SpecState};
 
 use super::Checkout;
 use crate::import::failure::ImportError;
-use crate::import::watch::Watch;
+use crate::import::watch::ImportTimer;
 
 /// The most commits of a history that are read.
 const MAX_COMMITS: usize = 20_000;
@@ -26,7 +26,7 @@ impl Checkout {
         &self,
         path: &str,
         macros: &[(String, String)],
-        watch: &Watch,
+        watch: &ImportTimer,
     ) -> Result<History, ImportError> {
         let ids = self.ancestors()?;
         let places: HashMap<Oid, usize> =

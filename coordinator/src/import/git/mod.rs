@@ -10,8 +10,8 @@ mod history;
 mod transport;
 mod tree;
 
-pub use guard::{Guard, PackError, PackLimits};
+pub use guard::{PackError, PackGuard, PackLimits};
 
-pub(super) use fetch::{Checkout, Depth, fetch};
-pub(super) use transport::{Session, register};
-pub(super) use tree::{Files, Said};
+pub(super) use fetch::{Checkout, FetchDepth, fetch};
+pub(super) use transport::{FetchSession, register};
+pub(super) use tree::{CommitFiles, CommitMeta};

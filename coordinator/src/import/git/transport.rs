@@ -18,9 +18,9 @@ use url::Url;
 
 use crate::http::{Http, explain};
 use crate::import::failure::ImportError;
-use crate::import::watch::{Pace, Watch};
+use crate::import::watch::{ImportTimer, TransferRate};
 
-use super::guard::{Guard, PackError, PackLimits};
+use super::guard::{PackError, PackGuard, PackLimits};
 
 /// The list of refs of the largest repositories has a few MiB; libgit2 keeps all of it.
 const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
@@ -29,10 +29,10 @@ const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 
 /// One fetch from one repository.
-pub(crate) struct Session {
+pub(crate) struct FetchSession {
     pub(crate) http: Arc<Http>,
     pub(crate) allowed: PrivateHosts,
-    pub(crate) watch: Watch,
+    pub(crate) watch: ImportTimer,
     pub(crate) package: String,
     /// The first error, which libgit2 would turn into text.
     failure: Mutex<Option<ImportError>>,
@@ -40,7 +40,7 @@ pub(crate) struct Session {
 
 thread_local! {
     /// The fetch that this thread is in: libgit2 hands no context to a transport.
-    static CURRENT: RefCell<Option<Arc<Session>>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Arc<FetchSession>>> = const { RefCell::new(None) };
 }
 
 /// Makes libgit2 use this transport for http and https. Before any other use of libgit2.
@@ -61,7 +61,7 @@ pub(crate) fn register() -> Result<(), git2::Error> {
                 git2::transport::register(scheme, |remote| {
                     let session = CURRENT.with_borrow(Clone::clone);
                     let session = session.ok_or_else(|| git2::Error::from_str("no session"))?;
-                    Transport::smart(remote, true, Connection(session))
+                    Transport::smart(remote, true, GitConnection(session))
                 })
             }
             .map_err(|error| error.message().to_owned())?;
@@ -71,11 +71,11 @@ pub(crate) fn register() -> Result<(), git2::Error> {
     registered.clone().map_err(|error| git2::Error::from_str(&error))
 }
 
-impl Session {
+impl FetchSession {
     pub(crate) fn new(
         http: Arc<Http>,
         allowed: PrivateHosts,
-        watch: Watch,
+        watch: ImportTimer,
         package: String,
     ) -> Arc<Self> {
         Arc::new(Self { http, allowed, watch, package, failure: Mutex::new(None) })
@@ -121,8 +121,8 @@ impl Session {
         text
     }
 
-    fn send(&self, exchange: &Exchange) -> Result<Response, ImportError> {
-        let Exchange { service, url, body, .. } = exchange;
+    fn send(&self, exchange: &HttpExchange) -> Result<Response, ImportError> {
+        let HttpExchange { service, url, body, .. } = exchange;
         let request = match service {
             Service::UploadPackLs => self.http.request(Method::GET, url, &self.allowed)?,
             _ => self
@@ -137,7 +137,7 @@ impl Session {
         self.check(exchange, response)
     }
 
-    fn check(&self, exchange: &Exchange, response: Response) -> Result<Response, ImportError> {
+    fn check(&self, exchange: &HttpExchange, response: Response) -> Result<Response, ImportError> {
         let url = exchange.url.to_string();
         match response.status() {
             StatusCode::OK => {}
@@ -169,9 +169,9 @@ impl Session {
 }
 
 /// What libgit2 knows as a connection.
-struct Connection(Arc<Session>);
+struct GitConnection(Arc<FetchSession>);
 
-impl SmartSubtransport for Connection {
+impl SmartSubtransport for GitConnection {
     fn action(
         &self,
         url: &str,
@@ -191,7 +191,7 @@ impl SmartSubtransport for Connection {
             Service::UploadPackLs => limits.git_bytes.min(MAX_REFS_BYTES),
             _ => limits.git_bytes,
         };
-        Ok(Box::new(Exchange {
+        Ok(Box::new(HttpExchange {
             session: Arc::clone(&self.0),
             service,
             url,
@@ -200,8 +200,11 @@ impl SmartSubtransport for Connection {
             response: None,
             chunk: Bytes::new(),
             received: 0,
-            pace: Pace::new(Instant::now()),
-            guard: Guard::new(PackLimits { object: limits.git_object, total: limits.git_unpacked }),
+            pace: TransferRate::new(Instant::now()),
+            guard: PackGuard::new(PackLimits {
+                object: limits.git_object,
+                total: limits.git_unpacked,
+            }),
         }))
     }
 
@@ -211,8 +214,8 @@ impl SmartSubtransport for Connection {
 }
 
 /// One request, sent when its answer is read.
-struct Exchange {
-    session: Arc<Session>,
+struct HttpExchange {
+    session: Arc<FetchSession>,
     service: Service,
     url: Url,
     /// The longest answer in bytes.
@@ -221,12 +224,12 @@ struct Exchange {
     response: Option<Response>,
     chunk: Bytes,
     received: u64,
-    pace: Pace,
+    pace: TransferRate,
     /// Reads the pack before libgit2 does.
-    guard: Guard,
+    guard: PackGuard,
 }
 
-impl Exchange {
+impl HttpExchange {
     fn expected_type(&self) -> &'static str {
         match self.service {
             Service::UploadPackLs => "application/x-git-upload-pack-advertisement",
@@ -297,7 +300,7 @@ fn ascii(refs: Bytes) -> Bytes {
     refs.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect()
 }
 
-impl Read for Exchange {
+impl Read for HttpExchange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() {
             self.chunk = self.next().map_err(|error| io::Error::other(self.session.fail(error)))?;
@@ -308,7 +311,7 @@ impl Read for Exchange {
     }
 }
 
-impl Write for Exchange {
+impl Write for HttpExchange {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.body.len() + bytes.len() > MAX_REQUEST_BYTES {
             return Err(io::Error::other("the request to the git server is too long"));

@@ -27,7 +27,7 @@ const OWNER_MAY_RUN: i32 = 0o100;
 const MAX_MESSAGE: usize = 256 * 1024;
 
 /// A commit's subject, time and CVE ids.
-pub(crate) struct Said {
+pub(crate) struct CommitMeta {
     /// The first line of its message.
     pub(crate) subject: String,
     /// The committer's time in seconds since 1970.
@@ -37,7 +37,7 @@ pub(crate) struct Said {
 }
 
 /// The files of a commit with their content's ids, sorted by path.
-pub(crate) type Files = std::collections::BTreeMap<String, (EntryKind, Oid)>;
+pub(crate) type CommitFiles = std::collections::BTreeMap<String, (EntryKind, Oid)>;
 
 impl Checkout {
     /// The files of the commit. What can be a source is there, or it is an error; of other folders
@@ -46,9 +46,9 @@ impl Checkout {
     /// # Errors
     /// When more lies at the root, in `SPECS` and `SOURCES` than any package has, or the repository
     /// cannot be read.
-    pub(crate) fn files(&self) -> Result<Files, ImportError> {
+    pub(crate) fn files(&self) -> Result<CommitFiles, ImportError> {
         let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
-        let mut files = Files::new();
+        let mut files = CommitFiles::new();
         let mut entries = 0;
         let mut taken = vec![Folder { path: String::new(), id: root, depth: 0 }];
         let mut others = VecDeque::new();
@@ -142,12 +142,16 @@ impl Checkout {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(crate) fn said(&self) -> Result<Said, ImportError> {
+    pub(crate) fn said(&self) -> Result<CommitMeta, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
         let bytes = commit.message_bytes();
         let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);
         let subject = message.trim_start().lines().next().unwrap_or_default();
-        Ok(Said { subject: shown(subject), at: commit.time().seconds(), cves: cve_ids(&message) })
+        Ok(CommitMeta {
+            subject: shown(subject),
+            at: commit.time().seconds(),
+            cves: cve_ids(&message),
+        })
     }
 
     pub(super) fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {

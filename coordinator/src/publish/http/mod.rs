@@ -22,7 +22,7 @@ use axum::routing::get;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
-use validators::{Conditions, Selection, Validators};
+use validators::{RequestConditions, ResponseRange, Validators};
 
 /// How much of a file is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -45,7 +45,7 @@ pub fn router(repos: &Path) -> io::Result<Router> {
 }
 
 /// The file or directory at a path.
-enum Found {
+enum PathTarget {
     File { file: File, metadata: Metadata },
     Directory { page: String },
 }
@@ -61,14 +61,14 @@ async fn serve(
     let looked = path.clone();
     let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
     match found.expect("finding a file does not panic") {
-        Ok(Found::File { file, metadata }) => {
+        Ok(PathTarget::File { file, metadata }) => {
             send(&path, &method, &headers, file, &metadata).await.unwrap_or_else(|error| {
                 tracing::warn!(%path, %error, "cannot serve a file");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             })
         }
-        Ok(Found::Directory { .. }) if !uri.path().ends_with('/') => slash(uri.path()),
-        Ok(Found::Directory { page }) => axum::response::Html(page).into_response(),
+        Ok(PathTarget::Directory { .. }) if !uri.path().ends_with('/') => slash(uri.path()),
+        Ok(PathTarget::Directory { page }) => axum::response::Html(page).into_response(),
         Err(error) if not_found(&error) => (StatusCode::NOT_FOUND, "not found\n").into_response(),
         Err(error) => {
             tracing::warn!(%path, %error, "cannot find a file");
@@ -91,7 +91,7 @@ fn not_found(error: &io::Error) -> bool {
 }
 
 /// Follows the links of the tree, and refuses those that lead out of it.
-fn find(root: &Path, path: &str) -> io::Result<Found> {
+fn find(root: &Path, path: &str) -> io::Result<PathTarget> {
     let path = path.trim_end_matches('/');
     let hidden = |part: &str| part.is_empty() || part.starts_with('.') || part.contains('\0');
     if !path.is_empty() && path.split('/').any(hidden) {
@@ -104,9 +104,9 @@ fn find(root: &Path, path: &str) -> io::Result<Found> {
     let file = File::open(&place)?;
     let metadata = file.metadata()?;
     if metadata.is_file() {
-        Ok(Found::File { file, metadata })
+        Ok(PathTarget::File { file, metadata })
     } else if metadata.is_dir() {
-        Ok(Found::Directory { page: index::page(path, &place)? })
+        Ok(PathTarget::Directory { page: index::page(path, &place)? })
     } else {
         Err(io::ErrorKind::NotFound.into())
     }
@@ -119,9 +119,9 @@ async fn send(
     mut file: File,
     metadata: &Metadata,
 ) -> io::Result<Response> {
-    let validators = Validators::of(metadata);
+    let validators = Validators::from_metadata(metadata);
     let size = metadata.len();
-    let conditions = Conditions::of(headers);
+    let conditions = RequestConditions::from_headers(headers);
     let mut response = Response::builder()
         .header(header::ETAG, &validators.etag)
         .header(header::LAST_MODIFIED, &validators.modified)
@@ -130,17 +130,17 @@ async fn send(
         .header(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     let selection = conditions.select(&validators, size);
     let (start, length) = match selection {
-        Selection::NotModified => {
+        ResponseRange::NotModified => {
             return done(response.status(StatusCode::NOT_MODIFIED).body(Body::empty()));
         }
-        Selection::Unsatisfiable => {
+        ResponseRange::Unsatisfiable => {
             let response = response
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::CONTENT_RANGE, format!("bytes */{size}"));
             return done(response.body(Body::empty()));
         }
-        Selection::Whole => (0, size),
-        Selection::Part { start, end } => {
+        ResponseRange::Whole => (0, size),
+        ResponseRange::Part { start, end } => {
             let range = format!("bytes {start}-{end}/{size}");
             response =
                 response.status(StatusCode::PARTIAL_CONTENT).header(header::CONTENT_RANGE, range);

@@ -18,7 +18,7 @@ pub(super) struct Validators {
 }
 
 impl Validators {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(super) fn from_metadata(metadata: &Metadata) -> Self {
         let (inode, size) = (metadata.ino(), metadata.len());
         let (seconds, nanoseconds) = (metadata.mtime(), metadata.mtime_nsec());
         let etag = format!("\"{inode:x}-{size:x}-{seconds:x}.{nanoseconds:x}\"");
@@ -32,7 +32,7 @@ impl Validators {
 
 /// The conditional headers of a request.
 #[derive(Debug, Default)]
-pub(super) struct Conditions<'a> {
+pub(super) struct RequestConditions<'a> {
     if_none_match: Option<&'a str>,
     if_modified_since: Option<&'a str>,
     if_range: Option<&'a str>,
@@ -41,15 +41,15 @@ pub(super) struct Conditions<'a> {
 
 /// The answer. Bytes `start` to `end`, both included.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Selection {
+pub(super) enum ResponseRange {
     NotModified,
     Unsatisfiable,
     Whole,
     Part { start: u64, end: u64 },
 }
 
-impl<'a> Conditions<'a> {
-    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+impl<'a> RequestConditions<'a> {
+    pub(super) fn from_headers(headers: &'a HeaderMap) -> Self {
         let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
         Self {
             if_none_match: text(header::IF_NONE_MATCH),
@@ -59,13 +59,13 @@ impl<'a> Conditions<'a> {
         }
     }
 
-    pub(super) fn select(&self, validators: &Validators, size: u64) -> Selection {
+    pub(super) fn select(&self, validators: &Validators, size: u64) -> ResponseRange {
         if self.not_modified(validators) {
-            return Selection::NotModified;
+            return ResponseRange::NotModified;
         }
         match self.range {
             Some(range) if self.range_holds(validators) => part(range, size),
-            _ => Selection::Whole,
+            _ => ResponseRange::Whole,
         }
     }
 
@@ -90,31 +90,31 @@ fn seconds(date: &str) -> Option<i64> {
 
 /// One range of bytes. Several at once, and units unknown, are answered with the whole, as they
 /// may be.
-fn part(range: &str, size: u64) -> Selection {
+fn part(range: &str, size: u64) -> ResponseRange {
     let Some((first, last)) = range
         .strip_prefix("bytes=")
         .filter(|ranges| !ranges.contains(','))
         .and_then(|range| range.trim().split_once('-'))
     else {
-        return Selection::Whole;
+        return ResponseRange::Whole;
     };
     let parsed = |text: &str| text.parse::<u64>().ok();
     let (start, end) = match (first, last) {
         ("", suffix) => match parsed(suffix) {
-            Some(0) => return Selection::Unsatisfiable,
+            Some(0) => return ResponseRange::Unsatisfiable,
             Some(length) => (size.saturating_sub(length), size.saturating_sub(1)),
-            None => return Selection::Whole,
+            None => return ResponseRange::Whole,
         },
         (start, "") => match parsed(start) {
             Some(start) => (start, size.saturating_sub(1)),
-            None => return Selection::Whole,
+            None => return ResponseRange::Whole,
         },
         (start, end) => match (parsed(start), parsed(end)) {
             (Some(start), Some(end)) if start <= end => (start, end.min(size.saturating_sub(1))),
-            _ => return Selection::Whole,
+            _ => return ResponseRange::Whole,
         },
     };
-    if start >= size { Selection::Unsatisfiable } else { Selection::Part { start, end } }
+    if start >= size { ResponseRange::Unsatisfiable } else { ResponseRange::Part { start, end } }
 }
 
 #[cfg(test)]
@@ -129,44 +129,50 @@ mod tests {
     #[test]
     fn ranges() {
         for (range, expected) in [
-            ("bytes=0-4", Selection::Part { start: 0, end: 4 }),
-            ("bytes=5-", Selection::Part { start: 5, end: 9 }),
-            ("bytes=5-100", Selection::Part { start: 5, end: 9 }),
-            ("bytes=-3", Selection::Part { start: 7, end: 9 }),
-            ("bytes=-30", Selection::Part { start: 0, end: 9 }),
-            ("bytes=10-", Selection::Unsatisfiable),
-            ("bytes=-0", Selection::Unsatisfiable),
-            ("bytes=4-2", Selection::Whole),
-            ("bytes=0-1,3-4", Selection::Whole),
-            ("bytes=18446744073709551616-", Selection::Whole),
-            ("lines=1-2", Selection::Whole),
-            ("bytes=a-b", Selection::Whole),
+            ("bytes=0-4", ResponseRange::Part { start: 0, end: 4 }),
+            ("bytes=5-", ResponseRange::Part { start: 5, end: 9 }),
+            ("bytes=5-100", ResponseRange::Part { start: 5, end: 9 }),
+            ("bytes=-3", ResponseRange::Part { start: 7, end: 9 }),
+            ("bytes=-30", ResponseRange::Part { start: 0, end: 9 }),
+            ("bytes=10-", ResponseRange::Unsatisfiable),
+            ("bytes=-0", ResponseRange::Unsatisfiable),
+            ("bytes=4-2", ResponseRange::Whole),
+            ("bytes=0-1,3-4", ResponseRange::Whole),
+            ("bytes=18446744073709551616-", ResponseRange::Whole),
+            ("lines=1-2", ResponseRange::Whole),
+            ("bytes=a-b", ResponseRange::Whole),
         ] {
             assert_eq!(part(range, 10), expected, "{range}");
         }
-        assert_eq!(part("bytes=0-", 0), Selection::Unsatisfiable);
-        assert_eq!(part("bytes=-5", 0), Selection::Unsatisfiable);
+        assert_eq!(part("bytes=0-", 0), ResponseRange::Unsatisfiable);
+        assert_eq!(part("bytes=-5", 0), ResponseRange::Unsatisfiable);
     }
 
     #[test]
     fn conditions() {
-        let select = |conditions: Conditions<'_>| conditions.select(&validators(), 10);
-        let tag = |tag| select(Conditions { if_none_match: Some(tag), ..Conditions::default() });
-        assert_eq!(tag("\"b\", W/\"a\""), Selection::NotModified);
-        assert_eq!(tag("\"b\""), Selection::Whole);
-        let since =
-            |date| select(Conditions { if_modified_since: Some(date), ..Conditions::default() });
-        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), Selection::NotModified);
-        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), Selection::Whole);
-        assert_eq!(since("yesterday"), Selection::Whole);
-        let range = |if_range| {
-            select(Conditions {
-                if_range: Some(if_range),
-                range: Some("bytes=1-2"),
-                ..Conditions::default()
+        let select = |conditions: RequestConditions<'_>| conditions.select(&validators(), 10);
+        let tag = |tag| {
+            select(RequestConditions { if_none_match: Some(tag), ..RequestConditions::default() })
+        };
+        assert_eq!(tag("\"b\", W/\"a\""), ResponseRange::NotModified);
+        assert_eq!(tag("\"b\""), ResponseRange::Whole);
+        let since = |date| {
+            select(RequestConditions {
+                if_modified_since: Some(date),
+                ..RequestConditions::default()
             })
         };
-        assert_eq!(range("\"a\""), Selection::Part { start: 1, end: 2 });
-        assert_eq!(range("\"b\""), Selection::Whole);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:37 GMT"), ResponseRange::NotModified);
+        assert_eq!(since("Sun, 06 Nov 1994 08:49:36 GMT"), ResponseRange::Whole);
+        assert_eq!(since("yesterday"), ResponseRange::Whole);
+        let range = |if_range| {
+            select(RequestConditions {
+                if_range: Some(if_range),
+                range: Some("bytes=1-2"),
+                ..RequestConditions::default()
+            })
+        };
+        assert_eq!(range("\"a\""), ResponseRange::Part { start: 1, end: 2 });
+        assert_eq!(range("\"b\""), ResponseRange::Whole);
     }
 }

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::alarm;
 
 use super::super::pools::{PoolsError, TargetPool};
-use super::wire::{Answer, Question, Start, Task, read, write};
+use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use crate::blobs::Blobs;
 
 /// Bytes of stack: libsolv takes rich dependencies and long chains apart by recursion.
@@ -34,52 +34,56 @@ pub fn run() -> anyhow::Result<()> {
 }
 
 fn serve(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<()> {
-    let Some(start) = read::<Start>(from)? else { return Ok(()) };
+    let Some(start) = read::<SolverSetup>(from)? else { return Ok(()) };
     let blobs = Blobs::existing(&start.blobs);
     let mut pool = TargetPool::default();
-    while let Some(question) = read::<Question>(from)? {
+    while let Some(question) = read::<SolverRequest>(from)? {
         let answer = answer(&start, &mut pool, &blobs, &question, to);
-        write(to, &answer.unwrap_or_else(Answer::Failed))?;
+        write(to, &answer.unwrap_or_else(SolverResponse::Failed))?;
     }
     Ok(())
 }
 
 fn answer(
-    start: &Start,
+    start: &SolverSetup,
     pool: &mut TargetPool,
     blobs: &Blobs,
-    question: &Question,
+    question: &SolverRequest,
     to: &mut impl Write,
-) -> Result<Answer, PoolsError> {
-    let Start { target, arch, modules, .. } = start;
+) -> Result<SolverResponse, PoolsError> {
+    let SolverSetup { target, arch, modules, .. } = start;
     // The kernel ends the process when its time is over, whatever C code does.
-    let _within = Within::new(READING);
+    let _within = TimeLimit::new(READING);
     let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
-    if matches!(question.task, Task::Lock(_) | Task::Taken(_)) {
+    if matches!(question.task, SolverTask::Lock(_) | SolverTask::Taken(_)) {
         pool.share(target, *arch)?;
     }
     // A coordinator that is gone is found out by the next question.
-    let _ = write(to, &Answer::Prepared(prepared));
-    let _within = Within::new(SOLVING);
+    let _ = write(to, &SolverResponse::Prepared(prepared));
+    let _within = TimeLimit::new(SOLVING);
     Ok(match &question.task {
-        Task::Lock(wanted) => Answer::Lock(Box::new(pool.lock(target, *arch, wanted)?)),
-        Task::Lacking(shown) => Answer::Lacking(pool.lacking(shown)?),
-        Task::Owners(questions, paths) => Answer::Owners(pool.owners(questions, paths)?),
-        Task::Taken(wanted) => Answer::Taken(pool.taken(target, *arch, wanted)?),
+        SolverTask::Lock(wanted) => {
+            SolverResponse::Lock(Box::new(pool.lock(target, *arch, wanted)?))
+        }
+        SolverTask::Lacking(shown) => SolverResponse::Lacking(pool.lacking(shown)?),
+        SolverTask::Owners(questions, paths) => {
+            SolverResponse::Owners(pool.owners(questions, paths)?)
+        }
+        SolverTask::Taken(wanted) => SolverResponse::Taken(pool.taken(target, *arch, wanted)?),
     })
 }
 
 /// While it lives, a time after which the process is ended by SIGALRM.
-struct Within;
+struct TimeLimit;
 
-impl Within {
+impl TimeLimit {
     fn new(time: Duration) -> Self {
         alarm::set(u32::try_from(time.as_secs()).unwrap_or(u32::MAX));
         Self
     }
 }
 
-impl Drop for Within {
+impl Drop for TimeLimit {
     fn drop(&mut self) {
         alarm::cancel();
     }

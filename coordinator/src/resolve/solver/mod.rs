@@ -9,8 +9,8 @@ pub mod child;
 mod process;
 mod wire;
 
-pub(super) use process::Solver;
-pub(super) use wire::Start;
+pub(super) use process::SolverProcess;
+pub(super) use wire::SolverSetup;
 
 use std::path::PathBuf;
 

@@ -8,14 +8,14 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use rpmfarm_core::owners::{Known, Questions};
+use rpmfarm_core::owners::{KnownOwners, OwnerQuery};
 use rpmfarm_core::{Lock, Nevra};
 use rpmfarm_solv::Repository;
 
-use super::super::lock::{Requirements, Taken};
+use super::super::lock::{FarmReplacement, Requirements};
 use super::super::metadata::RepoMetadata;
-use super::super::pools::{Content, MAX_ADDITIONS, PoolsError, Prepared};
-use super::wire::{Answer, Question, Start, Task, read, write};
+use super::super::pools::{MAX_ADDITIONS, PoolContent, PoolStats, PoolsError};
+use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use super::{ARGUMENT, child};
 
 /// How long a process whose pipes are closed may take to end: the kernel writes no core file, but has
@@ -25,26 +25,26 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
-pub(in super::super) struct Solver {
+pub(in super::super) struct SolverProcess {
     program: PathBuf,
-    start: Start,
-    running: Option<Running>,
+    start: SolverSetup,
+    running: Option<RunningSolver>,
 }
 
 /// A process, and what its pool is made of.
 #[derive(Debug)]
-struct Running {
+struct RunningSolver {
     child: Child,
     to: BufWriter<ChildStdin>,
     from: BufReader<ChildStdout>,
     external: Vec<RepoMetadata>,
     generation: Option<i64>,
-    prepared: Prepared,
+    prepared: PoolStats,
 }
 
-impl Solver {
+impl SolverProcess {
     /// A solver that is not started yet.
-    pub(in super::super) const fn new(program: PathBuf, start: Start) -> Self {
+    pub(in super::super) const fn new(program: PathBuf, start: SolverSetup) -> Self {
         Self { program, start, running: None }
     }
 
@@ -68,11 +68,11 @@ impl Solver {
     pub(in super::super) fn lock(
         &mut self,
         generation: i64,
-        content: Content,
+        content: PoolContent,
         wanted: Requirements,
     ) -> Result<Lock, PoolsError> {
-        match self.ask(generation, Question { content, task: Task::Lock(wanted) })? {
-            Answer::Lock(lock) => Ok(*lock),
+        match self.ask(generation, SolverRequest { content, task: SolverTask::Lock(wanted) })? {
+            SolverResponse::Lock(lock) => Ok(*lock),
             other => Err(unexpected(&other)),
         }
     }
@@ -84,11 +84,11 @@ impl Solver {
     pub(in super::super) fn lacking(
         &mut self,
         generation: i64,
-        content: Content,
+        content: PoolContent,
         shown: HashSet<Nevra>,
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
-        match self.ask(generation, Question { content, task: Task::Lacking(shown) })? {
-            Answer::Lacking(found) => Ok(found),
+        match self.ask(generation, SolverRequest { content, task: SolverTask::Lacking(shown) })? {
+            SolverResponse::Lacking(found) => Ok(found),
             other => Err(unexpected(&other)),
         }
     }
@@ -101,13 +101,13 @@ impl Solver {
     pub(in super::super) fn owners(
         &mut self,
         generation: i64,
-        content: Content,
-        questions: Questions,
+        content: PoolContent,
+        questions: OwnerQuery,
         paths: BTreeSet<String>,
-    ) -> Result<Known, PoolsError> {
-        let task = Task::Owners(questions, paths);
-        match self.ask(generation, Question { content, task })? {
-            Answer::Owners(known) => Ok(known),
+    ) -> Result<KnownOwners, PoolsError> {
+        let task = SolverTask::Owners(questions, paths);
+        match self.ask(generation, SolverRequest { content, task })? {
+            SolverResponse::Owners(known) => Ok(known),
             other => Err(unexpected(&other)),
         }
     }
@@ -120,45 +120,53 @@ impl Solver {
     pub(in super::super) fn taken(
         &mut self,
         generation: i64,
-        content: Content,
+        content: PoolContent,
         wanted: Requirements,
-    ) -> Result<Vec<Taken>, PoolsError> {
-        match self.ask(generation, Question { content, task: Task::Taken(wanted) })? {
-            Answer::Taken(taken) => Ok(taken),
+    ) -> Result<Vec<FarmReplacement>, PoolsError> {
+        match self.ask(generation, SolverRequest { content, task: SolverTask::Taken(wanted) })? {
+            SolverResponse::Taken(taken) => Ok(taken),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn ask(&mut self, generation: i64, question: Question) -> Result<Answer, PoolsError> {
+    fn ask(
+        &mut self,
+        generation: i64,
+        question: SolverRequest,
+    ) -> Result<SolverResponse, PoolsError> {
         // Taken out first: a process that failed half way is not asked again.
         let kept = self.running.take().filter(|running| {
             running.is_of(&question.content.external) && running.prepared.additions <= MAX_ADDITIONS
         });
         let mut running = match kept {
             Some(running) => running,
-            None => Running::start(&self.program, &self.start, &question.content)?,
+            None => RunningSolver::start(&self.program, &self.start, &question.content)?,
         };
         match running.call(&question, generation) {
             Ok(answer) => {
                 self.running = Some(running);
                 match answer {
-                    Answer::Failed(error) => Err(error),
+                    SolverResponse::Failed(error) => Err(error),
                     answer => Ok(answer),
                 }
             }
-            Err(Ended { ready, error }) => Err(running.died(ready, &error, &self.start)),
+            Err(SolverExit { ready, error }) => Err(running.died(ready, &error, &self.start)),
         }
     }
 }
 
 /// A conversation that came to no end.
-struct Ended {
+struct SolverExit {
     ready: bool,
     error: io::Error,
 }
 
-impl Running {
-    fn start(program: &PathBuf, start: &Start, content: &Content) -> Result<Self, PoolsError> {
+impl RunningSolver {
+    fn start(
+        program: &PathBuf,
+        start: &SolverSetup,
+        content: &PoolContent,
+    ) -> Result<Self, PoolsError> {
         let failed = |error: io::Error| PoolsError::Died {
             how: format!("the solver {} cannot be started: {error}", program.display()),
             ready: false,
@@ -174,7 +182,7 @@ impl Running {
         let to = BufWriter::new(child.stdin.take().expect("it is a pipe"));
         let from = BufReader::new(child.stdout.take().expect("it is a pipe"));
         let external = content.external.iter().map(|(_, metadata)| metadata.clone()).collect();
-        let prepared = Prepared::default();
+        let prepared = PoolStats::default();
         let mut running = Self { child, to, from, external, generation: None, prepared };
         write(&mut running.to, start).map_err(failed)?;
         Ok(running)
@@ -184,33 +192,37 @@ impl Running {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
 
-    fn call(&mut self, question: &Question, generation: i64) -> Result<Answer, Ended> {
-        write(&mut self.to, question).map_err(|error| Ended { ready: false, error })?;
-        match self.hear(false)? {
-            Answer::Prepared(prepared) => {
-                if self.prepared == Prepared::default() {
+    fn call(
+        &mut self,
+        question: &SolverRequest,
+        generation: i64,
+    ) -> Result<SolverResponse, SolverExit> {
+        write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
+        match self.receive(false)? {
+            SolverResponse::Prepared(prepared) => {
+                if self.prepared == PoolStats::default() {
                     tracing::info!(packages = prepared.packages, "made a solver pool");
                 }
                 self.prepared = prepared;
                 self.generation = Some(generation);
-                self.hear(true)
+                self.receive(true)
             }
             answer => Ok(answer),
         }
     }
 
-    fn hear(&mut self, ready: bool) -> Result<Answer, Ended> {
+    fn receive(&mut self, ready: bool) -> Result<SolverResponse, SolverExit> {
         let gone = || io::Error::from(io::ErrorKind::UnexpectedEof);
         read(&mut self.from)
             .and_then(|answer| answer.ok_or_else(gone))
-            .map_err(|error| Ended { ready, error })
+            .map_err(|error| SolverExit { ready, error })
     }
 
     /// Waits for the end and says what it was.
-    fn died(mut self, ready: bool, error: &io::Error, start: &Start) -> PoolsError {
+    fn died(mut self, ready: bool, error: &io::Error, start: &SolverSetup) -> PoolsError {
         let status = self.end();
         let what = if ready { "solved" } else { "read packages" };
-        let Start { target, arch, .. } = start;
+        let SolverSetup { target, arch, .. } = start;
         let ended = status.map_or_else(|| error.to_string(), ended);
         let how = format!("the solver of {} on {arch} ended while it {what}: {ended}", target.name);
         tracing::warn!("{how}");
@@ -218,7 +230,7 @@ impl Running {
     }
 }
 
-impl Running {
+impl RunningSolver {
     /// How the process ended; nothing when it lives and makes no sense. Its pipes close a moment before
     /// it has ended.
     fn end(&mut self) -> Option<ExitStatus> {
@@ -233,7 +245,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningSolver {
     fn drop(&mut self) {
         // It has nothing that could be lost.
         let _ = self.child.kill();
@@ -261,6 +273,6 @@ fn ended(status: ExitStatus) -> String {
     }
 }
 
-fn unexpected(answer: &Answer) -> PoolsError {
+fn unexpected(answer: &SolverResponse) -> PoolsError {
     PoolsError::Died { how: format!("unexpected answer of the solver: {answer:?}"), ready: false }
 }

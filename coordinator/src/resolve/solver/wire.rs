@@ -6,21 +6,21 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use rpmfarm_core::modules::ModuleChoice;
-use rpmfarm_core::owners::{Known, Questions};
+use rpmfarm_core::owners::{KnownOwners, OwnerQuery};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::super::lock::{Requirements, Taken};
-use super::super::pools::{Content, PoolsError, Prepared};
+use super::super::lock::{FarmReplacement, Requirements};
+use super::super::pools::{PoolContent, PoolStats, PoolsError};
 
 /// A list of 100,000 packages has some 20 MB.
 const MAX_DOCUMENT: u32 = 1 << 30;
 
 /// The first message to a solver: which target and architecture it is for, and where the blobs lie.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in super::super) struct Start {
+pub(in super::super) struct SolverSetup {
     pub(in super::super) target: Target,
     pub(in super::super) arch: Arch,
     /// The module streams that differ from the default ones.
@@ -31,38 +31,38 @@ pub(in super::super) struct Start {
 
 /// A question to a pool that is up to date.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(in super::super) enum Task {
+pub(in super::super) enum SolverTask {
     /// To make a lock.
     Lock(Requirements),
     /// To find `noarch` packages of these that lack something.
     Lacking(HashSet<Nevra>),
     /// To look up the owners of the things in the questions; the paths are those that builds have
     /// required.
-    Owners(Questions, BTreeSet<String>),
+    Owners(OwnerQuery, BTreeSet<String>),
     /// To say of the farm's packages in a root what it would have without them.
     Taken(Requirements),
 }
 
-/// One question. There are two answers: [`Answer::Prepared`] or a failure, then that to the task.
+/// One question. There are two answers: [`SolverResponse::PoolStats`] or a failure, then that to the task.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Question {
+pub(super) struct SolverRequest {
     /// What the pool is to be made of.
-    pub(super) content: Content,
+    pub(super) content: PoolContent,
     /// The question to the pool.
-    pub(super) task: Task,
+    pub(super) task: SolverTask,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Answer {
+pub(super) enum SolverResponse {
     /// The pool is up to date.
-    Prepared(Prepared),
+    Prepared(PoolStats),
     Lock(Box<Lock>),
     /// Packages with a requirement that no package provides.
     Lacking(Vec<(Nevra, String)>),
     /// The owners of the things in the questions.
-    Owners(Known),
+    Owners(KnownOwners),
     /// The farm's own packages in the root.
-    Taken(Vec<Taken>),
+    Taken(Vec<FarmReplacement>),
     /// Why there is no answer.
     Failed(PoolsError),
 }

@@ -13,18 +13,18 @@ use rpmfarm_core::track::plan::{PlannedPush, PolicyOverrides};
 use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
 use rpmfarm_core::track::seen::TrackRef;
-use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
+use rpmfarm_core::track::{Forge, PushDecision, PushVerdict};
 use rpmfarm_core::{PushId, StormId, Target, Timestamp};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
-use super::asked::named;
 use super::internal;
+use super::request_checks::named;
 use crate::clock;
-use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
+use crate::store::{NewTracked, PolicyOverrideRow, PushFilter, PushRow, Store, TrackedPackage};
 use crate::targets::Targets;
-use crate::track::{ForgeFailure, Tracker, plan};
+use crate::track::{ForgeListError, Tracker, plan};
 
 #[derive(Clone)]
 pub struct TrackingService {
@@ -42,13 +42,13 @@ const MAX_PACKAGES: usize = 20_000;
 /// Pushes that are shown of one package.
 const SHOWN_PUSHES: i64 = 50;
 
-impl From<ForgeFailure> for Status {
-    fn from(failure: ForgeFailure) -> Self {
+impl From<ForgeListError> for Status {
+    fn from(failure: ForgeListError) -> Self {
         let message = failure.to_string();
         match failure {
-            ForgeFailure::NoNamespace { .. } => Self::not_found(message),
-            ForgeFailure::NoForge { .. } => Self::failed_precondition(message),
-            ForgeFailure::Forge(_) | ForgeFailure::Server(_) => Self::aborted(message),
+            ForgeListError::NoNamespace { .. } => Self::not_found(message),
+            ForgeListError::NoForge { .. } => Self::failed_precondition(message),
+            ForgeListError::Forge(_) | ForgeListError::Server(_) => Self::aborted(message),
         }
     }
 }
@@ -66,8 +66,8 @@ fn checked(packages: Vec<String>) -> Result<Vec<String>, Status> {
 }
 
 impl TrackingService {
-    async fn followed(&self, target: &str, package: &str) -> Result<Tracked, Status> {
-        let row = self.store.tracked(target, package).await?;
+    async fn followed(&self, target: &str, package: &str) -> Result<TrackedPackage, Status> {
+        let row = self.store.tracked_fetch(target, package).await?;
         row.ok_or_else(|| {
             Status::not_found(format!(
                 "{} is not followed for {target} (rpmfarm track list)",
@@ -93,7 +93,7 @@ impl TrackingService {
         let is_built = row.ended() == Some(PushVerdict::Build);
         let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
         let since = self.store.retried_at(build).await?;
-        let failures = self.store.failures(build, since).await?;
+        let failures = self.store.failure_list(build, since).await?;
         let last = failures.into_iter().next_back().filter(|row| row.retry.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
     }
@@ -156,11 +156,11 @@ impl Tracking for TrackingService {
         if let Some(policy) = policy {
             for package in &packages {
                 let row = order(package, policy.as_str(), "", None, &who, now);
-                self.store.add_track_order(&target.name, &row).await?;
+                self.store.policy_override_insert(&target.name, &row).await?;
             }
         }
-        let added = self.store.track(&target.name, &new, &who, now).await?;
-        self.tracker.ring();
+        let added = self.store.tracked_insert(&target.name, &new, &who, now).await?;
+        self.tracker.wake();
         let known = count(packages.len() - added.len());
         Ok(Response::new(v1::TrackReply { added, known, skipped: count(skipped) }))
     }
@@ -174,7 +174,7 @@ impl Tracking for TrackingService {
         let who = shown(&request.who);
         let mut removed = Vec::new();
         for package in request.packages {
-            if self.store.untrack(&request.target, &package, &who, clock::now()).await? {
+            if self.store.tracked_delete(&request.target, &package, &who, clock::now()).await? {
                 removed.push(package);
             }
         }
@@ -195,13 +195,13 @@ impl Tracking for TrackingService {
                 .iter()
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
                 .collect();
-            let seen = self.store.seen_of_target(&target.name).await?;
+            let seen = self.store.track_ref_list_of_target(&target.name).await?;
             let mut of_package: BTreeMap<String, Vec<TrackRef>> = BTreeMap::new();
             for seen in seen {
                 of_package.entry(seen.package.clone()).or_default().push(seen);
             }
             let seen = of_package;
-            for row in self.store.all_tracked(&target.name).await? {
+            for row in self.store.tracked_list(&target.name).await? {
                 let rule = orders.rule(&target, &row.package, now);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
                 let verdict = open.get(row.package.as_str()).copied();
@@ -222,7 +222,7 @@ impl Tracking for TrackingService {
         let row = self.followed(&target, &package).await?;
         let now = clock::now();
         let rule = self.orders(&target).await?.rule(&loaded, &package, now);
-        let seen = self.store.seen(&target, &package).await?;
+        let seen = self.store.track_ref_list(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<PushId, v1::Push> = BTreeMap::new();
         for (planned, push) in self.open(&loaded, now).await? {
@@ -234,7 +234,7 @@ impl Tracking for TrackingService {
         let filter =
             PushFilter { target: target.clone(), package: package.clone(), limit: SHOWN_PUSHES };
         let mut pushes = Vec::new();
-        for row in self.store.pushes(&filter).await? {
+        for row in self.store.push_list(&filter).await? {
             let shown = match open.remove(&row.id) {
                 Some(push) => push,
                 None => {
@@ -244,7 +244,7 @@ impl Tracking for TrackingService {
             };
             pushes.push(shown);
         }
-        let orders = self.store.track_history(&target, &package).await?;
+        let orders = self.store.policy_override_list_history(&target, &package).await?;
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
@@ -282,7 +282,7 @@ impl Tracking for TrackingService {
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
             let row = order(package, &request.word, &reason, until, &who, now);
-            self.store.add_track_order(&target.name, &row).await?;
+            self.store.policy_override_insert(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
     }
@@ -295,7 +295,7 @@ impl Tracking for TrackingService {
         named(&request.packages, "package")?;
         let mut name = request.target.clone();
         if request.storm != 0 {
-            let storm = self.store.storm(StormId(request.storm)).await?;
+            let storm = self.store.storm_fetch(StormId(request.storm)).await?;
             let no_storm = || Status::not_found(format!("no storm {}", request.storm));
             name = storm.ok_or_else(no_storm)?.target;
         }
@@ -311,7 +311,7 @@ impl Tracking for TrackingService {
                 let beside = planned.beside.map(|beside| beside.id);
                 chosen.push(([Some(planned.push.id), beside], push));
             } else if wanted.contains(&push.package)
-                && let Verdict::Frozen { reason, .. } = &planned.verdict
+                && let PushDecision::Frozen { reason, .. } = &planned.verdict
             {
                 return Err(Status::failed_precondition(format!(
                     "{} is frozen: {reason}; end the freeze first (rpmfarm track resume)",
@@ -325,7 +325,7 @@ impl Tracking for TrackingService {
             return Err(Status::not_found(format!("no push to {package} waits for approval")));
         }
         let ids: Vec<PushId> = chosen.iter().flat_map(|(ids, _)| ids).flatten().copied().collect();
-        self.store.approve(&ids, &shown(&request.who), clock::now()).await?;
+        self.store.push_approve(&ids, &shown(&request.who), clock::now()).await?;
         let pushes = chosen.into_iter().map(|(_, push)| push).collect();
         Ok(Response::new(v1::ApprovePushesReply { pushes }))
     }
@@ -335,14 +335,14 @@ impl Tracking for TrackingService {
         named(&packages, "package")?;
         self.targets.get(&target)?;
         if packages.is_empty() {
-            let all = self.store.all_tracked(&target).await?;
+            let all = self.store.tracked_list(&target).await?;
             packages = all.into_iter().map(|row| row.package).collect();
         }
         for package in &packages {
             self.followed(&target, package).await?;
-            self.store.look_now(&target, package).await?;
+            self.store.tracked_poll_now(&target, package).await?;
         }
-        self.tracker.ring();
+        self.tracker.wake();
         Ok(Response::new(v1::LookNowReply { packages: count(packages.len()) }))
     }
 
@@ -355,13 +355,13 @@ impl Tracking for TrackingService {
         for target in self.meant(&wanted)? {
             let mut storms: BTreeMap<StormId, Vec<String>> = BTreeMap::new();
             for (planned, push) in self.open(&target, clock::now()).await? {
-                if let Verdict::Storm(storm) = planned.verdict {
+                if let PushDecision::Storm(storm) = planned.verdict {
                     storms.entry(storm).or_default().push(push.package.clone());
                 }
                 reply.pushes.push(push);
             }
             for (id, packages) in storms {
-                let storm = self.store.storm(id).await?;
+                let storm = self.store.storm_fetch(id).await?;
                 let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
                 let (target, reason, at_us) = (storm.target, storm.reason, storm.at.as_us());
                 reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
@@ -382,8 +382,8 @@ fn order(
     until: Option<Timestamp>,
     who: &str,
     at: Timestamp,
-) -> OrderRow {
-    OrderRow {
+) -> PolicyOverrideRow {
+    PolicyOverrideRow {
         package: package.into(),
         word: word.into(),
         reason: reason.into(),

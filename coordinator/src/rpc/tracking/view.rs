@@ -3,19 +3,19 @@
 //! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
 
 use rpmfarm_core::track::plan::{self, PlannedPush};
-use rpmfarm_core::track::policy::Rule;
+use rpmfarm_core::track::policy::EffectivePolicy;
 use rpmfarm_core::track::seen::{self, TrackRef};
-use rpmfarm_core::track::{PushVerdict, Verdict};
+use rpmfarm_core::track::{PushDecision, PushVerdict};
 use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
 
 use crate::rpc::us;
-use crate::store::{OrderRow, PushRow, Tracked};
+use crate::store::{PolicyOverrideRow, PushRow, TrackedPackage};
 
 pub(super) fn tracked(
     target: &Target,
-    row: Tracked,
-    rule: &Rule,
+    row: TrackedPackage,
+    rule: &EffectivePolicy,
     known: &[TrackRef],
 ) -> v1::Tracked {
     let tip = seen::upstream(target, &row.package, &row.git_ref, known);
@@ -56,10 +56,10 @@ pub(super) fn set_push(tracked: &mut v1::Tracked, verdict: Option<PushVerdict>) 
     tracked.typed_push = verdict.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into();
 }
 
-pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &Rule) -> v1::Push {
+pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &EffectivePolicy) -> v1::Push {
     let push = &planned.push;
     let until = match planned.verdict {
-        Verdict::Gathering { until } | Verdict::Frozen { until, .. } => Some(until),
+        PushDecision::Gathering { until } | PushDecision::Frozen { until, .. } => Some(until),
         _ => None,
     };
     v1::Push {
@@ -132,7 +132,7 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
     }
 }
 
-pub(super) fn order(row: OrderRow) -> v1::TrackOrder {
+pub(super) fn order(row: PolicyOverrideRow) -> v1::TrackOrder {
     v1::TrackOrder {
         word: row.word,
         reason: row.reason,

@@ -5,7 +5,7 @@ const FIELD: &[u8] = b"payload";
 
 /// What is being read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum FormState {
     /// A name: how much of it is that of the field; none when it is another one.
     Name(Option<usize>),
     /// The value of the field.
@@ -19,11 +19,11 @@ enum State {
 
 /// Takes the JSON out of a form, piece by piece.
 #[derive(Debug)]
-pub(super) struct Form(State);
+pub(super) struct FormDecoder(FormState);
 
-impl Form {
+impl FormDecoder {
     pub(super) fn new() -> Self {
-        Self(State::Name(Some(0)))
+        Self(FormState::Name(Some(0)))
     }
 
     /// Appends what the next bytes hold of the JSON.
@@ -33,23 +33,23 @@ impl Form {
         }
     }
 
-    fn step(&self, byte: u8, out: &mut Vec<u8>) -> State {
+    fn step(&self, byte: u8, out: &mut Vec<u8>) -> FormState {
         match (self.0, byte) {
-            (State::Done, _) => State::Done,
-            (State::Name(Some(length)), b'=') if length == FIELD.len() => State::Wanted,
-            (State::Name(_), b'=') => State::Other,
-            (State::Name(_) | State::Other, b'&') => State::Name(Some(0)),
-            (State::Other, _) => State::Other,
-            (State::Name(length), byte) => {
+            (FormState::Done, _) => FormState::Done,
+            (FormState::Name(Some(length)), b'=') if length == FIELD.len() => FormState::Wanted,
+            (FormState::Name(_), b'=') => FormState::Other,
+            (FormState::Name(_) | FormState::Other, b'&') => FormState::Name(Some(0)),
+            (FormState::Other, _) => FormState::Other,
+            (FormState::Name(length), byte) => {
                 let next = length.filter(|length| FIELD.get(*length) == Some(&byte));
-                State::Name(next.map(|length| length + 1))
+                FormState::Name(next.map(|length| length + 1))
             }
-            (State::Wanted | State::Escaped(_), b'&') => State::Done,
-            (State::Wanted, b'%') => State::Escaped(None),
-            (State::Wanted, b'+') => push(out, b' '),
-            (State::Wanted, byte) => push(out, byte),
-            (State::Escaped(None), byte) => State::Escaped(Some(byte)),
-            (State::Escaped(Some(first)), second) => {
+            (FormState::Wanted | FormState::Escaped(_), b'&') => FormState::Done,
+            (FormState::Wanted, b'%') => FormState::Escaped(None),
+            (FormState::Wanted, b'+') => push(out, b' '),
+            (FormState::Wanted, byte) => push(out, byte),
+            (FormState::Escaped(None), byte) => FormState::Escaped(Some(byte)),
+            (FormState::Escaped(Some(first)), second) => {
                 let digit = |byte: u8| char::from(byte).to_digit(16);
                 let value = digit(first).zip(digit(second)).map(|(high, low)| high * 16 + low);
                 match value.and_then(|value| u8::try_from(value).ok()) {
@@ -64,9 +64,9 @@ impl Form {
     }
 }
 
-fn push(out: &mut Vec<u8>, byte: u8) -> State {
+fn push(out: &mut Vec<u8>, byte: u8) -> FormState {
     out.push(byte);
-    State::Wanted
+    FormState::Wanted
 }
 
 #[cfg(test)]
@@ -84,10 +84,10 @@ mod tests {
             ("", ""),
         ] {
             let mut out = Vec::new();
-            let mut whole = Form::new();
+            let mut whole = FormDecoder::new();
             whole.feed(form.as_bytes(), &mut out);
             assert_eq!(String::from_utf8_lossy(&out), json, "{form}");
-            let (mut out, mut pieces) = (Vec::new(), Form::new());
+            let (mut out, mut pieces) = (Vec::new(), FormDecoder::new());
             form.bytes().for_each(|byte| pieces.feed(&[byte], &mut out));
             assert_eq!(String::from_utf8_lossy(&out), json, "{form}");
         }

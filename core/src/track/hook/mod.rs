@@ -11,14 +11,14 @@ mod scan;
 
 use std::collections::BTreeSet;
 
-pub use repository::{Address, Followed};
-use scan::{Kept, Path, Scanner};
+pub use repository::{RepositoryAddress, RepositoryLookup};
+use scan::{JsonScanner, KeptValues, KeyPath};
 
 use super::forge::Forge;
 use super::refs::is_commit_id;
-use super::tags::Pattern;
+use super::tags::TagPattern;
 use crate::name::{check_git_ref, shown};
-use form::Form;
+use form::FormDecoder;
 
 /// The largest body that is read, in bytes. GitHub and GitLab send up to 25 MB.
 pub const MAX_BODY: usize = 32 << 20;
@@ -28,7 +28,7 @@ pub const MAX_FORM: usize = 3 * MAX_BODY;
 
 /// How a forge proves that a webhook is its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Proof {
+pub enum HookProof {
     /// The HMAC-SHA256 of the body under the secret, in hex, after this prefix.
     Hmac {
         /// Headers that may carry it, the first that is there counts.
@@ -45,15 +45,17 @@ pub enum Proof {
 impl Forge {
     /// How it proves a webhook.
     #[must_use]
-    pub const fn proof(self) -> Proof {
+    pub const fn proof(self) -> HookProof {
         match self {
-            Self::Github => Proof::Hmac { headers: &["x-hub-signature-256"], prefix: "sha256=" },
-            Self::Gitlab => Proof::Token { header: "x-gitlab-token" },
-            Self::Gitea => Proof::Hmac {
+            Self::Github => {
+                HookProof::Hmac { headers: &["x-hub-signature-256"], prefix: "sha256=" }
+            }
+            Self::Gitlab => HookProof::Token { header: "x-gitlab-token" },
+            Self::Gitea => HookProof::Hmac {
                 headers: &["x-forgejo-signature", "x-gitea-signature", "x-gogs-signature"],
                 prefix: "",
             },
-            Self::Pagure => Proof::Hmac { headers: &["x-pagure-signature-256"], prefix: "" },
+            Self::Pagure => HookProof::Hmac { headers: &["x-pagure-signature-256"], prefix: "" },
         }
     }
 
@@ -83,7 +85,7 @@ impl Forge {
 
 /// A branch or tag that is said to point to another commit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moved {
+pub struct MovedRef {
     /// The branch or tag.
     pub branch: String,
     /// The commit that it is said to point to.
@@ -91,24 +93,24 @@ pub struct Moved {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
+pub struct PushNotice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
     pub repository: Vec<String>,
     /// The number that the forge gives the repository, which stays when that is renamed; empty
     /// where it tells none.
     pub id: String,
-    pub moved: Vec<Moved>,
+    pub moved: Vec<MovedRef>,
     /// More was pushed than is listed.
     pub more: bool,
 }
 
-impl Notice {
+impl PushNotice {
     /// The commit that it tells of for a package whose branch, tag or pattern is followed; empty when it
     /// may be meant and is not listed, `None` when the package is not meant. `modifies` says whether
     /// `branch` is that of the package's modifications: those have no patterns.
     #[must_use]
     pub fn commit_for(&self, package: &str, branch: &str, modifies: bool) -> Option<&str> {
-        let pattern = Pattern::of(branch).filter(|_| !modifies);
+        let pattern = TagPattern::parse(branch).filter(|_| !modifies);
         let is_meant = |name: &str| match &pattern {
             Some(pattern) => pattern.evr(package, name).is_some(),
             None => branch == name,
@@ -136,16 +138,16 @@ impl Notice {
 
 /// What a webhook says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Said {
-    Push(Notice),
+pub enum HookEvent {
+    Push(PushNotice),
     /// Something that leads to no build, in words.
     Other(String),
 }
 
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Body {
-    pub said: Said,
+pub struct HookBody {
+    pub said: HookEvent,
     /// The delivery's id, where the body has it.
     pub delivery: Option<String>,
 }
@@ -165,7 +167,7 @@ pub enum HookError {
 }
 
 /// What is read of a body.
-const PATHS: &[Path] = &[
+const PATHS: &[KeyPath] = &[
     &["ref"],
     &["after"],
     // What has happened: GitLab's words for it, and Pagure's.
@@ -194,57 +196,61 @@ const PATHS: &[Path] = &[
 
 /// Reads a body piece by piece. It holds a few values, never the body.
 #[derive(Debug)]
-pub struct Reader {
-    form: Sent,
-    scanner: Scanner,
+pub struct HookReader {
+    form: BodyEncoding,
+    scanner: JsonScanner,
     /// The piece of the JSON that was sent last as a form.
     payload: Vec<u8>,
 }
 
 /// How the JSON is sent.
 #[derive(Debug)]
-enum Sent {
+enum BodyEncoding {
     /// These first bytes do not tell yet.
     Unknown(Vec<u8>),
     Plain,
-    Form(Form),
+    Form(FormDecoder),
 }
 
 /// What a form begins with, where its content type says that it is JSON: so does Pagure.
 const FORM: &[u8] = b"payload=";
 
-impl Reader {
+impl HookReader {
     /// Reads a body whose content type says whether it is a form.
     #[must_use]
     pub fn new(is_form: bool) -> Self {
-        let form = if is_form { Sent::Form(Form::new()) } else { Sent::Unknown(Vec::new()) };
-        Self { form, scanner: Scanner::new(PATHS), payload: Vec::new() }
+        let form = if is_form {
+            BodyEncoding::Form(FormDecoder::new())
+        } else {
+            BodyEncoding::Unknown(Vec::new())
+        };
+        Self { form, scanner: JsonScanner::new(PATHS), payload: Vec::new() }
     }
 
     /// Takes the next bytes. Of a form, returns what they hold of the JSON: some forges sign that.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<&[u8]> {
         match &mut self.form {
-            Sent::Plain => {
+            BodyEncoding::Plain => {
                 self.scanner.feed(bytes);
                 None
             }
-            Sent::Form(form) => {
+            BodyEncoding::Form(form) => {
                 self.payload.clear();
                 form.feed(bytes, &mut self.payload);
                 self.scanner.feed(&self.payload);
                 Some(&self.payload)
             }
-            Sent::Unknown(head) => {
+            BodyEncoding::Unknown(head) => {
                 let length = bytes.len().min(FORM.len() - head.len());
                 head.extend_from_slice(&bytes[..length]);
                 let head = std::mem::take(head);
                 if head == FORM {
-                    self.form = Sent::Form(Form::new());
+                    self.form = BodyEncoding::Form(FormDecoder::new());
                 } else if FORM.starts_with(&head) {
-                    self.form = Sent::Unknown(head);
+                    self.form = BodyEncoding::Unknown(head);
                     return None;
                 } else {
-                    self.form = Sent::Plain;
+                    self.form = BodyEncoding::Plain;
                 }
                 let bytes = [&head, &bytes[length..]].concat();
                 self.feed(&bytes)
@@ -256,8 +262,8 @@ impl Reader {
     #[must_use]
     pub const fn most(&self) -> usize {
         match self.form {
-            Sent::Form(_) => MAX_FORM,
-            Sent::Plain | Sent::Unknown(_) => MAX_BODY,
+            BodyEncoding::Form(_) => MAX_FORM,
+            BodyEncoding::Plain | BodyEncoding::Unknown(_) => MAX_BODY,
         }
     }
 
@@ -265,7 +271,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the body is not the forge's.
-    pub fn end(self, forge: Forge, event: Option<&str>) -> Result<Body, HookError> {
+    pub fn end(self, forge: Forge, event: Option<&str>) -> Result<HookBody, HookError> {
         let wrong = |why: String| HookError::Body {
             forge,
             event: shown(event.unwrap_or_default()),
@@ -280,17 +286,17 @@ impl Reader {
 ///
 /// # Errors
 /// When the body is not the forge's.
-pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<Body, HookError> {
-    let mut reader = Reader::new(false);
+pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<HookBody, HookError> {
+    let mut reader = HookReader::new(false);
     reader.feed(body);
     reader.end(forge, Some(event))
 }
 
-fn said(forge: Forge, event: Option<&str>, kept: &Kept) -> Result<Body, HookError> {
+fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
     let get = |path: &[&str]| kept.get(path).filter(|value| !value.is_empty());
     let told = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
     let event = event.or(told).ok_or(HookError::NoEvent)?;
-    let other = |what: String| Said::Other(what);
+    let other = |what: String| HookEvent::Other(what);
     let said = match forge {
         Forge::Github | Forge::Gitea if event == "push" => {
             push(kept, ["repository", "full_name"], &["repository"], &["ref"], &["after"])?
@@ -310,7 +316,7 @@ fn said(forge: Forge, event: Option<&str>, kept: &Kept) -> Result<Body, HookErro
         },
         _ => other(format!("event `{}`", shown(event))),
     };
-    Ok(Body { said, delivery: get(&["msg_id"]).map(str::to_owned) })
+    Ok(HookBody { said, delivery: get(&["msg_id"]).map(str::to_owned) })
 }
 
 /// Pagure's topics that tell of a branch or tag at a commit.
@@ -318,7 +324,7 @@ const PAGURE: [&str; 3] = ["git.receive", "git.branch.creation", "git.tag.creati
 
 /// The names of the repository, of which this one must be there.
 fn repository(
-    kept: &Kept,
+    kept: &KeptValues,
     named: [&'static str; 2],
     object: &[&str],
 ) -> Result<Vec<String>, HookError> {
@@ -332,19 +338,19 @@ fn repository(
 }
 
 /// The number of the repository; none that nobody would give.
-fn id(kept: &Kept, object: &[&str]) -> String {
+fn id(kept: &KeptValues, object: &[&str]) -> String {
     let id = kept.get(&[object, &["id"]].concat()).unwrap_or_default();
     let is_number = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
     if is_number { id.to_owned() } else { String::new() }
 }
 
 fn push(
-    kept: &Kept,
+    kept: &KeptValues,
     named: [&'static str; 2],
     object: &[&str],
     git_ref: &[&str],
     commit: &[&str],
-) -> Result<Said, HookError> {
+) -> Result<HookEvent, HookError> {
     let repository = repository(kept, named, object)?;
     let missing = |field| HookError::Value { field, value: String::new() };
     let git_ref = kept.get(git_ref).ok_or_else(|| missing("ref"))?;
@@ -352,14 +358,14 @@ fn push(
     Ok(match moved(git_ref, commit)? {
         Ok(moved) => {
             let (id, moved) = (id(kept, object), vec![moved]);
-            Said::Push(Notice { repository, id, moved, more: false })
+            HookEvent::Push(PushNotice { repository, id, moved, more: false })
         }
-        Err(what) => Said::Other(what),
+        Err(what) => HookEvent::Other(what),
     })
 }
 
 /// GitLab tells once of all that was pushed together.
-fn changes(kept: &Kept) -> Result<Said, HookError> {
+fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     let repository = repository(kept, ["project", "path_with_namespace"], &["project"])?;
     let mut all = BTreeSet::new();
     for (git_ref, commit) in &kept.changes {
@@ -369,14 +375,14 @@ fn changes(kept: &Kept) -> Result<Said, HookError> {
     }
     let more = kept.more_changes > 0;
     if all.is_empty() && !more {
-        return Ok(Said::Other("nothing that could be followed was pushed".to_owned()));
+        return Ok(HookEvent::Other("nothing that could be followed was pushed".to_owned()));
     }
     let (id, moved) = (id(kept, &["project"]), all.into_iter().collect());
-    Ok(Said::Push(Notice { repository, id, moved, more }))
+    Ok(HookEvent::Push(PushNotice { repository, id, moved, more }))
 }
 
 /// A branch or tag that was pushed, or why it is not to be polled.
-fn moved(git_ref: &str, commit: &str) -> Result<Result<Moved, String>, HookError> {
+fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookError> {
     if !is_commit_id(commit) {
         return Err(HookError::Value { field: "commit", value: shown(commit) });
     }
@@ -394,7 +400,7 @@ fn moved(git_ref: &str, commit: &str) -> Result<Result<Moved, String>, HookError
     if check_git_ref(branch).is_err() {
         return Ok(Err(format!("`{}` cannot be followed", shown(branch))));
     }
-    Ok(Ok(Moved { branch: branch.to_owned(), commit: commit.to_owned() }))
+    Ok(Ok(MovedRef { branch: branch.to_owned(), commit: commit.to_owned() }))
 }
 
 #[cfg(test)]
@@ -403,20 +409,20 @@ mod tests {
 
     const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
-    fn moved_to(branch: &str) -> Vec<Moved> {
-        vec![Moved { branch: branch.into(), commit: A.into() }]
+    fn moved_to(branch: &str) -> Vec<MovedRef> {
+        vec![MovedRef { branch: branch.into(), commit: A.into() }]
     }
 
-    fn pushed(said: Said) -> Notice {
+    fn pushed(said: HookEvent) -> PushNotice {
         match said {
-            Said::Push(notice) => notice,
-            Said::Other(what) => panic!("{what}"),
+            HookEvent::Push(notice) => notice,
+            HookEvent::Other(what) => panic!("{what}"),
         }
     }
 
     #[test]
     fn a_notice_is_for_packages_whose_branch_or_pattern_has_moved() {
-        let notice = |branch: &str, more| Notice {
+        let notice = |branch: &str, more| PushNotice {
             repository: vec!["rpms/bash".into()],
             id: String::new(),
             moved: moved_to(branch),
@@ -433,7 +439,7 @@ mod tests {
         assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is followed, not `c9s`");
         let unknown = "`rpms/bash` is not followed for this target";
         assert_eq!(of_branch.why_nobody(None), unknown);
-        assert_eq!(Notice { moved: Vec::new(), ..of_branch }.why_nobody(Some("c8s")), unknown);
+        assert_eq!(PushNotice { moved: Vec::new(), ..of_branch }.why_nobody(Some("c8s")), unknown);
     }
 
     fn bodies() -> Vec<(Forge, &'static str, String)> {
@@ -479,7 +485,7 @@ mod tests {
     #[test]
     fn the_body_names_the_event_where_no_header_does() {
         for (forge, _, body) in bodies() {
-            let mut reader = Reader::new(false);
+            let mut reader = HookReader::new(false);
             reader.feed(body.as_bytes());
             let body = reader.end(forge, None);
             match forge {
@@ -497,7 +503,7 @@ mod tests {
                 [(false, format!("payload={escaped}")), (true, format!("x=y&payload={escaped}"))]
             {
                 for size in [1, 7, 8, 9, 4096] {
-                    let (mut reader, mut payload) = (Reader::new(is_form), Vec::new());
+                    let (mut reader, mut payload) = (HookReader::new(is_form), Vec::new());
                     for piece in form.as_bytes().chunks(size) {
                         payload.extend_from_slice(reader.feed(piece).unwrap_or_default());
                     }
@@ -532,7 +538,7 @@ mod tests {
         let many = vec![change("refs/heads/c9s", &zero); scan::MAX_CHANGES + 1].join(",");
         let notice = pushed(said(&many).unwrap());
         assert_eq!((notice.moved, notice.more), (vec![], true));
-        assert!(matches!(said(""), Ok(Said::Other(_))));
+        assert!(matches!(said(""), Ok(HookEvent::Other(_))));
         assert!(said(&change("refs/heads/c9s", "x")).is_err());
     }
 
@@ -542,15 +548,15 @@ mod tests {
         for (forge, event, body) in bodies() {
             let deleted = body.replace(A, &zero);
             let said = read(forge, event, deleted.as_bytes()).unwrap().said;
-            assert_eq!(said, Said::Other("`c9s` was deleted".into()), "{forge}");
+            assert_eq!(said, HookEvent::Other("`c9s` was deleted".into()), "{forge}");
             let said = read(forge, "ping", b"{}").unwrap().said;
-            assert_eq!(said, Said::Other("event `ping`".into()));
+            assert_eq!(said, HookEvent::Other("event `ping`".into()));
             assert!(read(forge, "ping", b"zen").is_err());
             // Git allows them; no target can name them.
             for odd in ["-c9s", "a b", "refs/merge-requests/1/head~", r"caf\u00e9\u0007"] {
                 let odd = body.replace("refs/heads/c9s", "c9s").replace("c9s", odd);
                 let said = read(forge, event, odd.as_bytes()).unwrap().said;
-                let Said::Other(what) = said else { panic!("{odd}") };
+                let HookEvent::Other(what) = said else { panic!("{odd}") };
                 assert!(what.ends_with("cannot be followed"), "{what}");
             }
         }
@@ -567,7 +573,7 @@ mod tests {
             (Forge::Pagure, "git.branch.deletion", r#"{"msg":{"branch":"x"}}"#),
         ] {
             let said = read(forge, event, body.as_bytes()).unwrap().said;
-            assert!(matches!(said, Said::Other(_)), "{forge} {event}: {said:?}");
+            assert!(matches!(said, HookEvent::Other(_)), "{forge} {event}: {said:?}");
         }
     }
 

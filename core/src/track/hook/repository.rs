@@ -7,18 +7,18 @@ use crate::name::percent_decoded;
 
 /// A name or address of a repository, such that two that mean the same are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Address {
+pub struct RepositoryAddress {
     /// The host, without port and user; empty for a path alone.
     pub host: String,
     /// The path, without slashes at its ends and without `.git`.
     pub path: String,
 }
 
-impl Address {
+impl RepositoryAddress {
     /// Reads `https://HOST/PATH.git`, `ssh://git@HOST:22/PATH`, `git@HOST:PATH.git`, or a path.
     /// Nothing when no path is left.
     #[must_use]
-    pub fn of(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let (host, path) = match text.split_once("://") {
             Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
             // As scp writes it: the colon comes before any slash.
@@ -46,15 +46,15 @@ impl Address {
     /// How well another one fits this one, which is complete. Forges are known by several names
     /// and may be reached below another path, so a path that ends alike is enough; but a bare
     /// name would fit the repositories of everybody.
-    fn fit(&self, other: &Self) -> Option<Fit> {
+    fn fit(&self, other: &Self) -> Option<MatchQuality> {
         if self.path == other.path && self.host == other.host {
-            return Some(Fit::Same);
+            return Some(MatchQuality::Same);
         }
         let below = || {
             let before = self.path.strip_suffix(&other.path);
             other.path.contains('/') && before.is_some_and(|before| before.ends_with('/'))
         };
-        (self.path == other.path || below()).then_some(Fit::Path)
+        (self.path == other.path || below()).then_some(MatchQuality::Path)
     }
 
     fn last(&self) -> &str {
@@ -64,7 +64,7 @@ impl Address {
 
 /// How sure it is that a repository is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Fit {
+enum MatchQuality {
     /// The path is its own.
     Path,
     /// The host is, too.
@@ -73,16 +73,16 @@ enum Fit {
 
 /// Repositories that are followed, to be looked up by what a forge calls them.
 #[derive(Debug, Clone)]
-pub struct Followed<T> {
-    by_last: HashMap<String, Vec<(Address, T)>>,
+pub struct RepositoryLookup<T> {
+    by_last: HashMap<String, Vec<(RepositoryAddress, T)>>,
 }
 
-impl<T> FromIterator<(String, T)> for Followed<T> {
+impl<T> FromIterator<(String, T)> for RepositoryLookup<T> {
     /// From the address of each, and what it is followed for.
     fn from_iter<I: IntoIterator<Item = (String, T)>>(followed: I) -> Self {
-        let mut by_last = HashMap::<String, Vec<(Address, T)>>::new();
+        let mut by_last = HashMap::<String, Vec<(RepositoryAddress, T)>>::new();
         for (url, of) in followed {
-            if let Some(address) = Address::of(&url) {
+            if let Some(address) = RepositoryAddress::parse(&url) {
                 by_last.entry(address.last().to_owned()).or_default().push((address, of));
             }
         }
@@ -90,14 +90,15 @@ impl<T> FromIterator<(String, T)> for Followed<T> {
     }
 }
 
-impl<T> Followed<T> {
+impl<T> RepositoryLookup<T> {
     /// What is followed of the repository with these names and addresses. One whose host fits as
     /// well hides those of which only the path does.
     #[must_use]
     pub fn find(&self, names: &[String]) -> Vec<&T> {
-        let names: Vec<Address> = names.iter().filter_map(|name| Address::of(name)).collect();
-        let mut found: Vec<(Fit, &T)> = Vec::new();
-        let mut lasts: Vec<&str> = names.iter().map(Address::last).collect();
+        let names: Vec<RepositoryAddress> =
+            names.iter().filter_map(|name| RepositoryAddress::parse(name)).collect();
+        let mut found: Vec<(MatchQuality, &T)> = Vec::new();
+        let mut lasts: Vec<&str> = names.iter().map(RepositoryAddress::last).collect();
         lasts.sort_unstable();
         lasts.dedup();
         for (address, of) in lasts.into_iter().flat_map(|last| self.by_last.get(last)).flatten() {
@@ -127,11 +128,11 @@ mod tests {
             ("/rpms/bash/", "", "rpms/bash"),
             ("rpms/a:b", "", "rpms/a:b"),
         ] {
-            let address = Address::of(text).unwrap();
+            let address = RepositoryAddress::parse(text).unwrap();
             assert_eq!((address.host.as_str(), address.path.as_str()), (host, path), "{text}");
         }
         for none in ["", "/", ".git", "https://h", "https://h/", "git@h:"] {
-            assert_eq!(Address::of(none), None, "{none}");
+            assert_eq!(RepositoryAddress::parse(none), None, "{none}");
         }
     }
 
@@ -153,14 +154,14 @@ mod tests {
             ("https://h/rpms/bash.git", "", false),
             ("nonsense", "rpms/bash", false),
         ] {
-            let followed: Followed<u8> = [(url.to_owned(), 1)].into_iter().collect();
+            let followed: RepositoryLookup<u8> = [(url.to_owned(), 1)].into_iter().collect();
             assert_eq!(!followed.find(&[name.to_owned()]).is_empty(), same, "{url} {name}");
         }
     }
 
     #[test]
     fn the_host_decides_where_it_can() {
-        let followed: Followed<&str> = [
+        let followed: RepositoryLookup<&str> = [
             ("https://upstream.example/rpms/bash.git", "upstream"),
             ("https://git.example/rpms/bash.git", "modifications"),
             ("https://git.example/rpms/zlib.git", "zlib"),

@@ -22,18 +22,18 @@ const PATH_DEPTH: usize = 4;
 pub const MAX_CHANGES: usize = 64;
 
 /// Which values are kept: the keys that lead to each.
-pub type Path = &'static [&'static str];
+pub type KeyPath = &'static [&'static str];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept {
-    values: BTreeMap<Path, String>,
+pub struct KeptValues {
+    values: BTreeMap<KeyPath, String>,
     /// `ref` and `after` of each object in the list `changes`.
     pub changes: Vec<(String, String)>,
     /// How many more objects the list has.
     pub more_changes: usize,
 }
 
-impl Kept {
+impl KeptValues {
     /// The value at these keys.
     #[must_use]
     pub fn get(&self, path: &[&str]) -> Option<&str> {
@@ -43,7 +43,7 @@ impl Kept {
 
 /// What an object or list that is open is.
 #[derive(Debug)]
-enum Level {
+enum OpenLevel {
     /// An object, and the key whose value comes next; none where it is of no interest.
     Object(Option<String>),
     List,
@@ -51,7 +51,7 @@ enum Level {
 
 /// What may come next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ScanState {
     Value,
     /// A value, or the end of the list.
     FirstOfList,
@@ -84,11 +84,11 @@ enum State {
 
 /// Reads JSON piece by piece.
 #[derive(Debug)]
-pub struct Scanner {
-    paths: &'static [Path],
-    kept: Kept,
-    open: Vec<Level>,
-    state: State,
+pub struct JsonScanner {
+    paths: &'static [KeyPath],
+    kept: KeptValues,
+    open: Vec<OpenLevel>,
+    state: ScanState,
     /// The string or number that is being read, when it is kept.
     text: Vec<u8>,
     keeps: bool,
@@ -102,15 +102,15 @@ pub struct Scanner {
     problem: Option<String>,
 }
 
-impl Scanner {
+impl JsonScanner {
     /// A scan for the values at these paths.
     #[must_use]
-    pub fn new(paths: &'static [Path]) -> Self {
+    pub fn new(paths: &'static [KeyPath]) -> Self {
         Self {
             paths,
-            kept: Kept::default(),
+            kept: KeptValues::default(),
             open: Vec::new(),
-            state: State::Value,
+            state: ScanState::Value,
             text: Vec::new(),
             keeps: false,
             overflows: false,
@@ -141,11 +141,11 @@ impl Scanner {
     ///
     /// # Errors
     /// What is wrong and where, when it was not a JSON object.
-    pub fn end(mut self) -> Result<Kept, String> {
+    pub fn end(mut self) -> Result<KeptValues, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
             self.fail("it broke off");
         }
-        if self.problem.is_none() && self.state != State::After {
+        if self.problem.is_none() && self.state != ScanState::After {
             self.fail("it broke off");
         }
         self.problem.map_or(Ok(self.kept), Err)
@@ -153,7 +153,7 @@ impl Scanner {
 
     /// Bytes of a string that need no check of their own.
     fn pass_over(&mut self, bytes: &[u8]) -> usize {
-        let State::Text { .. } = self.state else { return 0 };
+        let ScanState::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';
         let length = bytes.iter().position(|byte| !plain(byte)).unwrap_or(bytes.len());
         if length > 0 {
@@ -172,46 +172,46 @@ impl Scanner {
     fn step(&mut self, byte: u8) -> bool {
         let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
-            State::Value | State::FirstOfList | State::FirstKey | State::Key | State::Colon
-            | State::After
+            ScanState::Value | ScanState::FirstOfList | ScanState::FirstKey | ScanState::Key | ScanState::Colon
+            | ScanState::After
                 // Some programs put a byte order mark first.
                 if is_space || (self.at < 3 && self.open.is_empty() && byte == BOM[self.at]) => {}
-            State::FirstOfList if byte == b']' => self.close(),
-            State::Value | State::FirstOfList => self.begin_value(byte),
-            State::FirstKey if byte == b'}' => self.close(),
-            State::FirstKey | State::Key if byte == b'"' => {
+            ScanState::FirstOfList if byte == b']' => self.close(),
+            ScanState::Value | ScanState::FirstOfList => self.begin_value(byte),
+            ScanState::FirstKey if byte == b'}' => self.close(),
+            ScanState::FirstKey | ScanState::Key if byte == b'"' => {
                 let keeps = self.open.len() <= PATH_DEPTH;
-                self.begin_text(State::Text { is_key: true }, keeps);
+                self.begin_text(ScanState::Text { is_key: true }, keeps);
             }
-            State::FirstKey | State::Key => self.fail("no key"),
-            State::Colon if byte == b':' => self.state = State::Value,
-            State::Colon => self.fail("no colon after a key"),
-            State::After => match (byte, self.open.last()) {
-                (b',', Some(Level::Object(_))) => self.state = State::Key,
-                (b',', Some(Level::List)) => self.state = State::Value,
-                (b'}', Some(Level::Object(_))) | (b']', Some(Level::List)) => self.close(),
+            ScanState::FirstKey | ScanState::Key => self.fail("no key"),
+            ScanState::Colon if byte == b':' => self.state = ScanState::Value,
+            ScanState::Colon => self.fail("no colon after a key"),
+            ScanState::After => match (byte, self.open.last()) {
+                (b',', Some(OpenLevel::Object(_))) => self.state = ScanState::Key,
+                (b',', Some(OpenLevel::List)) => self.state = ScanState::Value,
+                (b'}', Some(OpenLevel::Object(_))) | (b']', Some(OpenLevel::List)) => self.close(),
                 _ => self.fail("something unexpected after a value"),
             },
-            State::Text { is_key } => match byte {
+            ScanState::Text { is_key } => match byte {
                 b'"' => self.end_text(is_key),
-                b'\\' => self.state = State::Escape { is_key },
+                b'\\' => self.state = ScanState::Escape { is_key },
                 _ => self.fail("a control character in a string"),
             },
-            State::Escape { is_key } => self.escape(byte, is_key),
-            State::Unicode { is_key, value, left } => {
+            ScanState::Escape { is_key } => self.escape(byte, is_key),
+            ScanState::Unicode { is_key, value, left } => {
                 let Some(digit) = char::from(byte).to_digit(16) else {
                     self.fail("no hexadecimal digit");
                     return true;
                 };
                 let value = value * 16 + digit;
                 if left > 1 {
-                    self.state = State::Unicode { is_key, value, left: left - 1 };
+                    self.state = ScanState::Unicode { is_key, value, left: left - 1 };
                 } else {
                     self.keep_unit(value);
-                    self.state = State::Text { is_key };
+                    self.state = ScanState::Text { is_key };
                 }
             }
-            State::Number => {
+            ScanState::Number => {
                 if byte.is_ascii_digit() || b"+-.eE".contains(&byte) {
                     self.keep(&[byte]);
                 } else {
@@ -219,10 +219,10 @@ impl Scanner {
                     return false;
                 }
             }
-            State::Word([next, rest @ ..]) if *next == byte => {
-                self.state = if rest.is_empty() { State::After } else { State::Word(rest) };
+            ScanState::Word([next, rest @ ..]) if *next == byte => {
+                self.state = if rest.is_empty() { ScanState::After } else { ScanState::Word(rest) };
             }
-            State::Word(_) => self.fail("no value"),
+            ScanState::Word(_) => self.fail("no value"),
         }
         true
     }
@@ -237,28 +237,28 @@ impl Scanner {
                 self.fail(&format!("more than {MAX_DEPTH} values in each other"));
             }
             b'{' => {
-                self.open.push(Level::Object(None));
-                self.state = State::FirstKey;
+                self.open.push(OpenLevel::Object(None));
+                self.state = ScanState::FirstKey;
                 if self.is_change() {
                     self.change = Default::default();
                 }
             }
             b'[' => {
-                self.open.push(Level::List);
-                self.state = State::FirstOfList;
+                self.open.push(OpenLevel::List);
+                self.state = ScanState::FirstOfList;
             }
             b'"' => {
                 let keeps = self.is_wanted();
-                self.begin_text(State::Text { is_key: false }, keeps);
+                self.begin_text(ScanState::Text { is_key: false }, keeps);
             }
             b'-' | b'0'..=b'9' => {
                 let keeps = self.is_wanted();
-                self.begin_text(State::Number, keeps);
+                self.begin_text(ScanState::Number, keeps);
                 self.keep(&[byte]);
             }
-            b't' => self.state = State::Word(b"rue"),
-            b'f' => self.state = State::Word(b"alse"),
-            b'n' => self.state = State::Word(b"ull"),
+            b't' => self.state = ScanState::Word(b"rue"),
+            b'f' => self.state = ScanState::Word(b"alse"),
+            b'n' => self.state = ScanState::Word(b"ull"),
             _ => self.fail("no value"),
         }
     }
@@ -272,10 +272,10 @@ impl Scanner {
             }
         }
         self.open.pop();
-        self.state = State::After;
+        self.state = ScanState::After;
     }
 
-    fn begin_text(&mut self, state: State, keeps: bool) {
+    fn begin_text(&mut self, state: ScanState, keeps: bool) {
         self.state = state;
         self.text.clear();
         self.keeps = keeps;
@@ -292,14 +292,14 @@ impl Scanner {
             b'r' => b'\r',
             b't' => b'\t',
             b'u' => {
-                self.state = State::Unicode { is_key, value: 0, left: 4 };
+                self.state = ScanState::Unicode { is_key, value: 0, left: 4 };
                 return;
             }
             _ => return self.fail("an unknown escape"),
         };
         self.keep_half();
         self.keep(&[plain]);
-        self.state = State::Text { is_key };
+        self.state = ScanState::Text { is_key };
     }
 
     /// Keeps what `\uXXXX` stands for: a character, or a half of one.
@@ -334,8 +334,11 @@ impl Scanner {
         if !self.keeps || self.overflows {
             return;
         }
-        let most =
-            if matches!(self.state, State::Text { is_key: true }) { MAX_KEY } else { MAX_VALUE };
+        let most = if matches!(self.state, ScanState::Text { is_key: true }) {
+            MAX_KEY
+        } else {
+            MAX_VALUE
+        };
         if self.text.len() + bytes.len() > most {
             self.overflows = true;
         } else {
@@ -351,13 +354,13 @@ impl Scanner {
         let key = (self.keeps && !self.overflows)
             .then(|| String::from_utf8_lossy(&self.text).into_owned());
         if let Some(level) = self.open.last_mut() {
-            *level = Level::Object(key);
+            *level = OpenLevel::Object(key);
         }
-        self.state = State::Colon;
+        self.state = ScanState::Colon;
     }
 
     fn end_value(&mut self) {
-        self.state = State::After;
+        self.state = ScanState::After;
         if !self.keeps || self.overflows {
             return;
         }
@@ -377,7 +380,9 @@ impl Scanner {
 
     /// Whether what is open is an object of the list `changes`.
     fn is_change(&self) -> bool {
-        let [Level::Object(Some(key)), Level::List, Level::Object(_)] = self.open.as_slice() else {
+        let [OpenLevel::Object(Some(key)), OpenLevel::List, OpenLevel::Object(_)] =
+            self.open.as_slice()
+        else {
             return false;
         };
         key == "changes"
@@ -387,8 +392,8 @@ impl Scanner {
     fn is_at(&self, path: &[&str]) -> bool {
         self.open.len() == path.len()
             && self.open.iter().zip(path).all(|(level, name)| match level {
-                Level::Object(key) => key.as_deref() == Some(*name),
-                Level::List => *name == LIST,
+                OpenLevel::Object(key) => key.as_deref() == Some(*name),
+                OpenLevel::List => *name == LIST,
             })
     }
 }
@@ -397,7 +402,7 @@ impl Scanner {
 const LIST: &str = "[]";
 
 /// The paths within the list of changes.
-const CHANGES: [Path; 2] = [&["changes", LIST, "ref"], &["changes", LIST, "after"]];
+const CHANGES: [KeyPath; 2] = [&["changes", LIST, "ref"], &["changes", LIST, "after"]];
 
 /// What some programs begin a text with.
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
@@ -408,11 +413,11 @@ mod tests {
 
     use super::*;
 
-    const PATHS: &[Path] =
+    const PATHS: &[KeyPath] =
         &[&["ref"], &["repository", "name"], &["repository", "id"], &["a", "b", "c", "d"]];
 
-    fn scan(text: &[u8]) -> Result<Kept, String> {
-        let mut scanner = Scanner::new(PATHS);
+    fn scan(text: &[u8]) -> Result<KeptValues, String> {
+        let mut scanner = JsonScanner::new(PATHS);
         scanner.feed(text);
         scanner.end()
     }
@@ -432,7 +437,7 @@ mod tests {
         assert_eq!(kept.get(&["a", "b", "c", "d"]), Some("deep"));
         assert_eq!(kept.changes, [("r".into(), "1".into()), (String::new(), "2".into())]);
         assert_eq!(kept.values.len(), 4);
-        assert_eq!(scan(b"\xef\xbb\xbf{}"), Ok(Kept::default()));
+        assert_eq!(scan(b"\xef\xbb\xbf{}"), Ok(KeptValues::default()));
         // The last of several counts, as in most parsers.
         assert_eq!(scan(br#"{"ref":"a","ref":"b"}"#).unwrap().get(&["ref"]), Some("b"));
         let halves = br#"{"ref":"\ud83d \ude00"}"#;
@@ -444,7 +449,7 @@ mod tests {
         let long = "x".repeat(MAX_VALUE + 1);
         let kept =
             scan(format!(r#"{{"{long}":1,"ref":"{long}","y":"{long}"}}"#).as_bytes()).unwrap();
-        assert_eq!(kept, Kept::default());
+        assert_eq!(kept, KeptValues::default());
         let changes = r#"{"ref":"r"},"#.repeat(MAX_CHANGES + 8);
         let kept = scan(format!(r#"{{"changes":[{changes}{{}}]}}"#).as_bytes()).unwrap();
         assert_eq!((kept.changes.len(), kept.more_changes), (MAX_CHANGES, 9));
@@ -508,7 +513,7 @@ mod tests {
         #[test]
         fn as_a_parser_that_holds_everything(value in json(), cut in any::<prop::sample::Index>()) {
             let text = value.to_string();
-            let mut scanner = Scanner::new(PATHS);
+            let mut scanner = JsonScanner::new(PATHS);
             let (one, other) = text.as_bytes().split_at(cut.index(text.len()));
             scanner.feed(one);
             scanner.feed(other);

@@ -22,12 +22,12 @@ impl Latencies {
 }
 
 /// What was measured with one length.
-pub(super) struct Measured {
+pub(super) struct MeasuredLatencies {
     pub(super) ready: Latencies,
     pub(super) turn: Latencies,
 }
 
-impl Measured {
+impl MeasuredLatencies {
     pub(super) fn p99(&self) -> f64 {
         self.ready.at(0.99).max(self.turn.at(0.99))
     }
@@ -51,12 +51,12 @@ impl Measured {
 
 /// When builds were asked for again, and when a worker had them.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct DispatchTimes {
     pub(super) asked: HashMap<i64, i64>,
     pub(super) assigned: HashMap<i64, i64>,
 }
 
-impl Seen {
+impl DispatchTimes {
     pub(super) fn note(&mut self, event: &Event) {
         match event.event.as_str() {
             "retried" => self.asked.insert(event.build, event.at),

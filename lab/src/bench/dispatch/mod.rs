@@ -25,7 +25,7 @@ use crate::fixtures::TargetFile;
 use crate::tool;
 use chart::Line;
 use fleet::Fleet;
-use latencies::{Latencies, Measured, Seen, turns};
+use latencies::{DispatchTimes, Latencies, MeasuredLatencies, turns};
 
 /// Figures of one database.
 struct Names {
@@ -113,7 +113,7 @@ pub(super) fn measure(directory: &Path, chart: &Path, report: &mut Report) -> an
             all.push((length, measured));
         }
         figures(&names, name, &all, report);
-        let point = |(length, measured): &(u32, Measured)| {
+        let point = |(length, measured): &(u32, MeasuredLatencies)| {
             (f64::from(*length), measured.median(), measured.p99())
         };
         lines.push(Line { name, points: all.iter().map(point).collect() });
@@ -125,7 +125,7 @@ pub(super) fn measure(directory: &Path, chart: &Path, report: &mut Report) -> an
     Ok(())
 }
 
-fn figures(names: &Names, database: &str, all: &[(u32, Measured)], report: &mut Report) {
+fn figures(names: &Names, database: &str, all: &[(u32, MeasuredLatencies)], report: &mut Report) {
     let (Some((_, first)), Some((length, last))) = (all.first(), all.last()) else { return };
     report.add(Figure {
         name: names.p99,
@@ -190,14 +190,14 @@ impl Scene {
         Ok(Self { settings, farm, fleet, ended: queued + 1..queued + 1 + RETRIES })
     }
 
-    fn latencies(&mut self) -> anyhow::Result<Measured> {
-        Ok(Measured { ready: self.ready()?, turn: self.turn()? })
+    fn latencies(&mut self) -> anyhow::Result<MeasuredLatencies> {
+        Ok(MeasuredLatencies { ready: self.ready()?, turn: self.turn()? })
     }
 
     /// From the call that makes a task ready to its assignment.
     fn ready(&mut self) -> anyhow::Result<Latencies> {
         self.fleet.order("hold 0")?;
-        let mut seen = Seen::default();
+        let mut seen = DispatchTimes::default();
         for build in self.ended.clone() {
             self.fleet.order(&format!("retry {build}"))?;
             for event in self.fleet.listen(PAUSE) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use rpmfarm_core::target::Template;
 
-use super::refs::Refs;
+use super::refs::RefServer;
 use super::{POLL, farm, wait};
 use crate::bench::figure::Figure;
 use crate::bench::spread::Spread;
@@ -21,7 +21,7 @@ const WINDOW: Duration = Duration::from_secs(20);
 const TICKS: f64 = 100.0;
 
 pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure> {
-    let refs = Refs::start()?;
+    let refs = RefServer::start()?;
     let host = format!("127.0.0.1:{}", refs.address.port());
     let farm = farm(directory, world, 0, |target| {
         target.upstream.url = Template::from(format!("http://{host}/rpms/{{name}}.git").as_str());

@@ -14,13 +14,13 @@ use tokio::runtime::Runtime;
 use crate::distgit::BRANCH;
 
 /// The server; it ends when this is dropped.
-pub(super) struct Refs {
+pub(super) struct RefServer {
     pub(super) address: SocketAddr,
     asked: Arc<AtomicU64>,
     _runtime: Runtime,
 }
 
-impl Refs {
+impl RefServer {
     /// Serves at a free port, on one thread.
     pub(super) fn start() -> anyhow::Result<Self> {
         let runtime =

@@ -1,0 +1,56 @@
+//! Results that come when their attempt has been taken from the worker: recorded, never applied.
+
+use rpmfarm_core::task::AttemptReport;
+use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
+
+use crate::store::{self, Attempt, Store};
+
+/// Records the ends that a worker reports of attempts which are not live: of those that were
+/// taken from it, not of those whose end it has told before.
+pub async fn reports(
+    store: &Store,
+    worker: &str,
+    reports: impl Iterator<Item = &AttemptReport>,
+    now: Timestamp,
+) -> store::Result<()> {
+    for told in reports {
+        let Some(said) = attempt_news::late(&told.progress) else { continue };
+        let Some((attempt, end)) = store.attempt_fetch_ended(told.attempt, told.epoch).await?
+        else {
+            continue;
+        };
+        if attempt.worker == worker && end.outcome.as_ref().is_none_or(attempt_news::was_taken) {
+            record(store, &attempt, &said, now).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Records that an attempt which was taken from its worker wants to upload a file.
+pub async fn upload(
+    store: &Store,
+    attempt: AttemptId,
+    epoch: Epoch,
+    file: &str,
+    now: Timestamp,
+) -> store::Result<()> {
+    match store.attempt_fetch_ended(attempt, epoch).await? {
+        Some((attempt, end)) if end.outcome.as_ref().is_some_and(attempt_news::was_taken) => {
+            record(store, &attempt, &format!("uploads {file}"), now).await
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn record(store: &Store, attempt: &Attempt, said: &str, now: Timestamp) -> store::Result<()> {
+    let task = store.task_fetch(attempt.task).await?;
+    tracing::info!(
+        build = task.map(|task| task.build.0),
+        task = attempt.task.0,
+        attempt = attempt.id.0,
+        worker = attempt.worker,
+        said,
+        "late result, not applied"
+    );
+    store.late_result_insert(attempt.id, said, now).await
+}

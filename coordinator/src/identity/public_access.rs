@@ -1,0 +1,77 @@
+//! What callers without a credential may see at an address: everything on this host, and nothing
+//! but the published repositories elsewhere, unless the operator says otherwise.
+
+use std::net::IpAddr;
+
+/// What a listener shows to callers without a credential. Published repositories, `/healthz` and
+/// `/readyz` are open everywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublicAccess {
+    /// Calls that only read.
+    pub reads: bool,
+    /// `/metrics`.
+    pub metrics: bool,
+}
+
+impl PublicAccess {
+    /// Where nothing is known of the listener.
+    pub const CLOSED: Self = Self { reads: false, metrics: false };
+}
+
+/// What the operator opened, by options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PublicAccessSettings {
+    /// Anybody may read, wherever is listened (`--public-read`).
+    pub reads: bool,
+    /// Anybody may see the metrics, wherever is listened (`--public-metrics`).
+    pub metrics: bool,
+    /// This host's callers need a credential like everybody, since a proxy may speak for others
+    /// (`--private-read`).
+    pub none_for_this_host: bool,
+}
+
+impl PublicAccessSettings {
+    /// What is open at an address that is listened on.
+    #[must_use]
+    pub fn at(self, address: IpAddr) -> PublicAccess {
+        let own = address.to_canonical().is_loopback() && !self.none_for_this_host;
+        PublicAccess { reads: own || self.reads, metrics: own || self.metrics }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_that_others_reach_are_closed_unless_they_are_opened() {
+        let at = |opened: PublicAccessSettings, address: &str| {
+            let PublicAccess { reads, metrics } = opened.at(address.parse().unwrap());
+            (reads, metrics)
+        };
+        let nothing = PublicAccessSettings::default();
+        for own in ["127.0.0.1", "127.8.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(at(nothing, own), (true, true), "{own}");
+            let private = PublicAccessSettings { none_for_this_host: true, ..nothing };
+            assert_eq!(at(private, own), (false, false), "{own}");
+            assert_eq!(
+                at(PublicAccessSettings { metrics: true, ..private }, own),
+                (false, true),
+                "{own}"
+            );
+        }
+        for other in ["0.0.0.0", "::", "192.0.2.1", "10.0.0.1", "2001:db8::1"] {
+            assert_eq!(at(nothing, other), (false, false), "{other}");
+            assert_eq!(
+                at(PublicAccessSettings { reads: true, ..nothing }, other),
+                (true, false),
+                "{other}"
+            );
+            assert_eq!(
+                at(PublicAccessSettings { metrics: true, ..nothing }, other),
+                (false, true),
+                "{other}"
+            );
+        }
+    }
+}

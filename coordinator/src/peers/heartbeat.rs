@@ -1,0 +1,167 @@
+//! The beat: this coordinator's own is raised, the others' are watched, and stages are claimed.
+
+use std::time::Instant;
+
+use rpmfarm_core::Stage;
+use rpmfarm_core::stage_lease::{BEAT, LeaseDecision, claim};
+
+use super::{Peers, STAGES};
+use crate::bus::Bus;
+use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
+
+/// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
+/// there, one that was only paused comes back to its own workers.
+const CLEARED_AFTER: u32 = 100;
+
+impl Peers {
+    /// One round: beats, reads the others' beats, and takes the stages of which no living
+    /// coordinator has the lease. Answers whether any was taken.
+    ///
+    /// # Errors
+    /// Database errors. While they last, this coordinator stops to begin work by itself.
+    pub async fn heartbeat(&self, store: &Store, now: Instant) -> store::Result<bool> {
+        let looked = self.heartbeat_once(store, now).await;
+        let mut state = self.lock();
+        match &looked {
+            Ok(_) => state.down = None,
+            Err(error) => state.down = Some(error.to_string()),
+        }
+        looked
+    }
+
+    async fn heartbeat_once(&self, store: &Store, now: Instant) -> store::Result<bool> {
+        let (me, now, takeover) = (&self.0.me.id, self.since(now), self.0.takeover);
+        store.coordinator_raise_heartbeat(&self.0.me).await?;
+        let rows = store.coordinator_list().await?;
+        let leases = store.stage_lease_list().await?;
+        let claims: Vec<_> = {
+            let mut state = self.lock();
+            state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
+            // The time before the beat was sent: the others count from when it arrived, which is
+            // later.
+            state.confirmed = Some(now);
+            self.mark_dead(&mut state, &rows, now);
+            state.others = rows.into_iter().filter(|row| row.id != *me).collect();
+            let decide = |stage: Stage| {
+                let of_stage = |(name, _): &&(String, _)| name.parse::<Stage>() == Ok(stage);
+                let lease = leases.iter().find(of_stage).map(|(_, lease)| lease);
+                let held = state.held.get(&stage).map(Fence::epoch);
+                let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
+                (stage, lease, beat, claim(me, held, lease, &state.watch, now, takeover))
+            };
+            STAGES.into_iter().map(decide).collect()
+        };
+        let mut any = false;
+        for (stage, lease, beat, claim) in claims {
+            let fence = match claim {
+                LeaseDecision::Keep(_) => continue,
+                LeaseDecision::Leave => None,
+                LeaseDecision::Take => {
+                    let taken = match store.stage_lease_acquire(stage, me, lease, beat).await {
+                        // Its holder was stopped in mid-transaction: the database ends that soon.
+                        Err(error) if error.is_locked() => None,
+                        taken => taken?,
+                    };
+                    if let Some(fence) = &taken {
+                        let epoch = fence.epoch().0;
+                        let from = lease.map_or("nobody", |lease| lease.holder.as_str());
+                        tracing::info!(%stage, epoch, from, "this coordinator runs the stage now");
+                        any = true;
+                    }
+                    taken
+                }
+            };
+            let is_left = fence.is_none();
+            let mut state = self.lock();
+            let before = match fence {
+                Some(fence) => state.held.insert(stage, fence),
+                None => state.held.remove(&stage),
+            };
+            if is_left && before.is_some() {
+                tracing::warn!(%stage, "another coordinator runs the stage now");
+            }
+        }
+        self.clear_away(store, now).await?;
+        Ok(any)
+    }
+
+    /// Notes who is dead, and since when that is known.
+    fn mark_dead(
+        &self,
+        state: &mut super::PeersState,
+        rows: &[CoordinatorRow],
+        now: std::time::Duration,
+    ) {
+        let before: Vec<String> = state.others.iter().map(|row| row.id.clone()).collect();
+        let there = rows.iter().map(|row| row.id.clone());
+        for id in there.chain(before).filter(|id| *id != self.0.me.id) {
+            if state.watch.is_alive(&id, now, self.0.takeover) {
+                state.dead.remove(&id);
+            } else {
+                state.dead.entry(id).or_insert_with_key(|id| {
+                    tracing::warn!(coordinator = id, "a coordinator is dead");
+                    now
+                });
+            }
+        }
+    }
+
+    async fn clear_away(&self, store: &Store, now: std::time::Duration) -> store::Result<()> {
+        let long_dead: Vec<String> = {
+            let state = self.lock();
+            let long = |id: &str| {
+                let still = state.watch.stands_still(id, now);
+                still.is_some_and(|still| still > self.0.takeover * CLEARED_AFTER)
+            };
+            state.others.iter().map(|row| row.id.clone()).filter(|id| long(id)).collect()
+        };
+        for id in long_dead {
+            store.coordinator_delete(&id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes this coordinator's place: afterwards it has every stage that it can have.
+pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<()> {
+    if peers.0.alone {
+        // The database is this process's own: whoever else is in it was an earlier one.
+        for row in store.coordinator_list().await?.iter().filter(|row| row.id != *peers.own_id()) {
+            store.coordinator_delete(&row.id).await?;
+        }
+    }
+    store.peer_snapshot_clear(peers.own_id()).await?;
+    peers.heartbeat(store, now).await?;
+    Ok(())
+}
+
+/// Beats as long as the coordinator runs; rings when a stage has come to this coordinator.
+pub async fn run(peers: Peers, store: Store, bus: Bus) {
+    let mut was_down = false;
+    loop {
+        let begun = Instant::now();
+        match peers.heartbeat(&store, begun).await {
+            Ok(news) => {
+                if was_down {
+                    tracing::info!("the database answers again");
+                }
+                if news || was_down {
+                    bus.wake();
+                }
+                was_down = false;
+            }
+            Err(error) => {
+                if !was_down {
+                    tracing::error!(%error, "the database does not answer; no new work is started");
+                }
+                was_down = true;
+            }
+        }
+        tokio::time::sleep(BEAT.saturating_sub(begun.elapsed())).await;
+    }
+}
+
+/// Removes this coordinator's row, so that the others need not wait for a takeover.
+pub async fn end(peers: &Peers, store: &Store) -> Result<(), StoreError> {
+    store.coordinator_delete(peers.own_id()).await
+}

@@ -1,0 +1,80 @@
+//! The lock and the id in a coordinator's cache directory, which one process has at a time. They
+//! make it the same coordinator after a restart.
+
+use std::fs::{self, File, TryLockError};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+/// Held until this is dropped, or the process ends however it does.
+#[derive(Debug)]
+pub struct InstanceLock {
+    id: String,
+    _lock: File,
+}
+
+impl InstanceLock {
+    /// Locks a directory, and reads or makes its id.
+    ///
+    /// # Errors
+    /// When another coordinator has it, or what the disk says.
+    pub fn acquire(dir: &Path) -> anyhow::Result<Self> {
+        fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let path = dir.join("coordinator.lock");
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => bail!(
+                "another coordinator uses {}; give each of them a --cache directory of its own",
+                dir.display()
+            ),
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        let id = id(&dir.join("coordinator.id"))?;
+        Ok(Self { id, _lock: lock })
+    }
+
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+}
+
+fn id(path: &Path) -> anyhow::Result<String> {
+    if let Ok(text) = fs::read_to_string(path)
+        && !text.trim().is_empty()
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let id = uuid::Uuid::now_v7().to_string();
+    let beside = path.with_extension("new");
+    fs::write(&beside, format!("{id}\n"))
+        .and_then(|()| fs::rename(&beside, path))
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_has_it_and_it_keeps_its_id() {
+        let dir = tempfile::tempdir().unwrap();
+        let seat = InstanceLock::acquire(dir.path()).unwrap();
+        let error = InstanceLock::acquire(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("--cache"), "{error}");
+        let id = seat.id().to_owned();
+        drop(seat);
+        assert_eq!(InstanceLock::acquire(dir.path()).unwrap().id(), id);
+        let other = tempfile::tempdir().unwrap();
+        assert_ne!(InstanceLock::acquire(other.path()).unwrap().id(), id);
+    }
+}

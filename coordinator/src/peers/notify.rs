@@ -1,0 +1,134 @@
+//! Wakes the other coordinators, and is woken by them: PostgreSQL's NOTIFY and LISTEN.
+//!
+//! A word is only a wake-up. What gets lost is made up for by the periods of passes and sessions.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgListener;
+use tokio::sync::mpsc;
+
+use super::Peers;
+use crate::bus::{Bus, PeerMessage};
+use crate::fleet::Fleet;
+use crate::store::Store;
+
+/// The channel's name in the database.
+const CHANNEL: &str = "rpmfarm";
+
+/// Words are gathered for so long, so that a burst of commits is one of them.
+const GATHER: Duration = Duration::from_millis(20);
+
+/// The pause before the listener connects again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The payload of NOTIFY for a word.
+fn payload(word: &PeerMessage, me: &str) -> String {
+    match word {
+        PeerMessage::Facts => format!("{me} facts"),
+        PeerMessage::Poke(worker) => format!("{me} poke {worker}"),
+        PeerMessage::PokeAll => format!("{me} poke-all"),
+        PeerMessage::Progress => format!("{me} progress"),
+    }
+}
+
+/// Reads what another coordinator sent; `None` for one's own words and for what is not a word.
+fn read(payload: &str, me: &str) -> Option<PeerMessage> {
+    let mut words = payload.splitn(3, ' ');
+    let from = words.next()?;
+    let word = match (words.next()?, words.next()) {
+        ("facts", None) => PeerMessage::Facts,
+        ("poke", Some(worker)) => PeerMessage::Poke(worker.to_owned()),
+        ("poke-all", None) => PeerMessage::PokeAll,
+        ("progress", None) => PeerMessage::Progress,
+        _ => return None,
+    };
+    (from != me).then_some(word)
+}
+
+/// Sends words as long as the coordinator runs.
+pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver<PeerMessage>) {
+    while let Some(first) = words.recv().await {
+        let mut batch = BTreeSet::from([first]);
+        tokio::time::sleep(GATHER).await;
+        while let Ok(word) = words.try_recv() {
+            batch.insert(word);
+        }
+        // What is not sent is only a wake-up less.
+        if !peers.has_others(Instant::now()) || peers.database_down().is_some() {
+            continue;
+        }
+        for word in batch {
+            let text = payload(&word, peers.own_id());
+            // The function gives nothing, which is a type that is not portable.
+            let query = "SELECT 1 FROM pg_notify($1, $2)";
+            let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
+            if let Err(error) = sent {
+                tracing::debug!(%error, "the other coordinators were not notified");
+                break;
+            }
+        }
+    }
+}
+
+/// Wakes passes, sessions and watchers at words of other coordinators.
+pub struct Listener {
+    /// This coordinator, whose own words are ignored.
+    pub peers: Peers,
+    pub bus: Bus,
+    pub fleet: Fleet,
+    /// Wakes the watchers of builds.
+    pub progress: Bus,
+}
+
+impl Listener {
+    /// Hears words until the task is dropped, and rings for each.
+    pub async fn run(self, url: String) {
+        loop {
+            if let Err(error) = self.hear(&url).await {
+                tracing::debug!(%error, "no notifications arrive from the other coordinators");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    async fn hear(&self, url: &str) -> sqlx::Result<()> {
+        let mut listener = PgListener::connect(url).await?;
+        listener.listen(CHANNEL).await?;
+        // Whatever was said before is made up for.
+        self.bus.wake();
+        loop {
+            let heard = listener.recv().await?;
+            match read(heard.payload(), self.peers.own_id()) {
+                Some(PeerMessage::Facts) => self.bus.wake(),
+                Some(PeerMessage::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
+                Some(PeerMessage::PokeAll) => self.fleet.poke_all_here(),
+                Some(PeerMessage::Progress) => self.progress.wake(),
+                None => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_read_by_others_and_not_by_who_said_them() {
+        let words = [
+            PeerMessage::Facts,
+            PeerMessage::Poke("w 1".into()),
+            PeerMessage::PokeAll,
+            PeerMessage::Progress,
+        ];
+        for word in words {
+            let payload = payload(&word, "a");
+            assert_eq!(read(&payload, "b"), Some(word));
+            assert_eq!(read(&payload, "a"), None);
+        }
+        for nonsense in ["", "a", "a b", "a poke", "a facts now"] {
+            assert_eq!(read(nonsense, "b"), None, "{nonsense}");
+        }
+    }
+}

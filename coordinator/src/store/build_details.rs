@@ -1,0 +1,414 @@
+//! Everything that the store holds of some builds, read at once to be shown.
+//!
+//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
+//! by one query for all of them. What the facts mean is the API's to say.
+
+use std::collections::HashMap;
+
+use rpmfarm_core::missing_requirements::LackingPackage;
+use rpmfarm_core::owners::Claim;
+use rpmfarm_core::terms::AllTerms;
+use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId, Timestamp};
+
+use super::attempts::{AttemptRow, WITH_END};
+use super::builds::COLUMNS;
+use super::lists::{list, rows};
+use super::{
+    Attempt, AttemptEnd, Build, ClaimDecision, FailureRow, FarmReplacementRow, Import, LateResult,
+    LockRow, Publication, Result, Store, Task, WithdrawnPackage, parsed, unjson,
+};
+
+/// The facts of a build, but for its packages ([`Store::package_list_of_builds`]).
+#[derive(Debug, Clone, Default)]
+pub struct BuildDetailRows {
+    /// The architectures that were asked for; none for all of the target's.
+    pub arches: Vec<Arch>,
+    pub import: Option<Import>,
+    pub srpm: Option<SrpmDetailRow>,
+    /// Its tasks, in the order in which they were made.
+    pub tasks: Vec<TaskDetailRows>,
+    /// Where it was published first.
+    pub publication: Option<Publication>,
+    /// The failures since the last retry, oldest first.
+    pub failures: Vec<FailureRow>,
+    /// When it was last cancelled; `None` when never.
+    pub cancelled_at: Option<Timestamp>,
+    /// When it was last retried by a call; `None` when never.
+    pub retried_at: Option<Timestamp>,
+    /// Whether it has not ended.
+    pub open: bool,
+    /// The CVE ids that its sources fix.
+    pub cves: Vec<String>,
+    /// The notes on its sources.
+    pub source_notes: Vec<String>,
+    /// The notes on the build.
+    pub notes: Vec<String>,
+    /// Requirements of its packages that no package of their channels provides.
+    pub lacking: Vec<LackingPackage>,
+    /// Options of the request, such as bconds and macros.
+    pub options: BuildOptions,
+    /// How many files of failed attempts were kept.
+    pub kept_files: u32,
+    /// The things of other source packages that it makes.
+    pub claims: Vec<Claim>,
+    /// The decisions on its claims, oldest first.
+    pub decisions: Vec<ClaimDecision>,
+    /// Packages that were taken back.
+    pub withdrawn: Vec<WithdrawnPackage>,
+    /// Packages that it was made with and that were taken back, each with the build whose packages it
+    /// was made with, if it was not the package itself.
+    pub impacts: Vec<(Nevra, Option<BuildId>)>,
+    /// The farm's own packages in its roots.
+    pub taken: Vec<FarmReplacementDetail>,
+}
+
+/// A package that a root took from the farm.
+#[derive(Debug, Clone)]
+pub struct FarmReplacementDetail {
+    /// The package, and what would have been taken without it.
+    pub row: FarmReplacementRow,
+    /// The build that made it; `None` when that is not known any more.
+    pub build: Option<BuildId>,
+}
+
+impl BuildDetailRows {
+    /// Whether a person has to decide.
+    #[must_use]
+    pub fn is_claimed(&self) -> bool {
+        !self.claims.is_empty() && self.decisions.iter().all(|one| one.word != "approved")
+    }
+}
+
+/// The fields of an SRPM that people see.
+#[derive(Debug, Clone)]
+pub struct SrpmDetailRow {
+    pub nevra: Nevra,
+    /// ExclusiveArch, ExcludeArch and the rest of its terms.
+    pub terms: AllTerms,
+}
+
+/// The facts of a task.
+#[derive(Debug, Clone)]
+pub struct TaskDetailRows {
+    pub task: Task,
+    /// Its newest lock.
+    pub lock: Option<LockRow>,
+    /// Its attempts with their ends, oldest first.
+    pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
+    /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
+    pub acceptance: Option<(AttemptId, u64, Timestamp)>,
+    /// Results that came too late.
+    pub late: Vec<LateResult>,
+}
+
+/// A version that a channel got: target, channel, package, the build that brought it, and what it
+/// is.
+pub type PublishedEvr = (String, String, String, BuildId, Evr);
+
+/// The facts of builds, by their numbers.
+type ShownBuilds = HashMap<BuildId, BuildDetailRows>;
+
+fn of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
+    all.entry(BuildId(build)).or_default()
+}
+
+impl Store {
+    /// Builds by their numbers, newest first; those that are not there are left out.
+    pub async fn build_list_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
+        let ids = list(ids.iter().map(|id| id.0));
+        let query =
+            format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN ({ids}) ORDER BY b.id DESC");
+        Ok(rows!(self, Build, query))
+    }
+
+    /// The facts of builds, each that was asked for.
+    pub async fn build_list_details(
+        &self,
+        builds: &[BuildId],
+    ) -> Result<HashMap<BuildId, BuildDetailRows>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let mut all: ShownBuilds =
+            builds.iter().map(|id| (*id, BuildDetailRows::default())).collect();
+        self.shown_requests(&ids, &mut all).await?;
+        self.shown_sources(&ids, &mut all).await?;
+        self.shown_results(&ids, &mut all).await?;
+        self.shown_failures(&ids, &mut all).await?;
+        self.build_list_detail_names(&ids, &mut all).await?;
+        for withdrawn in self.withdrawal_list_of_builds(builds).await? {
+            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
+        }
+        for task in self.task_list_details(&ids).await? {
+            all.entry(task.task.build).or_default().tasks.push(task);
+        }
+        Ok(all)
+    }
+
+    /// Whether builds are open, and what they were asked for with.
+    async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
+        let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
+        for (build,) in rows!(self, (i64,), query) {
+            of(all, build).open = true;
+        }
+        let query =
+            format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
+        for (build, arch) in rows!(self, (i64, String), query) {
+            of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+        }
+        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
+        for (build, text) in rows!(self, (i64, String), query) {
+            of(all, build).options = super::builds::options(&text)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the imports and the SRPMs of builds.
+    async fn shown_sources(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
+        let query = format!(
+            "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
+             WHERE build IN ({ids})"
+        );
+        for (build, url, commit, subject, bundle, at) in
+            rows!(self, (i64, String, String, String, String, i64), query)
+        {
+            let bundle = parsed("imports", "a digest", &bundle)?;
+            let at = Timestamp::from_us(at);
+            of(all, build).import = Some(Import { url, commit, subject, bundle, at });
+        }
+        let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
+        for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
+            let nevra = parsed("srpms", "a NEVRA", &nevra)?;
+            let terms = unjson("srpms", "terms", &terms)?;
+            of(all, build).srpm = Some(SrpmDetailRow { nevra, terms });
+        }
+        let query =
+            format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
+        for (build, note) in rows!(self, (i64, String), query) {
+            of(all, build).source_notes.push(note);
+        }
+        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
+        for (build, cves) in rows!(self, (i64, String), query) {
+            of(all, build).cves = unjson("build_cves", "a list", &cves)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the packages of builds, and where they are published.
+    async fn shown_results(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
+        let query =
+            format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
+        for (build, note) in rows!(self, (i64, String), query) {
+            of(all, build).notes.push(note);
+        }
+        let query = format!(
+            "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
+             JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra
+             WHERE p.build IN ({ids}) ORDER BY l.nevra, l.arch, l.requirement"
+        );
+        for (build, nevra, arch, requirement) in rows!(self, (i64, String, String, String), query) {
+            let arch = match arch.as_str() {
+                "" => None,
+                word => Some(parsed("lacking_packages", "an architecture", word)?),
+            };
+            let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
+            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
+        }
+        let query = format!(
+            "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
+             JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
+        );
+        for (build, count) in rows!(self, (i64, i64), query) {
+            of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+        }
+        let query = format!(
+            "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
+             ORDER BY at_us DESC"
+        );
+        // The oldest comes last and stays.
+        for row in rows!(self, Publication, query) {
+            let build = of(all, row.build.0);
+            build.publication = Some(row);
+        }
+        Ok(())
+    }
+
+    /// Reads the failures since the last retry, and the cancellations.
+    async fn shown_failures(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
+        for (table, which) in [("cancellations", 0), ("retries", 1)] {
+            let query = format!(
+                "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
+            );
+            for (build, at) in rows!(self, (i64, i64), query) {
+                let (build, at) = (of(all, build), Some(Timestamp::from_us(at)));
+                if which == 0 { build.cancelled_at = at } else { build.retried_at = at }
+            }
+        }
+        let query = format!(
+            "SELECT build, task, failure, at_us, retry_us FROM failures WHERE build IN ({ids})
+             ORDER BY at_us"
+        );
+        for (build, task, failure, at, retry) in rows!(self, (i64, i64, String, i64, i64), query) {
+            let (build, at) = (of(all, build), Timestamp::from_us(at));
+            if Some(at) > build.retried_at {
+                build.failures.push(FailureRow {
+                    task: (task != 0).then_some(TaskId(task)),
+                    failure: unjson("failures", "a failure", &failure)?,
+                    at,
+                    retry: Timestamp::from_us(retry).known(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the claims, the decisions, and the withdrawn packages that builds were made with.
+    async fn build_list_detail_names(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
+        let query = format!(
+            "SELECT build, kind, what, package, owners FROM claims WHERE build IN ({ids})
+             ORDER BY build, kind, what"
+        );
+        type Row = (i64, String, String, String, String);
+        for (build, kind, what, package, owners) in rows!(self, Row, query) {
+            let claim = super::owners::claim((kind, what, package, owners))?;
+            of(all, build).claims.push(claim);
+        }
+        let query = format!(
+            "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
+             ORDER BY at_us"
+        );
+        for (build, at, word, who, reason) in rows!(self, (i64, i64, String, String, String), query)
+        {
+            let decision = ClaimDecision { at: at.into(), word, who, reason };
+            of(all, build).decisions.push(decision);
+        }
+        let query = format!(
+            "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
+        );
+        for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
+            let nevra = parsed("impacts", "a NEVRA", &nevra)?;
+            let through = (through != 0).then_some(BuildId(through));
+            of(all, build).impacts.push((nevra, through));
+        }
+        let query = format!(
+            "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
+             JOIN builds b ON b.id = t.build WHERE t.build IN ({ids}) ORDER BY t.id"
+        );
+        for (build, target, taken) in rows!(self, (i64, String, String), query) {
+            let taken: Vec<FarmReplacementRow> = unjson("taken_packages", "a list", &taken)?;
+            for row in taken {
+                let shown = of(all, build);
+                if shown.taken.iter().any(|known| known.row == row) {
+                    continue;
+                }
+                let build = self.package_fetch_build(&target, &row.package).await?;
+                shown.taken.push(FarmReplacementDetail { row, build });
+            }
+        }
+        Ok(())
+    }
+
+    async fn package_fetch_build(&self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
+        let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2
+                     UNION ALL
+                     SELECT build FROM withdrawn_packages WHERE target = $1 AND nevra = $2";
+        let query = sqlx::query_scalar(query).bind(target).bind(nevra.to_string());
+        let build: Option<i64> = query.fetch_optional(self.read_pool()).await?;
+        Ok(build.map(BuildId))
+    }
+
+    async fn task_list_details(&self, builds: &str) -> Result<Vec<TaskDetailRows>> {
+        let tasks = format!("SELECT id FROM tasks WHERE build IN ({builds})");
+        let query = format!(
+            "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
+             AND NOT EXISTS (SELECT 1 FROM postponements p
+                             WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
+        );
+        let mut locks = HashMap::new();
+        for (task, round, digest, at) in rows!(self, (i64, i64, String, i64), query) {
+            let digest = parsed("locks", "a digest", &digest)?;
+            let (round, at) = (u32::try_from(round).unwrap_or(0), Timestamp::from_us(at));
+            locks.insert(TaskId(task), LockRow { round, digest, at });
+        }
+        let query = format!(
+            "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
+        );
+        let mut acceptances = HashMap::new();
+        for (task, attempt, ms, at) in rows!(self, (i64, i64, i64, i64), query) {
+            let accepted = (AttemptId(attempt), ms.unsigned_abs(), Timestamp::from_us(at));
+            acceptances.insert(TaskId(task), accepted);
+        }
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY a.epoch"
+        );
+        let mut attempts = HashMap::<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>::new();
+        for row in rows!(self, AttemptRow, query) {
+            let (attempt, end) = row.read()?;
+            attempts.entry(attempt.task).or_default().push((attempt, end));
+        }
+        let query = format!(
+            "SELECT a.task, l.attempt, a.worker, l.said, l.at_us
+             FROM attempts a JOIN late_results l ON l.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY l.attempt"
+        );
+        let mut late = HashMap::<TaskId, Vec<LateResult>>::new();
+        for (task, attempt, worker, said, at) in rows!(self, (i64, i64, String, String, i64), query)
+        {
+            let (attempt, at) = (AttemptId(attempt), Timestamp::from_us(at));
+            late.entry(TaskId(task)).or_default().push(LateResult { attempt, worker, said, at });
+        }
+        let query = format!(
+            "SELECT id, build, kind, arch, created_us FROM tasks WHERE build IN ({builds})
+             ORDER BY id"
+        );
+        let mut shown = Vec::new();
+        for task in rows!(self, Task, query) {
+            let id = task.id;
+            shown.push(TaskDetailRows {
+                lock: locks.remove(&id),
+                attempts: attempts.remove(&id).unwrap_or_default(),
+                acceptance: acceptances.remove(&id),
+                late: late.remove(&id).unwrap_or_default(),
+                task,
+            });
+        }
+        Ok(shown)
+    }
+
+    /// Every version that was published of the packages of these builds, in their targets.
+    pub async fn channel_list_evrs_of_builds(
+        &self,
+        builds: &[BuildId],
+    ) -> Result<Vec<PublishedEvr>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let query = format!(
+            "SELECT b.target, p.channel, b.package, b.id, s.nevra
+             FROM (SELECT DISTINCT target, package FROM builds WHERE id IN ({ids})) a
+             JOIN builds b ON b.target = a.target AND b.package = a.package
+             JOIN publications p ON p.build = b.id JOIN srpms s ON s.build = b.id
+             WHERE NOT EXISTS (SELECT 1 FROM withdrawn_packages w WHERE w.build = b.id)"
+        );
+        let row =
+            |(target, channel, package, build, nevra): (String, String, String, i64, String)| {
+                let nevra: Nevra = parsed("srpms", "a NEVRA", &nevra)?;
+                Ok((target, channel, package, BuildId(build), nevra.evr))
+            };
+        let rows = rows!(self, (String, String, String, i64, String), query);
+        rows.into_iter().map(row).collect()
+    }
+
+    /// When the last package of each build was signed with a key; those without are left out.
+    pub async fn signed_each(
+        &self,
+        builds: &[BuildId],
+        key: &str,
+    ) -> Result<HashMap<BuildId, Timestamp>> {
+        let ids = list(builds.iter().map(|id| id.0));
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT p.build, MAX(s.at_us) FROM packages p JOIN signatures s
+             ON s.digest = p.digest AND s.key_name = $1 WHERE p.build IN ({ids}) GROUP BY p.build"
+        ));
+        let rows: Vec<(i64, i64)> =
+            sqlx::query_as(query).persistent(false).bind(key).fetch_all(self.read_pool()).await?;
+        Ok(rows.into_iter().map(|(build, at)| (BuildId(build), at.into())).collect())
+    }
+}

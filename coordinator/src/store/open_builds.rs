@@ -1,0 +1,138 @@
+//! Which builds are open: what ends one, and what opens it again.
+//!
+//! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction
+//! that changes the facts: so a pass reads what is under way and never history.
+
+use rpmfarm_core::{BuildId, Timestamp};
+
+use super::transaction_retry::again;
+use super::{Result, Store, Tx};
+
+impl Store {
+    /// Cancels a build. False when it had ended before.
+    pub async fn build_cancel(&self, id: BuildId, now: Timestamp) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            if !tx.build_close(id).await? {
+                return Ok(false);
+            }
+            let at = tx.build_next_event_us(id, now).await?;
+            sqlx::query(
+                "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at.as_us())
+            .execute(tx.conn())
+            .await?;
+            tx.attempt_end_all_of_build(id, now).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Opens an ended build again. False when it is open, or published.
+    pub async fn build_retry(&self, id: BuildId, now: Timestamp) -> Result<bool> {
+        again(|| async move {
+            let mut tx = self.write().await?;
+            let closed: i64 = sqlx::query_scalar(
+                "SELECT COUNT(*) FROM builds b WHERE id = $1
+             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
+            )
+            .bind(id.0)
+            .fetch_one(tx.conn())
+            .await?;
+            if closed == 0 {
+                return Ok(false);
+            }
+            let at = tx.build_next_event_us(id, now).await?;
+            sqlx::query(
+                "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(at.as_us())
+            .execute(tx.conn())
+            .await?;
+            tx.build_open(id).await?;
+            tx.reindex(id, now).await?;
+            tx.commit().await?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// When a build was last cancelled; `None` when never.
+    pub async fn cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+        let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
+        let latest: Option<i64> =
+            sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;
+        Ok(latest.map(Timestamp::from_us))
+    }
+
+    /// When a build was last retried; `None` when never.
+    pub async fn retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+        let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
+        let latest: Option<i64> =
+            sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;
+        Ok(latest.map(Timestamp::from_us))
+    }
+
+    /// Whether a build has not ended.
+    pub async fn build_is_open(&self, id: BuildId) -> Result<bool> {
+        let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM open_builds WHERE build = $1")
+            .bind(id.0)
+            .fetch_one(self.read_pool())
+            .await?;
+        Ok(count > 0)
+    }
+}
+
+impl Tx {
+    pub(crate) async fn build_open(&mut self, id: BuildId) -> Result<()> {
+        sqlx::query("INSERT INTO open_builds (build) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(id.0)
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock has gone back. So they are in the order in which they came.
+    pub(crate) async fn build_next_event_us(
+        &mut self,
+        id: BuildId,
+        now: Timestamp,
+    ) -> Result<Timestamp> {
+        let query = "SELECT MAX(at_us) FROM (
+                         SELECT at_us FROM failures WHERE build = $1
+                         UNION ALL SELECT at_us FROM cancellations WHERE build = $1
+                         UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
+        let newest: Option<i64> =
+            sqlx::query_scalar(query).bind(id.0).fetch_one(self.conn()).await?;
+        Ok(newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next())))
+    }
+
+    /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    ///
+    /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
+    pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
+        let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
+            .bind(id.0)
+            .execute(self.conn())
+            .await?;
+        self.index_clear(id).await?;
+        Ok(result.rows_affected() > 0)
+    }
+
+    /// Whether a build is open, held so until the transaction ends.
+    pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
+        // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
+        // the whole database.
+        let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")
+            .bind(id.0)
+            .execute(self.conn())
+            .await?;
+        Ok(result.rows_affected() > 0)
+    }
+}

@@ -1,0 +1,165 @@
+//! What polls of tracked packages led to: the next poll, what was seen, new pushes.
+//!
+//! A push is a branch that left the commit in `track_refs`. That is compared in the transaction
+//! that records the poll, behind the lock of the package's row in `tracked`, and a poll counts only
+//! if no other was recorded since it began. So a push is recorded once, whoever tells of it and
+//! however often; and a branch that returns to a commit which it had left is pushed again.
+
+use std::time::Duration;
+
+use rpmfarm_core::Timestamp;
+use rpmfarm_core::time::span_us;
+use rpmfarm_core::track::poll::RefObservation;
+use rpmfarm_core::track::push::{Push, RefChange};
+
+use super::{Result, Store, Tx};
+
+/// What a poll of a package led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollResult {
+    /// Name of the target.
+    pub target: String,
+    /// Name of the package.
+    pub package: String,
+    /// How often the package had been polled when this poll began.
+    pub turn: i64,
+    /// When the poll began: a webhook that came later is not answered by it.
+    pub began: Timestamp,
+    pub at: Timestamp,
+    /// When the next one is due.
+    pub due: Timestamp,
+    /// The time between polls from now on.
+    pub interval: Duration,
+    /// How often in a row it could not be read; 0 when it could.
+    pub failures: u32,
+    pub problem: String,
+    /// Whether a webhook's push is still to be seen.
+    pub hinted: bool,
+    /// The refs of the package and of its modifications; without those that could not be read.
+    pub saw: Vec<RefObservation>,
+}
+
+impl Store {
+    /// Records what polls led to, all of them or none. Returns how many new pushes there are.
+    ///
+    /// What a poll saw counts if no other poll of the package was recorded since it began: else
+    /// it may be older than what is known, and the package is polled once more.
+    pub async fn poll_record(&self, looks: &[PollResult]) -> Result<usize> {
+        let mut tx = self.write().await?;
+        let mut pushes = 0;
+        for looked in looks {
+            if !tx.poll_finish(looked).await? {
+                continue;
+            }
+            for saw in &looked.observations {
+                if saw.change == RefChange::Pushed && tx.push_insert(looked, saw).await? {
+                    pushes += 1;
+                }
+                if matches!(saw.change, RefChange::Pushed | RefChange::Begin) {
+                    tx.ref_upsert(looked, &saw.push).await?;
+                }
+            }
+        }
+        if pushes > 0 {
+            tx.commit().await?;
+        } else {
+            tx.commit_without_wake().await?;
+        }
+        Ok(pushes)
+    }
+}
+
+impl Tx {
+    /// Plans the next poll, and tells whether what this one saw counts. A webhook that came since
+    /// it began keeps the package due at once, as does another poll.
+    ///
+    /// From here to the transaction's end nobody else records a poll of the package: its row is
+    /// locked.
+    async fn poll_finish(&mut self, looked: &PollResult) -> Result<bool> {
+        let looks: Option<i64> = sqlx::query_scalar(
+            "UPDATE tracked SET
+             due_us = CASE WHEN hint_us > $3 OR looks <> $11 THEN 0 ELSE $4 END,
+             hint_us = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11 THEN hint_us ELSE 0 END,
+             hint_commit = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11 THEN hint_commit
+                           ELSE '' END,
+             hint_modification = CASE WHEN hint_us > $3 OR $9 = 1 OR looks <> $11
+                                 THEN hint_modification ELSE '' END,
+             interval_us = $5, looked_us = $6, looks = looks + 1, failures = $7, problem = $8,
+             build_first = CASE WHEN $10 = 1 AND looks = $11 THEN 0 ELSE build_first END
+             WHERE target = $1 AND package = $2 RETURNING looks",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(looked.began.as_us())
+        .bind(looked.due.as_us())
+        .bind(span_us(looked.interval))
+        .bind(looked.at.as_us())
+        .bind(i64::from(looked.failures))
+        .bind(&looked.problem)
+        .bind(i64::from(looked.hinted))
+        .bind(i64::from(looked.observations.iter().any(|saw| !saw.modifies)))
+        .bind(looked.sequence)
+        .fetch_optional(self.conn())
+        .await?;
+        // Nothing when nobody follows it any more.
+        Ok(looks == Some(looked.sequence + 1))
+    }
+
+    async fn ref_upsert(&mut self, looked: &PollResult, push: &Push) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO track_refs (target, package, repository, branch, commit_id, at_us)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (target, package, repository, branch)
+             DO UPDATE SET commit_id = excluded.commit_id, at_us = excluded.at_us",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .bind(&push.commit)
+        .bind(looked.at.as_us())
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
+    /// Records a push. False when it is known: the branch was seen there last. A branch that comes
+    /// back to where it has been is pushed anew.
+    async fn push_insert(&mut self, looked: &PollResult, saw: &RefObservation) -> Result<bool> {
+        let push = &saw.push;
+        let before: Option<String> = sqlx::query_scalar(
+            "SELECT commit_id FROM track_refs
+             WHERE target = $1 AND package = $2 AND repository = $3 AND branch = $4",
+        )
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .fetch_optional(self.conn())
+        .await?;
+        if before.as_ref() == Some(&push.commit) {
+            return Ok(false);
+        }
+        let id = self.next_id("push").await?;
+        sqlx::query(
+            "INSERT INTO pushes (id, target, package, repository, branch, commit_id, before_id,
+             told_by, seen_us, modifies) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(id)
+        .bind(&looked.target)
+        .bind(&looked.package)
+        .bind(&push.repository)
+        .bind(&push.branch)
+        .bind(&push.commit)
+        .bind(before.unwrap_or_default())
+        .bind(saw.told_by)
+        .bind(looked.at.as_us())
+        .bind(i64::from(saw.modifies))
+        .execute(self.conn())
+        .await?;
+        sqlx::query("INSERT INTO open_pushes (push) VALUES ($1)")
+            .bind(id)
+            .execute(self.conn())
+            .await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,115 @@
+//! Where a task stands in its queue, and what goes on before it. Read for people, not for passes:
+//! it counts what is ahead.
+
+use std::time::Duration;
+
+use rpmfarm_core::time::span;
+use rpmfarm_core::{Arch, BuildId, Needs, TaskId, Timestamp};
+
+use super::columns::Span;
+use super::{Result, Store, parsed};
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueuePositionRow {
+    /// The architecture of the queue.
+    pub arch: Arch,
+    /// What the task needs.
+    pub needs: Needs,
+    /// How many tasks for the architecture go first.
+    pub ahead: u64,
+    /// The number of these whose duration is known.
+    pub known: u64,
+    /// What those take together.
+    pub known_take: Duration,
+}
+
+/// A task that a worker has.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct RunningTask {
+    pub worker: String,
+    #[sqlx(rename = "started_us", try_from = "i64")]
+    pub started: Timestamp,
+    /// What such tasks take; zero when nothing is known.
+    #[sqlx(rename = "takes_us", try_from = "Span")]
+    pub takes: Duration,
+}
+
+impl Store {
+    /// The place of a task in its queue; `None` when it is in none.
+    pub async fn queue_position_fetch(&self, task: TaskId) -> Result<Option<QueuePositionRow>> {
+        let query = "SELECT arch, needs, rank FROM ready_tasks WHERE task = $1";
+        let row: Option<(String, String, i64)> =
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.read_pool()).await?;
+        let Some((arch, needs, rank)) = row else { return Ok(None) };
+        let query = "SELECT COUNT(*), COUNT(l.took_us), COALESCE(CAST(SUM(l.took_us) AS BIGINT), 0)
+                     FROM ready_tasks r JOIN tasks t ON t.id = r.task
+                     JOIN builds b ON b.id = r.build
+                     LEFT JOIN learned l ON l.target = b.target AND l.package = b.package
+                     AND l.arch = r.arch AND l.kind = t.kind
+                     WHERE r.arch = $1 AND (r.rank < $2 OR (r.rank = $2 AND r.task < $3))";
+        let (ahead, known, known_us): (i64, i64, i64) = sqlx::query_as(query)
+            .bind(&arch)
+            .bind(rank)
+            .bind(task.0)
+            .fetch_one(self.read_pool())
+            .await?;
+        Ok(Some(QueuePositionRow {
+            arch: parsed("ready_tasks", "an architecture", &arch)?,
+            needs: parsed("ready_tasks", "needs", &needs)?,
+            ahead: ahead.unsigned_abs(),
+            known: known.unsigned_abs(),
+            known_take: span(known_us),
+        }))
+    }
+
+    /// Everything that workers have, with what it takes.
+    pub async fn lease_list_running(&self) -> Result<Vec<RunningTask>> {
+        let query = "SELECT v.worker, a.started_us, COALESCE(l.took_us, 0) AS takes_us
+                     FROM live_attempts v JOIN attempts a ON a.id = v.attempt
+                     JOIN tasks t ON t.id = v.task JOIN builds b ON b.id = t.build
+                     LEFT JOIN learned l ON l.target = b.target AND l.package = b.package
+                     AND l.arch = t.arch AND l.kind = t.kind ORDER BY v.attempt";
+        Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
+    }
+
+    /// The number of builds that are imported before this one.
+    pub async fn build_count_imports_ahead(&self, build: BuildId) -> Result<u64> {
+        let query = "SELECT COUNT(*) FROM stage_work w JOIN stage_work mine
+                     ON mine.build = $1 AND mine.stage = 'import'
+                     WHERE w.stage = 'import'
+                     AND (w.rank < mine.rank OR (w.rank = mine.rank AND w.build < mine.build))";
+        let count: i64 =
+            sqlx::query_scalar(query).bind(build.0).fetch_one(self.read_pool()).await?;
+        Ok(count.unsigned_abs())
+    }
+
+    /// Makes a build more or less urgent. Its tasks that wait get new places. False when it has
+    /// ended.
+    pub async fn build_set_priority(
+        &self,
+        build: BuildId,
+        class: rpmfarm_core::queue::PriorityClass,
+        now: Timestamp,
+    ) -> Result<bool> {
+        let mut tx = self.write().await?;
+        if !tx.build_lock_open(build).await? {
+            return Ok(false);
+        }
+        sqlx::query(
+            "INSERT INTO priority_changes (build, at_us, priority) VALUES ($1, $2, $3)
+             ON CONFLICT (build, at_us) DO UPDATE SET priority = excluded.priority",
+        )
+        .bind(build.0)
+        .bind(now.as_us())
+        .bind(class.as_str())
+        .execute(tx.conn())
+        .await?;
+        sqlx::query("DELETE FROM task_ranks WHERE task IN (SELECT id FROM tasks WHERE build = $1)")
+            .bind(build.0)
+            .execute(tx.conn())
+            .await?;
+        tx.reindex(build, now).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
