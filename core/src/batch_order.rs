@@ -31,7 +31,7 @@ pub struct BatchMember {
     /// obsolete; empty before its SRPM is there.
     pub predicts: Vec<String>,
     /// Something of it is under way that waits for no turn: it is built, or is tried again later.
-    pub moves: bool,
+    pub in_progress: bool,
 }
 
 impl BatchMember {
@@ -47,7 +47,7 @@ impl BatchMember {
     ) -> Self {
         // What it claims is others' until a person has decided, so nobody waits for that.
         predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
-        Self { build, package, predicts, moves: is_moving || !claims.is_empty() }
+        Self { build, package, predicts, in_progress: is_moving || !claims.is_empty() }
     }
 }
 
@@ -315,12 +315,12 @@ mod tests {
             build: BuildId(build),
             package: package.into(),
             predicts: predicts.iter().map(ToString::to_string).collect(),
-            moves: false,
+            in_progress: false,
         }
     }
 
     fn moving(mate: BatchMember) -> BatchMember {
-        BatchMember { moves: true, ..mate }
+        BatchMember { in_progress: true, ..mate }
     }
 
     fn solved(build: i64, requires: &[&str], root: Option<&[&str]>) -> SolvedMember {

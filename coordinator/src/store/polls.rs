@@ -22,7 +22,7 @@ pub struct PollResult {
     /// Name of the package.
     pub package: String,
     /// How often the package had been polled when this poll began.
-    pub turn: i64,
+    pub sequence: i64,
     /// When the poll began: a webhook that came later is not answered by it.
     pub began: Timestamp,
     pub at: Timestamp,
@@ -36,7 +36,7 @@ pub struct PollResult {
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
     /// The refs of the package and of its modifications; without those that could not be read.
-    pub saw: Vec<RefObservation>,
+    pub observations: Vec<RefObservation>,
 }
 
 impl Store {

@@ -187,7 +187,7 @@ impl PackagePoll {
         PollResult {
             target: row.target.clone(),
             package: row.package.clone(),
-            turn: row.looks,
+            sequence: row.looks,
             began,
             at: now,
             due: next.due,
@@ -195,7 +195,7 @@ impl PackagePoll {
             failures,
             problem,
             hinted,
-            saw,
+            observations: saw,
         }
     }
 

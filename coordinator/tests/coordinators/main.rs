@@ -93,7 +93,7 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         let late = old.failure_insert(build, None, &failure, None, NOW).await;
         assert!(fenced(late.unwrap_err()));
         assert!(store.build_is_open(build).await.unwrap());
-        FencedStore::new(&store, new).add_import(build, &import(NOW)).await.unwrap();
+        FencedStore::new(&store, new).import_insert(build, &import(NOW)).await.unwrap();
         assert!(store.import_fetch(build).await.unwrap().is_some());
 
         // It wakes: it sees that it has lost them, and may begin nothing.

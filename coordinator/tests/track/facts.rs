@@ -37,7 +37,7 @@ fn looked(package: &str, commit: &str, change: RefChange) -> PollResult {
     PollResult {
         target: "lab".into(),
         package: package.into(),
-        turn: 0,
+        sequence: 0,
         began: NOW,
         at: NOW + US,
         due: NOW + 100 * US,
@@ -45,7 +45,7 @@ fn looked(package: &str, commit: &str, change: RefChange) -> PollResult {
         failures: 0,
         problem: String::new(),
         hinted: false,
-        saw: vec![RefObservation { push, change, modifies: false, told_by: "poll" }],
+        observations: vec![RefObservation { push, change, modifies: false, told_by: "poll" }],
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_push_is_recorded_once() {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let (a, b) = (id('a'), id('b'));
         assert_eq!(store.poll_record(&[looked("a", &a, RefChange::Begin)]).await.unwrap(), 0);
-        let pushed = |turn| PollResult { turn, ..looked("a", &b, RefChange::Pushed) };
+        let pushed = |turn| PollResult { sequence: turn, ..looked("a", &b, RefChange::Pushed) };
         assert_eq!(store.poll_record(&[pushed(1), pushed(2)]).await.unwrap(), 1);
         assert_eq!(store.poll_record(&[pushed(3)]).await.unwrap(), 0);
         assert_eq!(store.track_ref_list("lab", "a").await.unwrap()[0].commit_id, b);
@@ -118,7 +118,7 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
     on_both(|store| async move {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let look = |turn, commit: char, change| {
-            let looked = PollResult { turn, ..looked("a", &id(commit), change) };
+            let looked = PollResult { sequence: turn, ..looked("a", &id(commit), change) };
             let store = store.clone();
             async move { store.poll_record(&[looked]).await.unwrap() }
         };
@@ -152,7 +152,7 @@ async fn two_coordinators_that_look_at_once_make_one_push() {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         store.poll_record(&[looked("a", &id('a'), RefChange::Begin)]).await.unwrap();
         let look = || {
-            let looked = PollResult { turn: 1, ..looked("a", &id('b'), RefChange::Pushed) };
+            let looked = PollResult { sequence: 1, ..looked("a", &id('b'), RefChange::Pushed) };
             let store = store.clone();
             tokio::spawn(async move { store.poll_record(&[looked]).await.unwrap() })
         };
@@ -187,7 +187,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.looks), (AT_ONCE, Some(NOW + 5 * US), 1));
         let later =
-            PollResult { turn: 1, began: NOW + 6 * US, ..looked("a", &id('b'), RefChange::Pushed) };
+            PollResult { sequence: 1, began: NOW + 6 * US, ..looked("a", &id('b'), RefChange::Pushed) };
         store.poll_record(&[later]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.looks), (NOW + 100 * US, None, 2));
@@ -226,7 +226,7 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
             branch: "a9".into(),
             commit: id('2'),
         };
-        both.saw.push(RefObservation {
+        both.observations.push(RefObservation {
             push,
             change: RefChange::Pushed,
             modifies: true,

@@ -433,12 +433,12 @@ impl Schedule {
             }
             Clock.sleep(GAP).await;
             if planted::is(Bug::NoPoll) {
-                bell.rung().await;
+                bell.woken().await;
                 continue;
             }
             tokio::select! {
                 biased;
-                () = bell.rung() => {}
+                () = bell.woken() => {}
                 () = Clock.sleep(self.pace) => {}
             }
         }

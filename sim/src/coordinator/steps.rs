@@ -216,7 +216,7 @@ impl World {
         }
         let Some(running) = &coordinator.running else { return };
         simulation::within(&running.runtime, c, || match word {
-            PeerMessage::Facts => running.bus.ring(),
+            PeerMessage::Facts => running.bus.wake(),
             PeerMessage::Poke(worker) => {
                 running.fleet().poke_here(&worker);
             }
