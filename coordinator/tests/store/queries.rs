@@ -49,9 +49,9 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "(task) DO UPDATE SET attempt = excluded.attempt, worker = excluded.worker",
         ],
     ),
-    ("heads.rs", "columns", &["b.id", "a.id", "t.id"]),
+    ("stage_queries.rs", "columns", &["b.id", "a.id", "t.id"]),
     (
-        "heads.rs",
+        "stage_queries.rs",
         "joins",
         &[
             "JOIN builds b ON b.id = w.build",
@@ -60,7 +60,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "JOIN tasks t ON t.id = w.task",
         ],
     ),
-    ("heads.rs", "within", &["w.task", "a.id", "w.task"]),
+    ("stage_queries.rs", "within", &["w.task", "a.id", "w.task"]),
     (
         "owners.rs",
         "claimed",
@@ -89,13 +89,13 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("pushes.rs", "named", &[" AND p.target = $2 AND p.package = $3", " AND p.target = $2", ""]),
-    ("shown.rs", "builds", &["1, 2"]),
-    ("shown.rs", "ids", &["1, 2"]),
-    ("shown.rs", "table", &["cancellations", "retries"]),
-    ("shown.rs", "tasks", &["SELECT id FROM tasks WHERE build IN (1, 2)"]),
+    ("build_details.rs", "builds", &["1, 2"]),
+    ("build_details.rs", "ids", &["1, 2"]),
+    ("build_details.rs", "table", &["cancellations", "retries"]),
+    ("build_details.rs", "tasks", &["SELECT id FROM tasks WHERE build IN (1, 2)"]),
     ("sources.rs", "places", &["$2, $3"]),
     (
-        "stages.rs",
+        "stage_lists.rs",
         "of_batch",
         &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
            WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
