@@ -128,7 +128,7 @@ const VERBS: &[&str] = &["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
 /// The one file beside the store's that talks to the database: it listens to PostgreSQL, and reads no
 /// table.
-const NO_TABLES: &str = "peers/herald.rs";
+const NO_TABLES: &str = "peers/notify.rs";
 
 /// A query as a database gets it.
 #[derive(Debug)]
