@@ -10,7 +10,7 @@ pub async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
     #[cfg(feature = "simulation")]
-    if let Some(_turn) = crate::simulation::disk().await {
+    if let Some(_turn) = crate::simulation::begin_disk_step().await {
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await

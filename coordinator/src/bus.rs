@@ -48,18 +48,18 @@ impl PeerNotifier {
 /// Rings for everyone who listens. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Bus {
-    bell: Arc<Bell>,
+    wakes: Arc<WakeCounter>,
     /// Where it is told that something was written here, for the other coordinators.
     voice: PeerNotifier,
 }
 
 /// What the clones of a bus have in common.
 #[derive(Debug, Default)]
-struct Bell {
+struct WakeCounter {
     /// How often it was rung.
     count: AtomicU64,
     /// Wakes those who listen in the order in which they came, so that a simulation can repeat it.
-    news: Notify,
+    notify: Notify,
 }
 
 impl Bus {
@@ -77,20 +77,20 @@ impl Bus {
 
     /// Wakes the listeners of this process; other coordinators are not told.
     pub fn wake(&self) {
-        self.bell.count.fetch_add(1, Ordering::Release);
-        self.bell.news.notify_waiters();
+        self.wakes.count.fetch_add(1, Ordering::Release);
+        self.wakes.notify.notify_waiters();
     }
 
     /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
     pub fn listen(&self) -> BusListener {
-        BusListener { heard: self.bell.count.load(Ordering::Acquire), bell: self.bell.clone() }
+        BusListener { heard: self.wakes.count.load(Ordering::Acquire), wakes: self.wakes.clone() }
     }
 }
 
 #[derive(Debug)]
 pub struct BusListener {
-    bell: Arc<Bell>,
+    wakes: Arc<WakeCounter>,
     /// How often it had been rung by then.
     heard: u64,
 }
@@ -100,13 +100,13 @@ impl BusListener {
     pub async fn woken(&mut self) {
         loop {
             // Listens before the count is read, so that what rings in between is not missed.
-            let news = self.bell.news.notified();
-            let count = self.bell.count.load(Ordering::Acquire);
+            let notified = self.wakes.notify.notified();
+            let count = self.wakes.count.load(Ordering::Acquire);
             if count != self.heard {
                 self.heard = count;
                 return;
             }
-            news.await;
+            notified.await;
         }
     }
 }

@@ -17,7 +17,7 @@ pub struct Now {
 #[must_use]
 pub fn now() -> Timestamp {
     #[cfg(feature = "simulation")]
-    if let Some(time) = crate::simulation::wall() {
+    if let Some(time) = crate::simulation::wall_time() {
         return time;
     }
     Timestamp::from_us(rpmfarm_daemon::now_us())
@@ -54,7 +54,7 @@ impl Clock {
     #[must_use]
     pub fn system(self) -> SystemTime {
         #[cfg(feature = "simulation")]
-        if let Some(time) = crate::simulation::wall() {
+        if let Some(time) = crate::simulation::wall_time() {
             return SystemTime::UNIX_EPOCH + time.since(Timestamp::ZERO);
         }
         SystemTime::now()

@@ -12,7 +12,6 @@ use rpmfarm_core::Stage;
 use crate::accept::{AcceptStage, AcceptorClient};
 use crate::blobs::Blobs;
 use crate::bus::{Bus, PeerNotifier};
-use crate::chance::Chance;
 use crate::claims::{BaseRootFileOwners, Claims};
 use crate::clock::Clock;
 use crate::dispatch::assignment::Assignments;
@@ -32,6 +31,7 @@ use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
 use crate::publish::{Channels, PublishStage, Publisher};
+use crate::random::RandomSource;
 use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
 use crate::rpc::blobs::BlobService;
@@ -114,7 +114,7 @@ pub struct Parts {
     /// What time it is.
     pub clock: Clock,
     /// What is left to chance.
-    pub chance: Chance,
+    pub random: RandomSource,
 }
 
 /// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
@@ -223,7 +223,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
-            chance: self.chance,
+            random: self.random,
             checks: self.pool(Stage::Accept, CHECKS).measured(self.metrics.clone()),
         }
     }
@@ -437,7 +437,7 @@ impl Parts {
                     fleet: self.fleet.clone(),
                     reports: self.reports(),
                     clock: self.clock,
-                    chance: self.chance,
+                    random: self.random,
                 },
                 bus: self.bus.clone(),
                 progress: self.progress.clone(),

@@ -2,12 +2,12 @@
 //! next, and whether the disk is full.
 //!
 //! Only with the feature `simulation`, which no program of a farm is built with. A simulation runs
-//! coordinators on one thread, each in a runtime of its own ([`runtime`]). Whatever a coordinator does
-//! beyond pure code is a *step* for which its task waits here: a query, a transaction, work on the disk,
-//! the end of a pause. [`settle`] runs a coordinator until every one of its tasks waits, for a step or
-//! for another task; that is known from the runtime, which tells when it has nothing left to run. The
-//! simulation then chooses a step ([`go`]) and settles again. One step is open at a time, so that each is
-//! atomic, and a dropped runtime is a process that died between two of them.
+//! coordinators on one thread, each in a runtime of its own ([`new_runtime`]). Whatever a coordinator
+//! does beyond pure code is a *step* for which its task waits here: a query, a transaction, work on the
+//! disk, the end of a pause. [`settle`] runs a coordinator until every one of its tasks waits, for a step
+//! or for another task; that is known from the runtime, which tells when it has nothing left to run. The
+//! simulation then chooses a step ([`release_step`]) and settles again. One step is open at a time, so
+//! that each is atomic, and a dropped runtime is a process that died between two of them.
 //!
 //! On a thread without a simulation ([`begin`]) nothing here has an effect. It must not know what the
 //! steps are for.
@@ -29,55 +29,55 @@ pub const BEGINNING: Timestamp = Timestamp::from_us(1_750_000_000_000_000);
 
 /// What a task waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
+pub enum StepKind {
     /// A query outside of a transaction.
     Query,
     /// The same, of a beat or a stage's lease.
-    Beat,
+    Heartbeat,
     /// A transaction; of a stage with the epoch of the fence that it stands behind.
     Transaction(Option<(Stage, StageEpoch)>),
     /// Work on the disk.
     Disk,
     /// A time, since the run began.
-    Time(Duration),
+    PauseEnd(Duration),
 }
 
 /// A task that waits.
 #[derive(Debug, Clone, Copy)]
-pub struct Waiting {
+pub struct WaitingStep {
     /// What it is let go by.
     pub ticket: u64,
     /// Whose task it is.
     pub coordinator: usize,
     /// What it waits for.
-    pub wait: Wait,
+    pub kind: StepKind,
 }
 
 /// How a step goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Go {
+pub enum StepOutcome {
     /// Well.
-    On,
+    Succeeds,
     /// The database does not answer.
     Refused,
     /// A transaction is committed, and its answer gets lost.
-    Unanswered,
+    AnswerLost,
     /// A transaction is committed, and its caller never goes on: its process is about to die.
-    Dies,
+    ProcessDies,
 }
 
 /// A step that is over.
 #[derive(Debug, Clone, Copy)]
-pub struct Done {
+pub struct FinishedStep {
     /// Its ticket.
     pub ticket: u64,
     /// What it was.
-    pub wait: Wait,
+    pub kind: StepKind,
     /// Whether it was a transaction that was committed.
     pub committed: bool,
 }
 
-struct State {
+struct SimulationState {
     began: Instant,
     now: Duration,
     /// Which coordinator runs.
@@ -86,28 +86,28 @@ struct State {
     wall_off_us: BTreeMap<usize, i64>,
     disk_is_full: bool,
     /// The last number that was drawn.
-    chance: u64,
+    random: u64,
     tickets: u64,
-    slots: BTreeMap<u64, Slot>,
-    news: Vec<Waiting>,
-    open: Option<Open>,
-    done: Option<Done>,
+    slots: BTreeMap<u64, WaitSlot>,
+    waiting: Vec<WaitingStep>,
+    open: Option<OpenStep>,
+    finished: Option<FinishedStep>,
     /// Whether the runtime has nothing left to run, and who is to be told.
     is_idle: bool,
     settled: Option<Waker>,
 }
 
 /// Where a task waits.
-struct Slot {
-    wait: Wait,
-    go: Option<Go>,
+struct WaitSlot {
+    kind: StepKind,
+    outcome: Option<StepOutcome>,
     waker: Option<Waker>,
 }
 
 /// The step that is open.
-struct Open {
+struct OpenStep {
     ticket: u64,
-    wait: Wait,
+    kind: StepKind,
     /// Whose it is, from when it has begun.
     task: Option<Id>,
     /// Steps of the same task within it.
@@ -116,30 +116,30 @@ struct Open {
 }
 
 thread_local! {
-    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+    static STATE: RefCell<Option<SimulationState>> = const { RefCell::new(None) };
 }
 
 /// Does something with this thread's simulation, if there is one. It must not drop a waker, which may
 /// drop a task that waits here.
-fn with<T>(work: impl FnOnce(&mut State) -> T) -> Option<T> {
+fn with_state<T>(work: impl FnOnce(&mut SimulationState) -> T) -> Option<T> {
     STATE.try_with(|state| state.borrow_mut().as_mut().map(work)).ok().flatten()
 }
 
 /// A run begins on this thread, at time 0, with this seed of what is left to chance. All runtimes of an
 /// earlier one must be gone.
 pub fn begin(seed: u64) {
-    let state = State {
+    let state = SimulationState {
         began: Instant::now(),
         now: Duration::ZERO,
         current: 0,
         wall_off_us: BTreeMap::new(),
         disk_is_full: false,
-        chance: seed,
+        random: seed,
         tickets: 0,
         slots: BTreeMap::new(),
-        news: Vec::new(),
+        waiting: Vec::new(),
         open: None,
-        done: None,
+        finished: None,
         is_idle: false,
         settled: None,
     };
@@ -152,33 +152,33 @@ pub fn end() {
 }
 
 /// Whether there is a simulation on this thread.
-pub(crate) fn is_on() -> bool {
-    with(|_| ()).is_some()
+pub(crate) fn is_active() -> bool {
+    with_state(|_| ()).is_some()
 }
 
 /// It is so late now, since the run began.
 pub fn set_time(now: Duration) {
-    with(|state| state.now = now);
+    with_state(|state| state.now = now);
 }
 
 /// The wall clock of a coordinator is wrong by so many microseconds.
-pub fn set_wall(coordinator: usize, off_us: i64) {
-    with(|state| state.wall_off_us.insert(coordinator, off_us));
+pub fn set_wall_offset(coordinator: usize, off_us: i64) {
+    with_state(|state| state.wall_off_us.insert(coordinator, off_us));
 }
 
 /// Whether the disk takes anything.
-pub fn set_disk(is_full: bool) {
-    with(|state| state.disk_is_full = is_full);
+pub fn set_disk_full(is_full: bool) {
+    with_state(|state| state.disk_is_full = is_full);
 }
 
 /// A runtime for a coordinator. Dropped, all of its tasks are gone where they wait.
 ///
 /// # Errors
 /// As the system refuses it.
-pub fn runtime() -> io::Result<Runtime> {
+pub fn new_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_time()
-        .on_thread_park(parks)
+        .on_thread_park(on_thread_park)
         // What others wake always comes first. By default it does so at times, and how often a task was
         // polled meanwhile depends on the database's thread.
         .global_queue_interval(1)
@@ -186,8 +186,8 @@ pub fn runtime() -> io::Result<Runtime> {
 }
 
 /// The runtime has run everything. While a step is open, what is left to do is the database's thread's.
-fn parks() {
-    let waker = with(|state| {
+fn on_thread_park() {
+    let waker = with_state(|state| {
         if state.open.is_some() {
             return None;
         }
@@ -201,10 +201,10 @@ fn parks() {
 
 /// Runs a coordinator until each of its tasks waits.
 pub fn settle(runtime: &Runtime, coordinator: usize) {
-    with(|state| (state.current, state.is_idle) = (coordinator, false));
+    with_state(|state| (state.current, state.is_idle) = (coordinator, false));
     runtime.block_on(poll_fn(|context| {
         let waker = context.waker().clone();
-        let before = with(|state| {
+        let before = with_state(|state| {
             if std::mem::take(&mut state.is_idle) {
                 return Err(());
             }
@@ -218,30 +218,30 @@ pub fn settle(runtime: &Runtime, coordinator: usize) {
 }
 
 /// Works with a coordinator's runtime and its clocks, beside its tasks.
-pub fn within<T>(runtime: &Runtime, coordinator: usize, work: impl FnOnce() -> T) -> T {
-    with(|state| state.current = coordinator);
+pub fn run_within<T>(runtime: &Runtime, coordinator: usize, work: impl FnOnce() -> T) -> T {
+    with_state(|state| state.current = coordinator);
     let _guard = runtime.enter();
     work()
 }
 
 /// The tasks that have come to wait since this was last asked, in their order.
-pub fn news() -> Vec<Waiting> {
-    with(|state| std::mem::take(&mut state.news)).unwrap_or_default()
+pub fn take_waiting_steps() -> Vec<WaitingStep> {
+    with_state(|state| std::mem::take(&mut state.waiting)).unwrap_or_default()
 }
 
 /// The step that was open last, if it is over.
-pub fn done() -> Option<Done> {
-    with(|state| state.done.take()).flatten()
+pub fn take_finished_step() -> Option<FinishedStep> {
+    with_state(|state| state.finished.take()).flatten()
 }
 
 /// Lets a task go on. False when it does not wait any more.
-pub fn go(ticket: u64, how: Go) -> bool {
-    let waker = with(|state| {
+pub fn release_step(ticket: u64, outcome: StepOutcome) -> bool {
+    let waker = with_state(|state| {
         let slot = state.slots.get_mut(&ticket)?;
-        slot.go = Some(how);
-        if !matches!(slot.wait, Wait::Time(_)) {
-            let (wait, task) = (slot.wait, None);
-            state.open = Some(Open { ticket, wait, task, within: 0, committed: false });
+        slot.outcome = Some(outcome);
+        if !matches!(slot.kind, StepKind::PauseEnd(_)) {
+            let (kind, task) = (slot.kind, None);
+            state.open = Some(OpenStep { ticket, kind, task, within: 0, committed: false });
         }
         Some(slot.waker.take())
     });
@@ -258,48 +258,48 @@ pub fn go(ticket: u64, how: Go) -> bool {
 
 /// This moment, where there is a simulation.
 pub(crate) fn instant() -> Option<Instant> {
-    with(|state| state.began + state.now)
+    with_state(|state| state.began + state.now)
 }
 
 /// What the wall clock says, where there is a simulation.
-pub(crate) fn wall() -> Option<Timestamp> {
-    with(|state| {
+pub(crate) fn wall_time() -> Option<Timestamp> {
+    with_state(|state| {
         let off = state.wall_off_us.get(&state.current).copied().unwrap_or(0);
         Timestamp::from_us((BEGINNING + state.now).as_us().saturating_add(off))
     })
 }
 
 /// A number from 0 to below 1, where there is a simulation.
-pub(crate) fn chance() -> Option<f64> {
-    with(|state| {
+pub(crate) fn draw_random() -> Option<f64> {
+    with_state(|state| {
         // Knuth's generator; its upper bits are the good ones.
-        let next = state.chance.wrapping_mul(6_364_136_223_846_793_005);
-        state.chance = next.wrapping_add(1_442_695_040_888_963_407);
-        f64::from((state.chance >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+        let next = state.random.wrapping_mul(6_364_136_223_846_793_005);
+        state.random = next.wrapping_add(1_442_695_040_888_963_407);
+        f64::from((state.random >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
     })
 }
 
 /// The end of a pause, where there is a simulation.
 pub(crate) fn pause(time: Duration) -> Option<impl Future<Output = ()> + Send> {
-    let until = with(|state| state.now.saturating_add(time))?;
-    let park = park(Wait::Time(until))?;
+    let until = with_state(|state| state.now.saturating_add(time))?;
+    let park = wait_for_step(StepKind::PauseEnd(until))?;
     Some(async move {
         park.await;
     })
 }
 
 /// A turn for work on the disk, where there is a simulation. It lasts until it is dropped.
-pub(crate) async fn disk() -> Option<Step> {
-    with(|_| ())?;
-    Some(step(Wait::Disk).await)
+pub(crate) async fn begin_disk_step() -> Option<Step> {
+    with_state(|_| ())?;
+    Some(begin_step(StepKind::Disk).await)
 }
 
 /// What the disk says to whoever wants to write.
 ///
 /// # Errors
 /// That it is full.
-pub(crate) fn write() -> io::Result<()> {
-    let is_full = with(|state| state.disk_is_full).unwrap_or(false);
+pub(crate) fn check_disk_space() -> io::Result<()> {
+    let is_full = with_state(|state| state.disk_is_full).unwrap_or(false);
     if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
@@ -308,39 +308,41 @@ pub(crate) fn write() -> io::Result<()> {
 pub(crate) struct Step {
     /// None without a simulation.
     ticket: Option<u64>,
-    go: Go,
+    outcome: StepOutcome,
 }
 
 /// Waits until a step may begin. What a task asks within its own transaction is a part of that.
-pub(crate) async fn step(wait: Wait) -> Step {
-    if let Some(ticket) = with(State::enter).flatten() {
-        return Step { ticket: Some(ticket), go: Go::On };
+pub(crate) async fn begin_step(kind: StepKind) -> Step {
+    if let Some(ticket) = with_state(SimulationState::enter).flatten() {
+        return Step { ticket: Some(ticket), outcome: StepOutcome::Succeeds };
     }
-    let Some(park) = park(wait) else { return Step { ticket: None, go: Go::On } };
+    let Some(park) = wait_for_step(kind) else {
+        return Step { ticket: None, outcome: StepOutcome::Succeeds };
+    };
     let ticket = park.ticket;
-    let go = park.await;
-    Step { ticket: Some(ticket), go }
+    let outcome = park.await;
+    Step { ticket: Some(ticket), outcome }
 }
 
 impl Step {
     /// Whether the database does not answer.
     pub(crate) fn is_refused(&self) -> bool {
-        self.go == Go::Refused
+        self.outcome == StepOutcome::Refused
     }
 
     /// The transaction is committed. False when nobody is to hear of it.
-    pub(crate) async fn committed(self) -> bool {
-        let (ticket, go) = (self.ticket, self.go);
-        with(|state| {
+    pub(crate) async fn finish_commit(self) -> bool {
+        let (ticket, outcome) = (self.ticket, self.outcome);
+        with_state(|state| {
             if let Some(open) = state.open.as_mut().filter(|open| Some(open.ticket) == ticket) {
                 open.committed = true;
             }
         });
         drop(self);
-        match go {
-            Go::On | Go::Refused => true,
-            Go::Unanswered => false,
-            Go::Dies => pending().await,
+        match outcome {
+            StepOutcome::Succeeds | StepOutcome::Refused => true,
+            StepOutcome::AnswerLost => false,
+            StepOutcome::ProcessDies => pending().await,
         }
     }
 }
@@ -348,17 +350,17 @@ impl Step {
 impl Drop for Step {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket {
-            with(|state| state.leave(ticket));
+            with_state(|state| state.leave(ticket));
         }
     }
 }
 
-impl State {
+impl SimulationState {
     /// Enters the open step, if that is a transaction of the task that runs.
     fn enter(&mut self) -> Option<u64> {
         let task = tokio::task::try_id()?;
         let open = self.open.as_mut()?;
-        if open.task != Some(task) || !matches!(open.wait, Wait::Transaction(_)) {
+        if open.task != Some(task) || !matches!(open.kind, StepKind::Transaction(_)) {
             return None;
         }
         open.within += 1;
@@ -371,45 +373,48 @@ impl State {
             open.within -= 1;
             return;
         }
-        let Open { ticket, wait, committed, .. } = *open;
-        self.done = Some(Done { ticket, wait, committed });
+        let OpenStep { ticket, kind, committed, .. } = *open;
+        self.finished = Some(FinishedStep { ticket, kind, committed });
         self.open = None;
     }
 }
 
-fn park(wait: Wait) -> Option<Park> {
-    let ticket = with(|state| {
+fn wait_for_step(kind: StepKind) -> Option<StepWait> {
+    let ticket = with_state(|state| {
         state.tickets += 1;
         let (ticket, coordinator) = (state.tickets, state.current);
-        state.slots.insert(ticket, Slot { wait, go: None, waker: None });
-        state.news.push(Waiting { ticket, coordinator, wait });
+        state.slots.insert(ticket, WaitSlot { kind, outcome: None, waker: None });
+        state.waiting.push(WaitingStep { ticket, coordinator, kind });
         ticket
     })?;
-    Some(Park { ticket })
+    Some(StepWait { ticket })
 }
 
 /// A task that waits to be let go.
-struct Park {
+struct StepWait {
     ticket: u64,
 }
 
-impl Future for Park {
-    type Output = Go;
+impl Future for StepWait {
+    type Output = StepOutcome;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Go> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<StepOutcome> {
         let waker = context.waker().clone();
-        let found = with(|state| {
+        let found = with_state(|state| {
             let slot = state.slots.get_mut(&self.ticket)?;
-            if let Some(go) = slot.go.take() {
+            if let Some(outcome) = slot.outcome.take() {
                 if let Some(open) = state.open.as_mut().filter(|open| open.ticket == self.ticket) {
                     open.task = tokio::task::try_id();
                 }
-                return Some((Some(go), state.slots.remove(&self.ticket).and_then(|s| s.waker)));
+                return Some((
+                    Some(outcome),
+                    state.slots.remove(&self.ticket).and_then(|s| s.waker),
+                ));
             }
             Some((None, slot.waker.replace(waker)))
         });
         match found.flatten() {
-            Some((Some(go), _before)) => Poll::Ready(go),
+            Some((Some(outcome), _before)) => Poll::Ready(outcome),
             Some((None, _before)) => Poll::Pending,
             // The run is over.
             None => Poll::Pending,
@@ -417,12 +422,12 @@ impl Future for Park {
     }
 }
 
-impl Drop for Park {
+impl Drop for StepWait {
     fn drop(&mut self) {
-        let waker = with(|state| {
+        let waker = with_state(|state| {
             let slot = state.slots.remove(&self.ticket)?;
             // It was let go, and nobody takes the step.
-            if slot.go.is_some() {
+            if slot.outcome.is_some() {
                 state.leave(self.ticket);
             }
             slot.waker
@@ -442,8 +447,8 @@ mod tests {
     use crate::store::Store;
 
     /// The one that waits.
-    fn only() -> Waiting {
-        let all = news();
+    fn only() -> WaitingStep {
+        let all = take_waiting_steps();
         assert_eq!(all.len(), 1, "{all:?}");
         all[0]
     }
@@ -451,11 +456,11 @@ mod tests {
     #[test]
     fn a_task_waits_until_it_is_let_go_and_dies_with_its_process() {
         begin(1);
-        let process = runtime().expect("a runtime");
+        let process = new_runtime().expect("a runtime");
         let steps = Arc::new(AtomicU32::new(0));
         let count = Arc::clone(&steps);
         process.spawn(async move {
-            let turn = step(Wait::Disk).await;
+            let turn = begin_step(StepKind::Disk).await;
             count.fetch_add(1, Ordering::Relaxed);
             drop(turn);
             Clock.sleep(Duration::from_secs(5)).await;
@@ -463,17 +468,17 @@ mod tests {
         });
         settle(&process, 0);
         let waiting = only();
-        assert_eq!((waiting.wait, steps.load(Ordering::Relaxed)), (Wait::Disk, 0));
+        assert_eq!((waiting.kind, steps.load(Ordering::Relaxed)), (StepKind::Disk, 0));
 
-        assert!(go(waiting.ticket, Go::On));
+        assert!(release_step(waiting.ticket, StepOutcome::Succeeds));
         settle(&process, 0);
-        assert_eq!(done().map(|done| done.wait), Some(Wait::Disk));
+        assert_eq!(take_finished_step().map(|done| done.kind), Some(StepKind::Disk));
         let waiting = only();
-        let end_of_pause = Wait::Time(Duration::from_secs(5));
-        assert_eq!((waiting.wait, steps.load(Ordering::Relaxed)), (end_of_pause, 1));
+        let end_of_pause = StepKind::PauseEnd(Duration::from_secs(5));
+        assert_eq!((waiting.kind, steps.load(Ordering::Relaxed)), (end_of_pause, 1));
 
         drop(process);
-        assert!(!go(waiting.ticket, Go::On), "its task is gone");
+        assert!(!release_step(waiting.ticket, StepOutcome::Succeeds), "its task is gone");
         assert_eq!(steps.load(Ordering::Relaxed), 1);
         end();
     }
@@ -484,22 +489,27 @@ mod tests {
         begin(1);
         let dir = tempfile::tempdir().expect("a directory");
         let url = format!("sqlite://{}", dir.path().join("farm.db").display());
-        let process = runtime().expect("a runtime");
+        let process = new_runtime().expect("a runtime");
         let store = process.block_on(Store::open(&url, Bus::default())).expect("it opens");
-        for how in [Go::On, Go::Unanswered, Go::Refused, Go::Dies] {
+        for how in [
+            StepOutcome::Succeeds,
+            StepOutcome::AnswerLost,
+            StepOutcome::Refused,
+            StepOutcome::ProcessDies,
+        ] {
             let store = store.clone();
             let asking = process.spawn(async move { store.write().await?.commit().await });
             settle(&process, 0);
             let waiting = only();
-            assert_eq!(waiting.wait, Wait::Transaction(None));
-            assert!(go(waiting.ticket, how));
+            assert_eq!(waiting.kind, StepKind::Transaction(None));
+            assert!(release_step(waiting.ticket, how));
             settle(&process, 0);
-            let is_committed = done().expect("it is over").committed;
-            assert_eq!(is_committed, how != Go::Refused, "{how:?}");
-            assert_eq!(asking.is_finished(), how != Go::Dies, "{how:?}");
+            let is_committed = take_finished_step().expect("it is over").committed;
+            assert_eq!(is_committed, how != StepOutcome::Refused, "{how:?}");
+            assert_eq!(asking.is_finished(), how != StepOutcome::ProcessDies, "{how:?}");
             if asking.is_finished() {
                 let answer = process.block_on(asking).expect("it does not panic");
-                assert_eq!(answer.is_ok(), how == Go::On, "{how:?}: {answer:?}");
+                assert_eq!(answer.is_ok(), how == StepOutcome::Succeeds, "{how:?}: {answer:?}");
             }
         }
         drop(process);

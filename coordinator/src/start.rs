@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::bus::{Bus, PeerMessage, PeerNotifier};
-use crate::chance::Chance;
 use crate::claims::BaseRootFileOwners;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -30,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::parts::Parts;
 use crate::peers::{self, InstanceLock, Peers};
 use crate::publish::Publisher;
+use crate::random::RandomSource;
 use crate::resolve::{DownloadTimeouts, Resolver, solver};
 use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
@@ -115,7 +115,7 @@ pub async fn open(
         peers,
         voice,
         clock: Clock,
-        chance: Chance,
+        random: RandomSource,
     };
     Ok((parts, words))
 }

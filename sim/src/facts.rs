@@ -87,13 +87,13 @@ const FACTS: &str =
 type Row = (String, i64, i64, i64, String, String);
 
 /// A connection beside those of the coordinators.
-pub(crate) struct Database {
+pub(crate) struct FactsReader {
     /// Kept while the connection is there.
     runtime: Runtime,
     connection: AnyConnection,
 }
 
-impl Database {
+impl FactsReader {
     /// Connects to a database that is there.
     pub(crate) fn open(url: &str) -> Self {
         sqlx::any::install_default_drivers();
@@ -138,11 +138,11 @@ pub(crate) struct Attempt {
 }
 
 /// How an attempt ended, with the report.
-pub(crate) type End = (Ended, String);
+pub(crate) type AttemptEnd = (Ended, String);
 
 /// A failure: when, the text of it, and when it is tried again.
 #[derive(Debug, Clone)]
-pub(crate) struct Failed {
+pub(crate) struct FailureRow {
     pub(crate) build: BuildId,
     pub(crate) at: Timestamp,
     pub(crate) retry: Option<Timestamp>,
@@ -164,7 +164,7 @@ pub(crate) struct Facts {
     pub(crate) cancelled: BTreeMap<BuildId, Timestamp>,
     /// By build: how often it was retried, and when last.
     pub(crate) retries: BTreeMap<BuildId, (usize, Timestamp)>,
-    pub(crate) failures: Vec<Failed>,
+    pub(crate) failures: Vec<FailureRow>,
     /// By build: its bundle.
     pub(crate) imports: BTreeMap<BuildId, String>,
     /// By build: its name and its digest.
@@ -173,7 +173,7 @@ pub(crate) struct Facts {
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     /// By task: the attempt that runs.
     pub(crate) live: BTreeMap<TaskId, AttemptId>,
-    pub(crate) ends: BTreeMap<AttemptId, End>,
+    pub(crate) ends: BTreeMap<AttemptId, AttemptEnd>,
     /// By task: the attempt.
     pub(crate) acceptances: BTreeMap<TaskId, AttemptId>,
     /// By name.
@@ -201,7 +201,7 @@ impl Facts {
             }
             Table::Failures => {
                 let (at, retry) = (Timestamp::from_us(b), Timestamp::from_us(c).known());
-                self.failures.push(Failed { build: BuildId(a), at, retry, failure: s });
+                self.failures.push(FailureRow { build: BuildId(a), at, retry, failure: s });
             }
             Table::Imports => self.imports.extend([(BuildId(a), s)]),
             Table::Srpms => self.srpms.extend([(BuildId(a), (s, t))]),
@@ -255,7 +255,7 @@ impl Facts {
                 TaskFacts::new(task.is_locked, self.last(*id), accepted)
             })
             .collect();
-        let fails = |one: &&Failed| one.build == build && one.at > retried;
+        let fails = |one: &&FailureRow| one.build == build && one.at > retried;
         let mut failures = self.failures.iter().filter(fails);
         derive(&BuildFacts {
             cancelled: self.cancelled.get(&build).is_some_and(|at| *at > retried),

@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, TaskId};
 
 use crate::network::{Down, Up};
-use crate::planted::Invariant;
+use crate::planted_bugs::Invariant;
 use crate::profile::Fault;
 use crate::trace::note;
 use crate::world::{Event, S, World};
@@ -107,7 +107,7 @@ impl World {
         }
         let build = *build;
         if let Ok(digest) = bundle.parse() {
-            let _ = std::fs::remove_file(self.place.blobs.path(digest));
+            let _ = std::fs::remove_file(self.storage.blobs.path(digest));
             note!(self, "the sources of build {build} are lost");
         }
     }
@@ -127,7 +127,7 @@ impl World {
             Some((build, package, signed.parse().ok()?))
         });
         let Some((build, package, digest)) = found else { return };
-        let path = self.place.blobs.path(digest);
+        let path = self.storage.blobs.path(digest);
         let Ok(mut bytes) = std::fs::read(&path) else { return };
         if let Some(byte) = bytes.get_mut(20) {
             *byte ^= 1;

@@ -10,11 +10,11 @@
 //!
 //! - `scenario` and `profile`: what a seed chooses — packages, workers, and how bad the day is.
 //! - `world`: time and the queue of events; `network`, `faults`, `users`: what comes from outside.
-//! - `coordinator`: the real coordinators, and the schedule of their steps; `place`: where their files
+//! - `coordinator`: the real coordinators, and the schedule of their steps; `storage`: where their files
 //!   lie; `outside`: upstream, solver, signer.
 //! - `worker`: a model of the worker, that speaks the real protocol.
 //! - `facts`, `tree`: what is in the database and what clients see; `invariants`: what must hold;
-//!   [`planted`]: rules broken on purpose in the coordinator's code, which it must catch.
+//!   [`planted_bugs`]: rules broken on purpose in the coordinator's code, which it must catch.
 //! - [`trace`]: what happened, a line each.
 
 mod coordinator;
@@ -23,11 +23,11 @@ mod faults;
 mod invariants;
 mod network;
 mod outside;
-mod place;
-pub mod planted;
+pub mod planted_bugs;
 mod profile;
 mod rng;
 mod scenario;
+mod storage;
 pub mod trace;
 mod tree;
 mod users;
@@ -38,7 +38,7 @@ pub use invariants::Violation;
 pub use rng::Rng;
 pub use world::Outcome;
 
-use planted::Bug;
+use planted_bugs::PlantedBug;
 use trace::Trace;
 use world::World;
 
@@ -47,19 +47,19 @@ pub const SEEDS: u64 = 500;
 
 /// Runs a seed and looks for a violation.
 #[must_use]
-pub fn run(seed: u64, bug: Option<Bug>) -> Outcome {
+pub fn run(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     World::new(seed, bug, Trace::default()).run()
 }
 
 /// Runs a seed again with every line of what happens: the same seed, the same run.
 #[must_use]
-pub fn replay(seed: u64, bug: Option<Bug>) -> Outcome {
+pub fn replay(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     World::new(seed, bug, Trace::on()).run()
 }
 
 /// The report on a violation: what broke, the last lines before it, and how to see them all.
 #[must_use]
-pub fn report(seed: u64, bug: Option<Bug>) -> String {
+pub fn report(seed: u64, bug: Option<PlantedBug>) -> String {
     const LAST: usize = 40;
     let outcome = replay(seed, bug);
     let lines = outcome.trace.lines();

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use parking_lot::Mutex;
-use rpmfarm_sim::planted::Bug;
+use rpmfarm_sim::planted_bugs::PlantedBug;
 use rpmfarm_sim::{SEEDS, replay, report, run};
 
 /// Simulates the farm from seeds and checks its invariants after every step.
@@ -38,12 +38,12 @@ struct Options {
     all: bool,
     /// Break this rule on purpose.
     #[arg(long, value_name = "RULE")]
-    plant: Option<Bug>,
+    plant: Option<PlantedBug>,
 }
 
 /// What came of all seeds.
 #[derive(Default)]
-struct Tally {
+struct SeedTotals {
     steps: u64,
     builds: usize,
     published: usize,
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn show(seed: u64, plant: Option<Bug>) -> ExitCode {
+fn show(seed: u64, plant: Option<PlantedBug>) -> ExitCode {
     let outcome = replay(seed, plant);
     for line in outcome.trace.lines() {
         println!("{line}");
@@ -74,7 +74,7 @@ fn show(seed: u64, plant: Option<Bug>) -> ExitCode {
 fn run_all(options: &Options) -> ExitCode {
     let start = Instant::now();
     let (next, stop) = (AtomicU64::new(options.from), AtomicBool::new(false));
-    let tally = Mutex::new(Tally::default());
+    let tally = Mutex::new(SeedTotals::default());
     let jobs = options
         .jobs
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
@@ -107,7 +107,7 @@ fn run_all(options: &Options) -> ExitCode {
 }
 
 /// Runs seeds that nobody else runs, until there are none.
-fn work(options: &Options, next: &AtomicU64, stop: &AtomicBool, tally: &Mutex<Tally>) {
+fn work(options: &Options, next: &AtomicU64, stop: &AtomicBool, tally: &Mutex<SeedTotals>) {
     while !stop.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);
         if seed >= options.from + options.seeds {

@@ -13,17 +13,17 @@ pub(crate) const KEEP: usize = 5;
 
 /// The one channel.
 #[derive(Debug, Clone)]
-pub(crate) struct Tree {
+pub(crate) struct PublishedTree {
     channel: PathBuf,
 }
 
-impl Tree {
+impl PublishedTree {
     pub(crate) fn new(repos: &Path) -> Self {
         Self { channel: repos.join(TARGET).join(CHANNEL) }
     }
 
     /// The generation that clients see.
-    pub(crate) fn shown(&self) -> Option<u64> {
+    pub(crate) fn shown_generation(&self) -> Option<u64> {
         let to = fs::read_link(self.channel.join("current")).ok()?;
         to.file_name()?.to_str()?.parse().ok()
     }
@@ -33,7 +33,7 @@ impl Tree {
     }
 
     /// Whether a generation lies in its place.
-    pub(crate) fn has(&self, number: u64) -> bool {
+    pub(crate) fn has_generation(&self, number: u64) -> bool {
         self.generation(number).is_dir()
     }
 
@@ -49,8 +49,8 @@ impl Tree {
     }
 
     /// What is not whole of what clients see now.
-    pub(crate) fn broken(&self) -> Option<String> {
-        let number = self.shown()?;
+    pub(crate) fn find_damage(&self) -> Option<String> {
+        let number = self.shown_generation()?;
         let place = self.generation(number);
         if self.packages(number).is_none() {
             return Some(format!("generation {number} is shown and does not lie in its place"));

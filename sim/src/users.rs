@@ -97,7 +97,7 @@ impl World {
     }
 
     /// A request came back.
-    pub(crate) fn started(&mut self, key: &str, answer: Option<(Vec<BuildId>, bool)>) {
+    pub(crate) fn request_answered(&mut self, key: &str, answer: Option<(Vec<BuildId>, bool)>) {
         let Some((ids, new)) = answer else { return };
         let shown: Vec<i64> = ids.iter().map(|id| id.0).collect();
         note!(self, "a user asked for `{key}`: {shown:?}, new: {new}");
@@ -115,7 +115,7 @@ impl World {
 
     /// A client reads which generation is shown, and its documents a moment later.
     fn read(&mut self) {
-        if let Some(shown) = self.tree.shown() {
+        if let Some(shown) = self.tree.shown_generation() {
             let delay = self.rng.below(1_500) * MS;
             self.after(delay, Event::Reads(shown));
         }

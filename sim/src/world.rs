@@ -4,22 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rpmfarm_coordinator::bus::PeerMessage;
-use rpmfarm_coordinator::planted::{self, Bug};
-use rpmfarm_coordinator::simulation::{self, Waiting};
+use rpmfarm_coordinator::planted_bugs::{PlantedBug, plant};
+use rpmfarm_coordinator::simulation::{self, WaitingStep};
 use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256, Stage, StageEpoch, TaskId};
 
-use crate::coordinator::{Coordinator, Place};
-use crate::facts::{Database, Facts};
+use crate::coordinator::{Coordinator, FarmStorage};
+use crate::facts::{Facts, FactsReader};
 use crate::invariants::{Monitor, Violation};
 use crate::network::{Down, Link, Up};
-use crate::outside::{Outside, Signer, fill};
-use crate::place;
-use crate::planted::Invariant;
+use crate::outside::{OutsideWorld, Signer, store_base_packages};
+use crate::planted_bugs::Invariant;
 use crate::profile::Profile;
 use crate::rng::Rng;
 use crate::scenario::{Host, Scenario, Source};
+use crate::storage;
 use crate::trace::{Trace, note};
-use crate::tree::Tree;
+use crate::tree::PublishedTree;
 use crate::users::Action;
 use crate::worker::{Key, Worker};
 
@@ -36,12 +36,12 @@ const DRAIN: u64 = 5_400 * S;
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
     /// A task of a coordinator goes on.
-    Step(usize, u64, Waiting),
+    Step(usize, u64, WaitingStep),
     CoordinatorStarts(usize),
     /// One that has said good-bye ends.
     CoordinatorEnds(usize, u64),
     /// What another coordinator told arrives.
-    Word(usize, PeerMessage),
+    PeerMessage(usize, PeerMessage),
     /// Of a worker, to a coordinator, on a connection.
     Up(usize, usize, u64, Up),
     /// To a worker, on a connection.
@@ -61,7 +61,7 @@ pub(crate) enum Event {
 
 /// A result file: who really made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Made {
+pub(crate) struct MadeFile {
     /// `None` when any attempt would have made the same bytes.
     pub(crate) by: Option<(AttemptId, Epoch)>,
     pub(crate) whole: bool,
@@ -96,13 +96,13 @@ pub(crate) struct World {
     /// How long faults happen, in microseconds.
     pub(crate) faulty_until: u64,
 
-    pub(crate) outside: Outside,
+    pub(crate) outside: OutsideWorld,
     pub(crate) signer: Signer,
-    pub(crate) place: Place,
-    pub(crate) database: Database,
+    pub(crate) storage: FarmStorage,
+    pub(crate) database: FactsReader,
     pub(crate) facts: Facts,
-    pub(crate) tree: Tree,
-    pub(crate) made: BTreeMap<Sha256, Made>,
+    pub(crate) tree: PublishedTree,
+    pub(crate) made: BTreeMap<Sha256, MadeFile>,
     /// Result files of each task, as they were announced, for a worker that copies them.
     pub(crate) uploads: BTreeMap<TaskId, Vec<Vec<rpmfarm_core::results::ResultFile>>>,
 
@@ -130,18 +130,18 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, bug: Option<Bug>, trace: Trace) -> Self {
+    pub(crate) fn new(seed: u64, bug: Option<PlantedBug>, trace: Trace) -> Self {
         simulation::begin(seed);
-        planted::plant(bug);
+        plant(bug);
         let mut rng = Rng::new(seed);
         let profile = Profile::of(&mut rng);
         let scenario = Scenario::of(&mut rng, &profile);
         let pair = rng.chance(profile.pairs);
-        let place = place::fresh(&scenario.arches);
-        fill(&place.blobs, &scenario).expect("the disk takes it");
+        let storage = storage::create(&scenario.arches);
+        store_base_packages(&storage.blobs, &scenario).expect("the disk takes it");
         let (hosts, faulty_until) = (scenario.hosts.clone(), scenario.faulty_s * S);
         let sources = scenario.sources.clone();
-        let outside = Outside::new(scenario, profile.farm_fails, seed);
+        let outside = OutsideWorld::new(scenario, profile.farm_fails, seed);
         let mut world = Self {
             now: 0,
             steps: 0,
@@ -157,10 +157,10 @@ impl World {
             faulty_until,
             signer: Signer::new(outside.clone()),
             outside,
-            database: Database::open(&place.url),
+            database: FactsReader::open(&storage.url),
             facts: Facts::default(),
-            tree: Tree::new(&place.repos),
-            place,
+            tree: PublishedTree::new(&storage.repos),
+            storage,
             made: BTreeMap::new(),
             uploads: BTreeMap::new(),
             database_down_until: 0,
@@ -243,7 +243,7 @@ impl World {
         // Their tasks are dropped while there is still a simulation.
         self.coordinators.clear();
         simulation::end();
-        planted::plant(None);
+        plant(None);
         Outcome {
             violation: self.violation,
             trace: self.trace,
@@ -256,15 +256,17 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Step(c, life, waiting) => self.step_comes(c, life, waiting),
+            Event::Step(c, life, waiting) => self.run_step(c, life, waiting),
             Event::CoordinatorStarts(c) => self.start_coordinator(c),
             Event::CoordinatorEnds(c, life) => {
                 if self.coordinators[c].life == life {
                     self.kill_coordinator(c);
                 }
             }
-            Event::Word(c, word) => self.word_comes(c, word),
-            Event::Up(w, c, connection, message) => self.heard(w, c, connection, message),
+            Event::PeerMessage(c, word) => self.receive_peer_message(c, word),
+            Event::Up(w, c, connection, message) => {
+                self.receive_from_worker(w, c, connection, message)
+            }
             Event::Down(w, connection, message) => self.told(w, connection, message),
             Event::WorkerStarts(w) => self.start_worker(w),
             Event::Tick(w, life) => self.tick(w, life),

@@ -1,26 +1,26 @@
 //! Each rule that is broken on purpose in the coordinator's code is found within the seeds of `make test`,
 //! by the invariant that it breaks.
 
-use rpmfarm_sim::planted::{Bug, Invariant, breaks};
+use rpmfarm_sim::planted_bugs::{Invariant, PlantedBug, broken_invariant};
 use rpmfarm_sim::{SEEDS, run};
 
-fn is_found(bug: Bug) {
+fn is_found(bug: PlantedBug) {
     let found = (0..SEEDS).find_map(|seed| run(seed, Some(bug)).violation);
     let found = found.unwrap_or_else(|| panic!("{bug} is not found in {SEEDS} seeds"));
-    assert_eq!(found.invariant, breaks(bug), "{bug}: {found}");
+    assert_eq!(found.invariant, broken_invariant(bug), "{bug}: {found}");
 }
 
 macro_rules! bugs {
     ($($name:ident $bug:ident)*) => {
-        $(#[test] fn $name() { is_found(Bug::$bug); })*
+        $(#[test] fn $name() { is_found(PlantedBug::$bug); })*
 
         #[test]
         fn every_bug_has_its_test_and_every_invariant_its_bug() {
-            assert_eq!([$(Bug::$bug),*].as_slice(), Bug::ALL);
+            assert_eq!([$(PlantedBug::$bug),*].as_slice(), PlantedBug::ALL);
             use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9, I10};
             for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10] {
-                let is_broken = |bug: &Bug| breaks(*bug) == invariant;
-                assert!(Bug::ALL.iter().any(is_broken), "nothing breaks {invariant}");
+                let is_broken = |bug: &PlantedBug| broken_invariant(*bug) == invariant;
+                assert!(PlantedBug::ALL.iter().any(is_broken), "nothing breaks {invariant}");
             }
         }
     };
@@ -33,27 +33,27 @@ bugs! {
     grant_twice GrantTwice
     late_report LateReport
     accept_twice AcceptTwice
-    files_of_task FilesOfTask
-    lost_is_packages LostIsPackages
-    broken_is_packages BrokenIsPackages
+    foreign_files ForeignFiles
+    lost_worker_as_package_fault LostWorkerAsPackageFault
+    broken_file_as_package_fault BrokenFileAsPackageFault
     publish_unsigned PublishUnsigned
-    take_unread TakeUnread
-    show_first ShowFirst
-    forget_at_once ForgetAtOnce
-    publish_blind PublishBlind
-    revision_back RevisionBack
+    unverified_upload UnverifiedUpload
+    show_before_placed ShowBeforePlaced
+    remove_generations_in_use RemoveGenerationsInUse
+    publish_unchecked PublishUnchecked
+    record_old_revision RecordOldRevision
     two_digests TwoDigests
-    round_of_the_dead RoundOfTheDead
-    late_write LateWrite
-    kept_by_the_dead KeptByTheDead
-    orphans_kept OrphansKept
-    show_half ShowHalf
-    no_leases NoLeases
+    lost_requirements LostRequirements
+    unfenced_write UnfencedWrite
+    stages_not_taken_over StagesNotTakenOver
+    orphaned_workers OrphanedWorkers
+    show_truncated ShowTruncated
+    leases_never_end LeasesNeverEnd
     wall_clock WallClock
-    far_retry FarRetry
+    far_future_retry FarFutureRetry
     no_poll NoPoll
-    one_holds_all OneHoldsAll
-    one_stops_all OneStopsAll
-    number_again NumberAgain
-    stays_ahead StaysAhead
+    one_attempt_blocks_worker OneAttemptBlocksWorker
+    one_build_blocks_target OneBuildBlocksTarget
+    reuse_generation_number ReuseGenerationNumber
+    unrecorded_generation UnrecordedGeneration
 }

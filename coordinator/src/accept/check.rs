@@ -17,7 +17,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::blocking;
 use crate::commands;
 use crate::noarch;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{Store, StoreError, Task};
 
 /// A result file whose header, payload and name are what they should be.
@@ -121,7 +121,7 @@ pub async fn files(
     let announced = store.upload_list(attempt).await?;
     if let Some(foreign) =
         success.files.iter().find(|file| !announced.contains(&(file.digest, file.size)))
-        && !planted::is(Bug::FilesOfTask)
+        && !is_planted(PlantedBug::ForeignFiles)
     {
         return Err(CheckError::Foreign { file: foreign.name.clone(), digest: foreign.digest });
     }

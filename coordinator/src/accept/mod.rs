@@ -36,13 +36,13 @@ use self::acceptor::Acceptances;
 use self::refused::AcceptError;
 use crate::blobs::Blobs;
 use crate::blocking;
-use crate::chance::Chance;
 use crate::claims::{self, Claims, ClaimsVerdict};
 use crate::clock::Clock;
 use crate::dispatch::quarantine;
 use crate::fleet::Fleet;
 use crate::noarch;
 use crate::plan;
+use crate::random::RandomSource;
 use crate::retry::Retries;
 use crate::store::{
     AcceptedTask, Build, EndedAttempt, FencedStore, NewPackage, ResultPackage, Task, Tx,
@@ -69,7 +69,7 @@ pub struct AcceptStage {
     /// What time it has become.
     pub clock: Clock,
     /// Whether a build is repeated.
-    pub chance: Chance,
+    pub random: RandomSource,
     /// Checks attempts side by side.
     pub checks: KeyedTaskPool<AttemptId>,
 }
@@ -154,7 +154,7 @@ impl AcceptStage {
         let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
-        let is_repeated = repeat::is_due(fleet, self.chance, task, &target, &build.package, maker);
+        let is_repeated = repeat::is_due(fleet, self.random, task, &target, &build.package, maker);
         let work = AttemptToAccept {
             ended,
             task,

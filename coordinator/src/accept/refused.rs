@@ -3,7 +3,7 @@
 use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::check::CheckError;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::StoreError;
 
 /// Why results are not accepted: they are bad, or the farm could not tell.
@@ -30,7 +30,7 @@ impl From<StoreError> for AcceptError {
 impl From<CheckError> for AcceptError {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(Fault::Worker) if planted::is(Bug::BrokenIsPackages) => {
+            Some(Fault::Worker) if is_planted(PlantedBug::BrokenFileAsPackageFault) => {
                 let message = error.told();
                 Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, message))
             }

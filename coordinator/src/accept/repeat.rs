@@ -13,16 +13,16 @@ use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
 use crate::blobs::Blobs;
-use crate::chance::Chance;
 use crate::fleet::Fleet;
 use crate::noarch;
+use crate::random::RandomSource;
 use crate::store::{AcceptedTask, ResultPackage, Task};
 
 /// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another
 /// worker is connected now that runs the architecture itself.
 pub(super) fn is_due(
     (fleet, now): (&Fleet, Instant),
-    chance: Chance,
+    random: RandomSource,
     task: &Task,
     target: &Target,
     package: &str,
@@ -30,7 +30,7 @@ pub(super) fn is_due(
 ) -> bool {
     let percent = target.repeat_percent(package);
     task.kind == TaskKind::Build
-        && is_drawn(percent, chance.percent())
+        && is_drawn(percent, random.draw_percent())
         && has_repeater((fleet, now), task.arch, maker)
 }
 

@@ -183,7 +183,7 @@ impl Blobs {
     pub fn writer(&self, limit: u64) -> Result<BlobWriter> {
         let dir = self.root.join("incoming");
         #[cfg(feature = "simulation")]
-        crate::simulation::write().map_err(io_at(&dir))?;
+        crate::simulation::check_disk_space().map_err(io_at(&dir))?;
         let file = tempfile::NamedTempFile::new_in(&dir).map_err(io_at(&dir))?;
         Ok(BlobWriter { store: self.clone(), file, hasher: sha2::Sha256::new(), written: 0, limit })
     }
@@ -192,7 +192,7 @@ impl Blobs {
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         let dir = self.root.join("incoming");
         #[cfg(feature = "simulation")]
-        crate::simulation::write().map_err(io_at(&dir))?;
+        crate::simulation::check_disk_space().map_err(io_at(&dir))?;
         tempfile::tempdir_in(&dir).map_err(io_at(&dir))
     }
 

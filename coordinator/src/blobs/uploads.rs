@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rpmfarm_core::Sha256;
 
 use super::{BlobError, Blobs, Result, hash, io_at};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 impl Blobs {
     /// How many bytes of an announced blob are there: its size if it is whole.
@@ -45,7 +45,7 @@ impl Blobs {
         }
         let path = self.partial(digest);
         #[cfg(feature = "simulation")]
-        crate::simulation::write().map_err(io_at(&path))?;
+        crate::simulation::check_disk_space().map_err(io_at(&path))?;
         let mut options = File::options();
         let options = options.create(true).truncate(false).write(true);
         let file = options.open(&path).map_err(io_at(&path))?;
@@ -77,7 +77,7 @@ impl Blobs {
         let path = self.partial(digest);
         let mut file = File::open(&path).map_err(io_at(&path))?;
         let (found, _) = hash(&mut file).map_err(io_at(&path))?;
-        if found != digest && !planted::is(Bug::TakeUnread) {
+        if found != digest && !is_planted(PlantedBug::UnverifiedUpload) {
             fs::remove_file(&path).map_err(io_at(&path))?;
             return Err(BlobError::Mismatch { what: "upload".into(), expected: digest, found });
         }

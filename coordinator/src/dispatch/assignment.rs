@@ -10,10 +10,10 @@ use rpmfarm_core::{AttemptId, Failure, FailureStage, Fault, Timestamp};
 
 use super::report::Reports;
 use crate::blobs::Blobs;
-use crate::chance::Chance;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
+use crate::random::RandomSource;
 use crate::store::{AssignmentRow, LiveAttempt, Store, StoreError};
 use crate::targets::Targets;
 
@@ -64,7 +64,7 @@ pub struct Assignments {
     /// How long an answer is good.
     pub clock: Clock,
     /// By how much that differs from worker to worker.
-    pub chance: Chance,
+    pub random: RandomSource,
 }
 
 impl Assignments {
@@ -88,7 +88,10 @@ impl Assignments {
         for attempt in &live {
             match self.assignment(store, attempt, cache).await {
                 Ok(assignment) => desired.assignments.push(assignment),
-                Err(error) if error.is::<StoreError>() || planted::is(Bug::OneHoldsAll) => {
+                Err(error)
+                    if error.is::<StoreError>()
+                        || is_planted(PlantedBug::OneAttemptBlocksWorker) =>
+                {
                     return Err(error);
                 }
                 Err(error) => {
@@ -98,7 +101,7 @@ impl Assignments {
                 }
             }
         }
-        let good_until = read + GOOD_FOR.mul_f64(self.chance.between(0.75, 1.25));
+        let good_until = read + GOOD_FOR.mul_f64(self.random.draw_between(0.75, 1.25));
         cache.last = Some(CachedState { news, good_until, state: desired.clone() });
         Ok(desired)
     }

@@ -3,7 +3,7 @@
 use rpmfarm_core::task::{AttemptReport, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
 
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, Attempt, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
@@ -24,7 +24,7 @@ pub async fn reports(
             record(store, &attempt, &said, now).await?;
         }
         if let Progress::Ended(outcome) = &told.progress
-            && planted::is(Bug::LateReport)
+            && is_planted(PlantedBug::LateReport)
         {
             store.attempt_end_succeeded(told.attempt, told.epoch, outcome, now).await?;
         }

@@ -18,7 +18,7 @@ use super::report::Reports;
 use crate::clock::Now;
 use crate::fleet::Fleet;
 use crate::peers::{Peers, SilenceOwner};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::Store;
 use crate::work::LocalPass;
 
@@ -58,7 +58,7 @@ impl LeasePass {
         let is_lost =
             |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
         silent.retain(|worker| is_lost(worker, self.fleet.silence(worker, instant)));
-        if silent.is_empty() || planted::is(Bug::NoLeases) {
+        if silent.is_empty() || is_planted(PlantedBug::LeasesNeverEnd) {
             return Ok(());
         }
         let owners = owners(store).await?;
@@ -72,7 +72,7 @@ impl LeasePass {
         for attempt in lost {
             let Some(silence) = self.judged(&owners, &attempt.worker, instant) else { continue };
             let mut failure = attempt_news::silent(&attempt.worker, silence);
-            if planted::is(Bug::LostIsPackages) {
+            if is_planted(PlantedBug::LostWorkerAsPackageFault) {
                 failure.fault = Fault::Package;
             }
             self.reports.end(store, &attempt, &Outcome::Failed(failure), time).await?;
@@ -91,7 +91,7 @@ impl LeasePass {
         match self.peers.silence_owner(owners.get(worker).map(String::as_str), now) {
             SilenceOwner::Local => Some(silence),
             SilenceOwner::Peer => None,
-            SilenceOwner::Dead(_) if planted::is(Bug::OrphansKept) => None,
+            SilenceOwner::Dead(_) if is_planted(PlantedBug::OrphanedWorkers) => None,
             SilenceOwner::Dead(known) => Some(known.min(silence)),
         }
     }

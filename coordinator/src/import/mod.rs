@@ -51,22 +51,22 @@ use lanes::ImportLanes;
 /// Imports commits. Cheap to clone.
 #[derive(Clone)]
 pub struct Importer {
-    upstream: Upstream,
+    upstream: CommitSource,
 }
 
 /// Where commits come from.
 #[derive(Clone)]
-enum Upstream {
+enum CommitSource {
     /// Git hosts and look-aside caches.
     Hosts(Arc<ImportLanes>),
     /// A simulation.
     #[cfg(feature = "simulation")]
-    Simulated(Arc<dyn Simulated>),
+    Simulated(Arc<dyn SimulatedUpstream>),
 }
 
 /// What stands in for upstream in a simulation.
 #[cfg(feature = "simulation")]
-pub trait Simulated: Send + Sync {
+pub trait SimulatedUpstream: Send + Sync {
     /// Imports a commit, of which everything is put into the blob store.
     fn import<'a>(
         &'a self,
@@ -93,22 +93,22 @@ impl Importer {
             index: index::ChecksumIndex::new(data_dir.join("lookaside")),
             repositories,
         };
-        Ok(Self { upstream: Upstream::Hosts(Arc::new(ImportLanes::new(shared, limits))) })
+        Ok(Self { upstream: CommitSource::Hosts(Arc::new(ImportLanes::new(shared, limits))) })
     }
 
     /// An importer from a simulated upstream.
     #[cfg(feature = "simulation")]
     #[must_use]
-    pub fn simulated(upstream: Arc<dyn Simulated>) -> Self {
-        Self { upstream: Upstream::Simulated(upstream) }
+    pub fn simulated(upstream: Arc<dyn SimulatedUpstream>) -> Self {
+        Self { upstream: CommitSource::Simulated(upstream) }
     }
 
     /// Stops all imports, for good.
     pub fn stop(&self) {
         match &self.upstream {
-            Upstream::Hosts(lanes) => lanes.stop(),
+            CommitSource::Hosts(lanes) => lanes.stop(),
             #[cfg(feature = "simulation")]
-            Upstream::Simulated(_) => {}
+            CommitSource::Simulated(_) => {}
         }
     }
 
@@ -132,9 +132,9 @@ impl Importer {
     /// As [`Importer::import`].
     pub async fn import_as(&self, order: ImportRequest<'_>) -> Result<ImportedCommit, ImportError> {
         let lanes = match &self.upstream {
-            Upstream::Hosts(lanes) => lanes.as_ref(),
+            CommitSource::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
-            Upstream::Simulated(upstream) => return upstream.import(order).await,
+            CommitSource::Simulated(upstream) => return upstream.import(order).await,
         };
         let job = ImportJob::new(order)?;
         let repository = job.repository();
@@ -148,9 +148,9 @@ impl Importer {
     /// not fit is no error of the preview.
     pub async fn preview(&self, order: ImportRequest<'_>) -> Result<Preview, ImportError> {
         let lanes = match &self.upstream {
-            Upstream::Hosts(lanes) => lanes.as_ref(),
+            CommitSource::Hosts(lanes) => lanes.as_ref(),
             #[cfg(feature = "simulation")]
-            Upstream::Simulated(_) => return Err(ImportError::Cancelled),
+            CommitSource::Simulated(_) => return Err(ImportError::Cancelled),
         };
         let job = ImportJob::new(order)?;
         let repository = job.repository();

@@ -8,7 +8,7 @@ use rpmfarm_core::stage_lease::{BEAT, LeaseDecision, claim};
 use super::{Peers, STAGES};
 use crate::bus::Bus;
 use crate::clock::Clock;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 
 /// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
@@ -58,7 +58,11 @@ impl Peers {
             let fence = match claim {
                 LeaseDecision::Keep(_) => continue,
                 LeaseDecision::Leave => None,
-                LeaseDecision::Take if lease.is_some() && planted::is(Bug::KeptByTheDead) => None,
+                LeaseDecision::Take
+                    if lease.is_some() && is_planted(PlantedBug::StagesNotTakenOver) =>
+                {
+                    None
+                }
                 LeaseDecision::Take => {
                     let taken = match store.stage_lease_acquire(stage, me, lease, beat).await {
                         // Its holder was stopped in mid-transaction: the database ends that soon.

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use super::error::{Result, io_at};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// The modes of what is published.
 const FILE: u32 = 0o644;
@@ -25,14 +25,14 @@ pub(super) fn sync(path: &Path) -> Result<()> {
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
         #[cfg(feature = "simulation")]
-        crate::simulation::write()?;
+        crate::simulation::check_disk_space()?;
         let mut file = File::create(path)?;
         file.set_permissions(fs::Permissions::from_mode(FILE))?;
         file.write_all(bytes)?;
         file.sync_all()
     };
     match written() {
-        Err(_) if planted::is(Bug::ShowHalf) => Ok(()),
+        Err(_) if is_planted(PlantedBug::ShowTruncated) => Ok(()),
         written => written.map_err(io_at(path)),
     }
 }

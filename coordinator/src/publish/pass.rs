@@ -27,7 +27,7 @@ use super::{
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
@@ -179,7 +179,8 @@ impl PublishStage {
     ) -> anyhow::Result<()> {
         while let Err(error) = self.publish(store, target, channel, &signed, shown).await {
             let place = signed.iter().position(|build| is_of(build, &error));
-            let Some(place) = place.filter(|_| !planted::is(Bug::OneStopsAll)) else {
+            let Some(place) = place.filter(|_| !is_planted(PlantedBug::OneBuildBlocksTarget))
+            else {
                 return Err(error);
             };
             self.keep_back(store, signed.remove(place).0, &error).await?;
@@ -231,7 +232,7 @@ impl PublishStage {
         let Some(shown) = self.channels.publisher.shown(&target.name, channel)? else {
             return Ok(false);
         };
-        if planted::is(Bug::StaysAhead) {
+        if is_planted(PlantedBug::UnrecordedGeneration) {
             return Ok(false);
         }
         let recorded =
@@ -420,7 +421,7 @@ async fn signed_builds(
         let rows = store.package_list_of_build(build.id, &target.signing_key).await?;
         anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
         let is_signed = rows.iter().all(|row| row.signature.is_some());
-        if is_signed || planted::is(Bug::PublishUnsigned) {
+        if is_signed || is_planted(PlantedBug::PublishUnsigned) {
             signed.push((build.id, rows));
         }
     }
@@ -563,7 +564,7 @@ async fn may_show(
     channel: &str,
     based_on: Option<u64>,
 ) -> Result<(), String> {
-    if planted::is(Bug::PublishBlind) {
+    if is_planted(PlantedBug::PublishUnchecked) {
         return Ok(());
     }
     store.check_fence().await.map_err(|error| error.to_string())?;

@@ -24,7 +24,7 @@ use super::pool::PackageProver;
 use super::{clients, current_generation, disk, lock};
 use crate::blobs::{BlobError, Blobs};
 use crate::blocking;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::pool_path::href;
 
 /// A request for a new generation of a channel.
@@ -213,7 +213,7 @@ impl Publisher {
         may_show: impl AsyncFnOnce() -> std::result::Result<(), String>,
     ) -> Result<PublishOutcome> {
         let publisher = self.clone();
-        let written = on_disk(move || publisher.write(request)).await?;
+        let written = run_on_disk(move || publisher.write(request)).await?;
         let written = match written {
             PreparedPublication::Shown(generation) => {
                 return Ok(PublishOutcome { generation, is_new: false });
@@ -223,14 +223,14 @@ impl Publisher {
         let mut written = written;
         written.sign(signer).await?;
         (self.on_step)(PublishStep::Signed);
-        let ready = on_disk(move || written.settle()).await?;
+        let ready = run_on_disk(move || written.settle()).await?;
         may_show().await.map_err(|reason| PublishError::Stopped {
             target: ready.written.layout.target.clone(),
             channel: ready.written.layout.channel.clone(),
             reason,
         })?;
         let publisher = self.clone();
-        on_disk(move || publisher.show(ready)).await
+        run_on_disk(move || publisher.show(ready)).await
     }
 
     /// Everything before the signatures.
@@ -261,7 +261,7 @@ impl Publisher {
             clients::write(&layout, &request.base_url, &request.public_key)?;
             return Ok(PreparedPublication::Shown(shown));
         }
-        if shown != request.based_on && !planted::is(Bug::PublishBlind) {
+        if shown != request.based_on && !is_planted(PlantedBug::PublishUnchecked) {
             let PublishRequest { target, channel, based_on, .. } = request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
@@ -271,7 +271,7 @@ impl Publisher {
         self.prove(&layout, &request, &certs, &listing, previous.as_ref())?;
         (self.on_step)(PublishStep::Pooled);
 
-        let signed = if planted::is(Bug::NumberAgain) { 0 } else { request.signed };
+        let signed = if is_planted(PlantedBug::ReuseGenerationNumber) { 0 } else { request.signed };
         let generation = shown.unwrap_or(0).max(signed) + 1;
         let draft = GenerationDraft {
             dir: dir.path(),
@@ -328,7 +328,7 @@ impl Publisher {
         let WrittenDraft { layout, request, dir, manifest, .. } = written;
         let generation = manifest.generation;
         let place = layout.generation(generation);
-        if planted::is(Bug::ShowFirst) {
+        if is_planted(PlantedBug::ShowBeforePlaced) {
             current_generation::show(&layout, generation)?;
             (self.on_step)(PublishStep::Shown);
         }
@@ -347,7 +347,7 @@ impl Publisher {
         (self.on_step)(PublishStep::Placed);
         current_generation::show(&layout, generation)?;
         (self.on_step)(PublishStep::Shown);
-        let keep = if planted::is(Bug::ForgetAtOnce) { 1 } else { self.keep };
+        let keep = if is_planted(PlantedBug::RemoveGenerationsInUse) { 1 } else { self.keep };
         current_generation::forget(&layout, generation, keep)?;
         drop(lock);
         Ok(PublishOutcome { generation, is_new: true })
@@ -394,7 +394,7 @@ impl WrittenDraft {
         // Held from here to the renames, so that the answer of `may_show` stays true.
         let lock = lock::acquire(&self.layout)?;
         let shown = current_generation::generation(&self.layout)?;
-        if shown != self.request.based_on && !planted::is(Bug::PublishBlind) {
+        if shown != self.request.based_on && !is_planted(PlantedBug::PublishUnchecked) {
             let PublishRequest { target, channel, based_on, .. } = self.request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
@@ -447,7 +447,7 @@ impl WrittenDraft {
 }
 
 /// Runs what blocks on the disk where it holds nobody up.
-async fn on_disk<T: Send + 'static>(
+async fn run_on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     blocking::run(work).await.expect("publishing does not panic")

@@ -65,7 +65,7 @@ use file_conflicts::FileConflicts;
 use metadata::{MetadataCache, check_age};
 use mirrors::MirrorLists;
 use pools::{PoolContent, PoolsError};
-use solver::{Program, SolverProcess, SolverSetup};
+use solver::{SolverProcess, SolverProgram, SolverSetup};
 
 /// Why there is no lock.
 #[derive(Debug, thiserror::Error)]
@@ -170,7 +170,7 @@ pub struct Resolver {
     fetcher: Fetcher,
     clashes: Arc<FileConflicts>,
     /// What is started as solver.
-    program: Program,
+    program: SolverProgram,
     universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
@@ -228,7 +228,7 @@ impl Resolver {
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
-            program: Program::Process(program),
+            program: SolverProgram::Process(program),
             universes: Arc::default(),
         })
     }
@@ -236,8 +236,8 @@ impl Resolver {
     /// The same where a simulation solves. No repository is asked.
     #[cfg(feature = "simulation")]
     #[must_use]
-    pub fn simulated(&self, solver: Arc<dyn solver::Simulated>) -> Self {
-        let (program, clashes) = (Program::Simulated(solver), Arc::default());
+    pub fn simulated(&self, solver: Arc<dyn solver::SimulatedSolver>) -> Self {
+        let (program, clashes) = (SolverProgram::Simulated(solver), Arc::default());
         Self { program, clashes, universes: Arc::default(), ..self.clone() }
     }
 
@@ -448,7 +448,7 @@ impl Resolver {
     ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
         let mut all = Vec::new();
         #[cfg(feature = "simulation")]
-        if matches!(self.program, Program::Simulated(_)) {
+        if matches!(self.program, SolverProgram::Simulated(_)) {
             return Ok(all);
         }
         for repo in &universe.external {

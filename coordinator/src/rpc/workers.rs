@@ -117,7 +117,7 @@ impl Workers for WorkerService {
         request: Request<Streaming<v1::UploadChunk>>,
     ) -> Result<Response<v1::UploadReply>, Status> {
         let caller = Caller::from_request(&request)?;
-        Ok(Response::new(self.take(&caller, request.into_inner()).await?))
+        Ok(Response::new(self.receive_upload(&caller, request.into_inner()).await?))
     }
 
     async fn keep_files(
@@ -144,7 +144,7 @@ impl WorkerService {
     /// # Errors
     /// When no live lease covers it, when a chunk does not fit, or when the whole is not what was
     /// announced.
-    pub async fn take(
+    pub async fn receive_upload(
         &self,
         caller: &Caller,
         mut chunks: impl Stream<Item = Result<v1::UploadChunk, Status>> + Send + Unpin,

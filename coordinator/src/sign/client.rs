@@ -23,7 +23,7 @@ const MAX_MESSAGE: usize = 40 << 20;
 /// A client of the signer. Connects when it is first used, and again when the signer was away.
 #[derive(Debug, Clone)]
 pub struct SignerClient {
-    connection: Connection,
+    connection: SignerConnection,
     socket: PathBuf,
     /// What was answered lately of each key.
     lately: Arc<Mutex<HashMap<String, CachedKey>>>,
@@ -31,7 +31,7 @@ pub struct SignerClient {
 
 /// How the signer is reached.
 #[derive(Clone)]
-enum Connection {
+enum SignerConnection {
     /// Over its socket.
     Socket(Channel),
     /// In a simulation.
@@ -39,9 +39,9 @@ enum Connection {
     Simulated(Arc<dyn v1::signer_server::Signer>),
 }
 
-impl fmt::Debug for Connection {
+impl fmt::Debug for SignerConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Connection")
+        f.write_str("SignerConnection")
     }
 }
 
@@ -49,9 +49,11 @@ impl fmt::Debug for Connection {
 macro_rules! ask {
     ($signer:ident.$call:ident($request:expr)) => {{
         let answer = match &$signer.connection {
-            Connection::Socket(channel) => client(channel).$call($request).await,
+            SignerConnection::Socket(channel) => client(channel).$call($request).await,
             #[cfg(feature = "simulation")]
-            Connection::Simulated(signer) => signer.$call(tonic::Request::new($request)).await,
+            SignerConnection::Simulated(signer) => {
+                signer.$call(tonic::Request::new($request)).await
+            }
         };
         Ok(answer.map_err(|status| $signer.explain(status))?.into_inner())
     }};
@@ -77,7 +79,7 @@ impl SignerClient {
     /// Must be called within a tokio runtime.
     #[must_use]
     pub fn new(socket: &Path) -> Self {
-        let connection = Connection::Socket(local::channel(socket));
+        let connection = SignerConnection::Socket(local::channel(socket));
         Self { connection, socket: socket.to_owned(), lately: Arc::default() }
     }
 
@@ -85,7 +87,7 @@ impl SignerClient {
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn simulated(signer: Arc<dyn v1::signer_server::Signer>) -> Self {
-        let (connection, socket) = (Connection::Simulated(signer), PathBuf::new());
+        let (connection, socket) = (SignerConnection::Simulated(signer), PathBuf::new());
         Self { connection, socket, lately: Arc::default() }
     }
 

@@ -9,7 +9,7 @@ use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId, Timestamp};
 use super::stage_queries::StageQuery;
 use super::transaction_retry::again;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// Successes that one pass reads.
 const AT_ONCE: i64 = 256;
@@ -123,7 +123,7 @@ impl Tx {
         rpmbuild_ms: u64,
         now: Timestamp,
     ) -> Result<bool> {
-        let again = match planted::is(Bug::AcceptTwice) {
+        let again = match is_planted(PlantedBug::AcceptTwice) {
             false => "DO NOTHING",
             true => "(task) DO UPDATE SET attempt = excluded.attempt",
         };

@@ -11,7 +11,7 @@ use super::columns::Flag;
 use super::lists::{list, rows};
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// Numbers in one query at most.
 const IDS_OF_QUERY: usize = 500;
@@ -351,7 +351,7 @@ impl Tx {
         .bind(epoch.0)
         .execute(self.conn())
         .await?;
-        let is_freed = freed.rows_affected() > 0 || planted::is(Bug::LateReport);
+        let is_freed = freed.rows_affected() > 0 || is_planted(PlantedBug::LateReport);
         Ok(is_freed.then_some((BuildId(build), TaskId(task))))
     }
 
@@ -362,7 +362,7 @@ impl Tx {
         report: &str,
         now: Timestamp,
     ) -> Result<()> {
-        let again = match planted::is(Bug::LateReport) {
+        let again = match is_planted(PlantedBug::LateReport) {
             false => "DO NOTHING",
             true => "(attempt) DO UPDATE SET outcome = excluded.outcome, report = excluded.report",
         };

@@ -5,7 +5,7 @@ use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// A request to rebuild one package.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,7 +183,7 @@ impl Store {
         now: Timestamp,
         bump: bool,
     ) -> Result<StartedBuilds> {
-        let request_key = if planted::is(Bug::RequestTwice) { "" } else { request_key };
+        let request_key = if is_planted(PlantedBug::RequestTwice) { "" } else { request_key };
         again(|| async move {
             let mut tx = self.write().await?;
             let known = tx.builds_of_request(request_key).await?;

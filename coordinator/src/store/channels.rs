@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::transaction_retry::again;
 use super::{Result, Store, parsed};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// One revision of a channel: its packages, and since when it shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl Store {
 
     /// The store that revisions are recorded with.
     fn for_revisions(&self) -> Self {
-        let fence = self.fence.clone().filter(|_| !planted::is(Bug::RevisionBack));
+        let fence = self.fence.clone().filter(|_| !is_planted(PlantedBug::RecordOldRevision));
         Self { fence, ..self.clone() }
     }
 
@@ -101,12 +101,13 @@ impl Store {
         again(|| async move {
             let mut tx = self.for_revisions().write().await?;
             for build in builds {
-                let passes = planted::is(Bug::PublishCancelled) || planted::is(Bug::RevisionBack);
+                let passes = is_planted(PlantedBug::PublishCancelled)
+                    || is_planted(PlantedBug::RecordOldRevision);
                 if !tx.build_lock_open(*build).await? && !passes {
                     return Ok(false);
                 }
             }
-            let above = match planted::is(Bug::RevisionBack) {
+            let above = match is_planted(PlantedBug::RecordOldRevision) {
                 false => "(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)",
                 true => "0",
             };
@@ -130,7 +131,7 @@ impl Store {
             .bind(&revision.channel)
             .fetch_one(tx.conn())
             .await?;
-            if newest != revision.revision && !planted::is(Bug::RevisionBack) {
+            if newest != revision.revision && !is_planted(PlantedBug::RecordOldRevision) {
                 return Ok(false);
             }
             for build in builds {

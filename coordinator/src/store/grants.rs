@@ -16,7 +16,7 @@ use super::attempts::MAKER_OF;
 use super::columns::OrNone;
 use super::transaction_retry::again;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// A task that is to be given to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -214,9 +214,9 @@ impl Tx {
             return Ok(Vec::new());
         }
         let ids = places(1, tasks.len());
-        let text = if planted::is(Bug::GrantTwice) {
+        let text = if is_planted(PlantedBug::GrantTwice) {
             format!("SELECT task, arch, class, rank FROM ready_tasks WHERE task IN ({ids})")
-        } else if planted::is(Bug::AcceptTwice) {
+        } else if is_planted(PlantedBug::AcceptTwice) {
             format!(
                 "DELETE FROM ready_tasks WHERE task IN ({ids}) RETURNING task, arch, class, rank"
             )
@@ -272,7 +272,7 @@ impl Tx {
         let query = "UPDATE counters SET value = value + $1 WHERE name = 'attempt' RETURNING value";
         let last: i64 = sqlx::query_scalar(query).bind(count).fetch_one(self.conn()).await?;
         let rows_of_3 = rows(held.len(), 3);
-        let taken = match planted::is(Bug::GrantTwice) {
+        let taken = match is_planted(PlantedBug::GrantTwice) {
             false => "DO NOTHING",
             true => "(task) DO UPDATE SET attempt = excluded.attempt, worker = excluded.worker",
         };

@@ -89,7 +89,7 @@ pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 
 use crate::bus::Bus;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 use steps::Step;
 
 /// Why an operation of the store failed.
@@ -264,7 +264,7 @@ impl Store {
                 let readers =
                     pool(&url, 4, 4 * PATIENCE, vec!["PRAGMA busy_timeout = 10000"]).await?;
                 // What nobody chose must not happen in a simulation.
-                if !steps::are_chosen() {
+                if !steps::is_simulated() {
                     beside.spawn(checkpoints::run(pool(&url, 1, PATIENCE, Vec::new()).await?));
                 }
                 (readers, writers.clone(), writers)
@@ -292,11 +292,11 @@ impl Store {
             Dialect::Postgres => "BEGIN",
         };
         let of = self.fence.as_deref().map(|fence| (fence.stage(), fence.epoch()));
-        let step = Step::transaction(of).await?;
+        let step = Step::begin_transaction(of).await?;
         let inner = self.writers.begin_with(begin).await?;
         let mut tx = Tx { inner, bus: self.bus.clone(), step };
         if let Some(fence) = &self.fence
-            && !planted::is(Bug::LateWrite)
+            && !is_planted(PlantedBug::UnfencedWrite)
         {
             tx.assert_fence(fence).await?;
         }
@@ -322,14 +322,14 @@ impl Store {
 
     /// The connections for reading.
     #[cfg(feature = "simulation")]
-    pub(crate) const fn read_pool(&self) -> steps::Stepped<'_> {
-        steps::Stepped::new(&self.readers, crate::simulation::Wait::Query)
+    pub(crate) const fn read_pool(&self) -> steps::SteppedPool<'_> {
+        steps::SteppedPool::new(&self.readers, crate::simulation::StepKind::Query)
     }
 
     /// The connection of beats.
     #[cfg(feature = "simulation")]
-    pub(crate) const fn heartbeat_pool(&self) -> steps::Stepped<'_> {
-        steps::Stepped::new(&self.pulse, crate::simulation::Wait::Beat)
+    pub(crate) const fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
+        steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
     }
 
     /// Closes all connections, so that the database can go away.
@@ -381,7 +381,7 @@ impl Tx {
             sqlx::Error::Database(_) => StoreError::Database(error),
             error => StoreError::Unanswered(error),
         })?;
-        if step.committed().await {
+        if step.finish_commit().await {
             return Ok(());
         }
         Err(StoreError::Unanswered(sqlx::Error::WorkerCrashed))
@@ -444,7 +444,11 @@ pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
 
 /// What waits until a later time than this was set by a clock that has gone back since.
 pub(super) fn latest_due(now: Timestamp) -> Timestamp {
-    if planted::is(Bug::FarRetry) { Timestamp::LAST } else { rpmfarm_core::status::latest_due(now) }
+    if is_planted(PlantedBug::FarFutureRetry) {
+        Timestamp::LAST
+    } else {
+        rpmfarm_core::status::latest_due(now)
+    }
 }
 
 /// A value as the JSON of a column.

@@ -7,14 +7,14 @@ use rpmfarm_core::{BuildId, Timestamp};
 
 use super::transaction_retry::again;
 use super::{Result, Store, Tx};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 impl Store {
     /// Cancels a build. False when it had ended before.
     pub async fn build_cancel(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            if !tx.build_close(id).await? && !planted::is(Bug::CancelAfterEnd) {
+            if !tx.build_close(id).await? && !is_planted(PlantedBug::CancelAfterEnd) {
                 return Ok(false);
             }
             let at = tx.build_next_event_us(id, now).await?;
@@ -111,7 +111,7 @@ impl Tx {
                          UNION ALL SELECT at_us FROM retries WHERE build = $1) AS facts";
         let newest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.conn()).await?;
-        let newest = newest.filter(|_| !planted::is(Bug::WallClock));
+        let newest = newest.filter(|_| !is_planted(PlantedBug::WallClock));
         Ok(newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next())))
     }
 

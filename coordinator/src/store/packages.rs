@@ -13,7 +13,7 @@ use super::lists::{digests, numbers, rows};
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 use crate::commands::option_words;
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -319,7 +319,7 @@ impl Tx {
         packages: &[NewPackage],
     ) -> Result<()> {
         let mut added = 0;
-        let again = match planted::is(Bug::TwoDigests) {
+        let again = match is_planted(PlantedBug::TwoDigests) {
             false => "DO NOTHING",
             true => "(target, nevra) DO UPDATE SET digest = excluded.digest",
         };
@@ -403,7 +403,7 @@ impl Tx {
                     new: options,
                 });
             }
-            if digest != package.digest.hex() && !planted::is(Bug::TwoDigests) {
+            if digest != package.digest.hex() && !is_planted(PlantedBug::TwoDigests) {
                 let (existing, nevra) = (digest, new);
                 let new = package.digest.hex();
                 return Err(StoreError::SameNevra { nevra, target, build: by, existing, new });

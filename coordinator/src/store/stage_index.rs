@@ -20,7 +20,7 @@ use sqlx::any::AnyRow;
 
 use super::columns::Columns;
 use super::{Result, Store, Tx, latest_due};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// The facts of a task that decide its stage and its place in the queue.
 struct TaskSnapshot {
@@ -47,7 +47,7 @@ impl FromRow<'_, AnyRow> for TaskSnapshot {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let row = Columns::of("tasks", row);
         let rank = row.number("rank")?;
-        let (reported, accepted) = match planted::is(Bug::AcceptTwice) {
+        let (reported, accepted) = match is_planted(PlantedBug::AcceptTwice) {
             false => (row.flag("reported")?, row.flag("accepted")?),
             true => (row.number("reported")? > row.number("accepted")?, false),
         };

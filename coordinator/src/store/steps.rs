@@ -5,7 +5,7 @@
 use rpmfarm_core::{Stage, StageEpoch};
 
 /// The stage whose transaction it is, with the epoch under which it writes.
-pub(super) type OfStage = Option<(Stage, StageEpoch)>;
+pub(super) type TransactionStage = Option<(Stage, StageEpoch)>;
 
 /// A step that has begun; over when it is dropped.
 #[cfg(not(feature = "simulation"))]
@@ -15,26 +15,26 @@ pub(super) struct Step;
 #[cfg(not(feature = "simulation"))]
 impl Step {
     /// Begins a transaction.
-    pub(super) async fn transaction(_: OfStage) -> sqlx::Result<Self> {
+    pub(super) async fn begin_transaction(_: TransactionStage) -> sqlx::Result<Self> {
         Ok(Self)
     }
 
     /// The transaction is committed. False when its answer gets lost.
-    pub(super) async fn committed(self) -> bool {
+    pub(super) async fn finish_commit(self) -> bool {
         true
     }
 }
 
 /// Whether a simulation chooses the steps.
 #[cfg(not(feature = "simulation"))]
-pub(super) const fn are_chosen() -> bool {
+pub(super) const fn is_simulated() -> bool {
     false
 }
 
 #[cfg(feature = "simulation")]
-pub(super) use crate::simulation::is_on as are_chosen;
+pub(super) use crate::simulation::is_active as is_simulated;
 #[cfg(feature = "simulation")]
-pub(super) use simulated::{Step, Stepped};
+pub(super) use simulated::{Step, SteppedPool};
 
 #[cfg(feature = "simulation")]
 mod simulated {
@@ -44,8 +44,8 @@ mod simulated {
     use sqlx::any::{AnyQueryResult, AnyRow, AnyStatement, AnyTypeInfo};
     use sqlx::{Any, AnyPool, Describe, Either, Execute, Executor, SqlStr};
 
-    use crate::simulation::{self, Wait};
-    use crate::store::steps::OfStage;
+    use crate::simulation::{self, StepKind};
+    use crate::store::steps::TransactionStage;
 
     /// A step that has begun; over when it is dropped.
     #[derive(Debug)]
@@ -53,36 +53,36 @@ mod simulated {
 
     impl Step {
         /// Begins a transaction.
-        pub(crate) async fn transaction(of: OfStage) -> sqlx::Result<Self> {
-            begin(Wait::Transaction(of)).await.map(Self)
+        pub(crate) async fn begin_transaction(of: TransactionStage) -> sqlx::Result<Self> {
+            begin(StepKind::Transaction(of)).await.map(Self)
         }
 
         /// The transaction is committed. False when its answer gets lost.
-        pub(crate) async fn committed(self) -> bool {
-            self.0.committed().await
+        pub(crate) async fn finish_commit(self) -> bool {
+            self.0.finish_commit().await
         }
     }
 
-    async fn begin(wait: Wait) -> sqlx::Result<simulation::Step> {
-        let step = simulation::step(wait).await;
+    async fn begin(kind: StepKind) -> sqlx::Result<simulation::Step> {
+        let step = simulation::begin_step(kind).await;
         if step.is_refused() { Err(sqlx::Error::PoolTimedOut) } else { Ok(step) }
     }
 
     /// Connections, of which each query is a step.
     #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Stepped<'p> {
+    pub(crate) struct SteppedPool<'p> {
         pool: &'p AnyPool,
-        wait: Wait,
+        kind: StepKind,
     }
 
-    impl<'p> Stepped<'p> {
+    impl<'p> SteppedPool<'p> {
         /// Queries of a pool, which wait as this.
-        pub(crate) const fn new(pool: &'p AnyPool, wait: Wait) -> Self {
-            Self { pool, wait }
+        pub(crate) const fn new(pool: &'p AnyPool, kind: StepKind) -> Self {
+            Self { pool, kind }
         }
     }
 
-    impl<'p> Executor<'p> for Stepped<'p> {
+    impl<'p> Executor<'p> for SteppedPool<'p> {
         type Database = Any;
 
         fn fetch_many<'e, 'q: 'e, E>(
@@ -93,9 +93,9 @@ mod simulated {
             'p: 'e,
             E: 'q + Execute<'q, Any>,
         {
-            let Self { pool, wait } = self;
+            let Self { pool, kind } = self;
             let all = async move {
-                match begin(wait).await {
+                match begin(kind).await {
                     Ok(_step) => pool.fetch_many(query).collect::<Vec<_>>().await,
                     Err(error) => vec![Err(error)],
                 }
@@ -111,9 +111,9 @@ mod simulated {
             'p: 'e,
             E: 'q + Execute<'q, Any>,
         {
-            let Self { pool, wait } = self;
+            let Self { pool, kind } = self;
             Box::pin(async move {
-                let _step = begin(wait).await?;
+                let _step = begin(kind).await?;
                 pool.fetch_optional(query).await
             })
         }

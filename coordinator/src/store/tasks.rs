@@ -12,7 +12,7 @@ use super::columns::Columns;
 use super::stage_queries::StageQuery;
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, latest_due, unjson};
-use crate::planted::{self, Bug};
+use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// Work to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,7 +154,7 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let again = match planted::is(Bug::RoundOfTheDead) {
+            let again = match is_planted(PlantedBug::LostRequirements) {
                 false => {
                     "DO UPDATE SET attempt = excluded.attempt, requires = excluded.requires,
                      at_us = excluded.at_us"

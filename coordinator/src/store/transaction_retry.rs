@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::{Result, StoreError};
-use crate::chance::Chance;
 use crate::clock::Clock;
+use crate::random::RandomSource;
 
 /// How often a transaction is tried in all.
 const TRIES: u32 = 6;
@@ -30,7 +30,7 @@ where
     loop {
         match work().await {
             Err(error) if error.rolled_back() && tries + 1 < TRIES => {
-                let pause = (PAUSE * 2_u32.pow(tries)).mul_f64(Chance.between(0.5, 1.5));
+                let pause = (PAUSE * 2_u32.pow(tries)).mul_f64(RandomSource.draw_between(0.5, 1.5));
                 tracing::info!(%error, ?pause, "the transaction is run again");
                 Clock.sleep(pause).await;
                 tries += 1;

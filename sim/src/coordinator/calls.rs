@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Code, Status};
 
-use super::process::{Inbox, Port, name};
+use super::process::{Inbox, WorkerConnection, name};
 use super::{Reply, new_build};
 use crate::network::{Down, Up};
 use crate::trace::note;
@@ -21,7 +21,7 @@ use crate::world::{Event, MS, World};
 
 impl World {
     /// Something of a worker arrives.
-    pub(crate) fn heard(&mut self, w: usize, c: usize, connection: u64, message: Up) {
+    pub(crate) fn receive_from_worker(&mut self, w: usize, c: usize, connection: u64, message: Up) {
         if !self.coordinators[c].is_up() {
             if !matches!(message, Up::Close) {
                 self.send_down(w, c, connection, Down::Reset);
@@ -34,14 +34,14 @@ impl World {
         }
         match message {
             Up::Hello(state) => self.hello(c, w, connection, &state),
-            Up::State(state) => self.state_comes(c, w, connection, &state),
+            Up::State(state) => self.receive_state(c, w, connection, &state),
             Up::Close => {
                 if let Some(running) = &mut self.coordinators[c].running {
-                    running.ports.remove(&connection);
+                    running.connections.remove(&connection);
                 }
             }
             Up::Upload { attempt, epoch, index, digest, sent } => {
-                self.upload_comes(c, (w, connection), (attempt, epoch, index), digest, sent);
+                self.receive_upload(c, (w, connection), (attempt, epoch, index), digest, sent);
             }
         }
         self.settle(c);
@@ -50,14 +50,14 @@ impl World {
     fn hello(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
         note!(self, "c{c} hears {} anew, with {} attempts", state.name, state.attempts.len());
         let Some(running) = &mut self.coordinators[c].running else { return };
-        if running.ports.contains_key(&connection) {
+        if running.connections.contains_key(&connection) {
             return;
         }
         let (states, heard) = mpsc::unbounded_channel();
         let (sender, answers) = mpsc::channel(1);
-        let mut port = Port { worker: w, states, heard: 0, answers };
-        port.say(state);
-        running.ports.insert(connection, port);
+        let mut port = WorkerConnection { worker: w, states, heard: 0, answers };
+        port.send_state(state);
+        running.connections.insert(connection, port);
         let sessions = running.service.sessions.clone();
         let caller = Caller::Token { worker: Some(state.name.clone()) };
         // As the service does it.
@@ -69,15 +69,15 @@ impl World {
         });
     }
 
-    fn state_comes(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
+    fn receive_state(&mut self, c: usize, w: usize, connection: u64, state: &WorkerState) {
         let running = self.coordinators[c].running.as_mut();
-        match running.and_then(|running| running.ports.get_mut(&connection)) {
-            Some(port) => port.say(state),
+        match running.and_then(|running| running.connections.get_mut(&connection)) {
+            Some(port) => port.send_state(state),
             None => self.refuse(w, c, connection),
         }
     }
 
-    fn upload_comes(
+    fn receive_upload(
         &mut self,
         c: usize,
         (worker, connection): (usize, u64),
@@ -94,7 +94,7 @@ impl World {
         let caller = Caller::Token { worker: Some(self.workers[worker].host.name.clone()) };
         running.runtime.spawn(async move {
             let chunks = tokio_stream::once(Ok::<_, Status>(chunk));
-            let taken = match service.take(&caller, chunks).await {
+            let taken = match service.receive_upload(&caller, chunks).await {
                 Ok(reply) => Some(reply.have == size),
                 // It is not held by this worker.
                 Err(status) if status.code() == Code::FailedPrecondition => None,
@@ -111,7 +111,7 @@ impl World {
         self.call(c, |store, inbox| async move {
             let started = store.build_insert(&builds, "user", &key, clock::now()).await.ok();
             let answer = started.map(|started| (started.ids, started.new));
-            inbox.put(Reply::Started { key, answer });
+            inbox.put(Reply::Requested { key, answer });
         });
     }
 
@@ -157,9 +157,9 @@ impl World {
     }
 }
 
-impl Port {
+impl WorkerConnection {
     /// A state of the worker comes, with the number of each, which its answer repeats.
-    fn say(&mut self, state: &WorkerState) {
+    fn send_state(&mut self, state: &WorkerState) {
         self.heard += 1;
         // A session that has ended hears nothing.
         let _ = self.states.send(Ok(v1::WorkerState { sequence: self.heard, ..state.into() }));

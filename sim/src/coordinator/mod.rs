@@ -14,7 +14,7 @@ use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::store::NewBuild;
 use rpmfarm_core::{AttemptId, BuildId, Epoch};
 
-pub(crate) use process::{Place, Running};
+pub(crate) use process::{FarmStorage, RunningCoordinator};
 
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
@@ -22,7 +22,7 @@ use crate::world::{Event, MS, S, World};
 /// A host, and the coordinator's process on it while it runs.
 #[derive(Default)]
 pub(crate) struct Coordinator {
-    pub(crate) running: Option<Running>,
+    pub(crate) running: Option<RunningCoordinator>,
     /// It never comes back.
     pub(crate) lost: bool,
     /// One more for each start.
@@ -53,11 +53,11 @@ pub(crate) enum Reply {
         taken: Option<bool>,
     },
     /// A request was answered, with its builds and whether they are new.
-    Started { key: String, answer: Option<(Vec<BuildId>, bool)> },
+    Requested { key: String, answer: Option<(Vec<BuildId>, bool)> },
     /// Something was done to a build, or not.
     Done { what: &'static str, build: BuildId, done: Option<bool> },
     /// A pass failed, and rests.
-    Rests(&'static str),
+    PassFailed(&'static str),
 }
 
 /// A new request for a package.
@@ -82,7 +82,14 @@ impl World {
         note!(self, "c{c} starts");
         let is_alone = self.coordinators.len() == 1;
         let pace = self.profile.pace_ms * MS;
-        let running = Running::start(&self.place, &self.outside, &self.signer, c, is_alone, pace);
+        let running = RunningCoordinator::start(
+            &self.storage,
+            &self.outside,
+            &self.signer,
+            c,
+            is_alone,
+            pace,
+        );
         let coordinator = &mut self.coordinators[c];
         coordinator.life += 1;
         coordinator.running = Some(running);
@@ -96,8 +103,8 @@ impl World {
         let workers: Vec<(u64, usize)> = running.workers();
         drop(running);
         // What its tasks did while they were dropped is nobody's.
-        simulation::news();
-        simulation::done();
+        simulation::take_waiting_steps();
+        simulation::take_finished_step();
         let back = self.rng.range(200 * MS, 20 * S);
         self.after(back, Event::CoordinatorStarts(c));
         for (connection, worker) in workers {
@@ -117,7 +124,7 @@ impl World {
     /// Its wall clock is wrong by so much.
     pub(crate) fn set_clock(&mut self, c: usize, off: i64) {
         self.coordinators[c].clock_off = off;
-        simulation::set_wall(c, off);
+        simulation::set_wall_offset(c, off);
     }
 
     /// Whether an event of an earlier life comes, or of a process that stands still: then it

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 use rpmfarm_coordinator::accept::AcceptStage;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::bus::{Bus, PeerMessage, PeerNotifier};
-use rpmfarm_coordinator::chance::Chance;
 use rpmfarm_coordinator::claims::{BaseRootFileOwners, Claims};
 use rpmfarm_coordinator::clock::Clock;
 use rpmfarm_coordinator::dispatch::assignment::Assignments;
@@ -24,8 +23,9 @@ use rpmfarm_coordinator::logs::Logs;
 use rpmfarm_coordinator::metrics::Metrics;
 use rpmfarm_coordinator::peers::{Peers, heartbeat};
 use rpmfarm_coordinator::plan::PlanStage;
-use rpmfarm_coordinator::planted::{self, Bug};
+use rpmfarm_coordinator::planted_bugs::{PlantedBug, is_planted};
 use rpmfarm_coordinator::publish::{Channels, PublishStage, PublishStep, Publisher};
+use rpmfarm_coordinator::random::RandomSource;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
 use rpmfarm_coordinator::retry::Retries;
 use rpmfarm_coordinator::rpc::session::Sessions;
@@ -45,8 +45,8 @@ use tokio::sync::mpsc;
 use tonic::Status;
 
 use super::Reply;
-use crate::outside::{Outside, Signer, Solver, Upstream};
-use crate::tree::Tree;
+use crate::outside::{OutsideWorld, Signer, Solver, Upstream};
+use crate::tree::PublishedTree;
 
 /// How long a pass rests that failed.
 const REST: Duration = Duration::from_secs(1);
@@ -59,7 +59,7 @@ const MAX_RESULT: u64 = 1 << 20;
 
 /// Where everything lies that outlives a process: on a file system in memory.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct FarmStorage {
     pub(crate) url: String,
     pub(crate) blobs: Blobs,
     pub(crate) repos: PathBuf,
@@ -84,7 +84,7 @@ impl Inbox {
 }
 
 /// A connection of a worker.
-pub(super) struct Port {
+pub(super) struct WorkerConnection {
     pub(super) worker: usize,
     pub(super) states: mpsc::UnboundedSender<Result<v1::WorkerState, Status>>,
     /// How many states have come.
@@ -93,47 +93,47 @@ pub(super) struct Port {
 }
 
 /// A process.
-pub(crate) struct Running {
+pub(crate) struct RunningCoordinator {
     /// Dropped first: all of its tasks are gone then.
     pub(crate) runtime: Runtime,
     pub(super) service: WorkerService,
     pub(super) bus: Bus,
     pub(super) words: mpsc::Receiver<PeerMessage>,
     pub(super) inbox: Inbox,
-    pub(super) ports: BTreeMap<u64, Port>,
+    pub(super) connections: BTreeMap<u64, WorkerConnection>,
 }
 
-impl Running {
+impl RunningCoordinator {
     /// Starts a coordinator; nothing of it has run yet.
     pub(crate) fn start(
-        place: &Place,
-        outside: &Outside,
+        storage: &FarmStorage,
+        outside: &OutsideWorld,
         signer: &Signer,
         c: usize,
         is_alone: bool,
         pace_us: u64,
     ) -> Self {
-        let runtime = simulation::runtime().expect("the system gives a runtime");
+        let runtime = simulation::new_runtime().expect("the system gives a runtime");
         let (voice, words) = PeerNotifier::new();
         let bus = Bus::with_voice(voice.clone());
-        simulation::within(&runtime, c, || ());
+        simulation::run_within(&runtime, c, || ());
         // Nobody else is at the database: no step is open.
-        let store = runtime.block_on(Store::open(&place.url, bus.clone()));
+        let store = runtime.block_on(Store::open(&storage.url, bus.clone()));
         let store = store.expect("the database opens");
         let inbox = Inbox::default();
         let pace = Duration::from_micros(pace_us);
-        let parts = simulation::within(&runtime, c, || {
-            Parts::new(place, outside, signer, store, bus.clone(), voice, c, is_alone)
+        let parts = simulation::run_within(&runtime, c, || {
+            Parts::new(storage, outside, signer, store, bus.clone(), voice, c, is_alone)
         });
         let parts = Parts { inbox: inbox.clone(), pace, ..parts };
         let service = parts.worker_service();
         runtime.spawn(parts.run(is_alone));
-        Self { runtime, service, bus, words, inbox, ports: BTreeMap::new() }
+        Self { runtime, service, bus, words, inbox, connections: BTreeMap::new() }
     }
 
     /// The connections of workers.
     pub(super) fn workers(&self) -> Vec<(u64, usize)> {
-        self.ports.iter().map(|(connection, port)| (*connection, port.worker)).collect()
+        self.connections.iter().map(|(connection, port)| (*connection, port.worker)).collect()
     }
 
     pub(super) fn store(&self) -> &Store {
@@ -168,8 +168,8 @@ struct Parts {
 impl Parts {
     #[allow(clippy::too_many_arguments, reason = "it is called in one place")]
     fn new(
-        place: &Place,
-        outside: &Outside,
+        storage: &FarmStorage,
+        outside: &OutsideWorld,
         signer: &Signer,
         store: Store,
         bus: Bus,
@@ -186,26 +186,26 @@ impl Parts {
             started: now.time,
             beat: 0,
         };
-        let (blobs, tree) = (place.blobs.clone(), Tree::new(&place.repos));
+        let (blobs, tree) = (storage.blobs.clone(), PublishedTree::new(&storage.repos));
         let seen = outside.clone();
         // What a client would find at the very moment in which something is shown.
         let on_step = move |step: PublishStep| {
             if step == PublishStep::Shown
-                && let Some(broken) = tree.broken()
+                && let Some(broken) = tree.find_damage()
             {
-                seen.lock().seen.get_or_insert(broken);
+                seen.lock().shown_damage.get_or_insert(broken);
             }
         };
         let upstream = Upstream { outside: outside.clone(), blobs: blobs.clone() };
         Self {
             peers: Peers::new(me, None, TAKEOVER, is_alone, now.instant),
             fleet: Fleet::new(now.instant, LeaseTerms::default()).with_voice(voice.clone()),
-            publisher: Publisher::new(&place.repos, blobs.clone()).on_step(on_step),
+            publisher: Publisher::new(&storage.repos, blobs.clone()).on_step(on_step),
             importer: Importer::simulated(Arc::new(upstream)),
-            resolver: place.resolver.simulated(Arc::new(Solver(outside.clone()))),
+            resolver: storage.resolver.simulated(Arc::new(Solver(outside.clone()))),
             signer: SignerClient::simulated(Arc::new(signer.clone())),
-            logs: Logs::open(&place.logs).expect("the directory is there"),
-            targets: place.targets.clone(),
+            logs: Logs::open(&storage.logs).expect("the directory is there"),
+            targets: storage.targets.clone(),
             waits: LocalWaitReasons::default(),
             metrics: Metrics::new("sqlite"),
             inbox: Inbox::default(),
@@ -349,7 +349,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: Clock,
-            chance: Chance,
+            random: RandomSource,
             checks: self.pool("accept", 2),
         }
     }
@@ -395,7 +395,7 @@ impl Parts {
                     fleet: self.fleet.clone(),
                     reports: self.reports(),
                     clock: Clock,
-                    chance: Chance,
+                    random: RandomSource,
                 },
                 bus: self.bus.clone(),
                 progress: Bus::default(),
@@ -428,11 +428,11 @@ impl Schedule {
         let mut bell = self.bus.listen();
         loop {
             if pass().await.is_err() {
-                self.inbox.put(Reply::Rests(self.name));
+                self.inbox.put(Reply::PassFailed(self.name));
                 Clock.sleep(REST).await;
             }
             Clock.sleep(GAP).await;
-            if planted::is(Bug::NoPoll) {
+            if is_planted(PlantedBug::NoPoll) {
                 bell.woken().await;
                 continue;
             }

@@ -2,7 +2,7 @@
 //! and after each write, its host may stand still, the database may be away, an answer may be lost.
 
 use rpmfarm_coordinator::bus::PeerMessage;
-use rpmfarm_coordinator::simulation::{self, Done, Go, Wait, Waiting};
+use rpmfarm_coordinator::simulation::{self, FinishedStep, StepKind, StepOutcome, WaitingStep};
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::Reply;
@@ -12,34 +12,34 @@ use crate::world::{Event, MS, S, World};
 
 impl World {
     /// The time of a step has come.
-    pub(crate) fn step_comes(&mut self, c: usize, life: u64, waiting: Waiting) {
+    pub(crate) fn run_step(&mut self, c: usize, life: u64, waiting: WaitingStep) {
         if self.is_void(c, life, || Event::Step(c, life, waiting)) {
             return;
         }
-        if self.stands_still(c, waiting.wait) {
+        if self.freezes(c, waiting.kind) {
             return self.after(0, Event::Step(c, life, waiting));
         }
-        let Some(how) = self.how(c, waiting.wait) else { return };
-        if waiting.wait == Wait::Disk {
-            self.fill();
+        let Some(outcome) = self.choose_outcome(c, waiting.kind) else { return };
+        if waiting.kind == StepKind::Disk {
+            self.fill_disk();
         }
-        simulation::set_disk(self.now < self.data_full_until);
-        if !simulation::go(waiting.ticket, how) {
+        simulation::set_disk_full(self.now < self.data_full_until);
+        if !simulation::release_step(waiting.ticket, outcome) {
             return;
         }
         self.settle(c);
-        if how == Go::Dies {
+        if outcome == StepOutcome::ProcessDies {
             self.kill_coordinator(c);
         }
     }
 
     /// Whether the host stands still from now on for a while: in the middle of some work.
-    fn stands_still(&mut self, c: usize, wait: Wait) -> bool {
-        let pauses = match wait {
+    fn freezes(&mut self, c: usize, kind: StepKind) -> bool {
+        let pauses = match kind {
             _ if !self.faulty => 0,
-            Wait::Transaction(Some(_)) | Wait::Disk => self.profile.pauses,
-            Wait::Transaction(None) => self.profile.pauses / 3,
-            Wait::Query | Wait::Beat | Wait::Time(_) => 0,
+            StepKind::Transaction(Some(_)) | StepKind::Disk => self.profile.pauses,
+            StepKind::Transaction(None) => self.profile.pauses / 3,
+            StepKind::Query | StepKind::Heartbeat | StepKind::PauseEnd(_) => 0,
         };
         if !self.rng.chance(pauses) {
             return false;
@@ -51,16 +51,18 @@ impl World {
     }
 
     /// How a step goes; `None` when the process died before it.
-    fn how(&mut self, c: usize, wait: Wait) -> Option<Go> {
+    fn choose_outcome(&mut self, c: usize, kind: StepKind) -> Option<StepOutcome> {
         let is_down = self.now < self.database_down_until;
-        match wait {
-            Wait::Time(_) | Wait::Disk => return Some(Go::On),
-            Wait::Beat if self.now < self.coordinators[c].beats_lost_until => {
-                return Some(Go::Refused);
+        match kind {
+            StepKind::PauseEnd(_) | StepKind::Disk => return Some(StepOutcome::Succeeds),
+            StepKind::Heartbeat if self.now < self.coordinators[c].beats_lost_until => {
+                return Some(StepOutcome::Refused);
             }
-            Wait::Query | Wait::Beat | Wait::Transaction(_) if is_down => return Some(Go::Refused),
-            Wait::Query | Wait::Beat => return Some(Go::On),
-            Wait::Transaction(_) => {}
+            StepKind::Query | StepKind::Heartbeat | StepKind::Transaction(_) if is_down => {
+                return Some(StepOutcome::Refused);
+            }
+            StepKind::Query | StepKind::Heartbeat => return Some(StepOutcome::Succeeds),
+            StepKind::Transaction(_) => {}
         }
         let (dies, lost) = if self.faulty {
             (self.profile.dies_at_commit, self.profile.answer_lost)
@@ -72,13 +74,13 @@ impl World {
                 self.kill_coordinator(c);
                 return None;
             }
-            return Some(Go::Dies);
+            return Some(StepOutcome::ProcessDies);
         }
-        Some(if self.rng.chance(lost) { Go::Unanswered } else { Go::On })
+        Some(if self.rng.chance(lost) { StepOutcome::AnswerLost } else { StepOutcome::Succeeds })
     }
 
     /// It may be this write that fills the disk.
-    fn fill(&mut self) {
+    fn fill_disk(&mut self) {
         let fills = if self.faulty { self.profile.fills } else { 0 };
         if self.rng.chance(fills) {
             let length = self.rng.range(S / 2, 20 * S);
@@ -92,21 +94,21 @@ impl World {
         loop {
             let Some(running) = &self.coordinators[c].running else { return };
             simulation::settle(&running.runtime, c);
-            if let Some(done) = simulation::done() {
-                self.step_is_done(c, done);
+            if let Some(finished) = simulation::take_finished_step() {
+                self.finish_step(c, finished);
             }
-            if !self.hear(c) {
+            if !self.take_replies(c) {
                 break;
             }
         }
-        self.schedule(c);
-        self.pass_words_on(c);
+        self.schedule_steps(c);
+        self.forward_messages(c);
     }
 
-    fn step_is_done(&mut self, c: usize, done: Done) {
-        let Done { wait, committed, .. } = done;
-        match wait {
-            Wait::Transaction(fence) if committed => {
+    fn finish_step(&mut self, c: usize, finished: FinishedStep) {
+        let FinishedStep { kind, committed, .. } = finished;
+        match kind {
+            StepKind::Transaction(fence) if committed => {
                 if let Some((stage, epoch)) = fence {
                     note!(self, "c{c} commits for {stage}, epoch {epoch}");
                 } else {
@@ -115,23 +117,23 @@ impl World {
                 self.written = fence;
                 self.has_changed = true;
             }
-            Wait::Disk => self.disk_used = true,
+            StepKind::Disk => self.disk_used = true,
             _ => {}
         }
     }
 
     /// The steps that have come to wait get their time.
-    fn schedule(&mut self, c: usize) {
+    fn schedule_steps(&mut self, c: usize) {
         let life = self.coordinators[c].life;
-        for waiting in simulation::news() {
-            let delay = match waiting.wait {
-                Wait::Time(until) => {
+        for waiting in simulation::take_waiting_steps() {
+            let delay = match waiting.kind {
+                StepKind::PauseEnd(until) => {
                     let until = u64::try_from(until.as_micros()).unwrap_or(u64::MAX);
                     until.saturating_sub(self.now)
                 }
                 _ if !self.faulty => self.rng.below(2) * MS,
                 _ if self.rng.chance(10) => self.rng.below(1_500) * MS,
-                Wait::Disk => self.rng.below(40) * MS,
+                StepKind::Disk => self.rng.below(40) * MS,
                 _ => self.rng.below(4) * MS,
             };
             self.after(delay, Event::Step(c, life, waiting));
@@ -139,12 +141,12 @@ impl World {
     }
 
     /// Takes what has come back. True when there was anything, so that there may be more.
-    fn hear(&mut self, c: usize) -> bool {
+    fn take_replies(&mut self, c: usize) -> bool {
         let Some(running) = &mut self.coordinators[c].running else { return false };
         let replies = running.inbox.take();
         let mut said = Vec::new();
         let mut gone = Vec::new();
-        for (connection, port) in &mut running.ports {
+        for (connection, port) in &mut running.connections {
             loop {
                 match port.answers.try_recv() {
                     Ok(Ok(state)) => said.push((*connection, port.worker, state)),
@@ -157,11 +159,11 @@ impl World {
             }
         }
         for (connection, _) in &gone {
-            running.ports.remove(connection);
+            running.connections.remove(connection);
         }
         let any = !(replies.is_empty() && said.is_empty() && gone.is_empty());
         for reply in replies {
-            self.replied(c, reply);
+            self.handle_reply(c, reply);
         }
         for (connection, worker, state) in said {
             self.send_down(worker, c, connection, Down::Desired(state));
@@ -173,24 +175,24 @@ impl World {
         any
     }
 
-    fn replied(&mut self, c: usize, reply: Reply) {
+    fn handle_reply(&mut self, c: usize, reply: Reply) {
         match reply {
             Reply::Upload { worker, connection, attempt, epoch, index, taken } => {
                 let answer = Down::Uploaded { attempt, epoch, index, taken };
                 self.send_down(worker, c, connection, answer);
             }
-            Reply::Started { key, answer } => self.started(&key, answer),
+            Reply::Requested { key, answer } => self.request_answered(&key, answer),
             Reply::Done { what, build, done } => {
                 note!(self, "c{c} {what} build {build}: {done:?}");
             }
-            Reply::Rests(pass) => {
+            Reply::PassFailed(pass) => {
                 note!(self, "c{c}: {pass} rests");
             }
         }
     }
 
     /// What a coordinator tells the others arrives, most of the time.
-    fn pass_words_on(&mut self, c: usize) {
+    fn forward_messages(&mut self, c: usize) {
         let Some(running) = &mut self.coordinators[c].running else { return };
         let mut words = Vec::new();
         while let Ok(word) = running.words.try_recv() {
@@ -202,20 +204,20 @@ impl World {
             for word in &words {
                 if self.rng.chance(700) {
                     let delay = self.rng.range(20, 60) * MS;
-                    self.after(delay, Event::Word(other, word.clone()));
+                    self.after(delay, Event::PeerMessage(other, word.clone()));
                 }
             }
         }
     }
 
     /// What another coordinator told.
-    pub(crate) fn word_comes(&mut self, c: usize, word: PeerMessage) {
+    pub(crate) fn receive_peer_message(&mut self, c: usize, word: PeerMessage) {
         let coordinator = &self.coordinators[c];
         if coordinator.frozen_until > self.now {
             return;
         }
         let Some(running) = &coordinator.running else { return };
-        simulation::within(&running.runtime, c, || match word {
+        simulation::run_within(&running.runtime, c, || match word {
             PeerMessage::Facts => running.bus.wake(),
             PeerMessage::Poke(worker) => {
                 running.fleet().poke_here(&worker);

@@ -4,7 +4,7 @@ use rpmfarm_core::status::MAX_ATTEMPTS;
 use rpmfarm_core::{AttemptId, BuildId, Failure, FailureStage, Fault, Sha256, TaskId};
 
 use crate::facts::{Attempt, Ended};
-use crate::planted::Invariant;
+use crate::planted_bugs::Invariant;
 use crate::world::World;
 
 /// All tries of a task that its faults allow, for each time that its build was (re)started.
@@ -126,7 +126,7 @@ impl World {
             let message = format!("{nevra} of task {task} was not made by attempt {attempt:?}");
             return Some((Invariant::I3, message));
         }
-        let bytes = std::fs::read(self.place.blobs.path(digest)).unwrap_or_default();
+        let bytes = std::fs::read(self.storage.blobs.path(digest)).unwrap_or_default();
         let whole = made.is_some_and(|made| made.whole) && Sha256::compute(&bytes) == digest;
         (!whole).then(|| (Invariant::I5, format!("{nevra} was accepted and is no whole file")))
     }

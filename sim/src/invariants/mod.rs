@@ -12,8 +12,8 @@ use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::status::BuildState;
 use rpmfarm_core::{AttemptId, BuildId, Epoch, StageEpoch, TaskId};
 
-use crate::facts::End;
-use crate::planted::Invariant;
+use crate::facts::AttemptEnd;
+use crate::planted_bugs::Invariant;
 use crate::world::World;
 
 /// An invariant that does not hold.
@@ -39,7 +39,7 @@ pub(crate) struct Monitor {
     /// By build: its retries so far, and its end.
     ends: BTreeMap<BuildId, (usize, BuildState)>,
     acceptances: BTreeMap<TaskId, AttemptId>,
-    attempt_ends: BTreeMap<AttemptId, End>,
+    attempt_ends: BTreeMap<AttemptId, AttemptEnd>,
     live: BTreeSet<AttemptId>,
     epochs: BTreeMap<TaskId, Epoch>,
     /// The newest attempt.
@@ -95,7 +95,9 @@ impl World {
 
     /// Whether clients see what was never recorded.
     fn is_ahead(&self) -> bool {
-        self.tree.shown().is_some_and(|shown| shown.cast_signed() > self.facts.revision())
+        self.tree
+            .shown_generation()
+            .is_some_and(|shown| shown.cast_signed() > self.facts.revision())
     }
 
     /// What is left to be done, in a line.

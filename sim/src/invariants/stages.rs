@@ -2,7 +2,7 @@
 
 use rpmfarm_core::StageEpoch;
 
-use crate::planted::Invariant;
+use crate::planted_bugs::Invariant;
 use crate::world::World;
 
 impl World {

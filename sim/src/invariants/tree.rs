@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rpmfarm_core::{Evr, Nevra, Sha256};
 
-use crate::planted::Invariant;
+use crate::planted_bugs::Invariant;
 use crate::trace::note;
 use crate::tree::KEEP;
 use crate::world::World;
@@ -29,7 +29,7 @@ impl World {
         let newest = self.facts.revision();
         let count = self.facts.revisions.len();
         let late = count != self.monitor.revisions && newest == self.monitor.revision && newest > 0;
-        let (shown, was) = (self.tree.shown().unwrap_or(0), self.monitor.revision);
+        let (shown, was) = (self.tree.shown_generation().unwrap_or(0), self.monitor.revision);
         (self.monitor.revision, self.monitor.revisions) = (newest, count);
         if late {
             let message = format!("a revision was recorded while the channel was at {newest}");
@@ -54,11 +54,11 @@ impl World {
 
     /// I5 to I7 of what clients see.
     pub(super) fn check_shown(&mut self) {
-        let seen = self.outside.lock().seen.take();
-        if let Some(message) = seen.or_else(|| self.tree.broken()) {
+        let seen = self.outside.lock().shown_damage.take();
+        if let Some(message) = seen.or_else(|| self.tree.find_damage()) {
             return self.violated(Invariant::I6, message);
         }
-        let shown = self.tree.shown();
+        let shown = self.tree.shown_generation();
         if shown == self.monitor.shown.last().copied() {
             return;
         }
@@ -106,7 +106,7 @@ impl World {
 
     /// I6: a reader finds the documents of the generation that it has begun with.
     pub(crate) fn read_documents(&mut self, generation: u64) {
-        if self.tree.has(generation) {
+        if self.tree.has_generation(generation) {
             return;
         }
         let newer = self.monitor.shown.iter().filter(|shown| **shown > generation).count();

@@ -24,11 +24,11 @@ use crate::scenario::Scenario;
 
 /// The truth, which the world and all that is outside of coordinators share. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Outside(Arc<Mutex<Truth>>);
+pub(crate) struct OutsideWorld(Arc<Mutex<OutsideState>>);
 
 /// What is true now.
 #[derive(Debug)]
-pub(crate) struct Truth {
+pub(crate) struct OutsideState {
     pub(crate) scenario: Scenario,
     /// Microseconds since the run began, by the clocks of everybody who is not a coordinator.
     pub(crate) now: u64,
@@ -38,17 +38,24 @@ pub(crate) struct Truth {
     /// Until when the signer does not answer.
     pub(crate) signer_down_until: u64,
     /// What a publisher did that nobody may see.
-    pub(crate) seen: Option<String>,
+    pub(crate) shown_damage: Option<String>,
 }
 
-impl Outside {
+impl OutsideWorld {
     pub(crate) fn new(scenario: Scenario, farm_fails: u32, seed: u64) -> Self {
         let rng = Rng::new(seed ^ 0x6f75_7473_6964_6521);
-        let truth = Truth { scenario, now: 0, rng, farm_fails, signer_down_until: 0, seen: None };
+        let truth = OutsideState {
+            scenario,
+            now: 0,
+            rng,
+            farm_fails,
+            signer_down_until: 0,
+            shown_damage: None,
+        };
         Self(Arc::new(Mutex::new(truth)))
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Truth> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OutsideState> {
         self.0.lock()
     }
 
@@ -62,7 +69,7 @@ impl Outside {
 }
 
 /// A package that external repositories have: one of every name, of every architecture.
-fn in_base(name: &str, arch: Arch) -> Rpm {
+fn base_package(name: &str, arch: Arch) -> Rpm {
     Rpm {
         nevra: Nevra::new(name, Evr::new(0, "0", "1"), arch.as_str()),
         source_rpm: format!("{name}-0-1.src.rpm"),
@@ -77,18 +84,18 @@ fn base_names(scenario: &Scenario, arch: Arch) -> impl Iterator<Item = &str> {
 }
 
 /// Puts what external repositories have where roots are fetched to.
-pub(crate) fn fill(blobs: &Blobs, scenario: &Scenario) -> Result<(), BlobError> {
+pub(crate) fn store_base_packages(blobs: &Blobs, scenario: &Scenario) -> Result<(), BlobError> {
     for arch in &scenario.arches {
         for name in base_names(scenario, *arch) {
-            blobs.put(&in_base(name, *arch).bytes())?;
+            blobs.put(&base_package(name, *arch).bytes())?;
         }
     }
     Ok(())
 }
 
 /// The same as a lock names it.
-fn locked(name: &str, arch: Arch) -> LockedPackage {
-    let package = in_base(name, arch);
+fn locked_package(name: &str, arch: Arch) -> LockedPackage {
+    let package = base_package(name, arch);
     let bytes = package.bytes();
     LockedPackage {
         nevra: package.nevra,

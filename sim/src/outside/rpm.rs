@@ -60,9 +60,9 @@ impl Rpm {
         bytes[10..10 + length].copy_from_slice(&shown[..length]);
         (bytes[77], bytes[79]) = (1, 5);
         let size = u32::try_from(main.len() + payload.len()).unwrap_or(u32::MAX);
-        let mut signature = Header::new(62);
-        signature.text(273, &Sha256::compute(&main).hex());
-        signature.words(1000, &[size]);
+        let mut signature = HeaderWriter::new(62);
+        signature.add_text(273, &Sha256::compute(&main).hex());
+        signature.add_numbers(1000, &[size]);
         bytes.extend(signature.bytes());
         bytes.resize(bytes.len().next_multiple_of(8), 0);
         bytes.extend(main);
@@ -77,21 +77,21 @@ impl Rpm {
 
     fn header(&self, is_source: bool, payload: &str) -> Vec<u8> {
         let Nevra { name, evr, arch } = &self.nevra;
-        let mut header = Header::new(63);
-        header.text(1000, name);
-        header.text(1001, &evr.version);
-        header.text(1002, &evr.release);
-        header.entry(1004, 9, 1, b"A package\0");
-        header.entry(1005, 9, 1, b"A package.\0");
-        header.words(1006, &[1_600_000_000]);
-        header.text(1007, &self.host);
-        header.words(1009, &[0]);
-        header.text(1014, "MIT");
-        header.text(1021, "linux");
-        header.text(1022, if is_source { "x86_64" } else { arch.as_str() });
+        let mut header = HeaderWriter::new(63);
+        header.add_text(1000, name);
+        header.add_text(1001, &evr.version);
+        header.add_text(1002, &evr.release);
+        header.add_entry(1004, 9, 1, b"A package\0");
+        header.add_entry(1005, 9, 1, b"A package.\0");
+        header.add_numbers(1006, &[1_600_000_000]);
+        header.add_text(1007, &self.host);
+        header.add_numbers(1009, &[0]);
+        header.add_text(1014, "MIT");
+        header.add_text(1021, "linux");
+        header.add_text(1022, if is_source { "x86_64" } else { arch.as_str() });
         if !is_source {
-            header.text(1044, &self.source_rpm);
-            header.texts(1047, std::slice::from_ref(name));
+            header.add_text(1044, &self.source_rpm);
+            header.add_texts(1047, std::slice::from_ref(name));
         }
         if !self.requires.is_empty() {
             let is_rpms = |one: &String| one.starts_with("rpmlib(");
@@ -99,59 +99,59 @@ impl Rpm {
             let version = |one| if is_rpms(one) { "4.15.0-1".to_owned() } else { String::new() };
             let flags: Vec<u32> = self.requires.iter().map(flags).collect();
             let versions: Vec<String> = self.requires.iter().map(version).collect();
-            header.words(1048, &flags);
-            header.texts(1049, &self.requires);
-            header.texts(1050, &versions);
+            header.add_numbers(1048, &flags);
+            header.add_texts(1049, &self.requires);
+            header.add_texts(1050, &versions);
         }
         if !self.exclusive.is_empty() {
-            header.texts(1061, &self.exclusive);
+            header.add_texts(1061, &self.exclusive);
         }
-        header.text(1064, "4.16.1.3");
+        header.add_text(1064, "4.16.1.3");
         if is_source {
-            header.words(1106, &[1]);
+            header.add_numbers(1106, &[1]);
         } else {
             // EQUAL.
-            header.words(1112, &[8]);
-            header.texts(1113, &[format!("{}-{}", evr.version, evr.release)]);
+            header.add_numbers(1112, &[8]);
+            header.add_texts(1113, &[format!("{}-{}", evr.version, evr.release)]);
         }
-        header.text(1124, "cpio");
-        header.texts(5092, &[payload.to_owned()]);
-        header.words(5093, &[8]);
+        header.add_text(1124, "cpio");
+        header.add_texts(5092, &[payload.to_owned()]);
+        header.add_numbers(5093, &[8]);
         header.bytes()
     }
 }
 
 /// A header that is being written: an index of tags, their data, and the region that holds both.
-struct Header {
+struct HeaderWriter {
     region: u32,
     index: Vec<[u32; 4]>,
     data: Vec<u8>,
 }
 
-impl Header {
+impl HeaderWriter {
     const fn new(region: u32) -> Self {
         Self { region, index: Vec::new(), data: Vec::new() }
     }
 
-    fn entry(&mut self, tag: u32, kind: u32, count: usize, data: &[u8]) {
+    fn add_entry(&mut self, tag: u32, kind: u32, count: usize, data: &[u8]) {
         let number = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         self.index.push([tag, kind, number(self.data.len()), number(count)]);
         self.data.extend_from_slice(data);
     }
 
-    fn text(&mut self, tag: u32, text: &str) {
-        self.entry(tag, 6, 1, format!("{text}\0").as_bytes());
+    fn add_text(&mut self, tag: u32, text: &str) {
+        self.add_entry(tag, 6, 1, format!("{text}\0").as_bytes());
     }
 
-    fn texts(&mut self, tag: u32, texts: &[String]) {
+    fn add_texts(&mut self, tag: u32, texts: &[String]) {
         let data: String = texts.iter().flat_map(|text| [text.as_str(), "\0"]).collect();
-        self.entry(tag, 8, texts.len(), data.as_bytes());
+        self.add_entry(tag, 8, texts.len(), data.as_bytes());
     }
 
-    fn words(&mut self, tag: u32, words: &[u32]) {
+    fn add_numbers(&mut self, tag: u32, words: &[u32]) {
         self.data.resize(self.data.len().next_multiple_of(4), 0);
         let data: Vec<u8> = words.iter().flat_map(|word| word.to_be_bytes()).collect();
-        self.entry(tag, 4, words.len(), &data);
+        self.add_entry(tag, 4, words.len(), &data);
     }
 
     fn bytes(self) -> Vec<u8> {

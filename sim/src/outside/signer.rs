@@ -14,7 +14,7 @@ use rpmfarm_signer::memory::SigningMemory;
 use rpmfarm_signer::repomd;
 use tonic::{Request, Response, Status};
 
-use super::Outside;
+use super::OutsideWorld;
 
 /// The key is the same in every run, so that a run always makes the same files. It signs nothing else.
 static KEY: LazyLock<SigningKey> =
@@ -23,24 +23,24 @@ static KEY: LazyLock<SigningKey> =
 /// The signer, which outlives coordinators. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Signer {
-    outside: Outside,
-    books: Arc<Mutex<Books>>,
+    outside: OutsideWorld,
+    state: Arc<Mutex<SignerState>>,
 }
 
 /// What it has signed.
 #[derive(Default)]
-struct Books {
+struct SignerState {
     memory: SigningMemory,
     lines: u64,
 }
 
 impl Signer {
-    pub(crate) fn new(outside: Outside) -> Self {
-        Self { outside, books: Arc::default() }
+    pub(crate) fn new(outside: OutsideWorld) -> Self {
+        Self { outside, state: Arc::default() }
     }
 
     /// Waits for its answer; there may be none.
-    async fn called(&self) -> Result<SystemTime, Status> {
+    async fn wait_for_answer(&self) -> Result<SystemTime, Status> {
         let (took, answers) = self.outside.answer(1, 250);
         Clock.sleep(took).await;
         let truth = self.outside.lock();
@@ -51,16 +51,16 @@ impl Signer {
         Ok(SystemTime::UNIX_EPOCH + now.since(Timestamp::ZERO))
     }
 
-    fn signed(&self, signature: Vec<u8>) -> Response<v1::Signature> {
-        let mut books = self.books.lock();
-        books.lines += 1;
+    fn signature_reply(&self, signature: Vec<u8>) -> Response<v1::Signature> {
+        let mut state = self.state.lock();
+        state.lines += 1;
         Response::new(v1::Signature {
             signature: signature.into(),
             fingerprint: KEY.fingerprint(),
             logged: Some(v1::LogPosition {
                 log: "sim".into(),
-                line: books.lines,
-                digest: Sha256::compute(&books.lines.to_be_bytes()).hex(),
+                line: state.lines,
+                digest: Sha256::compute(&state.lines.to_be_bytes()).hex(),
             }),
         })
     }
@@ -76,39 +76,39 @@ impl v1::signer_server::Signer for Signer {
         &self,
         request: Request<v1::SignHeaderRequest>,
     ) -> Result<Response<v1::Signature>, Status> {
-        let now = self.called().await?;
+        let now = self.wait_for_answer().await?;
         let v1::SignHeaderRequest { nevra, header, target, .. } = request.into_inner();
         {
-            let mut books = self.books.lock();
+            let mut state = self.state.lock();
             let digest = Sha256::compute(&header);
-            books.memory.take_package(&target, &nevra, digest).map_err(refused)?;
+            state.memory.take_package(&target, &nevra, digest).map_err(refused)?;
         }
-        Ok(self.signed(KEY.sign(&header, now).map_err(refused)?))
+        Ok(self.signature_reply(KEY.sign(&header, now).map_err(refused)?))
     }
 
     async fn sign_repomd(
         &self,
         request: Request<v1::SignRepomdRequest>,
     ) -> Result<Response<v1::Signature>, Status> {
-        let now = self.called().await?;
+        let now = self.wait_for_answer().await?;
         let v1::SignRepomdRequest { key, target, channel, path, data, .. } = request.into_inner();
         let page = SignedPage {
             revision: repomd::revision(&data).map_err(refused)?,
             digest: Sha256::compute(&data),
         };
         {
-            let mut books = self.books.lock();
-            let place = RepositoryId { target, channel, path };
-            books.memory.take_page(&key, &place, page).map_err(refused)?;
+            let mut state = self.state.lock();
+            let repository = RepositoryId { target, channel, path };
+            state.memory.take_page(&key, &repository, page).map_err(refused)?;
         }
-        Ok(self.signed(KEY.sign_detached(&data, now).map_err(refused)?))
+        Ok(self.signature_reply(KEY.sign_detached(&data, now).map_err(refused)?))
     }
 
     async fn get_key(
         &self,
         _request: Request<v1::GetKeyRequest>,
     ) -> Result<Response<v1::PublicKey>, Status> {
-        self.called().await?;
+        self.wait_for_answer().await?;
         let (armored, fingerprint) = (KEY.public().to_owned(), KEY.fingerprint());
         Ok(Response::new(v1::PublicKey { armored, fingerprint }))
     }
@@ -124,10 +124,10 @@ impl v1::signer_server::Signer for Signer {
         &self,
         request: Request<v1::GetRevisionRequest>,
     ) -> Result<Response<v1::SignedRevision>, Status> {
-        self.called().await?;
+        self.wait_for_answer().await?;
         let v1::GetRevisionRequest { target, channel } = request.into_inner();
-        let books = self.books.lock();
-        let revision = books.memory.revision(&target, &channel);
+        let state = self.state.lock();
+        let revision = state.memory.revision(&target, &channel);
         Ok(Response::new(v1::SignedRevision { revision }))
     }
 

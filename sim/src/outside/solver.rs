@@ -3,19 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use rpmfarm_coordinator::resolve::solver::Simulated;
+use rpmfarm_coordinator::resolve::solver::SimulatedSolver;
 use rpmfarm_coordinator::resolve::{FARM, FarmPackage, Requirements};
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, BuildOptions, Lock};
 
-use super::{Outside, base_names, locked};
+use super::{OutsideWorld, base_names, locked_package};
 
 /// Solves.
 #[derive(Debug)]
-pub(crate) struct Solver(pub(crate) Outside);
+pub(crate) struct Solver(pub(crate) OutsideWorld);
 
-impl Simulated for Solver {
+impl SimulatedSolver for Solver {
     fn lock(
         &self,
         target: &Target,
@@ -35,13 +35,13 @@ impl Simulated for Solver {
             });
             let newest = own.max_by(|one, other| one.nevra.evr.cmp(&other.nevra.evr));
             match newest {
-                Some(package) => Some(of_farm(package)),
-                None => base.contains(name).then(|| locked(name, arch)),
+                Some(package) => Some(lock_farm_package(package)),
+                None => base.contains(name).then(|| locked_package(name, arch)),
             }
         };
         let mut missing = Vec::new();
         let mut there = BTreeSet::from(["base".to_owned()]);
-        let mut layers = vec![Layer::new(vec![locked("base", arch)])];
+        let mut layers = vec![Layer::new(vec![locked_package("base", arch)])];
         for list in &wanted.layers {
             let mut layer = Vec::new();
             for name in list.iter().filter(|name| !there.contains(*name)) {
@@ -61,14 +61,14 @@ impl Simulated for Solver {
         Ok(Lock {
             target: target.name.clone(),
             arch,
-            bootstrap: Layer::new(vec![locked("base", arch)]),
+            bootstrap: Layer::new(vec![locked_package("base", arch)]),
             layers,
             options: BuildOptions::default(),
         })
     }
 }
 
-fn of_farm(package: &FarmPackage) -> LockedPackage {
+fn lock_farm_package(package: &FarmPackage) -> LockedPackage {
     LockedPackage {
         nevra: package.nevra.clone(),
         digest: package.digest,

@@ -6,30 +6,30 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::clock::Clock;
-use rpmfarm_coordinator::import::{ImportError, ImportRequest, ImportedCommit, Simulated};
+use rpmfarm_coordinator::import::{ImportError, ImportRequest, ImportedCommit, SimulatedUpstream};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::source::{SourceBundle, SourceFile, SourceRecord};
 
-use super::Outside;
+use super::OutsideWorld;
 use crate::scenario::Defect;
 
 /// Upstream.
 pub(crate) struct Upstream {
-    pub(crate) outside: Outside,
+    pub(crate) outside: OutsideWorld,
     pub(crate) blobs: Blobs,
 }
 
-impl Simulated for Upstream {
+impl SimulatedUpstream for Upstream {
     fn import<'a>(
         &'a self,
         order: ImportRequest<'a>,
     ) -> BoxFuture<'a, Result<ImportedCommit, ImportError>> {
-        self.imported(order.package).boxed()
+        self.import_package(order.package).boxed()
     }
 }
 
 impl Upstream {
-    async fn imported(&self, package: &str) -> Result<ImportedCommit, ImportError> {
+    async fn import_package(&self, package: &str) -> Result<ImportedCommit, ImportError> {
         let (took, answers) = self.outside.answer(20, 1_500);
         Clock.sleep(took).await;
         let url = format!("http://git/{package}.git");
@@ -44,7 +44,7 @@ impl Upstream {
         if defect == Defect::NoSource {
             return Err(ImportError::NoRepository { package: package.into(), url, status: 404 });
         }
-        let text = spec(package, version);
+        let text = spec_text(package, version);
         let commit = Sha256::compute(text.as_bytes()).hex()[..40].to_owned();
         let digest = self.blobs.put(text.as_bytes())?;
         let size = text.len() as u64;
@@ -71,6 +71,6 @@ impl Upstream {
 }
 
 /// A spec.
-pub(crate) fn spec(package: &str, version: u64) -> String {
+pub(crate) fn spec_text(package: &str, version: u64) -> String {
     format!("Name: {package}\nVersion: {version}\n")
 }

@@ -10,7 +10,7 @@ use crate::outside::Rpm;
 use crate::profile;
 use crate::scenario::{Defect, Temper};
 use crate::trace::note;
-use crate::world::{Event, MS, Made, S, World};
+use crate::world::{Event, MS, MadeFile, S, World};
 
 /// Where an attempt is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +20,13 @@ pub(crate) enum Stage {
     Build,
     WaitsForLock,
     /// The files, the next of which goes, and the report on them.
-    Upload(Vec<File>, usize, Box<Success>),
+    Upload(Vec<BuiltFile>, usize, Box<Success>),
     Over,
 }
 
 /// A result file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct File {
+pub(crate) struct BuiltFile {
     pub(crate) digest: Sha256,
     pub(crate) bytes: Vec<u8>,
 }
@@ -152,7 +152,7 @@ impl World {
 
     /// The names of the packages of a root.
     fn root(&self, assignment: &Assignment) -> Vec<String> {
-        let lock = self.place.blobs.read_small(assignment.lock, MAX_INPUT).ok();
+        let lock = self.storage.blobs.read_small(assignment.lock, MAX_INPUT).ok();
         let lock = lock.and_then(|bytes| Lock::from_bytes(&bytes).ok());
         let names = |lock: Lock| lock.packages().map(|one| one.nevra.name.clone()).collect();
         lock.map(names).unwrap_or_default()
@@ -162,7 +162,7 @@ impl World {
     fn version(&self, assignment: &Assignment) -> Option<String> {
         match &assignment.input {
             TaskInput::Sources { spec, .. } => {
-                let bytes = self.place.blobs.read_small(spec.digest, MAX_INPUT).ok()?;
+                let bytes = self.storage.blobs.read_small(spec.digest, MAX_INPUT).ok()?;
                 let text = String::from_utf8(bytes).ok()?;
                 text.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned)
             }
@@ -189,7 +189,7 @@ impl World {
         key: Key,
         assignment: &Assignment,
         version: &str,
-    ) -> (Vec<File>, Success) {
+    ) -> (Vec<BuiltFile>, Success) {
         let (source, arches) = {
             let truth = self.outside.lock();
             let source = truth.scenario.source(&assignment.package).clone();
@@ -217,8 +217,8 @@ impl World {
         let bytes = rpm.bytes();
         let (digest, size) = (Sha256::compute(&bytes), bytes.len() as u64);
         let by = (!source.reproducible).then_some(key);
-        self.made.insert(digest, Made { by, whole: rpm.whole });
-        let mut files = vec![File { digest, bytes }];
+        self.made.insert(digest, MadeFile { by, whole: rpm.whole });
+        let mut files = vec![BuiltFile { digest, bytes }];
         let mut success = Success {
             files: vec![ResultFile { name: rpm.nevra.file_name(), kind, digest, size }],
             predicts: vec![source.name],
@@ -230,7 +230,7 @@ impl World {
         (files, success)
     }
 
-    fn upload(&mut self, w: usize, key: Key, files: &[File], index: usize, success: &Success) {
+    fn upload(&mut self, w: usize, key: Key, files: &[BuiltFile], index: usize, success: &Success) {
         let Some(file) = files.get(index) else {
             let outcome = Outcome::Succeeded(success.clone());
             return self.over(w, key, Some(outcome));

@@ -9,7 +9,7 @@ use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress, Success};
 use rpmfarm_core::{AttemptId, Epoch, TaskId};
 
-use super::attempt::File;
+use super::attempt::BuiltFile;
 use crate::outside::Rpm;
 use crate::scenario::Temper;
 use crate::world::World;
@@ -54,7 +54,7 @@ impl World {
         &mut self,
         w: usize,
         task: TaskId,
-        files: &mut Vec<File>,
+        files: &mut Vec<BuiltFile>,
         success: &mut Success,
     ) {
         if !self.lies(w, 500) {

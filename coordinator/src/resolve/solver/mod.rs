@@ -9,7 +9,7 @@ pub mod child;
 mod process;
 mod wire;
 
-pub(super) use process::{Program, SolverProcess};
+pub(super) use process::{SolverProcess, SolverProgram};
 pub(super) use wire::SolverSetup;
 
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub const ARGUMENT: &str = "solver";
 
 /// Who solves in place of a process, in a simulation.
 #[cfg(feature = "simulation")]
-pub trait Simulated: std::fmt::Debug + Send + Sync {
+pub trait SimulatedSolver: std::fmt::Debug + Send + Sync {
     /// Makes a lock of what external repositories have and of the farm's packages.
     ///
     /// # Errors

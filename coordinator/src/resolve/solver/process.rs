@@ -26,19 +26,19 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
 pub(in super::super) struct SolverProcess {
-    program: Program,
+    program: SolverProgram,
     start: SolverSetup,
     running: Option<RunningSolver>,
 }
 
 /// Who solves.
 #[derive(Debug, Clone)]
-pub(in super::super) enum Program {
+pub(in super::super) enum SolverProgram {
     /// A process of this program.
     Process(PathBuf),
     /// A simulation.
     #[cfg(feature = "simulation")]
-    Simulated(std::sync::Arc<dyn super::Simulated>),
+    Simulated(std::sync::Arc<dyn super::SimulatedSolver>),
 }
 
 /// A process, and what its pool is made of.
@@ -54,7 +54,7 @@ struct RunningSolver {
 
 impl SolverProcess {
     /// A solver that is not started yet.
-    pub(in super::super) const fn new(program: Program, start: SolverSetup) -> Self {
+    pub(in super::super) const fn new(program: SolverProgram, start: SolverSetup) -> Self {
         Self { program, start, running: None }
     }
 
@@ -145,9 +145,11 @@ impl SolverProcess {
         question: SolverRequest,
     ) -> Result<SolverResponse, PoolsError> {
         let program = match &self.program {
-            Program::Process(program) => program.as_path(),
+            SolverProgram::Process(program) => program.as_path(),
             #[cfg(feature = "simulation")]
-            Program::Simulated(solver) => return simulated(&**solver, &self.start, question),
+            SolverProgram::Simulated(solver) => {
+                return solve_simulated(&**solver, &self.start, question);
+            }
         };
         // Taken out first: a process that failed half way is not asked again.
         let kept = self.running.take().filter(|running| {
@@ -172,8 +174,8 @@ impl SolverProcess {
 
 /// Answers as a process would.
 #[cfg(feature = "simulation")]
-fn simulated(
-    solver: &dyn super::Simulated,
+fn solve_simulated(
+    solver: &dyn super::SimulatedSolver,
     start: &SolverSetup,
     question: SolverRequest,
 ) -> Result<SolverResponse, PoolsError> {

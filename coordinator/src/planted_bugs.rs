@@ -6,7 +6,7 @@
 
 rpmfarm_core::words! {
     /// A rule that is broken.
-    pub enum Bug: "planted bug" {
+    pub enum PlantedBug: "planted bug" {
         /// A build is cancelled although it has ended.
         CancelAfterEnd = "cancel-after-end",
         /// A request that comes again makes new builds.
@@ -20,75 +20,75 @@ rpmfarm_core::words! {
         /// A task that is accepted is given away and accepted again.
         AcceptTwice = "accept-twice",
         /// Acceptance takes files that another attempt of the task has uploaded.
-        FilesOfTask = "files-of-task",
+        ForeignFiles = "foreign-files",
         /// A lost worker is recorded as the package's fault.
-        LostIsPackages = "lost-is-packages",
+        LostWorkerAsPackageFault = "lost-worker-as-package-fault",
         /// A file that a worker broke is recorded as the package's fault.
-        BrokenIsPackages = "broken-is-packages",
+        BrokenFileAsPackageFault = "broken-file-as-package-fault",
         /// Builds are published before all their packages are signed.
         PublishUnsigned = "publish-unsigned",
         /// An upload becomes a blob without its digest being compared.
-        TakeUnread = "take-unread",
+        UnverifiedUpload = "unverified-upload",
         /// A generation is shown before it lies complete in its place.
-        ShowFirst = "show-first",
+        ShowBeforePlaced = "show-before-placed",
         /// The generations that readers are at are removed at once.
-        ForgetAtOnce = "forget-at-once",
-        /// A publisher does not look whether another was faster.
-        PublishBlind = "publish-blind",
+        RemoveGenerationsInUse = "remove-generations-in-use",
+        /// A publisher does not check whether another was faster.
+        PublishUnchecked = "publish-unchecked",
         /// A revision is recorded by whoever comes late, although the channel is beyond it.
-        RevisionBack = "revision-back",
+        RecordOldRevision = "record-old-revision",
         /// A NEVRA is accepted with a second digest.
         TwoDigests = "two-digests",
         /// Requirements that a lost attempt had found are never locked for the next one.
-        RoundOfTheDead = "round-of-the-dead",
+        LostRequirements = "lost-requirements",
         /// A coordinator that was stopped, and whose stage another has by now, still writes for it.
-        LateWrite = "late-write",
+        UnfencedWrite = "unfenced-write",
         /// The stages of a coordinator that is gone stay its own.
-        KeptByTheDead = "kept-by-the-dead",
+        StagesNotTakenOver = "stages-not-taken-over",
         /// Nobody judges the workers of a coordinator that is gone.
-        OrphansKept = "orphans-kept",
+        OrphanedWorkers = "orphaned-workers",
         /// A generation that a full disk cut short is shown.
-        ShowHalf = "show-half",
+        ShowTruncated = "show-truncated",
         /// Silent workers keep what they hold.
-        NoLeases = "no-leases",
+        LeasesNeverEnd = "leases-never-end",
         /// Facts have the time of the wall clock, however it jumps.
         WallClock = "wall-clock",
         /// A retry is waited for that was set by a clock which has jumped back since.
-        FarRetry = "far-retry",
+        FarFutureRetry = "far-future-retry",
         /// Passes look only when a bell rings, and no bell rings for a time that has come.
         NoPoll = "no-poll",
         /// An attempt that cannot be put together holds back all of its worker's.
-        OneHoldsAll = "one-holds-all",
+        OneAttemptBlocksWorker = "one-attempt-blocks-worker",
         /// A build whose files are damaged keeps its whole target from being published.
-        OneStopsAll = "one-stops-all",
+        OneBuildBlocksTarget = "one-build-blocks-target",
         /// The number of a generation that was signed and never shown is used again.
-        NumberAgain = "number-again",
+        ReuseGenerationNumber = "reuse-generation-number",
         /// What clients see and nobody recorded stays so, when there is nothing else to publish.
-        StaysAhead = "stays-ahead",
+        UnrecordedGeneration = "unrecorded-generation",
     }
 }
 
 #[cfg(feature = "simulation")]
 std::thread_local! {
-    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+    static PLANTED: std::cell::Cell<Option<PlantedBug>> = const { std::cell::Cell::new(None) };
 }
 
 /// Whether a rule is broken.
 #[cfg(feature = "simulation")]
 #[must_use]
-pub fn is(bug: Bug) -> bool {
+pub fn is_planted(bug: PlantedBug) -> bool {
     PLANTED.try_with(|planted| planted.get() == Some(bug)).unwrap_or(false)
 }
 
 /// Whether a rule is broken: none is.
 #[cfg(not(feature = "simulation"))]
 #[must_use]
-pub const fn is(_: Bug) -> bool {
+pub const fn is_planted(_: PlantedBug) -> bool {
     false
 }
 
 /// From now on this rule is broken, for what runs on this thread.
 #[cfg(feature = "simulation")]
-pub fn plant(bug: Option<Bug>) {
+pub fn plant(bug: Option<PlantedBug>) {
     PLANTED.set(bug);
 }

@@ -14,11 +14,11 @@ use rpmfarm_core::Arch;
 use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::Builder;
 
-use crate::coordinator::Place;
+use crate::coordinator::FarmStorage;
 use crate::scenario::{CHANNEL, KEY, TARGET};
 
 /// What a thread makes once for all of its runs.
-struct Workshop {
+struct ThreadResources {
     dir: tempfile::TempDir,
     resolver: Resolver,
     /// How many runs there were.
@@ -26,15 +26,15 @@ struct Workshop {
 }
 
 thread_local! {
-    static WORKSHOP: OnceCell<Workshop> = const { OnceCell::new() };
+    static RESOURCES: OnceCell<ThreadResources> = const { OnceCell::new() };
 }
 
 /// A place in which nothing has happened yet. That of the run before is gone: a thread has one.
-pub(crate) fn fresh(arches: &[Arch]) -> Place {
-    WORKSHOP.with(|workshop| workshop.get_or_init(Workshop::new).fresh(arches))
+pub(crate) fn create(arches: &[Arch]) -> FarmStorage {
+    RESOURCES.with(|resources| resources.get_or_init(ThreadResources::new).create(arches))
 }
 
-impl Workshop {
+impl ThreadResources {
     fn new() -> Self {
         let memory = Path::new("/dev/shm");
         let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -63,14 +63,14 @@ impl Workshop {
         Self { resolver: resolver.expect("there are certificates"), dir, runs: Cell::new(0) }
     }
 
-    fn fresh(&self, arches: &[Arch]) -> Place {
+    fn create(&self, arches: &[Arch]) -> FarmStorage {
         let run = self.dir.path().join("run");
         let _ = fs::remove_dir_all(&run);
         let path = |name: &str| run.join(name);
         fs::create_dir_all(path("targets")).expect("it can be made");
         fs::write(path("targets").join(format!("{TARGET}.toml")), target(arches))
             .expect("it can be written");
-        Place {
+        FarmStorage {
             url: format!("sqlite://{}", self.database().display()),
             blobs: Blobs::open(path("blobs")).expect("it can be made"),
             repos: path("repos"),
