@@ -186,8 +186,11 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         store.poll_record(&[looked("a", &id('a'), RefChange::Begin)]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.looks), (AT_ONCE, Some(NOW + 5 * US), 1));
-        let later =
-            PollResult { sequence: 1, began: NOW + 6 * US, ..looked("a", &id('b'), RefChange::Pushed) };
+        let later = PollResult {
+            sequence: 1,
+            began: NOW + 6 * US,
+            ..looked("a", &id('b'), RefChange::Pushed)
+        };
         store.poll_record(&[later]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.looks), (NOW + 100 * US, None, 2));

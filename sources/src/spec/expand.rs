@@ -139,7 +139,10 @@ impl Macros {
             None => None,
             Some(':') if !flags.is_empty() => Some(&after[1..]),
             _ => {
-                return Err(UnknownValueError(format!("`%{{{}}}` is for rpm to run", clip(inside))));
+                return Err(UnknownValueError(format!(
+                    "`%{{{}}}` is for rpm to run",
+                    clip(inside)
+                )));
             }
         };
         out.push_str(&self.named(flags, name, argument, depth, left)?);
