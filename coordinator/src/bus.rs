@@ -36,7 +36,7 @@ impl PeerNotifier {
     }
 
     /// Says a word, if it can be said now.
-    pub fn say(&self, word: PeerMessage) {
+    pub fn send(&self, word: PeerMessage) {
         if let Some(sender) = &self.0 {
             // A word that does not fit is one of many: the others read the facts by themselves
             // soon.

@@ -119,7 +119,7 @@ impl Fleet {
 
     /// To be called before each check of the leases. When the last one is long ago, this
     /// coordinator was stopped or starved: what it did not hear then is held against nobody.
-    pub fn look(&self, now: Instant) {
+    pub fn begin_check(&self, now: Instant) {
         let mut inner = self.lock();
         if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
             inner.listening = now;
@@ -275,16 +275,16 @@ mod tests {
         let session = fleet.connect(state("w"), at(0), time(0));
         session.settle();
         for second in 1..=20 {
-            fleet.look(at(second));
+            fleet.begin_check(at(second));
         }
         assert_eq!(fleet.silence("w", at(20)), Duration::from_secs(20));
         // A minute without a check: the coordinator was stopped.
-        fleet.look(at(80));
+        fleet.begin_check(at(80));
         assert_eq!(fleet.silence("w", at(81)), Duration::from_secs(1));
         assert_eq!(fleet.silence("never heard", at(81)), Duration::from_secs(1));
         assert_eq!(fleet.workers(at(81))["w"].liveness, Liveness::Alive);
         for second in 81..=110 {
-            fleet.look(at(second));
+            fleet.begin_check(at(second));
         }
         assert_eq!(fleet.workers(at(110))["w"].liveness, Liveness::Gone);
     }

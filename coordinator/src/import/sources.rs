@@ -28,7 +28,7 @@ impl CommitSources<'_> {
             path: path.clone(),
             kind: kind.clone(),
         };
-        Tree::of(&self.files.iter().map(entry).collect::<Vec<_>>(), self)
+        Tree::from_entries(&self.files.iter().map(entry).collect::<Vec<_>>(), self)
     }
 
     /// The entries of a tree that began as this commit's, for telling its layout.

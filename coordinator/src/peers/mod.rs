@@ -75,11 +75,11 @@ struct PeersState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SilenceOwner {
     /// This coordinator: it is connected here, or nowhere.
-    Me,
+    Local,
     /// Another one that lives.
-    Another,
+    Peer,
     /// Its coordinator is dead, known here for so long: the silence counts from then.
-    Orphaned(Duration),
+    Dead(Duration),
 }
 
 impl Peers {
@@ -148,7 +148,7 @@ impl Peers {
     /// The judge of a worker that is owned by a coordinator; `None` stands for one that never
     /// connected.
     #[must_use]
-    pub fn judge(&self, owner: Option<&str>, now: Instant) -> SilenceOwner {
+    pub fn silence_owner(&self, owner: Option<&str>, now: Instant) -> SilenceOwner {
         match owner {
             None => SilenceOwner::Local,
             Some(owner) if owner == self.0.me.id => SilenceOwner::Local,

@@ -32,7 +32,7 @@ pub struct PollPace {
 /// How a poll ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollFinding {
-    Saw(RefChange),
+    Observed(RefChange),
     /// The server answered, with another commit than a webhook told of at this time.
     NotYet {
         /// When the webhook came.

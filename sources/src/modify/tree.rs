@@ -86,7 +86,7 @@ impl<'a> Tree<'a> {
 
     /// A tree of these entries of git, or of a directory, as they were. Links are followed within
     /// it; submodules are left out.
-    pub fn of(entries: &[TreeEntry], original: &'a dyn ReadFiles) -> Self {
+    pub fn from_entries(entries: &[TreeEntry], original: &'a dyn ReadFiles) -> Self {
         let kinds: BTreeMap<&str, &EntryKind> =
             entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
         let nodes = entries.iter().filter_map(|entry| {
