@@ -186,8 +186,8 @@ fn is_generated(requirement: &str) -> bool {
 }
 
 /// The builds that a running attempt has to wait for with what it found, solved as if it had
-/// waited: empty when its next lock can be made. `mates` as in [`decide_batch`]. Which of several that
-/// cannot be solved is helped by whom is decided by [`decide_batch`], once the task waits with the others.
+/// waited: empty when its next lock can be made. `mates` as in [`decide_batch`], which also decides
+/// which of several that cannot be solved is helped by whom, once the task waits with the others.
 #[must_use]
 pub fn waits_for(found: &SolvedMember, mates: &[BatchMember]) -> Vec<BuildId> {
     let all = mates.iter().map(|mate| mate.build).collect();

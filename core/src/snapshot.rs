@@ -96,7 +96,7 @@ impl SnapshotPackage {
 pub struct ExcludedArches {
     /// By the word of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
-    /// For what it requires is not to be had there ([`crate::lacking::held`]); decided anew with each
+    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew with each
     /// publication.
     pub held: Vec<Arch>,
 }

@@ -2,7 +2,7 @@
 
 words! {
     /// What a pass does. Each stage but dispatch runs on one coordinator at a time
-    /// ([`crate::tenure`]).
+    /// ([`crate::stage_lease`]).
     pub enum Stage: "stage" {
         /// Repositories of tracked packages are asked for their refs.
         Poll = "poll",

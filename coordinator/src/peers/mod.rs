@@ -8,7 +8,7 @@
 //! its stage was taken. With SQLite the same code runs with one holder.
 //!
 //! `heartbeat` keeps the leases, `notify` wakes the others, `instance_lock` is what makes a coordinator the same one
-//! after a restart. What is in memory here and shown there is [`crate::peer_notes`]'s.
+//! after a restart. What is in memory here and shown there is [`crate::snapshots`]'s.
 //!
 //! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the
 //! database once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only:

@@ -1,7 +1,7 @@
 //! A tree of files that the worker has: of a package's sources, or of its modifications.
 //!
 //! Owns how it is planned, read and copied out. It must not know what is done with it, nor where a
-//! script has been: what a script left comes in through [`crate::sandbox::beneath`].
+//! script has been: what a script left comes in through [`crate::cages::confined_dir`].
 
 use std::collections::BTreeMap;
 use std::fs;
