@@ -19,8 +19,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_us(rpmfarm_daemon::now_us())
 }
 
-/// Where work that takes long reads what time it has become. A part of each stage that does such
-/// work, so that nothing else of a stage asks the system for the time.
+/// Where the work of a stage that goes on for long reads the time that it records. It is a part of each such
+/// stage. What only measures a duration (timeouts, the age of a cache) reads `Instant` where it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
 

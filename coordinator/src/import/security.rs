@@ -58,7 +58,8 @@ async fn find(
     imported: &Imported,
 ) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = imported.cves.clone();
-    // A fix that failed to build is brought by what repairs it, whose text says nothing of it.
+    // When the build of a security fix fails, the next commit repairs the build and does not name the CVE
+    // again: its build counts for the CVEs that are still pending.
     ids.extend(store.cves_pending(build).await?);
     let old = match store.standing_before(build).await? {
         Some(before) => spec_of(store, blobs, before).await?,
