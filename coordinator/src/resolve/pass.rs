@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::learned;
 use rpmfarm_core::order::{
     LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
@@ -639,7 +639,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
 }
 
 impl Memory {
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, Remembered>> {
         self.0.lock()
     }
 
