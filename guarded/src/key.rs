@@ -163,7 +163,7 @@ mod tests {
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = SigningKey::load_or_make(&path).unwrap_err().to_string();
-        assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+        assert!(error.contains("mode 0640") && error.contains("chmod go= "), "{error}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "x").unwrap();
         let error = SigningKey::load_or_make(&path).unwrap_err().to_string();
