@@ -23,8 +23,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_us(rpmfarm_daemon::now_us())
 }
 
-/// Where work that takes long reads what time it has become, and where it pauses. A part of each stage
-/// that does such work, so that nothing else of a stage asks the system for the time.
+/// Where the work of a stage that goes on for long reads the time that it records, and where it pauses. It is a
+/// part of each such stage.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
 

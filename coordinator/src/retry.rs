@@ -14,8 +14,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The time of the next try; `None` when there is none. `task` is what failed, or `None` when it
-    /// failed before there was a task.
+    /// The time of the next try; `None` when the failure is final. `task` is the task that failed, or
+    /// `None` when the build failed before it had tasks.
     pub async fn at(
         &self,
         store: &Store,
@@ -29,9 +29,8 @@ impl Retries {
             // No failure that came before changes that.
             return Ok(None);
         }
-        let since = store.retried_at(build).await?;
-        let failures = store.failure_list(build, since).await?;
-        let earlier = failures.iter().filter(|row| row.task == task).map(|row| row.failure.fault);
+        let failures = earlier_failures(store, build, task).await?;
+        let earlier = failures.iter().map(|failure| failure.fault);
         Ok(match after_failure(failure, earlier) {
             RetryDecision::TryAfter(pause) => Some(now + pause),
             RetryDecision::GiveUp => None,
@@ -50,10 +49,8 @@ impl Retries {
             // No failure that came before changes that.
             return Ok(failure.clone());
         }
-        let since = store.retried_at(build).await?;
-        let failures = store.failure_list(build, since).await?;
-        let earlier = failures.iter().filter(|row| row.task == Some(task)).map(|row| &row.failure);
-        Ok(status::confirmed(failure, earlier).unwrap_or_else(|| failure.clone()))
+        let earlier = earlier_failures(store, build, Some(task)).await?;
+        Ok(status::confirmed(failure, &earlier).unwrap_or_else(|| failure.clone()))
     }
 
     /// Records a failure of a stage, to be tried again or for good.
@@ -78,4 +75,15 @@ impl Retries {
         store.failure_insert(build, task, failure, retry, now).await?;
         Ok(())
     }
+}
+
+/// The failures of a task, or of a build before it had tasks, since a person last asked for a retry.
+async fn earlier_failures(
+    store: &Store,
+    build: BuildId,
+    task: Option<TaskId>,
+) -> store::Result<Vec<Failure>> {
+    let since = store.retried_at(build).await?;
+    let failures = store.failure_list(build, since).await?;
+    Ok(failures.into_iter().filter(|row| row.task == task).map(|row| row.failure).collect())
 }

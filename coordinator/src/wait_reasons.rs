@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::BuildId;
 
 /// The reasons. Cheap to clone.
@@ -48,7 +48,7 @@ impl LocalWaitReasons {
         self.lock().clear();
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<BuildId, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<BuildId, String>> {
         self.0.lock()
     }
 }

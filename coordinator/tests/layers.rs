@@ -166,7 +166,7 @@ impl Names {
         Self { paths: all, facades }
     }
 
-    /// The module that a path leads to; none of what is not the coordinator's.
+    /// The module of the coordinator that a path leads to; `None` for paths into other crates.
     fn resolve(&self, from: &Module, path: &[String]) -> Option<Module> {
         let mut path = path.iter();
         let mut at: Module = match path.next()?.as_str() {

@@ -2,16 +2,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::geteuid;
 use pem::{EncodeConfig, LineEnding, Pem};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rpmfarm_core::statement::{Hex, PublicKey, Signature};
 
-use crate::path::{PathError, io_at};
+use crate::path::{NotPrivate, PathError, check_private, io_at};
 
 /// The words around a secret key in PEM (PKCS #8, RFC 5958).
 const SECRET: &str = "PRIVATE KEY";
@@ -39,17 +38,8 @@ pub enum KeyError {
         expected: &'static str,
     },
     /// Others can read the secret key.
-    #[error(
-        "{path} belongs to uid {owner} and has mode {mode:04o}: a secret key must be of uid {wanted} and readable by nobody else (chmod 600)",
-        path = .path.display()
-    )]
-    Open {
-        path: PathBuf,
-        owner: u32,
-        mode: u32,
-        /// Whose it should be.
-        wanted: u32,
-    },
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// The system has no random numbers.
     #[error("cannot make a key: the system has no random numbers")]
     Random,
@@ -73,7 +63,7 @@ impl SigningKey {
             make(path)?;
         }
         let file = io_at(path, File::open(path))?;
-        check_closed(path, &io_at(path, file.metadata())?)?;
+        check_private(path, &io_at(path, file.metadata())?)?;
         let text = io_at(path, io::read_to_string(io::Read::take(file, MAX_FILE)))?;
         let pair = pem::parse(text).ok().filter(|pem| pem.tag() == SECRET);
         // Of other programs there are keys without the public part.
@@ -154,17 +144,9 @@ fn make(path: &Path) -> Result<(), KeyError> {
     Ok(io_at(path, written())?)
 }
 
-fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
-    let (owner, mode, wanted) = (metadata.uid(), metadata.mode() & 0o7777, geteuid().as_raw());
-    if owner == wanted && mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(KeyError::Open { path: path.to_owned(), owner, mode, wanted })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::process::Command;
 
     use super::*;
@@ -181,7 +163,7 @@ mod tests {
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let error = SigningKey::load_or_make(&path).unwrap_err().to_string();
-        assert!(error.contains("mode 0640") && error.contains("chmod 600"), "{error}");
+        assert!(error.contains("mode 0640") && error.contains("chmod go= "), "{error}");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, "x").unwrap();
         let error = SigningKey::load_or_make(&path).unwrap_err().to_string();

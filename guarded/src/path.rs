@@ -1,7 +1,12 @@
-//! Errors of the system that name the file or directory which they are about.
+//! Errors that name the file or directory which they are about: errors of the system, and permissions that
+//! let others in.
 
+use std::fs::Metadata;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use nix::unistd::geteuid;
 
 /// An error of the system, with the file or directory that it is about.
 #[derive(Debug, thiserror::Error)]
@@ -17,4 +22,30 @@ pub struct PathError {
 /// As the result has it.
 pub fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, PathError> {
     result.map_err(|source| PathError { path: path.to_owned(), source })
+}
+
+/// A file or directory with a secret that others could read or replace.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{path} must belong to uid {wanted} and be closed to others: it is of uid {owner}, mode {mode:04o}; run `chown {wanted} {path} && chmod go= {path}`",
+    path = .path.display()
+)]
+pub struct NotPrivate {
+    pub path: PathBuf,
+    pub owner: u32,
+    pub mode: u32,
+    /// Whose it should be.
+    pub wanted: u32,
+}
+
+/// Whether a file or directory belongs to this process's user and is closed to everybody else.
+///
+/// # Errors
+/// When it is not.
+pub fn check_private(path: &Path, metadata: &Metadata) -> Result<(), NotPrivate> {
+    let (owner, mode, wanted) = (metadata.uid(), metadata.mode() & 0o7777, geteuid().as_raw());
+    if owner == wanted && mode & 0o077 == 0 {
+        return Ok(());
+    }
+    Err(NotPrivate { path: path.to_owned(), owner, mode, wanted })
 }

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::unistd::geteuid;
 use rpmfarm_core::name;
-use rpmfarm_guarded::path::{PathError, io_at};
+use rpmfarm_guarded::path::{NotPrivate, PathError, check_private, io_at};
 
 use crate::key::{KeyError, SigningKey};
 
@@ -35,14 +34,8 @@ pub enum KeysError {
     #[error("{} exists already; keys are never replaced", .0.display())]
     Exists(PathBuf),
     /// Others could read or replace it.
-    #[error("{0} must belong to uid {wanted} and be closed to others: it is of uid {owner}, mode {mode:04o}; run `chown {wanted} {0} && chmod go= {0}`", .path.display())]
-    Open {
-        path: PathBuf,
-        owner: u32,
-        mode: u32,
-        /// Whose it should be.
-        wanted: u32,
-    },
+    #[error(transparent)]
+    NotPrivate(#[from] NotPrivate),
     /// The key cannot be used.
     #[error("{}: {source}", .path.display())]
     Key { path: PathBuf, source: KeyError },
@@ -63,7 +56,7 @@ impl SigningKeys {
     /// # Errors
     /// When the directory or a key is readable by others, or a key cannot be used now.
     pub fn load(dir: &Path, now: SystemTime) -> Result<Self, KeysError> {
-        check_closed(dir, &io_at(dir, fs::metadata(dir))?)?;
+        check_private(dir, &io_at(dir, fs::metadata(dir))?)?;
         let mut by_name = BTreeMap::new();
         for entry in io_at(dir, fs::read_dir(dir))? {
             let path = io_at(dir, entry)?.path();
@@ -100,7 +93,7 @@ impl SigningKeys {
 pub fn store(dir: &Path, key_name: &str, armored: &str) -> Result<PathBuf, KeysError> {
     check_name(key_name)?;
     io_at(dir, fs::DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
-    check_closed(dir, &io_at(dir, fs::metadata(dir))?)?;
+    check_private(dir, &io_at(dir, fs::metadata(dir))?)?;
     let path = path_of(dir, key_name);
     // Whole or absent: a link fails when the name is taken, a rename would replace.
     let partial = dir.join(format!(".{key_name}.{}", std::process::id()));
@@ -131,7 +124,7 @@ fn write_private(path: &Path, text: &str) -> io::Result<()> {
 fn load_one(path: &Path, now: SystemTime) -> Result<SigningKey, KeysError> {
     let file = io_at(path, File::open(path))?;
     let metadata = io_at(path, file.metadata())?;
-    check_closed(path, &metadata)?;
+    check_private(path, &metadata)?;
     if metadata.len() > MAX_FILE {
         let source = KeyError::Unreadable(format!("larger than {MAX_FILE} bytes"));
         return Err(KeysError::Key { path: path.to_owned(), source });
@@ -143,14 +136,6 @@ fn load_one(path: &Path, now: SystemTime) -> Result<SigningKey, KeysError> {
 
 fn check_name(key_name: &str) -> Result<(), KeysError> {
     name::check_package(key_name).map_err(|_| KeysError::Name(key_name.to_owned()))
-}
-
-fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeysError> {
-    let (owner, mode, wanted) = (metadata.uid(), metadata.mode() & 0o7777, geteuid().as_raw());
-    if owner == wanted && mode & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(KeysError::Open { path: path.to_owned(), owner, mode, wanted })
 }
 
 fn listed(known: &[String]) -> String {

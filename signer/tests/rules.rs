@@ -348,7 +348,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
     let statement = "rpmfarm statement of a worker 1\n".to_owned();
     let signature = acceptor.sign(statement.as_bytes());
     text.acceptance = Some((&SignedAcceptance { text: statement, signature }).into());
-    said(client.sign_header(text).await.unwrap_err(), "no acceptance of a package");
+    said(client.sign_header(text).await.unwrap_err(), "not an acceptance of a package");
 
     client.sign_header(accepted(&good, &acceptor, |_| ())).await.unwrap();
     let line = scene.logged("header").pop().unwrap();

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_proto::v1::farm_server::{Farm, FarmServer};
 use rpmfarm_proto::v1::fleet_server::{Fleet, FleetServer};
 use rpmfarm_proto::v1::*;
@@ -188,7 +188,7 @@ type Reply<T> = Result<Response<T>, Status>;
 type Pieces<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Answers {
-    fn facts(&self) -> parking_lot::MutexGuard<'_, Facts> {
+    fn facts(&self) -> MutexGuard<'_, Facts> {
         self.0.lock()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
@@ -93,7 +93,7 @@ impl BaseRootFileOwners {
         Ok(files)
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<(Sha256, SharedRootFileOwners)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Sha256, SharedRootFileOwners)>> {
         self.0.lock()
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ impl CertificateConnections {
         self.lock().open.is_empty()
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, OpenConnections> {
+    fn lock(&self) -> MutexGuard<'_, OpenConnections> {
         self.0.lock()
     }
 }

@@ -59,7 +59,8 @@ async fn find(
     imported: &ImportedCommit,
 ) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = imported.cves.clone();
-    // A fix that failed to build is brought by what repairs it, whose text says nothing of it.
+    // When the build of a security fix fails, the next commit repairs the build and does not name the CVE
+    // again: its build counts for the CVEs that are still pending.
     ids.extend(store.cve_list_pending(build).await?);
     let old = match store.build_fetch_predecessor(build).await? {
         Some(before) => spec_of(store, blobs, before).await?,

@@ -1,7 +1,7 @@
 //! The way of one request: proof, draft, signatures, rename.
 //!
-//! Owns the order of the steps, the check of what is shown before them, the signatures of a draft,
-//! and the renames; `draft` writes the repodata.
+//! Owns the order of these steps, the signatures of a draft and the renames. Before the first step it
+//! checks the generation that clients see now. `draft` writes the repodata.
 
 use std::collections::HashSet;
 use std::fs::File;

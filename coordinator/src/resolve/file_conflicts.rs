@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Fault, Lock, Sha256};
 use rpmfarm_rpmfile::{FileClaim, PackageClaims, claims, path_of_claim};
@@ -143,7 +143,7 @@ impl FileConflicts {
         Some(found)
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, ConflictCache> {
+    fn lock(&self) -> MutexGuard<'_, ConflictCache> {
         self.known.lock()
     }
 }

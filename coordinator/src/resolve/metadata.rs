@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::check_base;
@@ -293,7 +293,7 @@ impl MetadataCache {
         self.dir.join(repo.cache_name())
     }
 
-    fn checked(&self) -> parking_lot::MutexGuard<'_, HashMap<String, RepoMetadata>> {
+    fn checked(&self) -> MutexGuard<'_, HashMap<String, RepoMetadata>> {
         self.checked.lock()
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
@@ -92,7 +92,7 @@ impl MirrorLists {
         Ok(mirrors)
     }
 
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, MirrorSet)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Instant, MirrorSet)>> {
         self.known.lock()
     }
 }

@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::batch_order::{
     BatchDecision, BatchMember, LostBatchMember, SolveOutcome, SolvedMember, decide_batch, lacking,
     put_down_to, turn_of_round, waits_for_text,
@@ -649,7 +649,7 @@ fn unsolved(error: &ResolveError, arch: Arch) -> LockFailure {
 }
 
 impl SolveMemory {
-    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, RememberedSolve>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, RememberedSolve>> {
         self.0.lock()
     }
 

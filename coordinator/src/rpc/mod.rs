@@ -46,7 +46,7 @@ pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     Status::internal(format!("the farm failed: {error:#}"))
 }
 
-/// A point in time as messages have it: 0 when there is none.
+/// A point in time in microseconds, as messages have it; 0 stands for `None`.
 pub(crate) fn us(at: Option<Timestamp>) -> i64 {
     Timestamp::or_zero(at).as_us()
 }

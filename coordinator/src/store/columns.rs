@@ -29,7 +29,7 @@ impl From<Flag> for bool {
     }
 }
 
-/// A number of the databases that is 0 where there is none. For rows that derive how they are read:
+/// A number that the databases store as 0 when it is absent. For rows that derive how they are read:
 /// `#[sqlx(try_from = "OrNone")]`.
 #[derive(Debug, Clone, Copy, sqlx::Type)]
 #[sqlx(transparent)]
@@ -117,7 +117,7 @@ impl<'r> Columns<'r> {
         self.id(column)
     }
 
-    /// An id or a point in time; the databases have 0 where there is none.
+    /// An id or a point in time, which the databases store as 0 when it is absent.
     pub(super) fn or_none<T: From<i64>>(&self, column: &str) -> sqlx::Result<Option<T>> {
         self.number(column).map(|number| OrNone(number).get())
     }

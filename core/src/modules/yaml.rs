@@ -406,7 +406,7 @@ data: {module: nodejs, stream: "10", modified: 2020-01-01T00:00Z, message: x}
     fn refuses_what_would_be_lost() {
         let stream = |data: &str| format!("document: modulemd\nversion: 2\ndata: {data}\n");
         for (text, why) in [
-            (stream("{name: a, stream: '1 or 2'}"), "no stream of a module"),
+            (stream("{name: a, stream: '1 or 2'}"), "is not a valid stream of a module"),
             (stream("{stream: '1'}"), "has no `name`"),
             (stream("{name: a, stream: x, version: new}"), "`new` is not a valid version"),
             (

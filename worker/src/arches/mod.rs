@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Arch;
 
 use crate::cages::run::PlainWatcher;
@@ -126,7 +126,7 @@ impl Arches {
         result
     }
 
-    fn broken(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Arch, String>> {
+    fn broken(&self) -> MutexGuard<'_, BTreeMap<Arch, String>> {
         self.broken.lock()
     }
 

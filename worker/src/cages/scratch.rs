@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::disk::{free_inodes, free_mib};
 use crate::trees;
@@ -112,7 +112,7 @@ impl ScratchPool {
 }
 
 impl ScratchPoolShared {
-    fn lock(&self) -> parking_lot::MutexGuard<'_, Option<Scratch>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Scratch>> {
         self.ready.lock()
     }
 

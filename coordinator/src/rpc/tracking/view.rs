@@ -85,7 +85,7 @@ pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &EffectivePolic
     }
 }
 
-/// The number of a build as messages have it: 0 when there is none.
+/// The number of a build, as messages have it; 0 stands for `None`.
 fn number(build: Option<BuildId>) -> i64 {
     build.map_or(0, |build| build.0)
 }
