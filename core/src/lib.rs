@@ -10,6 +10,7 @@ pub mod words;
 pub mod allowance;
 pub mod announce;
 pub mod arch;
+pub mod batch;
 pub mod diagnosis;
 pub mod digest;
 pub mod enrolment;
