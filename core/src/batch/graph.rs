@@ -528,7 +528,9 @@ impl BatchGraph {
         *outside += usize::from(is_outside);
         self.member_mut(need).dependents.insert(task);
         self.components.add_need(member);
-        self.unranked.insert(need);
+        if is_outside {
+            self.unranked.insert(need);
+        }
         self.visits += 1;
         self.review(task);
     }
@@ -541,10 +543,11 @@ impl BatchGraph {
         needs.remove(place);
         *outside -= usize::from(is_outside);
         self.member_mut(need).dependents.remove(&task);
-        if !is_outside {
+        if is_outside {
+            self.unranked.insert(need);
+        } else {
             self.components.lose_need(member);
         }
-        self.unranked.insert(need);
         self.visits += 1;
         self.review(task);
     }
