@@ -27,6 +27,7 @@
 
 mod components;
 mod decide;
+mod exchange;
 mod forecast;
 mod graph;
 mod hope;
@@ -40,6 +41,7 @@ mod strong;
 mod tests;
 
 pub use decide::{Decided, Decision};
+pub use exchange::{Exchange, Queued, exchange};
 pub use forecast::{Choice, Forecast, Interval, Slots, forecast};
 pub use graph::{BatchGraph, Lacking};
 pub use hope::{Breaker, Lack, StuckCircle};

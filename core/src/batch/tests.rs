@@ -162,7 +162,7 @@ fn a_distribution_with_its_circle_uses_all_slots() {
     let ends_us = plan.forecast.ends_us.expect("all is built");
     assert!(ends_us * 100 <= plan.bound.least_us() * 105, "{ends_us} of {:?}", plan.bound);
     let sizes = plan.components.iter().map(|one| one.members.len());
-    assert_eq!((sizes.clone().max(), sizes.clone().sum()), (Some(5_241), 34_288_usize));
+    assert_eq!((sizes.clone().max(), sizes.clone().sum::<usize>()), (Some(5_241), 34_288_usize));
 }
 
 #[test]
