@@ -261,8 +261,13 @@ impl Components {
         self.search = search;
         settled.visits += found.visits;
         self.rearrange(&found.components, window);
+        self.assign_new(found.components, graph, settled);
+    }
+
+    /// Notes those components that are not known as they are.
+    fn assign_new(&mut self, found: Vec<Vec<u32>>, graph: &impl Needs, settled: &mut Settled) {
         // Before any of them has another number: of a circle that fell apart, no part is the old one.
-        let new = found.components.into_iter().filter(|members| !self.is_known(members));
+        let new = found.into_iter().filter(|members| !self.is_known(members));
         let new: Vec<Vec<u32>> = new.collect();
         let mut left = BTreeSet::new();
         for members in new {

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail, ensure};
 use rpmfarm_core::batch::{
-    BatchGraph, Choice, Decision, Forecast, Needed, OrderMode, Plan, Slots, forecast, plan,
+    BatchGraph, Choice, Decided, Decision, Forecast, Needed, OrderMode, Plan, Slots, forecast, plan,
 };
 use rpmfarm_core::{Arch, BuildId};
 
@@ -111,10 +111,14 @@ fn hours(forecast: &Forecast) -> anyhow::Result<f64> {
 fn graph(distribution: &Distribution, mode: OrderMode, count: usize) -> BatchGraph {
     let mut graph = BatchGraph::new(mode);
     for (at, source) in distribution.sources[..count].iter().enumerate() {
-        let names = distribution.needs(at, mode).map(|need| distribution.name(need));
-        add(&mut graph, build(at), &source.name, source.takes_us, &names.collect::<Vec<_>>());
+        let needs: Vec<&str> = names(distribution, at, mode);
+        add(&mut graph, build(at), &source.name, source.takes_us, &needs);
     }
     graph
+}
+
+fn names(distribution: &Distribution, at: usize, mode: OrderMode) -> Vec<&str> {
+    distribution.needs(at, mode).map(|need| distribution.name(need)).collect()
 }
 
 /// The same batch as OBS builds it: a member of a circle is built once more after the others of its
@@ -157,8 +161,33 @@ fn build(at: usize) -> BuildId {
 fn add(graph: &mut BatchGraph, build: BuildId, package: &str, takes_us: i64, needs: &[&str]) {
     graph.add_member(build, package, takes_us);
     graph.set_srpm(build, &[ARCH], []);
-    let needed = Needed { sources: needs.to_vec(), ..Needed::default() };
-    graph.set_solved(build, ARCH, 0, &needed);
+    solve(graph, build, 0, needs.to_vec());
+}
+
+fn solve(graph: &mut BatchGraph, build: BuildId, seen: u32, sources: Vec<&str>) {
+    let needed = Needed { sources, ..Needed::default() };
+    graph.set_solved(build, ARCH, seen, &needed);
+}
+
+/// Carries out a decision: every root can be solved, and has what it had at first.
+fn carry(
+    distribution: &Distribution,
+    graph: &mut BatchGraph,
+    Decided { build, arch, decision, .. }: Decided,
+    running: &mut BTreeSet<BuildId>,
+) -> anyhow::Result<()> {
+    match decision {
+        Decision::Lock => {
+            graph.set_locked(build, arch);
+            running.insert(build);
+        }
+        Decision::Solve { seen } => {
+            let at = usize::try_from(build.0 - 1)?;
+            solve(graph, build, seen, names(distribution, at, OrderMode::Bootstrap));
+        }
+        Decision::Refuse(_) => bail!("build {build} is refused"),
+    }
+    Ok(())
 }
 
 /// The slowest look at a batch while it is built.
@@ -177,17 +206,7 @@ fn look(distribution: &Distribution) -> anyhow::Result<Figure> {
         (slowest_ms, looks) = (slowest_ms.max(ms), looks + 1);
         let is_solved = decided.iter().all(|one| one.decision == Decision::Lock);
         for one in decided {
-            match one.decision {
-                Decision::Lock => {
-                    graph.set_locked(one.build, one.arch);
-                    running.insert(one.build);
-                }
-                // What it needed is there by now.
-                Decision::Solve { seen } => {
-                    graph.set_solved(one.build, one.arch, seen, &Needed::default());
-                }
-                Decision::Refuse(_) => bail!("build {} is refused", one.build),
-            }
+            carry(distribution, &mut graph, one, &mut running)?;
         }
         if !is_solved {
             continue;
