@@ -54,7 +54,10 @@ pub enum AptError {
     )]
     NoSuite(&'static str),
     /// The state lacks a list of packages.
-    #[error("apt has no list of packages whose name ends with `{0}`; --refresh fetches it")]
+    #[error(
+        "apt has no list of packages whose name ends with `{0}`; `rpmfarm-lab distro --refresh` fetches \
+         it"
+    )]
     NoIndex(String),
     /// A download failed; what came before it is kept.
     #[error(
@@ -202,7 +205,7 @@ impl Apt {
     /// When the state cannot be read, or has no such list.
     pub fn release_indexes(&self, arch: &str) -> Result<(PathBuf, PathBuf), AptError> {
         let lists = self.config.with_file_name("lists");
-        let find = |kind: String| {
+        let find = |kind: String| -> Result<PathBuf, AptError> {
             let end = format!("_{SUITE}_main_{kind}");
             let mut paths = fs::read_dir(&lists)?.filter_map(Result::ok).map(|entry| entry.path());
             let found = paths.find(|path| path.to_string_lossy().ends_with(&end));

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::decide::{Decided, Decision};
-use super::graph::{BatchGraph, Solution, TaskIx};
+use super::graph::{BatchGraph, Missing, Solution, Task, TaskIx};
 use crate::{Arch, BuildId};
 
 /// How many tasks run at once on each architecture.
@@ -146,9 +146,7 @@ impl Run {
                 debug_assert_eq!(seen, self.graph.task(task).touched, "nothing comes in between");
                 self.graph.confirm(task);
             }
-            Decision::Solve { seen } => {
-                self.graph.solve(task, seen, Vec::new(), Solution::Solved);
-            }
+            Decision::Solve { .. } => self.graph.assume_brought(task),
             Decision::Lock => {
                 self.graph.set_locked(build, arch);
                 self.enqueue(task);
@@ -217,8 +215,15 @@ impl Run {
     }
 
     fn accept_if_complete(&mut self, build: BuildId) {
-        if self.graph.is_complete(build) {
-            self.graph.accept(build, []);
+        if !self.graph.is_complete(build) {
+            return;
+        }
+        self.graph.accept(build, []);
+        // Of what no spec names it is not known who brings it: the first that ends may.
+        let by_chance = self.graph.lacking.iter().copied();
+        let by_chance = by_chance.filter(|task| self.graph.task(*task).needs.is_empty());
+        for task in by_chance.collect::<Vec<_>>() {
+            self.graph.touch(task);
         }
     }
 }
@@ -226,6 +231,20 @@ impl Run {
 impl BatchGraph {
     pub(super) fn tasks_of_open(&self) -> impl Iterator<Item = TaskIx> {
         self.open.values().flat_map(|member| &self.member(*member).tasks).copied()
+    }
+
+    /// What a task lacks is there, unless an open member is still to make it.
+    fn assume_brought(&mut self, task: TaskIx) {
+        let Task { member, solution, touched, .. } = self.task(task);
+        let (member, seen) = (*member, *touched);
+        let is_open = |missing: &&Missing| {
+            let makers = missing.key.map_or(&[][..], |key| self.makers[key as usize].as_slice());
+            makers.iter().any(|maker| *maker != member)
+        };
+        let left: Vec<Missing> = solution.missing().iter().filter(is_open).cloned().collect();
+        let keys = left.iter().filter_map(|missing| missing.key).collect();
+        let solution = if left.is_empty() { Solution::Solved } else { Solution::Lacking(left) };
+        self.solve(task, seen, keys, solution);
     }
 
     pub(super) fn is_locked(&self, task: TaskIx) -> bool {

@@ -181,6 +181,26 @@ fn what_is_missing_is_waited_for_along_chains_of_new_packages() {
 }
 
 #[test]
+fn a_forecast_follows_what_is_missing() {
+    let mut graph = batch(OrderMode::Requires, 5);
+    both(&mut graph, 1, &[]);
+    let missing: [(i64, &[&str]); 3] =
+        [(2, &["p1-devel"]), (3, &["p2-devel", "p1-devel"]), (4, &["pkgconfig(x)"])];
+    for (build, missing) in missing {
+        srpm(&mut graph, build);
+        lacks(&mut graph, build, missing);
+    }
+    // Nothing is known of the fifth: it may be built at once.
+    let forecast = forecast(&graph, &Slots::from([(X, 2)]), Choice::CriticalPath);
+    assert_eq!((forecast.refused.len(), forecast.builds.len()), (0, 5));
+    assert_eq!(forecast.ends_us, Some(180 * SECOND));
+    assert_eq!(forecast.builds[&BuildId(3)].starts_us, 120 * SECOND);
+    // Without slots nobody knows.
+    let forecast = super::forecast(&graph, &Slots::from([(X, 0)]), Choice::CriticalPath);
+    assert_eq!((forecast.ends_us, forecast.builds.len()), (None, 0));
+}
+
+#[test]
 fn what_nobody_will_provide_is_refused_at_once() {
     let mut graph = batch(OrderMode::Requires, 3);
     both(&mut graph, 1, &[]);
