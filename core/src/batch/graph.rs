@@ -241,8 +241,8 @@ impl BatchGraph {
         self.add_maker(source, member);
     }
 
-    /// The SRPM of a build is there: it has a task on each of these architectures, and its spec says
-    /// that it makes packages, provides and obsoletes of these names.
+    /// The SRPM of a build is there: it has a task on each of these architectures, of which there is one
+    /// at least, and its spec says that it makes packages, provides and obsoletes of these names.
     pub fn set_srpm<'a>(
         &mut self,
         build: BuildId,

@@ -91,7 +91,7 @@ mod tests {
             ],
             options: BuildOptions::default(),
         };
-        let requires = ["gcc".into(), "foo-devel >= 1".into(), "(a or b)".into(), "new".into()];
+        let requires = ["gcc", "foo-devel >= 1", "(a or b)", "new"].map(String::from);
         let sorted = |mode| {
             let Needed { mut names, mut sources } = Needed::new(&lock, &requires, mode);
             names.sort_unstable();
