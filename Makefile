@@ -29,11 +29,16 @@ build: setup ## Build all programs
 demo: build emulation ## Rebuild packages of the lab and install them with dnf; KEEP=1 leaves the farm running
 	"$(TARGET_DIR)/debug/rpmfarm-lab" demo $(if $(KEEP),--keep)
 
-# What must not compile is an example in the documentation, which nextest does not run.
+# With `--tests`, cargo builds the tests and the programs of the crates that have integration tests, which are all
+# programs, but not the benchmarks, which are examples.
+NEXTEST := cargo nextest run --workspace --tests --no-fail-fast
+
+# What must not compile is an example in the documentation, which nextest does not run. It is run for the whole
+# workspace: for one crate alone, its dependencies have fewer features, and cargo compiles them once more.
 .PHONY: test
-test: build emulation ## Run all tests
-	cargo test --quiet --doc --package rpmfarm-coordinator
-	cargo nextest run --workspace --no-fail-fast
+test: setup emulation ## Run all tests
+	cargo test --quiet --doc --workspace
+	$(NEXTEST)
 
 # The suite against whole farms, with its slow tests, and what docs/security.md names at its sides.
 ATTACKS := binary(attacks) | binary(access) | binary(accept) | binary(door) | binary(sign) \
@@ -45,12 +50,12 @@ ATTACKS := binary(attacks) | binary(access) | binary(accept) | binary(door) | bi
   | package(rpmfarm-fuzzed)
 
 .PHONY: attack
-attack: build ## Attack a farm of its own: packages, workers, connections, the signer's caller
-	cargo nextest run --workspace --no-fail-fast --run-ignored all -E '$(ATTACKS)'
+attack: setup ## Attack a farm of its own: packages, workers, connections, the signer's caller
+	$(NEXTEST) --run-ignored all -E '$(ATTACKS)'
 
 .PHONY: faults
-faults: build ## Whole farms with broken networks, disks, clocks and coordinators
-	cargo nextest run --workspace --no-fail-fast --ignore-default-filter \
+faults: setup ## Whole farms with broken networks, disks, clocks and coordinators
+	$(NEXTEST) --ignore-default-filter \
 	  -E 'binary(end_to_end) & test(/^(faults|coordinators)::/)'
 
 .PHONY: sim

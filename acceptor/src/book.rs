@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::statement::PublicKey;
 use rpmfarm_guarded::chain::{self, Broken, Head};
+use rpmfarm_guarded::path::{PathError, io_at};
 
 use crate::event::{Entry, Event};
 use crate::memory::Memory;
@@ -21,13 +22,8 @@ const LOCK: &str = "lock";
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
     /// The system says no.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// Of what.
-        path: PathBuf,
-        /// What it says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Another process has it.
     #[error("{path}: an acceptor runs on it; stop it first", path = .0.display())]
     Held(PathBuf),
@@ -135,12 +131,8 @@ fn take(path: &Path) -> Result<File, BookError> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(BookError::Held(path.to_owned())),
-        Err(fs::TryLockError::Error(error)) => io_at(path, Err(error)),
+        Err(fs::TryLockError::Error(error)) => Ok(io_at(path, Err(error))?),
     }
-}
-
-fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, BookError> {
-    result.map_err(|source| BookError::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

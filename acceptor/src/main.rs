@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use rpmfarm_acceptor::operate;
 use rpmfarm_acceptor::serve::{self, Config};
 use rpmfarm_core::AttemptId;
+use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_guarded::key::public_pem;
 use rpmfarm_guarded::{harden, run};
 
@@ -126,7 +127,7 @@ impl Serve {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     harden::shut()?;
-    run::log("info");
+    log::start_filtered("RUST_LOG", "info", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config(), run::stopped()?).await,
         Command::Key { place } => say(public_pem(&serve::key(&place.state)?.public()).trim_end()),

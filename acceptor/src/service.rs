@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::name;
 use rpmfarm_core::statement::{PROTOCOL, SignedAcceptance};
 use rpmfarm_core::{Failure, FailureStage, Fault};
@@ -98,7 +99,7 @@ impl AcceptorService {
 
 impl Desk {
     fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+        self.book.lock()
     }
 
     /// Reads what is asked for, and says what comes of it.
@@ -168,7 +169,7 @@ impl Desk {
     fn tell(&self, asked: &Asked, reason: &str) {
         let (worker, attempt) = (asked.worker.clone(), asked.attempt);
         tracing::warn!(worker, attempt = attempt.0, reason, "not accepted");
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.len() >= DENIALS {
             told.clear();
         }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::name;
 use rpmfarm_core::statement::PublicKey;
+use rpmfarm_guarded::path::{PathError, io_at};
 
 /// Why a worker's signature is not believed.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +39,8 @@ pub enum Untrusted {
         key: PublicKey,
     },
     /// The files cannot be read.
-    #[error("the keys of workers in {path}: {source}", path = .path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the system says.
-        source: io::Error,
-    },
+    #[error("the keys of workers in {0}")]
+    Io(#[from] PathError),
 }
 
 /// The keys of all workers.
@@ -157,7 +153,7 @@ fn read(dir: &Path, worker: &str) -> Result<Option<PublicKey>, Untrusted> {
         read => {
             let text = io_at(&path, read)?;
             let key = text.trim().parse::<PublicKey>().map_err(io::Error::other);
-            io_at(&path, key).map(Some)
+            Ok(Some(io_at(&path, key)?))
         }
     }
 }
@@ -173,19 +169,18 @@ fn write(dir: &Path, worker: &str, key: PublicKey) -> Result<(), Untrusted> {
         fs::rename(&beside, &path)?;
         File::open(dir)?.sync_all()
     };
-    io_at(&path, written())
+    Ok(io_at(&path, written())?)
 }
 
 fn remove(dir: &Path, worker: &str) -> Result<bool, Untrusted> {
     let path = dir.join(worker);
     match fs::remove_file(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        removed => io_at(&path, removed).map(|()| true),
+        removed => {
+            io_at(&path, removed)?;
+            Ok(true)
+        }
     }
-}
-
-fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, Untrusted> {
-    result.map_err(|source| Untrusted::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The clocks, read here and passed on as arguments.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
+
+pub use rpmfarm_daemon::now_us;
 
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -40,11 +42,4 @@ impl Clock {
     pub fn system(self) -> SystemTime {
         SystemTime::now()
     }
-}
-
-/// Microseconds since 1970-01-01 UTC, by the wall clock.
-#[must_use]
-pub fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -8,11 +8,11 @@ use anyhow::Context as _;
 use clap::Parser;
 use rpmfarm_core::enrolment::CERTIFICATE_SECONDS;
 use rpmfarm_core::lease::LeaseTerms;
+use rpmfarm_daemon::log::LogFormat;
 use url::Url;
 
 use crate::identity::openness::Opened;
 use crate::listen::Limits;
-use crate::observe::logging::LogFormat;
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]

@@ -503,6 +503,7 @@ mod tests {
 
     #[test]
     fn a_signer_that_does_not_sign_says_why_and_keys_belong_to_targets() {
+        use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
         use rpmfarm_proto::v1::SignerKey;
         let mut status = SignerStatus::default();
         assert!(signs(&status).is_empty());
@@ -513,8 +514,7 @@ mod tests {
         status.stopped = "the audit log was moved".into();
         assert!(signs(&status).iter().any(|check| check.level == "error"));
 
-        let text = include_str!("../../deploy/targets/lab.toml");
-        let target = Target::parse("lab.toml", text).unwrap();
+        let target = TargetFile::lab(NOWHERE).target();
         assert!(bound(&status, &target).is_none(), "a key that is not there is told elsewhere");
         for (is_bound, targets, level) in
             [(false, &[][..], "warning"), (true, &["lab"], ""), (true, &["a", "b"], "error")]

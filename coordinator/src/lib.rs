@@ -5,6 +5,7 @@ pub mod blobs;
 pub mod bus;
 pub mod claims;
 pub mod clock;
+pub mod commands;
 pub mod config;
 pub mod dispatch;
 pub mod doctor;

@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser as _;
 use rpmfarm_coordinator::config::Config;
-use rpmfarm_coordinator::observe::logging;
 use rpmfarm_coordinator::process;
 use rpmfarm_coordinator::resolve::solver;
 use rpmfarm_coordinator::start::start;
+use rpmfarm_daemon::log;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// How long what still runs on threads of its own may take when the program ends.
@@ -20,7 +20,7 @@ fn main() -> anyhow::Result<()> {
         return solver::child::run();
     }
     let config = Config::parse();
-    logging::start(config.log_format);
+    log::start(config.log_format);
     process::prepare();
     rustls::crypto::ring::default_provider()
         .install_default()

@@ -141,13 +141,14 @@ impl Metrics {
     }
 }
 
+fn count(registry: &mut Registry, name: &str, help: &str) -> Counts {
+    let family = Counts::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
 impl Gauges {
     fn register(registry: &mut Registry) -> Self {
-        let count = |registry: &mut Registry, name: &str, help: &str| {
-            let family = Counts::default();
-            registry.register(name, help, family.clone());
-            family
-        };
         let oldest = Seconds::default();
         registry.register_with_unit(
             "queue_oldest",

@@ -52,7 +52,7 @@ use crate::targets::Targets;
 use crate::token::Token;
 use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
 use crate::waits::Waits;
-use crate::work::{Coalesced, Crew, Runner};
+use crate::work::{Coalesced, KeyedTaskPool, Runner};
 
 /// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
 /// of the imports may be from one git host, half of the locks for one target.
@@ -167,7 +167,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
-            crew: self.crew(Stage::Import, IMPORTS).measured(self.metrics.clone()),
+            imports: self.pool(Stage::Import, IMPORTS).measured(self.metrics.clone()),
         }
     }
 
@@ -180,7 +180,7 @@ impl Parts {
     /// Makes locks.
     #[must_use]
     pub fn resolve(&self) -> ResolveStage {
-        let locks = self.crew(Stage::Resolve, LOCKS).measured(self.metrics.clone());
+        let locks = self.pool(Stage::Resolve, LOCKS).measured(self.metrics.clone());
         ResolveStage {
             targets: self.targets.clone(),
             resolver: self.resolver.clone(),
@@ -235,7 +235,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: self.clock,
-            crew: self.crew(Stage::Accept, CHECKS).measured(self.metrics.clone()),
+            checks: self.pool(Stage::Accept, CHECKS).measured(self.metrics.clone()),
         }
     }
 
@@ -247,7 +247,7 @@ impl Parts {
             signing: self.signing(),
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
-            crew: self.crew(Stage::Sign, SIGNATURES),
+            signatures: self.pool(Stage::Sign, SIGNATURES),
         }
     }
 
@@ -295,12 +295,8 @@ impl Parts {
         }
     }
 
-    fn crew<K: Copy + Eq + std::hash::Hash + Send + 'static>(
-        &self,
-        stage: Stage,
-        limit: usize,
-    ) -> Crew<K> {
-        Crew::new(stage.as_str(), limit, self.bus.clone())
+    fn pool<K>(&self, stage: Stage, slots: usize) -> KeyedTaskPool<K> {
+        KeyedTaskPool::new(stage.as_str(), slots, self.bus.clone())
     }
 }
 

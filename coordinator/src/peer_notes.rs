@@ -5,9 +5,9 @@
 //! them to show them, never to decide.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::{BuildId, Stage};
 
 use crate::bus::{Voice, Word};
@@ -139,7 +139,7 @@ impl Written {
         &self,
         wanted: &BTreeMap<(&'static str, String), String>,
     ) -> Vec<(&'static str, String, Option<String>)> {
-        let written = self.0.lock().expect("no one panics while holding it");
+        let written = self.0.lock();
         let news = wanted.iter().filter(|(key, text)| written.get(*key) != Some(*text));
         let gone = written.keys().filter(|key| !wanted.contains_key(*key));
         news.map(|((kind, subject), text)| (*kind, subject.clone(), Some(text.clone())))
@@ -148,7 +148,7 @@ impl Written {
     }
 
     fn set(&self, wanted: BTreeMap<(&'static str, String), String>) {
-        *self.0.lock().expect("no one panics while holding it") = wanted;
+        *self.0.lock() = wanted;
     }
 }
 

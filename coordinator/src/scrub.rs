@@ -11,9 +11,10 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 
 use crate::blobs::{BlobError, Blobs};
@@ -38,7 +39,7 @@ impl Damaged {
     }
 
     fn found(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Reads one blob again, and remembers or forgets that it is damaged. Returns its size in bytes.

@@ -66,30 +66,14 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
     let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
     let (voice, words) = Voice::new();
     let bus = Bus::with_voice(voice.clone());
-    let blobs = Blobs::open(data.join("blobs"))?;
-    let store = open_store(&config.database_url(), &bus).await?;
-    for dir in [data.as_path(), cache] {
-        process::keep_private(dir)
-            .with_context(|| format!("cannot keep others from {}", dir.display()))?;
-    }
-    let blobs = match config.blobs_group {
-        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
-        None => blobs,
-    };
+    let (blobs, store) = open_facts(config, &bus).await?;
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
-    let me = CoordinatorRow {
-        id: seat.id().to_owned(),
-        address: address.to_owned(),
-        base_url: base_url.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_us: now_us(),
-        beat: 0,
-    };
     let now = Instant::now();
     let alone = store.dialect() == Dialect::Sqlite;
     let database = if alone { "sqlite" } else { "postgres" };
+    let me = coordinator(&seat, address, &base_url);
     let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
     peers::beat::begin(&peers, &store, now).await.context("cannot take a place in the farm")?;
     let tracker = Tracker::new(Clock, LookLimits::default(), rand::random())?;
@@ -110,13 +94,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
         webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
         tracker,
-        resolver: Resolver::new(
-            cache.join("metadata"),
-            targets.dir(),
-            blobs.clone(),
-            Patience::default(),
-            solver::program().context("cannot find the solver")?,
-        )?,
+        resolver: resolver(cache, &targets, &blobs)?,
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
@@ -133,6 +111,39 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, mpsc
         clock: Clock,
     };
     Ok((parts, words))
+}
+
+/// What is recorded of this coordinator.
+fn coordinator(seat: &Seat, address: &str, base_url: &str) -> CoordinatorRow {
+    CoordinatorRow {
+        id: seat.id().to_owned(),
+        address: address.to_owned(),
+        base_url: base_url.to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_us: now_us(),
+        beat: 0,
+    }
+}
+
+fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Resolver> {
+    let solver = solver::program().context("cannot find the solver")?;
+    let metadata = cache.join("metadata");
+    Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), Patience::default(), solver)?)
+}
+
+/// Opens the blobs and the database, and keeps others from where they lie.
+async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)> {
+    let blobs = Blobs::open(config.data.join("blobs"))?;
+    let store = open_store(&config.database_url(), bus).await?;
+    for dir in [config.data.as_path(), config.cache_dir()] {
+        process::keep_private(dir)
+            .with_context(|| format!("cannot keep others from {}", dir.display()))?;
+    }
+    let blobs = match config.blobs_group {
+        Some(group) => blobs.shared_with(group).context("--blobs-group")?,
+        None => blobs,
+    };
+    Ok((blobs, store))
 }
 
 /// Opens the database; one that is away may be coming up beside this program.

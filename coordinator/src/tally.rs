@@ -6,7 +6,9 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Counted places. Cheap to clone.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl<K: Eq + Hash + Clone> Tally<K> {
 
 impl<K: Eq + Hash> Tally<K> {
     fn lock(&self) -> MutexGuard<'_, Counts<K>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

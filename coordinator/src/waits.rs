@@ -2,8 +2,9 @@
 //! process and found again at the next look.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::BuildId;
 
 /// The reasons. Cheap to clone.
@@ -47,8 +48,8 @@ impl Waits {
         self.lock().clear();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<BuildId, String>> {
-        self.0.lock().expect("no one panics while holding it")
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<BuildId, String>> {
+        self.0.lock()
     }
 }
 

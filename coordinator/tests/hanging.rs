@@ -4,28 +4,28 @@
 
 #[path = "common/builds.rs"]
 mod builds;
+#[path = "common/farms.rs"]
+mod farms;
 
 use std::time::Duration;
 
-use clap::Parser as _;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::import::ImportStage;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork};
-use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::NewTask;
-use rpmfarm_coordinator::work::Crew;
+use rpmfarm_coordinator::work::KeyedTaskPool;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256};
+use rpmfarm_lab::fixtures::TargetFile;
 use sqlx::ConnectOptions as _;
 use sqlx::any::AnyConnectOptions;
 use tokio::net::{TcpListener, TcpSocket};
 
 use builds::new_build;
 
-/// Builds whose server hangs: more than there are hands.
+/// Builds whose server hangs: more than there are slots.
 const HANGING: usize = 40;
 
 /// How long another target's build may take. What hangs is waited for longer.
@@ -46,19 +46,13 @@ impl Scene {
         let gone = TcpSocket::new_v4().unwrap();
         gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::create_dir(path("targets")).unwrap();
         for (name, address) in
             [("hangs", hangs.local_addr().unwrap()), ("fails", gone.local_addr().unwrap())]
         {
-            std::fs::write(path(&format!("targets/{name}.toml")), target(name, address)).unwrap();
+            let file = TargetFile::small(&address.to_string()).named(name).unsigned();
+            file.write(&dir.path().join("targets"));
         }
-        let (data, targets) = (path("data"), path("targets"));
-        let arguments = ["rpmfarm-coordinator", "--data", &data, "--targets", &targets];
-        let config = Config::parse_from(arguments);
-        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
-        // Nobody listens.
-        std::mem::forget(words);
+        let farm = farms::open(dir.path(), &[]).await;
         Self { farm, dir, _servers: (hangs, gone) }
     }
 
@@ -114,47 +108,21 @@ impl Scene {
     }
 }
 
-fn target(name: &str, address: std::net::SocketAddr) -> String {
-    format!(
-        r#"
-name = "{name}"
-arches = ["x86_64"]
-dist = ".el9"
-channels = ["testing"]
-signing_key = "{name}"
-bootstrap = ["rpm"]
-base = ["bash"]
-private_hosts = ["127.0.0.1"]
-
-[upstream]
-url = "http://{address}/git/{{name}}.git"
-ref = "c9"
-lookaside = ["http://{address}/lookaside/{{name}}/{{file}}/{{hashtype}}/{{hash}}/{{file}}"]
-
-[[repositories]]
-id = "base"
-baseurl = "http://{address}/repo/{{arch}}/"
-gpgcheck = false
-insecure = true
-"#
-    )
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_git_host_keeps_no_build_from_another_host_waiting() {
     let scene = Scene::new().await;
     let hanging = scene.builds("hangs", HANGING).await;
     let fails = scene.builds("fails", 1).await[0];
-    let crew = Crew::new("import", 16, Bus::default());
-    let stage = ImportStage { crew: crew.clone(), ..scene.farm.import() };
+    let pool = KeyedTaskPool::new("import", 16, Bus::default());
+    let stage = ImportStage { imports: pool.clone(), ..scene.farm.import() };
     let runner = scene.farm.runner();
     let pass = async || runner.pass(&stage).await;
     scene.until_failed(fails, &hanging, pass).await;
-    assert!(crew.busy() >= 8, "the others are being asked for: {}", crew.busy());
+    assert!(pool.busy() >= 8, "the others are being asked for: {}", pool.busy());
     // A coordinator that stops ends them, and that is no failure of theirs.
     scene.farm.importer.stop();
     let ended = async {
-        while crew.busy() > 0 {
+        while pool.busy() > 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
@@ -172,7 +140,7 @@ async fn a_repository_keeps_no_other_target_waiting() {
         scene.tasks(&hanging, kind).await;
         let fails = scene.builds("fails", 1).await;
         scene.tasks(&fails, kind).await;
-        let work = ResolveWork::new(Crew::new("resolve", 8, Bus::default()));
+        let work = ResolveWork::new(KeyedTaskPool::new("resolve", 8, Bus::default()));
         let stage = ResolveStage { work, ..scene.farm.resolve() };
         let runner = scene.farm.runner();
         let pass = async || runner.pass(&stage).await;

@@ -14,18 +14,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Srpm, Store, explain};
-use rpmfarm_coordinator::{server, start};
+use rpmfarm_coordinator::server;
+use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Store, explain};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_lab::farm::Postgres;
+use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
@@ -36,25 +34,15 @@ use tonic::{Code, Request};
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
-use self::common::builds::{import, new_build, planned};
+use self::common::builds::{add_srpm, import, new_build, planned, srpm};
+use self::common::farms;
 
 const NOW: i64 = 1_000_000;
 
 /// A farm for the lab's target, whose upstream is at a port where nobody listens.
 async fn farm(dir: &Path) -> Parts {
-    let targets = dir.join("targets");
-    std::fs::create_dir_all(&targets).unwrap();
-    let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
-    std::fs::write(targets.join("lab.toml"), text.replace("127.0.0.1:8170", "127.0.0.1:1"))
-        .unwrap();
-    let config = Config::parse_from([
-        "rpmfarm-coordinator",
-        "--data",
-        dir.join("data").to_str().unwrap(),
-        "--targets",
-        targets.to_str().unwrap(),
-    ]);
-    start::open(&config, "http://127.0.0.1:1").await.unwrap().0
+    TargetFile::lab(NOWHERE).write(&dir.join("targets"));
+    farms::open(dir, &[]).await
 }
 
 /// Builds of one package, each published in a version of its own.
@@ -64,9 +52,7 @@ async fn published(store: &Store, count: usize) -> Vec<Build> {
         let build = store.start_builds(&new, "ann", "", NOW).await.unwrap().ids[0];
         let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
         planned(store, build, &import(NOW), task).await;
-        let mut tx = store.write().await.unwrap();
-        tx.add_srpm(build, &srpm(number)).await.unwrap();
-        tx.commit().await.unwrap();
+        add_srpm(store, build, &srpm(&format!("hello-{number}-1.lab9.src"))).await;
         let newest = store.channel("lab", "testing").await.unwrap().map_or(0, |row| row.revision);
         let revision = Revision {
             target: "lab".into(),
@@ -80,19 +66,6 @@ async fn published(store: &Store, count: usize) -> Vec<Build> {
     }
     let filter = BuildFilter { limit: 1000, ..BuildFilter::default() };
     store.builds(&filter).await.unwrap()
-}
-
-fn srpm(number: usize) -> Srpm {
-    Srpm {
-        digest: Sha256::of(number.to_string().as_bytes()),
-        size: 1,
-        nevra: format!("hello-{number}-1.lab9.src").parse().unwrap(),
-        requires: Vec::new(),
-        conflicts: Vec::new(),
-        predicts: Vec::new(),
-        dynamic: false,
-        terms: AllTerms::default(),
-    }
 }
 
 /// Counts the statements that the database is given, without pragmas: checkpoints and new

@@ -80,9 +80,7 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
             "{part} wrote a log of more than {} MiB (limit `log_mib`)",
             limits.log_mib
         )),
-        Ending::HostDisk => {
-            (Fault::Worker, "the worker's disk is full: free space or lower --cache-size".into())
-        }
+        Ending::HostDisk => (Fault::Worker, "the worker's disk is full: free space".into()),
         Ending::Disk if evidence.inodes_filled => package(no_inode(part, limits)),
         Ending::Disk => package(no_space(part, limits)),
         Ending::Status(_) if evidence.oom_kills > 0 => out_of_memory(evidence, part),
@@ -357,7 +355,7 @@ mod tests {
                 build,
                 Worker,
                 "build",
-                "the worker's disk is full: free space or lower --cache-size",
+                "the worker's disk is full: free space",
             ),
             (
                 Evidence { disk_filled: true, ..evidence(Ending::Disk) },

@@ -27,9 +27,7 @@ pub struct Token {
 
 /// A text that is no token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this is not an enrolment token (three parts with dots between, from `rpmfarm worker enrol`)"
-)]
+#[error("this is not an enrolment token (three parts with dots between)")]
 pub struct NoToken;
 
 impl Token {

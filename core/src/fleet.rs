@@ -4,6 +4,7 @@
 //! not, see [`crate::lease`].
 
 use crate::lease::Liveness;
+use crate::remedy::Remedy;
 use crate::task::WorkerState;
 
 /// The version of the protocol between worker and coordinator that this code speaks. It is raised
@@ -66,8 +67,18 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StandingError {
     /// The worker is not the farm's any more.
-    #[error("it is revoked; to let it in again, enrol it anew (rpmfarm worker enrol)")]
+    #[error("it is revoked; to let it in again, enrol it anew")]
     Revoked,
+}
+
+impl StandingError {
+    /// What can be done about it.
+    #[must_use]
+    pub const fn remedy(self) -> Remedy {
+        match self {
+            Self::Revoked => Remedy::EnrolWorker,
+        }
+    }
 }
 
 /// What is wrong with a worker's version, for its administrator; `None` when it fits.
@@ -80,6 +91,20 @@ pub fn outdated(state: &WorkerState) -> Option<String> {
             state.version, state.protocol
         )
     })
+}
+
+/// Why a worker that is connected takes nothing new: what was decided about it, and why, or else what it
+/// said of itself.
+#[must_use]
+pub fn holds_back(state: &WorkerState, standing: Standing, reason: &str) -> String {
+    if !standing.takes_work() {
+        let reason = if reason.is_empty() { "somebody said so" } else { reason };
+        return format!("is {standing}: {reason}");
+    }
+    if outdated(state).is_some() {
+        return format!("is too old ({})", state.version);
+    }
+    if state.draining { "is stopping".to_owned() } else { "is not ready".to_owned() }
 }
 
 /// Whether a worker gets new work: it is heard, wants it, is let, and speaks our language.
@@ -138,6 +163,17 @@ mod tests {
             assert_eq!(standing.takes_work(), standing == Active);
             assert_eq!(standing.may_connect(), standing != Revoked);
         }
+    }
+
+    #[test]
+    fn what_holds_a_worker_back_is_told_in_the_order_in_which_it_is_mended() {
+        let told = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
+        let old = state(0, true);
+        assert_eq!(told(&old, Standing::Drained, "new disk"), "is drained: new disk");
+        assert_eq!(told(&old, Standing::Quarantined, ""), "is quarantined: somebody said so");
+        assert_eq!(told(&old, Standing::Active, ""), "is too old (0.1.0)");
+        assert_eq!(told(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
+        assert_eq!(told(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");
     }
 
     #[test]

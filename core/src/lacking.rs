@@ -22,6 +22,38 @@ pub struct Held {
     pub everywhere: Lacks,
 }
 
+/// A package that lacks something in the repositories of an architecture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LackingPackage {
+    /// The package.
+    pub nevra: Nevra,
+    /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
+    pub arch: Option<Arch>,
+    /// What nobody provides there, as rpm prints it.
+    pub requirement: String,
+}
+
+impl Held {
+    /// What people are told of it, by package and architecture. `lacks` are those that it follows from.
+    #[must_use]
+    pub fn told(&self, lacks: &BTreeMap<Arch, Lacks>) -> Vec<LackingPackage> {
+        let kept = self.from.iter().flat_map(|(nevra, arches)| {
+            arches.iter().filter_map(|arch| {
+                let requirement = lacks.get(arch)?.get(nevra)?.clone();
+                Some(LackingPackage { nevra: nevra.clone(), arch: Some(*arch), requirement })
+            })
+        });
+        let everywhere = self.everywhere.iter().map(|(nevra, requirement)| LackingPackage {
+            nevra: nevra.clone(),
+            arch: None,
+            requirement: requirement.clone(),
+        });
+        let mut all: Vec<LackingPackage> = kept.chain(everywhere).collect();
+        all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
+        all
+    }
+}
+
 /// Decides about `noarch` packages. `lacks` has each architecture of a target with what the packages
 /// that it would show lack there; `shows` says whether it would show a package.
 #[must_use]
@@ -63,6 +95,10 @@ mod tests {
         let found = held(&all, shows);
         assert_eq!(found.from, HashMap::from([(nevra("script"), vec![Aarch64])]));
         assert_eq!(found.everywhere, lacks(&["never", "one-sided"]));
+        let told: Vec<_> =
+            found.told(&all).into_iter().map(|one| (one.nevra.name, one.arch)).collect();
+        let expected = [("never", None), ("one-sided", None), ("script", Some(Aarch64))];
+        assert_eq!(told, expected.map(|(name, arch)| (name.to_owned(), arch)));
         assert_eq!(held(&BTreeMap::new(), |_, _| true), Held::default());
     }
 }

@@ -51,6 +51,14 @@ pub struct Learned {
     pub enough: Had,
 }
 
+impl Learned {
+    /// The same for a build that gets at most so much memory, in MiB.
+    #[must_use]
+    pub fn within(self, memory_mib: u64) -> Self {
+        Self { memory_mib: self.memory_mib.min(memory_mib), ..self }
+    }
+}
+
 /// Learns from samples; of none, nothing.
 #[must_use]
 pub fn learn(samples: &[Sample]) -> Learned {
@@ -117,6 +125,13 @@ mod tests {
         assert_eq!(learn(&[]), Learned::default());
         let learned = learn(&[sample(9, 100), sample(1, 4000), sample(5, 0)]);
         assert_eq!(learned, Learned { took_us: 5, memory_mib: 5000, ..Learned::default() });
+    }
+
+    #[test]
+    fn no_build_needs_more_memory_than_it_gets() {
+        let learned = Learned { took_us: 1, memory_mib: 5000, disk_mib: 100, ..Learned::default() };
+        assert_eq!(learned.within(4096), Learned { memory_mib: 4096, ..learned });
+        assert_eq!(learned.within(8192), learned);
     }
 
     #[test]

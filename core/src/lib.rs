@@ -1,67 +1,88 @@
 //! The domain of rpmfarm: what the words mean and what is decided.
 //!
 //! Owns every rule of the farm, as pure functions and small types. It must not know of
-//! tokio, SQL, gRPC, git, files, sockets, processes or clocks: time is an argument, and
-//! whoever calls does the IO.
+//! tokio, SQL, gRPC, git, files, sockets, processes, clocks or commands: time is an argument,
+//! whoever calls does the IO, and whoever shows a [`remedy`] writes the command.
+//!
+//! The modules below stand in the order in which a build meets them, from a push to the repository
+//! that users have.
 
 #[macro_use]
 pub mod words;
 
-pub mod allowance;
-pub mod announce;
+// Words that all stages share: names of things, versions, times, whose fault something is.
 pub mod arch;
-pub mod batch;
-pub mod diagnosis;
 pub mod digest;
-pub mod enrolment;
-pub mod excerpt;
 pub mod fault;
-pub mod fleet;
 pub mod glob;
 pub mod id;
-pub mod id_ranges;
-pub mod kept;
-pub mod lacking;
-pub mod learned;
-pub mod lease;
-pub mod limits;
-pub mod lock;
-
-pub mod matching;
-pub mod modules;
 pub mod name;
 pub mod near;
-pub mod needs;
 pub mod nevra;
-pub mod next_step;
-pub mod noarch;
+pub mod relation;
+pub mod time;
+
+// What is rebuilt, and with what.
+pub mod allowance;
+pub mod limits;
+pub mod modules;
+pub mod needs;
 pub mod options;
+pub mod target;
+
+// Following upstream, and what is imported.
+pub mod source;
+pub mod terms;
+pub mod track;
+pub mod unexpanded;
+
+// Where a build stands, what happens next, and why it waits.
+pub mod next_step;
+pub mod remedy;
+pub mod stage;
+pub mod status;
+pub mod task;
+pub mod why;
+
+// Build roots: the order of a batch, and the packages of each root.
+pub mod batch;
+pub mod lock;
 pub mod order;
-pub mod owners;
+pub mod transaction;
+
+// Giving tasks to workers, and taking them back.
+pub mod fleet;
+pub mod learned;
+pub mod lease;
+pub mod matching;
 pub mod placement;
 pub mod quarantine;
 pub mod queue;
-pub mod reach;
-pub mod reconcile;
-pub mod relation;
-pub mod repeat;
 pub mod report;
+pub mod tenure;
+
+// On the worker: what it runs, and what the end of a build means.
+pub mod announce;
+pub mod diagnosis;
+pub mod excerpt;
+pub mod id_ranges;
+pub mod kept;
+pub mod reconcile;
+
+// Accepting results, and who owns which name.
+pub mod noarch;
+pub mod owners;
+pub mod repeat;
 pub mod results;
+pub mod statement;
+
+// Signing and publishing.
+pub mod lacking;
 pub mod signing;
 pub mod snapshot;
-pub mod source;
-pub mod stage;
-pub mod statement;
-pub mod status;
-pub mod target;
-pub mod task;
-pub mod tenure;
-pub mod terms;
-pub mod time;
-pub mod track;
-pub mod transaction;
-pub mod unexpanded;
-pub mod why;
+
+// Who may be a worker.
+pub mod enrolment;
 
 pub use allowance::{Allowance, Allowed};
 pub use arch::Arch;

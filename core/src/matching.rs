@@ -4,6 +4,8 @@
 //! so that it does not starve either, a worker that could take it is kept free for it from then
 //! on: it gets nothing new until the task fits.
 
+use std::collections::BTreeMap;
+
 use crate::Arch;
 use crate::needs::Needs;
 use crate::placement::Candidate;
@@ -140,6 +142,21 @@ fn kept_for(task: &Waiting<'_>, workers: &[Worker<'_>]) -> Option<usize> {
     })
 }
 
+/// The free slots of workers that take work, by architecture; one without any is not there.
+#[must_use]
+pub fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
+    let mut free = BTreeMap::new();
+    for Worker { candidate, .. } in workers {
+        let slots = candidate.slots.saturating_sub(candidate.busy);
+        if candidate.ready && slots > 0 {
+            for arch in candidate.arches {
+                *free.entry(*arch).or_default() += slots;
+            }
+        }
+    }
+    free
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -165,6 +182,18 @@ mod tests {
 
     fn task(needs: &Needs) -> Waiting<'_> {
         Waiting { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" }
+    }
+
+    #[test]
+    fn free_slots_are_those_of_workers_that_take_work() {
+        let both = [Arch::X86_64, Arch::Aarch64];
+        let mut workers = [worker("a", 4, 1), worker("b", 2, 1), worker("c", 1, 1)];
+        workers[0].candidate.busy = 1;
+        workers[1].candidate.arches = &both;
+        workers[2].candidate.busy = 2;
+        assert_eq!(free_slots(&workers), [(Arch::X86_64, 5), (Arch::Aarch64, 2)].into());
+        workers[1].candidate.ready = false;
+        assert_eq!(free_slots(&workers), [(Arch::X86_64, 3)].into());
     }
 
     #[test]

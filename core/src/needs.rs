@@ -46,15 +46,19 @@ impl Needs {
     }
 }
 
+/// A text that is no label, with what labels are.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is no label (1 to 60 letters, digits, `.`, `_`, `-`)", shown(.0))]
+pub struct LabelError(pub String);
+
 /// Checks a label: letters, digits, `.`, `_` and `-`, at most 60.
 ///
 /// # Errors
-/// With what is wrong.
-pub fn check_label(label: &str) -> Result<(), String> {
+/// When it is none.
+pub fn check_label(label: &str) -> Result<(), LabelError> {
     let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if label.is_empty() || label.len() > 60 || !label.chars().all(good) {
-        let label = shown(label);
-        return Err(format!("`{label}` is no label (1 to 60 letters, digits, `.`, `_`, `-`)"));
+        return Err(LabelError(label.to_owned()));
     }
     Ok(())
 }

@@ -27,23 +27,23 @@ const MAX_KEYS: usize = 256 * 1024;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BuildOptions {
-    /// bconds that are switched on, `--with`.
+    /// bconds that are switched on, `with`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub with: Vec<String>,
-    /// bconds that are switched off, `--without`.
+    /// bconds that are switched off, `without`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub without: Vec<String>,
-    /// Macros, name and body, `--define`. They come after the target's.
+    /// Macros, name and body, `define`. They come after the target's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub define: Vec<(String, String)>,
-    /// `%check` is left out, `--nocheck`.
+    /// `%check` is left out, `nocheck`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nocheck: bool,
-    /// Requirements beside those of the spec, `--additional-package`. They are there when the SRPM
+    /// Requirements beside those of the spec, `additional-package`. They are there when the SRPM
     /// is made as well.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub additional_packages: Vec<String>,
-    /// Repositories beside the target's, `--addrepo`.
+    /// Repositories beside the target's, `addrepo`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<AddedRepository>,
 }
@@ -62,17 +62,100 @@ pub struct AddedRepository {
     pub nogpgcheck: bool,
 }
 
+words! {
+    /// An option of a build, by the name that mock has for it.
+    pub enum BuildOption: "option of a build" {
+        /// A bcond that is switched on.
+        With = "with",
+        /// A bcond that is switched off.
+        Without = "without",
+        /// A macro.
+        Define = "define",
+        /// `%check` is left out.
+        NoCheck = "nocheck",
+        /// A requirement beside those of the spec.
+        AdditionalPackage = "additional-package",
+        /// A repository beside the target's.
+        AddRepo = "addrepo",
+        /// The key of that repository.
+        AddRepoKey = "addrepo-key",
+        /// Packages of that repository need not be signed.
+        AddRepoNoGpgCheck = "addrepo-nogpgcheck",
+    }
+}
+
 /// An option that is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{option} `{value}`: {what}")]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OptionError {
-    /// As it is written on the command line, `--with`.
-    pub option: &'static str,
+    /// The option.
+    pub option: BuildOption,
     /// Its value, fit for a message.
     pub value: String,
-    /// What is wrong, and what to write.
-    pub what: String,
+    /// Why it is refused.
+    pub why: OptionProblem,
 }
+
+/// Why an option is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OptionProblem {
+    /// What is wrong, and what to write.
+    Wrong(String),
+    /// Another option names the same.
+    NamedBy(BuildOption),
+    /// The target takes no unsigned packages.
+    MustBeSigned,
+    /// A key is given, and that none is needed.
+    KeyAndNoCheck,
+    /// No key is given, and the target has none.
+    NoKey,
+}
+
+impl OptionProblem {
+    /// The problem, with options as `written` writes them.
+    #[must_use]
+    pub fn text(&self, written: impl Fn(BuildOption) -> String) -> String {
+        let key = || written(BuildOption::AddRepoKey);
+        match self {
+            Self::Wrong(text) => text.clone(),
+            Self::NamedBy(option) => {
+                format!("{} names it as well; leave one out", written(*option))
+            }
+            Self::MustBeSigned => format!(
+                "this target takes signed packages only: name the key with {}, or set \
+                 unsigned_addrepo = true in the target's file",
+                key()
+            ),
+            Self::KeyAndNoCheck => {
+                format!(
+                    "{} and {} exclude each other",
+                    key(),
+                    written(BuildOption::AddRepoNoGpgCheck)
+                )
+            }
+            Self::NoKey => format!(
+                "there is no key to check its packages with, as the target's own repositories have \
+                 none; name one with {}",
+                key()
+            ),
+        }
+    }
+}
+
+impl OptionError {
+    /// The error, with options as `written` writes them.
+    #[must_use]
+    pub fn text(&self, written: impl Fn(BuildOption) -> String) -> String {
+        format!("{} `{}`: {}", written(self.option), self.value, self.why.text(&written))
+    }
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text(|option| option.to_string()))
+    }
+}
+
+impl std::error::Error for OptionError {}
 
 impl BuildOptions {
     /// Whether nothing is asked for.
@@ -90,14 +173,14 @@ impl BuildOptions {
         let mut names = BTreeSet::new();
         for (name, body) in &self.define {
             if !names.insert(name) {
-                return Err(refused("--define", name, "is defined twice; leave one out"));
+                return Err(refused(BuildOption::Define, name, "is defined twice; leave one out"));
             }
             if body.len() > MAX_TEXT {
                 let what = format!("is longer than {MAX_TEXT} bytes; put it into the spec");
-                return Err(refused("--define", name, what));
+                return Err(refused(BuildOption::Define, name, what));
             }
             if let Some(what) = macro_problem(name, body) {
-                return Err(refused("--define", &format!("{name} {body}"), what));
+                return Err(refused(BuildOption::Define, &format!("{name} {body}"), what));
             }
         }
         self.repositories.iter().try_for_each(|added| added.check(target))?;
@@ -106,10 +189,10 @@ impl BuildOptions {
         made.repositories.extend(self.target_repositories(target));
         match problems(&made).into_iter().next() {
             Some(problem) if problem.key.starts_with("repositories") => {
-                Err(refused("--addrepo", &problem.value, problem.what))
+                Err(refused(BuildOption::AddRepo, &problem.value, problem.what))
             }
             Some(problem) => Err(refused(
-                "--define",
+                BuildOption::Define,
                 &format!("{} {}", problem.key, problem.value),
                 problem.what,
             )),
@@ -123,7 +206,9 @@ impl BuildOptions {
     /// The first that is refused.
     pub(crate) fn check_words(&self) -> Result<(), OptionError> {
         self.check_counts()?;
-        for (option, names) in [("--with", &self.with), ("--without", &self.without)] {
+        for (option, names) in
+            [(BuildOption::With, &self.with), (BuildOption::Without, &self.without)]
+        {
             for name in names {
                 let good = !name.is_empty()
                     && name.len() <= 100
@@ -135,7 +220,8 @@ impl BuildOptions {
             }
         }
         if let Some(both) = self.with.iter().find(|name| self.without.contains(name)) {
-            return Err(refused("--with", both, "--without names it as well; leave one out"));
+            let why = OptionProblem::NamedBy(BuildOption::Without);
+            return Err(OptionError { option: BuildOption::With, value: shown(both), why });
         }
         for requirement in &self.additional_packages {
             let good = !requirement.trim().is_empty()
@@ -145,7 +231,7 @@ impl BuildOptions {
             if !good {
                 let what = "write what a spec could have in BuildRequires: a package, a file, \
                             `name >= version`";
-                return Err(refused("--additional-package", requirement, what));
+                return Err(refused(BuildOption::AdditionalPackage, requirement, what));
             }
         }
         Ok(())
@@ -153,11 +239,11 @@ impl BuildOptions {
 
     fn check_counts(&self) -> Result<(), OptionError> {
         for (option, count, most) in [
-            ("--with", self.with.len(), MAX_WORDS),
-            ("--without", self.without.len(), MAX_WORDS),
-            ("--define", self.define.len(), MAX_WORDS),
-            ("--additional-package", self.additional_packages.len(), MAX_WORDS),
-            ("--addrepo", self.repositories.len(), MAX_REPOSITORIES),
+            (BuildOption::With, self.with.len(), MAX_WORDS),
+            (BuildOption::Without, self.without.len(), MAX_WORDS),
+            (BuildOption::Define, self.define.len(), MAX_WORDS),
+            (BuildOption::AdditionalPackage, self.additional_packages.len(), MAX_WORDS),
+            (BuildOption::AddRepo, self.repositories.len(), MAX_REPOSITORIES),
         ] {
             if count > most {
                 let what = format!("at most {most} are taken; put them into the target's file");
@@ -185,35 +271,15 @@ impl BuildOptions {
             self.define.iter().map(|(name, body)| macro_line(name, body)).collect();
         bconds("with", &self.with) + &bconds("without", &self.without) + &define
     }
-
-    /// The options as words of a command line, one for each. Keys are left out.
-    #[must_use]
-    pub fn words(&self) -> Vec<String> {
-        let mut words = Vec::new();
-        words.extend(self.with.iter().map(|name| format!("--with {name}")));
-        words.extend(self.without.iter().map(|name| format!("--without {name}")));
-        let define = |(name, body): &(String, String)| format!("--define '{name} {body}'");
-        words.extend(self.define.iter().map(define));
-        words.extend(self.nocheck.then(|| "--nocheck".to_owned()));
-        let package = |text: &String| format!("--additional-package '{text}'");
-        words.extend(self.additional_packages.iter().map(package));
-        words.extend(self.repositories.iter().map(|added| {
-            let unsigned = if added.nogpgcheck { " --addrepo-nogpgcheck" } else { "" };
-            format!("--addrepo {}{unsigned}", added.baseurl)
-        }));
-        words
-    }
-}
-
-impl fmt::Display for BuildOptions {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.words().join(" "))
-    }
 }
 
 impl AddedRepository {
     fn check(&self, target: &Target) -> Result<(), OptionError> {
-        let refused = |what: &str| Err(refused("--addrepo", &self.baseurl, what));
+        let refuse = |why| {
+            let value = shown(&self.baseurl);
+            Err(OptionError { option: BuildOption::AddRepo, value, why })
+        };
+        let refused = |what: &str| refuse(OptionProblem::Wrong(what.to_owned()));
         let url = self.template().expand(&[("arch", "x86_64")]);
         let Ok(parsed) = Url::parse(&url) else {
             return refused("is no URL; write https://HOST/DIRECTORY/");
@@ -228,19 +294,13 @@ impl AddedRepository {
             return refused("holds a password, which would be recorded with the build");
         }
         if self.nogpgcheck && !target.unsigned_addrepo {
-            return refused(
-                "this target takes signed packages only: name the key with --addrepo-key, or set \
-                 unsigned_addrepo = true in the target's file",
-            );
+            return refuse(OptionProblem::MustBeSigned);
         }
         if self.nogpgcheck && !self.keys.is_empty() {
-            return refused("--addrepo-key and --addrepo-nogpgcheck exclude each other");
+            return refuse(OptionProblem::KeyAndNoCheck);
         }
         if !self.nogpgcheck && self.of_target(target, 1).keys.is_empty() {
-            return refused(
-                "there is no key to check its packages with, as the target's own repositories \
-                 have none; name one with --addrepo-key",
-            );
+            return refuse(OptionProblem::NoKey);
         }
         if self.keys.iter().map(String::len).sum::<usize>() > MAX_KEYS {
             return refused("its keys are too long; export the one that signs its packages");
@@ -281,39 +341,23 @@ impl AddedRepository {
     }
 }
 
-fn refused(option: &'static str, value: &str, what: impl Into<String>) -> OptionError {
-    OptionError { option, value: shown(value), what: what.into() }
+fn refused(option: BuildOption, value: &str, what: impl Into<String>) -> OptionError {
+    OptionError { option, value: shown(value), why: OptionProblem::Wrong(what.into()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const TARGET: &str = r#"
-        name = "lab"
-        arches = ["x86_64"]
-        dist = ".lab1"
-        channels = ["testing"]
-        signing_key = "lab"
-        bootstrap = ["rpm"]
-        base = ["bash"]
-        [upstream]
-        url = "https://git.example.org/{name}.git"
-        ref = "lab1"
-        [[repositories]]
-        id = "lab"
-        baseurl = "https://example.org/{arch}/"
-        keys = ["lab.asc"]
-        [macros]
-        rhel = "9"
-        [packages.hello]
-        with = ["docs", "tests"]
-        nocheck = true
-        additional_packages = ["bc"]
-    "#;
-
+    /// A target whose package `hello` has options of its own.
     fn target() -> Target {
-        Target::parse("lab.toml", TARGET).expect("is one")
+        let mut target = crate::target::tests::lab();
+        target.macros.insert("rhel".into(), "9".into());
+        let hello = target.packages.entry("hello".into()).or_default();
+        hello.with = vec!["docs".into(), "tests".into()];
+        hello.nocheck = true;
+        hello.additional_packages = vec!["bc".into()];
+        target
     }
 
     fn repository(baseurl: &str) -> AddedRepository {
@@ -403,19 +447,20 @@ mod tests {
             ),
         ];
         for (options, expected) in table {
-            let error = options.check(&target()).expect_err(expected).to_string();
-            assert!(error.contains(expected), "{error}");
+            let error = options.check(&target()).expect_err(expected);
+            let told = error.text(|option| format!("--{option}"));
+            assert!(told.contains(expected), "{told}");
+            assert!(!error.to_string().contains("--with"), "{error}");
         }
-        let open = Target::parse("lab.toml", &format!("unsigned_addrepo = true\n{TARGET}"));
+        let open = Target { unsigned_addrepo: true, ..target() };
         let unsigned = AddedRepository { nogpgcheck: true, ..repository("https://example.org/") };
         let options = BuildOptions { repositories: vec![unsigned], ..Default::default() };
-        let open = open.expect("is one");
         assert_eq!(options.check(&open), Ok(()));
         assert!(!options.target_repositories(&open)[0].gpgcheck);
     }
 
     #[test]
-    fn options_are_shown_as_they_are_typed_and_survive_storage() {
+    fn options_survive_storage() {
         let options = BuildOptions {
             with: vec!["gui".into()],
             define: vec![pair("dist", ".x")],
@@ -423,7 +468,6 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(options.macro_lines(), "%_with_gui --with-gui\n%dist .x\n");
-        assert_eq!(options.to_string(), "--with gui --define 'dist .x' --nocheck");
         let text = serde_json::to_string(&options).expect("is JSON");
         assert_eq!(serde_json::from_str::<BuildOptions>(&text).expect("reads"), options);
         assert!(BuildOptions::default().is_nothing() && !options.is_nothing());

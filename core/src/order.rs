@@ -14,7 +14,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::lock::LockedPackage;
-use crate::{Arch, BuildId};
+use crate::name::counted;
+use crate::owners::Claim;
+use crate::{Arch, BuildId, Failure, Fault};
+
+/// Builds that a text names of those that one waits for.
+const NAMED: usize = 5;
 
 /// A build that has not been accepted yet, as others of its batch see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +33,34 @@ pub struct Mate {
     pub predicts: Vec<String>,
     /// Something of it is under way that waits for no turn: it is built, or is tried again later.
     pub moves: bool,
+}
+
+impl Mate {
+    /// A build with what its spec predicts, and what it claims of others' names without approval.
+    /// `is_moving` says whether something of it is under way that waits for no turn.
+    #[must_use]
+    pub fn new(
+        build: BuildId,
+        package: String,
+        mut predicts: Vec<String>,
+        claims: &[Claim],
+        is_moving: bool,
+    ) -> Self {
+        // What it claims is others' until a person has decided, so nobody waits for that.
+        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
+        Self { build, package, predicts, moves: is_moving || !claims.is_empty() }
+    }
+}
+
+/// A build of a batch that has ended without its packages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostBatchMember {
+    /// Its number.
+    pub build: BuildId,
+    /// Name of its source package.
+    pub package: String,
+    /// As in [`Mate`].
+    pub predicts: Vec<String>,
 }
 
 /// What solving said of a build that has no lock for an architecture yet.
@@ -157,6 +190,16 @@ pub fn waits_for(found: &Solved, mates: &[Mate]) -> Vec<BuildId> {
     needs(found, mates, &all).into_iter().collect()
 }
 
+/// Decides on a running attempt that found requirements: it goes on with what solving gave, or waits
+/// for others of its batch. `fault` is whose fault it is that there is no root, if there is none.
+#[must_use]
+pub fn turn_of_round(found: &Solved, mates: &[Mate], fault: Option<Fault>) -> Turn {
+    let blockers = waits_for(found, mates);
+    // What the farm could not solve says nothing about the package: it is tried again.
+    let is_farms = fault == Some(Fault::Farm);
+    if blockers.is_empty() || is_farms { Turn::Go } else { Turn::WaitFor(blockers) }
+}
+
 /// What a build waits for of another: a package of its root, or a requirement. `None` when it is
 /// not known which.
 #[must_use]
@@ -168,6 +211,56 @@ pub fn wanted(build: &Solved, mate: &Mate) -> Option<String> {
         })
     };
     required.map(str::to_owned).or_else(|| in_root().map(|package| package.nevra.name.clone()))
+}
+
+/// `waits for foo-devel from build 41 (foo)`.
+#[must_use]
+pub fn waits_for_text(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String {
+    let name = |id: &BuildId| {
+        let mate = mates.iter().find(|mate| mate.build == *id);
+        let what = mate.and_then(|mate| wanted(waits, mate));
+        format!(
+            "{} from build {id} ({})",
+            what.as_deref().unwrap_or("packages"),
+            mate.map_or("?", |mate| mate.package.as_str())
+        )
+    };
+    let names: Vec<String> = builds.iter().take(NAMED).map(name).collect();
+    let more = builds.len().saturating_sub(names.len());
+    let more =
+        if more > 0 { format!(" and {}", counted(more, "more build")) } else { String::new() };
+    format!("waits for {}{more}", names.join(", "))
+}
+
+/// The requirements of a build that its failure names. None when the failure is not the package's:
+/// then no other build of the batch is to blame.
+#[must_use]
+pub fn lacking(failure: &Failure, requires: &[String]) -> Vec<String> {
+    if failure.fault != Fault::Package {
+        return Vec::new();
+    }
+    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
+    let is_said = |requirement: &&String| {
+        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
+    };
+    requires.iter().filter(is_said).cloned().collect()
+}
+
+/// The failure, put down to a build of the same batch that was to make what is lacking. `None` when that
+/// build was to make nothing of it.
+#[must_use]
+pub fn put_down_to(
+    failure: &Failure,
+    lacking: &[String],
+    lost: &LostBatchMember,
+) -> Option<Failure> {
+    let missing = required_of(lacking, &lost.predicts)?;
+    let message = format!(
+        "{} (build {} ({}), asked for together with this one, was to make `{missing}` and has ended \
+         without)",
+        failure.message, lost.build, lost.package
+    );
+    Some(Failure { message, ..failure.clone() })
 }
 
 fn will_replace(mate: &Mate, root: &[LockedPackage]) -> bool {
@@ -374,6 +467,79 @@ mod tests {
             }).collect();
             let turns = turns(&all, &mates);
             proptest::prop_assert!(turns.values().any(|turn| *turn == Turn::Go));
+        }
+    }
+
+    #[test]
+    fn what_a_build_claims_of_others_is_not_waited_for() {
+        let claim = Claim {
+            kind: crate::owners::Kind::Name,
+            what: "libx".into(),
+            package: "x-1-1.noarch".parse().expect("a NEVRA"),
+            owners: BTreeSet::new(),
+        };
+        let predicts = || vec!["x".to_owned(), "libx".to_owned()];
+        let plain = Mate::new(BuildId(1), "x".into(), predicts(), &[], false);
+        assert_eq!((plain.predicts.len(), plain.moves), (2, false));
+        // A person decides on it: that is a move that waits for no turn.
+        let claiming = Mate::new(BuildId(1), "x".into(), predicts(), &[claim], false);
+        assert_eq!((claiming.predicts, claiming.moves), (vec!["x".to_owned()], true));
+        assert!(Mate::new(BuildId(1), "x".into(), predicts(), &[], true).moves);
+    }
+
+    #[test]
+    fn a_round_waits_unless_it_is_the_farms_fault() {
+        let mates = [mate(1, "foo", &["foo-devel"]), mate(2, "a", &["a"])];
+        let found = solved(2, &["foo-devel >= 2"], Some(&["foo-devel"]));
+        assert_eq!(turn_of_round(&found, &mates, None), wait(&[1]));
+        assert_eq!(turn_of_round(&found, &mates, Some(Fault::Package)), wait(&[1]));
+        assert_eq!(turn_of_round(&found, &mates, Some(Fault::Farm)), Turn::Go);
+        assert_eq!(turn_of_round(&found, &mates[1..], None), Turn::Go);
+    }
+
+    #[test]
+    fn who_waits_is_told_for_what_and_for_whom() {
+        let mates: Vec<Mate> = (1..8)
+            .map(|id| mate(id, "foo", &["foo-devel"]))
+            .chain([mate(8, "a", &["a"])])
+            .collect();
+        let found = solved(8, &["foo-devel"], Some(&[]));
+        let text = |builds: &[i64]| {
+            let builds: Vec<BuildId> = builds.iter().copied().map(BuildId).collect();
+            waits_for_text(&found, &builds, &mates)
+        };
+        assert_eq!(text(&[1]), "waits for foo-devel from build 1 (foo)");
+        assert_eq!(text(&[9]), "waits for packages from build 9 (?)");
+        assert!(text(&[1, 2, 3, 4, 5, 6, 7]).ends_with("build 5 (foo) and 2 more builds"));
+    }
+
+    #[test]
+    fn a_failure_is_put_down_to_the_lost_build_that_was_to_make_what_is_missing() {
+        let failure = |fault: Fault| {
+            let stage = crate::FailureStage::Resolve;
+            Failure::new(fault, stage, "no build root")
+                .with_excerpt(vec!["nothing provides foo-devel >= 2 needed by a".to_owned()])
+        };
+        let requires = ["foo-devel >= 2".to_owned(), "bar".to_owned()];
+        let of_package = failure(Fault::Package);
+        let lacks = lacking(&of_package, &requires);
+        assert_eq!(lacks, ["foo-devel >= 2"]);
+        let lost = |package: &str, predicts: &[&str]| LostBatchMember {
+            build: BuildId(7),
+            package: package.into(),
+            predicts: predicts.iter().map(ToString::to_string).collect(),
+        };
+        assert_eq!(put_down_to(&of_package, &lacks, &lost("bar", &["bar"])), None);
+        let blamed = put_down_to(&of_package, &lacks, &lost("foo", &["foo", "foo-devel"]));
+        let blamed = blamed.expect("it is to blame");
+        assert_eq!(
+            blamed.message,
+            "no build root (build 7 (foo), asked for together with this one, was to make \
+             `foo-devel` and has ended without)"
+        );
+        assert_eq!((blamed.fault, blamed.excerpt), (of_package.fault, of_package.excerpt.clone()));
+        for fault in [Fault::Farm, Fault::Worker] {
+            assert_eq!(lacking(&failure(fault), &requires), Vec::<String>::new());
         }
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::glob;
 use crate::lock::LockedPackage;
-use crate::{BuildId, Nevra, Sha256};
+use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 
 /// Claims of one build that are recorded; with more than these it is refused.
 pub const MAX_CLAIMS: usize = 10_000;
@@ -221,6 +221,40 @@ pub fn claims(source: &str, made: &[Made], known: &Known, rights: &Rights<'_>) -
         }
     }
     all.into_values().collect()
+}
+
+/// A build that claims more than anybody could look at.
+#[must_use]
+pub fn too_many(claims: &[Claim]) -> Option<Failure> {
+    (claims.len() > MAX_CLAIMS).then(|| {
+        let message = format!(
+            "it makes {} things that packages of other sources own, more than the {} that a person \
+             can be asked about; the first: {}",
+            claims.len(),
+            MAX_CLAIMS,
+            claims[0]
+        );
+        Failure::new(Fault::Package, FailureStage::Accept, message)
+    })
+}
+
+/// The claims that are not among those which somebody was shown.
+#[must_use]
+pub fn beyond(found: &[Claim], shown: &[Claim]) -> Vec<Claim> {
+    let is_new = |claim: &&Claim| {
+        !shown.iter().any(|known| known.kind == claim.kind && known.what == claim.what)
+    };
+    found.iter().filter(is_new).cloned().collect()
+}
+
+/// The farm's packages whose full names, or file names, are claimed: they give way to the build that
+/// claims them, once a person has approved that.
+#[must_use]
+pub fn holders(claims: &[Claim]) -> Vec<Nevra> {
+    let taken = claims.iter().filter(|claim| claim.kind == Kind::Nevra);
+    let all: BTreeSet<String> =
+        taken.flat_map(|claim| &claim.owners).map(|owner| owner.package.to_string()).collect();
+    all.iter().filter_map(|nevra| nevra.parse().ok()).collect()
 }
 
 struct Judge<'a> {

@@ -113,6 +113,16 @@ pub fn last_for<'a>(
     worker.arches.iter().filter(alone).copied().collect()
 }
 
+/// For each architecture of a worker, the names of those that can do its work there.
+#[must_use]
+pub fn stand_ins(worker: &Colleague, others: &[Colleague]) -> Vec<Vec<String>> {
+    let of_arch = |arch: &Arch| {
+        let able = others.iter().filter(|other| other.stands_in(worker, *arch));
+        able.map(|other| other.name.clone()).collect()
+    };
+    worker.arches.iter().map(of_arch).collect()
+}
+
 /// The message of a failure that is the last of its task, when workers failed it for their own
 /// reasons: several that do so show that it may be the package after all.
 #[must_use]
@@ -192,6 +202,11 @@ mod tests {
         assert_eq!(last_for(&emulating, [&plain]), [Aarch64]);
         assert_eq!(last_for(&emulating, [&plain, &native]), []);
         assert_eq!(last_for(&native, [&plain, &emulating]), [Aarch64], "who emulates is no equal");
+        let all = [plain, emulating, native];
+        let names = |worker: usize| stand_ins(&all[worker], &all);
+        assert_eq!(names(0), [["b"]]);
+        assert_eq!(names(1), [["a"], ["c"]]);
+        assert_eq!(names(2), [Vec::<String>::new()]);
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::Nevra;
 use crate::noarch::{self, Content, Made};
 use crate::owners::{Claim, Kind};
+use crate::{Arch, Nevra};
 
 /// Differences of one build that are recorded; those beyond are counted.
 const MAX_SHOWN: usize = 100;
@@ -17,6 +17,19 @@ const MAX_SHOWN: usize = 100;
 #[must_use]
 pub const fn is_drawn(percent: u8, draw: u8) -> bool {
     draw < percent
+}
+
+/// Whether another worker could repeat what a worker has made for an architecture: one that runs it
+/// itself.
+#[must_use]
+pub fn has_other<'w>(
+    workers: impl IntoIterator<Item = (&'w str, &'w [Arch], &'w [Arch])>,
+    arch: Arch,
+    maker: &str,
+) -> bool {
+    workers.into_iter().any(|(name, arches, emulated)| {
+        name != maker && arches.contains(&arch) && !emulated.contains(&arch)
+    })
 }
 
 /// The packages that a worker made.
@@ -66,6 +79,16 @@ pub fn claims(first: &Side, second: &Side) -> Vec<Claim> {
 mod tests {
     use super::*;
     use crate::noarch::File;
+
+    #[test]
+    fn another_worker_that_runs_the_architecture_itself_could_repeat_it() {
+        let (x86, arm) = (Arch::X86_64, Arch::Aarch64);
+        let both = [x86, arm];
+        let workers = [("a", &both[..], &both[1..]), ("b", &both[..1], &[][..])];
+        assert!(has_other(workers, x86, "a") && has_other(workers, x86, "b"));
+        assert!(!has_other(workers[..1].iter().copied(), x86, "a"), "it does not repeat itself");
+        assert!(!has_other(workers, arm, "b"), "the other one emulates it");
+    }
 
     fn nevra(name: &str) -> Nevra {
         format!("{name}-1-1.x86_64").parse().unwrap()

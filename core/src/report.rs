@@ -1,7 +1,10 @@
 //! What a worker's reports mean for an attempt that it holds.
 
+use std::time::Duration;
+
+use crate::results::check_requires;
 use crate::task::{AttemptReport, Outcome, Progress};
-use crate::{AttemptId, Epoch};
+use crate::{AttemptId, Epoch, Failure, FailureStage, Fault};
 
 /// What was said of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +44,46 @@ pub fn of(attempt: AttemptId, epoch: Epoch, before: bool, reports: &[AttemptRepo
     }
 }
 
+/// The failure of an attempt that its worker does not have any more.
+#[must_use]
+pub fn lost(worker: &str) -> Failure {
+    let message = format!("worker {worker} was restarted and lost the attempt");
+    Failure::new(Fault::Worker, FailureStage::Lease, message)
+}
+
+/// The failure of an attempt whose worker was not heard for so long that it is taken from it.
+#[must_use]
+pub fn silent(worker: &str, silence: Duration) -> Failure {
+    let seconds = silence.as_secs();
+    let message =
+        format!("worker {worker} was not heard for {seconds} s; the task goes to another");
+    Failure::new(Fault::Worker, FailureStage::Lease, message)
+}
+
+/// The failure of an attempt that found requirements which are not accepted; `None` when they are.
+#[must_use]
+pub fn refused_requires(requires: &[String]) -> Option<Failure> {
+    let refusal = check_requires("%generate_buildrequires", requires).err()?;
+    Some(Failure::new(refusal.fault(), FailureStage::Resolve, refusal.to_string()))
+}
+
+/// What is recorded of a report on an attempt that is not live, in a line; `None` when it tells no end.
+#[must_use]
+pub fn late(progress: &Progress) -> Option<String> {
+    match progress {
+        Progress::Ended(Outcome::Succeeded(_)) => Some("succeeded".to_owned()),
+        Progress::Ended(Outcome::Failed(failure)) => Some(format!("failed: {}", failure.message)),
+        Progress::Running(_) | Progress::NeedsRequires { .. } => None,
+    }
+}
+
+/// Whether an attempt was taken from its worker, for it was silent or came back without it. `outcome` is
+/// how the attempt has ended.
+#[must_use]
+pub fn was_taken(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(failure) if failure.stage == FailureStage::Lease)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +107,29 @@ mod tests {
         assert_eq!(said(true, &[runs]), "Nothing");
         assert_eq!(said(false, std::slice::from_ref(&old)), "Nothing");
         assert_eq!(said(true, &[old]), "Lost");
+    }
+
+    #[test]
+    fn what_the_farm_has_taken_from_a_worker_is_told_from_what_it_has_ended() {
+        assert!(was_taken(&Outcome::Failed(lost("w1"))));
+        let silent = silent("w1", Duration::from_millis(30_900));
+        assert_eq!(silent.message, "worker w1 was not heard for 30 s; the task goes to another");
+        assert!(was_taken(&Outcome::Failed(silent)));
+        let own = Failure::new(Fault::Package, FailureStage::Build, "no compiler");
+        assert!(!was_taken(&Outcome::Failed(own.clone())));
+        let done = Outcome::Succeeded(Success::default());
+        assert!(!was_taken(&done));
+        assert_eq!(late(&Progress::Ended(done)).as_deref(), Some("succeeded"));
+        let failed = Progress::Ended(Outcome::Failed(own));
+        assert_eq!(late(&failed).as_deref(), Some("failed: no compiler"));
+        assert_eq!(late(&Progress::Running(Phase::Build)), None);
+    }
+
+    #[test]
+    fn requirements_that_were_found_are_checked_like_those_of_a_spec() {
+        assert_eq!(refused_requires(&["gcc".to_owned()]), None);
+        let many = vec!["gcc".to_owned(); 1 << 20];
+        let failure = refused_requires(&many).expect("that is too much");
+        assert_eq!((failure.fault, failure.stage), (Fault::Package, FailureStage::Resolve));
     }
 }

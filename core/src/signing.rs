@@ -32,6 +32,22 @@ pub fn outdated(protocol: u32) -> Option<String> {
     })
 }
 
+/// Why a repository cannot be named so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    /// A part of its name is not a plain name.
+    #[error("{part} `{}` is not a plain name", name::shown(.text))]
+    Part {
+        /// Which part: target, channel or path.
+        part: &'static str,
+        /// What was given for it.
+        text: String,
+    },
+    /// The path below the channel is too long.
+    #[error("the path is longer than {} characters", MAX_PATH)]
+    LongPath,
+}
+
 /// One repository that has a `repomd.xml` of its own. Written `TARGET/CHANNEL/PATH`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Place {
@@ -54,11 +70,11 @@ impl Place {
     ///
     /// # Errors
     /// Which part is not one.
-    pub fn new(target: &str, channel: &str, path: &str) -> Result<Self, String> {
+    pub fn new(target: &str, channel: &str, path: &str) -> Result<Self, PlaceError> {
         plain("target", target)?;
         plain("channel", channel)?;
         if path.len() > MAX_PATH {
-            return Err(format!("the path is longer than {MAX_PATH} characters"));
+            return Err(PlaceError::LongPath);
         }
         for part in path.split('/') {
             plain("path", part)?;
@@ -73,9 +89,8 @@ impl Place {
     }
 }
 
-fn plain(what: &str, word: &str) -> Result<(), String> {
-    let shown = || format!("{what} `{}` is not a plain name", name::shown(word));
-    name::check_package(word).map_err(|_| shown())
+fn plain(part: &'static str, text: &str) -> Result<(), PlaceError> {
+    name::check_package(text).map_err(|_| PlaceError::Part { part, text: text.to_owned() })
 }
 
 /// For which targets each key signs.

@@ -10,6 +10,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 
 use serde::{Deserialize, Serialize};
 
+use crate::noarch::NOARCH;
 use crate::{Arch, Evr, Nevra, Sha256};
 
 /// Which of an architecture's repositories a package is in.
@@ -75,6 +76,22 @@ pub struct SnapshotPackage {
     /// Of a `noarch` package, the architectures whose repositories are without it.
     #[serde(default, skip_serializing_if = "Without::is_empty")]
     pub without: Without,
+}
+
+impl SnapshotPackage {
+    /// A package that a build has made. `without` are the architectures whose repositories are to be
+    /// without its `noarch` packages, by the word of the source package.
+    #[must_use]
+    pub fn of_build(nevra: Nevra, digest: Sha256, source: Nevra, without: &[Arch]) -> Self {
+        let by_source = if nevra.arch == NOARCH { without.to_vec() } else { Vec::new() };
+        Self { nevra, digest, source, without: Without { by_source, held: Vec::new() } }
+    }
+
+    /// Whether it is meant for the repositories of an architecture, whatever it may lack there.
+    #[must_use]
+    pub fn is_meant_for(&self, arch: Arch) -> bool {
+        belongs_to(&self.nevra, arch) && !self.without.by_source.contains(&arch)
+    }
 }
 
 /// The architectures whose repositories are without a `noarch` package.
@@ -323,6 +340,25 @@ mod tests {
             source: source.parse().expect("a NEVRA"),
             without: Without::default(),
         }
+    }
+
+    #[test]
+    fn a_source_package_keeps_only_its_noarch_packages_from_an_architecture() {
+        let (x86, arm) = (Arch::X86_64, Arch::Aarch64);
+        let made = |nevra: &str| {
+            let nevra: Nevra = nevra.parse().expect("a NEVRA");
+            let source = "lib-1-1.src".parse().expect("a NEVRA");
+            SnapshotPackage::of_build(nevra, Sha256::of(b"x"), source, &[arm])
+        };
+        let meant = |nevra: &str| [x86, arm].map(|arch| made(nevra).is_meant_for(arch));
+        assert_eq!(meant("lib-doc-1-1.noarch"), [true, false]);
+        assert_eq!(meant("lib-1-1.aarch64"), [false, true]);
+        assert_eq!(meant("lib-1-1.src"), [true, true]);
+        assert!(made("lib-1-1.aarch64").without.is_empty());
+        // What it lacks there is another matter, which is decided anew with each publication.
+        let mut held = made("lib-doc-1-1.noarch");
+        held.without.held = vec![x86];
+        assert!(held.is_meant_for(x86) && held.without.contains(x86));
     }
 
     /// A build of `lib` with these binary packages of version `version`.

@@ -40,6 +40,12 @@ impl TaskKind {
         matches!(self, Self::Build | Self::Noarch | Self::Repeat)
     }
 
+    /// Whether the packages that it makes are the build's: those of a repeat are only compared.
+    #[must_use]
+    pub const fn makes_packages(self) -> bool {
+        matches!(self, Self::Build | Self::Noarch)
+    }
+
     /// The word that such a task on an architecture gives to rpm as its target.
     #[must_use]
     pub const fn rpm_target(self, arch: Arch) -> &'static str {

@@ -50,7 +50,7 @@ pub fn fuzz_href(data: &[u8]) {
             assert!(url.as_str().starts_with(BASE), "{url}");
             assert!(url.query().is_none() && url.fragment().is_none(), "{url}");
         }
-        Err(error) => one_line_text(&error),
+        Err(error) => one_line(&error),
     }
 }
 

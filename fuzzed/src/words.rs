@@ -14,7 +14,7 @@ use rpmfarm_core::{Evr, Needs, Nevra, Sha256};
 use rpmfarm_signer::config::Bind;
 use rpmfarm_sources::distgit::tag_agrees;
 
-use crate::{one_line, one_line_text};
+use crate::one_line;
 
 /// Names of packages: each is read as it is printed, and versions have an order.
 pub fn fuzz_nevra(data: &[u8]) {
@@ -79,7 +79,7 @@ fn place(line: &str) {
     };
     match Place::new(target, channel, path) {
         Ok(place) => assert_eq!(place.to_string(), line),
-        Err(error) => one_line_text(&error),
+        Err(error) => one_line(&error),
     }
 }
 

@@ -11,6 +11,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 use rpmfarm_core::statement::{Hex, PublicKey, Signature};
 
+use crate::path::{PathError, io_at};
+
 /// The words around a secret key in PEM (PKCS #8, RFC 5958).
 const SECRET: &str = "PRIVATE KEY";
 
@@ -27,13 +29,8 @@ const MAX_FILE: u64 = 4096;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The system says no.
-    #[error("{path}: {source}", path = .path.display())]
-    Io {
-        /// Of what.
-        path: PathBuf,
-        /// What it says.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// The file is no key.
     #[error("{path} is no {expected} of Ed25519", path = .path.display())]
     Unreadable {
@@ -160,7 +157,7 @@ fn make(path: &Path) -> Result<(), KeyError> {
         fs::rename(&beside, path)?;
         File::open(dir)?.sync_all()
     };
-    io_at(path, written())
+    Ok(io_at(path, written())?)
 }
 
 fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
@@ -169,10 +166,6 @@ fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
         return Ok(());
     }
     Err(KeyError::Open { path: path.to_owned(), owner, mode, wanted })
-}
-
-fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, KeyError> {
-    result.map_err(|source| KeyError::Io { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

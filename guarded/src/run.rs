@@ -1,9 +1,8 @@
-//! How such a process runs: what it logs, when it is to end, and that it answers until then.
+//! How such a process runs: when it is to end, and that it answers until then.
 //!
 //! It must not know what is answered.
 
 use std::future::{Future, pending};
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,19 +15,6 @@ use crate::client_auth::{Allowed, admitted};
 
 /// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// Logs to the standard error, by this filter unless `RUST_LOG` has another.
-pub fn log(filter: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(filter));
-    // In a file or a journal the codes of colours are noise.
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal() && !plain)
-        .with_writer(std::io::stderr)
-        .init();
-}
 
 /// Is done at SIGTERM or SIGINT.
 ///

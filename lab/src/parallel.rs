@@ -1,9 +1,10 @@
 //! Does the same work on many items, with as many threads as the host has cores.
 
 use std::num::NonZero;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+
+use parking_lot::Mutex;
 
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
@@ -25,12 +26,12 @@ pub fn map<T: Sync, R: Send, E: Send>(
                     let Some(item) = items.get(index) else { break };
                     let result = work(item);
                     failed.fetch_or(result.is_err(), Ordering::Relaxed);
-                    results.lock().expect("no thread panics with the lock").push((index, result));
+                    results.lock().push((index, result));
                 }
             });
         }
     });
-    let mut results = results.into_inner().expect("no thread panics with the lock");
+    let mut results = results.into_inner();
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

@@ -12,7 +12,10 @@ use serde::{Deserialize as _, de};
 use url::Url;
 
 /// The target as it is kept for a lab at its usual port.
-const TEXT: &str = include_str!("../../deploy/targets/lab.toml");
+pub(crate) const TEXT: &str = include_str!("../../deploy/targets/lab.toml");
+
+/// Where all servers of [`TEXT`] listen.
+pub(crate) const ADDRESS: &str = "127.0.0.1:8170";
 
 /// Why a target could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -89,69 +89,113 @@ fn metadata(path: &Path) -> Result<PackageMetadata> {
 
 /// Calls `take` for every file but ghosts, until it says no.
 fn each(metadata: &PackageMetadata, mut take: impl FnMut(Claim, &str) -> bool) -> Result<()> {
-    let header = &metadata.header;
-    if !header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
+    if !metadata.header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
         return Ok(());
     }
-    let strings =
-        |tag, label| header.get_entry_data_as_string_array(tag).map_err(|e| Error::tag(label, e));
-    let words =
-        |tag, label| header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e));
-    let names = strings(IndexTag::RPMTAG_BASENAMES, "BASENAMES")?;
-    let dirs = strings(IndexTag::RPMTAG_DIRNAMES, "DIRNAMES")?;
-    let dir_indexes = words(IndexTag::RPMTAG_DIRINDEXES, "DIRINDEXES")?;
-    let modes = header
-        .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
-        .map_err(|error| Error::tag("FILEMODES", error))?;
-    let flags = words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?;
-    let targets = strings(IndexTag::RPMTAG_FILELINKTOS, "FILELINKTOS")?;
-    let digests = strings(IndexTag::RPMTAG_FILEDIGESTS, "FILEDIGESTS")?;
-    let users = strings(IndexTag::RPMTAG_FILEUSERNAME, "FILEUSERNAME")?;
-    let groups = strings(IndexTag::RPMTAG_FILEGROUPNAME, "FILEGROUPNAME")?;
-    let colors = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILECOLORS).ok();
-    // MD5 is what packages without the tag have.
-    let kind = header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO).unwrap_or(1);
-    let count = names.len();
-    let counts = [
-        dir_indexes.len(),
-        modes.len(),
-        flags.len(),
-        targets.len(),
-        digests.len(),
-        users.len(),
-        groups.len(),
-        colors.as_ref().map_or(count, Vec::len),
-    ];
-    if counts.iter().any(|found| *found != count) {
-        return Err(Error::tag("BASENAMES", "the file tags differ in length"));
-    }
-    check_length_of_paths(dir_indexes.iter().zip(&names).map(|(index, name)| {
-        dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
-    }))?;
-    for (index, name) in names.iter().enumerate() {
-        let dir = dirs.get(dir_indexes[index] as usize);
-        let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
-        let path = format!("{dir}{name}");
-        let left_alone = LEFT_ALONE.iter().any(|place| {
-            path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
-        if flags[index] & GHOST != 0 || left_alone {
+    let tags = FileTags::read(metadata)?;
+    for index in 0..tags.names.len() {
+        let path = tags.path(index)?;
+        if tags.flags[index] & GHOST != 0 || is_left_alone(&path) {
             continue;
         }
-        // The digest says more than the size, and a link has its target.
-        let what = match modes[index] & 0o170_000 {
-            0o100_000 => format!("{kind} {}", digests[index]),
-            0o120_000 => targets[index].to_owned(),
-            _ => String::new(),
-        };
-        let (user, group) = (users[index], groups[index]);
-        let content = number(&format!("{}\0{user}\0{group}\0{what}", modes[index]));
-        let color = colors.as_ref().map_or(0, |colors| colors[index]);
-        if !take(Claim { path: number(&path), content, color }, &path) {
+        if !take(tags.claim(index, &path), &path) {
             break;
         }
     }
     Ok(())
+}
+
+/// Whether rpm leaves a path alone in build roots.
+fn is_left_alone(path: &str) -> bool {
+    LEFT_ALONE.iter().any(|place| {
+        path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+/// The tags of a package's files, each as long as the others.
+struct FileTags<'m> {
+    names: Vec<&'m str>,
+    dirs: Vec<&'m str>,
+    dir_indexes: Vec<u32>,
+    modes: Vec<u16>,
+    flags: Vec<u32>,
+    targets: Vec<&'m str>,
+    digests: Vec<&'m str>,
+    users: Vec<&'m str>,
+    groups: Vec<&'m str>,
+    colors: Option<Vec<u32>>,
+    /// The kind of the digests, by its number.
+    kind: u32,
+}
+
+impl<'m> FileTags<'m> {
+    fn read(metadata: &'m PackageMetadata) -> Result<Self> {
+        let header = &metadata.header;
+        let strings = move |tag, label| {
+            header.get_entry_data_as_string_array(tag).map_err(|e| Error::tag(label, e))
+        };
+        let words = move |tag, label| {
+            header.get_entry_data_as_u32_array(tag).map_err(|e| Error::tag(label, e))
+        };
+        let tags = Self {
+            names: strings(IndexTag::RPMTAG_BASENAMES, "BASENAMES")?,
+            dirs: strings(IndexTag::RPMTAG_DIRNAMES, "DIRNAMES")?,
+            dir_indexes: words(IndexTag::RPMTAG_DIRINDEXES, "DIRINDEXES")?,
+            modes: header
+                .get_entry_data_as_u16_array(IndexTag::RPMTAG_FILEMODES)
+                .map_err(|error| Error::tag("FILEMODES", error))?,
+            flags: words(IndexTag::RPMTAG_FILEFLAGS, "FILEFLAGS")?,
+            targets: strings(IndexTag::RPMTAG_FILELINKTOS, "FILELINKTOS")?,
+            digests: strings(IndexTag::RPMTAG_FILEDIGESTS, "FILEDIGESTS")?,
+            users: strings(IndexTag::RPMTAG_FILEUSERNAME, "FILEUSERNAME")?,
+            groups: strings(IndexTag::RPMTAG_FILEGROUPNAME, "FILEGROUPNAME")?,
+            colors: header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILECOLORS).ok(),
+            // MD5 is what packages without the tag have.
+            kind: header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO).unwrap_or(1),
+        };
+        tags.check()?;
+        Ok(tags)
+    }
+
+    fn check(&self) -> Result<()> {
+        let count = self.names.len();
+        let counts = [
+            self.dir_indexes.len(),
+            self.modes.len(),
+            self.flags.len(),
+            self.targets.len(),
+            self.digests.len(),
+            self.users.len(),
+            self.groups.len(),
+            self.colors.as_ref().map_or(count, Vec::len),
+        ];
+        if counts.iter().any(|found| *found != count) {
+            return Err(Error::tag("BASENAMES", "the file tags differ in length"));
+        }
+        check_length_of_paths(self.dir_indexes.iter().zip(&self.names).map(|(index, name)| {
+            self.dirs.get(*index as usize).map_or(0, |dir| dir.len() as u64) + name.len() as u64
+        }))
+    }
+
+    fn path(&self, index: usize) -> Result<String> {
+        let dir = self.dirs.get(self.dir_indexes[index] as usize);
+        let dir = dir.ok_or_else(|| Error::tag("DIRINDEXES", "leads beyond DIRNAMES"))?;
+        Ok(format!("{dir}{}", self.names[index]))
+    }
+
+    fn claim(&self, index: usize, path: &str) -> Claim {
+        let (mode, kind) = (self.modes[index], self.kind);
+        // The digest says more than the size, and a link has its target.
+        let what = match mode & 0o170_000 {
+            0o100_000 => format!("{kind} {}", self.digests[index]),
+            0o120_000 => self.targets[index].to_owned(),
+            _ => String::new(),
+        };
+        let (user, group) = (self.users[index], self.groups[index]);
+        let content = number(&format!("{mode}\0{user}\0{group}\0{what}"));
+        let color = self.colors.as_ref().map_or(0, |colors| colors[index]);
+        Claim { path: number(path), content, color }
+    }
 }
 
 /// A number that stands for a text: the start of its SHA-256, which nobody can make collide at will

@@ -10,13 +10,15 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::SystemTime;
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::Logged;
 use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
+use rpmfarm_guarded::path::{PathError, io_at};
 use tokio::sync::{oneshot, watch};
 
 use crate::event::{Entry, Event, Fact};
@@ -54,20 +56,11 @@ pub enum OpenError {
     #[error(transparent)]
     Touched(#[from] LogFailed),
     /// The system said no, or the journal is damaged.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// Of what.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
     /// Another process has it.
     #[error("{}: a signer runs on it; stop it first", .0.display())]
     Held(PathBuf),
-}
-
-pub(crate) fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, OpenError> {
-    result.map_err(|source| OpenError::Io { path: path.to_owned(), source })
 }
 
 struct Item {
@@ -99,7 +92,7 @@ impl Audit {
             books.name.clone_from(&log);
             io_at(path, books.write(vec![Entry::now(Event::Began { log })]))?;
         }
-        io_at(path, Self::start(books))
+        Ok(io_at(path, Self::start(books))?)
     }
 
     fn start(mut books: Books) -> io::Result<Self> {
@@ -158,13 +151,13 @@ impl Audit {
 
     /// What is remembered, to be asked and told.
     pub fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     /// Where the log stands.
     #[must_use]
     pub fn head(&self) -> Logged {
-        let head = *self.head.lock().unwrap_or_else(PoisonError::into_inner);
+        let head = *self.head.lock();
         Logged { log: self.log.to_string(), line: head.line, digest: head.digest }
     }
 
@@ -385,7 +378,7 @@ impl Books {
         });
         let walked = match walked {
             Ok(walked) => walked,
-            Err(Broken::Io(error)) => return io_at(&self.path, Err(error)),
+            Err(Broken::Io(error)) => return Ok(io_at(&self.path, Err(error))?),
             Err(error) => return Err(self.touched(error.to_string()).into()),
         };
         // A crash cuts the very last line, which then has no end.
@@ -438,7 +431,7 @@ impl Books {
                 tracing::error!(%error, "the audit log could not be written");
                 LogFailed::Disk
             })?;
-            *shown.lock().unwrap_or_else(PoisonError::into_inner) = self.head;
+            *shown.lock() = self.head;
             for (head, done) in heads.into_iter().zip(waiting) {
                 let log = self.name.clone();
                 // Whoever waited may be gone; the record stays.

@@ -8,9 +8,10 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_guarded::chain::Head;
+use rpmfarm_guarded::path::io_at;
 use serde::{Deserialize, Serialize};
 
-use crate::audit::{OpenError, io_at};
+use crate::audit::OpenError;
 use crate::event::Fact;
 use crate::memory::Memory;
 
@@ -64,7 +65,7 @@ impl Journal {
     /// Reads it beside whoever writes it.
     pub(crate) fn peek(dir: &Path) -> Result<Kept, OpenError> {
         let path = dir.join(NAME);
-        io_at(&path, read(&path))
+        Ok(io_at(&path, read(&path))?)
     }
 
     /// Writes it anew: whole or not at all.
@@ -119,7 +120,7 @@ fn take(path: &Path) -> Result<File, OpenError> {
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(fs::TryLockError::WouldBlock) => Err(OpenError::Held(path.to_owned())),
-        Err(fs::TryLockError::Error(error)) => io_at(path, Err(error)),
+        Err(fs::TryLockError::Error(error)) => Ok(io_at(path, Err(error))?),
     }
 }
 

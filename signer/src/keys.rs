@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use nix::unistd::geteuid;
 use rpmfarm_core::name;
+use rpmfarm_guarded::path::{PathError, io_at};
 
 use crate::key::{Key, KeyError};
 
@@ -54,13 +55,8 @@ pub enum KeysError {
         source: KeyError,
     },
     /// The system said no.
-    #[error("{}: {source}", .path.display())]
-    Io {
-        /// Of what.
-        path: PathBuf,
-        /// What it said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Io(#[from] PathError),
 }
 
 /// All keys of a signer, by name.
@@ -163,10 +159,6 @@ fn check_closed(path: &Path, metadata: &fs::Metadata) -> Result<(), KeysError> {
         return Ok(());
     }
     Err(KeysError::Open { path: path.to_owned(), owner, mode, wanted })
-}
-
-fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, KeysError> {
-    result.map_err(|source| KeysError::Io { path: path.to_owned(), source })
 }
 
 fn listed(known: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::{Args, Parser, Subcommand};
+use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_guarded::{harden, run};
 use rpmfarm_signer::config::{Bind, Config, NewKey};
 use rpmfarm_signer::keys::{self, Keys};
@@ -232,7 +233,7 @@ impl Serve {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     harden::shut()?;
-    run::log("info,pgp=warn");
+    log::start_filtered("RUST_LOG", "info,pgp=warn", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config()?, run::stopped()?).await,
         Command::Key(command) => key(command),

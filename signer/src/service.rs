@@ -2,9 +2,10 @@
 //! answer.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use parking_lot::Mutex;
 use rpmfarm_core::signing::{self, Allowance, Bindings, Logged, Page, Place};
 use rpmfarm_core::statement::{Acceptance, PublicKey, SignedAcceptance};
 use rpmfarm_core::{Sha256, name};
@@ -177,7 +178,10 @@ impl SignerService {
         let audit = self.audit.clone();
         self.run(asked, message.protocol, move |key, now| {
             let place = Place::new(&message.target, &message.channel, &message.path);
-            let place = place.map_err(|reason| CallError::Field { field: "repository", reason })?;
+            let place = place.map_err(|error| CallError::Field {
+                field: "repository",
+                reason: error.to_string(),
+            })?;
             let request = RepomdRequest { key: &message.key, place, data: &message.data };
             let page = request.check()?;
             let taken = audit.memory().take_page(request.key, &request.place, page);
@@ -326,7 +330,7 @@ impl Rules {
     }
 
     fn take(&self) -> Result<(), CallError> {
-        let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut allowance = self.allowance.lock();
         allowance.take(Instant::now()).map_err(|wait| {
             let wait = wait.as_secs() + 1;
             CallError::TooMany { per_minute: self.per_minute, wait }
@@ -334,7 +338,7 @@ impl Rules {
     }
 
     fn is_new(&self, refusal: String) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         if told.len() >= REFUSALS {
             told.clear();
         }

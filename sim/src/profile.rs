@@ -39,6 +39,12 @@ pub(crate) enum Fault {
     SignerDown,
 }
 
+use Fault::{
+    BeatsLost, ClockJumps, CoordinatorDies, CoordinatorFreezes, CoordinatorLost, CoordinatorStops,
+    DataFull, DatabaseDown, DeafWorker, DiskFull, MuteWorker, Partition, Reset, SignerDown,
+    WorkerDies, WorkerFreezes,
+};
+
 /// How a day is bad. Rates are per mille.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
@@ -101,128 +107,153 @@ impl Profile {
 
     /// The profile of a seed.
     pub(crate) fn of(rng: &mut Rng) -> Self {
-        use Fault::{
-            BeatsLost, ClockJumps, CoordinatorDies, CoordinatorFreezes, CoordinatorLost,
-            CoordinatorStops, DataFull, DatabaseDown, DeafWorker, DiskFull, MuteWorker, Partition,
-            Reset, SignerDown, WorkerDies, WorkerFreezes,
-        };
         match rng.below(12) {
             0 => Self::calm("calm"),
-            1 => Self {
-                loss: 50,
-                duplicates: 50,
-                delay_ms: (1, 600),
-                reorders: true,
-                answer_lost: 5,
-                faults: vec![(Reset, 1)],
-                ..Self::calm("lossy")
-            },
-            2 => Self {
-                dies_at_commit: 15,
-                faults: vec![(CoordinatorDies, 2), (WorkerDies, 2), (CoordinatorFreezes, 1)],
-                every_ms: 6_000,
-                farm_fails: 400,
-                crashing: 200,
-                ..Self::calm("crashes")
-            },
-            3 => Self {
-                delay_ms: (1, 300),
-                faults: vec![(Partition, 3), (DeafWorker, 2), (MuteWorker, 2), (Reset, 1)],
-                ..Self::calm("partitions")
-            },
+            1 => Self::lossy(),
+            2 => Self::crashes(),
+            3 => Self::partitions(),
             4 => Self { liars: 500, ..Self::calm("liars") },
-            5 => Self {
-                faults: vec![(DiskFull, 3), (WorkerFreezes, 2), (WorkerDies, 1)],
-                slow: 400,
-                ..Self::calm("workers")
-            },
-            6 => Self {
-                faults: vec![(ClockJumps, 4), (CoordinatorDies, 2), (WorkerDies, 1)],
-                farm_fails: 150,
-                actions: 10,
-                ..Self::calm("clocks")
-            },
-            7 => Self {
-                faults: vec![
-                    (DatabaseDown, 2),
-                    (SignerDown, 2),
-                    (DataFull, 2),
-                    (CoordinatorDies, 1),
-                ],
-                answer_lost: 20,
-                fills: 20,
-                farm_fails: 300,
-                ..Self::calm("farm")
-            },
-            8 => Self {
-                dies_at_commit: 5,
-                faults: vec![(CoordinatorDies, 1), (CoordinatorFreezes, 1)],
-                actions: 16,
-                ..Self::calm("users")
-            },
-            9 | 10 => Self {
-                delay_ms: (1, 100),
-                pairs: 1000,
-                pauses: 30,
-                fills: 5,
-                dies_at_commit: 2,
-                answer_lost: 3,
-                farm_fails: 20,
-                faults: vec![
-                    (CoordinatorDies, 2),
-                    (CoordinatorFreezes, 4),
-                    (CoordinatorStops, 2),
-                    (CoordinatorLost, 1),
-                    (BeatsLost, 3),
-                    (ClockJumps, 2),
-                    (DatabaseDown, 1),
-                    (DataFull, 1),
-                    (WorkerDies, 3),
-                    (Partition, 1),
-                    (Reset, 1),
-                ],
-                every_ms: 10_000,
-                // Long enough for publications while one of them stands still.
-                faulty_s: (120, 300),
-                actions: 8,
-                ..Self::calm("pairs")
-            },
-            _ => Self {
-                loss: 20,
-                duplicates: 20,
-                delay_ms: (1, 400),
-                reorders: rng.chance(300),
-                dies_at_commit: 3,
-                answer_lost: 3,
-                pairs: 700,
-                pauses: 5,
-                fills: 5,
-                farm_fails: 150,
-                faults: vec![
-                    (CoordinatorDies, 2),
-                    (WorkerDies, 3),
-                    (WorkerFreezes, 2),
-                    (CoordinatorFreezes, 1),
-                    (CoordinatorStops, 1),
-                    (CoordinatorLost, 1),
-                    (BeatsLost, 1),
-                    (Partition, 2),
-                    (DeafWorker, 1),
-                    (MuteWorker, 1),
-                    (Reset, 2),
-                    (ClockJumps, 2),
-                    (DiskFull, 2),
-                    (DataFull, 1),
-                    (DatabaseDown, 1),
-                    (SignerDown, 1),
-                ],
-                every_ms: 5_000,
-                liars: 150,
-                slow: 200,
-                crashing: 100,
-                actions: 10,
-                ..Self::calm("everything")
-            },
+            5 => Self::workers(),
+            6 => Self::clocks(),
+            7 => Self::farm(),
+            8 => Self::users(),
+            9 | 10 => Self::pairs(),
+            _ => Self { reorders: rng.chance(300), ..Self::everything() },
+        }
+    }
+
+    fn lossy() -> Self {
+        Self {
+            loss: 50,
+            duplicates: 50,
+            delay_ms: (1, 600),
+            reorders: true,
+            answer_lost: 5,
+            faults: vec![(Reset, 1)],
+            ..Self::calm("lossy")
+        }
+    }
+
+    fn crashes() -> Self {
+        Self {
+            dies_at_commit: 15,
+            faults: vec![(CoordinatorDies, 2), (WorkerDies, 2), (CoordinatorFreezes, 1)],
+            every_ms: 6_000,
+            farm_fails: 400,
+            crashing: 200,
+            ..Self::calm("crashes")
+        }
+    }
+
+    fn partitions() -> Self {
+        Self {
+            delay_ms: (1, 300),
+            faults: vec![(Partition, 3), (DeafWorker, 2), (MuteWorker, 2), (Reset, 1)],
+            ..Self::calm("partitions")
+        }
+    }
+
+    fn workers() -> Self {
+        Self {
+            faults: vec![(DiskFull, 3), (WorkerFreezes, 2), (WorkerDies, 1)],
+            slow: 400,
+            ..Self::calm("workers")
+        }
+    }
+
+    fn clocks() -> Self {
+        Self {
+            faults: vec![(ClockJumps, 4), (CoordinatorDies, 2), (WorkerDies, 1)],
+            farm_fails: 150,
+            actions: 10,
+            ..Self::calm("clocks")
+        }
+    }
+
+    fn farm() -> Self {
+        Self {
+            faults: vec![(DatabaseDown, 2), (SignerDown, 2), (DataFull, 2), (CoordinatorDies, 1)],
+            answer_lost: 20,
+            fills: 20,
+            farm_fails: 300,
+            ..Self::calm("farm")
+        }
+    }
+
+    fn users() -> Self {
+        Self {
+            dies_at_commit: 5,
+            faults: vec![(CoordinatorDies, 1), (CoordinatorFreezes, 1)],
+            actions: 16,
+            ..Self::calm("users")
+        }
+    }
+
+    fn pairs() -> Self {
+        Self {
+            delay_ms: (1, 100),
+            pairs: 1000,
+            pauses: 30,
+            fills: 5,
+            dies_at_commit: 2,
+            answer_lost: 3,
+            farm_fails: 20,
+            faults: vec![
+                (CoordinatorDies, 2),
+                (CoordinatorFreezes, 4),
+                (CoordinatorStops, 2),
+                (CoordinatorLost, 1),
+                (BeatsLost, 3),
+                (ClockJumps, 2),
+                (DatabaseDown, 1),
+                (DataFull, 1),
+                (WorkerDies, 3),
+                (Partition, 1),
+                (Reset, 1),
+            ],
+            every_ms: 10_000,
+            // Long enough for publications while one of them stands still.
+            faulty_s: (120, 300),
+            actions: 8,
+            ..Self::calm("pairs")
+        }
+    }
+
+    fn everything() -> Self {
+        Self {
+            loss: 20,
+            duplicates: 20,
+            delay_ms: (1, 400),
+            dies_at_commit: 3,
+            answer_lost: 3,
+            pairs: 700,
+            pauses: 5,
+            fills: 5,
+            farm_fails: 150,
+            faults: vec![
+                (CoordinatorDies, 2),
+                (WorkerDies, 3),
+                (WorkerFreezes, 2),
+                (CoordinatorFreezes, 1),
+                (CoordinatorStops, 1),
+                (CoordinatorLost, 1),
+                (BeatsLost, 1),
+                (Partition, 2),
+                (DeafWorker, 1),
+                (MuteWorker, 1),
+                (Reset, 2),
+                (ClockJumps, 2),
+                (DiskFull, 2),
+                (DataFull, 1),
+                (DatabaseDown, 1),
+                (SignerDown, 1),
+            ],
+            every_ms: 5_000,
+            liars: 150,
+            slow: 200,
+            crashing: 100,
+            actions: 10,
+            ..Self::calm("everything")
         }
     }
 

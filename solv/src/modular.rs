@@ -193,17 +193,7 @@ impl<'a> Activity<'a> {
     ) -> Result<Self, ModuleProblem> {
         let defaults = default_streams(metadata.iter().map(|(_, m)| m.defaults.as_slice()))?;
         let mut all = ordered(metadata);
-        for (module, stream) in &choice.enabled {
-            if !all.iter().any(|s| s.stream.name == *module && s.stream.stream == *stream) {
-                return Err(unknown(metadata, module, stream));
-            }
-        }
-        if platform.is_none() {
-            let wants = |s: &&Solvable<'_>| s.stream.requires.iter().any(|(m, _)| m == "platform");
-            if let Some(found) = all.iter().find(wants) {
-                return Err(ModuleProblem::NoPlatform { stream: found.stream.name_stream() });
-            }
-        }
+        check_choice(&all, metadata, choice, platform)?;
         let mut raw = RawPool::new(arch.as_str());
         let mut jobs = Vec::new();
         if let Some(platform) = platform {
@@ -212,17 +202,7 @@ impl<'a> Activity<'a> {
             let ids = add(&mut raw, &xml, 1)?;
             jobs.push(Job::Package(ids.start));
         }
-        let xml = document(all.iter().map(|solvable| {
-            let stream = solvable.stream;
-            let own = StreamName::try_from(stream.name_stream()).map(|name| provided(&name));
-            let arch = stream.arch.as_deref().unwrap_or("noarch");
-            let version = stream.version.to_string();
-            (solvable.name.as_str(), version, arch, own.unwrap_or_default(), required(stream))
-        }));
-        let ids = add(&mut raw, &xml, all.len())?;
-        for (solvable, id) in all.iter_mut().zip(ids) {
-            solvable.id = id;
-        }
+        add_streams(&mut raw, &mut all)?;
         raw.resolve_file_dependencies();
         let mut wanted: Vec<(String, bool)> = Vec::new();
         for Solvable { stream, id, .. } in &all {
@@ -297,6 +277,43 @@ fn unknown(metadata: &[(String, Modules)], module: &str, stream: &str) -> Module
         streams.filter(|s| s.name == module).map(Stream::name_stream).collect();
     let chosen = format!("{module}:{stream}");
     ModuleProblem::UnknownStream { chosen, known: known.into_iter().take(20).collect() }
+}
+
+/// Checks that the streams which are chosen are there, and that the platform is known if one needs it.
+fn check_choice(
+    all: &[Solvable<'_>],
+    metadata: &[(String, Modules)],
+    choice: &ModuleChoice,
+    platform: Option<&StreamName>,
+) -> Result<(), ModuleProblem> {
+    for (module, stream) in &choice.enabled {
+        if !all.iter().any(|s| s.stream.name == *module && s.stream.stream == *stream) {
+            return Err(unknown(metadata, module, stream));
+        }
+    }
+    if platform.is_none() {
+        let wants = |s: &&Solvable<'_>| s.stream.requires.iter().any(|(m, _)| m == "platform");
+        if let Some(found) = all.iter().find(wants) {
+            return Err(ModuleProblem::NoPlatform { stream: found.stream.name_stream() });
+        }
+    }
+    Ok(())
+}
+
+/// Adds all streams to a pool, and notes what each is there.
+fn add_streams(raw: &mut RawPool, all: &mut [Solvable<'_>]) -> Result<(), ModuleProblem> {
+    let xml = document(all.iter().map(|solvable| {
+        let stream = solvable.stream;
+        let own = StreamName::try_from(stream.name_stream()).map(|name| provided(&name));
+        let arch = stream.arch.as_deref().unwrap_or("noarch");
+        let version = stream.version.to_string();
+        (solvable.name.as_str(), version, arch, own.unwrap_or_default(), required(stream))
+    }));
+    let ids = add(raw, &xml, all.len())?;
+    for (solvable, id) in all.iter_mut().zip(ids) {
+        solvable.id = id;
+    }
+    Ok(())
 }
 
 /// All streams in the order in which dnf makes packages of them: first those with a static

@@ -8,7 +8,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use common::{Bench, failure, spec};
+use common::{Scene, failure, spec};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::terms::AllTerms;
 
@@ -50,8 +50,8 @@ for i in b c d e; do cp %{buildroot}/usr/share/hi/a %{buildroot}/usr/share/hi/$i
 "#;
 const HELLO_C: &str = "#include <stdio.h>\nint main(void) { puts(\"hi\"); return 0; }\n";
 
-fn digests(bench: &Bench) -> Vec<(String, Sha256)> {
-    let files = fs::read_dir(bench.results()).unwrap().map(|entry| entry.unwrap());
+fn digests(scene: &Scene) -> Vec<(String, Sha256)> {
+    let files = fs::read_dir(scene.results()).unwrap().map(|entry| entry.unwrap());
     let mut digests: Vec<_> = files
         .map(|file| {
             let name = file.file_name().to_string_lossy().into_owned();
@@ -62,23 +62,23 @@ fn digests(bench: &Bench) -> Vec<(String, Sha256)> {
     digests
 }
 
-fn query(bench: &Bench, file: &str, format: &str) -> String {
-    let path = bench.results().join(file);
+fn query(scene: &Scene, file: &str, format: &str) -> String {
+    let path = scene.results().join(file);
     let output = Command::new("rpm").args(["-qp", "--qf", format]).arg(path).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
 #[test]
 fn the_same_lock_gives_the_same_bytes() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
     let first_srpm = fs::read(&srpm).unwrap();
-    let again = bench.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
+    let again = scene.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
     assert_eq!(first_srpm, fs::read(again).unwrap(), "the source package differs");
 
-    let report = bench.build(&srpm, &["--cpus", "1"]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    let first = digests(&bench);
+    let report = scene.build(&srpm, &["--cpus", "1"]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    let first = digests(&scene);
     let names: Vec<&str> = first.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(
         names,
@@ -89,13 +89,13 @@ fn the_same_lock_gives_the_same_bytes() {
             "hi-debugsource-1.0-1.lab9.x86_64.rpm",
         ]
     );
-    let report = bench.build(&srpm, &["--cpus", "3", "--scratch", "plain"]);
+    let report = scene.build(&srpm, &["--cpus", "3", "--scratch", "plain"]);
     assert!(report["failure"].is_null(), "{report:#}");
-    assert_eq!(digests(&bench), first, "other processors, another disk: other bytes");
+    assert_eq!(digests(&scene), first, "other processors, another disk: other bytes");
 
     let hi = "hi-1.0-1.lab9.x86_64.rpm";
-    assert_eq!(query(&bench, hi, "%{buildhost} %{buildtime}"), "rpmfarm 1704067200");
-    let owners = query(&bench, hi, "[%{fileusername}:%{filegroupname} ]");
+    assert_eq!(query(&scene, hi, "%{buildhost} %{buildtime}"), "rpmfarm 1704067200");
+    let owners = query(&scene, hi, "[%{fileusername}:%{filegroupname} ]");
     assert!(owners.split_whitespace().all(|owner| owner == "root:root"), "{owners}");
 }
 
@@ -108,30 +108,30 @@ fn modes(srpm: &std::path::Path) -> Vec<String> {
 
 #[test]
 fn a_source_keeps_its_mode_and_is_run_by_its_name() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let spec = spec("execsrc", "%{SOURCE0} > words\ngrep -x one words\ntest ! -x %{SOURCE1}\n")
         .replace("BuildArch: noarch\n", "BuildArch: noarch\nSource0: run\nSource1: text\n");
-    let beside = bench.dir.path().join("execsrc.sources");
+    let beside = scene.dir.path().join("execsrc.sources");
     fs::create_dir(&beside).unwrap();
     fs::write(beside.join("run"), "").unwrap();
     fs::set_permissions(beside.join("run"), fs::Permissions::from_mode(0o700)).unwrap();
     let sources = [("run", "#!/bin/sh\necho one\n"), ("text", "echo\n")];
-    let srpm = bench.srpm("execsrc", &spec, &sources);
+    let srpm = scene.srpm("execsrc", &spec, &sources);
     let expected = ["-rw-r--r-- execsrc.spec", "-rwxr-xr-x run", "-rw-r--r-- text"];
     assert_eq!(modes(&srpm), expected);
-    let report = bench.build(&srpm, &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let report = scene.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
 }
 
 #[test]
 fn a_source_package_does_not_depend_on_who_makes_it_or_when() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let asking = spec("asks", "make %{?_smp_mflags}; echo %{_smp_build_ncpus} %{getncpus}")
         .replace("A test.\n", "On %(nproc) processors of %(hostname): %{_smp_mflags}\n");
     let undated = asking.split("%changelog").next().unwrap().to_owned();
     for (name, spec) in [("dated", asking.as_str()), ("undated", &undated)] {
         let made =
-            |options: &[&str]| fs::read(bench.srpm_with("asks", spec, &[], options)).unwrap();
+            |options: &[&str]| fs::read(scene.srpm_with("asks", spec, &[], options)).unwrap();
         let first = made(&["--cpus", "1"]);
         std::thread::sleep(std::time::Duration::from_millis(1100));
         assert!(made(&["--cpus", "3", "--scratch", "plain"]) == first, "{name}");
@@ -164,15 +164,15 @@ python3 -m compileall --invalidation-mode timestamp -s %{buildroot} -p / $d
 
 #[test]
 fn times_in_packages_are_what_the_target_or_its_distribution_says() {
-    let mut bench = Bench::new(&[&["python3"]]);
+    let mut scene = Scene::new(&[&["python3"]]);
     let dated = 1_704_067_200;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
-    let built = |bench: &Bench| {
-        let report = bench.build_spec("module", MODULE, &[]);
-        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let built = |scene: &Scene| {
+        let report = scene.build_spec("module", MODULE, &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
         let package = "module-1-1.lab9.noarch.rpm";
         let format = "%{buildhost} %{buildtime}\n[%{FILENAMES} %{FILEMTIMES}\n]";
-        let text = query(bench, package, format);
+        let text = query(scene, package, format);
         let (first, files) = text.split_once('\n').unwrap();
         let times: std::collections::BTreeMap<String, u64> = files
             .lines()
@@ -182,7 +182,7 @@ fn times_in_packages_are_what_the_target_or_its_distribution_says() {
         // What Python compares when it imports: the time of the source and what is recorded of it.
         let out = tempfile::tempdir().unwrap();
         let unpack =
-            format!("rpm2cpio {} | cpio -idm --quiet", bench.results().join(package).display());
+            format!("rpm2cpio {} | cpio -idm --quiet", scene.results().join(package).display());
         let unpacked = Command::new("sh").args(["-c", &unpack]).current_dir(out.path()).status();
         assert!(unpacked.unwrap().success());
         let modules = out.path().join("usr/lib/python3/module");
@@ -202,36 +202,36 @@ fn times_in_packages_are_what_the_target_or_its_distribution_says() {
         (host.to_owned(), time.parse::<u64>().unwrap(), new)
     };
 
-    let (host, time, new) = built(&bench);
+    let (host, time, new) = built(&scene);
     assert_eq!((host.as_str(), time, new), ("rpmfarm", dated, dated), "the target clamps");
-    bench.macros = "%dist .lab9\n%_buildhost elsewhere\n".to_owned();
-    let (host, time, new) = built(&bench);
+    scene.macros = "%dist .lab9\n%_buildhost elsewhere\n".to_owned();
+    let (host, time, new) = built(&scene);
     assert_eq!(host, "elsewhere");
     assert!(time >= now && new >= now, "nobody asks for other times: {time} {new}");
-    bench.macros = "%dist .lab9\n%build_mtime_policy clamp_to_source_date_epoch\n\
+    scene.macros = "%dist .lab9\n%build_mtime_policy clamp_to_source_date_epoch\n\
                     %clamp_mtime_to_source_date_epoch 0\n%source_date_epoch_from_changelog 0\n"
         .to_owned();
-    let (_, time, new) = built(&bench);
+    let (_, time, new) = built(&scene);
     assert!(time >= now && new >= now, "there is no date to clamp to: {time} {new}");
 }
 
 #[test]
 fn a_layer_is_on_top_of_the_base_and_rpm_knows_all_of_it() {
-    let bench = Bench::new(&[&["autoconf"], &["zlib1g-dev"]]);
-    let packages = bench.lock().layers.iter().map(|layer| layer.packages().len()).sum::<usize>();
+    let scene = Scene::new(&[&["autoconf"], &["zlib1g-dev"]]);
+    let packages = scene.lock().layers.iter().map(|layer| layer.packages().len()).sum::<usize>();
     let script = format!(
         "rpm -q autoconf zlib1g-dev gcc\ntest $(rpm -qa | grep -v gpg-pubkey | wc -l) = {packages}\n\
          echo '#include <zlib.h>' > z.c && gcc -c z.c\nrpm -V autoconf"
     );
-    let report = bench.build_spec("layers", &spec("layers", &script), &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let report = scene.build_spec("layers", &spec("layers", &script), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
 }
 
 #[test]
 fn a_spec_says_what_it_will_make() {
-    let bench = Bench::new(&[]);
-    bench.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
-    let report = bench.last();
+    let scene = Scene::new(&[]);
+    scene.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
+    let report = scene.last();
     let predicts: Vec<&str> =
         report["predicts"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
     assert!(predicts.starts_with(&["hi", "hi-data"]), "{predicts:?}");
@@ -289,9 +289,9 @@ install -D host %{buildroot}%{_libdir}/byarch/host
 
 #[test]
 fn a_spec_is_read_on_the_terms_of_each_architecture() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("byarch", BY_ARCH, &[]);
-    let report = bench.last();
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("byarch", BY_ARCH, &[]);
+    let report = scene.last();
     assert_eq!(report["predicts"].as_array().unwrap(), &["byarch", "byarch-x86_64"], "{report:#}");
     let terms: AllTerms = serde_json::from_value(report["terms"].clone()).unwrap();
     assert_eq!(terms.keys().collect::<Vec<_>>(), ["aarch64", "noarch", "ppc64le"]);
@@ -305,9 +305,9 @@ fn a_spec_is_read_on_the_terms_of_each_architecture() {
     assert_eq!(terms["noarch"].predicts, ["byarch-doc"]);
 
     // The pass for `noarch` makes what no architecture makes, for the machine that it runs on.
-    let report = bench.build(&srpm, &["--noarch"]);
+    let report = scene.build(&srpm, &["--noarch"]);
     assert_eq!(report["files"].as_array().unwrap(), &["byarch-doc-1.0-1.lab9.noarch.rpm"]);
-    let doc = bench.results().join("byarch-doc-1.0-1.lab9.noarch.rpm");
+    let doc = scene.results().join("byarch-doc-1.0-1.lab9.noarch.rpm");
     let host = Command::new("sh")
         .args(["-c", "rpm2cpio \"$1\" | cpio -i --to-stdout --quiet", "sh"])
         .arg(doc)
@@ -319,13 +319,13 @@ fn a_spec_is_read_on_the_terms_of_each_architecture() {
 
 #[test]
 fn generated_requirements_are_reported() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let dynamic = spec("dynamic", "true").replace(
         "%build",
         "%generate_buildrequires\necho 'zlib1g-dev >= 1.2'\necho 'nobody-has-this'\n%build",
     );
-    let report = bench.build_spec("dynamic", &dynamic, &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let report = scene.build_spec("dynamic", &dynamic, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
     let requires: Vec<&str> =
         report["requires"].as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
     assert_eq!(requires, ["nobody-has-this", "zlib1g-dev >= 1.2"]);
@@ -333,7 +333,7 @@ fn generated_requirements_are_reported() {
 
 #[test]
 fn failures_say_whose_and_what() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let build = |script: &str| spec("fails", script);
     let table = [
         (
@@ -369,15 +369,15 @@ fn failures_say_whose_and_what() {
         (build("sh -c 'kill -SEGV $$'; true"), "build", "Segmentation fault"),
     ];
     for (spec, stage, message) in table {
-        let report = bench.build_spec("fails", &spec, &[]);
+        let report = scene.build_spec("fails", &spec, &[]);
         let (fault, at, said) = failure(&report);
         assert_eq!(
             (fault.as_str(), at.as_str()),
             ("package", stage),
             "{report:#}\n{}",
-            bench.log()
+            scene.log()
         );
-        assert!(said.contains(message), "{said}\n{}", bench.log());
+        assert!(said.contains(message), "{said}\n{}", scene.log());
         let excerpt = report["failure"]["excerpt"].as_array().unwrap();
         assert!((1..=10).contains(&excerpt.len()), "{report:#}");
     }
@@ -394,17 +394,17 @@ fn scriptlets_of_requirements_fill_neither_log_nor_disk_and_are_named() {
             "the scriptlet %pre of refuses-1-1.noarch failed, exit status 3",
         ),
     ] {
-        let bench = Bench::new(&[]);
-        let srpm = bench.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
-        bench.add_scriptlet(name, post);
-        let (fault, stage, message) = failure(&bench.build(&srpm, &[]));
+        let scene = Scene::new(&[]);
+        let srpm = scene.srpm("hi", HELLO, &[("hi.c", HELLO_C)]);
+        scene.add_scriptlet(name, post);
+        let (fault, stage, message) = failure(&scene.build(&srpm, &[]));
         assert_eq!(
             (fault.as_str(), stage.as_str()),
             ("worker", "transaction"),
             "{name}: {message}"
         );
         assert!(message.contains(says), "{name}: {message}");
-        let roots = fs::read_dir(bench.data.join("roots")).unwrap();
+        let roots = fs::read_dir(scene.data.join("roots")).unwrap();
         let left: Vec<_> = roots.map(|entry| entry.unwrap().file_name()).collect();
         let making = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("making-");
         assert!(!left.iter().any(making), "what was half made is gone: {left:?}");

@@ -12,16 +12,16 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, failure, has_own_ids, spec};
+use common::{FINDS_OWNERS, ID_COUNT, Scene, UID_BASE, failure, has_own_ids, spec};
 
 /// Nothing of any cage is alive, mounted or limited.
-fn assert_nothing_left(bench: &Bench) {
-    let data = bench.data.to_str().unwrap();
+fn assert_nothing_left(scene: &Scene) {
+    let data = scene.data.to_str().unwrap();
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(data), "mounts are left:\n{mounts}");
     assert_eq!(processes_of(SLEEP), Vec::<String>::new());
     for entry in ["cages", "scratch"] {
-        let left: Vec<_> = fs::read_dir(bench.data.join(entry)).unwrap().flatten().collect();
+        let left: Vec<_> = fs::read_dir(scene.data.join(entry)).unwrap().flatten().collect();
         let plain: Vec<_> =
             left.iter().filter(|entry| entry.path().join("upper").exists()).collect();
         assert!(plain.is_empty(), "{plain:?} is left");
@@ -42,7 +42,7 @@ fn processes_of(word: &str) -> Vec<String> {
 
 #[test]
 fn a_build_has_no_power() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let refused = [
         "unshare -U true",
         "unshare -m true",
@@ -77,10 +77,10 @@ fn a_build_has_no_power() {
         if test -e /sys/$f; then echo \"SHOWN: $f\"; exit 1; fi; done\n\
         test \"$(echo /sys/class/net/* /sys/devices/virtual/net/*)\" = \"/sys/class/net/lo /sys/devices/virtual/net/lo\"\n\
         test ! -w /sys/class/net/lo/mtu\nsync\necho ALL GOOD";
-    let report = bench.build_spec("power", &spec("power", &script), &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    assert!(bench.log().contains("ALL GOOD"));
-    assert_nothing_left(&bench);
+    let report = scene.build_spec("power", &spec("power", &script), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    assert!(scene.log().contains("ALL GOOD"));
+    assert_nothing_left(&scene);
 }
 
 /// A process of the host with the very ids that builds have: what keeps a build from it is not who
@@ -135,7 +135,7 @@ impl Port {
 /// and their tests need, reaches the build's own processes and no other.
 #[test]
 fn what_a_program_tries_by_itself() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let neighbour = Neighbour::start();
     let name = format!("rpmfarm-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).unwrap();
@@ -149,25 +149,25 @@ fn what_a_program_tries_by_itself() {
         port.number()
     );
     let text = spec("reach", &script).replace("BuildArch:", "Source0: reach.c\nBuildArch:");
-    let srpm = bench.srpm("reach", &text, &[("reach.c", include_str!("reach.c"))]);
-    let report = bench.build(&srpm, &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    assert!(bench.log().contains("ALL REFUSED"), "{}", bench.log());
+    let srpm = scene.srpm("reach", &text, &[("reach.c", include_str!("reach.c"))]);
+    let report = scene.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    assert!(scene.log().contains("ALL REFUSED"), "{}", scene.log());
     let heard = host.accept().map(|_| ()).unwrap_err();
     assert_eq!(heard.kind(), std::io::ErrorKind::WouldBlock, "a build has called the host");
     port.was_not_called();
     drop(neighbour);
-    assert_nothing_left(&bench);
+    assert_nothing_left(&scene);
 }
 
 #[test]
 fn nothing_of_a_build_reaches_the_next() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let script = "for f in /tmp/mark /var/tmp/mark /builddir/mark /builddir/build/SOURCES/mark /dev/shm/mark; do\n\
         test ! -e $f; echo x > $f; done";
     for _ in 0..2 {
-        let report = bench.build_spec("traces", &spec("traces", script), &[]);
-        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let report = scene.build_spec("traces", &spec("traces", script), &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
     }
 }
 
@@ -175,7 +175,7 @@ fn nothing_of_a_build_reaches_the_next() {
 /// of 32 bits run, and what a machine always has: right as a kernel and mock's chroot have it.
 #[test]
 fn a_build_sees_a_machine() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let script = "cat > flush.c <<'EOF'\n\
         #define _GNU_SOURCE\n#include <errno.h>\n#include <fcntl.h>\n#include <stdio.h>\n\
         #include <unistd.h>\n\
@@ -205,22 +205,22 @@ fn a_build_sees_a_machine() {
         seq -f 'many/%%06.0f' 300000 | xargs touch\necho ALL RIGHT";
     // Of a size in which one file for 16 KiB would be too few.
     let limits = ["--limits", r#"{"disk_mib": 4096}"#];
-    let report = bench.build_spec("machine", &spec("machine", script), &limits);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    assert!(bench.log().contains("ALL RIGHT"), "{}", bench.log());
+    let report = scene.build_spec("machine", &spec("machine", script), &limits);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    assert!(scene.log().contains("ALL RIGHT"), "{}", scene.log());
 }
 
 /// Each word of a target's `allow` opens what it names, and nothing of it is open without.
 #[test]
 fn what_is_closed_opens_by_its_word() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let text = spec("allowed", "gcc -Wall -o allowed %{SOURCE0}\n./allowed")
         .replace("BuildArch:", "Source0: allowed.c\nBuildArch:");
-    let srpm = bench.srpm("allowed", &text, &[("allowed.c", include_str!("allowed.c"))]);
+    let srpm = scene.srpm("allowed", &text, &[("allowed.c", include_str!("allowed.c"))]);
     let told = |options: &[&str]| {
-        let report = bench.build(&srpm, options);
-        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-        let log = bench.log();
+        let report = scene.build(&srpm, options);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+        let log = scene.log();
         let lines = log.lines().filter_map(|line| line.strip_prefix("ALLOWED "));
         lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
     };
@@ -243,15 +243,15 @@ fn what_is_closed_opens_by_its_word() {
         name.strip_prefix("loop").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n >= 1 << 16)
     });
     assert_eq!(left.count(), 0, "loop devices are left");
-    assert_nothing_left(&bench);
+    assert_nothing_left(&scene);
 }
 
 /// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and one that
 /// fails is told in the log of each build that stands on its root.
 #[test]
 fn scriptlets_see_a_machine_and_their_failures_are_told() {
-    let bench = Bench::new(&[]);
-    bench.add_scriptlet(
+    let scene = Scene::new(&[]);
+    scene.add_scriptlet(
         "furnished",
         "bash -c 'cat <(echo one)' >> /var/lib/marks\necho two | cat /dev/stdin >> /var/lib/marks\n\
          echo three > /dev/stderr && echo three >> /var/lib/marks\n\
@@ -260,18 +260,18 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
          if grep -q rpmfarm-worker /proc/[0-9]*/cmdline /proc/mounts; then exit 9; fi\n\
          touch /var/lib/owned && chown 100000:65534 /var/lib/owned && echo five >> /var/lib/marks",
     );
-    bench.add_scriptlet("broken", "mknod /var/lib/node b 7 0\nexit 3");
+    scene.add_scriptlet("broken", "mknod /var/lib/node b 7 0\nexit 3");
     let script = "test \"$(echo $(cat /var/lib/marks))\" = 'one two three four five'\n\
         test $(stat -c %%u:%%g /var/lib/owned) = 100000:65534";
     for turn in ["made", "there"] {
-        let report = bench.build_spec("stands", &spec("stands", script), &[]);
-        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let report = scene.build_spec("stands", &spec("stands", script), &[]);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
         let said = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
-        assert!(bench.log().contains(said), "{turn}: {}", bench.log());
-        let root = fs::read_to_string(bench.dir.path().join("out/0/root.log")).unwrap();
+        assert!(scene.log().contains(said), "{turn}: {}", scene.log());
+        let root = fs::read_to_string(scene.dir.path().join("out/0/root.log")).unwrap();
         assert!(root.contains(said), "{turn}: {root}");
     }
-    let report = bench.build_spec("fails", &spec("fails", "exit 1"), &[]);
+    let report = scene.build_spec("fails", &spec("fails", "exit 1"), &[]);
     let (_, _, message) = failure(&report);
     assert!(message.contains("%post(broken-1-1.noarch) scriptlet failed"), "{message}");
 }
@@ -281,35 +281,35 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
 /// get those of the files; and a layer that was made with the ones is used with the others.
 #[test]
 fn files_keep_their_owners_whichever_ids_a_build_has() {
-    let bench = Bench::new(&[]);
-    bench.add_owners();
+    let scene = Scene::new(&[]);
+    scene.add_owners();
     let script = format!("awk '{{print \"FIRST\", $2}}' /proc/self/uid_map\n{FINDS_OWNERS}");
     let too_many = ["--slots", "4096"];
-    let srpm = bench.srpm_with("owners", &spec("owners", &script), &[], &too_many);
-    assert_eq!(bench.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
+    let srpm = scene.srpm_with("owners", &spec("owners", &script), &[], &too_many);
+    assert_eq!(scene.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
     let few = ["--slots", "1"];
     for (options, first) in [(few, first_id()), (too_many, UID_BASE)] {
-        let report = bench.build(&srpm, &options);
-        assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+        let report = scene.build(&srpm, &options);
+        assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
         let told = format!("FIRST {first}");
-        assert!(bench.log().lines().any(|line| line == told), "{told}: {}", bench.log());
-        assert_nothing_left(&bench);
+        assert!(scene.log().lines().any(|line| line == told), "{told}: {}", scene.log());
+        assert_nothing_left(&scene);
     }
 }
 
 /// What scriptlets try as root of their cage, and what they leave for whoever builds on their root.
 #[test]
 fn a_scriptlet_reaches_its_own_root_alone() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let port = Port::new();
     let text =
         |script: &str| script.replace("@PORT@", &port.number().to_string()).replace('%', "%%");
-    bench.add_scriptlet("fatal", "kill -9 -1\necho more > /var/lib/survived");
-    bench.add_scriptlet("meddles", &text(include_str!("meddles.sh")));
+    scene.add_scriptlet("fatal", "kill -9 -1\necho more > /var/lib/survived");
+    scene.add_scriptlet("meddles", &text(include_str!("meddles.sh")));
     let build = text(include_str!("meets.sh"));
-    let report = bench.build_spec("meets", &spec("meets", &build), &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    let log = bench.log();
+    let report = scene.build_spec("meets", &spec("meets", &build), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    let log = scene.log();
     for tried in ["END OF MEDDLING", "refused: mount", "refused: removing /packages/"] {
         assert!(log.contains(tried), "{tried}: {log}");
     }
@@ -318,12 +318,12 @@ fn a_scriptlet_reaches_its_own_root_alone() {
     // What lay where packages are looked for was not the build's.
     assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
     port.was_not_called();
-    assert_nothing_left(&bench);
+    assert_nothing_left(&scene);
 }
 
 #[test]
 fn limits_hold() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let table = [
         (
             format!("sleep {SLEEP}"),
@@ -353,14 +353,14 @@ fn limits_hold() {
         ),
     ];
     for (script, limits, message) in table {
-        let srpm = bench.srpm("limits", &spec("limits", &script), &[]);
+        let srpm = scene.srpm("limits", &spec("limits", &script), &[]);
         let begin = Instant::now();
-        let report = bench.build(&srpm, &["--limits", limits]);
+        let report = scene.build(&srpm, &["--limits", limits]);
         let (fault, stage, said) = failure(&report);
         assert_eq!((fault.as_str(), stage.as_str()), ("package", "build"), "{script}\n{report:#}");
         assert!(said.contains(message), "{said}");
         assert!(begin.elapsed() < Duration::from_secs(60), "{script}");
-        assert_nothing_left(&bench);
+        assert_nothing_left(&scene);
     }
 }
 
@@ -368,7 +368,7 @@ fn limits_hold() {
 /// and said in a line.
 #[test]
 fn what_a_build_does_to_its_cage_is_its_own_fault() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let itself =
         |signal: &str| format!("rpmbuild was killed by the build itself ({signal} in %build");
     let table = [
@@ -404,19 +404,19 @@ fn what_a_build_does_to_its_cage_is_its_own_fault() {
         ("ulimit -n 3; cat /etc/passwd".into(), "{}", String::new()),
     ];
     for (script, limits, message) in table {
-        let srpm = bench.srpm("itself", &spec("itself", &script), &[]);
-        let report = bench.build(&srpm, &["--limits", limits]);
+        let srpm = scene.srpm("itself", &spec("itself", &script), &[]);
+        let report = scene.build(&srpm, &["--limits", limits]);
         let (fault, _, said) = failure(&report);
-        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
-        assert!(said.contains(&message), "{script}: {said}\n{}", bench.log());
-        assert_nothing_left(&bench);
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
+        assert!(said.contains(&message), "{script}: {said}\n{}", scene.log());
+        assert_nothing_left(&scene);
     }
 }
 
 /// Scratch space in a directory is measured: many files, or large ones together, end the build.
 #[test]
 fn a_plain_scratch_is_bounded_too() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let table = [
         (
             "for n in 1 2 3; do head -c 60M /dev/zero > f$n; done",
@@ -430,31 +430,31 @@ fn a_plain_scratch_is_bounded_too() {
         ),
     ];
     for (script, limits, message) in table {
-        let srpm = bench.srpm("plain", &spec("plain", &format!("{script}\nsleep {SLEEP}")), &[]);
-        let report = bench.build(&srpm, &["--scratch", "plain", "--limits", limits]);
+        let srpm = scene.srpm("plain", &spec("plain", &format!("{script}\nsleep {SLEEP}")), &[]);
+        let report = scene.build(&srpm, &["--scratch", "plain", "--limits", limits]);
         let (fault, _, said) = failure(&report);
-        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
         assert!(said.contains(message), "{script}: {said}");
-        assert_nothing_left(&bench);
+        assert_nothing_left(&scene);
     }
 }
 
 #[test]
 fn a_full_disk_is_the_workers_fault() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("full", &spec("full", &format!("sleep {SLEEP}")), &[]);
-    let report = bench.build(&srpm, &["--reserve", "1000000000"]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("full", &spec("full", &format!("sleep {SLEEP}")), &[]);
+    let report = scene.build(&srpm, &["--reserve", "1000000000"]);
     let (fault, _, said) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
     assert!(said.contains("the worker's disk is full"), "{said}");
-    assert_nothing_left(&bench);
+    assert_nothing_left(&scene);
 }
 
 #[test]
 fn killing_the_worker_kills_the_build() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("killed", &spec("killed", &format!("sleep {SLEEP}")), &[]);
-    let mut worker = bench.start(&srpm);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("killed", &spec("killed", &format!("sleep {SLEEP}")), &[]);
+    let mut worker = scene.start(&srpm);
     let wait = |until: &dyn Fn() -> bool| {
         let begin = Instant::now();
         while !until() {
@@ -467,26 +467,26 @@ fn killing_the_worker_kills_the_build() {
     worker.wait().unwrap();
     wait(&|| processes_of(SLEEP).is_empty());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
-    assert!(!mounts.contains(bench.data.to_str().unwrap()), "mounts are left:\n{mounts}");
+    assert!(!mounts.contains(scene.data.to_str().unwrap()), "mounts are left:\n{mounts}");
     // And the next life works, and has cleared away what was left.
-    let report = bench.build_spec("after", &spec("after", "true"), &[]);
+    let report = scene.build_spec("after", &spec("after", "true"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
-    assert_nothing_left(&bench);
+    assert_nothing_left(&scene);
 }
 
 /// `%(…)` and `%{lua:…}` run when a spec is read: in the cage, as the user of builds.
 #[test]
 fn macros_of_a_spec_run_in_the_cage() {
-    let bench = Bench::new(&[]);
-    let made = bench.dir.path().join("made");
+    let scene = Scene::new(&[]);
+    let made = scene.dir.path().join("made");
     let first = format!(
         "%global who %(touch {0}; id -u)\n%global nothing %{{lua:os.execute('touch {0}')}}%{{nil}}\n",
         made.display()
     );
     let text = spec("curious", "true").replace("Summary: A test", "Summary: User %{who}%{nothing}");
-    let report = bench.build_spec("curious", &format!("{first}{text}"), &[]);
+    let report = scene.build_spec("curious", &format!("{first}{text}"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
-    let rpm = bench.results().join(report["files"][0].as_str().unwrap());
+    let rpm = scene.results().join(report["files"][0].as_str().unwrap());
     let told = Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&told.stdout), "User 1000");
     assert!(!made.exists(), "a macro has written to the host");
@@ -495,12 +495,12 @@ fn macros_of_a_spec_run_in_the_cage() {
 /// Nothing of the package has run then, and what crun says is told.
 #[test]
 fn a_broken_crun_is_the_workers_fault() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("fine", &spec("fine", "true"), &[]);
-    let crun = bench.dir.path().join("crun");
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("fine", &spec("fine", "true"), &[]);
+    let crun = scene.dir.path().join("crun");
     fs::write(&crun, "#!/bin/sh\necho 'libyajl.so.2 is missing' >&2\nexit 127\n").unwrap();
     fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
-    let report = bench.build(&srpm, &["--crun", crun.to_str().unwrap()]);
+    let report = scene.build(&srpm, &["--crun", crun.to_str().unwrap()]);
     let (fault, _, said) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
     assert!(said.contains("127") && said.contains("libyajl.so.2 is missing"), "{said}");
@@ -510,7 +510,7 @@ fn a_broken_crun_is_the_workers_fault() {
 /// instance it can get leaves root's alone.
 #[test]
 fn a_build_takes_nothing_that_is_counted_for_root() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let hog = format!(
         "#include <stdio.h>\n#include <sys/inotify.h>\n#include <sys/resource.h>\n#include <unistd.h>\n\
          int main(void) {{\n  struct rlimit r;\n  getrlimit(RLIMIT_NOFILE, &r);\n\
@@ -520,12 +520,12 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
     );
     let script = "cat /proc/sys/user/max_*\ngcc -o hog %{SOURCE0}\n./hog";
     let text = spec("hog", script).replace("BuildArch:", "Source0: hog.c\nBuildArch:");
-    let srpm = bench.srpm("hog", &text, &[("hog.c", &hog)]);
-    let mut worker = bench.start(&srpm);
+    let srpm = scene.srpm("hog", &text, &[("hog.c", &hog)]);
+    let mut worker = scene.start(&srpm);
     let begin = Instant::now();
-    while processes_of(SLEEP).is_empty() || !bench.log().contains("INSTANCES ") {
+    while processes_of(SLEEP).is_empty() || !scene.log().contains("INSTANCES ") {
         assert!(begin.elapsed() < Duration::from_secs(60), "nothing happens");
-        assert!(worker.try_wait().unwrap().is_none(), "the build ended: {}", bench.log());
+        assert!(worker.try_wait().unwrap().is_none(), "the build ended: {}", scene.log());
         std::thread::sleep(Duration::from_millis(20));
     }
     // inotify_init1 on x86_64.
@@ -533,7 +533,7 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
     let root = Command::new("perl").args(ask).status().unwrap();
     worker.kill().unwrap();
     worker.wait().unwrap();
-    let log = bench.log();
+    let log = scene.log();
     let taken = log.lines().find_map(|line| line.strip_prefix("INSTANCES ")).unwrap();
     assert!((1..=128).contains(&taken.parse::<u32>().unwrap()), "{taken}");
     assert!(root.success(), "the host's root has no inotify instance left");
@@ -543,21 +543,21 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
 /// worker lives on, starts again, and has removed what was left.
 #[test]
 fn a_layer_that_no_package_has_is_refused() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("usesdeep", &spec("usesdeep", "true"), &[]);
-    let good = fs::read(bench.lock_file()).unwrap();
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("usesdeep", &spec("usesdeep", "true"), &[]);
+    let good = fs::read(scene.lock_file()).unwrap();
     let deep = "cd /var/lib\nperl -e 'for (1..20000) { mkdir \"d\" or die; chdir \"d\" or die }'";
-    bench.add_scriptlet("deep", deep);
-    let report = bench.build(&srpm, &[]);
+    scene.add_scriptlet("deep", deep);
+    let report = scene.build(&srpm, &[]);
     let (fault, stage, said) = failure(&report);
     assert_eq!((fault.as_str(), stage.as_str()), ("worker", "transaction"), "{report:#}");
     let expected = "installing the packages of the build requirements (deep-1-1.noarch) left a tree \
                     that is refused: more than 2048 directories lie in each other, in /var/lib/d/d/…";
     assert_eq!(said, expected);
-    fs::write(bench.lock_file(), good).unwrap();
-    let report = bench.build(&srpm, &[]);
+    fs::write(scene.lock_file(), good).unwrap();
+    let report = scene.build(&srpm, &[]);
     assert!(report["failure"].is_null(), "{report:#}");
-    let roots = fs::read_dir(bench.data.join("roots")).unwrap().flatten();
+    let roots = fs::read_dir(scene.data.join("roots")).unwrap().flatten();
     let names: Vec<String> = roots.map(|entry| entry.file_name().into_string().unwrap()).collect();
     assert!(!names.iter().any(|name| name.starts_with("making") || name == "aside"), "{names:?}");
 }
@@ -566,10 +566,10 @@ fn a_layer_that_no_package_has_is_refused() {
 /// is moved aside.
 #[test]
 fn a_worker_starts_over_whatever_was_left() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("starts", &spec("starts", "true"), &[]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("starts", &spec("starts", "true"), &[]);
     for place in ["roots/making-3/tree", "scratch/0/upper", "attempts/1-1"] {
-        let place = bench.data.join(place);
+        let place = scene.data.join(place);
         fs::create_dir_all(&place).unwrap();
         let script = "for (1..20000) { mkdir 'd' or die; chdir 'd' or die }";
         assert!(
@@ -581,36 +581,36 @@ fn a_worker_starts_over_whatever_was_left() {
                 .success()
         );
     }
-    let busy = bench.data.join("attempts/2-2/busy");
+    let busy = scene.data.join("attempts/2-2/busy");
     fs::create_dir_all(&busy).unwrap();
     let bind = Command::new("mount").arg("--bind").args([&busy, &busy]).status().unwrap();
     assert!(bind.success());
-    let report = bench.build(&srpm, &[]);
-    let moved = bench.data.join("aside/2-2/busy");
+    let report = scene.build(&srpm, &[]);
+    let moved = scene.data.join("aside/2-2/busy");
     let free =
         |path: &std::path::Path| Command::new("umount").arg(path).status().unwrap().success();
     assert!(free(&moved) || free(&busy));
     assert!(report["failure"].is_null(), "{report:#}");
     assert!(moved.is_dir());
     for gone in ["roots/making-3", "scratch/0/upper/d", "attempts/1-1", "attempts/2-2"] {
-        assert!(!bench.data.join(gone).exists(), "{gone}");
+        assert!(!scene.data.join(gone).exists(), "{gone}");
     }
-    fs::remove_dir_all(bench.data.join("aside")).unwrap();
+    fs::remove_dir_all(scene.data.join("aside")).unwrap();
 }
 
 /// Neither the host's mounts nor the runtime that made the cage are seen in `/proc`, in a scriptlet
 /// either.
 #[test]
 fn proc_shows_nothing_of_the_host() {
-    let bench = Bench::new(&[]);
-    let data = bench.data.display().to_string();
+    let scene = Scene::new(&[]);
+    let data = scene.data.display().to_string();
     let shown = "for f in /proc/[0-9]*; do tr '\\0' ' ' < $f/cmdline; echo; cat $f/mountinfo $f/mounts \
                  $f/environ; readlink $f/exe $f/cwd $f/root; done; cat /proc/mounts; echo DONE";
-    bench.add_scriptlet("curious", &format!("({shown}) > /var/lib/shown 2>&1"));
+    scene.add_scriptlet("curious", &format!("({shown}) > /var/lib/shown 2>&1"));
     let script = format!("cat /var/lib/shown\necho ---\n({shown}) 2>&1").replace('%', "%%");
-    let report = bench.build_spec("looks", &spec("looks", &script), &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    let log = bench.log();
+    let report = scene.build_spec("looks", &spec("looks", &script), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    let log = scene.log();
     assert_eq!(log.lines().filter(|line| line.trim() == "DONE").count(), 2, "{log}");
     // The parts of overlays are named in the options of the mount by their whole paths.
     let shown: Vec<&str> = log.lines().filter(|line| line.contains(&data)).collect();
@@ -620,7 +620,7 @@ fn proc_shows_nothing_of_the_host() {
 
 #[test]
 fn hostile_results_are_refused() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let table = [
         ("ln -s /etc/shadow /builddir/build/RPMS/evil-1-1.noarch.rpm", "is not a plain file"),
         ("ln -s /proc/1/root/etc/shadow /builddir/build/RPMS/a.rpm", "is not a plain file"),
@@ -661,14 +661,14 @@ fn hostile_results_are_refused() {
     let limits = ["--limits", r#"{"results_mib": 64}"#];
     for (script, message) in table {
         let hostile = spec("hostile", script);
-        let report = bench.build_spec("hostile", &hostile, &limits);
+        let report = scene.build_spec("hostile", &hostile, &limits);
         let (fault, _, said) = failure(&report);
-        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", bench.log());
+        assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
         assert!(said.contains(message), "{said}");
         assert!(!said.contains(char::is_control), "{said:?}");
     }
     // What a build says of its times is not read through a link, and is nothing to fail for.
     let times = "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times";
-    let report = bench.build_spec("timeless", &spec("timeless", times), &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
+    let report = scene.build_spec("timeless", &spec("timeless", times), &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
 }

@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use common::{Bench, UID_BASE, spec};
+use common::{Scene, UID_BASE, spec};
 use rpmfarm_core::Arch;
 
 const PROBE: &str = include_str!("probe/probe.c");
@@ -49,9 +49,9 @@ fn scriptlet() -> String {
 
 /// A copy of the base root with the owners that a real chroot has, without what the farm itself has
 /// put into it: that is mock's to do here.
-fn copy_root(bench: &Bench, into: &Path) {
-    let lock = bench.lock();
-    let base = bench.data.join("roots").join(lock.layer_ids()[0].hex()).join("tree");
+fn copy_root(scene: &Scene, into: &Path) {
+    let lock = scene.lock();
+    let base = scene.data.join("roots").join(lock.layer_ids()[0].hex()).join("tree");
     let status = Command::new("cp").arg("-a").arg(&base).arg(into).status().unwrap();
     assert!(status.success());
     let mut pending = vec![into.to_path_buf()];
@@ -88,12 +88,12 @@ fn copy_root(bench: &Bench, into: &Path) {
 }
 
 /// Asks in a chroot as mock makes it: as the build user in a build, and as root in a scriptlet.
-fn in_mock(bench: &Bench, rpm: &Path) -> [Answers; 2] {
-    let top = bench.data.join("mock");
+fn in_mock(scene: &Scene, rpm: &Path) -> [Answers; 2] {
+    let top = scene.data.join("mock");
     let _ = fs::remove_dir_all(&top);
     fs::create_dir(&top).unwrap();
     let root = top.join("root");
-    copy_root(bench, &root);
+    copy_root(scene, &root);
     let sources = top.join("sources");
     fs::create_dir(&sources).unwrap();
     fs::write(sources.join("probe.spec"), probe_spec()).unwrap();
@@ -168,18 +168,18 @@ fn compare(mock: &Answers, cage: &Answers) -> BTreeMap<String, String> {
 
 /// Asks everywhere on an architecture, and answers what differs in a build and in a scriptlet.
 fn ask(arch: Arch) -> [BTreeMap<String, String>; 2] {
-    let bench = Bench::of(arch, &[]);
-    let srpm = bench.srpm("probe", &probe_spec(), &[("probe.c", PROBE)]);
-    let report = bench.build(&srpm, &[]);
-    assert!(report["failure"].is_null(), "{report:#}\n{}", bench.log());
-    let build = answers(&bench.log());
-    let rpm = bench.add_scriptlet("probing", &scriptlet());
+    let scene = Scene::of(arch, &[]);
+    let srpm = scene.srpm("probe", &probe_spec(), &[("probe.c", PROBE)]);
+    let report = scene.build(&srpm, &[]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    let build = answers(&scene.log());
+    let rpm = scene.add_scriptlet("probing", &scriptlet());
     // The first that stands on that root has it made.
-    bench.srpm("stands", &spec("stands", "true"), &[]);
-    let log = fs::read_to_string(bench.dir.path().join("out/0/root.log")).unwrap();
+    scene.srpm("stands", &spec("stands", "true"), &[]);
+    let log = fs::read_to_string(scene.dir.path().join("out/0/root.log")).unwrap();
     let scriptlet = answers(&log);
     assert!(build.len() > 400 && scriptlet.len() > 400, "{} and {}", build.len(), scriptlet.len());
-    let [mock_build, mock_scriptlet] = in_mock(&bench, &rpm);
+    let [mock_build, mock_scriptlet] = in_mock(&scene, &rpm);
     [compare(&mock_build, &build), compare(&mock_scriptlet, &scriptlet)]
 }
 

@@ -8,10 +8,11 @@ mod common;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Bench, FINDS_OWNERS, ID_COUNT, UID_BASE, WORKER, has_own_ids, owner, spec};
+use common::{FINDS_OWNERS, ID_COUNT, Scene, UID_BASE, WORKER, has_own_ids, owner, spec};
+use parking_lot::Mutex;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Statement;
@@ -51,7 +52,7 @@ const LEASE: u64 = 1500;
 
 impl Coordinator {
     fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
-        look(&mut self.0.lock().unwrap())
+        look(&mut self.0.lock())
     }
 
     fn desired(&self) -> Option<v1::DesiredState> {
@@ -223,13 +224,13 @@ struct Pair {
 }
 
 impl Pair {
-    fn start(bench: &Bench, blobs: HashMap<String, PathBuf>, faults: u32) -> Self {
-        Self::start_with(bench, blobs, faults, &[])
+    fn start(scene: &Scene, blobs: HashMap<String, PathBuf>, faults: u32) -> Self {
+        Self::start_with(scene, blobs, faults, &[])
     }
 
     /// The same by a worker with these options.
     fn start_with(
-        bench: &Bench,
+        scene: &Scene,
         blobs: HashMap<String, PathBuf>,
         faults: u32,
         options: &[&str],
@@ -244,13 +245,13 @@ impl Pair {
             .add_service(BlobsServer::new(coordinator.clone()))
             .serve_with_incoming(TcpListenerStream::new(listener));
         runtime.spawn(server);
-        let token = bench.dir.path().join("token");
+        let token = scene.dir.path().join("token");
         std::fs::write(&token, "secret\n").unwrap();
         let worker = Command::new(WORKER)
             .args(["run", "--name", "w1", "--coordinator", &format!("http://{address}")])
             .args(options)
             .args(["--drain-time", "5", "--data-dir"])
-            .arg(&bench.data)
+            .arg(&scene.data)
             .arg("--token-file")
             .arg(token)
             .stderr(Stdio::inherit())
@@ -294,7 +295,7 @@ impl Drop for Pair {
     }
 }
 
-fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
+fn assignment(scene: &Scene, srpm: &Path, attempt: i64) -> Assignment {
     let content = std::fs::read(srpm).unwrap();
     let name = srpm.file_name().unwrap().to_string_lossy().into_owned();
     let (digest, size) = (Sha256::of(&content), content.len() as u64);
@@ -311,7 +312,7 @@ fn assignment(bench: &Bench, srpm: &Path, attempt: i64) -> Assignment {
         package: "p".into(),
         target: "lab".into(),
         arch: Arch::X86_64,
-        lock: Sha256::of(&bench.lock().to_bytes()),
+        lock: Sha256::of(&scene.lock().to_bytes()),
         round: 0,
         macros: "%dist .lab9\n".into(),
         nocheck: false,
@@ -370,10 +371,10 @@ fn signs_what_it_made(wanted: &Assignment, success: &Success) {
 
 #[test]
 fn a_build_comes_through_faults_whole() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("whole", &spec("whole", "seq 100000"), &[]);
-    let pair = Pair::start(&bench, bench.blobs(&srpm), 5);
-    let wanted = assignment(&bench, &srpm, 1);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("whole", &spec("whole", "seq 100000"), &[]);
+    let pair = Pair::start(&scene, scene.blobs(&srpm), 5);
+    let wanted = assignment(&scene, &srpm, 1);
     pair.want(std::slice::from_ref(&wanted));
     let Outcome::Succeeded(success) = pair.ended(1) else { panic!("{:?}", pair.ended(1)) };
     assert_eq!(success.files.len(), 1);
@@ -406,13 +407,13 @@ fn builds_at_once_have_ids_of_their_own() {
     if !has_own_ids() {
         return;
     }
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let script = format!("{FINDS_OWNERS}sleep 27182818");
-    let srpm = bench.srpm("apart", &spec("apart", &script), &[]);
-    bench.add_owners();
-    let pair = Pair::start_with(&bench, bench.blobs(&srpm), 0, &["--slots", "2"]);
-    let first = assignment(&bench, &srpm, 1);
-    let second = Assignment { task: TaskId(2), ..assignment(&bench, &srpm, 2) };
+    let srpm = scene.srpm("apart", &spec("apart", &script), &[]);
+    scene.add_owners();
+    let pair = Pair::start_with(&scene, scene.blobs(&srpm), 0, &["--slots", "2"]);
+    let first = assignment(&scene, &srpm, 1);
+    let second = Assignment { task: TaskId(2), ..assignment(&scene, &srpm, 2) };
     let sleeping = |count: usize, attempt: i64| {
         pair.wait("the build", |coordinator| {
             if let Some(Progress::Ended(outcome)) = coordinator.progress(AttemptId(attempt)) {
@@ -430,10 +431,10 @@ fn builds_at_once_have_ids_of_their_own() {
     ids.sort_unstable();
     let (low, high) = (UID_BASE + ID_COUNT, UID_BASE + 2 * ID_COUNT);
     assert_eq!(ids, [(low, low + 1000), (high, high + 1000)]);
-    assert_eq!(bench.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
+    assert_eq!(scene.on_disk("var/lib/owned"), (UID_BASE + 60_000, UID_BASE + 60_001, 0o6755));
     // Scratch space is mounted where only the worker sees it.
     let seen = PathBuf::from(format!("/proc/{}/root", pair.worker.id()));
-    let scratch = seen.join(bench.data.strip_prefix("/").unwrap()).join("scratch");
+    let scratch = seen.join(scene.data.strip_prefix("/").unwrap()).join("scratch");
     let made: Vec<(u32, u32, u32)> = std::fs::read_dir(scratch)
         .unwrap()
         .map(|entry| entry.unwrap().path().join("upper/builddir/made"))
@@ -446,17 +447,17 @@ fn builds_at_once_have_ids_of_their_own() {
 /// Whoever writes to the coordinator's disk changes nothing of what is built.
 #[test]
 fn a_source_that_was_changed_is_found_by_its_digest() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("given", &spec("given", "true"), &[]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("given", &spec("given", "true"), &[]);
     let good = std::fs::read(&srpm).unwrap();
     let mut bytes = good.clone();
     *bytes.last_mut().unwrap() ^= 1;
-    let changed = bench.dir.path().join("changed.rpm");
+    let changed = scene.dir.path().join("changed.rpm");
     std::fs::write(&changed, &bytes).unwrap();
-    let mut blobs = bench.blobs(&srpm);
+    let mut blobs = scene.blobs(&srpm);
     blobs.insert(Sha256::of(&good).hex(), changed);
-    let pair = Pair::start(&bench, blobs, 0);
-    pair.want(&[assignment(&bench, &srpm, 1)]);
+    let pair = Pair::start(&scene, blobs, 0);
+    pair.want(&[assignment(&scene, &srpm, 1)]);
     let Outcome::Failed(failure) = pair.ended(1) else { panic!("it was built") };
     assert_eq!((failure.fault, failure.stage.as_str()), (Fault::Farm, "fetch"), "{failure}");
     assert!(failure.message.contains(&Sha256::of(&bytes).hex()), "{failure}");
@@ -464,14 +465,14 @@ fn a_source_that_was_changed_is_found_by_its_digest() {
 
 #[test]
 fn generated_requirements_go_round() {
-    let bench = Bench::new(&[]);
+    let scene = Scene::new(&[]);
     let dynamic = spec("round", "true")
         .replace("%build", "%generate_buildrequires\necho 'zlib1g-dev'\n%build");
-    let srpm = bench.srpm("round", &dynamic, &[]);
-    let narrow = assignment(&bench, &srpm, 1);
-    let lock = bench.add_lock(&[&["zlib1g-dev"]]);
+    let srpm = scene.srpm("round", &dynamic, &[]);
+    let narrow = assignment(&scene, &srpm, 1);
+    let lock = scene.add_lock(&[&["zlib1g-dev"]]);
     let wide = Assignment { round: 1, lock, ..narrow.clone() };
-    let pair = Pair::start(&bench, bench.blobs(&srpm), 0);
+    let pair = Pair::start(&scene, scene.blobs(&srpm), 0);
     pair.want(std::slice::from_ref(&narrow));
     let requires = pair.wait("the list", |coordinator| match coordinator.progress(AttemptId(1)) {
         Some(Progress::NeedsRequires { round: 0, requires }) => Some(requires),
@@ -485,10 +486,10 @@ fn generated_requirements_go_round() {
 
 #[test]
 fn without_the_coordinator_builds_end() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("lost", &spec("lost", "sleep 27182818"), &[]);
-    let pair = Pair::start(&bench, bench.blobs(&srpm), 0);
-    pair.want(&[assignment(&bench, &srpm, 1)]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("lost", &spec("lost", "sleep 27182818"), &[]);
+    let pair = Pair::start(&scene, scene.blobs(&srpm), 0);
+    pair.want(&[assignment(&scene, &srpm, 1)]);
     pair.wait("the build", |_| sleeps().then_some(()));
     pair.coordinator.with(|known| known.silent = true);
     let begin = Instant::now();
@@ -506,10 +507,10 @@ fn without_the_coordinator_builds_end() {
 
 #[test]
 fn a_shutdown_tells_how_builds_ended() {
-    let bench = Bench::new(&[]);
-    let srpm = bench.srpm("down", &spec("down", "sleep 27182818"), &[]);
-    let mut pair = Pair::start(&bench, bench.blobs(&srpm), 0);
-    pair.want(&[assignment(&bench, &srpm, 1)]);
+    let scene = Scene::new(&[]);
+    let srpm = scene.srpm("down", &spec("down", "sleep 27182818"), &[]);
+    let mut pair = Pair::start(&scene, scene.blobs(&srpm), 0);
+    pair.want(&[assignment(&scene, &srpm, 1)]);
     pair.wait("the build", |_| sleeps().then_some(()));
     pair.signal(nix::sys::signal::Signal::SIGTERM);
     pair.wait("draining", |coordinator| {
@@ -517,7 +518,7 @@ fn a_shutdown_tells_how_builds_ended() {
     });
     assert!(sleeps(), "what runs may end");
     // A task that comes now is given back at once.
-    pair.want(&[assignment(&bench, &srpm, 1), assignment(&bench, &srpm, 2)]);
+    pair.want(&[assignment(&scene, &srpm, 1), assignment(&scene, &srpm, 2)]);
     let Outcome::Failed(failure) = pair.ended(2) else { panic!("it was taken") };
     assert_eq!(failure.fault, Fault::Worker);
     assert!(failure.message.contains("was shutting down"), "{failure}");

@@ -12,13 +12,12 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rpmfarm_core::reach;
-use rpmfarm_proto::AUTHORIZATION;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::packages_client::PackagesClient;
 use rpmfarm_proto::v1::sources_client::SourcesClient;
 use rpmfarm_proto::v1::tracking_client::TrackingClient;
+use rpmfarm_proto::{AUTHORIZATION, reach};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Response, Status};

@@ -30,7 +30,7 @@ fn options_reach_the_farm() {
         rpmfarm(&farm.url(), home(None).path()).args(args).output().expect("it runs").status.code(),
         Some(0)
     );
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let asked = &facts.log_requests[0];
     let words = (asked.kind.as_str(), asked.arch.as_str(), asked.log.as_str());
     assert_eq!((words, asked.follow), (("srpm", "aarch64", "root"), true));

@@ -102,8 +102,8 @@ fn a_restart_of_the_coordinator_is_survived() {
     std::thread::sleep(Duration::from_millis(1500));
     farm.stop();
     std::thread::sleep(Duration::from_millis(700));
-    farm.facts.lock().expect("lock").changes = vec![facts::published()];
-    farm.facts.lock().expect("lock").open_end = false;
+    farm.facts.lock().changes = vec![facts::published()];
+    farm.facts.lock().open_end = false;
     farm.resume();
     let output = watching.wait_with_output().expect("it ends");
     let stderr = String::from_utf8(output.stderr).expect("text");
@@ -210,5 +210,5 @@ fn more_builds_than_one_call_may_watch_take_several() {
     let home = home(Some(TOKEN));
     let ran = run(rpmfarm(&farm.url(), home.path()).arg("watch").args(&ids));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(farm.facts.lock().expect("no test panics with it").watched, [1000, 1000, 1]);
+    assert_eq!(farm.facts.lock().watched, [1000, 1000, 1]);
 }

@@ -18,7 +18,7 @@ fn a_worker_is_invited_with_everything() {
     let ran = run(rpmfarm(&farm.url(), home.path()).args(args).arg("--json"));
     let json: Value = serde_json::from_str(&ran.stdout).expect("one document");
     assert_eq!((&json["command"], &json["token"]), (&line.into(), &"rpmfarm1.aa.bb".into()));
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let asked = &facts.invited[0];
     assert_eq!((asked.worker.as_str(), asked.valid_seconds), ("w9", 900));
     assert_eq!(asked.arches, ["aarch64", "x86_64"]);
@@ -68,7 +68,7 @@ fn decisions_carry_their_reason_and_need_the_token() {
     let bad = home(Some("bad-token"));
     let refused = run(rpmfarm(&farm.url(), bad.path()).args(["worker", "drain", "w1"]));
     assert_eq!(refused.code, 4, "{}", refused.stderr);
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let decided: Vec<_> =
         facts.decided.iter().map(|asked| (asked.state.as_str(), asked.reason.as_str())).collect();
     assert_eq!(decided[0], ("drained", "new disk"));

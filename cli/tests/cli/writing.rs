@@ -18,7 +18,7 @@ fn a_build_is_asked_for_with_everything() {
     let ran = run(rpmfarm(&farm.url(), home.path()).args(args));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     assert_eq!(ran.stdout, "build 7: hello@c9s for lab, building\nfollow with: rpmfarm watch 7\n");
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let asked = &facts.started[0];
     let packages: Vec<_> =
         asked.packages.iter().map(|p| (p.package.as_str(), p.git_ref.as_str())).collect();
@@ -37,7 +37,7 @@ fn a_build_for_some_architectures_says_which() {
         .args(build)
         .args(["--arch", "aarch64", "--arch", "ppc64le"]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(farm.facts.lock().expect("lock").started[0].arches, ["aarch64", "ppc64le"]);
+    assert_eq!(farm.facts.lock().started[0].arches, ["aarch64", "ppc64le"]);
     let ran = run(rpmfarm(&farm.url(), home.path()).args(build).args(["--arch", "sparc"]));
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("unknown architecture `sparc`"), "{}", ran.stderr);
@@ -68,7 +68,7 @@ fn a_build_has_the_options_that_mock_has() {
         key.to_str().expect("UTF-8"),
     ]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let asked = farm.facts.lock().expect("lock").started[0].options.clone().expect("options");
+    let asked = farm.facts.lock().started[0].options.clone().expect("options");
     assert_eq!((asked.with, asked.without), (vec!["gui".to_owned()], vec!["tests".to_owned()]));
     let define: Vec<_> =
         asked.define.iter().map(|define| (define.name.as_str(), define.body.as_str())).collect();
@@ -79,7 +79,7 @@ fn a_build_has_the_options_that_mock_has() {
     assert_eq!(asked.repositories[0].keys, ["a key"]);
 
     assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(build)).code, 0);
-    assert_eq!(farm.facts.lock().expect("lock").started[1].options, None, "a plain build");
+    assert_eq!(farm.facts.lock().started[1].options, None, "a plain build");
     for wrong in [["--define", "dist"], ["--addrepo-key", "/nonexistent"]] {
         let ran = run(rpmfarm(&farm.url(), home.path()).args(build).args(wrong));
         assert_eq!(ran.code, 2, "{wrong:?}: {}", ran.stderr);
@@ -93,7 +93,7 @@ fn a_build_is_as_urgent_as_it_is_said_to_be() {
     for (words, class) in [(vec![], "interactive"), (vec!["--priority", "security"], "security")] {
         let args = [vec!["build", "hello", "--target", "lab"], words].concat();
         assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(args)).code, 0);
-        let facts = farm.facts.lock().expect("lock");
+        let facts = farm.facts.lock();
         assert_eq!(facts.started.last().map(|asked| asked.priority.as_str()), Some(class));
     }
     let args = ["priority", "mass", "7", "--json"];
@@ -108,12 +108,12 @@ fn a_build_is_as_urgent_as_it_is_said_to_be() {
 #[test]
 fn a_lost_answer_makes_no_second_build() {
     let farm = farm();
-    farm.facts.lock().expect("lock").lose_answers = 2;
+    farm.facts.lock().lose_answers = 2;
     let ran =
         run(rpmfarm(&farm.url(), home(Some(TOKEN)).path())
             .args(["build", "hello", "--target", "lab"]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let keys: Vec<_> = facts.started.iter().map(|asked| &asked.idempotency_key).collect();
     assert_eq!(keys.len(), 3);
     assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
@@ -129,7 +129,7 @@ fn of_several_coordinators_the_first_that_answers_is_asked() {
     let both = format!("{dead}, {}", farm.url());
     let ran = run(rpmfarm(&both, home.path()).args(["build", "hello", "--target", "lab"]));
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert_eq!(farm.facts.lock().expect("lock").started.len(), 1);
+    assert_eq!(farm.facts.lock().started.len(), 1);
 
     let none = run(rpmfarm(&format!("{dead},{dead}"), home.path()).args(["show", "7"]));
     assert_eq!(none.code, 4);
@@ -149,7 +149,7 @@ fn two_calls_are_two_requests() {
             0
         );
     }
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     assert_ne!(facts.started[0].idempotency_key, facts.started[1].idempotency_key);
 }
 
@@ -162,14 +162,14 @@ fn the_target_comes_from_option_environment_or_file_or_is_the_only_one() {
     let said =
         "rpmfarm: no target: name one of lab, broken with --target, RPMFARM_TARGET or `target`";
     assert!(none.stderr.starts_with(said), "{}", none.stderr);
-    farm.facts.lock().expect("lock").lone_target = true;
+    farm.facts.lock().lone_target = true;
     assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
     std::fs::write(home.path().join(".config/rpmfarm/config.toml"), "target = \"file\"\n")
         .expect("a file");
     assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
     let mut command = rpmfarm(&farm.url(), home.path());
     assert_eq!(run(command.env("RPMFARM_TARGET", "env").args(["build", "hello"])).code, 0);
-    let facts = farm.facts.lock().expect("lock");
+    let facts = farm.facts.lock();
     let targets: Vec<_> = facts.started.iter().map(|asked| asked.target.as_str()).collect();
     assert_eq!(targets, ["lab", "file", "env"]);
 }

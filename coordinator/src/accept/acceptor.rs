@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::statement::{Acceptance, PROTOCOL, Proof, SignedAcceptance};
 use rpmfarm_core::task::{Success, TaskKind};
+use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::accept_reply::Verdict;
@@ -14,7 +15,7 @@ use rpmfarm_proto::v1::acceptor_client::AcceptorClient as Client;
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{AcceptStage, Refused, WAITS};
+use super::{AcceptStage, Refused};
 use crate::local;
 use crate::store::{Build, EndedAttempt, FencedStore, Task};
 
@@ -96,12 +97,12 @@ impl AcceptStage {
         let proof = proof(store, ended, task, success).await?;
         let request = request((ended, task), success, proof, build, limits);
         let waits = |reason: anyhow::Error| {
-            self.waits.set(ended.build, format!("{WAITS}: {reason:#}"));
+            self.waits.set(ended.build, format!("{NOT_ACCEPTED}: {reason:#}"));
             Refused::Error(reason)
         };
         match acceptor.accept(request).await.map_err(waits)? {
             Verdict::Accepted(accepted) => {
-                self.waits.clear_said(ended.build, WAITS);
+                self.waits.clear_said(ended.build, NOT_ACCEPTED);
                 Ok(read(accepted, success, build).context("the acceptor's answer")?)
             }
             Verdict::Refused(failure) => {

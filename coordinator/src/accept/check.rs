@@ -12,6 +12,7 @@ use rpmfarm_repodata::{Document, Fragments, PackageFile, RepodataError};
 use rpmfarm_rpmfile::{Archived, Inspected, check_contents_within, inspect, is_intact};
 
 use crate::blobs::{BlobError, Blobs};
+use crate::commands;
 use crate::noarch;
 use crate::store::{Store, StoreError, Task};
 
@@ -96,6 +97,15 @@ impl CheckError {
             | Self::Foreign { .. }
             | Self::Blob { source: BlobError::Missing(_), .. } => Some(Fault::Worker),
             Self::Blob { .. } | Self::Store(_) | Self::Interrupted(_) => None,
+        }
+    }
+
+    /// What is said of it, with the command that helps where there is one.
+    #[must_use]
+    pub fn told(&self) -> String {
+        match self {
+            Self::Refused(Refusal::NotAbove(why)) => commands::not_above(why),
+            error => error.to_string(),
         }
     }
 }

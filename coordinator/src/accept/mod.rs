@@ -16,9 +16,11 @@ mod srpm;
 
 use std::sync::Arc;
 
-use rpmfarm_core::results;
+use rpmfarm_core::noarch::Difference;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
+use rpmfarm_core::why::NOT_ACCEPTED;
 use rpmfarm_core::{Arch, AttemptId, Failure, FailureStage, Fault, Stage, Target, TaskId};
+use rpmfarm_core::{owners, results};
 use tracing::Instrument as _;
 
 pub use acceptor::AcceptorClient;
@@ -34,11 +36,11 @@ use crate::noarch;
 use crate::plan;
 use crate::retry::Retries;
 use crate::store::{
-    Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
+    AcceptedTask, Build, EndedAttempt, FencedStore, MadePackage, NewPackage, StoreError, Task, Tx,
 };
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Crew};
+use crate::work::{self, KeyedTaskPool};
 
 /// Checks every success that is not accepted, some at once.
 #[derive(Clone)]
@@ -60,7 +62,7 @@ pub struct AcceptStage {
     /// What time it has become.
     pub clock: Clock,
     /// Checks attempts side by side.
-    pub crew: Crew<AttemptId>,
+    pub checks: KeyedTaskPool<AttemptId>,
 }
 
 impl work::Stage for AcceptStage {
@@ -72,7 +74,7 @@ impl work::Stage for AcceptStage {
             let (attempt, task) = (ended.attempt.id, ended.attempt.task);
             let span = tracing::info_span!("accept", build = ended.build.0, task, attempt);
             let work = async move { stage.accept(&store, &ended).await };
-            self.crew.start(AttemptId(attempt), work.instrument(span));
+            self.checks.spawn(AttemptId(attempt), work.instrument(span));
         }
         Ok(())
     }
@@ -136,8 +138,7 @@ impl AcceptStage {
         self.keep_known(store, &build, &mut made).await?;
         let arches = plan::arches(store, &build, &target).await?;
         let siblings = store.tasks(ended.build).await?;
-        let makes = |task: &&Task| matches!(task.kind, TaskKind::Build | TaskKind::Noarch);
-        let builders = siblings.iter().filter(makes).count();
+        let builders = siblings.iter().filter(|task| task.kind.makes_packages()).count();
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, task, &target, &build.package, maker);
@@ -225,9 +226,7 @@ impl From<StoreError> for Refused {
 impl From<CheckError> for Refused {
     fn from(error: CheckError) -> Self {
         match error.fault() {
-            Some(fault) => {
-                Self::Failure(Failure::new(fault, FailureStage::Accept, error.to_string()))
-            }
+            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
             None => Self::Error(error.into()),
         }
     }
@@ -283,8 +282,8 @@ impl Work<'_> {
         }
         let found = stage.claims.verdict(store, &self.build, &packages).await;
         match &found {
-            Ok(_) => stage.waits.clear_said(self.ended.build, WAITS),
-            Err(error) => stage.waits.set(self.ended.build, format!("{WAITS}: {error:#}")),
+            Ok(_) => stage.waits.clear_said(self.ended.build, NOT_ACCEPTED),
+            Err(error) => stage.waits.set(self.ended.build, format!("{NOT_ACCEPTED}: {error:#}")),
         }
         Ok(Some(found?))
     }
@@ -297,8 +296,7 @@ impl Work<'_> {
         store: &FencedStore,
         verdict: Option<Verdict>,
     ) -> Result<bool, Refused> {
-        let Work { ended, task, success, build, target, arches, builders, checked, made, .. } =
-            self;
+        let Work { ended, task, success, build, .. } = self;
         let attempt = AttemptId(ended.attempt.id);
         let now = stage.clock.now_us();
         let mut tx = store.write().await?;
@@ -309,39 +307,54 @@ impl Work<'_> {
             return Ok(true);
         }
         tx.add_acceptances(&build.target, &self.acceptances).await?;
-        if task.kind == TaskKind::Srpm {
-            let native = stage.fleet.native_arches();
-            let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
-            for made in made {
-                tx.check_unused(ended.build, &made.package).await?;
+        match task.kind {
+            TaskKind::Srpm => self.record_srpm(stage, tx, now).await,
+            TaskKind::Repeat => {
+                self.compare(stage, store, &mut tx, now).await?;
+                self.finish(tx, verdict, now).await
             }
-            tx.add_srpm(ended.build, &srpm).await?;
-            tx.add_tasks(ended.build, &tasks, now).await?;
+            TaskKind::Build | TaskKind::Noarch => {
+                self.record_packages(stage, &mut tx, now).await?;
+                self.finish(tx, verdict, now).await
+            }
         }
-        if task.kind == TaskKind::Repeat {
-            self.compare(stage, store, &mut tx, now).await?;
-            return self.finish(tx, verdict, now).await;
+    }
+
+    /// Records a source package, and the tasks that follow from it.
+    async fn record_srpm(
+        &self,
+        stage: &AcceptStage,
+        mut tx: Tx,
+        now: i64,
+    ) -> Result<bool, Refused> {
+        let Work { ended, task, success, arches, checked, made, .. } = self;
+        let native = stage.fleet.native_arches();
+        let (srpm, tasks) = srpm::plan(checked, success, task.arch, arches, &native)?;
+        for made in made {
+            tx.check_unused(ended.build, &made.package).await?;
         }
-        // What a task made is the build's only together with what the others make: so no other build
-        // meets packages of one that fails elsewhere, and what it fails at can be mended without
-        // raising the release.
+        tx.add_srpm(ended.build, &srpm).await?;
+        tx.add_tasks(ended.build, &tasks, now).await?;
         tx.add_results(ended.build, task.id, task.arch, made).await?;
-        if task.kind == TaskKind::Srpm {
-            tx.commit().await?;
-            return Ok(true);
-        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Records the packages of a task. They are the build's only together with what the other tasks make:
+    /// so no other build meets packages of one that fails elsewhere, and what it fails at can be mended
+    /// without raising the release.
+    async fn record_packages(
+        &self,
+        stage: &AcceptStage,
+        tx: &mut Tx,
+        now: i64,
+    ) -> Result<(), Refused> {
+        let Work { ended, task, build, target, builders, checked, made, .. } = self;
+        tx.add_results(ended.build, task.id, task.arch, made).await?;
         let left: Vec<String> = checked.iter().flat_map(macros_left).collect();
         tx.add_notes(ended.build, &left).await?;
-        let accepted = claims::accepted(&mut tx, ended.build).await?;
-        let differences = if noarch::agree(&accepted) {
-            Vec::new()
-        } else {
-            // Read within the transaction, so that nobody accepts another task meanwhile: descriptions
-            // are some kilobytes for most packages, and agree in most builds.
-            let (blobs, accepted) = (stage.blobs.clone(), accepted.clone());
-            let found = tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted));
-            found.await.map_err(anyhow::Error::from)??
-        };
+        let accepted = claims::accepted(tx, ended.build).await?;
+        let differences = noarch_differences(&stage.blobs, &accepted).await?;
         if !target.noarch_may_differ(&build.package)
             && let Some(failure) = rpmfarm_core::noarch::verdict(&build.package, &differences)
         {
@@ -353,7 +366,7 @@ impl Work<'_> {
         if accepted.len() == *builders {
             tx.add_notes(ended.build, &rpmfarm_core::noarch::notes(&differences)).await?;
         }
-        self.finish(tx, verdict, now).await
+        Ok(())
     }
 
     /// Compares what was made again with what was made first, and records what differs.
@@ -395,7 +408,7 @@ impl Work<'_> {
             let Some(verdict) = verdict.filter(|verdict| verdict.generation == generation) else {
                 return Ok(false);
             };
-            if let Some(failure) = claims::too_many(&verdict.claims) {
+            if let Some(failure) = owners::too_many(&verdict.claims) {
                 return Err(Refused::Failure(failure));
             }
             let mut found = verdict.claims;
@@ -412,8 +425,19 @@ impl Work<'_> {
     }
 }
 
-/// What is said of a build whose results cannot be accepted now begins so.
-pub(crate) const WAITS: &str = "not accepted yet";
+/// What differs between packages of no architecture that several tasks made. Read within the transaction,
+/// so that nobody accepts another task meanwhile: descriptions are some kilobytes for most packages, and
+/// agree in most builds.
+async fn noarch_differences(
+    blobs: &Blobs,
+    accepted: &[AcceptedTask],
+) -> anyhow::Result<Vec<Difference>> {
+    if noarch::agree(accepted) {
+        return Ok(Vec::new());
+    }
+    let (blobs, accepted) = (blobs.clone(), accepted.to_vec());
+    tokio::task::spawn_blocking(move || noarch::differences(&blobs, &accepted)).await?
+}
 
 /// What is to be noted of macros in a package's dependencies.
 fn macros_left(file: &Checked) -> Vec<String> {

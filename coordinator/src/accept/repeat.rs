@@ -9,7 +9,7 @@ use std::time::Instant;
 use rand::Rng as _;
 use rpm::PackageMetadata;
 use rpmfarm_core::owners::Claim;
-use rpmfarm_core::repeat::{Side, claims, is_drawn};
+use rpmfarm_core::repeat::{Side, claims, has_other, is_drawn};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Nevra, Sha256, Target};
 
@@ -30,16 +30,15 @@ pub(super) fn is_due(
     let percent = target.repeat_percent(package);
     task.kind == TaskKind::Build
         && is_drawn(percent, rand::thread_rng().gen_range(0..100))
-        && has_other((fleet, now), task.arch, maker)
+        && has_repeater((fleet, now), task.arch, maker)
 }
 
-fn has_other((fleet, now): (&Fleet, Instant), arch: Arch, maker: &str) -> bool {
+fn has_repeater((fleet, now): (&Fleet, Instant), arch: Arch, maker: &str) -> bool {
     let connected = fleet.connected(now);
-    let is_native =
-        |arches: &[Arch], emulated: &[Arch]| arches.contains(&arch) && !emulated.contains(&arch);
-    connected
-        .iter()
-        .any(|(name, view)| name != maker && is_native(&view.state.arches, &view.state.emulated))
+    let workers = connected.iter().map(|(name, view)| {
+        (name.as_str(), view.state.arches.as_slice(), view.state.emulated.as_slice())
+    });
+    has_other(workers, arch, maker)
 }
 
 /// What differs between the packages of the first worker and those of the second. Takes time: headers

@@ -1,8 +1,9 @@
 //! The files of base roots, read once for each root: a target has one at a time.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::owners::{Owner, merged};
 use rpmfarm_core::{Lock, Sha256};
@@ -88,8 +89,8 @@ impl Bases {
         Ok(files)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Sha256, Shared)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<(Sha256, Shared)>> {
+        self.0.lock()
     }
 }
 

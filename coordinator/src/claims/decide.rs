@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rpmfarm_core::owners::{self, Claim, Kind};
-use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Nevra};
+use rpmfarm_core::owners::{self, Claim};
+use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Lock, Target};
 
-use super::{Claims, MAX_LOCK, accepted, enter};
+use super::{Claims, MAX_LOCK, Verdict, accepted, enter};
 use crate::plan;
 use crate::store::{Build, Store, StoreError, Withdraw};
 
@@ -49,7 +49,7 @@ impl Claims {
         &self,
         store: &Store,
         build: &Build,
-        (who, reason): (&str, &str),
+        said: (&str, &str),
     ) -> Result<Decided, NotDecided> {
         let target = self.targets.of_build(store, build).await?;
         for _ in 0..TRIES {
@@ -59,52 +59,74 @@ impl Claims {
             }
             let packages = store.made_packages(build.id()).await?;
             let found = self.verdict(store, build, &packages).await?;
-            let is_new = |claim: &&Claim| {
-                !shown.iter().any(|known| known.kind == claim.kind && known.what == claim.what)
-            };
-            let more: Vec<Claim> = found.claims.iter().filter(is_new).cloned().collect();
-            let mut tx = store.write().await?;
+            let more = owners::beyond(&found.claims, &shown);
             if !more.is_empty() {
-                if tx.hold_open(build.id()).await? {
-                    let mut all = found.claims;
-                    all.extend(tx.repeat_claims(build.id()).await?);
-                    tx.set_claims(build.id(), &all, self.clock.now_us()).await?;
-                    tx.commit().await?;
-                }
+                self.claim(store, build, found.claims).await?;
                 return Ok(Decided::More(more));
             }
-            let taken = holders(&found.claims);
-            let replaced = format!("replaced by build {}: {reason}", build.id);
-            let away = Withdraw {
-                target: &build.target,
-                packages: &taken,
-                roots: &[],
-                impacts: &[],
-                who,
-                reason: &replaced,
-            };
-            // Held before, so that the generation is compared under the lock.
-            tx.hold_open(build.id()).await?;
-            if tx.hold_pool(&build.target).await? != found.generation {
-                continue;
+            if let Some(decided) = self.let_in(store, build, &target, &found, said).await? {
+                return Ok(decided);
             }
-            if !taken.is_empty() {
-                tx.withdraw(&away, self.clock.now_us()).await?;
-            }
-            if !tx.decide_claims(build.id(), ("approved", who, reason), self.clock.now_us()).await?
-            {
-                return Ok(Decided::NotClaimed);
-            }
-            let made = accepted(&mut tx, build.id()).await?;
-            enter(&mut tx, build, &plan::arches(store, build, &target).await?, &made).await?;
-            tx.commit().await?;
-            self.mark(store, &build.target, &taken).await?;
-            return Ok(Decided::Done);
         }
         Err(NotDecided::Unknown(anyhow::anyhow!(
             "the packages of {} change all the time; try again",
             build.target
         )))
+    }
+
+    /// Records what a build claims by now.
+    async fn claim(
+        &self,
+        store: &Store,
+        build: &Build,
+        mut claims: Vec<Claim>,
+    ) -> Result<(), StoreError> {
+        let mut tx = store.write().await?;
+        if tx.hold_open(build.id()).await? {
+            claims.extend(tx.repeat_claims(build.id()).await?);
+            tx.set_claims(build.id(), &claims, self.clock.now_us()).await?;
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Enters the packages of a build whose claims are approved, in place of those whose names they take.
+    /// `None` when the target's packages are not those any more that the claims were found with.
+    async fn let_in(
+        &self,
+        store: &Store,
+        build: &Build,
+        target: &Target,
+        found: &Verdict,
+        (who, reason): (&str, &str),
+    ) -> Result<Option<Decided>, NotDecided> {
+        let taken = owners::holders(&found.claims);
+        let replaced = format!("replaced by build {}: {reason}", build.id);
+        let away = Withdraw {
+            target: &build.target,
+            packages: &taken,
+            roots: &[],
+            impacts: &[],
+            who,
+            reason: &replaced,
+        };
+        let mut tx = store.write().await?;
+        // Held before, so that the generation is compared under the lock.
+        tx.hold_open(build.id()).await?;
+        if tx.hold_pool(&build.target).await? != found.generation {
+            return Ok(None);
+        }
+        if !taken.is_empty() {
+            tx.withdraw(&away, self.clock.now_us()).await?;
+        }
+        if !tx.decide_claims(build.id(), ("approved", who, reason), self.clock.now_us()).await? {
+            return Ok(Some(Decided::NotClaimed));
+        }
+        let made = accepted(&mut tx, build.id()).await?;
+        enter(&mut tx, build, &plan::arches(store, build, target).await?, &made).await?;
+        tx.commit().await?;
+        self.mark(store, &build.target, &taken).await?;
+        Ok(Some(Decided::Done))
     }
 
     /// Refuses what a build claims: it has failed.
@@ -163,12 +185,4 @@ impl Claims {
         };
         tokio::task::spawn_blocking(look).await?
     }
-}
-
-/// The farm's packages whose full names, or file names, are claimed.
-fn holders(claims: &[Claim]) -> Vec<Nevra> {
-    let taken = claims.iter().filter(|claim| claim.kind == Kind::Nevra);
-    let all: BTreeSet<String> =
-        taken.flat_map(|claim| &claim.owners).map(|owner| owner.package.to_string()).collect();
-    all.iter().filter_map(|nevra| nevra.parse().ok()).collect()
 }

@@ -16,7 +16,7 @@ use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
 use rpmfarm_core::owners::{self, Claim, Kind, Known, Made, Rights};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Nevra};
+use rpmfarm_core::{Arch, BuildId, Lock, Nevra};
 
 pub use bases::Bases;
 pub use decide::{Decided, NotDecided};
@@ -148,21 +148,6 @@ impl Claims {
         }
         Ok(all)
     }
-}
-
-/// A build that claims more than anybody could look at.
-#[must_use]
-pub fn too_many(claims: &[Claim]) -> Option<Failure> {
-    (claims.len() > owners::MAX_CLAIMS).then(|| {
-        let message = format!(
-            "it makes {} things that packages of other sources own, more than the {} that a person \
-             can be asked about; the first: {}",
-            claims.len(),
-            owners::MAX_CLAIMS,
-            claims[0]
-        );
-        Failure::new(Fault::Package, FailureStage::Accept, message)
-    })
 }
 
 /// One line of why a claimed build waits.

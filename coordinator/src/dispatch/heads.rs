@@ -8,8 +8,9 @@
 //! length of the queue and no task is out of reach.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::matching::{Waiting, Worker};
 use rpmfarm_core::{Arch, Needs, TaskId};
 
@@ -93,13 +94,13 @@ pub struct Further(Arc<Mutex<HashMap<QueueKey, Place>>>);
 
 impl Further {
     fn place(&self, queue: &Queue) -> Option<Place> {
-        let places = self.0.lock().expect("no one panics while holding it");
+        let places = self.0.lock();
         places.get(&(queue.arch, queue.needs.clone())).copied()
     }
 
     /// Reading goes on behind this place the next time; `None` begins anew.
     fn set(&self, queue: &Queue, place: Option<Place>) {
-        let mut places = self.0.lock().expect("no one panics while holding it");
+        let mut places = self.0.lock();
         let key = (queue.arch, queue.needs.clone());
         match place {
             Some(place) => places.insert(key, place),

@@ -1,9 +1,9 @@
 //! Results that come when their attempt has been taken from the worker: recorded, never applied.
 
-use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, Epoch, FailureStage, TaskId};
+use rpmfarm_core::task::AttemptReport;
+use rpmfarm_core::{AttemptId, Epoch, TaskId, report};
 
-use crate::store::{self, Attempt, AttemptEnd, Store};
+use crate::store::{self, Attempt, Store};
 
 /// Records the ends that a worker reports of attempts which are not live: of those that were
 /// taken from it, not of those whose end it has told before.
@@ -16,16 +16,12 @@ pub async fn reports(
     reports: impl Iterator<Item = &AttemptReport>,
     now_us: i64,
 ) -> store::Result<()> {
-    for report in reports {
-        let said = match &report.progress {
-            Progress::Ended(Outcome::Succeeded(_)) => "succeeded".to_owned(),
-            Progress::Ended(Outcome::Failed(failure)) => format!("failed: {}", failure.message),
-            Progress::Running(_) | Progress::NeedsRequires { .. } => continue,
-        };
-        let Some((attempt, end)) = store.ended(report.attempt, report.epoch).await? else {
+    for told in reports {
+        let Some(said) = report::late(&told.progress) else { continue };
+        let Some((attempt, end)) = store.ended(told.attempt, told.epoch).await? else {
             continue;
         };
-        if attempt.worker == worker && (end.outcome.is_none() || was_lost(&end)) {
+        if attempt.worker == worker && end.outcome.as_ref().is_none_or(report::was_taken) {
             record(store, &attempt, &said, now_us).await?;
         }
     }
@@ -44,7 +40,7 @@ pub async fn upload(
     now_us: i64,
 ) -> store::Result<()> {
     match store.ended(attempt, epoch).await? {
-        Some((attempt, end)) if was_lost(&end) => {
+        Some((attempt, end)) if end.outcome.as_ref().is_some_and(report::was_taken) => {
             record(store, &attempt, &format!("uploads {file}"), now_us).await
         }
         _ => Ok(()),
@@ -62,9 +58,4 @@ async fn record(store: &Store, attempt: &Attempt, said: &str, now_us: i64) -> st
         "late result, not applied"
     );
     store.add_late_result(AttemptId(attempt.id), said, now_us).await
-}
-
-/// Whether the farm ended it, because its worker was silent or came back without it.
-fn was_lost(end: &AttemptEnd) -> bool {
-    matches!(&end.outcome, Some(Outcome::Failed(failure)) if failure.stage == FailureStage::Lease)
 }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::report;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{Failure, FailureStage, Fault};
 
 use super::report::Reports;
 use crate::clock::Now;
@@ -65,13 +65,8 @@ impl LeasePass {
         }
         for attempt in lost {
             let Some(silence) = self.judged(&owners, &attempt.worker, now) else { continue };
-            let message = format!(
-                "worker {} was not heard for {} s; the task goes to another",
-                attempt.worker,
-                silence.as_secs()
-            );
-            let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
-            self.reports.end(store, &attempt, &Outcome::Failed(failure), now_us).await?;
+            let silent = Outcome::Failed(report::silent(&attempt.worker, silence));
+            self.reports.end(store, &attempt, &silent, now_us).await?;
         }
         Ok(())
     }

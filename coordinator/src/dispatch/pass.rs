@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::fleet::takes_work;
 use rpmfarm_core::learned::Had;
-use rpmfarm_core::matching::{Worker, match_tasks};
+use rpmfarm_core::matching::{Worker, free_slots, match_tasks};
 use rpmfarm_core::placement::Candidate;
-use rpmfarm_core::{Arch, AttemptId, BuildId, Stage, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Stage, TaskId};
 
 use super::heads::{Further, Head, Heads, QueueReader};
 use crate::clock::Now;
 use crate::fleet::{Fleet, Load, WorkerView};
 use crate::metrics::Metrics;
-use crate::store::{Grant, StandingRow, Store, StoreError};
+use crate::store::{Attempt, Grant, StandingRow, Store, StoreError};
 use crate::targets::Targets;
 use crate::work::LocalPass;
 
@@ -59,8 +59,7 @@ impl LocalPass for DispatchPass {
 impl DispatchPass {
     /// Grants once. True when there may be more to grant.
     async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
-        let Now { instant, us: now_us } = now;
-        let connected = self.fleet.connected(instant);
+        let connected = self.fleet.connected(now.instant);
         let all = matched(&connected, &self.fleet.held().loads(), standings);
         let free = free_slots(&all);
         if free.is_empty() {
@@ -68,59 +67,42 @@ impl DispatchPass {
         }
         let from = QueueReader { store, targets: &self.targets, further: &self.further };
         let mut heads = Heads::read(from, &free).await?;
-        let mut pages = 0;
-        let (workers, pairs) = loop {
-            let mut workers = all.clone();
-            let pairs = match_tasks(&heads.waiting(), &mut workers);
-            let placed = pairs.iter().map(|(task, _)| *task);
-            if pages == PAGES || !heads.read_on(&workers, placed).await? {
-                break (workers, pairs);
-            }
-            pages += 1;
-        };
+        let (workers, pairs) = place(&mut heads, &all).await?;
         if pairs.is_empty() {
             return Ok(false);
         }
         let more = heads.has_more(&workers, pairs.iter().map(|(task, _)| *task));
-        let heads = heads.tasks;
-        let grants: Vec<Grant> = pairs
-            .iter()
-            .map(|(task, worker)| {
-                let Candidate { name, .. } = workers[*worker].candidate;
-                let state = &connected[name].state;
-                Grant {
-                    task: TaskId(heads[*task].ready.task),
-                    build: BuildId(heads[*task].ready.build),
-                    worker: name.to_owned(),
-                    had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
-                }
-            })
-            .collect();
-        let heads: HashMap<i64, &Head> = heads.iter().map(|head| (head.ready.task, head)).collect();
-        let granted = store.grant_all(&grants, now_us).await?;
+        let grants = grants(&heads.tasks, &pairs, &workers, &connected);
+        let granted = store.grant_all(&grants, now.us).await?;
         if granted.len() < grants.len() {
             // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
-            store.reindex(grants.iter().map(|grant| grant.build), now_us).await?;
+            store.reindex(grants.iter().map(|grant| grant.build), now.us).await?;
         }
         let more = more && !granted.is_empty();
+        let heads: HashMap<i64, &Head> =
+            heads.tasks.iter().map(|head| (head.ready.task, head)).collect();
         for attempt in granted {
-            let head = heads.get(&attempt.task);
-            tracing::info!(
-                build = head.map(|head| head.ready.build),
-                task = attempt.task,
-                attempt = attempt.id,
-                worker = attempt.worker,
-                "task granted"
-            );
-            if let Some(head) = head {
-                let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
-                self.metrics.dispatched(head.arch, Duration::from_micros(waited));
-            }
-            let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
-            self.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
-            self.fleet.poke(&attempt.worker);
+            self.granted(&attempt, heads.get(&attempt.task).copied(), now.us);
         }
         Ok(more)
+    }
+
+    /// Tells the worker, and whoever reads logs and metrics, of a grant.
+    fn granted(&self, attempt: &Attempt, head: Option<&Head>, now_us: i64) {
+        tracing::info!(
+            build = head.map(|head| head.ready.build),
+            task = attempt.task,
+            attempt = attempt.id,
+            worker = attempt.worker,
+            "task granted"
+        );
+        if let Some(head) = head {
+            let waited = (now_us - head.ready.since_us()).max(0).unsigned_abs();
+            self.metrics.dispatched(head.arch, Duration::from_micros(waited));
+        }
+        let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
+        self.fleet.held().granted(&attempt.worker, AttemptId(attempt.id), needs);
+        self.fleet.poke(&attempt.worker);
     }
 
     /// Reads the leases anew when it is time.
@@ -136,18 +118,45 @@ impl DispatchPass {
     }
 }
 
-/// Free slots by architecture; none is not there.
-fn free_slots(workers: &[Worker<'_>]) -> BTreeMap<Arch, u32> {
-    let mut free = BTreeMap::new();
-    for Worker { candidate, .. } in workers {
-        let slots = candidate.slots.saturating_sub(candidate.busy);
-        if candidate.ready && slots > 0 {
-            for arch in candidate.arches {
-                *free.entry(*arch).or_default() += slots;
-            }
+/// Tasks with their workers, by their indexes.
+type Pairs = Vec<(usize, usize)>;
+
+/// Matches the heads of the queues with the workers, and reads on where nobody who is free may take
+/// them. Returns the workers with what they have then.
+async fn place<'w>(
+    heads: &mut Heads<'_>,
+    all: &[Worker<'w>],
+) -> anyhow::Result<(Vec<Worker<'w>>, Pairs)> {
+    let mut pages = 0;
+    loop {
+        let mut workers = all.to_vec();
+        let pairs = match_tasks(&heads.waiting(), &mut workers);
+        let placed = pairs.iter().map(|(task, _)| *task);
+        if pages == PAGES || !heads.read_on(&workers, placed).await? {
+            return Ok((workers, pairs));
         }
+        pages += 1;
     }
-    free
+}
+
+/// What is granted for matches of tasks and workers.
+fn grants(
+    heads: &[Head],
+    pairs: &[(usize, usize)],
+    workers: &[Worker<'_>],
+    connected: &BTreeMap<String, WorkerView>,
+) -> Vec<Grant> {
+    let grant = |(task, worker): &(usize, usize)| {
+        let Candidate { name, .. } = workers[*worker].candidate;
+        let state = &connected[name].state;
+        Grant {
+            task: TaskId(heads[*task].ready.task),
+            build: BuildId(heads[*task].ready.build),
+            worker: name.to_owned(),
+            had: Had { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+        }
+    };
+    pairs.iter().map(grant).collect()
 }
 
 /// Whether the target of a build lets emulating workers build for it.

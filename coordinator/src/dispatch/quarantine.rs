@@ -4,7 +4,7 @@
 //! results were accepted for what it failed: only that proves that the package was not at fault.
 
 use rpmfarm_core::fleet::{Standing, takes_work};
-use rpmfarm_core::quarantine::{Colleague, last_for, verdict};
+use rpmfarm_core::quarantine::{Colleague, last_for, stand_ins, verdict};
 use rpmfarm_core::{TaskId, Timestamp};
 
 use crate::clock::Now;
@@ -66,12 +66,7 @@ pub async fn look(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyho
         tracing::warn!(worker, reason, "not quarantined: it is the last worker for {arches}");
         return Ok(());
     }
-    let stand_ins = it.arches.iter().map(|arch| {
-        let others = others.iter().filter(|other| last_for(&only(&it, *arch), [*other]).is_empty());
-        others.map(|other| other.name.clone()).collect()
-    });
-    let stand_ins: Vec<Vec<String>> = stand_ins.collect();
-    if store.quarantine(worker, &stand_ins, &reason, now.us).await? {
+    if store.quarantine(worker, &stand_ins(&it, &others), &reason, now.us).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
         fleet.poke(worker);
     }
@@ -84,9 +79,4 @@ fn colleague(name: &str, view: &WorkerView) -> Colleague {
         arches: view.state.arches.clone(),
         emulated: view.state.emulated.clone(),
     }
-}
-
-/// The same worker with one of its architectures.
-fn only(worker: &Colleague, arch: rpmfarm_core::Arch) -> Colleague {
-    Colleague { arches: vec![arch], ..worker.clone() }
 }

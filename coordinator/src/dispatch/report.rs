@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::report::{self, Said};
-use rpmfarm_core::results::check_requires;
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Fault, TaskId};
 
 use tonic::Status;
 
@@ -69,12 +68,7 @@ impl Reports {
             match report::of(id, epoch, before, reports) {
                 Said::Ended(outcome) => self.end(store, attempt, outcome, now_us).await?,
                 Said::NeedsRequires { round, requires } => {
-                    if let Err(refusal) = check_requires("%generate_buildrequires", requires) {
-                        let failure = Failure::new(
-                            refusal.fault(),
-                            FailureStage::Resolve,
-                            refusal.to_string(),
-                        );
+                    if let Some(failure) = report::refused_requires(requires) {
                         self.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
                         continue;
                     }
@@ -82,9 +76,8 @@ impl Reports {
                     store.add_dynamic_requires(task, id, round, requires, now_us).await?;
                 }
                 Said::Lost => {
-                    let message = format!("worker {worker} was restarted and lost the attempt");
-                    let failure = Failure::new(Fault::Worker, FailureStage::Lease, message);
-                    self.end(store, attempt, &Outcome::Failed(failure), now_us).await?;
+                    let lost = Outcome::Failed(report::lost(worker));
+                    self.end(store, attempt, &lost, now_us).await?;
                 }
                 Said::Nothing => {}
             }

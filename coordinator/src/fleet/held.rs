@@ -4,9 +4,10 @@
 //! anew now and then, so that what it missed heals; it is never counted up and down.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::{AttemptId, Needs};
 
 /// How long the copy is good without a look at the store.
@@ -107,7 +108,7 @@ impl Held {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("no one panics while holding it")
+        self.0.lock()
     }
 }
 

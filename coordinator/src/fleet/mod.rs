@@ -11,9 +11,10 @@ mod news;
 mod session;
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::lease::{LeaseTerms, Liveness, listening, liveness};
 use rpmfarm_core::task::{Phase, Progress, WorkerState};
 use rpmfarm_core::{Arch, AttemptId};
@@ -142,7 +143,7 @@ impl Fleet {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().expect("no one panics while holding the fleet")
+        self.inner.lock()
     }
 
     /// Every worker of the farm as it was last heard, by name.
@@ -238,19 +239,9 @@ mod tests {
 
     pub(super) fn state(name: &str) -> WorkerState {
         WorkerState {
-            name: name.into(),
-            version: "1".into(),
-            protocol: rpmfarm_core::fleet::PROTOCOL,
             arches: vec![Arch::X86_64, Arch::Aarch64],
             emulated: vec![Arch::Aarch64],
-            slots: 1,
-            cpus: 1,
-            memory_mib: 1,
-            disk_free_mib: 1,
-            labels: Vec::new(),
-            draining: false,
-            unready: String::new(),
-            attempts: Vec::new(),
+            ..rpmfarm_lab::fixtures::worker(name)
         }
     }
 

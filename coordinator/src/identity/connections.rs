@@ -1,8 +1,9 @@
 //! The connections over which certificates were shown, so that those of a revoked one can be cut.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 use tokio_util::sync::CancellationToken;
 
@@ -49,8 +50,8 @@ impl Connections {
         self.lock().open.is_empty()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().expect("no one panics while holding it")
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Inner> {
+        self.0.lock()
     }
 }
 

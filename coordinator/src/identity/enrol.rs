@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use rpmfarm_core::enrolment::{
-    MAX_TOKEN_SECONDS, Redeemed, TOKEN_SECONDS, Token, TokenRefusal, redeem,
+    MAX_TOKEN_SECONDS, NoToken, Redeemed, TOKEN_SECONDS, Token, TokenRefusal, redeem,
 };
 use rpmfarm_core::name::{self, NameError};
+use rpmfarm_core::remedy::Remedy;
 use rpmfarm_core::{Arch, Sha256};
 
 use super::Authority;
 use super::authority::{BadRequest, Issued};
+use crate::commands::command;
 use crate::store::{Certificate, Invitation, Store, StoreError};
 
 /// Gives certificates to workers.
@@ -61,6 +63,11 @@ pub enum EnrolError {
     Store(#[from] StoreError),
 }
 
+fn no_token(error: &NoToken) -> EnrolError {
+    let command = command(&Remedy::EnrolWorker);
+    EnrolError::Token(format!("{error}; `{command}` makes one"))
+}
+
 /// A list of architectures for people.
 fn listed(arches: &[Arch]) -> String {
     arches.iter().map(|arch| arch.as_str()).collect::<Vec<_>>().join(", ")
@@ -108,7 +115,7 @@ impl Enrolment {
         arches: &[Arch],
         now_us: i64,
     ) -> Result<Certificate, EnrolError> {
-        let token: Token = token.parse().map_err(|error| EnrolError::Token(format!("{error}")))?;
+        let token = token.parse::<Token>().map_err(|error| no_token(&error))?;
         if token.authority != self.authority.fingerprint() {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }

@@ -5,9 +5,10 @@
 //! trust. A client may show no certificate (people with a token do not); one that it shows must
 //! come from the farm's CA. Whether it still counts is asked at each call, see `guard`.
 
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use parking_lot::RwLock;
 use rpmfarm_core::enrolment::renewal_us;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
@@ -60,12 +61,12 @@ impl ServerCertificate {
     /// # Errors
     /// When none can be made; the old one stays.
     pub fn renew(&self, now_us: i64) -> anyhow::Result<bool> {
-        let due = self.now.read().expect("no one panics while holding it").renewal_us;
+        let due = self.now.read().renewal_us;
         if now_us < due {
             return Ok(false);
         }
         let fresh = current(&self.authority, &self.names, self.seconds, now_us)?;
-        *self.now.write().expect("no one panics while holding it") = fresh;
+        *self.now.write() = fresh;
         Ok(true)
     }
 
@@ -92,7 +93,7 @@ fn current(
 
 impl ResolvesServerCert for ServerCertificate {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.now.read().ok()?.key.clone())
+        Some(self.now.read().key.clone())
     }
 }
 
@@ -131,7 +132,7 @@ mod tests {
         let authority = Arc::new(Authority::open(dir.path(), 0).unwrap());
         let names = vec!["farm.example.org".to_owned(), "10.0.0.1".to_owned()];
         let server = ServerCertificate::new(authority.clone(), names, 30, 0).unwrap();
-        let shown = |server: &ServerCertificate| server.now.read().unwrap().key.cert[0].clone();
+        let shown = |server: &ServerCertificate| server.now.read().key.cert[0].clone();
         let first = shown(&server);
         assert!(!server.renew(19_000_000).unwrap());
         assert_eq!(shown(&server), first);

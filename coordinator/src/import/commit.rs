@@ -166,6 +166,24 @@ struct Made {
     record: Record,
 }
 
+/// What a look-aside list names.
+struct Listed {
+    /// Files that are committed as well.
+    committed: Vec<(Committed, LookasideFile)>,
+    /// The others, which are fetched.
+    lookaside: Vec<LookasideFile>,
+}
+
+/// The files of a bundle, which are stored.
+struct Collected {
+    spec: SourceFile,
+    sources: Vec<SourceFile>,
+    /// Where each file is from.
+    origins: Vec<Origin>,
+    /// What the look-aside list names, with the file that is there for it.
+    lookaside: Vec<(LookasideFile, SourceFile)>,
+}
+
 impl Import<'_> {
     fn bundle(&self, changes: Option<&Changes>, committed_at: i64) -> Result<Made, ImportError> {
         let limits = self.watch.limits();
@@ -185,68 +203,112 @@ impl Import<'_> {
         let (notes, rest) = take_pure(&steps, &parameters, &mut tree, &modifications, &context)?;
 
         let layout = Layout::detect(&self.job.package, &spec_names, &of_package.entries(&tree))?;
-        let mut lookaside = self.list(&layout, &tree, &files)?;
-        let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
-        let both: Vec<(Committed, LookasideFile)> =
-            both.into_iter().map(|(committed, file)| (committed.clone(), file.clone())).collect();
-        lookaside.retain(|file| both.iter().all(|(_, listed)| listed != file));
-        let count = layout.sources.len() + lookaside.len();
-        if count > limits.files {
-            return Err(self.too_much(
-                format!("{count} source files"),
-                limits.files as u64,
-                "files",
-            ));
-        }
-
-        let (spec, from) = self.tree_file(&layout.spec, &tree, &files, limits.spec)?;
-        let mut origins = vec![origin(&spec, from, None)];
-        let mut total = spec.size;
-        let mut sources = Vec::with_capacity(count);
-        for file in &layout.sources {
-            let (source, from) = self.tree_file(file, &tree, &files, limits.committed_file)?;
-            origins.push(origin(&source, from, None));
-            sources.push(source);
-            total = self.add(total, &sources)?;
-        }
-        let mut fetched = Vec::with_capacity(lookaside.len() + both.len());
-        for (committed, file) in both {
-            let source = sources.iter().find(|source| source.name == committed.name);
-            let source = source.expect("all committed sources are there").clone();
-            let content = self.shared.blobs.read_small(source.digest, source.size)?;
-            check_same(&content, &committed, layout.list_name(), &file)?;
-            fetched.push((file, source));
-        }
-        for file in lookaside {
-            let (source, url) = self.lookaside_file(&file)?;
-            origins.push(origin(&source, &url, Some(&file.checksum)));
-            sources.push(source.clone());
-            fetched.push((file, source));
-            total = self.add(total, &sources)?;
-        }
-        sources.sort_by(|a, b| a.name.cmp(&b.name));
-        origins.sort_by(|a, b| a.name.cmp(&b.name));
+        let listed = self.listed(&layout, &tree, &files)?;
+        let mut collected = self.collect(&layout, listed, &tree, &files)?;
         let plan = match (&of_changes, rest.is_empty()) {
             (Some(of_changes), false) => Some(self.plan(Plan {
                 parameters,
                 context,
                 tree: planned(&of_package, &tree, self.shared, self.watch)?,
                 modifications: planned(of_changes, &modifications, self.shared, self.watch)?,
-                lookaside: fetched,
+                lookaside: std::mem::take(&mut collected.lookaside),
                 notes,
                 steps: rest.clone(),
             })?),
             _ => None,
         };
+        Ok(self.made(changes, &layout, &rest, collected, plan))
+    }
+
+    /// What the look-aside list names, when there are no more files than may be.
+    fn listed(
+        &self,
+        layout: &Layout,
+        tree: &Tree<'_>,
+        files: &Files,
+    ) -> Result<Listed, ImportError> {
+        let mut lookaside = self.list(layout, tree, files)?;
+        let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
+        let committed: Vec<(Committed, LookasideFile)> =
+            both.into_iter().map(|(committed, file)| (committed.clone(), file.clone())).collect();
+        lookaside.retain(|file| committed.iter().all(|(_, listed)| listed != file));
+        let count = layout.sources.len() + lookaside.len();
+        let limit = self.watch.limits().files;
+        if count > limit {
+            return Err(self.too_much(format!("{count} source files"), limit as u64, "files"));
+        }
+        Ok(Listed { committed, lookaside })
+    }
+
+    /// Stores the spec and all sources.
+    fn collect(
+        &self,
+        layout: &Layout,
+        listed: Listed,
+        tree: &Tree<'_>,
+        files: &Files,
+    ) -> Result<Collected, ImportError> {
+        let limits = self.watch.limits();
+        let (spec, from) = self.tree_file(&layout.spec, tree, files, limits.spec)?;
+        let mut origins = vec![origin(&spec, from, None)];
+        let mut total = spec.size;
+        let mut sources = Vec::with_capacity(layout.sources.len() + listed.lookaside.len());
+        for file in &layout.sources {
+            let (source, from) = self.tree_file(file, tree, files, limits.committed_file)?;
+            origins.push(origin(&source, from, None));
+            sources.push(source);
+            total = self.add(total, &sources)?;
+        }
+        let mut lookaside = self.check_committed(layout, listed.committed, &sources)?;
+        for file in listed.lookaside {
+            let (source, url) = self.lookaside_file(&file)?;
+            origins.push(origin(&source, &url, Some(&file.checksum)));
+            sources.push(source.clone());
+            lookaside.push((file, source));
+            total = self.add(total, &sources)?;
+        }
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        origins.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Collected { spec, sources, origins, lookaside })
+    }
+
+    /// Checks that committed sources are what the look-aside list says of them.
+    fn check_committed(
+        &self,
+        layout: &Layout,
+        listed: Vec<(Committed, LookasideFile)>,
+        sources: &[SourceFile],
+    ) -> Result<Vec<(LookasideFile, SourceFile)>, ImportError> {
+        let mut checked = Vec::with_capacity(listed.len());
+        for (committed, file) in listed {
+            let source = sources.iter().find(|source| source.name == committed.name);
+            let source = source.expect("all committed sources are there").clone();
+            let content = self.shared.blobs.read_small(source.digest, source.size)?;
+            check_same(&content, &committed, layout.list_name(), &file)?;
+            checked.push((file, source));
+        }
+        Ok(checked)
+    }
+
+    /// The bundle, and what is recorded of it. `steps` are left for the cage.
+    fn made(
+        &self,
+        changes: Option<&Changes>,
+        layout: &Layout,
+        steps: &[Step],
+        collected: Collected,
+        plan: Option<SourceFile>,
+    ) -> Made {
+        let Collected { spec, sources, origins, .. } = collected;
         let modification = changes.map(|changes| changes.modification.clone());
         let record = Record {
             git_ref: String::new(),
             modification: modification.clone(),
             modification_subject: changes.map_or_else(String::new, |c| c.subject.clone()),
-            scripts: scripts(&rest),
+            scripts: scripts(steps),
             bump: self.job.bump,
             files: origins,
-            notes: other_specs(&layout).into_iter().collect(),
+            notes: other_specs(layout).into_iter().collect(),
         };
         let bundle = SourceBundle {
             package: self.job.package.clone(),
@@ -257,7 +319,7 @@ impl Import<'_> {
             modification,
             plan,
         };
-        Ok(Made { bundle, record })
+        Made { bundle, record }
     }
 
     /// What `%autorelease` and `%autochangelog` stand for, when the spec uses one of them.

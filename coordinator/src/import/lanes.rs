@@ -14,14 +14,14 @@ use super::failure::ImportError;
 use super::limits::ImportLimits;
 use super::watch::Watch;
 use crate::http::host_of;
-use crate::work::Queues;
+use crate::work::KeyedSemaphore;
 
 /// The lanes of all hosts.
 pub(super) struct Lanes {
     shared: Arc<Shared>,
     limits: ImportLimits,
-    hosts: Queues,
-    repositories: Queues,
+    hosts: KeyedSemaphore<String>,
+    repositories: KeyedSemaphore<String>,
     stopped: CancellationToken,
 }
 
@@ -29,9 +29,9 @@ impl Lanes {
     pub(super) fn new(shared: Shared, limits: ImportLimits) -> Self {
         Self {
             shared: Arc::new(shared),
+            hosts: KeyedSemaphore::new(limits.lanes),
+            repositories: KeyedSemaphore::new(1),
             limits,
-            hosts: Queues::default(),
-            repositories: Queues::default(),
             stopped: CancellationToken::new(),
         }
     }
@@ -54,8 +54,8 @@ impl Lanes {
         let cancelled = self.stopped.child_token();
         let _guard = cancelled.clone().drop_guard();
         // The repository first: who waits for it must not keep a lane meanwhile.
-        let alone = self.repositories.turn(repository, 1).await;
-        let lane = self.hosts.turn(&host_of(repository), self.limits.lanes).await;
+        let alone = self.repositories.acquire(repository.to_owned()).await;
+        let lane = self.hosts.acquire(host_of(repository)).await;
         let (shared, limits) = (Arc::clone(&self.shared), self.limits.clone());
         let repository = repository.to_owned();
         let blocking = move || {

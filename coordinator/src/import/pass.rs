@@ -6,13 +6,14 @@ use tracing::Instrument as _;
 use super::{ImportError, Imported, Importer, Order, above, security};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
+use crate::commands;
 use crate::http::host_of;
 use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Import, StoreError};
 use crate::targets::Targets;
 use crate::track;
 use crate::waits::Waits;
-use crate::work::{self, Crew};
+use crate::work::{self, KeyedTaskPool};
 
 /// Gives every build without sources its sources, some builds at once.
 #[derive(Clone)]
@@ -29,8 +30,8 @@ pub struct ImportStage {
     pub retries: Retries,
     /// What time it has become.
     pub clock: Clock,
-    /// Imports builds side by side, for each host.
-    pub crew: Crew<BuildId>,
+    /// Imports that are under way, fair between git hosts.
+    pub imports: KeyedTaskPool<BuildId>,
 }
 
 impl work::Stage for ImportStage {
@@ -49,7 +50,7 @@ impl work::Stage for ImportStage {
             let span = tracing::info_span!("import", build = build.id);
             let id = build.id();
             let work = async move { stage.import(&store, &build).await };
-            self.crew.start_for(&host, id, work.instrument(span));
+            self.imports.spawn_for(&host, id, work.instrument(span));
         }
         Ok(())
     }
@@ -84,8 +85,8 @@ impl ImportStage {
                     && let Err(why) =
                         above::of_spec(store, &self.blobs, &target, build, &imported).await?
                 {
-                    let failure =
-                        Failure::new(Fault::Package, FailureStage::Import, why.to_string());
+                    let why = commands::not_above(&why);
+                    let failure = Failure::new(Fault::Package, FailureStage::Import, why);
                     return Ok(self
                         .retries
                         .record(store, build.id(), None, &failure, self.clock.now_us())

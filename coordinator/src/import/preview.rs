@@ -84,20 +84,11 @@ fn actions(
     let mut actions = Vec::new();
     for change in &changes.config.changes {
         let (state, message) = match &change.edit {
+            _ if failed => (ActionState::NotTried, String::new()),
             Edit::RunScript(script) => {
                 scripted = true;
-                let there = modifications.has(&format!("scripts/{}", script.script));
-                match (failed, there) {
-                    (true, _) => (ActionState::NotTried, String::new()),
-                    (false, true) => (ActionState::Sandbox, "runs in the sandbox".to_owned()),
-                    (false, false) => {
-                        failed = true;
-                        let message = "is not in scripts/ of the modifications".to_owned();
-                        (ActionState::Failed, message)
-                    }
-                }
+                script_state(&script.script, modifications)
             }
-            _ if failed => (ActionState::NotTried, String::new()),
             _ => {
                 let step = Step::Changes(vec![change.clone()]);
                 let parameters = &changes.config.parameters;
@@ -105,15 +96,21 @@ fn actions(
                 match modify::take(&step, parameters, tree, modifications, context, notes) {
                     Ok(()) => (ActionState::Applied, String::new()),
                     Err(error) if scripted => (ActionState::AfterScript, error.why.to_string()),
-                    Err(error) => {
-                        failed = true;
-                        (ActionState::Failed, error.why.to_string())
-                    }
+                    Err(error) => (ActionState::Failed, error.why.to_string()),
                 }
             }
         };
+        failed |= matches!(state, ActionState::Failed);
         let (place, what) = (change.place.clone(), change.edit.describe());
         actions.push(PreviewedAction { place, what, state, message });
     }
     actions
+}
+
+/// What becomes of a script: it runs in a cage, if it is there.
+fn script_state(script: &str, modifications: &Tree<'_>) -> (ActionState, String) {
+    if modifications.has(&format!("scripts/{script}")) {
+        return (ActionState::Sandbox, "runs in the sandbox".to_owned());
+    }
+    (ActionState::Failed, "is not in scripts/ of the modifications".to_owned())
 }

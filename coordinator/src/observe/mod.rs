@@ -1,10 +1,9 @@
-//! What operators see: metrics for Prometheus, health, readiness, and the form of the log.
+//! What operators see: metrics for Prometheus, health and readiness.
 //!
 //! Health and readiness are open. Metrics are where the listener says so, and need the farm's token
 //! elsewhere: they name workers and tell how busy a farm is. Nothing secret is shown.
 
 mod health;
-pub mod logging;
 mod pages;
 mod scrape;
 

@@ -15,9 +15,10 @@ pub mod herald;
 mod seat;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Stage;
 use rpmfarm_core::tenure::{Watch, may_begin};
 
@@ -171,6 +172,6 @@ impl Peers {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().expect("no one panics while holding it")
+        self.0.state.lock()
     }
 }

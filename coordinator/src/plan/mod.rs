@@ -52,6 +52,5 @@ pub async fn arches(
     target: &Target,
 ) -> Result<Vec<Arch>, StoreError> {
     let asked = store.build_arches(build.id()).await?;
-    let wanted = |arch: &Arch| asked.is_empty() || asked.contains(arch);
-    Ok(target.arches.iter().copied().filter(wanted).collect())
+    Ok(target.arches_among(&asked))
 }

@@ -5,10 +5,10 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::lacking::{Held, Lacks, held};
+use rpmfarm_core::lacking::{Held, LackingPackage, Lacks, held};
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::signing::Place;
-use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage, Without, belongs_to};
+use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target};
 
@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
-use crate::store::{Build, FencedStore, Lacking, Revision, SignedPackage, Store};
+use crate::store::{Build, FencedStore, Revision, SignedPackage, Store};
 use crate::targets::{Targets, one_line};
 use crate::waits::Waits;
 use crate::work;
@@ -106,63 +106,75 @@ impl PublishStage {
         target: &Arc<Target>,
         builds: &[Build],
     ) -> anyhow::Result<()> {
-        let mut signed = Vec::new();
-        for build in builds {
-            let rows = store.packages_of(build.id(), &target.signing_key).await?;
-            anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
-            if rows.iter().all(|row| row.signature.is_some()) {
-                signed.push((build.id(), rows));
-            }
-        }
+        let signed = signed_builds(store, target, builds).await?;
         let channel = target.first_channel();
-        let state = store.pool_state(&target.name).await?;
-        let mut withdrawn = state.withdrawn > state.shown;
-        if withdrawn && self.channels.publisher.shown(&target.name, channel)?.is_none() {
-            // Nobody has seen anything of it.
-            store.set_pool_shown(&target.name, state.withdrawn).await?;
-            withdrawn = false;
-        }
-        if withdrawn {
+        let withdrawn = self.withdrawn(store, target, channel).await?;
+        if withdrawn.is_some() {
             self.sign_returning(store, target).await?;
         }
-        if signed.is_empty() && !withdrawn && !self.is_due(store, target, channel).await? {
+        if signed.is_empty() && withdrawn.is_none() && !self.is_due(store, target, channel).await? {
             return Ok(());
         }
         let shown = self.channels.load(store, target, channel).await?;
         let left = self.sign_anew(store, target, channel, &shown).await?;
         if left > 0 {
-            let key = &target.signing_key;
-            for build in builds {
-                let reason = format!(
-                    "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` \
-                     of {} first",
-                    target.name
-                );
-                self.waits.set(build.id(), reason);
-            }
+            self.wait_for_key(target, channel, builds, left);
             return Ok(());
         }
-        let mut first = true;
-        loop {
-            // What is left when builds were kept back.
-            if signed.is_empty()
-                && !std::mem::take(&mut first)
-                && !self.is_due(store, target, channel).await?
-            {
-                return Ok(());
-            }
-            let Err(error) = self.publish(store, target, channel, &signed, &shown).await else {
-                if withdrawn {
-                    store.set_pool_shown(&target.name, state.withdrawn).await?;
-                }
-                return Ok(());
-            };
-            // A build that cannot be shown keeps itself back, not the others of its target.
+        self.publish_fitting(store, target, channel, signed, &shown).await?;
+        if let Some(number) = withdrawn {
+            store.set_pool_shown(&target.name, number).await?;
+        }
+        Ok(())
+    }
+
+    /// The number of the newest withdrawal from a target, if clients do not see it yet.
+    async fn withdrawn(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+    ) -> anyhow::Result<Option<i64>> {
+        let state = store.pool_state(&target.name).await?;
+        if state.withdrawn <= state.shown {
+            return Ok(None);
+        }
+        if self.channels.publisher.shown(&target.name, channel)?.is_none() {
+            // Nobody has seen anything of it.
+            store.set_pool_shown(&target.name, state.withdrawn).await?;
+            return Ok(None);
+        }
+        Ok(Some(state.withdrawn))
+    }
+
+    /// Says that builds wait until so many packages of the channel are signed anew.
+    fn wait_for_key(&self, target: &Target, channel: &str, builds: &[Build], left: usize) {
+        let (name, key) = (&target.name, &target.signing_key);
+        for build in builds {
+            let reason = format!(
+                "{WAITS}: {left} packages of {channel} are signed anew with the key `{key}` of \
+                 {name} first"
+            );
+            self.waits.set(build.id(), reason);
+        }
+    }
+
+    /// Publishes signed builds. One that cannot be shown keeps itself back, not the others of its target.
+    async fn publish_fitting(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+        mut signed: Vec<Signed>,
+        shown: &Shown,
+    ) -> anyhow::Result<()> {
+        while let Err(error) = self.publish(store, target, channel, &signed, shown).await {
             let Some(place) = signed.iter().position(|build| is_of(build, &error)) else {
                 return Err(error);
             };
             self.keep_back(store, signed.remove(place).0, &error).await?;
         }
+        Ok(())
     }
 
     /// Has what was given back signed where it is not: the target's key may be another one by now.
@@ -288,20 +300,7 @@ impl PublishStage {
             Some((held, _)) => snapshot.with_held(&held.from),
             None => snapshot,
         };
-        let key = self.signing.signer.public_key(&target.signing_key).await?;
-        let request = PublishRequest {
-            target: target.name.clone(),
-            channel: channel.into(),
-            base_url: self.base_url(),
-            public_key: key.armored,
-            arches: target.arches.clone(),
-            compression: Default::default(),
-            packages: published_packages(shown, &snapshot)?,
-            based_on,
-            signed: self.signing.signer.revision(&target.name, channel).await?,
-            now: self.clock.system(),
-            prove_all: false,
-        };
+        let request = self.request(target, channel, shown, &snapshot).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
         // Asked when no other publisher can show anything: the stage must still be this
         // coordinator's, and the channel where the files say that it is.
@@ -316,28 +315,36 @@ impl PublishStage {
             packages: i64::try_from(snapshot.packages().len())?,
             at_us: self.clock.now_us(),
         };
-        let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
-        let recorded = store.add_revision(&revision, &builds).await?;
-        anyhow::ensure!(
-            recorded,
-            "revision {} of {channel} of {} does not count: a build ended while it was \
-             published, or the channel is recorded beyond it; the next pass looks again",
-            revision.revision,
-            target.name
-        );
+        record(store, &revision, signed).await?;
         if let Some((_, lacking)) = lacking {
             store.set_lacking(&target.name, channel, &lacking).await?;
         }
         self.metrics.worked(Stage::Publish.as_str(), self.clock.instant() - begun);
-        tracing::info!(
-            target = target.name,
-            channel,
-            revision = revision.revision,
-            packages = revision.packages,
-            builds = builds.len(),
-            "published"
-        );
         Ok(())
+    }
+
+    /// What is asked of the publisher.
+    async fn request(
+        &self,
+        target: &Target,
+        channel: &str,
+        shown: &Shown,
+        snapshot: &Snapshot,
+    ) -> anyhow::Result<PublishRequest> {
+        let key = self.signing.signer.public_key(&target.signing_key).await?;
+        Ok(PublishRequest {
+            target: target.name.clone(),
+            channel: channel.into(),
+            base_url: self.base_url(),
+            public_key: key.armored,
+            arches: target.arches.clone(),
+            compression: Default::default(),
+            packages: published_packages(shown, snapshot)?,
+            based_on: shown.generation,
+            signed: self.signing.signer.revision(&target.name, channel).await?,
+            now: self.clock.system(),
+            prove_all: false,
+        })
     }
 
     /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
@@ -348,27 +355,23 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         snapshot: &Snapshot,
-    ) -> Option<(Held, Vec<Lacking>)> {
+    ) -> Option<(Held, Vec<LackingPackage>)> {
+        if target.arches.len() < 2 {
+            return None;
+        }
         let noarch: HashMap<&Nevra, &SnapshotPackage> = snapshot
             .packages()
             .iter()
             .filter(|package| package.nevra.arch == NOARCH)
             .map(|package| (&package.nevra, package))
             .collect();
-        if target.arches.len() < 2 {
-            return None;
-        }
-        let shows = |package: &SnapshotPackage, arch: Arch| {
-            belongs_to(&package.nevra, arch) && !package.without.by_source.contains(&arch)
-        };
         let mut lacks = BTreeMap::<Arch, Lacks>::new();
         let arches = target.arches.iter().filter(|_| !noarch.is_empty());
         for arch in arches {
-            let shown = snapshot.packages().iter().filter(|package| shows(package, *arch));
+            let shown = snapshot.packages().iter().filter(|package| package.is_meant_for(*arch));
             let shown = shown.map(|package| package.nevra.clone()).collect();
             let now = self.clock.system();
-            let found = self.resolver.lacking(target, *arch, &**store, shown, now);
-            match found.await {
+            match self.resolver.lacking(target, *arch, &**store, shown, now).await {
                 Ok(found) => {
                     lacks.insert(*arch, found.into_iter().collect());
                 }
@@ -380,21 +383,42 @@ impl PublishStage {
             }
         }
         let held = held(&lacks, |nevra, arch| {
-            noarch.get(nevra).is_some_and(|package| shows(package, arch))
+            noarch.get(nevra).is_some_and(|package| package.is_meant_for(arch))
         });
-        let mut all = Vec::new();
-        for (nevra, arches) in &held.from {
-            for arch in arches {
-                let requirement = lacks[arch][nevra].clone();
-                all.push(Lacking { nevra: nevra.clone(), arch: Some(*arch), requirement });
-            }
-        }
-        for (nevra, requirement) in held.everywhere.clone() {
-            all.push(Lacking { nevra, arch: None, requirement });
-        }
-        all.sort_by_cached_key(|lacking| (lacking.nevra.to_string(), lacking.arch));
-        Some((held, all))
+        let told = held.told(&lacks);
+        Some((held, told))
     }
+}
+
+/// The builds of which all packages are signed.
+async fn signed_builds(
+    store: &FencedStore,
+    target: &Target,
+    builds: &[Build],
+) -> anyhow::Result<Vec<Signed>> {
+    let mut signed = Vec::new();
+    for build in builds {
+        let rows = store.packages_of(build.id(), &target.signing_key).await?;
+        anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
+        if rows.iter().all(|row| row.signature.is_some()) {
+            signed.push((build.id(), rows));
+        }
+    }
+    Ok(signed)
+}
+
+/// Records a revision that is shown, with the builds that came with it.
+async fn record(store: &FencedStore, revision: &Revision, signed: &[Signed]) -> anyhow::Result<()> {
+    let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
+    let recorded = store.add_revision(revision, &builds).await?;
+    let Revision { target, channel, revision, packages, .. } = revision;
+    anyhow::ensure!(
+        recorded,
+        "revision {revision} of {channel} of {target} does not count: a build ended while it was \
+         published, or the channel is recorded beyond it; the next pass looks again"
+    );
+    tracing::info!(target, channel, revision, packages, builds = builds.len(), "published");
+    Ok(())
 }
 
 /// A build that cannot be in the channel together with what is there.
@@ -545,9 +569,7 @@ async fn next_snapshot(
             .filter_map(|row| {
                 let digest = row.signature?.signed_digest;
                 let nevra = row.package.nevra.clone();
-                let by_source = if nevra.arch == NOARCH { by_source.clone() } else { Vec::new() };
-                let without = Without { by_source, held: Vec::new() };
-                Some(SnapshotPackage { nevra, digest, source: source.clone(), without })
+                Some(SnapshotPackage::of_build(nevra, digest, source.clone(), &by_source))
             })
             .collect::<Vec<_>>();
         snapshot = snapshot

@@ -11,7 +11,7 @@ use sha2::digest::DynDigest;
 use tempfile::NamedTempFile;
 use url::Url;
 
-use super::download::Sink;
+use super::download::{Sink, SinkError};
 use super::rejection::{Rejection, Result, io_at};
 use super::repomd::MetadataFile;
 
@@ -50,9 +50,8 @@ pub(super) struct FileSink {
 }
 
 impl FileSink {
-    pub(super) fn new(dir: &Path, kind: DigestKind) -> Result<Self, String> {
-        let file = NamedTempFile::new_in(dir).map_err(|error| error.to_string())?;
-        Ok(Self { file, hasher: hasher(kind), length: 0 })
+    pub(super) fn new(dir: &Path, kind: DigestKind) -> Result<Self, SinkError> {
+        Ok(Self { file: NamedTempFile::new_in(dir)?, hasher: hasher(kind), length: 0 })
     }
 
     pub(super) fn check(self, url: &Url, expected: &MetadataFile) -> Result<NamedTempFile> {
@@ -67,10 +66,10 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.hasher.update(bytes);
         self.length += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|error| error.to_string())
+        Ok(self.file.write_all(bytes)?)
     }
 }
 

@@ -5,8 +5,9 @@
 //! here. Owns what is remembered of them; the rules themselves are `rpmfarm_rpmfile`'s.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::{Fault, Lock, Sha256};
 use rpmfarm_rpmfile::{Claim, Claims, claims, path_of_claim};
@@ -147,8 +148,8 @@ impl Clashes {
         Some(found)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Known> {
+        self.known.lock()
     }
 }
 

@@ -1,6 +1,7 @@
 //! Downloads from external repositories: streamed, bounded in size and time, tried again while
 //! a failure may pass.
 
+use std::io;
 use std::time::Duration;
 
 use reqwest::header::{ETAG, HeaderMap, IF_NONE_MATCH};
@@ -10,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::external::ExternalRepo;
+use crate::blobs::BlobError;
 use crate::http::{Http, HttpError, explain};
 
 /// How much time a server is given.
@@ -66,9 +68,20 @@ pub enum DownloadError {
     Sink {
         /// The URL.
         url: String,
-        /// Why, in the words of who takes the bytes.
-        why: String,
+        /// What became of the bytes. Boxed, as it is larger than all others.
+        why: Box<SinkError>,
     },
+}
+
+/// Why bytes that came were not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// The disk said no.
+    #[error(transparent)]
+    Disk(#[from] io::Error),
+    /// The blob store does not take them.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
 }
 
 impl DownloadError {
@@ -122,12 +135,12 @@ pub(super) trait Sink {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// In words.
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String>;
+    /// When they cannot be kept.
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
 }
 
 impl Sink for Vec<u8> {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.extend_from_slice(bytes);
         Ok(())
     }
@@ -165,12 +178,11 @@ impl Downloader {
         url: &Url,
         limit: u64,
         known: &Validator,
-        mut sink: impl FnMut() -> Result<S, String>,
+        mut sink: impl FnMut() -> Result<S, SinkError>,
     ) -> Result<(S, Answer), DownloadError> {
         let mut pause = self.patience.pause;
         for left in (0..self.patience.tries).rev() {
-            let kept = |why| DownloadError::Sink { url: url.to_string(), why };
-            let mut sink = sink().map_err(kept)?;
+            let mut sink = sink().map_err(|why| not_kept(url, why))?;
             match self.once(repo, url, limit, known, &mut sink).await {
                 Ok(answer) => return Ok((sink, answer)),
                 Err(error) if left > 0 && error.may_pass() => {
@@ -232,7 +244,7 @@ impl Downloader {
             if length > limit {
                 return Err(too_long());
             }
-            sink.write(&bytes).map_err(|why| DownloadError::Sink { url: url.to_string(), why })?;
+            sink.write(&bytes).map_err(|why| not_kept(url, why))?;
             let seconds = began.elapsed().as_secs();
             if seconds > 60 && length / seconds < self.patience.rate {
                 let why = format!("{url}: too slow ({} bytes/s)", length / seconds);
@@ -251,4 +263,8 @@ impl Downloader {
             DownloadError::Server(format!("{url}: no answer for {seconds} s"))
         })
     }
+}
+
+fn not_kept(url: &Url, why: SinkError) -> DownloadError {
+    DownloadError::Sink { url: url.to_string(), why: Box::new(why) }
 }

@@ -5,9 +5,8 @@
 //! repository is to be signed, the header's signature, the payload's digest and the name. It must
 //! not know why a package is wanted.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use futures_util::StreamExt as _;
@@ -18,13 +17,14 @@ use rpmfarm_core::{Lock, Sha256};
 use rpmfarm_rpmfile::{inspect, verify_signature};
 use url::Url;
 
-use super::download::{DownloadError, Downloader, Sink, Validator};
+use super::download::{DownloadError, Downloader, Sink, SinkError, Validator};
 use super::external::ExternalRepo;
 use super::farm::FARM;
-use super::href;
+use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
 use super::rejection::Rejection;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
+use crate::work::KeyedSemaphore;
 
 /// Downloads at once.
 const PARALLEL: usize = 8;
@@ -52,7 +52,7 @@ pub enum FetchProblem {
     Missing(Sha256),
     /// Where it should lie is refused.
     #[error("location {0}")]
-    Location(String),
+    Location(LocationError),
     /// The mirrors of its repository are not known.
     #[error(transparent)]
     Mirrors(#[from] Box<Rejection>),
@@ -97,12 +97,12 @@ pub(super) struct Fetcher {
     downloader: Downloader,
     mirrors: MirrorLists,
     /// What is being fetched, so that two builds do not fetch one package twice.
-    busy: Arc<Mutex<HashMap<Sha256, Weak<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<KeyedSemaphore<Sha256>>,
 }
 
 impl Fetcher {
     pub(super) fn new(blobs: Blobs, downloader: Downloader, mirrors: MirrorLists) -> Self {
-        Self { blobs, downloader, mirrors, busy: Arc::default() }
+        Self { blobs, downloader, mirrors, turns: Arc::new(KeyedSemaphore::new(1)) }
     }
 
     /// Fetches every package of a lock that is not there yet.
@@ -139,8 +139,7 @@ impl Fetcher {
         package: &LockedPackage,
         now: SystemTime,
     ) -> Result<(), FetchError> {
-        let turn = self.turn(package.digest);
-        let _held = turn.lock().await;
+        let _turn = self.turns.acquire(package.digest).await;
         if self.blobs.contains(package.digest) {
             return Ok(());
         }
@@ -168,7 +167,7 @@ impl Fetcher {
             self.mirrors.of(repo, false).await.map_err(Box::new)?.urls
         } else {
             let base = check_base(&package.base, &repo.private_hosts);
-            vec![base.map_err(FetchProblem::Location)?]
+            vec![base.map_err(|error| FetchProblem::Location(error.into()))?]
         };
         let mut first = None;
         for base in &bases {
@@ -196,9 +195,8 @@ impl Fetcher {
         now: SystemTime,
     ) -> Result<(), FetchProblem> {
         let url = href::join(base, &package.location).map_err(FetchProblem::Location)?;
-        let sink = || {
-            let writer = self.blobs.writer(package.size).map_err(|error| error.to_string())?;
-            Ok(BlobSink { writer, length: 0 })
+        let sink = || -> Result<BlobSink, SinkError> {
+            Ok(BlobSink { writer: self.blobs.writer(package.size)?, length: 0 })
         };
         let (sink, _) =
             self.downloader.file(repo, &url, package.size, &Validator::default(), sink).await?;
@@ -206,15 +204,6 @@ impl Fetcher {
         tokio::task::spawn_blocking(move || sink.check(&repo, &package, &url, now))
             .await
             .expect("checking a package does not panic")
-    }
-
-    /// The turn of whoever wants this blob.
-    fn turn(&self, digest: Sha256) -> Arc<tokio::sync::Mutex<()>> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|_, turn| turn.strong_count() > 0);
-        let turn = busy.get(&digest).and_then(Weak::upgrade).unwrap_or_default();
-        busy.insert(digest, Arc::downgrade(&turn));
-        turn
     }
 }
 
@@ -225,9 +214,9 @@ struct BlobSink {
 }
 
 impl Sink for BlobSink {
-    fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError> {
         self.length += bytes.len() as u64;
-        self.writer.append(bytes).map_err(|error| error.to_string())
+        Ok(self.writer.append(bytes)?)
     }
 }
 

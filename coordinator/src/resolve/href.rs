@@ -1,16 +1,37 @@
 //! Places that repository metadata name: always below the repository's own URL.
 
+use rpmfarm_core::name::shown;
+use rpmfarm_core::target::BaseError;
 use url::Url;
+
+/// Why a file is not fetched from where metadata say that it lies.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LocationError {
+    /// The place is not one below the repository.
+    #[error("`{}` {why}", shown(.href))]
+    Place {
+        /// The place, as the metadata have it.
+        href: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Nothing can be joined to the URL of the repository.
+    #[error("{0} has no path")]
+    NoPath(Url),
+    /// The files are said to lie elsewhere than the repository, where none are fetched from.
+    #[error(transparent)]
+    Base(#[from] BaseError),
+}
 
 /// Joins a place from metadata to a repository's URL.
 ///
 /// # Errors
-/// In words, when the place leads elsewhere or is none.
-pub fn join(base: &Url, href: &str) -> Result<Url, String> {
+/// When the place leads elsewhere or is none.
+pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
     check(href)?;
     let mut url = base.clone();
     url.path_segments_mut()
-        .map_err(|()| format!("{base} has no path"))?
+        .map_err(|()| LocationError::NoPath(base.clone()))?
         .pop_if_empty()
         .extend(href.split('/'));
     Ok(url)
@@ -19,9 +40,9 @@ pub fn join(base: &Url, href: &str) -> Result<Url, String> {
 /// Whether a place stays below where it is joined to.
 ///
 /// # Errors
-/// In words, when it does not.
-pub fn check(href: &str) -> Result<(), String> {
-    let refused = |why| Err(format!("`{}` {why}", rpmfarm_core::name::shown(href)));
+/// When it does not.
+pub fn check(href: &str) -> Result<(), LocationError> {
+    let refused = |why| Err(LocationError::Place { href: href.to_owned(), why });
     if href.is_empty() || href.len() > 4096 {
         return refused("is not the place of a file");
     }

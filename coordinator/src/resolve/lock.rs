@@ -14,7 +14,7 @@ use rpmfarm_solv::{ModuleProblem, Package, Pool, Request, Solution, SolveError, 
 use serde::{Deserialize, Serialize};
 
 use super::farm::FARM;
-use super::href;
+use super::href::{self, LocationError};
 
 /// What a build requires.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -339,14 +339,15 @@ fn locked(target: &Target, package: &Package) -> Result<LockedPackage, LockError
     // The farm's own packages are blobs already; others are fetched from where they lie.
     let (mut location, mut base) = (String::new(), String::new());
     if package.repository != FARM {
-        let refused = |reason| {
+        let refused = |reason: LocationError| {
             let (repository, nevra) = (&package.repository, &package.nevra);
             LockError::Metadata(format!("repository `{repository}`: location of {nevra}: {reason}"))
         };
         location.clone_from(&package.location);
         href::check(&location).map_err(refused)?;
         if !package.base.is_empty() {
-            let url = check_base(&package.base, &target.private_hosts).map_err(refused)?;
+            let url = check_base(&package.base, &target.private_hosts)
+                .map_err(|error| refused(error.into()))?;
             base = url.into();
         }
     }

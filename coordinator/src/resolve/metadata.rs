@@ -11,9 +11,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::check_base;
@@ -26,7 +27,7 @@ use url::Url;
 use super::checks::{FileSink, check_file, check_open, suffix};
 use super::download::{Answer, DownloadError, Downloader, Validator};
 use super::external::ExternalRepo;
-use super::href;
+use super::href::{self, LocationError};
 use super::mirrors::MirrorLists;
 use super::rejection::{MetadataError, Rejection, Result, io_at};
 use super::repomd::{MetadataFile, Repomd};
@@ -265,12 +266,15 @@ impl MetadataCache {
             return Ok(());
         }
         let url = match &file.base {
-            Some(base) => {
-                check_base(base, &repo.private_hosts).and_then(|base| href::join(&base, &file.href))
-            }
+            Some(base) => check_base(base, &repo.private_hosts)
+                .map_err(LocationError::from)
+                .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url = url.map_err(|reason| Rejection::Repomd { url: base.to_string(), reason })?;
+        let url = url.map_err(|error| Rejection::Repomd {
+            url: base.to_string(),
+            reason: error.to_string(),
+        })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =
@@ -289,8 +293,8 @@ impl MetadataCache {
         self.dir.join(repo.cache_name())
     }
 
-    fn checked(&self) -> std::sync::MutexGuard<'_, HashMap<String, RepoMetadata>> {
-        self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    fn checked(&self) -> parking_lot::MutexGuard<'_, HashMap<String, RepoMetadata>> {
+        self.checked.lock()
     }
 }
 

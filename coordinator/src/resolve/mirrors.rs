@@ -5,10 +5,11 @@
 //! sends is checked by who asks it; a metalink also says which `repomd.xml` there may be.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use quick_xml::events::Event;
+use parking_lot::Mutex;
+use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::name::shown;
@@ -79,7 +80,7 @@ impl MirrorLists {
         for url in named {
             match check_base(&url, &repo.private_hosts) {
                 Ok(url) => urls.push(url),
-                Err(reason) => why = reason,
+                Err(error) => why = error.to_string(),
             }
         }
         urls.truncate(MAX_MIRRORS);
@@ -91,8 +92,8 @@ impl MirrorLists {
         Ok(mirrors)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<String, (Instant, Mirrors)>> {
+        self.known.lock()
     }
 }
 
@@ -113,72 +114,97 @@ fn is_http(text: &str) -> bool {
 /// # Errors
 /// In words, when the bytes are no metalink, or name no digest that is accepted.
 pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
-    const PAGE: &str = "repodata/repomd.xml";
     let mut reader = Reader::from_str(text);
-    let mut urls: Vec<(u32, String)> = Vec::new();
-    let mut pages = Vec::new();
-    let mut seen_file = false;
-    let (mut kind, mut preference, mut text) = (String::new(), 0, String::new());
-    // Whether what is read belongs to the file that is wanted.
-    let mut inside = false;
+    let mut link = Metalink::default();
     loop {
         match reader.read_event().map_err(|error| shown(&error.to_string()))? {
-            Event::Start(start) => {
-                let get = |name: &str| -> Result<String, String> {
-                    let found = start.try_get_attribute(name).map_err(|e| shown(&e.to_string()))?;
-                    let value = found
-                        .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
-                        .transpose()
-                        .map_err(|error| shown(&error.to_string()))?;
-                    Ok(value.map(std::borrow::Cow::into_owned).unwrap_or_default())
-                };
-                match start.local_name().as_ref() {
-                    "file" => inside = get("name")? == "repomd.xml",
-                    "hash" => kind = get("type")?,
-                    "url" => preference = get("preference")?.parse().unwrap_or(0),
-                    _ => {}
-                }
-                seen_file |= inside;
-                text.clear();
-            }
-            Event::Text(part) => text.push_str(&part),
-            Event::GeneralRef(reference) if &*reference == "amp" => text.push('&'),
-            Event::End(end) => match end.local_name().as_ref() {
-                "file" => inside = false,
-                "hash" if inside => {
-                    if let Ok(checksum) = Checksum::from_hex(text.trim())
-                        && [DigestKind::Sha256, DigestKind::Sha512].contains(&checksum.kind)
-                        && checksum.kind.as_str() == kind
-                    {
-                        pages.push(checksum);
-                    }
-                }
-                "url" if inside => {
-                    if let Some(base) = text.trim().strip_suffix(PAGE)
-                        && is_http(base)
-                    {
-                        urls.push((preference, base.to_owned()));
-                    }
-                }
-                _ => {}
-            },
+            Event::Start(start) => link.start(&start)?,
+            Event::Text(part) => link.text.push_str(&part),
+            Event::GeneralRef(reference) if &*reference == "amp" => link.text.push('&'),
+            Event::End(end) => link.end(end.local_name().as_ref()),
             Event::Eof => break,
             _ => {}
         }
     }
-    if !seen_file {
+    if !link.has_file {
         return Err(format!(
             "it is no metalink of repomd.xml: `{}`",
-            shown(first_line(text.trim()))
+            shown(first_line(link.text.trim()))
         ));
     }
-    if pages.is_empty() {
+    if link.pages.is_empty() {
         return Err(
             "it has no SHA-256 or SHA-512 of repomd.xml; others are not accepted".to_owned()
         );
     }
+    let Metalink { mut urls, pages, .. } = link;
     urls.sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));
     Ok((urls.into_iter().map(|(_, url)| url).collect(), pages))
+}
+
+/// A metalink, as far as it has been read.
+#[derive(Debug, Default)]
+struct Metalink {
+    /// Whether it has the file that is wanted.
+    has_file: bool,
+    /// Whether what is read belongs to that file.
+    is_inside: bool,
+    /// Mirrors with their preferences.
+    urls: Vec<(u32, String)>,
+    /// Digests of the page that are accepted.
+    pages: Vec<Checksum>,
+    /// The kind of the digest that was opened last.
+    kind: String,
+    /// The preference of the mirror that was opened last.
+    preference: u32,
+    /// The text since an element was opened last.
+    text: String,
+}
+
+impl Metalink {
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), String> {
+        let get = |name: &str| -> Result<String, String> {
+            let found = start.try_get_attribute(name).map_err(|e| shown(&e.to_string()))?;
+            let value = found
+                .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
+                .transpose()
+                .map_err(|error| shown(&error.to_string()))?;
+            Ok(value.map(std::borrow::Cow::into_owned).unwrap_or_default())
+        };
+        match start.local_name().as_ref() {
+            "file" => self.is_inside = get("name")? == "repomd.xml",
+            "hash" => self.kind = get("type")?,
+            "url" => self.preference = get("preference")?.parse().unwrap_or(0),
+            _ => {}
+        }
+        self.has_file |= self.is_inside;
+        self.text.clear();
+        Ok(())
+    }
+
+    fn end(&mut self, name: &str) {
+        match name {
+            "file" => self.is_inside = false,
+            "hash" if self.is_inside => self.pages.extend(self.digest()),
+            "url" if self.is_inside => self.urls.extend(self.mirror()),
+            _ => {}
+        }
+    }
+
+    /// The digest that was read, if its kind is accepted and is what it is said to be.
+    fn digest(&self) -> Option<Checksum> {
+        let checksum = Checksum::from_hex(self.text.trim()).ok()?;
+        let is_accepted = [DigestKind::Sha256, DigestKind::Sha512].contains(&checksum.kind)
+            && checksum.kind.as_str() == self.kind;
+        is_accepted.then_some(checksum)
+    }
+
+    /// The mirror that was read: the address of a repository, with its preference.
+    fn mirror(&self) -> Option<(u32, String)> {
+        const PAGE: &str = "repodata/repomd.xml";
+        let base = self.text.trim().strip_suffix(PAGE).filter(|base| is_http(base))?;
+        Some((self.preference, base.to_owned()))
+    }
 }
 
 fn first_line(text: &str) -> &str {

@@ -33,9 +33,10 @@ pub mod solver;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::owners::{Known, Questions};
 use rpmfarm_core::target::Target;
@@ -44,7 +45,7 @@ use rpmfarm_solv::RequiredBy;
 use tokio::sync::OwnedMutexGuard;
 
 pub use clashes::RootProblem;
-pub use download::{DownloadError, Patience};
+pub use download::{DownloadError, Patience, SinkError};
 pub use external::{ExternalRepo, ExternalRepoError, Place};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
 pub use fetch::{FetchError, FetchProblem};
@@ -191,7 +192,7 @@ struct Universe {
 
 impl Universe {
     fn solver(&self, modules: &ModuleChoice, new: impl FnOnce() -> Solver) -> SharedSolver {
-        let mut solvers = self.solvers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut solvers = self.solvers.lock();
         let new = || Arc::new(tokio::sync::Mutex::new(new()));
         Arc::clone(solvers.entry(modules.clone()).or_insert_with(new))
     }
@@ -453,7 +454,7 @@ impl Resolver {
     }
 
     fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<Universe>, ExternalRepoError> {
-        let mut universes = self.universes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut universes = self.universes.lock();
         let key = (target.name.clone(), arch);
         if let Some(known) = universes.get(&key).filter(|known| known.target == *target) {
             return Ok(Arc::clone(known));

@@ -6,12 +6,15 @@
 //! read anew and the root is solved again, a few times at most.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::learned::{self, Learned};
-use rpmfarm_core::name::counted;
-use rpmfarm_core::order::{Mate, Root, Solved, Turn, required_of, turns, waits_for, wanted};
+use parking_lot::Mutex;
+use rpmfarm_core::learned;
+use rpmfarm_core::order::{
+    LostBatchMember, Mate, Root, Solved, Turn, lacking, put_down_to, turn_of_round, turns,
+    waits_for_text,
+};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
     Arch, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage, Target,
@@ -29,9 +32,9 @@ use crate::retry::Retries;
 use crate::store::{Build, FencedStore, Srpm, TakenRow, Task};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Coalesced, Crew, Queues};
+use crate::work::{self, Coalesced, KeyedSemaphore, KeyedTaskPool};
 
-/// SRPM tasks of a target that are looked at in one go; more than the crew has hands.
+/// SRPM tasks of a target that are looked at in one go; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
 /// Batches of one target that are looked at at once. One that is long, or a repository that hangs,
@@ -68,19 +71,21 @@ pub struct ResolveStage {
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
     /// Makes locks, task by task.
-    locks: Crew<TaskId>,
+    locks: KeyedTaskPool<TaskId>,
     /// Looks at batches.
     batches: Coalesced<i64>,
-    targets: Arc<Queues>,
+    /// Turns of the batches of each target.
+    targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<Memory>,
 }
 
 impl ResolveWork {
-    /// With this crew for locks.
+    /// With this pool for locks.
     #[must_use]
-    pub fn new(locks: Crew<TaskId>) -> Self {
+    pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         let batches = Coalesced::new("order");
-        Self { locks, batches, targets: Arc::default(), memory: Arc::default() }
+        let targets = Arc::new(KeyedSemaphore::new(BATCHES_AT_ONCE));
+        Self { locks, batches, targets, memory: Arc::default() }
     }
 }
 
@@ -93,7 +98,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_srpm(&store, &task, &build).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         let batches = store.batches_to_order(now_us).await?;
         self.work.memory.keep_batches(&batches);
@@ -102,7 +107,7 @@ impl work::Stage for ResolveStage {
             self.work.batches.ask(batch, move || {
                 let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
                 async move {
-                    let _turn = stage.work.targets.turn(&target, BATCHES_AT_ONCE).await;
+                    let _turn = stage.work.targets.acquire(target).await;
                     stage.lock_batch(&store, batch).await
                 }
             });
@@ -112,7 +117,7 @@ impl work::Stage for ResolveStage {
             let (stage, store) = (self.clone(), store.clone());
             let (id, span, target) = (task.id, span(&task), build.target.clone());
             let work = async move { stage.lock_round(&store, &task, &build, round).await };
-            self.work.locks.start_for(&target, id, work.instrument(span));
+            self.work.locks.spawn_for(&target, id, work.instrument(span));
         }
         Ok(())
     }
@@ -166,6 +171,9 @@ impl Wanted {
     }
 }
 
+/// What solving gave for the tasks of a batch, with what each was to have.
+type SolvedTasks = HashMap<TaskId, (Wanted, Result<Lock, Unsolved>)>;
+
 /// What the lines of the log are about.
 fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
@@ -202,17 +210,7 @@ impl ResolveStage {
         }
         // A pass for `noarch` has its turn after the task of the same build and architecture.
         let (tasks, later) = one_of_each_arch(tasks);
-        let mut found = store.requires_found(batch).await?;
-        let mut all = Vec::with_capacity(tasks.len());
-        let mut results = HashMap::new();
-        for (task, build) in &tasks {
-            let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
-            let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
-            let result = self.work.memory.solve(self, store, task, build, &wanted).await?;
-            let (build, arch, requires) = (task.build, task.arch, wanted.requires());
-            all.push(Solved { build, arch, requires, root: root(&result) });
-            results.insert(task.id, (wanted, result));
-        }
+        let (solved, results) = self.solve_batch(store, batch, &tasks).await?;
         // What is not accepted and waits for no turn here is built, or is tried again later.
         let unfinished = store.unaccepted_tasks(batch).await?;
         let moves: HashSet<BuildId> = unfinished
@@ -221,9 +219,43 @@ impl ResolveStage {
             .map(|(build, _)| build)
             .collect();
         let mates = mates(store, batch, |build| moves.contains(&build)).await?;
-        let mut turns = turns(&all, &mates);
-        let solved: HashMap<(BuildId, Arch), Solved> =
-            all.into_iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
+        self.take_turns(store, tasks, &solved, results, &mates);
+        Ok(())
+    }
+
+    /// Solves each task of a batch, or remembers what solving it gave.
+    async fn solve_batch(
+        &self,
+        store: &FencedStore,
+        batch: i64,
+        tasks: &[(Task, Build)],
+    ) -> anyhow::Result<(Vec<Solved>, SolvedTasks)> {
+        let mut found = store.requires_found(batch).await?;
+        let mut all = Vec::with_capacity(tasks.len());
+        let mut results = HashMap::new();
+        for (task, build) in tasks {
+            let srpm = store.srpm(task.build).await?.context("a build task has an SRPM")?;
+            let wanted = Wanted::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
+            let result = self.work.memory.solve(self, store, task, build, &wanted).await?;
+            let (build, arch, requires) = (task.build, task.arch, wanted.requires());
+            all.push(Solved { build, arch, requires, root: root(&result) });
+            results.insert(task.id, (wanted, result));
+        }
+        Ok((all, results))
+    }
+
+    /// Concludes the tasks whose turn it is, and says what the others wait for.
+    fn take_turns(
+        &self,
+        store: &FencedStore,
+        tasks: Vec<(Task, Build)>,
+        solved: &[Solved],
+        mut results: SolvedTasks,
+        mates: &[Mate],
+    ) {
+        let mut turns = turns(solved, mates);
+        let solved: HashMap<(BuildId, Arch), &Solved> =
+            solved.iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
         for (task, build) in tasks {
             let key = (task.build, task.arch);
             match (turns.remove(&key), results.remove(&task.id)) {
@@ -233,15 +265,14 @@ impl ResolveStage {
                     let (id, span, target) = (task.id, span(&task), build.target.clone());
                     let work =
                         async move { stage.conclude(&store, &task, &build, &wanted, result).await };
-                    self.work.locks.start_for(&target, id, work.instrument(span));
+                    self.work.locks.spawn_for(&target, id, work.instrument(span));
                 }
                 (Some(Turn::WaitFor(builds)), _) => {
-                    self.waits.set(task.build, waits_for_text(&solved[&key], &builds, &mates));
+                    self.waits.set(task.build, waits_for_text(solved[&key], &builds, mates));
                 }
                 _ => {}
             }
         }
-        Ok(())
     }
 
     async fn conclude(
@@ -292,21 +323,33 @@ impl ResolveStage {
             root: root(&result),
         };
         let mates = mates(store, build.batch, |_| false).await?;
-        let blockers = waits_for(&found, &mates);
-        // What the farm could not solve says nothing about the package: it is tried again.
-        let is_farms =
-            matches!(&result, Err(Unsolved { failure, .. }) if failure.fault == Fault::Farm);
+        let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
         let workers = store.workers_at(task.build).await?;
-        if blockers.is_empty() || is_farms {
-            self.conclude(store, task, build, &wanted, result).await?;
-        } else if store.postpone(task, round, self.clock.now_us()).await? {
-            let reason = waits_for_text(&found, &blockers, &mates);
-            tracing::info!("the attempt found requirements that are still being built: {reason}");
-            self.waits.set(task.build, reason);
-            self.bus.ring();
+        match turn_of_round(&found, &mates, fault) {
+            Turn::Go => self.conclude(store, task, build, &wanted, result).await?,
+            Turn::WaitFor(blockers) => {
+                let reason = waits_for_text(&found, &blockers, &mates);
+                self.postpone(store, task, round, reason).await?;
+            }
         }
         for worker in workers {
             self.fleet.poke(&worker);
+        }
+        Ok(())
+    }
+
+    /// Takes a task from its worker until what it waits for is built.
+    async fn postpone(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        round: u32,
+        reason: String,
+    ) -> anyhow::Result<()> {
+        if store.postpone(task, round, self.clock.now_us()).await? {
+            tracing::info!("the attempt found requirements that are still being built: {reason}");
+            self.waits.set(task.build, reason);
+            self.bus.ring();
         }
         Ok(())
     }
@@ -334,19 +377,7 @@ impl ResolveStage {
         }
         let own = own_packages(&lock);
         if !own.is_empty() {
-            let own_target = target.for_build(&build.package, &lock.options);
-            let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
-            requirements.modules = target.modules_of(&build.package);
-            let (arch, now) = (task.arch, self.clock.system());
-            // Only for people to see: a build does not wait for it.
-            let taken = resolver
-                .taken(&with_added, arch, &**store, requirements, now)
-                .await
-                .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
-            // The pool may have changed since the lock was made: only packages of the lock count.
-            let taken =
-                taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
-            store.set_taken(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
+            self.record_taken(store, repositories, task, build, wanted, &lock).await?;
         }
         let own: Vec<Sha256> = own.into_values().collect();
         if !store
@@ -359,6 +390,33 @@ impl ResolveStage {
             return Ok(());
         }
         self.waits.clear(task.build);
+        Ok(())
+    }
+
+    /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
+    /// look at it: no build waits for it, and an error of the resolver is logged.
+    async fn record_taken(
+        &self,
+        store: &FencedStore,
+        (resolver, target): (&Resolver, &Target),
+        task: &Task,
+        build: &Build,
+        wanted: &Wanted,
+        lock: &Lock,
+    ) -> anyhow::Result<()> {
+        let plain = self.targets.get(&build.target)?;
+        let own_target = plain.for_build(&build.package, &lock.options);
+        let mut requirements = with_additional(wanted.requirements.clone(), &own_target, build);
+        requirements.modules = plain.modules_of(&build.package);
+        let taken = resolver
+            .taken(target, task.arch, &**store, requirements, self.clock.system())
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "not known what the root has instead"));
+        // The pool may have changed since the lock was made: only packages of the lock count.
+        let own = own_packages(lock);
+        let taken =
+            taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
+        store.set_taken(task.id, &taken.map(taken_row).collect::<Vec<_>>()).await?;
         Ok(())
     }
 
@@ -413,9 +471,7 @@ impl ResolveStage {
         build: &Build,
     ) -> anyhow::Result<()> {
         let learned = store.learned(&build.target, &build.package, task.arch, task.kind).await?;
-        // No build gets more memory than its limit.
-        let most = target.limits_of(&build.package).memory_mib;
-        let learned = Learned { memory_mib: learned.memory_mib.min(most), ..learned };
+        let learned = learned.within(target.limits_of(&build.package).memory_mib);
         let needs = learned::needs(&target.needs_of(&build.package), &learned);
         if !needs.is_nothing() {
             store.set_needs(task.id, &needs, self.clock.now_us()).await?;
@@ -477,13 +533,10 @@ async fn mates(
     let mut mates = Vec::new();
     for build in store.open_mates(batch).await? {
         let srpm = store.srpm(build.id()).await?;
-        let mut predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        // What it claims is others' until a person has decided, so nobody waits for that.
+        let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
         let claims = store.open_claims(build.id()).await?;
-        predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
-        let (id, moves) = (build.id(), !claims.is_empty() || moves(build.id()));
-        let package = build.package;
-        mates.push(Mate { build: id, package, predicts, moves });
+        let (id, is_moving) = (build.id(), moves(build.id()));
+        mates.push(Mate::new(id, build.package, predicts, &claims, is_moving));
     }
     Ok(mates)
 }
@@ -495,23 +548,16 @@ async fn with_lost_mate(
     wanted: &Wanted,
     failure: Failure,
 ) -> anyhow::Result<Failure> {
-    if failure.fault != Fault::Package {
+    let lacking = lacking(&failure, &wanted.requires());
+    if lacking.is_empty() {
         return Ok(failure);
     }
-    let said = format!("{}\n{}", failure.message, failure.excerpt.join("\n"));
-    let is_said = |requirement: &str| {
-        requirement.split_whitespace().next().is_some_and(|name| said.contains(name))
-    };
-    let lacking: Vec<String> = wanted.requires().into_iter().filter(|text| is_said(text)).collect();
     for mate in store.lost_mates(build.batch).await? {
         let Some(srpm) = store.srpm(mate.id()).await? else { continue };
-        if let Some(missing) = required_of(&lacking, &srpm.predicts_anywhere()) {
-            let message = format!(
-                "{} (build {} ({}), asked for together with this one, was to make `{missing}` \
-                 and has ended without)",
-                failure.message, mate.id, mate.package
-            );
-            return Ok(Failure { message, ..failure });
+        let (build, predicts) = (mate.id(), srpm.predicts_anywhere());
+        let lost = LostBatchMember { build, package: mate.package, predicts };
+        if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
+            return Ok(failure);
         }
     }
     Ok(failure)
@@ -541,24 +587,6 @@ fn root(result: &Result<Lock, Unsolved>) -> Root {
         Ok(lock) => Root::Packages(lock.packages().cloned().collect()),
         Err(unsolved) => Root::Unsolvable(unsolved.missing.clone()),
     }
-}
-
-/// `waits for foo-devel from build 41 (foo)`.
-fn waits_for_text(waits: &Solved, builds: &[BuildId], mates: &[Mate]) -> String {
-    let name = |id: &BuildId| {
-        let mate = mates.iter().find(|mate| mate.build == *id);
-        let what = mate.and_then(|mate| wanted(waits, mate));
-        format!(
-            "{} from build {id} ({})",
-            what.as_deref().unwrap_or("packages"),
-            mate.map_or("?", |mate| mate.package.as_str())
-        )
-    };
-    let names: Vec<String> = builds.iter().take(5).map(name).collect();
-    let more = builds.len().saturating_sub(names.len());
-    let more =
-        if more > 0 { format!(" and {}", counted(more, "more build")) } else { String::new() };
-    format!("waits for {}{more}", names.join(", "))
 }
 
 fn taken_row(taken: Taken) -> TakenRow {
@@ -597,8 +625,8 @@ fn unsolved(error: &ResolveError, arch: Arch) -> Unsolved {
 }
 
 impl Memory {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Remembered>> {
-        self.0.lock().expect("no one panics while holding it")
+    fn lock(&self) -> parking_lot::MutexGuard<'_, HashMap<TaskId, Remembered>> {
+        self.0.lock()
     }
 
     /// Forgets the batches that wait no more.

@@ -7,12 +7,14 @@ use std::fmt::Display;
 use std::hash::Hash;
 
 use rpmfarm_core::near::did_you_mean;
+use rpmfarm_core::options::OptionError;
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::words::UnknownWord;
 use rpmfarm_core::{Arch, BuildOptions, Target, name};
 use rpmfarm_proto::v1;
 use tonic::Status;
 
+use crate::commands;
 use crate::store::{NewBuild, Store};
 use crate::targets::{TargetError, Targets};
 use crate::track::{Existence, Tracker};
@@ -74,7 +76,8 @@ pub(super) fn builds(
         )));
     }
     let options: BuildOptions = request.options.clone().unwrap_or_default().into();
-    options.check(target).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let refused = |error: OptionError| Status::invalid_argument(commands::refused_option(&error));
+    options.check(target).map_err(refused)?;
     let class: Class = optional(&request.priority)?.unwrap_or_default();
     let mut builds = Vec::with_capacity(request.packages.len());
     let mut names = HashSet::new();

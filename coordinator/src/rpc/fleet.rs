@@ -15,6 +15,7 @@ use tonic::{Request, Response, Status};
 use super::asked::MAX_NAMED;
 use super::enrolment::{arches, enrolment};
 use crate::clock::now_us;
+use crate::commands::with_command;
 use crate::fleet::{Fleet, WorkerView};
 use crate::identity::Enrolment;
 use crate::identity::revoked::Revocations;
@@ -207,8 +208,10 @@ impl FleetApi for FleetService {
         self.details(&name).await?;
         let reason = name::shown(&reason);
         let changed = self.store.set_standing(&name, wanted, &reason, now_us()).await?;
-        let changed = changed
-            .map_err(|refused| Status::failed_precondition(format!("worker {name}: {refused}")))?;
+        let changed = changed.map_err(|refused| {
+            let text = with_command(refused.to_string(), Some(&refused.remedy()));
+            Status::failed_precondition(format!("worker {name}: {text}"))
+        })?;
         if changed {
             tracing::info!(worker = name, state, reason, "decided about a worker");
         }

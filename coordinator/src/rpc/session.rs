@@ -62,61 +62,106 @@ pub async fn serve(
     answers: &Answers,
 ) -> Result<(), Status> {
     let Some(first) = states.message().await? else { return Ok(()) };
-    let (mut heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
+    let (heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
     // Only under a name that is the caller's: each makes a label of its own.
     parts.metrics.roots(&first.name, hits, misses);
     let session = parts.fleet.connect(first.clone(), Instant::now(), now_us());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
-    let mut asking = Asking::new(parts, first, heard);
+    let asking = Asking::new(parts, first, heard);
+    let mut talk = Talk { parts, session, asking, heard };
     let mut said = None;
-    loop {
-        asking.begin();
-        let overdue = asking.overdue();
-        let answer = tokio::select! {
-            state = states.message() => {
-                let Some(state) = state? else { return Ok(()) };
-                heard = state.sequence;
-                parts.metrics.roots(session.worker(), state.root_hits, state.root_misses);
-                let state = hear(&session, state)?;
-                asking.reported(state, heard);
-                continue;
-            }
-            () = session.poked() => {
-                if !session.is_current() {
-                    return Err(overtaken());
-                }
-                asking.due = true;
-                continue;
-            }
-            answer = asking.answered() => match answer.map_err(refused)? {
-                Some(answer) => {
-                    if session.settle() {
-                        // Free slots are news for the tasks that wait.
-                        parts.bus.ring();
-                    }
-                    answer
-                }
-                None => hold(parts, heard),
-            },
-            () = certificate_end(caller) => {
-                return Err(Status::unauthenticated(
-                    "the certificate of this session has ended; connect with a newer one",
-                ));
-            }
-            // The store takes its time; the worker need not fear for its lease.
-            () = overdue => {
-                asking.owes = None;
-                hold(parts, heard)
-            }
-        };
+    while let Some(event) = talk.next(&mut states, caller).await? {
         // An answer is due to each state that was heard, and when something has changed.
+        let Some(answer) = talk.take(event)? else { continue };
         if said.as_ref() != Some(&answer) {
-            if !say(answers, answer.clone(), &session).await? {
+            if !say(answers, answer.clone(), &talk.session).await? {
                 return Ok(());
             }
             said = Some(answer);
+        }
+    }
+    Ok(())
+}
+
+/// The conversation with a worker.
+struct Talk<'a> {
+    parts: &'a Sessions,
+    session: Session,
+    asking: Asking,
+    /// The number of the newest state.
+    heard: u64,
+}
+
+/// What happens in a conversation.
+enum Event {
+    /// The worker says how it is.
+    Said(Box<v1::WorkerState>),
+    /// What the worker should have may have changed, or a newer session of it is there.
+    Poked,
+    /// The store was asked. Nothing when it could not answer.
+    Answered(anyhow::Result<Option<v1::DesiredState>>),
+    /// The store takes its time.
+    Overdue,
+    /// The certificate under which the worker is connected has ended.
+    CertificateEnded,
+}
+
+impl Talk<'_> {
+    /// Waits for what happens next; `None` when the worker has ended its stream.
+    async fn next(
+        &mut self,
+        states: &mut Streaming<v1::WorkerState>,
+        caller: &Caller,
+    ) -> Result<Option<Event>, Status> {
+        self.asking.begin();
+        let overdue = self.asking.overdue();
+        Ok(Some(tokio::select! {
+            state = states.message() => match state? {
+                Some(state) => Event::Said(Box::new(state)),
+                None => return Ok(None),
+            },
+            () = self.session.poked() => Event::Poked,
+            answer = self.asking.answered() => Event::Answered(answer),
+            () = certificate_end(caller) => Event::CertificateEnded,
+            () = overdue => Event::Overdue,
+        }))
+    }
+
+    /// Takes what has happened. Returns what the worker is told about it, if anything.
+    fn take(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
+        match event {
+            Event::Said(state) => {
+                self.heard = state.sequence;
+                let worker = self.session.worker();
+                self.parts.metrics.roots(worker, state.root_hits, state.root_misses);
+                let state = hear(&self.session, *state)?;
+                self.asking.reported(state, self.heard);
+                Ok(None)
+            }
+            Event::Poked if !self.session.is_current() => Err(overtaken()),
+            Event::Poked => {
+                self.asking.due = true;
+                Ok(None)
+            }
+            Event::Answered(Ok(Some(answer))) => {
+                if self.session.settle() {
+                    // Free slots are news for the tasks that wait.
+                    self.parts.bus.ring();
+                }
+                Ok(Some(answer))
+            }
+            Event::Answered(Ok(None)) => Ok(Some(hold(self.parts, self.heard))),
+            Event::Answered(Err(error)) => Err(refused(error)),
+            Event::Overdue => {
+                // The worker need not fear for its lease.
+                self.asking.owes = None;
+                Ok(Some(hold(self.parts, self.heard)))
+            }
+            Event::CertificateEnded => Err(Status::unauthenticated(
+                "the certificate of this session has ended; connect with a newer one",
+            )),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::name::counted;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::stage::Milestone;
@@ -16,11 +17,12 @@ use rpmfarm_proto::v1;
 
 use crate::claims;
 use crate::clock::now_us;
+use crate::commands;
 use crate::fleet::Fleet;
 use crate::peer_notes::WaitReasons;
 use crate::store::{
-    Build, Decision, Ended, FailureRow, Lacking, LateResult, PublishedEvr, ShownBuild, ShownSrpm,
-    ShownTask, SignedPackage, Store, StoreError, TakenPackage, TakenRow,
+    Build, Decision, Ended, FailureRow, LateResult, PublishedEvr, ShownBuild, ShownSrpm, ShownTask,
+    SignedPackage, Store, StoreError, TakenPackage, TakenRow,
 };
 use crate::targets::Targets;
 
@@ -342,7 +344,7 @@ impl<'a> Facts<'a> {
             arches: self.stored.arches.iter().map(ToString::to_string).collect(),
             options: (!self.stored.options.is_nothing())
                 .then(|| shown_options(&self.stored.options)),
-            option_words: self.stored.options.words(),
+            option_words: commands::option_words(&self.stored.options),
             kept_files: self.stored.kept_files,
             retried_us: self.retried_us(),
         }
@@ -395,7 +397,7 @@ fn warnings(
     match channel {
         Some(channel) if stored.open => {
             let checked = check_above(&build.package, &srpm.nevra.evr, beside(channel), channel);
-            checked.err().map(|why| why.to_string()).into_iter().collect()
+            checked.err().as_ref().map(commands::not_above).into_iter().collect()
         }
         _ => Vec::new(),
     }
@@ -426,7 +428,7 @@ fn kept_away(target: &Target, srpm: &ShownSrpm, packages: &[SignedPackage]) -> O
 }
 
 /// One line of what a package lacks.
-fn lacks(Lacking { nevra, arch, requirement }: &Lacking) -> String {
+fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String {
     match arch {
         Some(arch) => format!(
             "{nevra}: kept from the repositories of {arch}, where nobody provides `{requirement}`"

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::signing::{Logged, PROTOCOL, Place};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
@@ -132,12 +133,12 @@ impl SignerClient {
         let lately = |known: &HashMap<String, Lately>| {
             known.get(key).filter(|(at, _)| at.elapsed() < LATELY).map(|(_, key)| key.clone())
         };
-        if let Some(known) = lately(&self.lately.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(known) = lately(&self.lately.lock()) {
             return known;
         }
         let asked = tokio::time::timeout(PATIENCE, self.public_key(key)).await;
         let found = asked.ok().and_then(Result::ok);
-        let mut known = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.lately.lock();
         known.insert(key.to_owned(), (Instant::now(), found.clone()));
         found
     }

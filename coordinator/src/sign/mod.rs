@@ -27,7 +27,7 @@ use crate::pool_path::{href, href_of_signed};
 use crate::store::{Build, FencedStore, Package, Signature};
 use crate::targets::Targets;
 use crate::waits::Waits;
-use crate::work::{self, Crew};
+use crate::work::{self, KeyedTaskPool};
 
 /// What is said of a build that cannot be signed begins so.
 const WAITS: &str = "not signed yet";
@@ -48,7 +48,7 @@ pub struct SignStage {
     /// How long it took.
     pub metrics: Metrics,
     /// Signs builds side by side.
-    pub crew: Crew<BuildId>,
+    pub signatures: KeyedTaskPool<BuildId>,
 }
 
 impl work::Stage for SignStage {
@@ -68,7 +68,7 @@ impl work::Stage for SignStage {
                 }
                 signed
             };
-            self.crew.start(id, signing.instrument(span));
+            self.signatures.spawn(id, signing.instrument(span));
         }
         Ok(())
     }

@@ -194,69 +194,15 @@ impl Store {
     ) -> Result<StartedBuilds> {
         again(|| async move {
             let mut tx = self.write().await?;
-            if !request_key.is_empty() {
-                // The index leaves out builds without a key, so the query has to say that as well.
-                let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
-                             ORDER BY id";
-                let ids: Vec<i64> =
-                    sqlx::query_scalar(query).bind(request_key).fetch_all(tx.on()).await?;
-                if !ids.is_empty() {
-                    return Ok(StartedBuilds {
-                        ids: ids.into_iter().map(BuildId).collect(),
-                        new: false,
-                    });
-                }
+            let known = tx.builds_of_request(request_key).await?;
+            if !known.is_empty() {
+                return Ok(StartedBuilds { ids: known, new: false });
             }
             let batch = tx.next_id("batch").await?;
+            let request = NewRequest { batch, submitter, request_key, bump, now_us };
             let mut ids = Vec::with_capacity(builds.len());
             for build in builds {
-                let id = tx.next_id("build").await?;
-                sqlx::query(
-                "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
-                 created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-            )
-            .bind(id)
-            .bind(batch)
-            .bind(&build.target)
-            .bind(&build.package)
-            .bind(&build.git_ref)
-            .bind(submitter)
-            .bind(request_key)
-            .bind(now_us)
-            .bind(build.class.as_str())
-            .execute(tx.on())
-            .await?;
-                if bump {
-                    let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id);
-                    query.execute(tx.on()).await?;
-                }
-                if !build.modification_ref.is_empty() {
-                    sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
-                        .bind(id)
-                        .bind(&build.modification_ref)
-                        .execute(tx.on())
-                        .await?;
-                }
-                for arch in &build.arches {
-                    sqlx::query(
-                        "INSERT INTO build_arches (build, arch) VALUES ($1, $2)
-                         ON CONFLICT DO NOTHING",
-                    )
-                    .bind(id)
-                    .bind(arch.as_str())
-                    .execute(tx.on())
-                    .await?;
-                }
-                if !build.options.is_nothing() {
-                    sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
-                        .bind(id)
-                        .bind(json(&build.options))
-                        .execute(tx.on())
-                        .await?;
-                }
-                tx.open_build(BuildId(id)).await?;
-                tx.index_new(BuildId(id), build.class, now_us).await?;
-                ids.push(BuildId(id));
+                ids.push(tx.add_build(build, &request).await?);
             }
             tx.commit().await?;
             Ok(StartedBuilds { ids, new: true })
@@ -305,5 +251,85 @@ impl Store {
             query = query.bind(name);
         }
         Ok(query.fetch_all(self.read()).await?)
+    }
+}
+
+/// What the builds of a request have in common.
+struct NewRequest<'a> {
+    batch: i64,
+    submitter: &'a str,
+    request_key: &'a str,
+    /// Whether they are rebuilds without a change, whose releases are raised.
+    bump: bool,
+    now_us: i64,
+}
+
+impl Tx {
+    /// The builds that were recorded with a key; none without a key.
+    async fn builds_of_request(&mut self, request_key: &str) -> Result<Vec<BuildId>> {
+        if request_key.is_empty() {
+            return Ok(Vec::new());
+        }
+        // The index leaves out builds without a key, so the query has to say that as well.
+        let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
+                     ORDER BY id";
+        let ids: Vec<i64> =
+            sqlx::query_scalar(query).bind(request_key).fetch_all(self.on()).await?;
+        Ok(ids.into_iter().map(BuildId).collect())
+    }
+
+    async fn add_build(&mut self, build: &NewBuild, request: &NewRequest<'_>) -> Result<BuildId> {
+        let id = BuildId(self.next_id("build").await?);
+        sqlx::query(
+            "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
+             created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind(id.0)
+        .bind(request.batch)
+        .bind(&build.target)
+        .bind(&build.package)
+        .bind(&build.git_ref)
+        .bind(request.submitter)
+        .bind(request.request_key)
+        .bind(request.now_us)
+        .bind(build.class.as_str())
+        .execute(self.on())
+        .await?;
+        if request.bump {
+            let query = sqlx::query("INSERT INTO bumps (build) VALUES ($1)").bind(id.0);
+            query.execute(self.on()).await?;
+        }
+        self.add_build_settings(id, build).await?;
+        self.open_build(id).await?;
+        self.index_new(id, build.class, request.now_us).await?;
+        Ok(id)
+    }
+
+    /// Records what a build was asked for beyond its package.
+    async fn add_build_settings(&mut self, id: BuildId, build: &NewBuild) -> Result<()> {
+        if !build.modification_ref.is_empty() {
+            sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")
+                .bind(id.0)
+                .bind(&build.modification_ref)
+                .execute(self.on())
+                .await?;
+        }
+        for arch in &build.arches {
+            sqlx::query(
+                "INSERT INTO build_arches (build, arch) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            )
+            .bind(id.0)
+            .bind(arch.as_str())
+            .execute(self.on())
+            .await?;
+        }
+        if !build.options.is_nothing() {
+            sqlx::query("INSERT INTO build_options (build, options) VALUES ($1, $2)")
+                .bind(id.0)
+                .bind(json(&build.options))
+                .execute(self.on())
+                .await?;
+        }
+        Ok(())
     }
 }

@@ -18,48 +18,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
         | StoreError::Schema(
             MigrateError::Execute(sqlx::Error::Database(told))
             | MigrateError::ExecuteMigration(sqlx::Error::Database(told), _),
-        ) => {
-            let code = told.code().unwrap_or_default();
-            let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
-            let name = name.unwrap_or_default();
-            match &*code {
-                "28P01" | "28000" => format!(
-                    "the database at {place} refuses the user or the password; correct \
-                     --database (RPMFARM_DATABASE) postgres://USER:PASSWORD@HOST/NAME, or what \
-                     pg_hba.conf of the server lets in"
-                ),
-                "3D000" => format!(
-                    "there is no database {name} at {place}; make it on the server: createdb \
-                     --owner USER {name}"
-                ),
-                "42501" => format!(
-                    "the user of {place} may not make tables; give it the database: ALTER \
-                     DATABASE {name} OWNER TO USER"
-                ),
-                "53300" => format!(
-                    "the server of {place} has no connection left; raise its max_connections (a \
-                     coordinator uses about 12)"
-                ),
-                "14" => format!(
-                    "the file of {place} cannot be opened; its directory must be there and \
-                     belong to the coordinator's user"
-                ),
-                "26" => format!("{place} is no SQLite database; name another file"),
-                "8" => {
-                    format!("{place} can only be read; it must belong to the coordinator's user")
-                }
-                _ => match orphans(told.message()) {
-                    Some((table, column, owner)) => format!(
-                        "the database {place} has rows of {table} whose {column} is not in {owner}, \
-                         which nothing of rpmfarm writes; remove them, or bring back what they \
-                         belong to, and start again (nothing was changed)"
-                    ),
-                    None => {
-                        format!("cannot open the database {place}: {} ({code})", told.message())
-                    }
-                },
-            }
-        }
+        ) => refused(&told.code().unwrap_or_default(), told.message(), &place, url),
         StoreError::Schema(MigrateError::VersionMissing(version)) => format!(
             "the database {place} was made by a newer rpmfarm: this one does not know its schema \
              {version}; install the version that made it, or a later one"
@@ -83,6 +42,45 @@ pub fn explain(error: &StoreError, url: &str) -> String {
         // The pool tells only that no connection was made in time.
         _ if is_another_file(url) => format!("{place} is no SQLite database; name another file"),
         _ => format!("cannot open the database {place}: {error}"),
+    }
+}
+
+/// What a database refuses, by the code and the message of its error.
+fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
+    let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
+    let name = name.unwrap_or_default();
+    match code {
+        "28P01" | "28000" => format!(
+            "the database at {place} refuses the user or the password; correct --database \
+             (RPMFARM_DATABASE) postgres://USER:PASSWORD@HOST/NAME, or what pg_hba.conf of the \
+             server lets in"
+        ),
+        "3D000" => format!(
+            "there is no database {name} at {place}; make it on the server: createdb --owner USER \
+             {name}"
+        ),
+        "42501" => format!(
+            "the user of {place} may not make tables; give it the database: ALTER DATABASE {name} \
+             OWNER TO USER"
+        ),
+        "53300" => format!(
+            "the server of {place} has no connection left; raise its max_connections (a \
+             coordinator uses about 12)"
+        ),
+        "14" => format!(
+            "the file of {place} cannot be opened; its directory must be there and belong to the \
+             coordinator's user"
+        ),
+        "26" => format!("{place} is no SQLite database; name another file"),
+        "8" => format!("{place} can only be read; it must belong to the coordinator's user"),
+        _ => match orphans(message) {
+            Some((table, column, owner)) => format!(
+                "the database {place} has rows of {table} whose {column} is not in {owner}, which \
+                 nothing of rpmfarm writes; remove them, or bring back what they belong to, and \
+                 start again (nothing was changed)"
+            ),
+            None => format!("cannot open the database {place}: {message} ({code})"),
+        },
     }
 }
 

@@ -1,6 +1,6 @@
 //! Webhooks: which were taken, so that one that is sent again is known.
 
-use super::{Result, Store};
+use super::{Result, Store, Tx};
 
 /// How often a body of the same content has packages looked at within [`OFTEN_US`]. A branch may
 /// go there and back some times; whoever records a webhook and sends it again and again is not to
@@ -55,60 +55,7 @@ impl Store {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());
         for hook in hooks {
-            let added = sqlx::query(
-                "INSERT INTO hooks (target, digest, delivery, at_us) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT DO NOTHING",
-            )
-            .bind(&hook.target)
-            .bind(&hook.digest)
-            .bind(&hook.delivery)
-            .bind(hook.at_us)
-            .execute(tx.on())
-            .await?;
-            if added.rows_affected() == 0 {
-                taken.push(HookTaken::Again);
-                continue;
-            }
-            let of_late: i64 = sqlx::query_scalar(
-                "SELECT COUNT(*) FROM hooks WHERE target = $1 AND digest = $2 AND at_us > $3",
-            )
-            .bind(&hook.target)
-            .bind(&hook.digest)
-            .bind(hook.at_us - OFTEN_US)
-            .fetch_one(tx.on())
-            .await?;
-            if of_late > OFTEN {
-                taken.push(HookTaken::Often);
-                continue;
-            }
-            for hint in &hook.hints {
-                if !hook.repository.is_empty() {
-                    sqlx::query(
-                        "INSERT INTO hook_repositories (target, repository, package, modifies)
-                         VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-                    )
-                    .bind(&hook.target)
-                    .bind(&hook.repository)
-                    .bind(&hint.package)
-                    .bind(i64::from(hint.modifies))
-                    .execute(tx.on())
-                    .await?;
-                }
-                sqlx::query(
-                    "UPDATE tracked SET due_us = 0, hint_us = $3,
-                     hint_commit = CASE WHEN $5 = 0 THEN $4 ELSE hint_commit END,
-                     hint_modification = CASE WHEN $5 = 0 THEN hint_modification ELSE $4 END
-                     WHERE target = $1 AND package = $2",
-                )
-                .bind(&hook.target)
-                .bind(&hint.package)
-                .bind(hook.at_us)
-                .bind(&hint.commit)
-                .bind(i64::from(hint.modifies))
-                .execute(tx.on())
-                .await?;
-            }
-            taken.push(HookTaken::New);
+            taken.push(tx.take_hook(hook).await?);
         }
         tx.commit_quietly().await?;
         Ok(taken)
@@ -133,5 +80,68 @@ impl Store {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM hooks WHERE at_us < $1").bind(before_us).execute(tx.on()).await?;
         tx.commit_quietly().await
+    }
+}
+
+impl Tx {
+    async fn take_hook(&mut self, hook: &NewHook) -> Result<HookTaken> {
+        let added = sqlx::query(
+            "INSERT INTO hooks (target, digest, delivery, at_us) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(&hook.target)
+        .bind(&hook.digest)
+        .bind(&hook.delivery)
+        .bind(hook.at_us)
+        .execute(self.on())
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(HookTaken::Again);
+        }
+        let of_late: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM hooks WHERE target = $1 AND digest = $2 AND at_us > $3",
+        )
+        .bind(&hook.target)
+        .bind(&hook.digest)
+        .bind(hook.at_us - OFTEN_US)
+        .fetch_one(self.on())
+        .await?;
+        if of_late > OFTEN {
+            return Ok(HookTaken::Often);
+        }
+        for hint in &hook.hints {
+            self.take_hint(hook, hint).await?;
+        }
+        Ok(HookTaken::New)
+    }
+
+    /// Has a package looked at, at once, and remembers for which repository it was told of.
+    async fn take_hint(&mut self, hook: &NewHook, hint: &Hint) -> Result<()> {
+        if !hook.repository.is_empty() {
+            sqlx::query(
+                "INSERT INTO hook_repositories (target, repository, package, modifies)
+                 VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            )
+            .bind(&hook.target)
+            .bind(&hook.repository)
+            .bind(&hint.package)
+            .bind(i64::from(hint.modifies))
+            .execute(self.on())
+            .await?;
+        }
+        sqlx::query(
+            "UPDATE tracked SET due_us = 0, hint_us = $3,
+             hint_commit = CASE WHEN $5 = 0 THEN $4 ELSE hint_commit END,
+             hint_modification = CASE WHEN $5 = 0 THEN hint_modification ELSE $4 END
+             WHERE target = $1 AND package = $2",
+        )
+        .bind(&hook.target)
+        .bind(&hint.package)
+        .bind(hook.at_us)
+        .bind(&hint.commit)
+        .bind(i64::from(hint.modifies))
+        .execute(self.on())
+        .await?;
+        Ok(())
     }
 }

@@ -102,39 +102,56 @@ impl Tx {
         let Some(row) = row else { return Ok(()) };
         let report = unjson("attempt_ends", "a report", &row.report)?;
         let Some(Outcome::Succeeded(success)) = report else { return Ok(()) };
-        let AcceptedRow { target, package, arch, kind, .. } = &row;
-        let capped = |mib: u64| i64::try_from(mib).unwrap_or(i64::MAX);
+        self.add_measure(attempt, &row, (success.memory_mib, success.disk_mib)).await?;
+        let samples = self.samples(&row).await?;
+        self.set_learned(&row, &learn(&samples)).await
+    }
+
+    /// Records what an attempt took: its time, and so much memory and disk, in MiB.
+    async fn add_measure(
+        &mut self,
+        attempt: AttemptId,
+        row: &AcceptedRow,
+        (memory_mib, disk_mib): (u64, u64),
+    ) -> Result<()> {
         sqlx::query(
             "INSERT INTO measures (target, package, arch, kind, attempt, took_us, memory_mib,
              disk_mib, had_memory_mib, had_disk_mib)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING",
         )
-        .bind(target)
-        .bind(package)
-        .bind(arch)
-        .bind(kind)
+        .bind(&row.target)
+        .bind(&row.package)
+        .bind(&row.arch)
+        .bind(&row.kind)
         .bind(attempt.0)
         .bind((row.ended_us - row.started_us).max(0))
-        .bind(capped(success.memory_mib))
-        .bind(capped(success.disk_mib))
+        .bind(capped(memory_mib))
+        .bind(capped(disk_mib))
         .bind(row.memory_mib)
         .bind(row.disk_mib)
         .execute(self.on())
         .await?;
+        Ok(())
+    }
+
+    /// What the newest attempts of the same package, architecture and kind took.
+    async fn samples(&mut self, row: &AcceptedRow) -> Result<Vec<Sample>> {
         let query = "SELECT took_us, memory_mib, disk_mib, had_memory_mib, had_disk_mib
                      FROM measures
                      WHERE target = $1 AND package = $2 AND arch = $3 AND kind = $4
                      ORDER BY attempt DESC LIMIT $5";
         let rows: Vec<TookRow> = sqlx::query_as(query)
-            .bind(target)
-            .bind(package)
-            .bind(arch)
-            .bind(kind)
+            .bind(&row.target)
+            .bind(&row.package)
+            .bind(&row.arch)
+            .bind(&row.kind)
             .bind(i64::try_from(SAMPLES).unwrap_or(i64::MAX))
             .fetch_all(self.on())
             .await?;
-        let samples: Vec<Sample> = rows.iter().map(TookRow::sample).collect();
-        let learned = learn(&samples);
+        Ok(rows.iter().map(TookRow::sample).collect())
+    }
+
+    async fn set_learned(&mut self, row: &AcceptedRow, learned: &Learned) -> Result<()> {
         sqlx::query(
             "INSERT INTO learned (target, package, arch, kind, took_us, memory_mib, disk_mib,
              enough_memory_mib, enough_disk_mib)
@@ -144,10 +161,10 @@ impl Tx {
              enough_memory_mib = excluded.enough_memory_mib,
              enough_disk_mib = excluded.enough_disk_mib",
         )
-        .bind(target)
-        .bind(package)
-        .bind(arch)
-        .bind(kind)
+        .bind(&row.target)
+        .bind(&row.package)
+        .bind(&row.arch)
+        .bind(&row.kind)
         .bind(learned.took_us)
         .bind(capped(learned.memory_mib))
         .bind(capped(learned.disk_mib))
@@ -157,4 +174,8 @@ impl Tx {
         .await?;
         Ok(())
     }
+}
+
+fn capped(mib: u64) -> i64 {
+    i64::try_from(mib).unwrap_or(i64::MAX)
 }

@@ -1,5 +1,6 @@
 //! What looks at followed packages led to: the next look, what was seen, new pushes.
 
+use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
 
 use super::{Result, Store, Tx};
@@ -28,20 +29,7 @@ pub struct Looked {
     /// Whether a webhook's push is still to be seen.
     pub hinted: bool,
     /// What was seen of the package and of its modifications; nothing of what could not be read.
-    pub saw: Vec<Saw>,
-}
-
-/// A branch that was seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saw {
-    /// Where it points to; an empty commit for modifications that are not there.
-    pub push: Push,
-    /// What that means.
-    pub change: Change,
-    /// Whether it is the modifications'.
-    pub modifies: bool,
-    /// webhook, poll.
-    pub told_by: &'static str,
+    pub saw: Vec<RefObservation>,
 }
 
 impl Store {
@@ -128,7 +116,7 @@ impl Tx {
 
     /// Records a push. False when it is known: the branch was seen there last. A branch that comes
     /// back to where it has been is pushed anew.
-    async fn add_push(&mut self, looked: &Looked, saw: &Saw) -> Result<bool> {
+    async fn add_push(&mut self, looked: &Looked, saw: &RefObservation) -> Result<bool> {
         let push = &saw.push;
         let before: Option<String> = sqlx::query_scalar(
             "SELECT commit_id FROM track_refs

@@ -48,9 +48,10 @@ mod withdrawals;
 mod work;
 
 use std::str::FromStr as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
 use tokio::task::JoinSet;
@@ -70,19 +71,17 @@ pub use grants::{Grant, Ready};
 pub use hooks::{Hint, HookTaken, NewHook};
 pub use kept::KeptRow;
 pub use late::LateResult;
-pub use looks::{Looked, Saw};
-pub use notes::Lacking;
+pub use looks::Looked;
 pub use observed::Queue;
-pub use open_pushes::{OpenPush, PushedBuild};
 pub use owners::{Decision, PoolState, TakenRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use places::{Place, Running};
-pub use pushes::{PushEnd, PushFilter, PushPair, PushRow, StormRow};
+pub use pushes::{PushFilter, PushRow, StormRow};
 pub use results::{AcceptedTask, MadePackage};
 pub use shown::{PublishedEvr, ShownBuild, ShownSrpm, ShownTask, TakenPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
-pub use tracked::{NewTracked, OrderRow, Seen, Tracked};
+pub use tracked::{NewTracked, OrderRow, Tracked};
 pub use withdrawals::{ImpactRow, Returning, RootRow, Withdraw, WithdrawnPackage};
 
 use crate::bus::Bus;
@@ -317,7 +316,7 @@ impl Store {
 
     /// Closes all connections, so that the database can go away.
     pub async fn close(&self) {
-        self.beside.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.beside.lock().abort_all();
         self.readers.close().await;
         self.writers.close().await;
         self.pulse.close().await;

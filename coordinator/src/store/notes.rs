@@ -1,21 +1,11 @@
 //! What whoever looks at a build should know of it beside its state: differences that were taken, and
 //! packages that are kept from the repositories of an architecture.
 
-use rpmfarm_core::{Arch, BuildId, Nevra};
+use rpmfarm_core::lacking::LackingPackage;
+use rpmfarm_core::{Arch, BuildId};
 
 use super::again::again;
 use super::{Result, Store, Tx, parsed};
-
-/// A package that lacks something in the repositories of an architecture.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lacking {
-    /// The package.
-    pub nevra: Nevra,
-    /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
-    pub arch: Option<Arch>,
-    /// What nobody provides there, as rpm prints it.
-    pub requirement: String,
-}
 
 impl Store {
     /// What was noted of a build when its last task was accepted.
@@ -30,7 +20,7 @@ impl Store {
         &self,
         target: &str,
         channel: &str,
-        lacking: &[Lacking],
+        lacking: &[LackingPackage],
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -39,7 +29,7 @@ impl Store {
                 .bind(channel)
                 .execute(tx.on())
                 .await?;
-            for Lacking { nevra, arch, requirement } in lacking {
+            for LackingPackage { nevra, arch, requirement } in lacking {
                 sqlx::query(
                     "INSERT INTO lacking_packages (target, channel, nevra, arch, requirement)
                      VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -58,7 +48,7 @@ impl Store {
     }
 
     /// What packages of a build lack in the repositories of its target.
-    pub async fn lacking(&self, build: BuildId) -> Result<Vec<Lacking>> {
+    pub async fn lacking(&self, build: BuildId) -> Result<Vec<LackingPackage>> {
         let query = "SELECT l.nevra, l.arch, l.requirement FROM packages p
                      JOIN lacking_packages l ON l.target = p.target AND l.nevra = p.nevra
                      WHERE p.build = $1 ORDER BY l.nevra, l.arch, l.requirement";
@@ -71,7 +61,7 @@ impl Store {
                     word => Some(parsed("lacking_packages", "an architecture", word)?),
                 };
                 let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-                Ok(Lacking { nevra, arch, requirement })
+                Ok(LackingPackage { nevra, arch, requirement })
             })
             .collect()
     }

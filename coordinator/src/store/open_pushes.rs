@@ -1,83 +1,54 @@
 //! Pushes of which nothing has become yet, and the builds that may have them.
 
-use rpmfarm_core::track::push::Push;
+use rpmfarm_core::track::push::{OpenPush, PushedBuild};
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
-use super::columns::Flag;
+use super::columns::Columns;
 use super::{Result, Store};
 
-/// A push of which nothing has become yet, with all that decides on it.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct OpenPush {
-    /// Its number.
-    pub id: i64,
-    /// Name of the package.
-    pub package: String,
-    /// Address of the repository.
-    pub repository: String,
-    /// The branch.
-    pub branch: String,
-    /// The commit.
-    pub commit_id: String,
-    /// The commit before it; empty when none was seen.
-    pub before_id: String,
-    /// Whether it is a push to the package's modifications.
-    #[sqlx(try_from = "Flag")]
-    pub modifies: bool,
-    /// webhook, poll.
-    pub told_by: String,
-    /// When it was seen.
-    pub seen_us: i64,
-    /// When a maintainer approved it; 0 when nobody has.
-    pub approved_us: i64,
-    /// The storm that holds it; 0 for none.
-    pub storm: i64,
-    /// When the package was last built because of a push; 0 for never.
-    pub started_us: i64,
-    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
-    pub left_by: i64,
-    /// Whether the package is followed.
-    #[sqlx(try_from = "Flag")]
-    pub followed: bool,
-    /// What it is followed for; empty for the target's own.
-    pub git_ref: String,
-}
+/// Reads an open push.
+struct OpenPushRow(OpenPush);
 
-impl OpenPush {
-    /// Whether it goes back to a commit that the branch has left.
-    #[must_use]
-    pub const fn returns(&self) -> bool {
-        self.left_by != 0
-    }
-
-    /// Its identity.
-    #[must_use]
-    pub fn push(&self) -> Push {
-        Push {
-            repository: self.repository.clone(),
-            branch: self.branch.clone(),
-            commit: self.commit_id.clone(),
-        }
+impl FromRow<'_, AnyRow> for OpenPushRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("pushes", row);
+        Ok(Self(OpenPush {
+            id: row.number("id")?,
+            package: row.string("package")?,
+            repository: row.string("repository")?,
+            branch: row.string("branch")?,
+            commit_id: row.string("commit_id")?,
+            before_id: row.string("before_id")?,
+            modifies: row.flag("modifies")?,
+            told_by: row.string("told_by")?,
+            seen_us: row.number("seen_us")?,
+            approved_us: row.number("approved_us")?,
+            storm: row.number("storm")?,
+            started_us: row.number("started_us")?,
+            left_by: row.number("left_by")?,
+            followed: row.flag("followed")?,
+            git_ref: row.string("git_ref")?,
+        }))
     }
 }
 
-/// A build that may have what was pushed: it has its sources, or is to get them.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct PushedBuild {
-    /// Its number.
-    pub id: i64,
-    /// Name of the package.
-    pub package: String,
-    /// Branch, tag or commit that was asked for; empty for the target's own.
-    pub git_ref: String,
-    /// The commit of the modifications that was asked for; empty for what their branch has.
-    pub modification_ref: String,
-    /// The commit; empty while it is not known.
-    pub commit_id: String,
-    /// The commit of its modifications; empty when there are none, or they are not known yet.
-    pub modification: String,
-    /// Whether it is published, or may still be.
-    #[sqlx(try_from = "Flag")]
-    pub stands: bool,
+/// Reads a build that may have what was pushed.
+struct PushedBuildRow(PushedBuild);
+
+impl FromRow<'_, AnyRow> for PushedBuildRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("builds", row);
+        Ok(Self(PushedBuild {
+            id: row.number("id")?,
+            package: row.string("package")?,
+            git_ref: row.string("git_ref")?,
+            modification_ref: row.string("modification_ref")?,
+            commit_id: row.string("commit_id")?,
+            modification: row.string("modification")?,
+            stands: row.flag("stands")?,
+        }))
+    }
 }
 
 impl Store {
@@ -99,7 +70,9 @@ impl Store {
             COALESCE((SELECT t.git_ref FROM tracked t
                       WHERE t.target = p.target AND t.package = p.package), '') AS git_ref
             FROM open_pushes o JOIN pushes p ON p.id = o.push WHERE p.target = $1 ORDER BY p.id";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        let rows: Vec<OpenPushRow> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|OpenPushRow(push)| push).collect())
     }
 
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
@@ -120,7 +93,9 @@ impl Store {
                  OR (i.build IS NOT NULL
                      AND (SELECT COUNT(*) FROM cancellations c WHERE c.build = b.id) = 0))
             ORDER BY b.id";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        let rows: Vec<PushedBuildRow> =
+            sqlx::query_as(query).bind(target).fetch_all(self.read()).await?;
+        Ok(rows.into_iter().map(|PushedBuildRow(build)| build).collect())
     }
 
     /// Names of the targets that have open pushes.

@@ -12,6 +12,7 @@ use super::again::again;
 use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
+use crate::commands::option_words;
 
 /// A package of an accepted attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -367,9 +368,9 @@ impl Tx {
             let (before, now) =
                 (self.build_options(BuildId(by)).await?, self.build_options(build).await?);
             if before != now {
-                let words = |options: &BuildOptions| match options.to_string() {
+                let words = |options: &BuildOptions| match option_words(options) {
                     words if words.is_empty() => "no options".to_owned(),
-                    words => words,
+                    words => words.join(" "),
                 };
                 let (existing, options) = (words(&before), words(&now));
                 return Err(StoreError::OtherOptions {

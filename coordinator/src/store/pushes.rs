@@ -2,32 +2,12 @@
 
 use rpmfarm_core::BuildId;
 use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::track::pair::PushPair;
+use rpmfarm_core::track::plan::PushEnd;
 
 use super::builds::named;
 use super::columns::Flag;
 use super::{Result, Store, Tx};
-
-/// What is built because of a push.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PushPair {
-    /// The package's commit, or its tag; empty for the target's own.
-    pub git_ref: String,
-    /// The commit of its modifications; empty for what their branch has.
-    pub modification: String,
-}
-
-/// What becomes of a push.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PushEnd {
-    /// The push.
-    pub push: i64,
-    /// How it has ended.
-    pub verdict: PushVerdict,
-    /// The build that had its commit already, for `done`; 0 else.
-    pub build: i64,
-    /// What is built, for `build`.
-    pub pair: Option<PushPair>,
-}
 
 /// A push with what became of it.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]

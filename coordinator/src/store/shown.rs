@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::owners::Claim;
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, AttemptId, BuildId, BuildOptions, Evr, Nevra, TaskId};
@@ -13,8 +14,8 @@ use super::attempts::{AttemptRow, WITH_END};
 use super::builds::COLUMNS;
 use super::lists::{list, rows};
 use super::{
-    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, Lacking, LateResult, LockRow,
-    Publication, Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
+    Attempt, AttemptEnd, Build, Decision, FailureRow, Import, LateResult, LockRow, Publication,
+    Result, Store, TakenRow, Task, WithdrawnPackage, parsed, unjson,
 };
 
 /// The facts of a build, but for its packages ([`Store::packages_of_each`]).
@@ -45,7 +46,7 @@ pub struct ShownBuild {
     /// What was noted of the build.
     pub notes: Vec<String>,
     /// What its packages lack in their channels.
-    pub lacking: Vec<Lacking>,
+    pub lacking: Vec<LackingPackage>,
     /// What else was asked for.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
@@ -108,6 +109,13 @@ pub struct ShownTask {
 /// is.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
 
+/// The facts of builds, by their numbers.
+type ShownBuilds = HashMap<BuildId, ShownBuild>;
+
+fn of(all: &mut ShownBuilds, build: i64) -> &mut ShownBuild {
+    all.entry(BuildId(build)).or_default()
+}
+
 impl Store {
     /// Builds by their numbers, newest first; those that are not there are left out.
     pub async fn builds_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
@@ -120,23 +128,41 @@ impl Store {
     /// The facts of builds, each that was asked for.
     pub async fn shown(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, ShownBuild>> {
         let ids = list(builds.iter().map(|id| id.0));
-        let mut all: HashMap<BuildId, ShownBuild> =
-            builds.iter().map(|id| (*id, ShownBuild::default())).collect();
-        macro_rules! of {
-            ($build:expr) => {
-                all.entry(BuildId($build)).or_default()
-            };
+        let mut all: ShownBuilds = builds.iter().map(|id| (*id, ShownBuild::default())).collect();
+        self.shown_requests(&ids, &mut all).await?;
+        self.shown_sources(&ids, &mut all).await?;
+        self.shown_results(&ids, &mut all).await?;
+        self.shown_failures(&ids, &mut all).await?;
+        self.shown_names(&ids, &mut all).await?;
+        for withdrawn in self.withdrawn_of(builds).await? {
+            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
         }
+        for (build, task) in self.shown_tasks(&ids).await? {
+            of(&mut all, build).tasks.push(task);
+        }
+        Ok(all)
+    }
 
+    /// Whether builds are open, and what they were asked for with.
+    async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
         for (build,) in rows!(self, (i64,), query) {
-            of!(build).open = true;
+            of(all, build).open = true;
         }
         let query =
             format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
         for (build, arch) in rows!(self, (i64, String), query) {
-            of!(build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+            of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
         }
+        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
+        for (build, text) in rows!(self, (i64, String), query) {
+            of(all, build).options = super::builds::options(&text)?;
+        }
+        Ok(())
+    }
+
+    /// What was imported, and what SRPM was made of it.
+    async fn shown_sources(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, url, commit_id, subject, bundle, at_us FROM imports
              WHERE build IN ({ids})"
@@ -145,23 +171,32 @@ impl Store {
             rows!(self, (i64, String, String, String, String, i64), query)
         {
             let bundle = parsed("imports", "a digest", &bundle)?;
-            of!(build).import = Some(Import { url, commit, subject, bundle, at_us });
+            of(all, build).import = Some(Import { url, commit, subject, bundle, at_us });
         }
         let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
         for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
             let nevra = parsed("srpms", "a NEVRA", &nevra)?;
             let terms = unjson("srpms", "terms", &terms)?;
-            of!(build).srpm = Some(ShownSrpm { nevra, terms });
+            of(all, build).srpm = Some(ShownSrpm { nevra, terms });
         }
         let query =
             format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
         for (build, note) in rows!(self, (i64, String), query) {
-            of!(build).source_notes.push(note);
+            of(all, build).source_notes.push(note);
         }
+        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
+        for (build, cves) in rows!(self, (i64, String), query) {
+            of(all, build).cves = unjson("build_cves", "a list", &cves)?;
+        }
+        Ok(())
+    }
+
+    /// What builds have made, and where it is published.
+    async fn shown_results(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query =
             format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
         for (build, note) in rows!(self, (i64, String), query) {
-            of!(build).notes.push(note);
+            of(all, build).notes.push(note);
         }
         let query = format!(
             "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
@@ -174,18 +209,14 @@ impl Store {
                 word => Some(parsed("lacking_packages", "an architecture", word)?),
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-            of!(build).lacking.push(Lacking { nevra, arch, requirement });
-        }
-        let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
-        for (build, text) in rows!(self, (i64, String), query) {
-            of!(build).options = super::builds::options(&text)?;
+            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
              JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
         );
         for (build, count) in rows!(self, (i64, i64), query) {
-            of!(build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+            of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
         }
         let query = format!(
             "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
@@ -193,15 +224,20 @@ impl Store {
         );
         // The oldest comes last and stays.
         for row in rows!(self, Publication, query) {
-            let build = all.entry(row.build).or_default();
+            let build = of(all, row.build.0);
             build.publication = Some(row);
         }
+        Ok(())
+    }
+
+    /// What has failed since the last retry, and whether builds were cancelled.
+    async fn shown_failures(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         for (table, which) in [("cancellations", 0), ("retries", 1)] {
             let query = format!(
                 "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
             );
             for (build, at_us) in rows!(self, (i64, i64), query) {
-                let build = of!(build);
+                let build = of(all, build);
                 if which == 0 { build.cancelled_us = at_us } else { build.retried_us = at_us }
             }
         }
@@ -212,7 +248,7 @@ impl Store {
         for (build, task, failure, at_us, retry_us) in
             rows!(self, (i64, i64, String, i64, i64), query)
         {
-            let build = of!(build);
+            let build = of(all, build);
             if at_us > build.retried_us {
                 build.failures.push(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
@@ -222,22 +258,11 @@ impl Store {
                 });
             }
         }
-        let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
-        for (build, cves) in rows!(self, (i64, String), query) {
-            of!(build).cves = unjson("build_cves", "a list", &cves)?;
-        }
-        self.shown_names(&ids, &mut all).await?;
-        for withdrawn in self.withdrawn_of(builds).await? {
-            all.entry(withdrawn.build).or_default().withdrawn.push(withdrawn);
-        }
-        for (build, task) in self.shown_tasks(&ids).await? {
-            of!(build).tasks.push(task);
-        }
-        Ok(all)
+        Ok(())
     }
 
     /// What is known of claims, and of packages that builds were made with.
-    async fn shown_names(&self, ids: &str, all: &mut HashMap<BuildId, ShownBuild>) -> Result<()> {
+    async fn shown_names(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT build, kind, what, package, owners FROM claims WHERE build IN ({ids})
              ORDER BY build, kind, what"
@@ -245,7 +270,7 @@ impl Store {
         type Row = (i64, String, String, String, String);
         for (build, kind, what, package, owners) in rows!(self, Row, query) {
             let claim = super::owners::claim((kind, what, package, owners))?;
-            all.entry(BuildId(build)).or_default().claims.push(claim);
+            of(all, build).claims.push(claim);
         }
         let query = format!(
             "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
@@ -255,7 +280,7 @@ impl Store {
             rows!(self, (i64, i64, String, String, String), query)
         {
             let decision = Decision { at_us, word, who, reason };
-            all.entry(BuildId(build)).or_default().decisions.push(decision);
+            of(all, build).decisions.push(decision);
         }
         let query = format!(
             "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
@@ -263,7 +288,7 @@ impl Store {
         for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
             let nevra = parsed("impacts", "a NEVRA", &nevra)?;
             let through = (through != 0).then_some(BuildId(through));
-            all.entry(BuildId(build)).or_default().impacts.push((nevra, through));
+            of(all, build).impacts.push((nevra, through));
         }
         let query = format!(
             "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
@@ -272,7 +297,7 @@ impl Store {
         for (build, target, taken) in rows!(self, (i64, String, String), query) {
             let taken: Vec<TakenRow> = unjson("taken_packages", "a list", &taken)?;
             for row in taken {
-                let shown = all.entry(BuildId(build)).or_default();
+                let shown = of(all, build);
                 if shown.taken.iter().any(|known| known.row == row) {
                     continue;
                 }

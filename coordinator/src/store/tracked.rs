@@ -1,8 +1,11 @@
 //! Who is followed: orders of maintainers, when each package is looked at, what was seen last.
 
 use rpmfarm_core::track::policy::{Freeze, Order, Policy};
+use rpmfarm_core::track::seen::TrackRef;
+use sqlx::FromRow;
+use sqlx::any::AnyRow;
 
-use super::columns::Flag;
+use super::columns::{Columns, Flag};
 use super::{Result, Store, StoreError, Tx};
 
 /// A package to follow from now on.
@@ -52,19 +55,24 @@ pub struct Tracked {
     pub hint_modification: String,
 }
 
-/// The commit that a branch was last seen to point to.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
-pub struct Seen {
-    /// Name of the package.
-    pub package: String,
-    /// Address of the repository.
-    pub repository: String,
-    /// The branch.
-    pub branch: String,
-    /// The commit.
-    pub commit_id: String,
-    /// Since when.
-    pub at_us: i64,
+/// Reads what was last seen of a branch.
+struct TrackRefRow(TrackRef);
+
+impl FromRow<'_, AnyRow> for TrackRefRow {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let row = Columns::of("track_refs", row);
+        Ok(Self(TrackRef {
+            package: row.string("package")?,
+            repository: row.string("repository")?,
+            branch: row.string("branch")?,
+            commit_id: row.string("commit_id")?,
+            at_us: row.number("at_us")?,
+        }))
+    }
+}
+
+fn seen(rows: Vec<TrackRefRow>) -> Vec<TrackRef> {
+    rows.into_iter().map(|TrackRefRow(seen)| seen).collect()
 }
 
 /// What a maintainer has said.
@@ -258,25 +266,26 @@ impl Store {
     }
 
     /// What was last seen of a package's branches.
-    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<Seen>> {
+    pub async fn seen(&self, target: &str, package: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package = $2 ORDER BY repository, branch";
-        Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read()).await?)
+        let query = sqlx::query_as(query).bind(target).bind(package);
+        Ok(seen(query.fetch_all(self.read()).await?))
     }
 
     /// What was last seen of all packages of a target.
-    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 
     /// What was last seen of the packages of a target that have open pushes.
-    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<Seen>> {
+    pub async fn seen_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o
                          JOIN pushes p ON p.id = o.push WHERE p.target = $1)";
-        Ok(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?)
+        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read()).await?))
     }
 }
 

@@ -5,14 +5,15 @@
 //! no second build.
 
 use rpmfarm_core::queue::Class;
+use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::track::pair::PushPair;
+use rpmfarm_core::track::plan::{PlannedPush, SortedPlans, sort};
 use rpmfarm_core::track::push::{Push, request_key};
 use rpmfarm_core::track::storm::{self, Admission, Recent};
-use rpmfarm_core::track::{PushVerdict, Verdict};
 use rpmfarm_core::{BuildOptions, Stage, Target};
 
-use super::SUBMITTER;
-use super::plan::{self, Planned};
-use crate::store::{FencedStore, NewBuild, PushEnd, PushPair};
+use super::{SUBMITTER, plan};
+use crate::store::{FencedStore, NewBuild};
 use crate::targets::Targets;
 use crate::work;
 
@@ -40,73 +41,54 @@ impl work::Stage for DecideStage {
 }
 
 async fn decide_target(store: &FencedStore, target: &Target, now_us: i64) -> anyhow::Result<()> {
-    let mut ends = Vec::new();
-    let mut builds = Vec::new();
-    let mut unasked = Vec::new();
-    let limit = target.track.storm();
-    let since_us = now_us - limit.window_us;
-    let mut recent = Recent::default();
-    let mut storm = 0;
-    for planned in plan::of_target(store, target, now_us).await? {
-        if planned.moot {
-            ends.extend(end(&planned, PushVerdict::Removed, 0));
-            continue;
-        }
-        match planned.verdict {
-            Verdict::Done(build) => ends.extend(end(&planned, PushVerdict::Done, build.0)),
-            Verdict::Build if planned.push.approved_us != 0 => builds.push(planned),
-            Verdict::Build => unasked.push(planned),
-            Verdict::Storm(id) => {
-                storm = storm.max(id);
-                recent.held += usize::from(planned.push.seen_us > since_us);
-            }
-            _ => {}
-        }
+    let since_us = now_us - target.track.storm().window_us;
+    let sorted = sort(plan::of_target(store, target, now_us).await?, since_us);
+    let is_admitted = is_admitted(store, target, &sorted, now_us).await?;
+    let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
+    if is_admitted {
+        builds.extend(unasked);
     }
-    if !unasked.is_empty() {
-        recent.started = store.pushes_built_since(&target.name, since_us).await?;
-        recent.open = store.storm(storm).await?.map(|storm| (storm.id, storm.at_us));
-        let pushes: Vec<i64> = unasked.iter().map(|planned| planned.push.id).collect();
-        match storm::admit(&limit, &recent, unasked.len(), now_us) {
-            Admission::Start => builds.append(&mut unasked),
-            Admission::Join(storm) => {
-                store.join_storm(storm, &pushes).await?;
-                let (target, builds) = (&target.name, pushes.len());
-                tracing::warn!(storm, target, builds, "more builds are held");
-            }
-            Admission::Hold(storm) => {
-                let reason = storm.to_string();
-                let id = store.add_storm(&target.name, &reason, &pushes, now_us).await?;
-                tracing::warn!(storm = id, target = target.name, reason, "builds are held");
-            }
-        }
-    }
-    let of = |planned: &Planned| -> Vec<(i64, Push)> {
-        let pushes = std::iter::once(&planned.push).chain(&planned.beside);
-        pushes.map(|push| (push.id, push.push())).collect()
-    };
-    let pushes: Vec<(i64, Push)> = builds.iter().flat_map(of).collect();
+    let pushes: Vec<(i64, Push)> =
+        builds.iter().flat_map(PlannedPush::pushes).map(|push| (push.id, push.push())).collect();
     let key = if pushes.is_empty() { String::new() } else { request_key(&target.name, &pushes) };
-    ends.extend(builds.iter().flat_map(|planned| end(planned, PushVerdict::Build, 0)));
+    ends.extend(builds.iter().flat_map(|planned| planned.ends(PushVerdict::Build, 0)));
     if !ends.is_empty() {
         store.end_pushes(&ends, &key, now_us).await?;
     }
     Ok(())
 }
 
-/// The end of a push, of the one that is built with it, and of those that they stand for.
-fn end(planned: &Planned, verdict: PushVerdict, build: i64) -> Vec<PushEnd> {
-    let older = match verdict {
-        PushVerdict::Removed => PushVerdict::Removed,
-        _ => PushVerdict::Superseded,
+/// Whether what would be built without asking is built. If not, it is held as a storm.
+async fn is_admitted(
+    store: &FencedStore,
+    target: &Target,
+    sorted: &SortedPlans,
+    now_us: i64,
+) -> anyhow::Result<bool> {
+    if sorted.unasked.is_empty() {
+        return Ok(true);
+    }
+    let limit = target.track.storm();
+    let recent = Recent {
+        started: store.pushes_built_since(&target.name, now_us - limit.window_us).await?,
+        held: sorted.held,
+        open: store.storm(sorted.storm).await?.map(|storm| (storm.id, storm.at_us)),
     };
-    let pair = (verdict == PushVerdict::Build).then(|| planned.pair.to_build());
-    let newest = std::iter::once(&planned.push).chain(&planned.beside);
-    let mut ends: Vec<_> =
-        newest.map(|push| PushEnd { push: push.id, verdict, build, pair: pair.clone() }).collect();
-    let superseded = |push: &i64| PushEnd { push: *push, verdict: older, build: 0, pair: None };
-    ends.extend(planned.older.iter().map(superseded));
-    ends
+    let pushes: Vec<i64> = sorted.unasked.iter().map(|planned| planned.push.id).collect();
+    match storm::admit(&limit, &recent, pushes.len(), now_us) {
+        Admission::Start => return Ok(true),
+        Admission::Join(storm) => {
+            store.join_storm(storm, &pushes).await?;
+            let (target, builds) = (&target.name, pushes.len());
+            tracing::warn!(storm, target, builds, "more builds are held");
+        }
+        Admission::Hold(storm) => {
+            let reason = storm.to_string();
+            let id = store.add_storm(&target.name, &reason, &pushes, now_us).await?;
+            tracing::warn!(storm = id, target = target.name, reason, "builds are held");
+        }
+    }
+    Ok(false)
 }
 
 /// Makes a request that was decided on.

@@ -1,8 +1,9 @@
 //! Which packages are followed in which repository, to look up what a webhook tells of.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Target;
 use rpmfarm_core::track::hook::Followed;
 
@@ -40,7 +41,7 @@ impl Repositories {
             let is_same = Arc::ptr_eq(&kept.target, target) && kept.state == state;
             is_same.then(|| kept.followed.clone())
         };
-        if let Some(followed) = kept(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(followed) = kept(&self.0.lock()) {
             return Ok(followed);
         }
         let rows = store.all_tracked(&target.name).await?;
@@ -56,7 +57,7 @@ impl Repositories {
             .collect();
         let followed = Arc::new(followed);
         let kept = Kept { target: target.clone(), state, followed: followed.clone() };
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut map = self.0.lock();
         map.insert(target.name.clone(), kept);
         Ok(followed)
     }

@@ -2,9 +2,9 @@
 //! resting is asked once more.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use rpmfarm_core::track::host::{Answer, Host, HostLimits};
 use rpmfarm_core::track::schedule::Jitter;
 
@@ -53,7 +53,7 @@ impl Hosts {
     fn with<T>(&self, host: &str, f: impl FnOnce(&mut Host, i64) -> T) -> T {
         let elapsed = self.clock.instant().duration_since(self.began);
         let elapsed = i64::try_from(elapsed.as_micros()).unwrap_or(i64::MAX / 2);
-        let mut known = self.known.lock().expect("no one panics while holding it");
+        let mut known = self.known.lock();
         f(known.entry(host.to_owned()).or_default(), 1_000_000 + elapsed)
     }
 }

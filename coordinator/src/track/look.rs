@@ -5,9 +5,9 @@
 //! for imports; redirects are not followed.
 
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use rpmfarm_core::target::PrivateHosts;
@@ -121,7 +121,7 @@ impl Looker {
         allowed: &PrivateHosts,
     ) -> Result<Option<Tip>, LookError> {
         let host = host_of(repository);
-        let is_old = self.old.lock().expect("no one panics while holding it").contains(&host);
+        let is_old = self.old.lock().contains(&host);
         if !is_old {
             match self.question(repository, question, allowed).await {
                 Err(LookError::Old(_)) => {}
@@ -131,7 +131,7 @@ impl Looker {
         let seen = self.list(repository, question, allowed).await?;
         // Only what speaks the old protocol well is believed to speak it only.
         if !is_old {
-            self.old.lock().expect("no one panics while holding it").insert(host);
+            self.old.lock().insert(host);
         }
         Ok(seen)
     }

@@ -5,33 +5,33 @@
 //! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
 //! builds as everybody does. To read from the top:
 //!
-//! - `hooks` takes webhooks over HTTP: `bodies` who may send one now, `secrets` and `verify` whether it
-//!   is genuine, `followed` what it is about, `taker` that it is recorded.
+//! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
+//!   whether it is genuine, `followed` what it is about, `hook_batcher` that it is recorded.
 //! - `poll` is the stage that looks at repositories, [`PollStage`]: `look` asks one, `hosts` how much
-//!   each host is to bear, `writer` records what was seen.
-//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]: `plan` says what would become
-//!   of each, `pair` which commits are built together, `tip` what is known of a branch.
+//!   each host is to bear, `poll_batcher` records what was seen.
+//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
+//!   each.
 //! - `exists` and `forges` ask upstream for people.
 
-mod bodies;
+mod body_permits;
 mod decide;
 mod exists;
 mod followed;
 mod forges;
+mod hook_batcher;
 mod hooks;
 mod hosts;
 mod look;
-mod pair;
 pub mod plan;
 mod poll;
+mod poll_batcher;
 mod secrets;
-mod taker;
-mod tip;
 mod verify;
-mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+
+use rpmfarm_core::Stage;
 
 pub use decide::DecideStage;
 pub(crate) use exists::Existence;
@@ -39,19 +39,22 @@ pub use forges::{ForgeFailure, Listed};
 pub use hooks::{Hooks, router};
 pub use look::LookLimits;
 pub use poll::PollStage;
-pub(crate) use tip::{modifications as seen_modifications, upstream as seen_upstream};
 
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::http::Http;
 use crate::store::Store;
-use bodies::Bodies;
+use crate::work::KeyedTaskPool;
+use body_permits::BodyPermits;
 use followed::Repositories;
+use hook_batcher::HookBatcher;
 use hosts::Hosts;
 use look::Looker;
+use poll_batcher::PollBatcher;
 use secrets::Secrets;
-use taker::Taker;
-use writer::Writer;
+
+/// Polls under way at all hosts together: each takes a connection and little else.
+const POLLS: usize = 256;
 
 /// Who asks for the builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
@@ -63,7 +66,9 @@ pub struct Tracker(Arc<Asking>);
 struct Asking {
     looker: Looker,
     hosts: Hosts,
-    writer: Writer,
+    /// Polls that are under way or being recorded, by target and package.
+    polls: KeyedTaskPool<(String, String)>,
+    batcher: PollBatcher,
     /// Rings when something is due sooner than was known.
     bell: Bus,
     /// What jitter is derived from.
@@ -80,7 +85,8 @@ impl Tracker {
         Ok(Self(Arc::new(Asking {
             looker: Looker::new(Http::new()?, limits),
             hosts: Hosts::new(clock),
-            writer: Writer::start(bell.clone()),
+            polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bell.clone()),
+            batcher: PollBatcher::start(),
             bell,
             seed,
         })))
@@ -103,9 +109,9 @@ impl Tracker {
 pub struct Webhooks(Arc<Taking>);
 
 struct Taking {
-    taker: Taker,
+    batcher: HookBatcher,
     secrets: Secrets,
-    bodies: Bodies,
+    permits: BodyPermits,
     repositories: Repositories,
 }
 
@@ -122,9 +128,9 @@ impl Webhooks {
         default_secrets: &Path,
     ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Taking {
-            taker: Taker::start(store.clone(), bell),
+            batcher: HookBatcher::start(store.clone(), bell),
             secrets: Secrets::open(secrets, default_secrets)?,
-            bodies: Bodies::default(),
+            permits: BodyPermits::default(),
             repositories: Repositories::default(),
         })))
     }

@@ -6,25 +6,21 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use rpmfarm_core::track::host::{Answer, HostLimits};
-use rpmfarm_core::track::push::{Before, Change, Push, change};
-use rpmfarm_core::track::schedule::{Jitter, Look, next};
-use rpmfarm_core::track::{Pattern, Question, Tip};
+use rpmfarm_core::track::poll::{ModificationsTip, PollOutcome, PolledPackage, WebhookHint};
+use rpmfarm_core::track::schedule::Jitter;
+use rpmfarm_core::track::seen::TrackRef;
+use rpmfarm_core::track::{Question, Tip};
 use rpmfarm_core::{Stage, Target};
 
 use super::look::LookError;
-use super::{Tracker, tip};
+use super::{POLLS, Tracker};
 use crate::clock::Clock;
 use crate::http::host_of;
-use crate::store::{FencedStore, Looked, Saw, Seen, StoreError, Tracked};
+use crate::store::{FencedStore, Looked, StoreError, Tracked};
 use crate::targets::Targets;
 use crate::work;
-
-/// Looks under way at all hosts together: each takes a connection and little else.
-const LOOKS: usize = 256;
-
-/// A webhook is believed for so long while the server shows something else, in microseconds.
-const BELIEVED_US: i64 = 120_000_000;
 
 /// Asks for every package whose time has come, as far as its host has room.
 #[derive(Clone)]
@@ -59,9 +55,9 @@ impl PollStage {
     ) -> Result<(), StoreError> {
         let tracker = &self.tracker.0;
         let asked = Asked::of(target, tracker);
-        let under_way = tracker.writer.under_way();
+        let under_way = tracker.polls.keys();
         let busy = under_way.len();
-        let room = asked.room(tracker).min(LOOKS.saturating_sub(busy));
+        let room = asked.room(tracker).min(POLLS.saturating_sub(busy));
         if room == 0 {
             return Ok(());
         }
@@ -69,11 +65,12 @@ impl PollStage {
         let due = store.tracked_due(name, now_us, room + busy).await?;
         let mut started = 0;
         for row in due {
+            let key = (row.target.clone(), row.package.clone());
             // One that ended while the list was read is on it as it was before: it is due no more.
-            let ended = under_way.contains(&(row.target.clone(), row.package.clone()));
-            if started == room || ended || !tracker.writer.begin(&row.target, &row.package) {
+            if started == room || under_way.contains(&key) {
                 continue;
             }
+            let Some(slot) = tracker.polls.reserve(key) else { continue };
             started += 1;
             asked.start(tracker);
             let look = OneLook {
@@ -84,7 +81,7 @@ impl PollStage {
                 asked: asked.clone(),
                 row,
             };
-            tokio::spawn(look.run());
+            slot.spawn(look.run().map(Ok));
         }
         Ok(())
     }
@@ -137,16 +134,6 @@ struct OneLook {
     row: Tracked,
 }
 
-/// What was found of the modifications.
-enum Modified {
-    /// The package has no place for any.
-    Nowhere,
-    /// What their branch points to; nothing when there is no such repository or branch.
-    At { repository: String, branch: String, commit: Option<String> },
-    /// It cannot be told.
-    Hidden(String),
-}
-
 impl OneLook {
     async fn run(self) {
         let began_us = self.clock.now_us();
@@ -155,10 +142,10 @@ impl OneLook {
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
         let upstream = self.upstream().await;
         let answer = upstream.as_ref().err().map_or(Answer::Well, LookError::answer);
-        // What is not to be built for want of sources needs no modifications.
+        // Upstream cannot be read: its modifications are not asked for.
         let (modified, other) = match &upstream {
             Ok(_) => self.modifications().await,
-            Err(_) => (Modified::Nowhere, Answer::Well),
+            Err(_) => (ModificationsTip::Nowhere, Answer::Well),
         };
         match &self.asked.other {
             Some(host) => {
@@ -168,17 +155,66 @@ impl OneLook {
             None if answer == Answer::Well => inner.hosts.end(&self.asked.upstream, other, jitter),
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
-        let known = self.store.seen(&self.row.target, &self.row.package).await;
-        let known = known.unwrap_or_else(|error| {
-            // Recording will fail as well, and the look is made again.
+        let looked = self.looked(upstream, modified, began_us, jitter).await;
+        inner.batcher.record(self.store.clone(), looked).await;
+    }
+
+    /// What the poll has led to.
+    async fn looked(
+        &self,
+        upstream: Result<(String, Option<Tip>), LookError>,
+        modified: ModificationsTip,
+        began_us: i64,
+        jitter: Jitter,
+    ) -> Looked {
+        let row = &self.row;
+        let seen = self.store.seen(&row.target, &row.package).await.unwrap_or_else(|error| {
+            // Recording will fail as well, and the poll is repeated.
             tracing::warn!(%error, "what was seen before is not known");
             Vec::new()
         });
-        let looked = match upstream {
-            Ok(found) => self.saw(found, modified, &known, began_us, jitter),
-            Err(error) => self.failed(&error, began_us, jitter),
+        let polled = self.polled(&seen);
+        let now_us = self.clock.now_us();
+        let outcome = match upstream {
+            Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now_us),
+            Err(error) => {
+                tracing::debug!(target = row.target, package = row.package, %error, "look failed");
+                polled.failed(&error.to_string(), error.answer(), jitter, now_us)
+            }
         };
-        inner.writer.end(self.store.clone(), looked).await;
+        let PollOutcome { next, failures, problem, hinted, saw } = outcome;
+        Looked {
+            target: row.target.clone(),
+            package: row.package.clone(),
+            turn: row.looks,
+            began_us,
+            at_us: now_us,
+            due_us: next.due_us,
+            interval_us: next.interval_us,
+            failures,
+            problem,
+            hinted,
+            saw,
+        }
+    }
+
+    fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
+        let row = &self.row;
+        let hint = WebhookHint {
+            told_us: row.hint_us,
+            commit: &row.hint_commit,
+            modification: &row.hint_modification,
+        };
+        PolledPackage {
+            target: &self.target,
+            package: &row.package,
+            git_ref: &row.git_ref,
+            build_first: row.build_first,
+            interval_us: row.interval_us,
+            failures: u32::try_from(row.failures).unwrap_or(u32::MAX),
+            hint: Some(hint).filter(|hint| hint.told_us != 0),
+            seen,
+        }
     }
 
     /// What is asked for, and what it points to.
@@ -196,14 +232,14 @@ impl OneLook {
     }
 
     /// What there is of modifications, and what that says of their host.
-    async fn modifications(&self) -> (Modified, Answer) {
+    async fn modifications(&self) -> (ModificationsTip, Answer) {
         let Some((repository, branch)) = self.target.modifications_of(&self.row.package) else {
-            return (Modified::Nowhere, Answer::Well);
+            return (ModificationsTip::Nowhere, Answer::Well);
         };
         let inner = &self.tracker.0;
         if self.asked.rests {
             let why = format!("{} fails and is left alone for now", host_of(&repository));
-            return (Modified::Hidden(why), Answer::Well);
+            return (ModificationsTip::Hidden(why), Answer::Well);
         }
         if self.asked.other.is_none() {
             inner.hosts.go_on(&self.asked.upstream, &self.asked.limits);
@@ -212,197 +248,12 @@ impl OneLook {
         match inner.looker.look(&repository, &question, &self.target.private_hosts).await {
             Ok(tip) => {
                 let commit = tip.map(|tip| tip.commit);
-                (Modified::At { repository, branch, commit }, Answer::Well)
+                (ModificationsTip::At { repository, branch, commit }, Answer::Well)
             }
             Err(LookError::Missing(_)) => {
-                (Modified::At { repository, branch, commit: None }, Answer::Well)
+                (ModificationsTip::At { repository, branch, commit: None }, Answer::Well)
             }
-            Err(error) => (Modified::Hidden(error.to_string()), error.answer()),
-        }
-    }
-
-    fn saw(
-        &self,
-        (git_ref, tip): (String, Option<Tip>),
-        modified: Modified,
-        known: &[Seen],
-        began_us: i64,
-        jitter: Jitter,
-    ) -> Looked {
-        let row = &self.row;
-        let now_us = self.clock.now_us();
-        let told =
-            |commit: &str| (row.hint_us != 0 && !commit.is_empty()).then(|| commit.to_owned());
-        let (told, told_modified) = (told(&row.hint_commit), told(&row.hint_modification));
-        let mut problem = String::new();
-        let mut saw = Vec::new();
-
-        let before = tip::upstream(&self.target, &row.package, &row.git_ref, known);
-        let commit = tip.as_ref().map(|tip| tip.commit.as_str());
-        let of_package = self.change_of_package(&git_ref, tip.as_ref(), before, told.as_deref());
-        if of_package == Change::Gone {
-            problem = self.gone(&git_ref);
-        }
-        let mut not_yet = told.as_deref().is_some_and(|told| Some(told) != commit);
-        let by = |told: bool| if told { "webhook" } else { "poll" };
-        let repository = self.target.git_url(&row.package);
-        if let Some(Tip { name: branch, commit }) = tip {
-            let push = Push { repository, branch, commit };
-            let told_by = by(told.is_some());
-            saw.push(Saw { push, change: of_package, modifies: false, told_by });
-        }
-        match modified {
-            Modified::Nowhere => {}
-            Modified::Hidden(why) => {
-                not_yet |= told_modified.is_some();
-                problem = format!("modifications: {why}");
-            }
-            Modified::At { repository, branch, commit } => {
-                let before = tip::modifications(&self.target, &row.package, known);
-                let before = before.map(|seen| seen.commit_id.as_str());
-                let told = told_modified.as_deref();
-                let change = change_of_modifications(before, commit.as_deref(), told);
-                not_yet |= told.is_some_and(|told| Some(told) != commit.as_deref());
-                if change == Change::Gone {
-                    problem = lost(&repository, &branch, &row.package);
-                }
-                let commit = commit.unwrap_or_default();
-                let push = Push { repository, branch, commit };
-                saw.push(Saw { push, change, modifies: true, told_by: by(told.is_some()) });
-            }
-        }
-
-        let hinted = not_yet && now_us - row.hint_us < BELIEVED_US;
-        let pushed = saw.iter().any(|saw| saw.change == Change::Pushed);
-        let look = match () {
-            () if hinted => Look::NotYet { told_us: row.hint_us },
-            () if pushed => Look::Saw(Change::Pushed),
-            () => Look::Saw(of_package),
-        };
-        let next = next(&self.target.track.pace(), row.interval_us, look, jitter, now_us);
-        Looked {
-            failures: u32::from(!problem.is_empty()),
-            problem: rpmfarm_core::name::shown(&problem),
-            due_us: next.due_us,
-            interval_us: next.interval_us,
-            hinted,
-            saw,
-            ..self.looked(began_us, now_us)
-        }
-    }
-
-    /// What was found means a push, or nothing. Of a pattern, an older tag than the newest that
-    /// was seen is none: upstream has taken a tag back.
-    fn change_of_package(
-        &self,
-        git_ref: &str,
-        tip: Option<&Tip>,
-        before: Option<&Seen>,
-        told: Option<&str>,
-    ) -> Change {
-        let (build_first, package) = (self.row.build_first, &self.row.package);
-        if let (Some(pattern), Some(tip), Some(seen)) = (Pattern::of(git_ref), tip, before)
-            && pattern.compare(package, &tip.name, &seen.branch).is_lt()
-        {
-            return Change::Same;
-        }
-        // A newer tag is a push even if it is of the same commit.
-        let same_name = |seen: &&Seen| tip.is_none_or(|tip| tip.name == seen.branch);
-        let commit = match before.filter(same_name) {
-            Some(seen) => Some(seen.commit_id.as_str()),
-            None => before.map(|_| ""),
-        };
-        let before = Before { commit, told, build_first };
-        change(&before, tip.map(|tip| tip.commit.as_str()))
-    }
-
-    fn gone(&self, git_ref: &str) -> String {
-        let repository = self.target.git_url(&self.row.package);
-        match Pattern::of(git_ref) {
-            Some(_) => {
-                format!("{repository} has no tag `{git_ref}` with {{nvr}} of {}", self.row.package)
-            }
-            None => format!("{repository} has no branch or tag `{git_ref}`"),
-        }
-    }
-
-    fn failed(&self, error: &LookError, began_us: i64, jitter: Jitter) -> Looked {
-        let row = &self.row;
-        let now_us = self.clock.now_us();
-        let failures = u32::try_from(row.failures).unwrap_or(u32::MAX - 1) + 1;
-        let pace = self.target.track.pace();
-        // A host that is ill says nothing of the package: it keeps its pace, and waits with all
-        // others until the host is asked again.
-        let next = match error.answer() {
-            Answer::Well => next(&pace, row.interval_us, Look::Failed(failures), jitter, now_us),
-            Answer::Ill(_) => {
-                next(&pace, row.interval_us, Look::Saw(Change::Begin), jitter, now_us)
-            }
-        };
-        let hinted = row.hint_us != 0 && now_us - row.hint_us < BELIEVED_US;
-        tracing::debug!(target = row.target, package = row.package, %error, "look failed");
-        Looked {
-            failures,
-            problem: rpmfarm_core::name::shown(&error.to_string()),
-            due_us: next.due_us,
-            interval_us: next.interval_us,
-            hinted,
-            ..self.looked(began_us, now_us)
-        }
-    }
-
-    fn looked(&self, began_us: i64, at_us: i64) -> Looked {
-        Looked {
-            target: self.row.target.clone(),
-            package: self.row.package.clone(),
-            turn: self.row.looks,
-            began_us,
-            at_us,
-            due_us: 0,
-            interval_us: 0,
-            failures: 0,
-            problem: String::new(),
-            hinted: false,
-            saw: Vec::new(),
-        }
-    }
-}
-
-/// What a look at modifications means. That there were none is remembered as an empty commit:
-/// those that come after it are a push. Those that have gone are none: a package does not lose its
-/// changes because a server forgot them.
-fn change_of_modifications(before: Option<&str>, now: Option<&str>, told: Option<&str>) -> Change {
-    match (before, now) {
-        (None, None) => Change::Begin,
-        (Some(""), None) => Change::Same,
-        _ => change(&Before { commit: before, told, build_first: false }, now),
-    }
-}
-
-fn lost(repository: &str, branch: &str, package: &str) -> String {
-    format!(
-        "modifications: {repository} had a branch `{branch}` and has none now; put it back, or \
-         set packages.{package}.unmodified = true"
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn modifications_that_come_are_a_push_and_those_that_go_are_none() {
-        for (before, now, told, expected) in [
-            (None, None, None, Change::Begin),
-            (None, Some("a"), None, Change::Begin),
-            (None, Some("a"), Some("a"), Change::Pushed),
-            (Some(""), None, None, Change::Same),
-            (Some(""), Some("a"), None, Change::Pushed),
-            (Some("a"), Some("a"), None, Change::Same),
-            (Some("a"), Some("b"), None, Change::Pushed),
-            (Some("a"), None, None, Change::Gone),
-        ] {
-            assert_eq!(change_of_modifications(before, now, told), expected, "{before:?} {now:?}");
+            Err(error) => (ModificationsTip::Hidden(error.to_string()), error.answer()),
         }
     }
 }

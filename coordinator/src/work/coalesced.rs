@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::{REST, tell};
 
@@ -30,14 +32,14 @@ impl<K: Clone + Eq + Hash + Send + 'static> Coalesced<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         {
-            let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut under_way = self.under_way.lock();
             if let Some(again) = under_way.get_mut(&key) {
                 *again = true;
                 return;
             }
             under_way.insert(key.clone(), false);
         }
-        let mut place = Place { key, left: false, under_way: Arc::clone(&self.under_way) };
+        let mut guard = KeyGuard { key, left: false, under_way: Arc::clone(&self.under_way) };
         let name = self.name;
         tokio::spawn(async move {
             loop {
@@ -46,7 +48,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> Coalesced<K> {
                     tokio::time::sleep(REST).await;
                     return;
                 }
-                if !place.is_asked_again() {
+                if !guard.is_asked_again() {
                     return;
                 }
             }
@@ -55,16 +57,16 @@ impl<K: Clone + Eq + Hash + Send + 'static> Coalesced<K> {
 }
 
 /// Leaves the key to the next who asks, even when the work panicked.
-struct Place<K: Eq + Hash> {
+struct KeyGuard<K: Eq + Hash> {
     key: K,
     left: bool,
     under_way: Arc<Mutex<HashMap<K, bool>>>,
 }
 
-impl<K: Eq + Hash> Place<K> {
+impl<K: Eq + Hash> KeyGuard<K> {
     /// Whether the work was asked for again; if not, the key is free from this moment on.
     fn is_asked_again(&mut self) -> bool {
-        let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.under_way.lock();
         let again = under_way.get_mut(&self.key).is_some_and(std::mem::take);
         if !again {
             under_way.remove(&self.key);
@@ -74,11 +76,11 @@ impl<K: Eq + Hash> Place<K> {
     }
 }
 
-impl<K: Eq + Hash> Drop for Place<K> {
+impl<K: Eq + Hash> Drop for KeyGuard<K> {
     fn drop(&mut self) {
         // Who has left already must not take the key from the next.
         if !self.left {
-            self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+            self.under_way.lock().remove(&self.key);
         }
     }
 }

@@ -1,19 +1,26 @@
 //! How passes run: what a stage is (`stage`), a dumb loop that wakes when something was written, and
-//! what does the long pieces of a stage beside it (`crew`, `coalesced`, `queues`).
+//! what does the long pieces of a stage beside it:
+//!
+//! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
+//! - `coalesced`: work that is done once more when it was asked for meanwhile ([`Coalesced`]);
+//! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]);
+//! - `batcher`: what comes at the same time shares a transaction ([`Batcher`]).
 //!
 //! It must not know what a pass does.
 
+mod batcher;
 mod coalesced;
-mod crew;
-mod queues;
+mod pool;
+mod semaphore;
 mod stage;
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+pub use batcher::Batcher;
 pub use coalesced::Coalesced;
-pub use crew::Crew;
-pub use queues::Queues;
+pub use pool::{KeyedTaskPool, SlotGuard};
+pub use semaphore::KeyedSemaphore;
 pub use stage::{LocalPass, Runner, Stage};
 
 use crate::bus::Bus;

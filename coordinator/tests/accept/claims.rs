@@ -8,8 +8,6 @@ use rpmfarm_core::{BuildId, Fault};
 use crate::scene::{Scene, built, spec};
 use crate::support::{Built, build_spec};
 
-const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
-
 /// A source package with one binary package of another name.
 fn sub(source: &str, name: &str, version: &str, more: &str) -> Built {
     let package = if source == name {
@@ -118,8 +116,7 @@ async fn a_takeover_that_is_approved_makes_an_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_target_lists_needs_no_person() {
-    let target = format!("{LAB}\n[packages.new]\nmay_own = [\"tool*\"]\n");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with("packages.new.may_own = [\"tool*\"]").await;
     scene.distribution(&[&sub("old", "tool", "1", ""), &sub("other", "thing", "1", "")]);
     let build = scene.made("new", &sub("new", "tool", "2", "")).await;
     assert_eq!(scene.packages(build).await, ["new-2-1.src", "tool-2-1.noarch"]);
@@ -145,8 +142,7 @@ async fn a_file_of_a_base_package_has_an_owner() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_a_stranger_took_first_does_not_fail_its_owner() {
-    let target = format!("{LAB}\n[packages.evil]\nmay_own = [\"tool\"]\n");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with("packages.evil.may_own = [\"tool\"]").await;
     scene.distribution(&[&sub("tool", "tool", "1", "")]);
     let stranger = scene.made("evil", &sub("evil", "tool", "2", "")).await;
     assert_eq!(scene.packages(stranger).await, ["evil-2-1.src", "tool-2-1.noarch"]);

@@ -173,9 +173,6 @@ async fn a_dependency_nested_too_deep_is_the_packages_fault() {
 /// What a target bounds is counted over all packages of a task, with the key that moves the bound.
 #[tokio::test(flavor = "multi_thread")]
 async fn packages_that_hold_too_much_unpacked() {
-    let lab = include_str!("../../../deploy/targets/lab.toml");
-    let with =
-        |limit: &str| lab.replace("results_mib = 512", &format!("results_mib = 512\n{limit}"));
     let second =
         "\n%package more\nSummary: x\n%description more\nx\n%files more\n%dir /usr/share\n";
     let many =
@@ -193,25 +190,25 @@ async fn packages_that_hold_too_much_unpacked() {
             &many,
             "many",
             rpms.clone(),
-            "results_files = 2",
+            "limits.results_files = 2",
             "3 files, at most 2 are taken (limit `results_files`)",
         ),
         (
             &large,
             "large",
             vec![file(&large.binary)],
-            "results_unpacked_mib = 2",
+            "limits.results_unpacked_mib = 2",
             "at most 2 are taken (limit `results_unpacked_mib`)",
         ),
     ] {
-        let scene = Scene::of(&with(limit)).await;
+        let scene = Scene::with(limit).await;
         let build = scene.build(name).await;
         scene.srpm(build, made).await.unwrap();
         let refused = scene.report(build, TaskKind::Build, &files).await.unwrap_err();
         assert_eq!(refused.fault, Fault::Package, "{refused}");
         assert!(refused.message.contains(says), "{refused}");
     }
-    let scene = Scene::of(&with("results_files = 3\nresults_unpacked_mib = 4")).await;
+    let scene = Scene::with("limits.results_files = 3\nlimits.results_unpacked_mib = 4").await;
     let build = scene.build("many").await;
     scene.srpm(build, &many).await.unwrap();
     scene.report(build, TaskKind::Build, &rpms).await.unwrap();

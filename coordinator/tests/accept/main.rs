@@ -9,6 +9,8 @@ mod acceptor;
 #[path = "../common/builds.rs"]
 mod builds;
 mod claims;
+#[path = "../common/farms.rs"]
+mod farms;
 mod files;
 mod names;
 mod noarch;

@@ -5,39 +5,22 @@ use std::time::Instant;
 use rpmfarm_coordinator::claims::Decided;
 use rpmfarm_coordinator::clock::now_us;
 use rpmfarm_coordinator::fleet::Session;
-use rpmfarm_core::fleet::PROTOCOL;
-use rpmfarm_core::task::{Success, TaskKind, WorkerState};
-use rpmfarm_core::{Arch, BuildId, Failure};
+use rpmfarm_core::task::{Success, TaskKind};
+use rpmfarm_core::{BuildId, Failure};
+use rpmfarm_lab::fixtures::worker;
 
 use crate::scene::{Scene, built, file, spec};
 use crate::support::{Built, build_spec};
 
-const LAB: &str = include_str!("../../../deploy/targets/lab.toml");
-
 /// A farm that repeats each build.
 async fn scene() -> Scene {
-    Scene::of(&LAB.replacen("dist =", "repeat_percent = 100\ndist =", 1)).await
+    Scene::with("repeat_percent = 100").await
 }
 
 impl Scene {
     /// A worker that is connected while the session lives.
     fn worker(&self, name: &str) -> Session {
-        let state = WorkerState {
-            name: name.into(),
-            version: "1".into(),
-            protocol: PROTOCOL,
-            arches: vec![Arch::X86_64],
-            emulated: Vec::new(),
-            slots: 1,
-            cpus: 1,
-            memory_mib: 8 << 10,
-            disk_free_mib: 100 << 10,
-            labels: Vec::new(),
-            draining: false,
-            unready: String::new(),
-            attempts: Vec::new(),
-        };
-        let session = self.farm.fleet.connect(state, Instant::now(), now_us());
+        let session = self.farm.fleet.connect(worker(name), Instant::now(), now_us());
         assert!(session.settle());
         session
     }

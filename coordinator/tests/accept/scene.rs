@@ -3,14 +3,11 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use clap::Parser as _;
+use parking_lot::Mutex;
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{EndedAttempt, NewBuild, NewTask, Task};
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::results::{ResultFile, ResultKind};
@@ -21,12 +18,14 @@ use rpmfarm_core::{
     Arch, AttemptId, BuildId, BuildOptions, Epoch, Failure, Lock, Sha256, Stage, TaskId,
 };
 use rpmfarm_guarded::key::SigningKey;
+use rpmfarm_lab::fixtures::TargetFile;
 use tokio::task::JoinHandle;
 use tower_http::services::ServeDir;
 
 use rpmfarm_rpmfile::check_contents;
 
 use crate::builds::{bundle, import, new_build, planned};
+use crate::farms;
 use crate::support::{Built, build_spec, run};
 
 /// What a worker uploads: a name and the bytes.
@@ -78,11 +77,11 @@ pub(crate) fn file(path: &Path) -> File {
 
 impl Scene {
     pub(crate) async fn new() -> Self {
-        Self::of(include_str!("../../../deploy/targets/lab.toml")).await
+        Self::with("").await
     }
 
-    /// With a target's file.
-    pub(crate) async fn of(target: &str) -> Self {
+    /// With lines in which the target differs from the lab's.
+    pub(crate) async fn with(lines: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = |name: &str| dir.path().join(name).display().to_string();
         std::fs::create_dir_all(path(REPO)).unwrap();
@@ -94,22 +93,8 @@ impl Scene {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tokio::spawn(async move { axum::serve(listener, www).await.unwrap() });
-        let target = target.replace("127.0.0.1:8170", &address).replace(
-            "repo_gpgcheck = true\nkeys = [\"RPM-GPG-KEY-lab\"]",
-            "gpgcheck = false\ninsecure = true",
-        );
-        std::fs::create_dir(path("targets")).unwrap();
-        std::fs::write(path("targets/lab.toml"), target).unwrap();
-        let config = Config::parse_from([
-            "rpmfarm-coordinator",
-            "--data",
-            &path("data"),
-            "--targets",
-            &path("targets"),
-        ]);
-        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
-        // Nobody listens.
-        std::mem::forget(words);
+        TargetFile::lab(&address).unsigned().with(lines).write(&dir.path().join("targets"));
+        let farm = farms::open(dir.path(), &[]).await;
         let (imported, base) = (AtomicBool::new(false), Mutex::default());
         Self { farm, imported, base, key: None, dir, server }
     }
@@ -138,7 +123,7 @@ impl Scene {
             base: String::new(),
             module: String::new(),
         };
-        self.base.lock().unwrap().push(locked);
+        self.base.lock().push(locked);
     }
 
     /// A lock with the base and these packages of the farm.
@@ -147,7 +132,7 @@ impl Scene {
             target: "lab".into(),
             arch: Arch::X86_64,
             bootstrap: Layer::default(),
-            layers: vec![Layer::new(self.base.lock().unwrap().clone()), Layer::new(own)],
+            layers: vec![Layer::new(self.base.lock().clone()), Layer::new(own)],
             options: BuildOptions::default(),
         };
         self.farm.blobs.put(&lock.to_bytes()).unwrap()

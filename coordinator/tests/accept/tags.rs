@@ -5,11 +5,11 @@ use rpmfarm_core::Fault;
 use crate::scene::{Scene, built, spec};
 use crate::support::build_spec;
 
+const TAGS: &str = "upstream.ref = \"imports/c9/{nvr}\"";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_that_names_another_release_is_refused() {
-    let target = include_str!("../../../deploy/targets/lab.toml");
-    let target = target.replace("ref = \"lab9\"", "ref = \"imports/c9/{nvr}\"");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with(TAGS).await;
     let made = built("hello", "Release: 2.el9", "hi");
     for wrong in ["hello-1-3.el9", "hello-2-2.el9", "hello-1-22.el9", "hallo-1-2.el9"] {
         let build = scene.build_of("hello", &format!("imports/c9/{wrong}")).await;
@@ -29,9 +29,7 @@ async fn a_tag_that_names_another_release_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tag_may_write_in_its_own_way_what_git_cannot_name() {
-    let target = include_str!("../../../deploy/targets/lab.toml");
-    let target = target.replace("ref = \"lab9\"", "ref = \"imports/c9/{nvr}\"");
-    let scene = Scene::of(&target).await;
+    let scene = Scene::with(TAGS).await;
     let text = spec("hello", "Release: 1.el9", "hi").replace("Version: 1", "Version: 2.0~rc1");
     let made = build_spec(&text, &[]);
     for (tag, agrees) in [
@@ -50,7 +48,7 @@ async fn a_tag_may_write_in_its_own_way_what_git_cannot_name() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn macros_that_nothing_defines_are_the_package_s() {
-    let scene = Scene::of(include_str!("../../../deploy/targets/lab.toml")).await;
+    let scene = Scene::new().await;
     for (tags, words) in [
         ("Release: 1%{rel}", "tag RELEASE: `1%{rel}`: the macro %{rel} is not defined"),
         ("Release: 1%{?dist}%{bar}", "%{bar}`: the macro %{bar} is not defined"),

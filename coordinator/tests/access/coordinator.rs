@@ -12,6 +12,7 @@ use rpmfarm_coordinator::start::start;
 use rpmfarm_coordinator::store::{Attempt, Import, NewTask, Store};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId};
+use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::{AUTHORIZATION, WORKER, v1};
@@ -58,8 +59,7 @@ impl Coordinator {
     pub(crate) async fn with(further: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name).display().to_string();
-        std::fs::create_dir(at("targets")).unwrap();
-        std::fs::copy("../deploy/targets/lab.toml", at("targets/lab.toml")).unwrap();
+        TargetFile::lab(NOWHERE).write(&dir.path().join("targets"));
         let (data, targets) = (at("data"), at("targets"));
         let (plain, tls) = (at("plain"), at("tls"));
         let mut arguments = vec![

@@ -3,9 +3,10 @@
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
-use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{Import, NewBuild, NewTask, Srpm, Store};
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::source::{SourceBundle, SourceFile};
+use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{BuildId, BuildOptions, Sha256, TaskId};
 
 /// A build as anybody may ask for it.
@@ -44,6 +45,27 @@ pub fn bundle(package: &str) -> SourceBundle {
         modification: None,
         plan: None,
     }
+}
+
+/// An accepted SRPM that requires nothing, with the digest of its name.
+pub fn srpm(nevra: &str) -> Srpm {
+    Srpm {
+        digest: Sha256::of(nevra.as_bytes()),
+        size: 1,
+        nevra: nevra.parse().unwrap(),
+        requires: Vec::new(),
+        conflicts: Vec::new(),
+        predicts: Vec::new(),
+        dynamic: false,
+        terms: AllTerms::default(),
+    }
+}
+
+/// Records the SRPM of a build.
+pub async fn add_srpm(store: &Store, build: BuildId, srpm: &Srpm) {
+    let mut tx = store.write().await.unwrap();
+    tx.add_srpm(build, srpm).await.unwrap();
+    tx.commit().await.unwrap();
 }
 
 /// Records the sources of a build and its one task, both at the time of the import.

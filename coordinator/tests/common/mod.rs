@@ -1,7 +1,8 @@
-//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own; and
-//! builds to put into one.
+//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own; builds to
+//! put into one, and farms around one.
 
 pub mod builds;
+pub mod farms;
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::Store;

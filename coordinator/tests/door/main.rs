@@ -7,6 +7,8 @@
 mod builds;
 mod calls;
 mod connections;
+#[path = "../common/farms.rs"]
+mod farms;
 mod logs;
 mod pages;
 
@@ -14,15 +16,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use clap::Parser as _;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::identity::Authority;
 use rpmfarm_coordinator::identity::openness::Opened;
 use rpmfarm_coordinator::identity::tls::{self, ServerCertificate};
 use rpmfarm_coordinator::listen::{Limits, Listeners};
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::{server, start};
+use rpmfarm_coordinator::server;
 use rpmfarm_core::{BuildId, TaskId};
+use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::AUTHORIZATION;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -35,20 +36,8 @@ const NOW: i64 = 1_000_000;
 
 /// A farm for the lab's target, whose logs have 1 MiB. None of its passes run.
 async fn farm(dir: &Path) -> Parts {
-    let targets = dir.join("targets");
-    std::fs::create_dir_all(&targets).unwrap();
-    let text = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
-    assert!(text.contains("log_mib = 64\n"));
-    let text = text.replace("log_mib = 64\n", "log_mib = 1\n");
-    std::fs::write(targets.join("lab.toml"), text).unwrap();
-    let config = Config::parse_from([
-        "rpmfarm-coordinator",
-        "--data",
-        dir.join("data").to_str().unwrap(),
-        "--targets",
-        targets.to_str().unwrap(),
-    ]);
-    start::open(&config, "http://127.0.0.1:1").await.unwrap().0
+    TargetFile::lab(NOWHERE).with("limits.log_mib = 1").write(&dir.join("targets"));
+    farms::open(dir, &[]).await
 }
 
 /// A farm that serves, with TLS and without.

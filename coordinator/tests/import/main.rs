@@ -17,7 +17,7 @@ use rpmfarm_core::Target;
 use upstream::Upstream;
 
 /// An importer with a directory of its own, and the upstream that it imports from.
-struct Bench {
+struct Scene {
     upstream: Upstream,
     target: Target,
     blobs: Blobs,
@@ -36,7 +36,7 @@ fn quick() -> ImportLimits {
     }
 }
 
-impl Bench {
+impl Scene {
     async fn new() -> Self {
         Self::with(quick()).await
     }
@@ -46,7 +46,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         let blobs = Blobs::open(dir.path().join("blobs")).unwrap();
         let importer = Importer::new(dir.path(), blobs.clone(), limits).unwrap();
-        let target = Target::parse("lab.toml", &upstream.target()).unwrap();
+        let target = upstream.target().target();
         Self { upstream, target, blobs, importer, dir }
     }
 

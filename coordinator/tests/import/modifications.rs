@@ -1,10 +1,10 @@
 //! What modifications change at import, what is left for the cage, and what is previewed.
 
 use rpmfarm_coordinator::import::{ActionState, Order};
-use rpmfarm_core::{Fault, Target};
+use rpmfarm_core::Fault;
 use rpmfarm_sources::modify::{Plan, Step};
 
-use crate::Bench;
+use crate::Scene;
 use crate::upstream::{Serve, sha512};
 
 const SPEC: &str = "\
@@ -37,26 +37,26 @@ actions:
     - {name: F, email: f@example.org, line: [Debrand]}
 "#;
 
-async fn bench() -> Bench {
-    let mut bench = Bench::new().await;
-    bench.target = Target::parse("lab.toml", &bench.upstream.modified_target()).unwrap();
+async fn scene() -> Scene {
+    let mut scene = Scene::new().await;
+    scene.target = scene.upstream.modified_target().target();
     let hash = sha512(b"tarball");
-    bench.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
-    bench.upstream.commit(&[
+    scene.upstream.serve(&hash, Serve::Whole(b"tarball".to_vec()));
+    scene.upstream.commit(&[
         ("hello.spec", SPEC),
         ("old.cer", "certificate"),
         ("sources", &format!("SHA512 (hello-1.tar.gz) = {hash}\n")),
     ]);
-    bench
+    scene
 }
 
 #[tokio::test]
 async fn modifications_are_in_the_bundle_and_in_the_record() {
-    let bench = bench().await;
+    let scene = scene().await;
     let files = [("config.yaml", CONFIG), ("files/1000-farm.patch", "a patch")];
-    let commit = bench.upstream.modify("a1", &files);
-    let imported = bench.import(None).await.unwrap();
-    let spec = bench.text(&imported, "hello.spec");
+    let commit = scene.upstream.modify("a1", &files);
+    let imported = scene.import(None).await.unwrap();
+    let spec = scene.text(&imported, "hello.spec");
     for line in [
         "Release: 2%{?dist}.alma.1\n",
         "BuildRequires: farm-logos\n",
@@ -81,34 +81,34 @@ async fn modifications_are_in_the_bundle_and_in_the_record() {
     assert!(imported.record.files[1].checksum.starts_with("sha512:"));
     assert_eq!(from[2], ("hello.spec", "modifications"));
     // From the cache, and it is still known where it once came from.
-    bench.upstream.requests();
-    let again = bench.import(None).await.unwrap();
+    scene.upstream.requests();
+    let again = scene.import(None).await.unwrap();
     assert_eq!(again, imported, "the pair of commits decides what comes out");
-    assert!(bench.upstream.requests().iter().all(|request| !request.contains("hello-1.tar.gz")));
+    assert!(scene.upstream.requests().iter().all(|request| !request.contains("hello-1.tar.gz")));
 }
 
 #[tokio::test]
 async fn a_package_without_modifications_is_as_upstream_has_it() {
-    let mut bench = bench().await;
-    let imported = bench.import(None).await.unwrap();
+    let mut scene = scene().await;
+    let imported = scene.import(None).await.unwrap();
     assert_eq!(imported.bundle.modification, None, "no repository");
-    assert_eq!(bench.text(&imported, "hello.spec"), SPEC);
-    bench.upstream.modify("a2", &[("config.yaml", CONFIG)]);
-    assert_eq!(bench.import(None).await.unwrap(), imported, "no branch");
-    bench.upstream.modify("a1", &[("config.yaml", CONFIG)]);
-    let text = bench.upstream.modified_target() + "[packages.hello]\nunmodified = true\n";
-    bench.target = Target::parse("lab.toml", &text).unwrap();
-    assert_eq!(bench.import(None).await.unwrap(), imported, "not wanted");
+    assert_eq!(scene.text(&imported, "hello.spec"), SPEC);
+    scene.upstream.modify("a2", &[("config.yaml", CONFIG)]);
+    assert_eq!(scene.import(None).await.unwrap(), imported, "no branch");
+    scene.upstream.modify("a1", &[("config.yaml", CONFIG)]);
+    let file = scene.upstream.modified_target().with("packages.hello.unmodified = true");
+    scene.target = file.target();
+    assert_eq!(scene.import(None).await.unwrap(), imported, "not wanted");
 }
 
 #[tokio::test]
 async fn modifications_that_are_refused_fail_the_build() {
-    let bench = bench().await;
+    let scene = scene().await;
     let files = [("config.yaml", CONFIG), ("files/1000-farm.patch", "a patch")];
-    let commit = bench.upstream.modify("a1", &files);
+    let commit = scene.upstream.modify("a1", &files);
     for status in [401, 403] {
-        bench.upstream.refuse_modifications(Some(status));
-        let (fault, message) = bench.refusal(None).await;
+        scene.upstream.refuse_modifications(Some(status));
+        let (fault, message) = scene.refusal(None).await;
         assert_eq!(fault, Fault::Farm, "{message}");
         let words = format!(
             "are refused (status {status}); make them readable, or set packages.hello.unmodified = true"
@@ -118,25 +118,25 @@ async fn modifications_that_are_refused_fail_the_build() {
         assert!(message.contains(&words), "{message}");
     }
     // A package that is built for a commit of them has some, whatever the server says now.
-    let order = || Order { modification_ref: Some(&commit), ..Order::new(&bench.target, "hello") };
+    let order = || Order { modification_ref: Some(&commit), ..Order::new(&scene.target, "hello") };
     for status in [403, 404] {
-        bench.upstream.refuse_modifications(Some(status));
-        let error = bench.importer.import_as(order()).await.unwrap_err();
+        scene.upstream.refuse_modifications(Some(status));
+        let error = scene.importer.import_as(order()).await.unwrap_err();
         assert!(error.to_string().contains(&format!("(status {status})")), "{error}");
     }
-    bench.upstream.refuse_modifications(None);
-    bench.importer.import_as(order()).await.unwrap();
-    bench.upstream.modify("a1", &[("config.yaml", "actions: []\n")]);
-    let imported = bench.importer.import_as(order()).await.unwrap();
+    scene.upstream.refuse_modifications(None);
+    scene.importer.import_as(order()).await.unwrap();
+    scene.upstream.modify("a1", &[("config.yaml", "actions: []\n")]);
+    let imported = scene.importer.import_as(order()).await.unwrap();
     assert_eq!(imported.bundle.modification.unwrap().commit, commit, "not what the branch has");
     // Nobody answers 404 for what is only not there.
-    bench.upstream.refuse_modifications(Some(404));
-    assert_eq!(bench.import(None).await.unwrap().bundle.modification, None);
+    scene.upstream.refuse_modifications(Some(404));
+    assert_eq!(scene.import(None).await.unwrap().bundle.modification, None);
 }
 
 #[tokio::test]
 async fn what_does_not_fit_is_the_packages_fault_and_names_the_place() {
-    let bench = bench().await;
+    let scene = scene().await;
     let action = "actions:\n  - replace:\n    - {target: spec, find: 'BuildRequires: upstream-logo5', replace: x}\n";
     for (files, words) in [
         (
@@ -153,8 +153,8 @@ async fn what_does_not_fit_is_the_packages_fault_and_names_the_place() {
             "not a plain file name",
         ),
     ] {
-        bench.upstream.modify("a1", &files);
-        let (fault, message) = bench.refusal(None).await;
+        scene.upstream.modify("a1", &files);
+        let (fault, message) = scene.refusal(None).await;
         assert_eq!(fault, Fault::Package, "{message}");
         assert!(message.contains(words), "{message}");
     }
@@ -162,11 +162,11 @@ async fn what_does_not_fit_is_the_packages_fault_and_names_the_place() {
 
 #[tokio::test]
 async fn scripts_are_left_for_the_cage() {
-    let bench = bench().await;
+    let scene = scene().await;
     let config = format!(
         "{CONFIG}  - run_script:\n    - {{script: x.sh}}\n  - delete_line:\n    - {{target: spec, lines: [made]}}\n"
     );
-    bench.upstream.modify(
+    scene.upstream.modify(
         "a1",
         &[
             ("config.yaml", &config),
@@ -175,10 +175,10 @@ async fn scripts_are_left_for_the_cage() {
             ("link", "-> config.yaml"),
         ],
     );
-    let imported = bench.import(None).await.unwrap();
+    let imported = scene.import(None).await.unwrap();
     assert_eq!(imported.record.scripts, ["x.sh"]);
     let plan = imported.bundle.plan.as_ref().unwrap();
-    let plan = Plan::from_bytes(&bench.blobs.read_small(plan.digest, plan.size).unwrap()).unwrap();
+    let plan = Plan::from_bytes(&scene.blobs.read_small(plan.digest, plan.size).unwrap()).unwrap();
     assert!(matches!(&plan.steps[..], [Step::Script(_), Step::Changes(_)]), "{:?}", plan.steps);
     let paths: Vec<_> = plan.tree.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["1000-farm.patch", "hello.spec", "sources"]);
@@ -191,14 +191,14 @@ async fn scripts_are_left_for_the_cage() {
 
 #[tokio::test]
 async fn a_rebuild_without_a_change_gets_a_higher_release() {
-    let bench = bench().await;
+    let scene = scene().await;
     for (built, release) in
         [(vec![], "2%{?dist}.1"), (vec!["1-2.lab1", "1-2.lab1.1"], "2%{?dist}.2")]
     {
         let built = built.into_iter().map(str::to_owned).collect();
-        let order = Order { bump: true, built, ..Order::new(&bench.target, "hello") };
-        let imported = bench.importer.import_as(order).await.unwrap();
-        let spec = bench.text(&imported, "hello.spec");
+        let order = Order { bump: true, built, ..Order::new(&scene.target, "hello") };
+        let imported = scene.importer.import_as(order).await.unwrap();
+        let spec = scene.text(&imported, "hello.spec");
         assert!(spec.contains(&format!("Release: {release}\n")), "{spec}");
         assert!(imported.record.bump);
     }
@@ -206,9 +206,9 @@ async fn a_rebuild_without_a_change_gets_a_higher_release() {
 
 #[tokio::test]
 async fn a_preview_shows_each_action_and_what_changes() {
-    let bench = bench().await;
-    let order = || Order::new(&bench.target, "hello");
-    let preview = bench.importer.preview(order()).await.unwrap();
+    let scene = scene().await;
+    let order = || Order::new(&scene.target, "hello");
+    let preview = scene.importer.preview(order()).await.unwrap();
     assert_eq!((preview.modification, preview.diffs.len()), (None, 0));
 
     let config = format!(
@@ -216,10 +216,10 @@ async fn a_preview_shows_each_action_and_what_changes() {
     );
     let files =
         [("config.yaml", &*config), ("files/1000-farm.patch", "P\n"), ("scripts/x.sh", "exit\n")];
-    bench.upstream.modify("a1", &files);
-    bench.upstream.requests();
-    let preview = bench.importer.preview(order()).await.unwrap();
-    assert!(!bench.upstream.requests().iter().any(|r| r.contains("tar.gz")), "nothing is fetched");
+    scene.upstream.modify("a1", &files);
+    scene.upstream.requests();
+    let preview = scene.importer.preview(order()).await.unwrap();
+    assert!(!scene.upstream.requests().iter().any(|r| r.contains("tar.gz")), "nothing is fetched");
     let states: Vec<_> = preview.actions.iter().map(|action| action.state).collect();
     use ActionState::{AfterScript, Applied, Failed, NotTried, Sandbox};
     assert_eq!(states, [Applied, Applied, Applied, Applied, Applied, Sandbox, AfterScript]);
@@ -234,9 +234,9 @@ async fn a_preview_shows_each_action_and_what_changes() {
     }
 
     let config = CONFIG.replace("upstream-logos", "nothing-like-it");
-    bench.upstream.modify("a3", &[("config.yaml", &config)]);
+    scene.upstream.modify("a3", &[("config.yaml", &config)]);
     let order = Order { modification_ref: Some("a3"), ..order() };
-    let preview = bench.importer.preview(order).await.unwrap();
+    let preview = scene.importer.preview(order).await.unwrap();
     assert_eq!((preview.actions[0].state, preview.actions[1].state), (Failed, NotTried));
     assert!(preview.actions[0].message.contains("is not in hello.spec"));
 }

@@ -6,37 +6,38 @@ use futures_util::StreamExt as _;
 use rpmfarm_coordinator::import::ImportLimits;
 use rpmfarm_core::{Fault, Target};
 
-use crate::{Bench, quick};
+use crate::upstream::target_at;
+use crate::{Scene, quick};
 
 #[tokio::test]
 async fn a_ref_that_is_not_there() {
-    let bench = Bench::new().await;
-    bench.upstream.commit(&[("hello.spec", "1")]);
-    let (fault, message) = bench.refusal(Some("lab2")).await;
+    let scene = Scene::new().await;
+    scene.upstream.commit(&[("hello.spec", "1")]);
+    let (fault, message) = scene.refusal(Some("lab2")).await;
     assert_eq!(fault, Fault::Package);
     assert!(message.ends_with("has no branch or tag `lab2`; it has lab1"), "{message}");
-    let (fault, message) = bench.refusal(Some(&"0123456789".repeat(4))).await;
+    let (fault, message) = scene.refusal(Some(&"0123456789".repeat(4))).await;
     assert_eq!(fault, Fault::Package);
     assert!(message.contains("does not give commit 0123456789"), "{message}");
-    let (_, message) = bench.refusal(Some("--upload-pack=x")).await;
+    let (_, message) = scene.refusal(Some("--upload-pack=x")).await;
     assert!(message.contains("is not a branch, tag or commit"), "{message}");
-    assert!(bench.import(Some("lab1")).await.is_ok());
+    assert!(scene.import(Some("lab1")).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_package_that_is_not_there() {
-    let bench = Bench::new().await;
-    let error = bench.importer.import(&bench.target, "nothing", None).await.unwrap_err();
+    let scene = Scene::new().await;
+    let error = scene.importer.import(&scene.target, "nothing", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package);
     let message = error.to_string();
     assert!(message.starts_with("package `nothing` is not there: http://127"), "{message}");
     assert!(message.ends_with("answered 404"), "{message}");
-    assert!(bench.importer.import(&bench.target, "../x", None).await.is_err());
+    assert!(scene.importer.import(&scene.target, "../x", None).await.is_err());
 }
 
 #[tokio::test]
 async fn sources_that_are_not_in_order() {
-    let bench = Bench::new().await;
+    let scene = Scene::new().await;
     let md5 = format!("{}  hello.tar\n", "0".repeat(32));
     let twice = format!("{}  fix.patch\n", "0".repeat(64));
     let spec = ("hello.spec", "Name: hello");
@@ -58,8 +59,8 @@ async fn sources_that_are_not_in_order() {
             "fix.patch is there twice and differs: fix.patch is committed with sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881, sources says sha256:0000",
         ),
     ] {
-        bench.upstream.commit(&files);
-        let (fault, message) = bench.refusal(None).await;
+        scene.upstream.commit(&files);
+        let (fault, message) = scene.refusal(None).await;
         assert_eq!(fault, Fault::Package, "{message}");
         assert!(message.contains(words), "{words}: {message}");
     }
@@ -68,9 +69,9 @@ async fn sources_that_are_not_in_order() {
 #[tokio::test]
 async fn what_no_build_reads_stops_nothing() {
     use std::os::unix::ffi::OsStrExt as _;
-    let bench = Bench::new().await;
+    let scene = Scene::new().await;
     let deep = format!("tests/{}x", "d/".repeat(80));
-    let commit = bench.upstream.commit(&[
+    let commit = scene.upstream.commit(&[
         ("SPECS/hello.spec", "1"),
         ("SOURCES/a.patch", "x"),
         ("SOURCES/data/link", "-> /etc/passwd"),
@@ -81,33 +82,33 @@ async fn what_no_build_reads_stops_nothing() {
     ]);
     let odd = |folder: &str| {
         let name = std::ffi::OsStr::from_bytes(b"caf\xe9");
-        bench.upstream.work().join(folder).join(name)
+        scene.upstream.work().join(folder).join(name)
     };
     std::fs::write(odd("tests"), "x").unwrap();
     std::fs::create_dir(odd("SOURCES/data")).unwrap();
     std::fs::write(odd("SOURCES/data").join("x"), "x").unwrap();
     std::os::unix::fs::symlink(
         std::ffi::OsStr::from_bytes(b"\xff"),
-        bench.upstream.work().join("tests/to-no-text"),
+        scene.upstream.work().join("tests/to-no-text"),
     )
     .unwrap();
     for path in ["ci", "tests/dep", "SOURCES/dep"] {
         let module = format!("160000,{commit},{path}");
-        bench.upstream.git(&["update-index", "--add", "--cacheinfo", &module]);
+        scene.upstream.git(&["update-index", "--add", "--cacheinfo", &module]);
     }
-    bench.upstream.git(&["add", "--ignore-removal", "."]);
-    bench.upstream.git(&["commit", "-q", "-m", "Odd neighbours"]);
-    let bare = bench.upstream.bare();
-    bench.upstream.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/lab1"]);
-    let imported = bench.import(None).await.unwrap();
+    scene.upstream.git(&["add", "--ignore-removal", "."]);
+    scene.upstream.git(&["commit", "-q", "-m", "Odd neighbours"]);
+    let bare = scene.upstream.bare();
+    scene.upstream.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/lab1"]);
+    let imported = scene.import(None).await.unwrap();
     let names: Vec<_> = imported.bundle.sources.iter().map(|file| file.name.as_str()).collect();
     assert_eq!(names, ["a.patch"]);
     assert!(imported.record.notes.is_empty());
 
     // What is taken has a name that can be told.
     std::fs::write(odd("SOURCES"), "x").unwrap();
-    bench.upstream.push("lab1");
-    let (fault, message) = bench.refusal(None).await;
+    scene.upstream.push("lab1");
+    let (fault, message) = scene.refusal(None).await;
     assert_eq!(fault, Fault::Package);
     assert!(
         message.starts_with("the name of SOURCES/caf\u{fffd} in the repository is not UTF-8"),
@@ -117,30 +118,29 @@ async fn what_no_build_reads_stops_nothing() {
 
 #[tokio::test]
 async fn more_files_than_a_package_has_beside_it() {
-    let bench = Bench::new().await;
-    bench.upstream.commit(&[("hello.spec", "1"), ("a.patch", "x"), ("tests/x", "x")]);
+    let scene = Scene::new().await;
+    scene.upstream.commit(&[("hello.spec", "1"), ("a.patch", "x"), ("tests/x", "x")]);
     for n in 0..20_001 {
-        std::fs::write(bench.upstream.work().join(format!("tests/{n}")), "x").unwrap();
+        std::fs::write(scene.upstream.work().join(format!("tests/{n}")), "x").unwrap();
     }
-    bench.upstream.push("lab1");
-    let imported = bench.import(None).await.unwrap();
+    scene.upstream.push("lab1");
+    let imported = scene.import(None).await.unwrap();
     assert_eq!(imported.bundle.sources.len(), 1);
 }
 
 #[tokio::test]
 async fn the_spec_that_is_the_package_s() {
-    let bench = Bench::new().await;
-    bench.upstream.commit(&[("hello.spec", "own"), ("old-hello.spec", "old"), ("ci/x.spec", "ci")]);
-    let imported = bench.import(None).await.unwrap();
-    assert_eq!(bench.text(&imported, "hello.spec"), "own");
+    let scene = Scene::new().await;
+    scene.upstream.commit(&[("hello.spec", "own"), ("old-hello.spec", "old"), ("ci/x.spec", "ci")]);
+    let imported = scene.import(None).await.unwrap();
+    assert_eq!(scene.text(&imported, "hello.spec"), "own");
     let note = "hello.spec is built; the repository has other spec files beside it, which are not: old-hello.spec";
     assert_eq!(imported.record.notes, [note]);
     // And the one that the target names.
-    let text = bench.upstream.target() + "[packages.hello]\nspec = \"old-hello.spec\"\n";
-    let target = Target::parse("lab.toml", &text).unwrap();
-    let imported = bench.importer.import(&target, "hello", None).await.unwrap();
-    assert_eq!(bench.text(&imported, "old-hello.spec"), "old");
-    let text = text.replace("old-hello.spec", "../x.spec");
+    let file = scene.upstream.target().with("packages.hello.spec = \"old-hello.spec\"");
+    let imported = scene.importer.import(&file.target(), "hello", None).await.unwrap();
+    assert_eq!(scene.text(&imported, "old-hello.spec"), "old");
+    let text = file.with("packages.hello.spec = \"../x.spec\"").text();
     let error = Target::parse("lab.toml", &text).unwrap_err().to_string();
     assert!(error.contains("packages.hello.spec"), "{error}");
 }
@@ -157,31 +157,27 @@ async fn too_much_of_anything() {
         (ImportLimits { git_object: 1000, ..quick() }, "a git object of 2000 bytes, at most 1000"),
         (ImportLimits { git_unpacked: 2100, ..quick() }, "a pack that unpacks to "),
     ] {
-        let bench = Bench::with(limits).await;
+        let scene = Scene::with(limits).await;
         let (spec, patch) = ("x".repeat(2000), "y".repeat(500));
-        bench.upstream.commit(&[("hello.spec", &spec), ("a.patch", "small"), ("b.patch", &patch)]);
-        let (fault, message) = bench.refusal(None).await;
+        scene.upstream.commit(&[("hello.spec", &spec), ("a.patch", "small"), ("b.patch", &patch)]);
+        let (fault, message) = scene.refusal(None).await;
         assert_eq!(fault, Fault::Package, "{message}");
         assert!(message.contains(words), "{words}: {message}");
     }
 }
 
 /// The lab's target with another server.
-fn at(bench: &Bench, url: &str) -> Target {
-    let text = bench.upstream.target();
-    let own = format!("http://127.0.0.1:{}/git/{{name}}.git", bench.upstream.port);
-    assert!(text.contains(&own));
-    let hosts = format!("\"127.0.0.1:{}\"", bench.upstream.port);
-    let text = text.replace(&own, url).replace(&hosts, &format!("{hosts}, \"127.0.0.1\""));
-    Target::parse("lab.toml", &text).unwrap()
+fn at(scene: &Scene, url: &str) -> Target {
+    let lines = format!("private_hosts = [\"127.0.0.1\"]\nupstream.url = \"{url}\"\n");
+    scene.upstream.target().with(&lines).target()
 }
 
 #[tokio::test]
 async fn a_git_server_that_redirects() {
-    let bench = Bench::new().await;
-    bench.upstream.commit(&[("hello.spec", "1")]);
-    let url = format!("http://127.0.0.1:{}/moved/{{name}}.git", bench.upstream.port);
-    let error = bench.importer.import(&at(&bench, &url), "hello", None).await.unwrap_err();
+    let scene = Scene::new().await;
+    scene.upstream.commit(&[("hello.spec", "1")]);
+    let url = format!("http://127.0.0.1:{}/moved/{{name}}.git", scene.upstream.port);
+    let error = scene.importer.import(&at(&scene, &url), "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     assert!(error.to_string().contains("redirects to /git/hello.git/info/refs"), "{error}");
 }
@@ -189,45 +185,45 @@ async fn a_git_server_that_redirects() {
 #[tokio::test]
 async fn a_git_server_that_is_down_or_silent() {
     let limits = ImportLimits { silence: Duration::from_secs(1), tries: 2, ..quick() };
-    let bench = Bench::with(limits).await;
+    let scene = Scene::with(limits).await;
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}/{{name}}.git", listener.local_addr().unwrap().port());
-    let target = at(&bench, &url);
-    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    let target = at(&scene, &url);
+    let error = scene.importer.import(&target, "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     assert!(error.to_string().contains("no answer for 1 s"), "{error}");
     drop(listener);
-    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    let error = scene.importer.import(&target, "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     assert!(error.to_string().contains("refused"), "{error}");
 }
 
 #[tokio::test]
 async fn a_name_that_leads_into_the_own_network() {
-    let bench = Bench::new().await;
+    let scene = Scene::new().await;
     // Resolved by the system's hosts file, so only the resolver can see where it leads.
-    let mut target = bench.target.clone();
-    let url = format!("http://localhost:{}/git/{{name}}.git", bench.upstream.port);
+    let mut target = scene.target.clone();
+    let url = format!("http://localhost:{}/git/{{name}}.git", scene.upstream.port);
     target.upstream.url = url.as_str().into();
-    let error = bench.importer.import(&target, "hello", None).await.unwrap_err();
+    let error = scene.importer.import(&target, "hello", None).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     assert!(error.to_string().contains("add it to the target's private_hosts"), "{error}");
-    assert!(bench.upstream.requests().is_empty());
+    assert!(scene.upstream.requests().is_empty());
 }
 
 #[tokio::test]
 async fn an_import_that_nobody_waits_for_is_stopped() {
     let limits = ImportLimits { lanes: 1, ..quick() };
-    let bench = Bench::with(limits).await;
-    bench.upstream.commit(&[("hello.spec", "1")]);
+    let scene = Scene::with(limits).await;
+    scene.upstream.commit(&[("hello.spec", "1")]);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://127.0.0.1:{}/{{name}}.git", listener.local_addr().unwrap().port());
-    let target = at(&bench, &url);
-    let silent = bench.importer.import(&target, "hello", None);
+    let target = at(&scene, &url);
+    let silent = scene.importer.import(&target, "hello", None);
     assert!(tokio::time::timeout(Duration::from_millis(300), silent).await.is_err());
     // The only lane is free again at once.
     let start = Instant::now();
-    bench.import(None).await.unwrap();
+    scene.import(None).await.unwrap();
     assert!(start.elapsed() < Duration::from_secs(15), "{:?}", start.elapsed());
 }
 
@@ -235,12 +231,12 @@ async fn an_import_that_nobody_waits_for_is_stopped() {
 async fn a_server_with_a_ref_name_that_is_no_text() {
     use std::os::unix::ffi::OsStrExt as _;
     let limits = ImportLimits { lanes: 1, ..quick() };
-    let bench = Bench::with(limits).await;
-    let commit = bench.upstream.commit(&[("hello.spec", "1")]);
-    let heads = bench.upstream.bare().join("refs/heads");
+    let scene = Scene::with(limits).await;
+    let commit = scene.upstream.commit(&[("hello.spec", "1")]);
+    let heads = scene.upstream.bare().join("refs/heads");
     let odd = heads.join(std::ffi::OsStr::from_bytes(b"\xff\xfe"));
     std::fs::write(&odd, format!("{commit}\n")).unwrap();
-    bench.import(None).await.unwrap();
+    scene.import(None).await.unwrap();
 }
 
 /// A file system of 2 MiB, as long as it lives.
@@ -265,16 +261,16 @@ impl Drop for Small {
 #[tokio::test]
 async fn a_full_disk() {
     let disk = Small::mount();
-    let mut bench = Bench::new().await;
-    bench.use_blobs_at(disk.0.path());
-    bench.upstream.commit(&[("hello.spec", "1"), ("big", &"x".repeat(3 << 20))]);
-    let (fault, message) = bench.refusal(None).await;
+    let mut scene = Scene::new().await;
+    scene.use_blobs_at(disk.0.path());
+    scene.upstream.commit(&[("hello.spec", "1"), ("big", &"x".repeat(3 << 20))]);
+    let (fault, message) = scene.refusal(None).await;
     assert_eq!(fault, Fault::Farm);
     assert!(message.starts_with("the coordinator's disk is full: "), "{message}");
     // Nothing partial is left, and what fits is still imported.
     assert_eq!(std::fs::read_dir(disk.0.path().join("incoming")).unwrap().count(), 0);
-    bench.upstream.commit(&[("hello.spec", "2")]);
-    bench.import(None).await.unwrap();
+    scene.upstream.commit(&[("hello.spec", "2")]);
+    scene.import(None).await.unwrap();
 }
 
 /// A git server that begins its list of refs and then sends a ref now and then, for ever.
@@ -302,13 +298,10 @@ async fn dripping() -> u16 {
 async fn a_git_server_that_drips() {
     let limits =
         ImportLimits { slowest: 100_000, pace_window: Duration::from_secs(1), tries: 1, ..quick() };
-    let mut bench = Bench::with(limits).await;
-    let text = bench.upstream.target();
-    let port = dripping().await;
-    let text = text.replace(&bench.upstream.port.to_string(), &port.to_string());
-    bench.target = Target::parse("lab.toml", &text).unwrap();
+    let mut scene = Scene::with(limits).await;
+    scene.target = target_at(dripping().await).target();
     let begun = Instant::now();
-    let (_, message) = bench.refusal(None).await;
+    let (_, message) = scene.refusal(None).await;
     assert!(message.contains("too slow ("), "{message}");
     assert!(begun.elapsed() < quick().silence, "it was never silent: {:?}", begun.elapsed());
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_core::Fault;
 use rpmfarm_core::name::check_file;
 
-use crate::Bench;
+use crate::Scene;
 
 const FILE: &str = "100644";
 const LINK: &str = "120000";
@@ -16,30 +16,30 @@ const FOLDER: &str = "40000";
 type Entry<'a> = (&'a str, &'a [u8], &'a str);
 
 /// Puts a tree into the repository as it is, sorted or not.
-fn tree(bench: &Bench, entries: &[Entry<'_>]) -> String {
+fn tree(scene: &Scene, entries: &[Entry<'_>]) -> String {
     let mut bytes = Vec::new();
     for (mode, name, id) in entries {
         bytes.extend_from_slice(&[mode.as_bytes(), b" ", name, b"\0"].concat());
         bytes.extend_from_slice(&hex::decode(id).unwrap());
     }
-    bench.upstream.object("tree", &bytes)
+    scene.upstream.object("tree", &bytes)
 }
 
 /// Makes the commit of a package with a spec, these entries at its root, and these among its sources.
-fn plant(bench: &Bench, root: &[Entry<'_>], sources: &[Entry<'_>]) {
-    let spec = bench.upstream.object("blob", b"Name: hello\n");
-    let specs = tree(bench, &[(FILE, b"hello.spec", &spec)]);
-    let sources = tree(bench, sources);
+fn plant(scene: &Scene, root: &[Entry<'_>], sources: &[Entry<'_>]) {
+    let spec = scene.upstream.object("blob", b"Name: hello\n");
+    let specs = tree(scene, &[(FILE, b"hello.spec", &spec)]);
+    let sources = tree(scene, sources);
     let own = [(FOLDER, &b"SOURCES"[..], &*sources), (FOLDER, &b"SPECS"[..], &*specs)];
-    let root = tree(bench, &[root, &own].concat());
-    bench.upstream.plant(&root);
+    let root = tree(scene, &[root, &own].concat());
+    scene.upstream.plant(&root);
 }
 
 #[tokio::test]
 async fn folders_and_names_that_lead_out_are_passed_over() {
-    let bench = Bench::new().await;
-    let blob = bench.upstream.object("blob", b"x");
-    let inner = tree(&bench, &[(FILE, b"inner", &blob), (FILE, b"..", &blob)]);
+    let scene = Scene::new().await;
+    let blob = scene.upstream.object("blob", b"x");
+    let inner = tree(&scene, &[(FILE, b"inner", &blob), (FILE, b"..", &blob)]);
     let good = [(FILE, &b"a.patch"[..], &*blob)];
     for (mode, name, id) in [
         (FOLDER, &b".."[..], &inner),
@@ -50,21 +50,21 @@ async fn folders_and_names_that_lead_out_are_passed_over() {
         (FILE, b"/etc/passwd", &blob),
         (FILE, b"SPECS/../../x.spec", &blob),
     ] {
-        plant(&bench, &[(mode, name, id)], &good);
-        let imported = bench.import(None).await;
+        plant(&scene, &[(mode, name, id)], &good);
+        let imported = scene.import(None).await;
         let shown = String::from_utf8_lossy(name);
         let imported = imported.unwrap_or_else(|error| panic!("{shown}: {error}"));
         let names: Vec<&str> = imported.bundle.sources.iter().map(|file| &*file.name).collect();
         assert_eq!(names, ["a.patch"], "{shown}");
-        assert_eq!(bench.text(&imported, "hello.spec"), "Name: hello\n", "{shown}");
+        assert_eq!(scene.text(&imported, "hello.spec"), "Name: hello\n", "{shown}");
     }
 }
 
 #[tokio::test]
 async fn sources_that_would_lead_out_are_refused_in_one_line() {
-    let bench = Bench::new().await;
-    let blob = bench.upstream.object("blob", b"x");
-    let link = |to: &str| bench.upstream.object("blob", to.as_bytes());
+    let scene = Scene::new().await;
+    let blob = scene.upstream.object("blob", b"x");
+    let link = |to: &str| scene.upstream.object("blob", to.as_bytes());
     let (out, host) = (link("../../../../etc/passwd"), link("/etc/passwd"));
     let (to_a, to_b) = (link("a"), link("b"));
     let long = vec![b'a'; 5000];
@@ -81,24 +81,24 @@ async fn sources_that_would_lead_out_are_refused_in_one_line() {
         (&[(LINK, b"a", &to_b), (LINK, b"b", &to_a)], "no file of the repository"),
         (&[(FILE, b"hello.spec", &blob)], "hello.spec is there twice"),
     ] {
-        plant(&bench, &[], entries);
-        let (fault, message) = bench.refusal(None).await;
+        plant(&scene, &[], entries);
+        let (fault, message) = scene.refusal(None).await;
         assert_eq!(fault, Fault::Package, "{message}");
         assert!(message.contains(says), "{says}: {message}");
         assert!(!message.contains(char::is_control) && message.len() < 1000, "{message:?}");
     }
-    plant(&bench, &[], &[(FILE, b"a.patch", &blob)]);
-    bench.import(None).await.unwrap();
+    plant(&scene, &[], &[(FILE, b"a.patch", &blob)]);
+    scene.import(None).await.unwrap();
 }
 
 /// What is there twice, or below a folder that leads out, counts as one file with a plain name or not
 /// at all.
 #[tokio::test]
 async fn what_is_taken_of_an_odd_tree_has_plain_names() {
-    let bench = Bench::new().await;
+    let scene = Scene::new().await;
     let (blob, other) =
-        (bench.upstream.object("blob", b"x"), bench.upstream.object("blob", b"another"));
-    let inner = tree(&bench, &[(FILE, b"inner", &blob)]);
+        (scene.upstream.object("blob", b"x"), scene.upstream.object("blob", b"another"));
+    let inner = tree(&scene, &[(FILE, b"inner", &blob)]);
     for (entries, taken) in [
         (
             &[(FILE, &b"a"[..], &*blob), (FILE, b"a", &other), (FILE, b"A", &blob)]
@@ -109,8 +109,8 @@ async fn what_is_taken_of_an_odd_tree_has_plain_names() {
         (&[(FILE, b"../../x", &blob)], &["x"]),
         (&[(FILE, b"sub/..", &blob)], &[]),
     ] {
-        plant(&bench, &[], entries);
-        let imported = bench.import(None).await.unwrap();
+        plant(&scene, &[], entries);
+        let imported = scene.import(None).await.unwrap();
         let names: Vec<&str> = imported.bundle.sources.iter().map(|file| &*file.name).collect();
         assert_eq!(names, taken);
         assert!(names.iter().all(|name| check_file(name).is_ok()), "{names:?}");
@@ -120,27 +120,27 @@ async fn what_is_taken_of_an_odd_tree_has_plain_names() {
 /// A tree of some objects that has millions of files, and one of hundreds of folders in each other.
 #[tokio::test]
 async fn trees_without_an_end_take_a_moment() {
-    let bench = Bench::new().await;
-    let blob = bench.upstream.object("blob", b"x");
-    let leaf = tree(&bench, &[(FILE, b"f", &blob)]);
+    let scene = Scene::new().await;
+    let blob = scene.upstream.object("blob", b"x");
+    let leaf = tree(&scene, &[(FILE, b"f", &blob)]);
     let (mut wide, mut deep) = (leaf.clone(), leaf);
     for _ in 0..14 {
         let entries = [&b"a"[..], b"b", b"c"].map(|name| (FOLDER, name, &*wide));
-        wide = tree(&bench, &entries);
+        wide = tree(&scene, &entries);
     }
     for _ in 0..300 {
-        deep = tree(&bench, &[(FOLDER, b"d", &deep)]);
+        deep = tree(&scene, &[(FOLDER, b"d", &deep)]);
     }
     for folder in [&wide, &deep] {
-        plant(&bench, &[(FOLDER, b"tests", folder)], &[]);
+        plant(&scene, &[(FOLDER, b"tests", folder)], &[]);
         let begun = Instant::now();
-        let imported = bench.import(None).await.unwrap();
+        let imported = scene.import(None).await.unwrap();
         assert!(imported.bundle.sources.is_empty());
         assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
     // Where sources lie, they would be sources.
-    plant(&bench, &[], &[(FOLDER, b"sub", &wide)]);
-    let (fault, message) = bench.refusal(None).await;
+    plant(&scene, &[], &[(FOLDER, b"sub", &wide)]);
+    let (fault, message) = scene.refusal(None).await;
     assert_eq!(fault, Fault::Package);
     assert!(message.contains("files in the tree, at most"), "{message}");
 }
@@ -148,7 +148,7 @@ async fn trees_without_an_end_take_a_moment() {
 /// The importer reads specs, and runs nothing of them.
 #[tokio::test]
 async fn specs_that_nest_without_an_end_are_read_in_time() {
-    let bench = Bench::new().await;
+    let scene = Scene::new().await;
     let head = "Name: hello\nVersion: 1\nRelease: 1\n";
     let released = "Name: hello\nRelease: %autorelease\n";
     let (opened, closed) = ("%{!?a:".repeat(100_000), "}".repeat(100_000));
@@ -160,9 +160,9 @@ async fn specs_that_nest_without_an_end_are_read_in_time() {
         format!("{head}%if {}1\n", "(".repeat(200_000)),
         format!("{head}%global a {}\n", "%{expand:".repeat(100_000)),
     ] {
-        bench.upstream.commit(&[("hello.spec", &spec)]);
+        scene.upstream.commit(&[("hello.spec", &spec)]);
         let begun = Instant::now();
-        let imported = bench.import(None).await;
+        let imported = scene.import(None).await;
         let taken = begun.elapsed();
         let kind = &spec[..60];
         // Of some nobody can tell what their release is.
@@ -171,6 +171,6 @@ async fn specs_that_nest_without_an_end_are_read_in_time() {
         }
         assert!(taken < Duration::from_secs(30), "{kind}: {taken:?}");
     }
-    bench.upstream.commit(&[("hello.spec", head)]);
-    bench.import(None).await.unwrap();
+    scene.upstream.commit(&[("hello.spec", head)]);
+    scene.import(None).await.unwrap();
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,8 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
 use futures_util::stream;
+use parking_lot::Mutex;
+use rpmfarm_lab::fixtures::TargetFile;
 use sha2::Digest as _;
 use tokio::io::AsyncWriteExt as _;
 
@@ -55,6 +57,14 @@ pub(crate) struct Upstream {
     dir: tempfile::TempDir,
 }
 
+/// A target whose upstream is at a port, as [`Upstream`] serves it.
+pub(crate) fn target_at(port: u16) -> TargetFile {
+    let address = format!("127.0.0.1:{port}");
+    TargetFile::small(&address).with(&format!(
+        "[upstream]\nlookaside = [\"http://{address}/lookaside/{{hash}}/{{file}}\"]\nmax_file_mib = 1\n"
+    ))
+}
+
 impl Upstream {
     /// Serves an empty repository `hello` with the branch `lab1`.
     pub(crate) async fn start() -> Self {
@@ -76,38 +86,17 @@ impl Upstream {
         upstream
     }
 
-    pub(crate) fn target(&self) -> String {
-        let port = self.port;
-        format!(
-            r#"
-            name = "lab"
-            arches = ["x86_64"]
-            dist = ".lab1"
-            channels = ["testing"]
-            signing_key = "lab"
-            bootstrap = ["rpm"]
-            base = ["rpm-build"]
-            private_hosts = ["127.0.0.1:{port}"]
-            [upstream]
-            url = "http://127.0.0.1:{port}/git/{{name}}.git"
-            ref = "lab1"
-            lookaside = ["http://127.0.0.1:{port}/lookaside/{{hash}}/{{file}}"]
-            max_file_mib = 1
-            [[repositories]]
-            id = "lab"
-            baseurl = "http://127.0.0.1:{port}/repo/"
-            keys = ["lab.asc"]
-            "#
-        )
+    /// The target that is built from it.
+    pub(crate) fn target(&self) -> TargetFile {
+        target_at(self.port)
     }
 
     /// The target with modifications from repositories at `/git/autopatch-NAME.git`, branch `a1`.
-    pub(crate) fn modified_target(&self) -> String {
+    pub(crate) fn modified_target(&self) -> TargetFile {
         let port = self.port;
-        let modifications = format!(
+        self.target().with(&format!(
             "[modifications]\nurl = \"http://127.0.0.1:{port}/git/autopatch-{{name}}.git\"\nref = \"a1\"\n"
-        );
-        self.target() + &modifications
+        ))
     }
 
     /// Commits these files alone as the modifications of `hello` on a branch; returns the
@@ -134,7 +123,7 @@ impl Upstream {
 
     /// Answers requests for modifications with this status from now on.
     pub(crate) fn refuse_modifications(&self, status: Option<u16>) {
-        *self.shared.refused.lock().unwrap() = status;
+        *self.shared.refused.lock() = status;
     }
 
     pub(crate) fn work(&self) -> std::path::PathBuf {
@@ -222,12 +211,12 @@ impl Upstream {
 
     /// Serves a look-aside file under a digest.
     pub(crate) fn serve(&self, hash: &str, serve: Serve) {
-        self.shared.files.lock().unwrap().insert(hash.to_owned(), serve);
+        self.shared.files.lock().insert(hash.to_owned(), serve);
     }
 
     /// Takes the requests that came so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.log.lock().unwrap())
+        std::mem::take(&mut self.shared.log.lock())
     }
 }
 
@@ -252,8 +241,8 @@ fn write(path: &Path, text: &str) {
 async fn git(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().trim_start_matches("/git").to_owned();
-    shared.log.lock().unwrap().push(format!("{} {path}", parts.method));
-    let refused = *shared.refused.lock().unwrap();
+    shared.log.lock().push(format!("{} {path}", parts.method));
+    let refused = *shared.refused.lock();
     let by_id = shared.by_id.load(Ordering::Relaxed);
     if let Some(status) = refused.filter(|_| path.starts_with("/autopatch-")) {
         return StatusCode::from_u16(status).unwrap().into_response();
@@ -307,8 +296,8 @@ async fn lookaside(
     let from = range
         .as_deref()
         .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
-    shared.log.lock().unwrap().push(format!("GET {file} {}", range.unwrap_or_default()));
-    let mut files = shared.files.lock().unwrap();
+    shared.log.lock().push(format!("GET {file} {}", range.unwrap_or_default()));
+    let mut files = shared.files.lock();
     let Some(serve) = files.get_mut(&hash) else { return StatusCode::NOT_FOUND.into_response() };
     match serve {
         Serve::Whole(bytes) => bytes.clone().into_response(),

@@ -39,7 +39,7 @@ const NOW: i64 = 1_000_000;
 const TARGET: &str = "almalinux-9";
 
 /// A coordinator that serves and whose passes the test runs.
-struct Bench {
+struct Served {
     farm: Parts,
     client: WorkersClient<Channel>,
     address: String,
@@ -47,7 +47,7 @@ struct Bench {
     _data: TempDir,
 }
 
-impl Bench {
+impl Served {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().to_str().unwrap();
@@ -85,7 +85,7 @@ impl Bench {
     async fn worker(&self, name: &str) -> Worker<'_> {
         let (sender, receiver) = mpsc::channel(8);
         let mut worker =
-            Worker { name: name.into(), sender, answers: None, sequence: 0, bench: self };
+            Worker { name: name.into(), sender, answers: None, sequence: 0, served: self };
         worker.say(Vec::new()).await;
         let request = self.request(ReceiverStream::new(receiver));
         let answers = self.client.clone().session(request).await.unwrap().into_inner();
@@ -136,7 +136,7 @@ struct Worker<'a> {
     sender: mpsc::Sender<v1::WorkerState>,
     answers: Option<Streaming<v1::DesiredState>>,
     sequence: u64,
-    bench: &'a Bench,
+    served: &'a Served,
 }
 
 impl Worker<'_> {
@@ -178,7 +178,7 @@ impl Worker<'_> {
 
     /// The assignment that it is given.
     async fn assignment(&mut self) -> v1::Assignment {
-        self.bench.dispatch().await;
+        self.served.dispatch().await;
         loop {
             if let [assignment] = self.hear().await.assignments.as_slice() {
                 return assignment.clone();
@@ -198,9 +198,9 @@ fn succeeded(assignment: &v1::Assignment) -> v1::AttemptReport {
 /// Fault 8; I2, I3. A completion and an upload that come twice change nothing the second time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_twice_counts_once() {
-    let bench = Bench::start().await;
-    let (_, task) = bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    let (_, task) = served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
     let file = v1::FileRef {
         name: "hello-1-1.src.rpm".into(),
@@ -210,23 +210,23 @@ async fn what_comes_twice_counts_once() {
     };
     let query =
         v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
-    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
-    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
+    assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
+    assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
 
     for _ in 0..2 {
         worker.say(vec![succeeded(&assignment)]).await;
         assert!(worker.answer().await.assignments.is_empty(), "it may forget it");
     }
-    let store = &bench.farm.store;
+    let store = &served.farm.store;
     assert_eq!(store.attempts_to_accept(NOW).await.unwrap().len(), 1);
     assert_eq!(store.late_results(task).await.unwrap(), [], "it was no late result");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
-    let bench = Bench::start().await;
-    let (build, _) = bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    let (build, _) = served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
     let request = |path: &str, content: &[u8], epoch: i64| v1::KeepFilesRequest {
         attempt: assignment.attempt,
@@ -238,7 +238,7 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
         }],
     };
     let keep = async |request: v1::KeepFilesRequest| {
-        bench.client.clone().keep_files(bench.request(request)).await.map(drop)
+        served.client.clone().keep_files(served.request(request)).await.map(drop)
     };
     let code = |answer: Result<(), tonic::Status>| answer.unwrap_err().code();
     let epoch = assignment.epoch;
@@ -252,28 +252,28 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
         ..Default::default()
     };
     let query = v1::UploadQuery { attempt: assignment.attempt, epoch, file: Some(file) };
-    assert_eq!(bench.upload(&query, b"content").await.unwrap(), 7);
+    assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
     for path in ["../x", "/etc/passwd", "a//b", ""] {
         let refused = keep(request(path, b"content", epoch)).await;
         assert_eq!(code(refused), tonic::Code::InvalidArgument, "{path:?}");
     }
     assert!(keep(request("x-1/config.log", b"content", epoch + 1)).await.is_err(), "another epoch");
-    let kept = || async { bench.farm.store.kept_files(build).await.unwrap() };
+    let kept = || async { served.farm.store.kept_files(build).await.unwrap() };
     assert!(kept().await.is_empty());
     keep(request("x-1/config.log", b"content", epoch)).await.unwrap();
     // What comes later adds nothing: the first word counts.
     keep(request("x-1/other.log", b"content", epoch)).await.unwrap();
     let paths: Vec<_> = kept().await.into_iter().map(|row| row.file.path).collect();
     assert_eq!(paths, ["x-1/config.log"]);
-    assert_eq!(bench.farm.store.kept_count(build).await.unwrap(), 1);
+    assert_eq!(served.farm.store.kept_count(build).await.unwrap(), 1);
 }
 
 /// An upload that was whole when the coordinator died is checked before it counts; I5.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_whole_but_unchecked_is_checked() {
-    let bench = Bench::start().await;
-    bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
     let query = |content: &[u8]| v1::UploadQuery {
         attempt: assignment.attempt,
@@ -286,10 +286,10 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
         }),
     };
     let offset = async |query| {
-        let request = bench.request(query);
-        bench.client.clone().upload_offset(request).await.map(|reply| reply.into_inner().have)
+        let request = served.request(query);
+        served.client.clone().upload_offset(request).await.map(|reply| reply.into_inner().have)
     };
-    let blobs = &bench.farm.blobs;
+    let blobs = &served.farm.blobs;
     blobs.upload_chunk(Sha256::of(b"right"), 5, 0, b"right").unwrap();
     assert_eq!(offset(query(b"right")).await.unwrap(), 5);
     assert!(blobs.contains(Sha256::of(b"right")), "it is a blob now");
@@ -301,12 +301,12 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
 /// Fault 6; I2. The result of an attempt whose lease is over is recorded, and nothing else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_result_is_recorded_and_never_applied() {
-    let bench = Bench::start().await;
-    let (build, task) = bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    let (build, task) = served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
-    bench.let_pass(Duration::from_secs(3)).await;
-    let store = &bench.farm.store;
+    served.let_pass(Duration::from_secs(3)).await;
+    let store = &served.farm.store;
     assert_eq!(store.live_attempts(None).await.unwrap(), [], "the lease is over");
 
     let file = v1::FileRef {
@@ -317,9 +317,9 @@ async fn a_late_result_is_recorded_and_never_applied() {
     };
     let query =
         v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
-    let refused = bench.upload(&query, b"a").await.unwrap_err();
+    let refused = served.upload(&query, b"a").await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
-    assert!(!bench.farm.blobs.contains(Sha256::of(b"a")));
+    assert!(!served.farm.blobs.contains(Sha256::of(b"a")));
     worker.say(vec![succeeded(&assignment)]).await;
     assert!(worker.answer().await.assignments.is_empty());
     let late = store.late_results(task).await.unwrap();
@@ -329,7 +329,7 @@ async fn a_late_result_is_recorded_and_never_applied() {
     assert!(store.is_open(build).await.unwrap());
 
     // Who claims an attempt that never was its own is cut off, and it is not recorded either.
-    let mut other = bench.worker("w2").await;
+    let mut other = served.worker("w2").await;
     other.say(vec![succeeded(&assignment)]).await;
     let answers = other.answers.as_mut().unwrap();
     let refused = loop {
@@ -345,17 +345,17 @@ async fn a_late_result_is_recorded_and_never_applied() {
 /// Fault 9. Chunks of a log that come out of order are put in order by their offsets.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reordered_log_is_in_order() {
-    let bench = Bench::start().await;
-    bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
-    assert_eq!(bench.append(&assignment, 6, "three ").await, 0, "what comes too early waits");
-    assert_eq!(bench.append(&assignment, 0, "one ").await, 4);
-    assert_eq!(bench.append(&assignment, 4, "two ").await, 8);
-    assert_eq!(bench.append(&assignment, 0, "one ").await, 8, "what is repeated is known");
-    assert_eq!(bench.append(&assignment, 6, "o three").await, 13);
+    assert_eq!(served.append(&assignment, 6, "three ").await, 0, "what comes too early waits");
+    assert_eq!(served.append(&assignment, 0, "one ").await, 4);
+    assert_eq!(served.append(&assignment, 4, "two ").await, 8);
+    assert_eq!(served.append(&assignment, 0, "one ").await, 8, "what is repeated is known");
+    assert_eq!(served.append(&assignment, 6, "o three").await, 13);
     let attempt = AttemptId(assignment.attempt);
-    let read = bench.farm.logs.reader(attempt, LogName::Build, 0).next(100);
+    let read = served.farm.logs.reader(attempt, LogName::Build, 0).next(100);
     assert_eq!(read.unwrap().unwrap().0, b"one two three");
 }
 
@@ -363,28 +363,28 @@ async fn a_reordered_log_is_in_order() {
 /// have, each state is answered, and a new session gets no work.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_store_a_coordinator_tells_workers_to_hold_on() {
-    let bench = Bench::start().await;
-    bench.task().await;
-    let mut worker = bench.worker("w1").await;
+    let served = Served::start().await;
+    served.task().await;
+    let mut worker = served.worker("w1").await;
     let assignment = worker.assignment().await;
-    bench.farm.store.close().await;
+    served.farm.store.close().await;
     let before = Instant::now();
     for _ in 0..2 {
         worker.say(vec![succeeded(&assignment)]).await;
         assert!(worker.answer().await.hold);
     }
-    let mut other = bench.worker("w2").await;
+    let mut other = served.worker("w2").await;
     other.say(Vec::new()).await;
     assert!(other.answer().await.hold);
-    let workers = bench.farm.fleet.workers(Instant::now());
+    let workers = served.farm.fleet.workers(Instant::now());
     assert_eq!(workers["w2"].liveness.as_str(), "stale");
-    assert_eq!(bench.farm.fleet.workers(before)["w1"].liveness.as_str(), "alive");
+    assert_eq!(served.farm.fleet.workers(before)["w1"].liveness.as_str(), "alive");
 }
 
 /// Each worker's name is a label: whoever is not it must make none, nor say what is its own.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_counts_is_taken_under_its_own_name_only() {
-    let bench = Bench::start().await;
+    let served = Served::start().await;
     let state = |name: &str, root_hits| v1::WorkerState {
         name: name.into(),
         version: "1".into(),
@@ -394,13 +394,13 @@ async fn what_a_worker_counts_is_taken_under_its_own_name_only() {
         ..Default::default()
     };
     for (name, hits) in [("w1", 7), ("other", 8)] {
-        let mut request = bench.request(tokio_stream::iter([state(name, hits)]));
+        let mut request = served.request(tokio_stream::iter([state(name, hits)]));
         request.metadata_mut().insert(rpmfarm_proto::WORKER, "w1".parse().unwrap());
-        let mut answers = bench.client.clone().session(request).await.unwrap().into_inner();
+        let mut answers = served.client.clone().session(request).await.unwrap().into_inner();
         let answer = answers.message().await;
         assert_eq!(answer.is_ok(), name == "w1", "{answer:?}");
     }
-    let text = bench.farm.metrics.text();
+    let text = served.farm.metrics.text();
     assert!(text.contains("rpmfarm_worker_root_hits{worker=\"w1\"} 7"), "{text}");
     assert!(!text.contains("worker=\"other\""), "{text}");
 }

@@ -4,24 +4,21 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use clap::Parser as _;
 use rpmfarm_coordinator::clock::Now;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::fleet::Session;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::start;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
-use rpmfarm_core::fleet::PROTOCOL;
 use rpmfarm_core::learned::Had;
 use rpmfarm_core::task::{TaskKind, WorkerState};
 use rpmfarm_core::{
     Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, Needs, Sha256, TaskId,
 };
+use rpmfarm_lab::fixtures::{NOWHERE, TargetFile, worker};
 use tempfile::TempDir;
 
 use crate::common::builds::{import, new_build, planned};
-use crate::common::on_both;
+use crate::common::{farms, on_both};
 
 pub(crate) const NOW: i64 = 1_000_000_000_000;
 
@@ -36,24 +33,12 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) async fn new(store: Store) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let targets = dir.path().join("targets");
-        std::fs::create_dir(&targets).unwrap();
-        let lab = std::fs::read_to_string("../deploy/targets/lab.toml").unwrap();
-        for (name, emulation) in [("lenient", "true"), ("strict", "false")] {
-            let text = lab
-                .replace("name = \"lab\"", &format!("name = \"{name}\""))
-                .replace("emulation = true", &format!("emulation = {emulation}"));
-            std::fs::write(targets.join(format!("{name}.toml")), text).unwrap();
+        for (name, emulation) in [("lenient", "emulation = true"), ("strict", "emulation = false")]
+        {
+            let file = TargetFile::lab(NOWHERE).named(name).with(emulation);
+            file.write(&dir.path().join("targets"));
         }
-        let data = dir.path().join("data");
-        let config = Config::parse_from([
-            "rpmfarm-coordinator",
-            "--data",
-            data.to_str().unwrap(),
-            "--targets",
-            targets.to_str().unwrap(),
-        ]);
-        let (farm, _words) = start::open(&config, "http://127.0.0.1:1").await.unwrap();
+        let farm = farms::open(dir.path(), &[]).await;
         for (name, emulation) in [("lenient", true), ("strict", false)] {
             assert_eq!(farm.targets.get(name).unwrap().emulation, emulation);
         }
@@ -62,21 +47,7 @@ impl Scene {
 
     /// A worker with free slots; a second word of it replaces the first.
     pub(crate) fn connect(&mut self, name: &str, change: impl FnOnce(&mut WorkerState)) {
-        let mut state = WorkerState {
-            name: name.into(),
-            version: "1".into(),
-            protocol: PROTOCOL,
-            arches: vec![Arch::X86_64],
-            emulated: Vec::new(),
-            slots: 1,
-            cpus: 1,
-            memory_mib: 8 << 10,
-            disk_free_mib: 100 << 10,
-            labels: Vec::new(),
-            draining: false,
-            unready: String::new(),
-            attempts: Vec::new(),
-        };
+        let mut state = worker(name);
         change(&mut state);
         let session = self.farm.fleet.connect(state, Instant::now(), NOW);
         assert!(session.settle());

@@ -9,9 +9,9 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 
-use crate::{Bench, NOW};
+use crate::{NOW, Served};
 
-impl Bench {
+impl Served {
     /// What each task of a build waits for: task, code, text.
     async fn why(&self, build: BuildId) -> Vec<(String, String, String)> {
         let mut client = FarmClient::connect(self.address.clone()).await.unwrap();
@@ -53,28 +53,28 @@ fn of<'a>(reasons: &'a [(String, String, String)], task: &str) -> Vec<(&'a str, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_task_says_why_it_waits_whatever_the_others_do() {
-    let bench = Bench::start().await;
+    let served = Served::start().await;
     let arches = [Arch::X86_64, Arch::Ppc64le, Arch::Aarch64];
-    let (build, tasks) = bench.planned(&arches).await;
-    bench.lock(tasks[0]).await;
-    bench.lock(tasks[2]).await;
-    bench.farm.store.grant(tasks[0], build, "w1", NOW).await.unwrap().unwrap();
-    bench.farm.waits.set(build, "waits for libfoo from build 41 (foo)");
-    let why = bench.why(build).await;
+    let (build, tasks) = served.planned(&arches).await;
+    served.lock(tasks[0]).await;
+    served.lock(tasks[2]).await;
+    served.farm.store.grant(tasks[0], build, "w1", NOW).await.unwrap().unwrap();
+    served.farm.waits.set(build, "waits for libfoo from build 41 (foo)");
+    let why = served.why(build).await;
     assert_eq!(of(&why, "build x86_64")[0].0, "runs", "{why:?}");
     let waits = [("packages", "waits for libfoo from build 41 (foo)")];
     assert_eq!(of(&why, "build ppc64le"), waits, "{why:?}");
     let queued = of(&why, "build aarch64");
     assert_eq!((queued.len(), queued[0].0), (1, "no-worker"), "{why:?}");
-    bench.farm.waits.clear(build);
-    let why = bench.why(build).await;
+    served.farm.waits.clear(build);
+    let why = served.why(build).await;
     assert_eq!(of(&why, "build ppc64le")[0].0, "lock", "{why:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() {
-    let bench = Bench::start().await;
-    let (build, _) = bench.planned(&[Arch::X86_64]).await;
+    let served = Served::start().await;
+    let (build, _) = served.planned(&[Arch::X86_64]).await;
     let other = CoordinatorRow {
         id: "other".into(),
         address: "http://other".into(),
@@ -83,22 +83,22 @@ async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() 
         started_us: NOW,
         beat: 0,
     };
-    let store = &bench.farm.store;
+    let store = &served.farm.store;
     store.beat(&other).await.unwrap();
     let text = "waits for libfoo from build 41 (foo)".to_owned();
     store.write_notes("other", &[("wait", build.0.to_string(), Some(text))]).await.unwrap();
-    bench.farm.peers.look(store, Instant::now()).await.unwrap();
-    let why = bench.why(build).await;
+    served.farm.peers.look(store, Instant::now()).await.unwrap();
+    let why = served.why(build).await;
     let waits = [("packages", "waits for libfoo from build 41 (foo)")];
     assert_eq!(of(&why, "build x86_64"), waits, "{why:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_task_tells_of_its_own_newest_failure() {
-    let bench = Bench::start().await;
-    let (build, tasks) = bench.planned(&[Arch::X86_64, Arch::Ppc64le]).await;
-    let (store, now) = (&bench.farm.store, now_us());
-    bench.lock(tasks[0]).await;
+    let served = Served::start().await;
+    let (build, tasks) = served.planned(&[Arch::X86_64, Arch::Ppc64le]).await;
+    let (store, now) = (&served.farm.store, now_us());
+    served.lock(tasks[0]).await;
     let down = Failure::new(Fault::Farm, FailureStage::Resolve, "no answer of the mirror");
     let later = Some(now + 100_000_000);
     assert!(store.add_failure(build, Some(tasks[1]), &down, later, now).await.unwrap());
@@ -107,7 +107,7 @@ async fn each_task_tells_of_its_own_newest_failure() {
     let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
     let (id, epoch) = (AttemptId(attempt.id), Epoch(attempt.epoch));
     assert!(store.end_failed(id, epoch, &crashed, Some(now), now + 1).await.unwrap());
-    let why = bench.why(build).await;
+    let why = served.why(build).await;
     let [("retry", text)] = of(&why, "build ppc64le")[..] else { panic!("{why:?}") };
     assert!(text.contains("after: no answer of the mirror"), "{text}");
     let [("no-worker", _)] = of(&why, "build x86_64")[..] else { panic!("{why:?}") };

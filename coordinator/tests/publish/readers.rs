@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rpmfarm_coordinator::publish::{PublishError, Published, Step};
 use rpmfarm_core::Arch;
 use rpmfarm_repodata::Compression;
@@ -146,8 +147,8 @@ async fn one_that_stood_still_holds_up_nobody_and_shows_nothing_old() {
         let (told, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
         let first = farm.publisher().on_step(move |step| {
             if step == pause_at {
-                told.lock().unwrap().send(()).unwrap();
-                wait.lock().unwrap().recv().unwrap();
+                told.lock().send(()).unwrap();
+                wait.lock().recv().unwrap();
             }
         });
         let before = farm.publisher().shown(TARGET, CHANNEL).unwrap().unwrap_or(0);

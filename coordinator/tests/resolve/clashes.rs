@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use rpmfarm_coordinator::resolve::RootProblem;
 use rpmfarm_core::{Fault, Lock};
 
-use crate::world::{UPSTREAM, World};
+use crate::scene::{Scene, UPSTREAM};
 
 /// Packages that all have `/usr/share/thing` or a directory, each in its way.
 const FILES: &[(&str, &str, &str)] = &[
@@ -29,11 +29,11 @@ const FILES: &[(&str, &str, &str)] = &[
     ),
 ];
 
-async fn world() -> World {
-    let world = World::empty().await;
-    world.build("repo", UPSTREAM);
+async fn scene() -> Scene {
+    let scene = Scene::empty().await;
+    scene.build("repo", UPSTREAM);
     for (name, install, files) in FILES {
-        world.build_spec(
+        scene.build_spec(
             "repo",
             &format!(
                 "Name: {name}\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n\
@@ -41,14 +41,14 @@ async fn world() -> World {
             ),
         );
     }
-    world.index("repo", &[]);
-    world
+    scene.index("repo", &[]);
+    scene
 }
 
 /// What rpm says of installing two packages, without installing them.
-fn rpm_refuses(world: &World, pair: [&str; 2]) -> bool {
+fn rpm_refuses(scene: &Scene, pair: [&str; 2]) -> bool {
     let root = tempfile::tempdir().unwrap();
-    let file = |name: &str| world.www("repo").join(format!("noarch/{name}-1-1.noarch.rpm"));
+    let file = |name: &str| scene.www("repo").join(format!("noarch/{name}-1-1.noarch.rpm"));
     let output = Command::new("rpm")
         .args(["--test", "-i", "--nodeps", "--root"])
         .arg(root.path())
@@ -64,15 +64,15 @@ fn rpm_refuses(world: &World, pair: [&str; 2]) -> bool {
 
 #[tokio::test]
 async fn conflicts_are_those_of_rpm() {
-    let world = world().await;
-    let (resolver, target) = (world.resolver(), world.unsigned_target());
+    let scene = scene().await;
+    let (resolver, target) = (scene.resolver(), scene.unsigned_target());
     let mut conflicts = 0;
     for (number, (first, ..)) in FILES.iter().enumerate() {
         for (second, ..) in &FILES[number + 1..] {
-            let lock = world.resolve(&resolver, &target, &[first, second]).await.unwrap();
+            let lock = scene.resolve(&resolver, &target, &[first, second]).await.unwrap();
             resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap();
             let found = resolver.check_root(&target, &lock).await;
-            let refuses = rpm_refuses(&world, [first, second]);
+            let refuses = rpm_refuses(&scene, [first, second]);
             conflicts += usize::from(refuses);
             assert_eq!(found.is_err(), refuses, "{first} {second}: {found:?}");
             if let Err(problem) = found {
@@ -89,14 +89,14 @@ async fn conflicts_are_those_of_rpm() {
 
 #[tokio::test]
 async fn a_conflict_is_found_across_layers_and_again() {
-    let world = world().await;
-    let (resolver, target) = (world.resolver(), world.unsigned_target());
+    let scene = scene().await;
+    let (resolver, target) = (scene.resolver(), scene.unsigned_target());
     let check = async |lock: &Lock| {
         resolver.fetch(&target, lock, SystemTime::now()).await.unwrap();
         resolver.check_root(&target, lock).await
     };
-    let good = world.resolve_layers(&resolver, &target, &[&["one"], &["same"]]).await.unwrap();
-    let bad = world.resolve_layers(&resolver, &target, &[&["one"], &["two"]]).await.unwrap();
+    let good = scene.resolve_layers(&resolver, &target, &[&["one"], &["same"]]).await.unwrap();
+    let bad = scene.resolve_layers(&resolver, &target, &[&["one"], &["two"]]).await.unwrap();
     for _ in 0..2 {
         assert_eq!(check(&good).await, Ok(()));
         let problem = check(&bad).await.unwrap_err();
@@ -108,7 +108,7 @@ async fn a_conflict_is_found_across_layers_and_again() {
     }
     let mut target = target.clone();
     target.base.extend(["one".to_owned(), "two".to_owned()]);
-    let lock = world.resolve(&resolver, &target, &[]).await.unwrap();
+    let lock = scene.resolve(&resolver, &target, &[]).await.unwrap();
     resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap();
     let problem = resolver.check_root(&target, &lock).await.unwrap_err();
     assert_eq!(problem.fault(), Fault::Farm);
@@ -116,12 +116,12 @@ async fn a_conflict_is_found_across_layers_and_again() {
 
 #[tokio::test]
 async fn packages_of_modules_need_modules() {
-    let world = World::empty().await;
-    world.build("repo", UPSTREAM);
-    world.build("repo", &[("modular", "1", "ModularityLabel: m:1:2:c")]);
-    world.index("repo", &[]);
-    let (resolver, mut target) = (world.resolver(), world.unsigned_target());
-    let lock = world.resolve(&resolver, &target, &["modular"]).await.unwrap();
+    let scene = Scene::empty().await;
+    scene.build("repo", UPSTREAM);
+    scene.build("repo", &[("modular", "1", "ModularityLabel: m:1:2:c")]);
+    scene.index("repo", &[]);
+    let (resolver, mut target) = (scene.resolver(), scene.unsigned_target());
+    let lock = scene.resolve(&resolver, &target, &["modular"]).await.unwrap();
     resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap();
     let problem = resolver.check_root(&target, &lock).await.unwrap_err();
     assert!(problem.to_string().contains("is of the module m:1:2:c"), "{problem}");

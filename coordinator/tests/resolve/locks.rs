@@ -5,17 +5,17 @@ use std::time::SystemTime;
 use rpmfarm_coordinator::resolve::{Older, Requirements, ResolveError};
 use rpmfarm_core::{Arch, Fault};
 
-use crate::world::{World, digest, names};
+use crate::scene::{Scene, digest, names};
 
 #[tokio::test]
 async fn layers_share_what_they_can() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
     let requires: &[&[&str]] = &[
         &["pkgconfig(lib) >= 2", "rpmlib(CompressedFileNames) <= 3.0.4-1", "shell"],
         &["dynamic", "(manual if no-such)"],
     ];
-    let lock = world.resolve_layers(&resolver, &target, requires).await.unwrap();
+    let lock = scene.resolve_layers(&resolver, &target, requires).await.unwrap();
     let expected = [
         &["rpm-4", "shell-5"][..],
         &["builder-1", "lib-3", "shell-5"],
@@ -25,30 +25,30 @@ async fn layers_share_what_they_can() {
     assert_eq!(names(&lock), expected);
     for package in lock.packages() {
         assert_eq!((package.origin.as_str(), package.source.as_str()), ("repo", "set"));
-        let file = world.www("repo").join(&package.location);
+        let file = scene.www("repo").join(&package.location);
         assert_eq!((digest(&file), file.metadata().unwrap().len()), (package.digest, package.size));
     }
 
     // The same without the second round has the same layers below, and asks no server.
-    world.requests();
-    let first = world.resolve_layers(&resolver, &target, &requires[..1]).await.unwrap();
+    scene.requests();
+    let first = scene.resolve_layers(&resolver, &target, &requires[..1]).await.unwrap();
     assert_eq!(first.layer_ids(), lock.layer_ids()[..2]);
-    let nothing = world.resolve(&resolver, &target, &[]).await.unwrap();
+    let nothing = scene.resolve(&resolver, &target, &[]).await.unwrap();
     assert_eq!(nothing.layer_ids(), lock.layer_ids()[..1]);
-    assert_eq!(world.requests(), 0);
+    assert_eq!(scene.requests(), 0);
 
     // A lock does not depend on what was resolved before, nor on the order of requirements.
-    let other = world.resolver();
+    let other = scene.resolver();
     let reversed: Vec<&str> = requires[0].iter().rev().copied().collect();
-    let again = world.resolve(&other, &target, &reversed).await.unwrap();
+    let again = scene.resolve(&other, &target, &reversed).await.unwrap();
     assert_eq!(again, first);
 }
 
 #[tokio::test]
 async fn what_is_missing_is_said_in_one_line() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    let error = world.resolve(&resolver, &target, &["broken", "absent"]).await.unwrap_err();
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let error = scene.resolve(&resolver, &target, &["broken", "absent"]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package);
     let line = error.to_string();
     assert!(line.contains("nothing provides `absent`, required by the build"), "{line}");
@@ -56,13 +56,13 @@ async fn what_is_missing_is_said_in_one_line() {
     assert!(!line.contains('\n'));
     assert!(!error.details().is_empty());
 
-    let error = world.resolve(&resolver, &target, &["a >="]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &["a >="]).await.unwrap_err();
     assert!(error.to_string().contains("`a >=` is not a requirement"), "{error}");
     assert_eq!(error.fault(), Fault::Package);
 
     let mut target = target;
     target.base.push("no-such-package".into());
-    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     let line = error.to_string();
     assert!(line.contains("target t on x86_64: its base root: nothing provides"), "{line}");
@@ -70,77 +70,77 @@ async fn what_is_missing_is_said_in_one_line() {
 
 #[tokio::test]
 async fn what_was_just_built_is_used_and_wins() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    let before = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let before = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
 
-    world.build("own", &[("compiler", "11", "Requires: lib"), ("fresh", "1", "")]);
-    world.accept("own");
-    let lock = world.resolve(&resolver, &target, &["compiler", "fresh"]).await.unwrap();
+    scene.build("own", &[("compiler", "11", "Requires: lib"), ("fresh", "1", "")]);
+    scene.accept("own");
+    let lock = scene.resolve(&resolver, &target, &["compiler", "fresh"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["compiler-11", "fresh-1"]);
     let compiler = lock.packages().find(|p| p.nevra.name == "compiler").unwrap();
     assert_eq!((compiler.origin.as_str(), compiler.location.as_str()), ("farm", ""));
-    assert!(world.blobs.contains(compiler.digest));
+    assert!(scene.blobs.contains(compiler.digest));
 
     // As built by a coordinator that starts now.
-    let other = world.resolver();
-    assert_eq!(world.resolve(&other, &target, &["compiler", "fresh"]).await.unwrap(), lock);
+    let other = scene.resolver();
+    assert_eq!(scene.resolve(&other, &target, &["compiler", "fresh"]).await.unwrap(), lock);
 
     // New metadata upstream: the farm's packages are still there.
-    world.build("repo", &[("late", "1", "")]);
-    world.sign_packages("repo", "good");
-    world.index("repo", &[]);
-    world.sign_page("repo", "good");
-    assert_eq!(world.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
-    let lock = world.resolve(&resolver, &target, &["compiler", "late"]).await.unwrap();
+    scene.build("repo", &[("late", "1", "")]);
+    scene.sign_packages("repo", "good");
+    scene.index("repo", &[]);
+    scene.sign_page("repo", "good");
+    assert_eq!(scene.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    let lock = scene.resolve(&resolver, &target, &["compiler", "late"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["compiler-11", "late-1"]);
 
-    world.forget();
+    scene.forget();
     let names_before = names(&before);
-    let after = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let after = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(names(&after), names_before);
-    let error = world.resolve(&resolver, &target, &["fresh"]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &["fresh"]).await.unwrap_err();
     assert!(matches!(error, ResolveError::Lock(_)), "{error}");
 }
 
 #[tokio::test]
 async fn a_base_that_is_in_the_way_is_made_anew() {
-    let world = World::new().await;
-    let (resolver, mut target) = (world.resolver(), world.target());
+    let scene = Scene::new().await;
+    let (resolver, mut target) = (scene.resolver(), scene.target());
     target.base_from_farm.push("set".into());
     // The base takes the farm's old library; the build wants the new one.
-    world.build("own", &[("lib", "2", "")]);
-    world.accept("own");
-    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    scene.build("own", &[("lib", "2", "")]);
+    scene.accept("own");
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(names(&lock)[1], ["builder-1", "lib-2", "shell-5"]);
-    let lock = world.resolve(&resolver, &target, &["lib-devel"]).await.unwrap();
+    let lock = scene.resolve(&resolver, &target, &["lib-devel"]).await.unwrap();
     assert_eq!(lock.layers.len(), 1);
     assert_eq!(names(&lock)[1], ["builder-1", "lib-3", "lib-devel-3", "shell-5"]);
     // What cannot be had at all is said without speaking of the base.
-    let error = world.resolve(&resolver, &target, &["lib-devel", "lib < 3"]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &["lib-devel", "lib < 3"]).await.unwrap_err();
     assert!(error.to_string().contains("lib-3-1.noarch"), "{error}");
 }
 
 #[tokio::test]
 async fn bootstrap_and_base_are_the_distributions() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    let before = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let before = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     // Another rpm that provides what everything needs, and one that takes a package's place.
     let own = [
         ("rpm", "99", ""),
         ("lib", "99", ""),
         ("evil", "1", "Provides: shell = 99\nProvides: builder = 99"),
     ];
-    world.build("own", &own);
-    world.accept("own");
-    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    scene.build("own", &own);
+    scene.accept("own");
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(lock.bootstrap, before.bootstrap);
     assert_eq!(lock.layers[0], before.layers[0]);
     // What a build asks for is still the farm's, also on a base that was solved before.
-    world.build("more", &[("compiler", "11", "Requires: lib")]);
-    world.accept("more");
-    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    scene.build("more", &[("compiler", "11", "Requires: lib")]);
+    scene.accept("more");
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["compiler-11"]);
     assert_eq!(lock.layers[0], before.layers[0]);
 
@@ -148,22 +148,22 @@ async fn bootstrap_and_base_are_the_distributions() {
     for word in ["set", "*"] {
         let mut target = target.clone();
         target.base_from_farm.push(word.into());
-        let lock = world.resolve(&resolver, &target, &[]).await.unwrap();
+        let lock = scene.resolve(&resolver, &target, &[]).await.unwrap();
         assert_eq!(names(&lock)[0], ["rpm-99"], "{word}");
     }
     let mut other = target.clone();
     other.base_from_farm.push("other".into());
-    assert_eq!(world.resolve(&resolver, &other, &[]).await.unwrap().layers, before.layers[..1]);
+    assert_eq!(scene.resolve(&resolver, &other, &[]).await.unwrap().layers, before.layers[..1]);
 }
 
 #[tokio::test]
 async fn a_base_takes_from_the_farm_what_nobody_else_has() {
-    let world = World::new().await;
-    let (resolver, mut target) = (world.resolver(), world.target());
+    let scene = Scene::new().await;
+    let (resolver, mut target) = (scene.resolver(), scene.target());
     target.base.push("release".into());
-    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err();
     assert!(error.to_string().contains("`release`"), "{error}");
-    world.build(
+    scene.build(
         "own",
         &[
             ("release", "1", "Requires: release-data\nRequires: shell"),
@@ -171,27 +171,27 @@ async fn a_base_takes_from_the_farm_what_nobody_else_has() {
             ("shell", "99", ""),
         ],
     );
-    world.accept("own");
-    let lock = world.resolve(&resolver, &target, &[]).await.unwrap();
+    scene.accept("own");
+    let lock = scene.resolve(&resolver, &target, &[]).await.unwrap();
     let expected = ["builder-1", "lib-3", "release-1", "release-data-1", "shell-5"];
     assert_eq!(names(&lock)[1], expected);
 }
 
 #[tokio::test]
 async fn what_a_root_takes_from_the_farm_is_told() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
     let own = [
         ("compiler", "11", "Requires: lib"),
         ("cc", "1", "Provides: dynamic = 9"),
         ("fresh", "1", ""),
     ];
-    world.build("own", &own);
-    world.accept("own");
+    scene.build("own", &own);
+    scene.accept("own");
     let layers = vec![["compiler", "dynamic", "fresh"].map(str::to_owned).to_vec()];
     let wanted = Requirements { layers, ..Requirements::default() };
     let (arch, now) = (Arch::X86_64, SystemTime::now());
-    let taken = resolver.taken(&target, arch, &world.farm, wanted, now).await.unwrap();
+    let taken = resolver.taken(&target, arch, &scene.farm, wanted, now).await.unwrap();
     let told: Vec<String> = taken
         .iter()
         .map(|one| match &one.instead {

@@ -8,5 +8,5 @@ mod locks;
 mod metadata;
 mod mirrors;
 mod modular;
+mod scene;
 mod solver;
-mod world;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use rpmfarm_coordinator::resolve::{MetadataError, Older, Rejection, ResolveError};
 use rpmfarm_core::Fault as Whose;
 
-use crate::world::{Fault, World, run};
+use crate::scene::{Fault, Scene, run};
 
 /// Why metadata were refused.
 fn rejection(error: ResolveError) -> Rejection {
@@ -22,50 +22,50 @@ fn rejection(error: ResolveError) -> Rejection {
 
 #[tokio::test]
 async fn a_wrong_or_missing_signature_is_refused() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    world.key("evil");
-    world.sign_page("repo", "evil");
-    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    scene.key("evil");
+    scene.sign_page("repo", "evil");
+    let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err();
     let why = rejection(error);
     assert!(matches!(why, Rejection::Signature { .. }), "{why}");
     assert!(why.to_string().contains("one of the keys"), "{why}");
 
-    world.sign_page("repo", "good");
-    world.edit_page("repo", |text| text.replace("<revision>", "<revision>1"));
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    scene.sign_page("repo", "good");
+    scene.edit_page("repo", |text| text.replace("<revision>", "<revision>1"));
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(matches!(why, Rejection::Signature { .. }), "{why}");
 
-    fs::remove_file(world.www("repo").join("repodata/repomd.xml.asc")).unwrap();
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    fs::remove_file(scene.www("repo").join("repodata/repomd.xml.asc")).unwrap();
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(why.to_string().contains("repomd.xml.asc: the server answered 404"), "{why}");
 
-    world.sign_page("repo", "good");
-    world.resolve(&resolver, &target, &[]).await.unwrap();
+    scene.sign_page("repo", "good");
+    scene.resolve(&resolver, &target, &[]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_changed_primary_is_refused() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    let primary = world.primary("repo");
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let primary = scene.primary("repo");
     let good = fs::read(&primary).unwrap();
     let mut bad = good.clone();
     let middle = bad.len() / 2;
     bad[middle] ^= 1;
     fs::write(&primary, &bad).unwrap();
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(matches!(why, Rejection::Mismatch { what: "digest", .. }), "{why}");
 
     fs::write(&primary, &good[..middle]).unwrap();
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     let text = format!("expected {} bytes, found {middle} bytes", good.len());
     assert!(why.to_string().contains(&text), "{why}");
 
     fs::write(&primary, [&good[..], b"x"].concat()).unwrap();
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(why.to_string().contains(&format!("longer than {} bytes", good.len())), "{why}");
-    let left = fs::read_dir(world.cache())
+    let left = fs::read_dir(scene.cache())
         .unwrap()
         .flatten()
         .flat_map(|home| fs::read_dir(home.path()).unwrap().flatten().map(|entry| entry.path()));
@@ -74,86 +74,86 @@ async fn a_changed_primary_is_refused() {
 
 #[tokio::test]
 async fn places_out_of_the_repository_are_refused() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.unsigned_target());
-    let page = fs::read_to_string(world.page("repo")).unwrap();
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.unsigned_target());
+    let page = fs::read_to_string(scene.page("repo")).unwrap();
     for (place, says) in [
         ("../repodata/", "leads out of the repository"),
         ("/repodata/", "is absolute"),
         ("http://example.org/repodata/", "is absolute"),
     ] {
-        world.edit_page("repo", |_| page.replace("href=\"repodata/", &format!("href=\"{place}")));
-        let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+        scene.edit_page("repo", |_| page.replace("href=\"repodata/", &format!("href=\"{place}")));
+        let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
         assert!(why.to_string().contains(says), "{why}");
     }
-    world.index("repo", &["--location-prefix", "../../elsewhere"]);
-    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err();
+    scene.index("repo", &["--location-prefix", "../../elsewhere"]);
+    let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err();
     assert_eq!(error.fault(), Whose::Farm);
     assert!(error.to_string().contains("leads out of the repository"), "{error}");
 }
 
 #[tokio::test]
 async fn rolled_back_metadata_are_refused_unless_they_are_asked_for() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    world.resolve(&resolver, &target, &[]).await.unwrap();
-    let old = world.www("old");
-    run(Command::new("cp").arg("-a").arg(world.www("repo").join("repodata")).arg(&old));
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    scene.resolve(&resolver, &target, &[]).await.unwrap();
+    let old = scene.www("old");
+    run(Command::new("cp").arg("-a").arg(scene.www("repo").join("repodata")).arg(&old));
 
-    world.build("repo", &[("late", "1", "")]);
-    world.sign_packages("repo", "good");
-    world.index("repo", &["--revision", "9999999999"]);
-    world.sign_page("repo", "good");
-    assert_eq!(world.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
-    world.resolve(&resolver, &target, &["late"]).await.unwrap();
+    scene.build("repo", &[("late", "1", "")]);
+    scene.sign_packages("repo", "good");
+    scene.index("repo", &["--revision", "9999999999"]);
+    scene.sign_page("repo", "good");
+    assert_eq!(scene.refresh(&resolver, &target, Older::Refuse).await, Ok(true));
+    scene.resolve(&resolver, &target, &["late"]).await.unwrap();
 
-    let new = world.www("new");
-    fs::rename(world.www("repo").join("repodata"), &new).unwrap();
-    run(Command::new("cp").arg("-a").arg(&old).arg(world.www("repo").join("repodata")));
-    let error = world.refresh(&resolver, &target, Older::Refuse).await.unwrap_err();
+    let new = scene.www("new");
+    fs::rename(scene.www("repo").join("repodata"), &new).unwrap();
+    run(Command::new("cp").arg("-a").arg(&old).arg(scene.www("repo").join("repodata")));
+    let error = scene.refresh(&resolver, &target, Older::Refuse).await.unwrap_err();
     assert!(error.contains("older than what is known: revision"), "{error}");
     assert!(error.contains("after 9999999999"), "{error}");
-    world.resolve(&resolver, &target, &["late"]).await.unwrap();
+    scene.resolve(&resolver, &target, &["late"]).await.unwrap();
     // Not forgotten over a restart.
-    let restarted = world.resolver();
-    let error = world.refresh(&restarted, &target, Older::Refuse).await.unwrap_err();
+    let restarted = scene.resolver();
+    let error = scene.refresh(&restarted, &target, Older::Refuse).await.unwrap_err();
     assert!(error.contains("older than what is known"), "{error}");
 
-    assert_eq!(world.refresh(&resolver, &target, Older::Accept).await, Ok(true));
-    assert!(world.resolve(&resolver, &target, &["late"]).await.is_err());
+    assert_eq!(scene.refresh(&resolver, &target, Older::Accept).await, Ok(true));
+    assert!(scene.resolve(&resolver, &target, &["late"]).await.is_err());
 }
 
 #[tokio::test]
 async fn what_is_kept_serves_a_restart_and_is_checked_again() {
-    let world = World::new().await;
-    let target = world.target();
-    let lock = world.resolve(&world.resolver(), &target, &["lib-devel"]).await.unwrap();
-    assert_eq!(world.requests(), 4, "page, signature, primary, filelists");
+    let scene = Scene::new().await;
+    let target = scene.target();
+    let lock = scene.resolve(&scene.resolver(), &target, &["lib-devel"]).await.unwrap();
+    assert_eq!(scene.requests(), 4, "page, signature, primary, filelists");
 
-    let restarted = world.resolver();
-    assert_eq!(world.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
-    assert_eq!(world.requests(), 0);
-    assert_eq!(world.refresh(&restarted, &target, Older::Refuse).await, Ok(false));
-    assert_eq!(world.requests(), 1, "only the page is asked for");
+    let restarted = scene.resolver();
+    assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
+    assert_eq!(scene.requests(), 0);
+    assert_eq!(scene.refresh(&restarted, &target, Older::Refuse).await, Ok(false));
+    assert_eq!(scene.requests(), 1, "only the page is asked for");
 
     // A damaged file is fetched again.
-    let kept: Vec<_> = glob(&world, "-primary.xml.gz");
+    let kept: Vec<_> = glob(&scene, "-primary.xml.gz");
     assert_eq!(kept.len(), 1);
     fs::write(&kept[0], b"damaged").unwrap();
-    let restarted = world.resolver();
-    assert_eq!(world.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
-    assert_eq!(world.requests(), 3, "filelists are still good");
+    let restarted = scene.resolver();
+    assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
+    assert_eq!(scene.requests(), 3, "filelists are still good");
 
     // Without the server, what is there is enough.
-    world.stop();
-    let restarted = world.resolver();
-    assert_eq!(world.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
-    assert!(world.refresh(&restarted, &target, Older::Refuse).await.is_err());
+    scene.stop();
+    let restarted = scene.resolver();
+    assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
+    assert!(scene.refresh(&restarted, &target, Older::Refuse).await.is_err());
 }
 
-fn glob(world: &World, end: &str) -> Vec<std::path::PathBuf> {
+fn glob(scene: &Scene, end: &str) -> Vec<std::path::PathBuf> {
     let list = |dir: std::path::PathBuf| fs::read_dir(dir).unwrap().flatten().map(|e| e.path());
-    list(world.cache())
+    list(scene.cache())
         .flat_map(list)
         .filter(|path| path.is_dir())
         .flat_map(list)
@@ -163,16 +163,16 @@ fn glob(world: &World, end: &str) -> Vec<std::path::PathBuf> {
 
 #[tokio::test]
 async fn a_bomb_is_not_given_to_the_solver() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.unsigned_target());
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.unsigned_target());
     let start = "<data type=\"primary\">";
-    world.edit_page("repo", |text| {
+    scene.edit_page("repo", |text| {
         let (before, primary) = text.split_once(start).unwrap();
         let (_, after) = primary.split_once("</open-size>").unwrap();
         let (primary, _) = primary.split_once("<open-size>").unwrap();
         format!("{before}{start}{primary}<open-size>1000</open-size>{after}")
     });
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(
         why.to_string().contains("decompressed size: expected 1000 bytes, found more"),
         "{why}"
@@ -181,24 +181,24 @@ async fn a_bomb_is_not_given_to_the_solver() {
 
 #[tokio::test]
 async fn servers_that_misbehave() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
-    let fault = |fault| *world.faults.lock().unwrap() = vec![("/repomd.xml", fault)];
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let fault = |fault| *scene.faults.lock() = vec![("/repomd.xml", fault)];
 
     fault(Fault::Redirect("http://127.0.0.2:1/repo/repodata/repomd.xml"));
-    let why = rejection_of_other_host(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection_of_other_host(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(why.contains("127.0.0.2 has a loopback") && why.contains("private_hosts"), "{why}");
 
     fault(Fault::Unavailable(9));
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(why.to_string().contains("answered 503"), "{why}");
 
     fault(Fault::Hang);
-    let why = rejection(world.resolve(&resolver, &target, &[]).await.unwrap_err());
+    let why = rejection(scene.resolve(&resolver, &target, &[]).await.unwrap_err());
     assert!(why.to_string().contains("no answer for 2 s"), "{why}");
 
     fault(Fault::Unavailable(2));
-    world.resolve(&resolver, &target, &[]).await.unwrap();
+    scene.resolve(&resolver, &target, &[]).await.unwrap();
 }
 
 fn rejection_of_other_host(error: ResolveError) -> String {
@@ -208,36 +208,36 @@ fn rejection_of_other_host(error: ResolveError) -> String {
 
 #[tokio::test]
 async fn a_key_that_is_none_is_named() {
-    let world = World::new().await;
+    let scene = Scene::new().await;
     let (resolver, target) =
-        (world.resolver(), world.target_of(&[("repo", "keys = [\"no.asc\"]")]));
-    let error = world.resolve(&resolver, &target, &[]).await.unwrap_err().to_string();
+        (scene.resolver(), scene.target_of(&[("repo", "keys = [\"no.asc\"]")]));
+    let error = scene.resolve(&resolver, &target, &[]).await.unwrap_err().to_string();
     assert!(error.contains("target t, repository `repo`: key file"), "{error}");
     assert!(error.contains("no.asc"), "{error}");
 }
 
 #[tokio::test]
 async fn a_binary_key_does_as_well() {
-    let world = World::new().await;
-    let file = world.cache().with_file_name("good.asc");
+    let scene = Scene::new().await;
+    let file = scene.cache().with_file_name("good.asc");
     run(Command::new("gpg").args(["--batch", "--yes", "--dearmor"]).arg(&file));
     fs::rename(file.with_extension("asc.gpg"), &file).unwrap();
-    let (resolver, target) = (world.resolver(), world.target());
-    world.resolve(&resolver, &target, &[]).await.unwrap();
+    let (resolver, target) = (scene.resolver(), scene.target());
+    scene.resolve(&resolver, &target, &[]).await.unwrap();
 }
 
 #[tokio::test]
 async fn metadata_that_are_too_old_are_refused_where_the_target_says_so() {
-    let world = World::new().await;
-    let target = world.target_with("max_age_days = 30");
-    let resolver = world.resolver();
-    world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let scene = Scene::new().await;
+    let target = scene.target_with("max_age_days = 30");
+    let resolver = scene.resolver();
+    scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     let in_days = |days: u64| SystemTime::now() + Duration::from_secs(days * 86_400);
-    world.resolve_at(&resolver, &target, &["compiler"], in_days(29)).await.unwrap();
-    let error = world.resolve_at(&resolver, &target, &["compiler"], in_days(32)).await.unwrap_err();
+    scene.resolve_at(&resolver, &target, &["compiler"], in_days(29)).await.unwrap();
+    let error = scene.resolve_at(&resolver, &target, &["compiler"], in_days(32)).await.unwrap_err();
     assert_eq!(error.fault(), Whose::Farm);
     let message = error.to_string();
     assert!(message.contains("more than max_age_days = 30"), "{message}");
-    let any_age = world.target();
-    world.resolve_at(&resolver, &any_age, &["compiler"], in_days(3000)).await.unwrap();
+    let any_age = scene.target();
+    scene.resolve_at(&resolver, &any_age, &["compiler"], in_days(3000)).await.unwrap();
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Fault;
 
-use crate::world::World;
+use crate::scene::Scene;
 
 /// Stands between the coordinator and a real solver. When a question has the word `deadly`, it kills
 /// the solver and itself once the pool is prepared; with `unreadable` beside it, before.
@@ -58,12 +58,12 @@ fn starts(directory: &Path) -> usize {
 
 #[tokio::test]
 async fn what_ends_the_solver_twice_is_the_packages_fault_and_harms_nobody_else() {
-    let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
-    let (resolver, target) = (world.resolver_with(deadly(dir.path())), world.target());
-    let lock = world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    let (scene, dir) = (Scene::new().await, tempfile::tempdir().unwrap());
+    let (resolver, target) = (scene.resolver_with(deadly(dir.path())), scene.target());
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(starts(dir.path()), 1);
 
-    let error = world.resolve(&resolver, &target, &["(deadly or compiler)"]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &["(deadly or compiler)"]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package, "{error}");
     let message = error.to_string();
     assert!(message.contains("the solver ended twice"), "{message}");
@@ -71,40 +71,40 @@ async fn what_ends_the_solver_twice_is_the_packages_fault_and_harms_nobody_else(
     assert!(message.contains("`(deadly or compiler)`"), "{message}");
     assert_eq!(starts(dir.path()), 2);
 
-    assert_eq!(world.resolve(&resolver, &target, &["compiler"]).await.unwrap(), lock);
+    assert_eq!(scene.resolve(&resolver, &target, &["compiler"]).await.unwrap(), lock);
     assert_eq!(starts(dir.path()), 3);
 }
 
 #[tokio::test]
 async fn a_solver_that_ends_before_it_is_asked_is_the_farms_fault() {
-    let (world, dir) = (World::new().await, tempfile::tempdir().unwrap());
-    let (resolver, target) = (world.resolver_with(deadly(dir.path())), world.target());
+    let (scene, dir) = (Scene::new().await, tempfile::tempdir().unwrap());
+    let (resolver, target) = (scene.resolver_with(deadly(dir.path())), scene.target());
     fs::write(dir.path().join("unreadable"), "").unwrap();
-    let error = world.resolve(&resolver, &target, &["compiler"]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm, "{error}");
     let message = error.to_string();
     assert!(message.contains(" ended while it read packages: "), "{message}");
     fs::remove_file(dir.path().join("unreadable")).unwrap();
-    world.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_requirement_nested_too_deep_reaches_no_solver() {
-    let world = World::new().await;
-    let (resolver, target) = (world.resolver(), world.target());
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
     let deep = format!("{}compiler{}", "(".repeat(20_000), " or shell)".repeat(20_000));
-    let error = world.resolve(&resolver, &target, &[&deep]).await.unwrap_err();
+    let error = scene.resolve(&resolver, &target, &[&deep]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package, "{error}");
     assert!(error.to_string().contains("rpmfarm takes at most"), "{error}");
     let nested = format!("{}compiler{}", "(".repeat(60), " or shell)".repeat(60));
-    world.resolve(&resolver, &target, &[&nested]).await.unwrap();
+    scene.resolve(&resolver, &target, &[&nested]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_program_that_is_not_there_is_named() {
-    let world = World::new().await;
-    let resolver = world.resolver_with("/nonexistent/solver".into());
-    let error = world.resolve(&resolver, &world.target(), &["compiler"]).await.unwrap_err();
+    let scene = Scene::new().await;
+    let resolver = scene.resolver_with("/nonexistent/solver".into());
+    let error = scene.resolve(&resolver, &scene.target(), &["compiler"]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Farm);
     assert!(error.to_string().contains("/nonexistent/solver cannot be started"), "{error}");
 }

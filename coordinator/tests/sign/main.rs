@@ -7,6 +7,8 @@
 mod acceptor;
 #[path = "../common/builds.rs"]
 mod builds;
+#[path = "../common/farms.rs"]
+mod farms;
 #[path = "../accept/scene.rs"]
 #[allow(dead_code, reason = "the tests of acceptance use all of it")]
 mod scene;
@@ -21,7 +23,7 @@ use rpmfarm_coordinator::accept::AcceptorClient;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::sign::SignStage;
 use rpmfarm_coordinator::store::Build;
-use rpmfarm_coordinator::work::Crew;
+use rpmfarm_coordinator::work::KeyedTaskPool;
 use rpmfarm_core::signing::Place;
 use rpmfarm_core::{BuildId, Stage};
 use rpmfarm_guarded::key::SigningKey;
@@ -129,7 +131,8 @@ async fn builds_say_why_the_signer_does_not_sign() {
     let _signer = Signer::start(&data(farm), &[]);
     operate(farm, &["pause", "--reason", "the key moves to a token"]);
     let build = accepted(&scene, &built("waits", TAGS, "x"), "waits").await;
-    let stage = SignStage { crew: Crew::new("sign", 1, farm.bus.clone()), ..farm.sign() };
+    let stage =
+        SignStage { signatures: KeyedTaskPool::new("sign", 1, farm.bus.clone()), ..farm.sign() };
     farm.runner().pass(&stage).await.unwrap();
     while farm.waits.reason(build.id()).is_empty() {
         tokio::task::yield_now().await;

@@ -9,6 +9,7 @@ use rpmfarm_core::owners::{Claim, Kind, Owner};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Nevra, TaskId};
 
+use crate::common::builds::{add_srpm, srpm};
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start, succeeded};
 
@@ -98,18 +99,10 @@ async fn requirements_that_name_paths_are_remembered() {
     on_both(|store| async move {
         let (build, _) = ready(&store, TaskKind::Srpm).await;
         let srpm = Srpm {
-            digest: digest("srpm"),
-            size: 1,
-            nevra: "hello-1-1.src".parse().unwrap(),
             requires: vec!["gcc".into(), "/usr/bin/perl".into(), "font(:lang=ja)".into()],
-            conflicts: Vec::new(),
-            predicts: Vec::new(),
-            dynamic: false,
-            terms: Default::default(),
+            ..srpm("hello-1-1.src")
         };
-        let mut tx = store.write().await.unwrap();
-        tx.add_srpm(build, &srpm).await.unwrap();
-        tx.commit().await.unwrap();
+        add_srpm(&store, build, &srpm).await;
         let expected: BTreeSet<String> = ["/usr/bin/perl".into(), "font(:lang=ja)".into()].into();
         assert_eq!(store.required_things("lab").await.unwrap(), expected);
         assert!(store.required_things("other").await.unwrap().is_empty());
@@ -134,19 +127,7 @@ async fn what_is_taken_back_can_be_given_back() {
             at_us: NOW,
         };
         assert!(store.add_revision(&revision, &[build]).await.unwrap());
-        let srpm = Srpm {
-            digest: digest("srpm"),
-            size: 1,
-            nevra: "hello-1-1.src".parse().unwrap(),
-            requires: Vec::new(),
-            conflicts: Vec::new(),
-            predicts: Vec::new(),
-            dynamic: false,
-            terms: Default::default(),
-        };
-        let mut tx = store.write().await.unwrap();
-        tx.add_srpm(build, &srpm).await.unwrap();
-        tx.commit().await.unwrap();
+        add_srpm(&store, build, &srpm("hello-1-1.src")).await;
         let published = async || {
             let all = store.published_evrs("lab", "testing", "hello").await.unwrap();
             assert_eq!(store.published_beside(&[build]).await.unwrap().len(), all.len());

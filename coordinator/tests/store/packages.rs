@@ -1,8 +1,7 @@
 //! What builds made: source packages, results that wait for each other, and names that are taken.
 
-use rpmfarm_coordinator::store::{
-    Lacking, MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError,
-};
+use rpmfarm_coordinator::store::{MadePackage, NewPackage, NewTask, Signature, Srpm, StoreError};
+use rpmfarm_core::lacking::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
@@ -163,7 +162,7 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
         tx.add_notes(build, &["two".into(), "three".into()]).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(store.build_notes(build).await.unwrap(), ["one", "two", "three"]);
-        let lacking = |arch, requirement: &str| Lacking {
+        let lacking = |arch, requirement: &str| LackingPackage {
             nevra: package.nevra.clone(),
             arch,
             requirement: requirement.into(),

@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use rpmfarm_coordinator::rpc::view;
-use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Signature, Srpm, Store};
+use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Signature, Store};
 use rpmfarm_core::status::{BuildState, CountedState};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Epoch, Failure, FailureStage, Fault, TaskId};
 
-use crate::common::builds::import;
+use crate::common::builds::{import, srpm};
 use crate::common::on_both;
 use crate::owners::claim;
 use crate::{NOW, digest, start, succeeded};
@@ -40,19 +39,9 @@ async fn with_srpm(store: &Store, build: BuildId, name: &str) {
     store.add_tasks(build, &[task], NOW).await.unwrap();
     let task = locked(store, build, TaskKind::Srpm).await;
     let attempt = built(store, build, task, true).await;
-    let srpm = Srpm {
-        digest: digest(name),
-        size: 1,
-        nevra: format!("{name}-1-1.src").parse().unwrap(),
-        requires: Vec::new(),
-        conflicts: Vec::new(),
-        predicts: Vec::new(),
-        dynamic: false,
-        terms: AllTerms::default(),
-    };
     let mut tx = store.write().await.unwrap();
     assert!(tx.accept(task, attempt, 1, NOW).await.unwrap());
-    tx.add_srpm(build, &srpm).await.unwrap();
+    tx.add_srpm(build, &srpm(&format!("{name}-1-1.src"))).await.unwrap();
     let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
     tx.add_tasks(build, &[task], NOW).await.unwrap();
     tx.commit().await.unwrap();

@@ -2,13 +2,13 @@
 //! imported, and pushes that would not be above what is published.
 
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision, Srpm};
+use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision};
 use rpmfarm_core::{BuildId, Evr, Failure, FailureStage, Fault, Nevra, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
 use tonic::Request;
 
-use crate::common::builds::{self, new_build};
+use crate::common::builds::{self, add_srpm, new_build, srpm};
 use crate::git;
 use crate::scene::Scene;
 use crate::upstream::Upstream;
@@ -22,8 +22,8 @@ fn spec(release: &str) -> String {
 /// `hello` at release 1, looked at once.
 async fn scene(git: &git::Upstream) -> Scene {
     git.commit(&[("hello.spec", &spec("1"))]);
-    let text = git.modified_target() + "[track]\nspacing_seconds = 0\n";
-    let scene = Scene::of(Upstream::start().await, |_| text.clone()).await;
+    let file = git.modified_target().with("track.spacing_seconds = 0");
+    let scene = Scene::of(Upstream::start().await, |_| file.clone()).await;
     scene.track(&["hello"]).await;
     scene.look(&["hello"]).await;
     assert_eq!(scene.tracked("hello").await.problem, "");
@@ -55,19 +55,8 @@ async fn publish(scene: &Scene, evr: Evr) {
 /// Publishes a build, as if it had gone the whole way.
 async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
     let store = &scene.farm.store;
-    let srpm = Srpm {
-        digest: Sha256::of(evr.to_string().as_bytes()),
-        size: 1,
-        nevra: Nevra::new("hello", evr, "src"),
-        requires: Vec::new(),
-        conflicts: Vec::new(),
-        predicts: Vec::new(),
-        dynamic: false,
-        terms: Default::default(),
-    };
-    let mut tx = store.write().await.unwrap();
-    tx.add_srpm(build, &srpm).await.unwrap();
-    tx.commit().await.unwrap();
+    let nevra = Nevra::new("hello", evr, "src").to_string();
+    add_srpm(store, build, &srpm(&nevra)).await;
     let revision = store.channel("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
     let revision = Revision {
         target: "lab".into(),
@@ -237,10 +226,9 @@ async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
         commit
     };
     tag("1", "imports/c9/hello-1-1");
-    let text = git.target().replace("\"lab1\"", "\"imports/c9/{nvr}\"");
-    let text = text.replacen("name = \"imports/c9/{nvr}\"", "name = \"lab\"", 1);
-    let text = text + "[track]\nspacing_seconds = 0\n";
-    let scene = Scene::of(Upstream::start().await, |_| text.clone()).await;
+    let lines = "upstream.ref = \"imports/c9/{nvr}\"\ntrack.spacing_seconds = 0\n";
+    let file = git.target().with(lines);
+    let scene = Scene::of(Upstream::start().await, |_| file.clone()).await;
     scene.track(&["hello"]).await;
     scene.look(&["hello"]).await;
     assert_eq!(scene.tracked("hello").await.problem, "");

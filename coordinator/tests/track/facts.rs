@@ -1,11 +1,13 @@
 //! What the store keeps, on both databases.
 
 use rpmfarm_coordinator::store::{
-    Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushEnd, PushFilter,
-    PushPair, Saw, Store,
+    Hint, HookTaken, Import, Looked, NewBuild, NewHook, NewTracked, OrderRow, PushFilter, Store,
 };
 use rpmfarm_core::queue::Class;
 use rpmfarm_core::track::PushVerdict;
+use rpmfarm_core::track::pair::PushPair;
+use rpmfarm_core::track::plan::PushEnd;
+use rpmfarm_core::track::poll::RefObservation;
 use rpmfarm_core::track::push::{Change, Push};
 
 use crate::common::builds::{import, new_build};
@@ -35,7 +37,7 @@ fn looked(package: &str, commit: &str, change: Change) -> Looked {
         failures: 0,
         problem: String::new(),
         hinted: false,
-        saw: vec![Saw { push, change, modifies: false, told_by: "poll" }],
+        saw: vec![RefObservation { push, change, modifies: false, told_by: "poll" }],
     }
 }
 
@@ -203,7 +205,12 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
             branch: "a9".into(),
             commit: id('2'),
         };
-        both.saw.push(Saw { push, change: Change::Pushed, modifies: true, told_by: "webhook" });
+        both.saw.push(RefObservation {
+            push,
+            change: Change::Pushed,
+            modifies: true,
+            told_by: "webhook",
+        });
         assert_eq!(store.record_looks(&[both]).await.unwrap(), 2);
         let row = store.tracked("lab", "a").await.unwrap().unwrap();
         assert_eq!(

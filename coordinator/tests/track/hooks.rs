@@ -297,12 +297,12 @@ async fn events_that_are_no_pushes() {
 
 #[tokio::test]
 async fn found_by_repository_and_not_by_a_name() {
-    let text = |port: u16| {
+    let file = |port: u16| {
         let renamed = "[packages.gtk-plus]\nrepository = \"gtk+2\"\n\
                        [packages.gcc-toolset]\nrepository = \"gcc\"\nref = \"toolset\"\n";
-        crate::scene::target(port, "") + renamed
+        crate::scene::target(port).with(renamed)
     };
-    let scene = Scene::of(crate::upstream::Upstream::start().await, text).await;
+    let scene = Scene::of(crate::upstream::Upstream::start().await, file).await;
     scene.track(&["gtk-plus", "gcc", "gcc-toolset"]).await;
     let good = hook("github", &id('b'), "1");
     let send_of = async |fields: &str, branch: &str| {

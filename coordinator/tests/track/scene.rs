@@ -3,14 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
 use rpmfarm_coordinator::clock::now_us;
-use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::start::open;
 use rpmfarm_coordinator::store::{Build, BuildFilter, NewTracked, PushFilter, PushRow, Tracked};
 use rpmfarm_core::Stage;
+use rpmfarm_lab::fixtures::TargetFile;
 
+use crate::common::farms;
 use crate::upstream::Upstream;
 
 /// The secret of every forge.
@@ -29,32 +28,31 @@ impl Scene {
 
     /// With more lines of the target's `[track]`.
     pub(crate) async fn with(track: &str) -> Self {
-        Self::of(Upstream::start().await, |port| target(port, track)).await
+        Self::of(Upstream::start().await, |port| target(port).with(&format!("[track]\n{track}")))
+            .await
     }
 
     /// Packages with modifications on the branch `a9` of `autopatch-NAME.git`, in a farm whose
     /// `[track]` has more lines.
     pub(crate) async fn modified(track: &str) -> Self {
-        let text = |port| {
+        let file = |port| {
             let url = format!("http://127.0.0.1:{port}/rpms/autopatch-{{name}}.git");
             let modifications = format!("[modifications]\nurl = \"{url}\"\nref = \"a9\"\n");
-            target(port, track) + &modifications
+            target(port).with(&format!("{modifications}[track]\n{track}"))
         };
-        Self::of(Upstream::start().await, text).await
+        Self::of(Upstream::start().await, file).await
     }
 
     /// Packages that are followed by their tags.
     pub(crate) async fn tagged() -> Self {
-        let text = |port| target(port, "").replace("\"c9s\"", "\"imports/c9/{nvr}\"");
-        Self::of(Upstream::start().await, text).await
+        let file = |port| target(port).with("upstream.ref = \"imports/c9/{nvr}\"");
+        Self::of(Upstream::start().await, file).await
     }
 
     /// With a target's file that knows the server's port.
-    pub(crate) async fn of(upstream: Upstream, text: impl Fn(u16) -> String) -> Self {
+    pub(crate) async fn of(upstream: Upstream, file: impl Fn(u16) -> TargetFile) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let targets = dir.path().join("targets");
-        std::fs::create_dir(&targets).unwrap();
-        std::fs::write(targets.join("lab.toml"), text(upstream.port)).unwrap();
+        file(upstream.port).write(&dir.path().join("targets"));
         let secrets = dir.path().join("hooks.toml");
         let forges =
             ["github", "gitlab", "gitea", "pagure"].map(|f| format!("{f} = [\"{SECRET}\"]\n"));
@@ -65,20 +63,8 @@ impl Scene {
     }
 
     async fn open(dir: &std::path::Path) -> Parts {
-        let path = |name: &str| dir.join(name).display().to_string();
-        let config = Config::parse_from([
-            "rpmfarm-coordinator",
-            "--data",
-            &path("data"),
-            "--targets",
-            &path("targets"),
-            "--hook-secrets",
-            &path("hooks.toml"),
-        ]);
-        let (farm, words) = open(&config, "http://127.0.0.1:1").await.unwrap();
-        // Nobody listens.
-        std::mem::forget(words);
-        farm
+        let secrets = dir.join("hooks.toml").display().to_string();
+        farms::open(dir, &["--hook-secrets", &secrets]).await
     }
 
     /// The same farm in another process.
@@ -174,29 +160,11 @@ impl Scene {
     }
 }
 
-pub(crate) fn target(port: u16, track: &str) -> String {
-    format!(
-        r#"
-        name = "lab"
-        arches = ["x86_64"]
-        dist = ".lab1"
-        channels = ["testing"]
-        signing_key = "lab"
-        bootstrap = ["rpm"]
-        base = ["rpm-build"]
-        private_hosts = ["127.0.0.1:{port}"]
-        [upstream]
-        url = "http://127.0.0.1:{port}/rpms/{{name}}.git"
-        ref = "c9s"
-        [[repositories]]
-        id = "lab"
-        baseurl = "http://127.0.0.1:{port}/repo/"
-        keys = ["lab.asc"]
-        [track]
-        spacing_seconds = 0
-        host_connections = 16
-        host_requests = 1000
-        {track}
-        "#
-    )
+/// A target whose upstream is at a port, polled as often as the test likes.
+pub(crate) fn target(port: u16) -> TargetFile {
+    let address = format!("127.0.0.1:{port}");
+    TargetFile::small(&address).with(&format!(
+        "[upstream]\nurl = \"http://{address}/rpms/{{name}}.git\"\nref = \"c9s\"\n\
+         [track]\nspacing_seconds = 0\nhost_connections = 16\nhost_requests = 1000\n"
+    ))
 }

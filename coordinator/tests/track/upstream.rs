@@ -2,13 +2,14 @@
 //! where it is told to.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use parking_lot::Mutex;
 
 /// How a repository is served.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,23 +56,23 @@ impl Upstream {
     /// Points a branch of a repository to a commit; `tags/NAME` is a tag. The repository is a
     /// package, or `autopatch-PACKAGE`.
     pub(crate) fn push(&self, package: &str, branch: &str, commit: &str) {
-        let mut refs = self.shared.refs.lock().unwrap();
+        let mut refs = self.shared.refs.lock();
         refs.entry(package.into()).or_default().insert(branch.into(), commit.into());
     }
 
     /// Takes a branch or tag of a repository away.
     pub(crate) fn forget(&self, package: &str, branch: &str) {
-        self.shared.refs.lock().unwrap().get_mut(package).unwrap().remove(branch);
+        self.shared.refs.lock().get_mut(package).unwrap().remove(branch);
     }
 
     /// Serves a repository in this way from now on.
     pub(crate) fn serve(&self, package: &str, serve: Serve) {
-        self.shared.serve.lock().unwrap().insert(package.into(), serve);
+        self.shared.serve.lock().insert(package.into(), serve);
     }
 
     /// Takes the requests that came so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        std::mem::take(&mut self.shared.log.lock().unwrap())
+        std::mem::take(&mut self.shared.log.lock())
     }
 }
 
@@ -83,12 +84,12 @@ pub(crate) fn id(digit: char) -> String {
 async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
-    shared.log.lock().unwrap().push(format!("{} {path}", parts.method));
+    shared.log.lock().push(format!("{} {path}", parts.method));
     let Some((package, _)) = path.strip_prefix("/rpms/").and_then(|p| p.split_once(".git/")) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let serve = shared.serve.lock().unwrap().get(package).cloned().unwrap_or_default();
-    let refs = shared.refs.lock().unwrap().get(package).cloned();
+    let serve = shared.serve.lock().get(package).cloned().unwrap_or_default();
+    let refs = shared.refs.lock().get(package).cloned();
     let asks = parts.method == Method::POST;
     match serve {
         Serve::Status(code, after) => {

@@ -56,8 +56,7 @@ impl Modules {
             return Err(ModulesError::TooLong);
         }
         let mut all = Self::default();
-        let mut known = HashSet::new();
-        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        let mut seen = SeenStreams::default();
         for (index, document) in documents(text).into_iter().enumerate() {
             let number = index + 1;
             let failed =
@@ -70,20 +69,7 @@ impl Modules {
                         read(document).map_err(|what| failed(&kind, what))?;
                     let of = form.data.label();
                     let stream = form.data.check().map_err(|what| failed(&of, what))?;
-                    let id = (
-                        stream.name.clone(),
-                        stream.stream.clone(),
-                        stream.version,
-                        stream.context.clone(),
-                        stream.arch.clone(),
-                    );
-                    // Of two that have one name the first counts, as for dnf.
-                    if known.insert(id) {
-                        let count = counts.entry(stream.name.clone()).or_default();
-                        *count += 1;
-                        if *count > MAX_STREAMS_OF_ONE {
-                            return Err(ModulesError::TooMany(stream.name));
-                        }
+                    if seen.note(&stream)? {
                         all.streams.push(stream);
                     }
                 }
@@ -106,6 +92,32 @@ impl Modules {
             }
         }
         Ok(all)
+    }
+}
+
+/// The streams that were read.
+#[derive(Default)]
+struct SeenStreams {
+    /// Name, stream, version, context and architecture of each.
+    known: HashSet<(String, String, u64, String, Option<String>)>,
+    /// How many there are of each module.
+    counts: BTreeMap<String, usize>,
+}
+
+impl SeenStreams {
+    /// Notes a stream, and says whether it counts: of two that have one name the first does, as for dnf.
+    fn note(&mut self, stream: &Stream) -> Result<bool, ModulesError> {
+        let Stream { name, stream: of, version, context, arch, .. } = stream;
+        let id = (name.clone(), of.clone(), *version, context.clone(), arch.clone());
+        if !self.known.insert(id) {
+            return Ok(false);
+        }
+        let count = self.counts.entry(name.clone()).or_default();
+        *count += 1;
+        if *count > MAX_STREAMS_OF_ONE {
+            return Err(ModulesError::TooMany(name.clone()));
+        }
+        Ok(true)
     }
 }
 

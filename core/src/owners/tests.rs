@@ -206,3 +206,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_approval_is_of_what_was_shown_and_moves_the_holders_of_full_names_away() {
+    let claim = |kind, what: &str, holder: &str| Claim {
+        kind,
+        what: what.to_owned(),
+        package: nevra("mine-1-1.x86_64"),
+        owners: [owner("other", holder, FARM)].into(),
+    };
+    let name = claim(Kind::Name, "cpp", "cpp-13-1.x86_64");
+    let taken = claim(Kind::Nevra, "cpp-13-1.x86_64", "cpp-1:13-1.x86_64");
+    let shown = [name.clone()];
+    let found = [name.clone(), taken.clone()];
+    assert_eq!(beyond(&found, &shown), std::slice::from_ref(&taken));
+    // Another owner of the same name is nothing new.
+    let again = claim(Kind::Name, "cpp", "cpp-14-1.x86_64");
+    assert!(beyond(&[again], &shown).is_empty());
+    assert_eq!(holders(&found), [nevra("cpp-1:13-1.x86_64")]);
+    assert!(holders(&[name]).is_empty());
+}

@@ -50,13 +50,23 @@ pub(super) fn check(
     })
 }
 
+/// Why a repository's files are not fetched from where its metadata say that they lie.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the base `{}` {why}", name::shown(.base))]
+pub struct BaseError {
+    /// The base, as the metadata have it.
+    pub base: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
 /// Reads the URL that a repository's metadata name as the place of some of its files
 /// (`xml:base`), and checks it like one that the target names.
 ///
 /// # Errors
-/// Why it is refused, in words.
-pub fn check_base(text: &str, private_hosts: &PrivateHosts) -> Result<Url, String> {
-    let refused = |why: &str| Err(format!("the base `{}` {why}", name::shown(text)));
+/// Why it is refused.
+pub fn check_base(text: &str, private_hosts: &PrivateHosts) -> Result<Url, BaseError> {
+    let refused = |why: &str| Err(BaseError { base: text.to_owned(), why: why.to_owned() });
     let url = match Url::parse(text.trim()) {
         Ok(url) => url,
         Err(error) => return refused(&format!("is not a URL: {error}")),
@@ -124,7 +134,7 @@ mod tests {
             ("https://example.org/#2", "fragment"),
         ] {
             let error = check_base(bad, &hosts).expect_err(bad);
-            assert!(error.contains(why), "{bad}: {error}");
+            assert!(error.to_string().contains(why), "{bad}: {error}");
         }
     }
 }

@@ -8,7 +8,7 @@ use super::problem::{Problem, TargetError};
 use super::{KeySource, Repository, Target, Template, address, is_modifications_config, macros};
 use crate::limits::Limits;
 use crate::modules::{ModuleName, StreamName};
-use crate::options::BuildOptions;
+use crate::options::{BuildOption, BuildOptions};
 use crate::{kept, name};
 
 /// Checks what the types alone do not.
@@ -369,9 +369,12 @@ impl Check<'_> {
                 ..BuildOptions::default()
             };
             if let Err(error) = options.check_words() {
-                let field = error.option.trim_start_matches("--").replace('-', "_");
-                let field = field.replace("additional_package", "additional_packages");
-                self.refuse(&format!("{key}.{field}"), &error.value, error.what);
+                let field = match error.option {
+                    BuildOption::AdditionalPackage => "additional_packages",
+                    option => option.as_str(),
+                };
+                let what = error.why.text(|option| option.to_string());
+                self.refuse(&format!("{key}.{field}"), &error.value, what);
             }
             // A target's own 0 has been reported already.
             let fine = Limits::default();

@@ -54,7 +54,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use address::check_base;
+pub use address::{BaseError, check_base};
 pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
 pub(crate) use macros::{line as macro_line, problem as macro_problem};
@@ -351,6 +351,14 @@ impl Target {
         Ok(git_ref)
     }
 
+    /// The architectures that a build is for: the target's, in its order, as far as they were asked for.
+    /// None asked for stands for all.
+    #[must_use]
+    pub fn arches_among(&self, asked: &[Arch]) -> Vec<Arch> {
+        let wanted = |arch: &Arch| asked.is_empty() || asked.contains(arch);
+        self.arches.iter().copied().filter(wanted).collect()
+    }
+
     /// The NAME-VERSION-RELEASE that a tag of upstream says, when it is one that does.
     #[must_use]
     pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
@@ -500,4 +508,4 @@ impl Target {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

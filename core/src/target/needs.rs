@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::needs::{Needs, check_label};
+use crate::needs::{LabelError, Needs, check_label};
 
 /// `needs = { memory = "32G", disk = "100G", label = "ssd" }`. What is not named is learned from
 /// the package's last builds, but for the label.
@@ -73,9 +73,9 @@ impl fmt::Display for Size {
 pub struct Label(String);
 
 impl TryFrom<String> for Label {
-    type Error = String;
+    type Error = LabelError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, LabelError> {
         check_label(&text).map(|()| Self(text))
     }
 }

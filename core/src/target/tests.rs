@@ -42,7 +42,8 @@ limits = { seconds = 60 }
 macros = { optflags = "-O0" }
 "#;
 
-fn lab() -> Target {
+/// A good target, for other tests as well.
+pub(crate) fn lab() -> Target {
     Target::parse("lab.toml", LAB).expect("the lab's target is good")
 }
 
@@ -83,6 +84,14 @@ fn defaults_and_overrides() {
     assert_eq!(repository.urls(Arch::X86_64), ["http://127.0.0.1:8080/repo/x86_64/"]);
     let key = repository.keys[0].file("/etc/farm".as_ref()).unwrap();
     assert_eq!(key.to_str(), Some("/etc/farm/lab.asc"));
+}
+
+#[test]
+fn a_build_is_for_the_architectures_of_its_target_that_were_asked_for() {
+    use crate::Arch::{Aarch64, Ppc64le, X86_64};
+    let target = Target { arches: vec![X86_64, Aarch64], ..lab() };
+    assert_eq!(target.arches_among(&[]), [X86_64, Aarch64]);
+    assert_eq!(target.arches_among(&[Ppc64le, Aarch64]), [Aarch64]);
 }
 
 #[test]

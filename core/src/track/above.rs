@@ -1,13 +1,14 @@
 //! Whether what would be built is above what is published: clients take nothing else.
 
 use crate::Evr;
+use crate::remedy::Remedy;
 
 /// A build that nobody's update would take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{package} would be {made}, which is {} {published} in {channel}: no update would take it; {}",
     if made == published { "the same as" } else { "below" },
-    remedy(.package, made, published)
+    advice(made, published)
 )]
 pub struct NotAbove {
     /// Name of the package.
@@ -20,20 +21,27 @@ pub struct NotAbove {
     pub channel: String,
 }
 
-fn remedy(package: &str, made: &Evr, published: &Evr) -> String {
-    let raise = "raise the release upstream, or by modify_release in its modifications";
-    if (made.epoch, &made.version) == (published.epoch, &published.version) {
-        // What --bump adds is above the same release, and no other.
-        let bump = format!("rpmfarm build {package} --bump");
-        return if made == published {
-            format!("{raise}, or ask for {bump}")
-        } else {
-            raise.into()
-        };
+fn advice(made: &Evr, published: &Evr) -> &'static str {
+    if is_same_version(made, published) {
+        "raise the release upstream, or by modify_release in its modifications"
+    } else {
+        "upstream went back: raise the epoch by a modification of the spec, or follow what it goes on \
+         with"
     }
-    "upstream went back: raise the epoch by a modification of the spec, or follow what it goes on \
-     with"
-        .to_owned()
+}
+
+fn is_same_version(made: &Evr, published: &Evr) -> bool {
+    (made.epoch, &made.version) == (published.epoch, &published.version)
+}
+
+impl NotAbove {
+    /// What can be done about it beyond what the text says.
+    #[must_use]
+    pub fn remedy(&self) -> Option<Remedy> {
+        // What a build of the same sources adds is above the same release, and no other.
+        let is_same = self.made == self.published;
+        is_same.then(|| Remedy::BuildHigherRelease { package: self.package.clone() })
+    }
 }
 
 /// Compares what would be made of a package with all that was published of it.
@@ -96,7 +104,7 @@ mod tests {
         assert_eq!(check(&evr(0, "1", "1"), &[]), "");
         for (made, words) in [
             (evr(0, "1.10", "2.el9"), "1.10-2.el9, which is the same as 1.10-2.el9 in testing"),
-            (evr(0, "1.10", "2.el9"), "rpmfarm build hello --bump"),
+            (evr(0, "1.10", "2.el9"), "raise the release upstream, or by modify_release"),
             (evr(0, "1.10", "1.el9"), "would be 1.10-1.el9, which is below 1.10-2.el9 in testing"),
             (evr(0, "1.10", "1.el9"), "modify_release"),
             (evr(0, "1.9", "3.el9"), "raise the epoch"),
@@ -104,6 +112,14 @@ mod tests {
             let text = check(&made, &published);
             assert!(text.contains(words), "{text}");
         }
-        assert!(!check(&evr(0, "1.10", "1.el9"), &published).contains("--bump"));
+        let remedy = |made: &Evr| {
+            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            error.and_then(|error| error.remedy())
+        };
+        let package = "hello".to_owned();
+        let higher = Remedy::BuildHigherRelease { package };
+        assert_eq!(remedy(&evr(0, "1.10", "2.el9")), Some(higher));
+        assert_eq!(remedy(&evr(0, "1.10", "1.el9")), None);
+        assert_eq!(remedy(&evr(0, "1.9", "3.el9")), None);
     }
 }

@@ -11,12 +11,16 @@ pub mod decide;
 pub mod forge;
 pub mod hook;
 pub mod host;
+pub mod pair;
+pub mod plan;
 pub mod policy;
+pub mod poll;
 pub mod push;
 pub mod question;
 pub mod refs;
 pub mod schedule;
 pub mod security;
+pub mod seen;
 pub mod storm;
 pub mod tags;
 

@@ -17,6 +17,78 @@ pub struct Push {
     pub commit: String,
 }
 
+/// A push of which nothing has become yet, with all that decides on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenPush {
+    /// Its number.
+    pub id: i64,
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit.
+    pub commit_id: String,
+    /// The commit before it; empty when none was seen.
+    pub before_id: String,
+    /// Whether it is a push to the package's modifications.
+    pub modifies: bool,
+    /// webhook, poll.
+    pub told_by: String,
+    /// When it was seen.
+    pub seen_us: i64,
+    /// When a maintainer approved it; 0 when nobody has.
+    pub approved_us: i64,
+    /// The storm that holds it; 0 for none.
+    pub storm: i64,
+    /// When the package was last built because of a push; 0 for never.
+    pub started_us: i64,
+    /// Not 0 when the branch was at this commit before, and has left it: the push that led away.
+    pub left_by: i64,
+    /// Whether the package is followed.
+    pub followed: bool,
+    /// What it is followed for; empty for the target's own.
+    pub git_ref: String,
+}
+
+impl OpenPush {
+    /// Whether it goes back to a commit that the branch has left.
+    #[must_use]
+    pub const fn returns(&self) -> bool {
+        self.left_by != 0
+    }
+
+    /// Its identity.
+    #[must_use]
+    pub fn push(&self) -> Push {
+        Push {
+            repository: self.repository.clone(),
+            branch: self.branch.clone(),
+            commit: self.commit_id.clone(),
+        }
+    }
+}
+
+/// A build that may have what was pushed: it has its sources, or is to get them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushedBuild {
+    /// Its number.
+    pub id: i64,
+    /// Name of the package.
+    pub package: String,
+    /// Branch, tag or commit that was asked for; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of the modifications that was asked for; empty for what their branch has.
+    pub modification_ref: String,
+    /// The commit; empty while it is not known.
+    pub commit_id: String,
+    /// The commit of its modifications; empty when there are none, or they are not known yet.
+    pub modification: String,
+    /// Whether it is published, or may still be.
+    pub stands: bool,
+}
+
 /// What is known of a branch before it is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Before<'a> {

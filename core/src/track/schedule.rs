@@ -7,9 +7,15 @@ use super::push::Change;
 
 const SECOND: i64 = 1_000_000;
 
-/// A webhook that told of a push is believed for so long, while the server still shows the old
-/// commit.
-const HINT_US: i64 = 120 * SECOND;
+/// A webhook that told of a push is believed for so long, in microseconds, while the server still shows
+/// the old commit.
+pub(super) const BELIEVED_US: i64 = 120 * SECOND;
+
+/// Whether what a webhook told at a time is still expected to be seen.
+#[must_use]
+pub const fn is_hint_believed(told_us: i64, now_us: i64) -> bool {
+    now_us - told_us < BELIEVED_US
+}
 
 /// The bounds of the time between two looks, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +61,7 @@ pub fn next(pace: &Pace, interval_us: i64, look: Look, jitter: Jitter, now_us: i
         Look::Saw(Change::Same) => last.saturating_add(last / 4),
         Look::Saw(Change::Gone) => longest,
         Look::Failed(times) => last.saturating_mul(1 << times.min(6)),
-        Look::NotYet { told_us } if now_us - told_us < HINT_US => {
+        Look::NotYet { told_us } if is_hint_believed(told_us, now_us) => {
             // As long again as it has waited already: seven looks in two minutes.
             let pause = (now_us - told_us).clamp(SECOND, 60 * SECOND);
             return Next { interval_us: last, due_us: now_us + jitter.spread(pause) };

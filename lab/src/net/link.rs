@@ -7,12 +7,13 @@ use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::tun::Tun;
 
@@ -129,7 +130,7 @@ impl Drop for Link {
 }
 
 fn lock(weather: &Mutex<Weather>) -> MutexGuard<'_, Weather> {
-    weather.lock().unwrap_or_else(PoisonError::into_inner)
+    weather.lock()
 }
 
 fn ip(arguments: &[&str]) -> anyhow::Result<()> {

@@ -78,7 +78,8 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             return Err(WireError::Bad { field: "reports", reason });
         }
         for label in &wire.labels {
-            check_label(label).map_err(|reason| WireError::Bad { field: "labels", reason })?;
+            check_label(label)
+                .map_err(|error| WireError::Bad { field: "labels", reason: error.to_string() })?;
         }
         Ok(Self {
             name: wire.name,

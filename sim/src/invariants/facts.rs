@@ -60,6 +60,18 @@ impl World {
                 _ => {}
             }
         }
+        wrong.extend(self.wrong_acceptances());
+        self.monitor.live = live;
+        self.monitor.attempts = self.store.next_attempt;
+        if let Some(message) = wrong.pop() {
+            self.violated(Invariant::I2, message);
+        }
+        self.check_tries();
+    }
+
+    /// What is wrong with the acceptances.
+    fn wrong_acceptances(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
         for (task, (attempt, ..)) in &self.store.acceptances {
             let succeeded = matches!(
                 self.store.attempt_ends.get(attempt),
@@ -76,12 +88,7 @@ impl World {
                 wrong.push(format!("task {task} was accepted twice: {before:?}, now {attempt}"));
             }
         }
-        self.monitor.live = live;
-        self.monitor.attempts = self.store.next_attempt;
-        if let Some(message) = wrong.pop() {
-            self.violated(Invariant::I2, message);
-        }
-        self.check_tries();
+        wrong
     }
 
     /// I9, fault 26: what fails again and again ends.

@@ -196,24 +196,8 @@ const fn all() -> i64 {
 impl Edit {
     /// What the types alone do not refuse.
     pub(super) fn check(&self) -> Result<(), String> {
-        let filled = |key: &str, value: &str| match value {
-            "" => Err(format!("`{key}` must not be empty")),
-            _ => Ok(()),
-        };
         match self {
-            Self::Replace(replace) => {
-                filled("target", &replace.target)?;
-                match (&replace.find, &replace.rfind) {
-                    (Some(find), None) => filled("find", find),
-                    (None, Some(rfind)) => filled("rfind", rfind),
-                    (None, None) => Err("`find` or `rfind` is missing".to_owned()),
-                    _ => Err("`find` and `rfind` exclude each other".to_owned()),
-                }?;
-                match replace.count {
-                    -1 | 1.. => Ok(()),
-                    count => Err(format!("`count` is {count}: write -1 for all, or 1 and more")),
-                }
-            }
+            Self::Replace(replace) => replace.check(),
             Self::DeleteLine(delete) => {
                 filled("target", &delete.target)?;
                 if delete.lines.is_empty() {
@@ -221,19 +205,7 @@ impl Edit {
                 }
                 delete.lines.iter().try_for_each(|line| filled("lines", line.trim()))
             }
-            Self::ModifyRelease(modify) => {
-                filled("suffix", &modify.suffix)?;
-                let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~^%{}?!:".contains(c);
-                if !modify.suffix.chars().all(allowed) {
-                    return Err(format!("`{}` cannot be part of a release", modify.suffix));
-                }
-                let numbered = modify.suffix.ends_with(|c: char| c.is_ascii_digit());
-                if modify.auto_increment && !numbered {
-                    let suffix = &modify.suffix;
-                    return Err(format!("with auto_increment, `{suffix}` must end with a number"));
-                }
-                Ok(())
-            }
+            Self::ModifyRelease(modify) => modify.check(),
             Self::ChangelogEntry(entry) => {
                 filled("name", &entry.name)?;
                 filled("email", &entry.email)?;
@@ -256,5 +228,41 @@ impl Edit {
                 filled("content", &add.content)
             }
         }
+    }
+}
+
+fn filled(key: &str, value: &str) -> Result<(), String> {
+    if value.is_empty() { Err(format!("`{key}` must not be empty")) } else { Ok(()) }
+}
+
+impl Replace {
+    fn check(&self) -> Result<(), String> {
+        filled("target", &self.target)?;
+        match (&self.find, &self.rfind) {
+            (Some(find), None) => filled("find", find),
+            (None, Some(rfind)) => filled("rfind", rfind),
+            (None, None) => Err("`find` or `rfind` is missing".to_owned()),
+            _ => Err("`find` and `rfind` exclude each other".to_owned()),
+        }?;
+        match self.count {
+            -1 | 1.. => Ok(()),
+            count => Err(format!("`count` is {count}: write -1 for all, or 1 and more")),
+        }
+    }
+}
+
+impl ModifyRelease {
+    fn check(&self) -> Result<(), String> {
+        let suffix = &self.suffix;
+        filled("suffix", suffix)?;
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~^%{}?!:".contains(c);
+        if !suffix.chars().all(allowed) {
+            return Err(format!("`{suffix}` cannot be part of a release"));
+        }
+        let numbered = suffix.ends_with(|c: char| c.is_ascii_digit());
+        if self.auto_increment && !numbered {
+            return Err(format!("with auto_increment, `{suffix}` must end with a number"));
+        }
+        Ok(())
     }
 }

@@ -31,7 +31,7 @@ pub use edit::{
     ModifyRelease, Replace, RunScript, WorkingDirectory,
 };
 pub use number::Number;
-pub use plan::{MAX_PLAN, Plan, PlannedFile, PlannedNode};
+pub use plan::{MAX_PLAN, Plan, PlanError, PlannedFile, PlannedNode};
 pub use tree::{FileChange, Node, Read, Tree, TreeError};
 
 /// An action that could not be applied.

@@ -2,6 +2,7 @@
 //! from the first script on.
 
 use rpmfarm_core::Sha256;
+use rpmfarm_core::name::{NameError, check_part};
 use rpmfarm_core::source::SourceFile;
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +59,17 @@ pub enum PlannedNode {
     Link(String),
 }
 
+/// Why stored bytes are not a plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// They are not JSON, or not of this form.
+    #[error(transparent)]
+    Form(#[from] serde_json::Error),
+    /// A path in it leads elsewhere.
+    #[error(transparent)]
+    Path(#[from] NameError),
+}
+
 impl Plan {
     /// The bytes that are stored.
     #[must_use]
@@ -69,11 +81,11 @@ impl Plan {
     ///
     /// # Errors
     /// When they are not a plan, or a path in it leads elsewhere.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, String> {
-        let plan: Self = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanError> {
+        let plan: Self = serde_json::from_slice(bytes)?;
         for file in plan.tree.iter().chain(&plan.modifications) {
             for part in file.path.split('/') {
-                rpmfarm_core::name::check_part(part).map_err(|error| error.to_string())?;
+                check_part(part)?;
             }
         }
         Ok(plan)

@@ -13,9 +13,9 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Arch;
 
 use crate::sandbox::run::Plain;
@@ -126,8 +126,8 @@ impl Arches {
         result
     }
 
-    fn broken(&self) -> std::sync::MutexGuard<'_, BTreeMap<Arch, String>> {
-        self.broken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn broken(&self) -> parking_lot::MutexGuard<'_, BTreeMap<Arch, String>> {
+        self.broken.lock()
     }
 
     /// Runs the program; the error says what happened instead.

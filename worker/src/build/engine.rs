@@ -2,28 +2,26 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
-use rpmfarm_core::excerpt::LogReader;
+use rpmfarm_core::diagnosis::Ending;
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::{Assignment, Input, LogName, Phase, TaskKind};
 use rpmfarm_core::terms::{self, AllTerms};
 use rpmfarm_core::{Failure, FailureStage, Fault, Lock};
 
+use super::caged::{CagedCommand, CagedRun};
 use super::home::{build_directory, tampered};
 use super::log::{LogFile, Observer};
 use super::modify::{Ready, ReadyFile};
-use super::watch::{LOOK, Watch};
 use super::{home, kept, requires, results, script};
 use crate::files::{Files, FilesError, Wanted};
 use crate::roots::{Lease, RootError, Roots};
-use crate::sandbox::cage::{Bind, Overlay, Source};
-use crate::sandbox::run::Ended;
+use crate::sandbox::cage::{Bind, Source};
 use crate::sandbox::scratch::{Scratch, ScratchPool};
-use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Sandbox, Stop, User, Why};
+use crate::sandbox::{Cancel, Sandbox, Why};
 
 /// Makes SRPMs and packages.
 #[derive(Debug)]
@@ -145,8 +143,8 @@ impl Engine {
             Input::Sources { .. } => Phase::Srpm,
             Input::Srpm { .. } => Phase::Prep,
         });
-        let (ended, watch) = self.rpmbuild(round, &lease, &scratch, (&input, &sources))?;
-        let mut done = self.conclude(round, &scratch, &ended, &watch)?;
+        let run = self.rpmbuild(round, &lease, &scratch, (&input, sources.as_ref()))?;
+        let mut done = self.conclude(round, &scratch, &run)?;
         if let Done::Failed(failure) = &mut done
             && let Some(warning) = lease.warnings.first()
         {
@@ -224,121 +222,57 @@ impl Engine {
         round: &Round<'a>,
         lease: &Lease,
         scratch: &'a Scratch,
-        input: (&Path, &Option<Ready>),
-    ) -> Result<(Ended, Watch<'a>), Early> {
-        let Round { assignment, observer, cancel, .. } = *round;
-        let mut log = LogFile::open(round.directory, LogName::Build)
-            .map_err(worker(FailureStage::Build, "write the build log"))?;
-        for warning in &lease.warnings {
-            writeln!(log, "rpmfarm: when the root was made: {warning}")
-                .map_err(worker(FailureStage::Build, "write the build log"))?;
-        }
-        let mut watch = Watch {
-            log,
-            reader: LogReader::new(),
-            limits: &assignment.limits,
-            scratch,
-            host: (&self.data, self.reserve_mib),
-            cancel,
-            observer,
-            disk_filled: false,
-            inodes_filled: false,
-            next_look: LOOK,
-        };
-        let cage = self.cage(assignment, lease, scratch, input);
-        let ended = self
-            .sandbox
-            .run(&cage, &mut watch)
-            .map_err(|error| Failure::new(Fault::Worker, FailureStage::Build, error.to_string()))?;
-        Ok((ended, watch))
-    }
-
-    fn cage(
-        &self,
-        assignment: &Assignment,
-        lease: &Lease,
-        scratch: &Scratch,
-        (input, sources): (&Path, &Option<Ready>),
-    ) -> Cage {
-        let limits = &assignment.limits;
-        let command = match (&assignment.input, sources) {
-            (Input::Srpm { file, .. }, _) => {
-                let target = assignment.kind().rpm_target(assignment.arch);
-                script::build(target, &file.name, assignment.nocheck)
-            }
-            (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
-                script::srpm(assignment.arch, &spec.name, arches)
-            }
-            (Input::Sources { spec, arches, .. }, None) => {
-                script::srpm(assignment.arch, &spec.name, arches)
-            }
-        };
-        Cage {
+        (input, sources): (&Path, Option<&Ready>),
+    ) -> Result<CagedRun<'a>, Early> {
+        let assignment = round.assignment;
+        let heading = lease
+            .warnings
+            .iter()
+            .map(|warning| format!("rpmfarm: when the root was made: {warning}"));
+        let command = CagedCommand {
             name: format!("build-{}-{}", assignment.attempt, assignment.epoch),
-            root: Root::Overlay(Overlay {
-                layers: lease.layers.clone(),
-                upper: scratch.path().join("upper"),
-                work: scratch.path().join("work"),
-            }),
+            stage: FailureStage::Build,
+            heading: heading.collect(),
             binds: vec![Bind {
                 source: Source::Directory(input.to_path_buf()),
                 target: PathBuf::from("/builddir/input"),
                 writable: false,
             }],
-            system_at: vec![PathBuf::from("/")],
-            tmpfs: Vec::new(),
-            user: User::Builder,
-            command,
+            command: rpmbuild_command(assignment, sources),
             directory: PathBuf::from("/builddir"),
             environment: match assignment.kind() {
                 TaskKind::Srpm => script::srpm_environment(),
                 _ => vec![("RPM_BUILD_NCPUS".into(), self.cpus.to_string())],
             },
-            caps: Caps {
-                memory_mib: limits.memory_mib,
-                processes: limits.processes,
-                cpus: self.cap_cpus.then_some(self.cpus),
-                file_mib: scratch.largest_file_mib(),
-            },
             allow: assignment.allow.clone(),
-        }
+        };
+        self.run_caged(round, lease, scratch, command)
     }
 
     fn conclude(
         &self,
         round: &Round<'_>,
         scratch: &Scratch,
-        ended: &Ended,
-        watch: &Watch<'_>,
+        run: &CagedRun<'_>,
     ) -> Result<Done, Early> {
-        let ending = match &ended.exit {
-            Exit::Code(0) => {
-                let mut made = self.collect(round, scratch)?;
-                made.memory_mib = ended.memory_used.div_ceil(1 << 20);
-                let limit = round.assignment.limits.disk_mib;
-                made.disk_mib = scratch.free_mib().map_or(0, |free| limit.saturating_sub(free));
-                return Ok(Done::Made(made));
-            }
-            Exit::Stopped(Stop::Cancelled) => {
-                return Err(Early::Cancelled(round.cancel.raised().unwrap_or(Why::Unwanted)));
-            }
-            Exit::Code(UNMET) => match unmet(round, scratch.path())? {
-                Some(requires) => return Ok(Done::NeedsRequires(requires)),
-                None => Ending::Status(UNMET),
-            },
-            Exit::Code(code) => Ending::Status(*code),
-            Exit::Stopped(Stop::Time) => Ending::Time,
-            Exit::Stopped(Stop::Silence) => Ending::Silence,
-            Exit::Stopped(Stop::Log) => Ending::Log,
-            Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
-            Exit::Stopped(Stop::Disk) => Ending::Disk,
+        let Some(ending) = run.failed else {
+            let mut made = self.collect(round, scratch)?;
+            made.memory_mib = run.memory_used().div_ceil(1 << 20);
+            let limit = round.assignment.limits.disk_mib;
+            made.disk_mib = scratch.free_mib().map_or(0, |free| limit.saturating_sub(free));
+            return Ok(Done::Made(made));
         };
-        let evidence = watch.evidence(ending, ended);
+        if ending == Ending::Status(UNMET)
+            && let Some(requires) = unmet(round, scratch.path())?
+        {
+            return Ok(Done::NeedsRequires(requires));
+        }
+        let evidence = run.evidence(ending);
         // That a disk fails here takes nothing from what is known of the failure.
         if let Err(error) = kept::collect(scratch.path(), &round.assignment.keep, round.directory) {
             tracing::warn!(%error, "files of the failed build are not kept");
         }
-        Ok(Done::Failed(diagnose(&evidence, &watch.reader)))
+        Ok(Done::Failed(run.diagnose(&evidence)))
     }
 
     fn collect(&self, round: &Round<'_>, scratch: &Scratch) -> Result<Made, Failure> {
@@ -362,6 +296,23 @@ impl Engine {
         let rpmbuild_ms = script::elapsed_ms(&text(script::TIMES).unwrap_or_default());
         let terms = terms::parse(&said);
         Ok(Made { files, predicts, provides, terms, rpmbuild_ms, ..Made::default() })
+    }
+}
+
+/// What runs in the cage: rpmbuild on the spec, whose name the modifications may have changed, or on
+/// the SRPM.
+fn rpmbuild_command(assignment: &Assignment, sources: Option<&Ready>) -> Vec<String> {
+    match (&assignment.input, sources) {
+        (Input::Srpm { file, .. }, _) => {
+            let target = assignment.kind().rpm_target(assignment.arch);
+            script::build(target, &file.name, assignment.nocheck)
+        }
+        (Input::Sources { arches, .. }, Some(Ready { spec, .. })) => {
+            script::srpm(assignment.arch, &spec.name, arches)
+        }
+        (Input::Sources { spec, arches, .. }, None) => {
+            script::srpm(assignment.arch, &spec.name, arches)
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns what is run and what is collected. It must not know of the coordinator: it gets an
 //! assignment and files by digest, and tells an observer how far it is.
 
+mod caged;
 mod engine;
 mod folder;
 mod home;

@@ -8,29 +8,24 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_core::diagnosis::{Ending, diagnose};
-use rpmfarm_core::excerpt::LogReader;
-use rpmfarm_core::task::LogName;
-use rpmfarm_core::{Failure, FailureStage, Fault, Sha256};
+use rpmfarm_core::diagnosis::Ending;
+use rpmfarm_core::{Allowed, Failure, FailureStage, Fault, Sha256};
 use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
     self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
 };
 
+use super::caged::{CagedCommand, CagedRun};
 use super::engine::{Early, Engine, Round, worker};
 use super::folder::{Folder, Item, copy_out};
 use super::home::owned_directory;
-use super::log::LogFile;
-use super::watch::{LOOK, Watch};
 use crate::files::Wanted;
 use crate::roots::Lease;
 use crate::sandbox::beneath::{Beneath, Found};
-use crate::sandbox::cage::{BUILDER_ID, Overlay};
-use crate::sandbox::scratch::Scratch;
-use crate::sandbox::{Cage, Caps, Exit, Root, Stop, User, Why};
+use crate::sandbox::cage::BUILDER_ID;
 use crate::trees;
 
 /// Where both trees lie in the cage. The names of the two directories are those of the autopatch
@@ -132,6 +127,22 @@ fn of_package(message: String) -> Early {
     Early::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
+/// The failure of a script: by its own status, if no limit ended it.
+fn script_failure(name: &str, run: &CagedRun<'_>, ending: Ending) -> Failure {
+    let evidence = run.evidence(ending);
+    let failure = run.diagnose(&evidence);
+    let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
+        && !evidence.disk_filled
+        && !evidence.inodes_filled;
+    let message = match ending {
+        Ending::Status(code) if ended_itself => {
+            format!("the modifications' script {name} ended with exit status {code}")
+        }
+        _ => format!("the modifications' script {name}: {}", failure.message),
+    };
+    Failure { message, stage: FailureStage::Modify, ..failure }
+}
+
 impl Work<'_> {
     /// A new file of the worker's own.
     fn fresh(&mut self) -> PathBuf {
@@ -181,53 +192,10 @@ impl Work<'_> {
         let home = scratch.path().join("upper/builddir");
         self.furnish(scratch.path(), package)
             .map_err(worker(FailureStage::Modify, "prepare a script"))?;
-        let mut log = LogFile::open(self.round.directory, LogName::Build)
-            .map_err(worker(FailureStage::Modify, "write the build log"))?;
-        writeln!(log, "+ modifications: script {name}")
-            .map_err(worker(FailureStage::Modify, "write the build log"))?;
-        let mut watch = Watch {
-            log,
-            reader: LogReader::new(),
-            limits: &assignment.limits,
-            scratch: &scratch,
-            host: (&self.engine.data, self.engine.reserve_mib),
-            cancel: self.round.cancel,
-            observer: self.round.observer,
-            disk_filled: false,
-            inodes_filled: false,
-            next_look: LOOK,
-        };
-        let cage = self.cage(script, &scratch, package);
-        let ended = self.engine.sandbox.run(&cage, &mut watch).map_err(|error| {
-            Failure::new(Fault::Worker, FailureStage::Modify, error.to_string())
-        })?;
-        let ending = match &ended.exit {
-            Exit::Code(0) => None,
-            Exit::Stopped(Stop::Cancelled) => {
-                let why = self.round.cancel.raised().unwrap_or(Why::Unwanted);
-                return Err(Early::Cancelled(why));
-            }
-            Exit::Code(code) => Some(Ending::Status(*code)),
-            Exit::Stopped(Stop::Time) => Some(Ending::Time),
-            Exit::Stopped(Stop::Silence) => Some(Ending::Silence),
-            Exit::Stopped(Stop::Log) => Some(Ending::Log),
-            Exit::Stopped(Stop::HostDisk) => Some(Ending::HostDisk),
-            Exit::Stopped(Stop::Disk) => Some(Ending::Disk),
-        };
-        if let Some(ending) = ending {
-            let evidence = watch.evidence(ending, &ended);
-            let mut failure = diagnose(&evidence, &watch.reader);
-            let ended_itself = evidence.oom_kills + evidence.forks_refused == 0
-                && !evidence.disk_filled
-                && !evidence.inodes_filled;
-            failure.message = match evidence.ending {
-                Ending::Status(code) if ended_itself => {
-                    format!("the modifications' script {name} ended with exit status {code}")
-                }
-                _ => format!("the modifications' script {name}: {}", failure.message),
-            };
-            failure.stage = FailureStage::Modify;
-            return Err(Early::Failed(failure));
+        let command = self.caged(script, package);
+        let run = self.engine.run_caged(self.round, self.lease, &scratch, command)?;
+        if let Some(ending) = run.failed {
+            return Err(Early::Failed(script_failure(name, &run, ending)));
         }
         let left =
             Beneath::open(&home).map_err(worker(FailureStage::Modify, "open the scratch space"))?;
@@ -256,38 +224,23 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn cage(&self, script: &RunScript, scratch: &Scratch, package: &str) -> Cage {
+    fn caged(&self, script: &RunScript, package: &str) -> CagedCommand {
         let assignment = self.round.assignment;
         let tree = |namespace: &str| format!("/{PLACE}/{namespace}/{package}");
         let directory = match script.cwd {
             WorkingDirectory::Rpms => tree(RPMS),
             WorkingDirectory::Autopatch => tree(AUTOPATCH),
         };
-        let limits = &assignment.limits;
-        Cage {
+        let program = format!("{}/scripts/{}", tree(AUTOPATCH), script.script);
+        CagedCommand {
             name: format!("modify-{}-{}-{}", assignment.attempt, assignment.epoch, self.next),
-            root: Root::Overlay(Overlay {
-                layers: self.lease.layers.clone(),
-                upper: scratch.path().join("upper"),
-                work: scratch.path().join("work"),
-            }),
+            stage: FailureStage::Modify,
+            heading: vec![format!("+ modifications: script {}", script.script)],
             binds: Vec::new(),
-            system_at: vec![PathBuf::from("/")],
-            tmpfs: Vec::new(),
-            user: User::Builder,
-            command: vec![
-                "/bin/bash".to_owned(),
-                format!("{}/scripts/{}", tree(AUTOPATCH), script.script),
-            ],
+            command: vec!["/bin/bash".to_owned(), program],
             directory: PathBuf::from(directory),
             environment: Vec::new(),
-            caps: Caps {
-                memory_mib: limits.memory_mib,
-                processes: limits.processes,
-                cpus: self.engine.cap_cpus.then_some(self.engine.cpus),
-                file_mib: scratch.largest_file_mib(),
-            },
-            allow: rpmfarm_core::Allowed::new(),
+            allow: Allowed::new(),
         }
     }
 

@@ -4,7 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rpmfarm_core::diagnosis::{Ending, Evidence};
+use rpmfarm_core::Failure;
+use rpmfarm_core::diagnosis::{Ending, Evidence, diagnose};
 use rpmfarm_core::excerpt::{LogReader, Part};
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::Phase;
@@ -58,6 +59,11 @@ impl Watch<'_> {
             inodes_filled: self.inodes_filled,
             limits: self.limits.clone(),
         }
+    }
+
+    /// What the evidence says, with the option that helps where there is one.
+    pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
+        with_option(evidence.ending, diagnose(evidence, &self.reader))
     }
 
     fn look_at_disk(&mut self) {
@@ -135,5 +141,30 @@ const fn phase(part: Part) -> Option<Phase> {
         Part::Install => Some(Phase::Install),
         Part::Check => Some(Phase::Check),
         Part::Files => Some(Phase::Package),
+    }
+}
+
+/// A failure with the worker's option that helps.
+fn with_option(ending: Ending, mut failure: Failure) -> Failure {
+    if ending == Ending::HostDisk {
+        failure.message.push_str(" or lower --cache-size");
+    }
+    failure
+}
+
+#[cfg(test)]
+mod tests {
+    use rpmfarm_core::{FailureStage, Fault};
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_names_the_option_that_helps() {
+        let told = |ending| {
+            let full = "the worker's disk is full: free space";
+            with_option(ending, Failure::new(Fault::Worker, FailureStage::Build, full)).message
+        };
+        assert!(told(Ending::HostDisk).ends_with("free space or lower --cache-size"));
+        assert!(told(Ending::Disk).ends_with("free space"));
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rpmfarm_core::Arch;
-use rpmfarm_core::enrolment::Token;
+use rpmfarm_core::enrolment::{NoToken, Token};
 use serde::Serialize;
 
 use super::options::{HostOptions, UID_BASE};
@@ -123,6 +123,8 @@ impl Enrol {
             read.context("cannot read the token from standard input")?;
         }
         ensure!(!text.trim().is_empty(), "--token is empty");
-        Ok(text.parse()?)
+        text.parse().map_err(|error: NoToken| {
+            anyhow::anyhow!("{error}; `rpmfarm worker enrol` makes one, on a host of the farm")
+        })
     }
 }

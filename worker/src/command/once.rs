@@ -6,11 +6,11 @@ use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use parking_lot::Mutex;
 use rpmfarm_core::kept;
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::source::SourceFile;
@@ -19,6 +19,7 @@ use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{
     Allowance, Arch, AttemptId, BuildId, BuildOptions, Epoch, Fault, Lock, Sha256, TaskId,
 };
+use rpmfarm_daemon::log::{self, LogFormat};
 use serde::Serialize;
 use sha2::Digest as _;
 
@@ -105,7 +106,7 @@ struct Report {
 impl Once {
     #[allow(clippy::print_stdout)] // The report is the answer.
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+        log::start(LogFormat::Text);
         let prepared = self.host.prepare()?;
         let lock = fs::read(&self.lock).with_context(|| self.lock.display().to_string())?;
         let lock = Lock::from_bytes(&lock).context("the lock")?;
@@ -148,7 +149,7 @@ impl Once {
             cancel: &cancel,
         });
         let total = watch.started.elapsed().as_secs_f64();
-        let phases = watch.phases.into_inner().unwrap_or_default();
+        let phases = watch.phases.into_inner();
         let mut report = Report { total, phases, rss_kib: peak_rss_kib(), ..Report::default() };
         match done {
             Done::Made(Made { files, predicts, terms, rpmbuild_ms, .. }) => {
@@ -238,9 +239,7 @@ struct Stopwatch {
 impl Observer for Stopwatch {
     fn phase(&self, phase: Phase) {
         let at = self.started.elapsed().as_secs_f64();
-        if let Ok(mut phases) = self.phases.lock() {
-            phases.push((phase.to_string(), at));
-        }
+        self.phases.lock().push((phase.to_string(), at));
     }
 }
 

@@ -1,16 +1,19 @@
 //! `rpmfarm-worker run`: works for a coordinator.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use anyhow::{Context, Result};
-use clap::{Args, ValueEnum};
+use clap::Args;
+use parking_lot::Mutex;
+use rpmfarm_core::needs::{LabelError, check_label};
 use rpmfarm_core::{Arch, name};
+use rpmfarm_daemon::log::{self, LogFormat};
+use rpmfarm_daemon::now_us;
 use rpmfarm_guarded::key::SigningKey;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,7 +21,7 @@ use tokio::sync::watch;
 use super::enrol::IDENTITY;
 use super::options::{HostOptions, Prepared};
 use crate::arches::Arches;
-use crate::identity::{Credentials, IdentityFile, now_us, renew};
+use crate::identity::{Credentials, IdentityFile, renew};
 use crate::session::{Attempts, Identity, Pen, Room, Session, Shared, Shutdown, room};
 use crate::transfer::{Cache, Connection};
 
@@ -66,35 +69,9 @@ pub(super) struct Serve {
     host: HostOptions,
 }
 
-/// The form of the log.
-#[derive(Debug, Clone, Copy, Default, ValueEnum)]
-enum LogFormat {
-    /// A line for people.
-    #[default]
-    Text,
-    /// One JSON object in a line; `span` says which build, task and attempt the line is about.
-    Json,
-}
-
-impl LogFormat {
-    fn start(self) {
-        let filter = tracing_subscriber::EnvFilter::try_from_env("RPMFARM_LOG");
-        // In a file or a journal the codes of colours are noise.
-        let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let log = tracing_subscriber::fmt()
-            .with_env_filter(filter.unwrap_or_else(|_| "info".into()))
-            .with_ansi(io::stderr().is_terminal() && !plain)
-            .with_writer(std::io::stderr);
-        match self {
-            Self::Text => log.init(),
-            Self::Json => log.json().flatten_event(true).with_span_list(false).init(),
-        }
-    }
-}
-
 impl Serve {
     pub(super) fn run(mut self) -> Result<ExitCode> {
-        self.log_format.start();
+        log::start(self.log_format);
         let prepared = self.host.prepare()?;
         // Builds and transfers wait more than they work; each thread costs memory.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -289,8 +266,8 @@ async fn token(path: &Path) -> Result<String> {
 const TOKEN_LOOK: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 
-fn label(text: &str) -> Result<String, String> {
-    rpmfarm_core::needs::check_label(text).map(|()| text.to_owned())
+fn label(text: &str) -> Result<String, LabelError> {
+    check_label(text).map(|()| text.to_owned())
 }
 
 /// The architecture of this host.

@@ -11,8 +11,6 @@ pub mod renew;
 
 pub use file::{Credentials, IdentityFile};
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context as _;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
 
@@ -37,10 +35,4 @@ impl Request {
         let request = params.serialize_request(&key)?.pem()?;
         Ok(Self { key: key.serialize_pem(), request })
     }
-}
-
-/// The wall clock, in microseconds since 1970: certificates know no other.
-pub(crate) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,10 +1,11 @@
 //! Finds the CA that a token names: the coordinator shows it with its own certificate, and only
 //! one with the right fingerprint is believed.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -52,7 +53,7 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
         .map_err(|_| anyhow::anyhow!("no answer within {} s", PATIENCE.as_secs()))
         .and_then(|shaken| shaken.map_err(explained))
         .with_context(|| format!("cannot trust the coordinator at {server}"))?;
-    let found = pinned.found.lock().ok().and_then(|mut found| found.take());
+    let found = pinned.found.lock().take();
     found.context("the coordinator showed no certificate")
 }
 
@@ -107,9 +108,7 @@ impl ServerCertVerifier for Pinned {
                 .build()
                 .map_err(|error| Error::General(error.to_string()))?
                 .verify_server_cert(end_entity, &[], server_name, ocsp_response, now)?;
-        if let Ok(mut found) = self.found.lock() {
-            *found = Some(authority.to_vec());
-        }
+        *self.found.lock() = Some(authority.to_vec());
         Ok(verified)
     }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rpmfarm_core::enrolment::renewal_us;
+use rpmfarm_daemon::now_us;
 use rpmfarm_proto::v1::RenewRequest;
 
-use super::{Credentials, IdentityFile, Request, now_us};
+use super::{Credentials, IdentityFile, Request};
 use crate::transfer::Connection;
 use crate::transfer::channel::pause;
 

@@ -6,8 +6,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rpmfarm_rpmfile::{Headers, Ownership, unpack};
 
 use super::error::RootError;
@@ -48,7 +48,7 @@ fn unpack_all(
     cancel: &Cancel,
 ) -> Result<(), RootError> {
     let queue = Mutex::new(VecDeque::from(packages));
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    let next = || queue.lock().pop_front();
     let work = || {
         while let Some(package) = next() {
             check(cancel).map_err(RootError::Cancelled)?;

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 
 use crate::sandbox::{Cancel, Why};
@@ -42,7 +43,7 @@ pub(super) struct User {
 
 impl InUse {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Sha256, Use>> {
-        self.0.roots.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.roots.lock()
     }
 
     /// Takes the right to make a root, waiting while others make or use it.
@@ -87,14 +88,14 @@ impl InUse {
 
     fn wait<'a>(
         &self,
-        roots: MutexGuard<'a, BTreeMap<Sha256, Use>>,
+        mut roots: MutexGuard<'a, BTreeMap<Sha256, Use>>,
         cancel: &Cancel,
     ) -> Result<MutexGuard<'a, BTreeMap<Sha256, Use>>, Why> {
         if let Some(why) = cancel.raised() {
             return Err(why);
         }
-        let waited = self.0.changed.wait_timeout(roots, Duration::from_millis(100));
-        Ok(waited.unwrap_or_else(PoisonError::into_inner).0)
+        self.0.changed.wait_for(&mut roots, Duration::from_millis(100));
+        Ok(roots)
     }
 }
 

@@ -9,10 +9,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 
 use crate::trees::{self, ASIDE, clear_or_leave, tell_aside};
@@ -123,7 +123,7 @@ impl Store {
                 tracing::warn!(%error, root = %kept.display(), "a root may not survive a restart");
             }
         });
-        let mut syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut syncing = self.syncing.lock();
         syncing.retain(|thread| !thread.is_finished());
         syncing.push(sync);
         Ok(root.join("tree"))
@@ -131,7 +131,7 @@ impl Store {
 
     /// Waits until all roots are synced and have their marks.
     pub fn settle(&self) {
-        let mut syncing = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut syncing = self.syncing.lock();
         for thread in syncing.drain(..) {
             // A panic in it was reported, and has cost a mark.
             let _ = thread.join();

@@ -3,8 +3,9 @@
 //! Owns who has which range now. It must not know what a range is used for.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::id_ranges::{IdPool, IdRange};
 
 /// The ids of a worker's cages.
@@ -76,7 +77,7 @@ impl Drop for TakenIds {
 
 /// Nothing is half done while it is locked.
 fn lock(pool: &Mutex<IdPool>) -> MutexGuard<'_, IdPool> {
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
+    pool.lock()
 }
 
 #[cfg(test)]

@@ -190,16 +190,7 @@ impl Sandbox {
             .zip(&sources)
             .map(|(bind, source)| (source.as_path(), bind.target.as_path(), bind.writable))
             .collect();
-        let bound = !devices::can_make_nodes(directory);
-        let devices: Vec<Devices> = (0..cage.system_at.len())
-            .map(|number| Devices {
-                at: directory.join(format!("devices-{number}")),
-                owner: ids.range().first(),
-                fuse: cage.allow.contains(&Allowance::Fuse),
-                loops: loops.as_ref().map(|loops| loops.numbers().to_vec()).unwrap_or_default(),
-                bound,
-            })
-            .collect();
+        let devices = devices_of(cage, directory, ids, loops.as_ref());
         let users = Users::next(ids.range(), self.ids.disk(), &cage.allow);
         let namespace = Users::place(directory);
         let config = oci::config(cage, &root, &binds, &devices, (ids.range(), &namespace));
@@ -292,6 +283,24 @@ impl Sandbox {
         drop(child.stdin.take());
         Ok((log, child))
     }
+}
+
+/// The devices of each system of a cage.
+fn devices_of(
+    cage: &Cage,
+    directory: &Path,
+    ids: &TakenIds,
+    loops: Option<&Loops>,
+) -> Vec<Devices> {
+    let bound = !devices::can_make_nodes(directory);
+    let devices = |number: usize| Devices {
+        at: directory.join(format!("devices-{number}")),
+        owner: ids.range().first(),
+        fuse: cage.allow.contains(&Allowance::Fuse),
+        loops: loops.map(|loops| loops.numbers().to_vec()).unwrap_or_default(),
+        bound,
+    };
+    (0..cage.system_at.len()).map(devices).collect()
 }
 
 /// A cage that runs.

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use parking_lot::Mutex;
 
 use crate::disk::{free_inodes, free_mib};
 use crate::trees;
@@ -111,8 +112,8 @@ impl ScratchPool {
 }
 
 impl Pool {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Scratch>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Option<Scratch>> {
+        self.ready.lock()
     }
 
     fn make(&self, mib: u64) -> io::Result<Scratch> {
@@ -183,7 +184,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
-        let mut going = GOING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut going = GOING.lock();
         going.retain(|thread| !thread.is_finished());
         going.push(std::thread::spawn(move || throw_away(kind, &directory)));
     }
@@ -195,7 +196,7 @@ static GOING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 /// Waits until all scratches that were dropped are gone: the process ends next, and with it would end
 /// what removes them.
 pub fn wait_until_gone() {
-    let going = std::mem::take(&mut *GOING.lock().unwrap_or_else(PoisonError::into_inner));
+    let going = std::mem::take(&mut *GOING.lock());
     for thread in going {
         // One that panicked has said so.
         let _ = thread.join();

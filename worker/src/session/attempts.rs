@@ -1,8 +1,9 @@
 //! The attempts that this worker has, and who hears when they change.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::reconcile::Held;
 use rpmfarm_core::task::{Assignment, AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Failure};
@@ -51,7 +52,7 @@ impl Default for Attempts {
 
 impl Attempts {
     fn entries(&self) -> MutexGuard<'_, BTreeMap<Key, Entry>> {
-        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.entries.lock()
     }
 
     fn change(&self, key: Key, change: impl FnOnce(&mut Entry)) {

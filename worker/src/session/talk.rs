@@ -1,16 +1,16 @@
 //! The conversation: states out, wishes in, for ever.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rpmfarm_core::lease::next_heartbeat;
-use rpmfarm_core::reach;
 use rpmfarm_core::reconcile::{Action, reconcile};
 use rpmfarm_core::task::DesiredState;
 use rpmfarm_core::{Failure, FailureStage, Fault};
-use rpmfarm_proto::v1;
+use rpmfarm_proto::{reach, v1};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -218,7 +218,7 @@ impl Session {
 
     /// Tells the administrator what the coordinator has to say, once.
     fn note(&self, notice: &str) {
-        let mut last = self.notice.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.notice.lock();
         if *last != notice {
             if notice.is_empty() {
                 tracing::info!("the coordinator gives this worker work again");

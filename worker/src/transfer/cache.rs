@@ -7,9 +7,10 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use parking_lot::Mutex;
 use rpmfarm_core::Sha256;
 
 /// The directory. Cheap to clone.
@@ -60,7 +61,7 @@ impl Cache {
     /// The right to fetch a file: who else wants it waits, and then finds it here.
     #[must_use]
     pub fn fetching(&self, digest: Sha256) -> Arc<tokio::sync::Mutex<()>> {
-        let mut under_way = self.under_way.lock().expect("no one panics while holding it");
+        let mut under_way = self.under_way.lock();
         under_way.retain(|_, lock| Arc::strong_count(lock) > 1);
         under_way.entry(digest).or_default().clone()
     }

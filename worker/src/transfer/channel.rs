@@ -2,11 +2,12 @@
 //! never holds back a heartbeat. Of several coordinators, one is used until it fails.
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::RwLock;
 use rpmfarm_proto::v1::blobs_client::BlobsClient;
 use rpmfarm_proto::v1::enrolment_client::EnrolmentClient;
 use rpmfarm_proto::v1::workers_client::WorkersClient;
@@ -124,7 +125,7 @@ impl Connection {
     /// # Errors
     /// When the certificates or the key are none; then nothing changes.
     pub fn replace(&self, credentials: &Credentials) -> anyhow::Result<()> {
-        let mut places = self.places.write().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.write();
         let fresh = places.iter().map(|place| Place::secured(&place.address, credentials));
         *places = fresh.collect::<anyhow::Result<_>>()?;
         drop(places);
@@ -139,7 +140,7 @@ impl Connection {
     }
 
     fn place(&self) -> Place {
-        let places = self.places.read().unwrap_or_else(PoisonError::into_inner);
+        let places = self.places.read();
         places[self.current.load(Ordering::Relaxed) % places.len()].clone()
     }
 
@@ -152,7 +153,7 @@ impl Connection {
     /// How many coordinators there are.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.places.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.places.read().len()
     }
 
     /// The next coordinator is used from now on, for everything.

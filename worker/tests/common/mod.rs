@@ -65,7 +65,7 @@ pub(crate) const WORKER: &str = env!("CARGO_BIN_EXE_rpmfarm-worker");
 
 /// A worker's directory with a lock for it. Roots are made by the first test and used by all; so
 /// tests of different processes take turns.
-pub(crate) struct Bench {
+pub(crate) struct Scene {
     pub(crate) data: PathBuf,
     pub(crate) dir: tempfile::TempDir,
     repo: PathBuf,
@@ -76,7 +76,7 @@ pub(crate) struct Bench {
     _turn: Flock<fs::File>,
 }
 
-impl Bench {
+impl Scene {
     /// A worker with the base root and these lists of requirements as layers.
     pub(crate) fn new(layers: &[&[&str]]) -> Self {
         Self::of(Arch::X86_64, layers)
@@ -281,7 +281,7 @@ pub(crate) fn owner(path: &Path) -> (u32, u32, u32) {
     (about.uid(), about.gid(), about.mode() & 0o7777)
 }
 
-/// What a build does that finds the files of [`Bench::add_owners`] as they were made, and others than
+/// What a build does that finds the files of [`Scene::add_owners`] as they were made, and others than
 /// the builder's own nowhere in its home.
 pub(crate) const FINDS_OWNERS: &str = "test $(stat -c %%u:%%g:%%a /var/lib/owned) = 60000:60001:6755\n\
      test $(stat -c %%u:%%g /var/lib/nobodys) = 65534:65534\n\

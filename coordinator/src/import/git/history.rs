@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::Path;
 
-use git2::{Oid, Sort};
+use git2::{Oid, Sort, Tree};
 use rpmfarm_sources::autospec::{Commit, History, SpecState};
 
 use super::Checkout;
@@ -27,61 +28,22 @@ impl Checkout {
         macros: &[(String, String)],
         watch: &Watch,
     ) -> Result<History, ImportError> {
-        let git = |source| ImportError::Git { url: self.url.clone(), source };
-        let limits = watch.limits();
-        let mut walk = self.repository.revwalk().map_err(git)?;
-        walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME).map_err(git)?;
-        walk.push(self.commit).map_err(git)?;
-        let mut ids = Vec::new();
-        for id in walk {
-            ids.push(id.map_err(git)?);
-            if ids.len() > MAX_COMMITS {
-                return Err(ImportError::TooMuch {
-                    what: self.url.clone(),
-                    found: "more commits in the history".to_owned(),
-                    limit: MAX_COMMITS as u64,
-                    unit: "commits",
-                });
-            }
-        }
+        let ids = self.ancestors()?;
         let places: HashMap<Oid, usize> =
             ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
-        // Most commits have the spec of the one before.
-        let mut specs: HashMap<Oid, SpecState> = HashMap::new();
+        let limit = watch.limits().spec;
+        let mut specs = Specs { checkout: self, path, macros, limit, known: HashMap::new() };
         let mut history = History::default();
         for id in ids {
             watch.check()?;
-            let commit = self.repository.find_commit(id).map_err(git)?;
-            let tree = commit.tree().map_err(git)?;
-            let entry = |path: &str| tree.get_path(std::path::Path::new(path)).ok().map(|e| e.id());
-            let spec = match entry(path) {
-                Some(blob) => {
-                    let state = match specs.entry(blob) {
-                        Entry::Occupied(known) => known.get().clone(),
-                        Entry::Vacant(place) => {
-                            let bytes = self.content(path, blob, limits.spec)?;
-                            let text = String::from_utf8_lossy(&bytes);
-                            place.insert(SpecState::of(&text, macros)).clone()
-                        }
-                    };
-                    Some(state)
-                }
-                None => None,
-            };
-            let changelog = match entry(CHANGELOG) {
-                Some(blob) => {
-                    let name = blob.to_string();
-                    if history.commits.last().is_none_or(|newer| newer.changelog != name) {
-                        let bytes = self.content(CHANGELOG, blob, limits.spec)?;
-                        let text = String::from_utf8_lossy(&bytes).into_owned();
-                        history.changelogs.insert(name.clone(), text);
-                    }
-                    name
-                }
+            let commit = self.git(self.repository.find_commit(id))?;
+            let tree = self.git(commit.tree())?;
+            let spec = entry(&tree, path).map(|blob| specs.state(blob)).transpose()?;
+            let changelog = match entry(&tree, CHANGELOG) {
+                Some(blob) => self.add_changelog(&mut history, blob, limit)?,
                 None => String::new(),
             };
             let author = commit.author();
-            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             history.commits.push(Commit {
                 author: format!("{} <{}>", text(author.name_bytes()), text(author.email_bytes())),
                 time: commit.time().seconds(),
@@ -94,4 +56,71 @@ impl Checkout {
         }
         Ok(history)
     }
+
+    /// This commit and all before it, newest first.
+    fn ancestors(&self) -> Result<Vec<Oid>, ImportError> {
+        let mut walk = self.git(self.repository.revwalk())?;
+        self.git(walk.set_sorting(Sort::TOPOLOGICAL | Sort::TIME))?;
+        self.git(walk.push(self.commit))?;
+        let mut ids = Vec::new();
+        for id in walk {
+            ids.push(self.git(id)?);
+            if ids.len() > MAX_COMMITS {
+                return Err(ImportError::TooMuch {
+                    what: self.url.clone(),
+                    found: "more commits in the history".to_owned(),
+                    limit: MAX_COMMITS as u64,
+                    unit: "commits",
+                });
+            }
+        }
+        Ok(ids)
+    }
+
+    /// Adds the content of a changelog, unless the commit that was read before has the same one. Returns
+    /// the name under which it is there.
+    fn add_changelog(
+        &self,
+        history: &mut History,
+        blob: Oid,
+        limit: u64,
+    ) -> Result<String, ImportError> {
+        let name = blob.to_string();
+        if history.commits.last().is_none_or(|newer| newer.changelog != name) {
+            let bytes = self.content(CHANGELOG, blob, limit)?;
+            history.changelogs.insert(name.clone(), text(&bytes));
+        }
+        Ok(name)
+    }
+}
+
+/// What the specs of a history say. Most commits have the spec of the one before.
+struct Specs<'a> {
+    checkout: &'a Checkout,
+    path: &'a str,
+    macros: &'a [(String, String)],
+    /// The largest that is read, in bytes.
+    limit: u64,
+    known: HashMap<Oid, SpecState>,
+}
+
+impl Specs<'_> {
+    fn state(&mut self, blob: Oid) -> Result<SpecState, ImportError> {
+        match self.known.entry(blob) {
+            Entry::Occupied(known) => Ok(known.get().clone()),
+            Entry::Vacant(place) => {
+                let bytes = self.checkout.content(self.path, blob, self.limit)?;
+                Ok(place.insert(SpecState::of(&text(&bytes), self.macros)).clone())
+            }
+        }
+    }
+}
+
+/// The blob at a path of a tree.
+fn entry(tree: &Tree<'_>, path: &str) -> Option<Oid> {
+    tree.get_path(Path::new(path)).ok().map(|entry| entry.id())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }

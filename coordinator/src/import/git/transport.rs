@@ -5,10 +5,11 @@
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use git2::transport::{Service, SmartSubtransport, SmartSubtransportStream, Transport};
+use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use reqwest::{Method, Response, StatusCode};
 use rpmfarm_core::target::PrivateHosts;
@@ -91,7 +92,7 @@ impl Session {
         CURRENT.set(Some(Arc::clone(self)));
         let result = part();
         CURRENT.set(None);
-        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = self.failure.lock().take();
         match (result, failure) {
             (Err(_), Some(failure)) => Err(failure),
             (result, _) => Ok(result),
@@ -116,7 +117,7 @@ impl Session {
     /// Keeps the first error and gives libgit2 its text.
     fn fail(&self, error: ImportError) -> String {
         let text = error.to_string().replace('\0', " ");
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure.lock().get_or_insert(error);
         text
     }
 

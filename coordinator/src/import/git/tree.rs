@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use git2::{ObjectType, Oid};
+use git2::{ObjectType, Oid, TreeEntry};
 use rpmfarm_core::name::shown;
 use rpmfarm_core::track::security::cve_ids;
 use rpmfarm_sources::distgit::{DistgitError, EntryKind, MAX_FILES};
@@ -66,36 +66,39 @@ impl Checkout {
             }
             entries += tree.len();
             for entry in &tree {
-                let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
-                    if entry.kind() != Some(ObjectType::Tree) {
-                        let name = String::from_utf8_lossy(entry.name_bytes());
-                        let path = format!("{}{name}", folder.path);
-                        files.insert(path, (EntryKind::NotUtf8, entry.id()));
+                match self.entry(&folder, &entry)? {
+                    Some(Entry::Folder(next)) if is_taken(&next.path) => taken.push(next),
+                    Some(Entry::Folder(next)) => others.push_back(next),
+                    Some(Entry::File(path, kind)) => {
+                        files.insert(path, (kind, entry.id()));
                     }
-                    continue;
-                };
-                let path = format!("{}{name}", folder.path);
-                let kind = match (entry.kind(), entry.filemode()) {
-                    (Some(ObjectType::Tree), _) => {
-                        let (path, depth) = (format!("{path}/"), folder.depth + 1);
-                        let next = Folder { path, id: entry.id(), depth };
-                        if is_taken(&next.path) {
-                            taken.push(next);
-                        } else {
-                            others.push_back(next);
-                        }
-                        continue;
-                    }
-                    (_, mode) if mode & TYPE_MASK == SUBMODULE => EntryKind::Submodule,
-                    (_, mode) if mode & TYPE_MASK == SYMLINK => {
-                        EntryKind::Symlink(self.link(entry.id())?)
-                    }
-                    (_, mode) => EntryKind::file(mode & OWNER_MAY_RUN != 0),
-                };
-                files.insert(path, (kind, entry.id()));
+                    None => {}
+                }
             }
         }
         Ok(files)
+    }
+
+    /// What an entry of a folder is; nothing for a folder whose name is not UTF-8.
+    fn entry(&self, folder: &Folder, entry: &TreeEntry<'_>) -> Result<Option<Entry>, ImportError> {
+        let is_folder = entry.kind() == Some(ObjectType::Tree);
+        let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
+            let name = String::from_utf8_lossy(entry.name_bytes());
+            let file = || Entry::File(format!("{}{name}", folder.path), EntryKind::NotUtf8);
+            return Ok((!is_folder).then(file));
+        };
+        let path = format!("{}{name}", folder.path);
+        if is_folder {
+            let (path, depth) = (format!("{path}/"), folder.depth + 1);
+            return Ok(Some(Entry::Folder(Folder { path, id: entry.id(), depth })));
+        }
+        let mode = entry.filemode();
+        let kind = match mode & TYPE_MASK {
+            SUBMODULE => EntryKind::Submodule,
+            SYMLINK => EntryKind::Symlink(self.link(entry.id())?),
+            _ => EntryKind::file(mode & OWNER_MAY_RUN != 0),
+        };
+        Ok(Some(Entry::File(path, kind)))
     }
 
     /// What a symlink says. One that cannot be followed says so in words.
@@ -157,7 +160,7 @@ impl Checkout {
         Ok(Said { subject: shown(subject), at: commit.time().seconds(), cves: cve_ids(&message) })
     }
 
-    fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {
+    pub(super) fn git<T>(&self, result: Result<T, git2::Error>) -> Result<T, ImportError> {
         result.map_err(|source| ImportError::Git { url: self.url.clone(), source })
     }
 }
@@ -168,6 +171,13 @@ struct Folder {
     path: String,
     id: Oid,
     depth: usize,
+}
+
+/// What an entry of a folder is.
+enum Entry {
+    Folder(Folder),
+    /// Its path, and what it is.
+    File(String, EntryKind),
 }
 
 /// Whether sources of a package may lie in a folder.

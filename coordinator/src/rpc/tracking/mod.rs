@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rpmfarm_core::name::{check_git_ref, check_package, shown};
+use rpmfarm_core::track::plan::{PlannedPush, PolicyOverrides};
 use rpmfarm_core::track::policy::Policy;
 use rpmfarm_core::track::schedule::first;
+use rpmfarm_core::track::seen::TrackRef;
 use rpmfarm_core::track::{Forge, PushVerdict, Verdict};
 use rpmfarm_core::{BuildId, Target};
 use rpmfarm_proto::v1;
@@ -18,10 +20,9 @@ use tonic::{Request, Response, Status};
 use super::asked::named;
 use super::internal;
 use crate::clock::now_us;
-use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Seen, Store, Tracked};
+use crate::store::{NewTracked, OrderRow, PushFilter, PushRow, Store, Tracked};
 use crate::targets::Targets;
-use crate::track::plan::{self, Orders, Planned};
-use crate::track::{ForgeFailure, Tracker};
+use crate::track::{ForgeFailure, Tracker, plan};
 
 /// The service.
 #[derive(Clone)]
@@ -84,8 +85,8 @@ impl TrackingService {
         Ok(self.targets.all().into_values().filter_map(Result::ok).collect())
     }
 
-    async fn orders(&self, target: &str) -> Result<Orders, Status> {
-        Ok(Orders::new(&self.store.track_orders(target).await?)?)
+    async fn orders(&self, target: &str) -> Result<PolicyOverrides, Status> {
+        Ok(plan::orders(&self.store, target).await?)
     }
 
     /// Why the build that a push led to has failed; none when it has not.
@@ -101,10 +102,14 @@ impl TrackingService {
     }
 
     /// The open pushes of a target as they are shown.
-    async fn open(&self, target: &Target, now_us: i64) -> Result<Vec<(Planned, v1::Push)>, Status> {
+    async fn open(
+        &self,
+        target: &Target,
+        now_us: i64,
+    ) -> Result<Vec<(PlannedPush, v1::Push)>, Status> {
         let planned = plan::of_target(&self.store, target, now_us).await?;
         let orders = self.orders(&target.name).await?;
-        let show = |planned: Planned| {
+        let show = |planned: PlannedPush| {
             let rule = orders.rule(target, &planned.push.package, now_us);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
@@ -194,7 +199,7 @@ impl Tracking for TrackingService {
                 .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
                 .collect();
             let seen = self.store.seen_of_target(&target.name).await?;
-            let mut of_package: BTreeMap<String, Vec<Seen>> = BTreeMap::new();
+            let mut of_package: BTreeMap<String, Vec<TrackRef>> = BTreeMap::new();
             for seen in seen {
                 of_package.entry(seen.package.clone()).or_default().push(seen);
             }

@@ -3,19 +3,24 @@
 //! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
 
 use rpmfarm_core::Target;
+use rpmfarm_core::track::plan::{self, PlannedPush};
 use rpmfarm_core::track::policy::Rule;
+use rpmfarm_core::track::seen::{self, TrackRef};
 use rpmfarm_core::track::{PushVerdict, Verdict};
 use rpmfarm_proto::v1;
 
-use crate::store::{OrderRow, PushRow, Seen, Tracked};
-use crate::track;
-use crate::track::plan::{self, Planned};
+use crate::store::{OrderRow, PushRow, Tracked};
 
-pub(super) fn tracked(target: &Target, row: Tracked, rule: &Rule, seen: &[Seen]) -> v1::Tracked {
-    let tip = track::seen_upstream(target, &row.package, &row.git_ref, seen);
+pub(super) fn tracked(
+    target: &Target,
+    row: Tracked,
+    rule: &Rule,
+    known: &[TrackRef],
+) -> v1::Tracked {
+    let tip = seen::upstream(target, &row.package, &row.git_ref, known);
     let commit = tip.map(|seen| seen.commit_id.clone()).unwrap_or_default();
     let modifications = target.modifications_of(&row.package).map(|(repository, branch)| {
-        let seen = track::seen_modifications(target, &row.package, seen);
+        let seen = seen::modifications(target, &row.package, known);
         let commit = seen.map(|seen| seen.commit_id.clone()).unwrap_or_default();
         v1::ModificationsFollowed { repository, branch, commit }
     });
@@ -50,7 +55,7 @@ pub(super) fn set_push(tracked: &mut v1::Tracked, verdict: Option<PushVerdict>) 
     tracked.typed_push = verdict.map_or(v1::PushVerdict::Unspecified, v1::PushVerdict::from).into();
 }
 
-pub(super) fn planned(target: &str, planned: &Planned, rule: &Rule) -> v1::Push {
+pub(super) fn planned(target: &str, planned: &PlannedPush, rule: &Rule) -> v1::Push {
     let push = &planned.push;
     let until_us = match planned.verdict {
         Verdict::Gathering { until_us } | Verdict::Frozen { until_us, .. } => until_us,

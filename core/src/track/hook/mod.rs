@@ -16,6 +16,7 @@ use scan::{Kept, Path, Scanner};
 
 use super::forge::Forge;
 use super::refs::is_commit_id;
+use super::tags::Pattern;
 use crate::name::{check_git_ref, shown};
 use form::Form;
 
@@ -102,6 +103,38 @@ pub struct Notice {
     pub moved: Vec<Moved>,
     /// More was pushed than is listed.
     pub more: bool,
+}
+
+impl Notice {
+    /// The commit that it tells of for a package whose branch, tag or pattern is followed; empty when it
+    /// may be meant and is not listed, `None` when the package is not meant. `modifies` says whether
+    /// `branch` is that of the package's modifications: those have no patterns.
+    #[must_use]
+    pub fn commit_for(&self, package: &str, branch: &str, modifies: bool) -> Option<&str> {
+        let pattern = Pattern::of(branch).filter(|_| !modifies);
+        let is_meant = |name: &str| match &pattern {
+            Some(pattern) => pattern.evr(package, name).is_some(),
+            None => branch == name,
+        };
+        match self.moved.iter().find(|moved| is_meant(&moved.branch)) {
+            Some(moved) => Some(moved.commit.as_str()),
+            None => self.more.then_some(""),
+        }
+    }
+
+    /// Why nobody is meant. `branch` is followed in the repository; `None` when nothing is.
+    #[must_use]
+    pub fn why_nobody(&self, branch: Option<&str>) -> String {
+        match (branch, self.moved.first()) {
+            (Some(branch), Some(moved)) => {
+                format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
+            }
+            _ => {
+                let repository = self.repository.first().map_or("", String::as_str);
+                format!("`{}` is not followed for this target", shown(repository))
+            }
+        }
+    }
 }
 
 /// What a webhook says.
@@ -396,6 +429,28 @@ mod tests {
             Said::Push(notice) => notice,
             Said::Other(what) => panic!("{what}"),
         }
+    }
+
+    #[test]
+    fn a_notice_is_for_packages_whose_branch_or_pattern_has_moved() {
+        let notice = |branch: &str, more| Notice {
+            repository: vec!["rpms/bash".into()],
+            id: String::new(),
+            moved: moved_to(branch),
+            more,
+        };
+        let of_branch = notice("c9s", false);
+        assert_eq!(of_branch.commit_for("bash", "c9s", false), Some(A));
+        assert_eq!(of_branch.commit_for("bash", "c8s", false), None);
+        assert_eq!(notice("c9s", true).commit_for("bash", "c8s", false), Some(""));
+        let of_tag = notice("imports/c9/bash-5-1", false);
+        assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", false), Some(A));
+        assert_eq!(of_tag.commit_for("zlib", "imports/c9/{nvr}", false), None);
+        assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", true), None);
+        assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is followed, not `c9s`");
+        let unknown = "`rpms/bash` is not followed for this target";
+        assert_eq!(of_branch.why_nobody(None), unknown);
+        assert_eq!(Notice { moved: Vec::new(), ..of_branch }.why_nobody(Some("c8s")), unknown);
     }
 
     fn bodies() -> Vec<(Forge, &'static str, String)> {

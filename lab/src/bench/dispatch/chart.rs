@@ -27,96 +27,147 @@ const COLOURS: [&str; 2] = ["#1f77b4", "#d95f02"];
 
 /// Draws the chart. `budget` is the line that the 99th percentile must stay under.
 pub(super) fn draw(lines: &[Line], budget: f64) -> String {
-    let all = || lines.iter().flat_map(|line| &line.points);
-    let from = all().map(|point| point.0).fold(f64::INFINITY, f64::min).log10().floor();
-    let to = all().map(|point| point.0).fold(1.0, f64::max).log10().ceil();
-    let top = all().map(|point| point.2).fold(budget * 1.2, f64::max) * 1.05;
-    let x = |length: f64| {
-        LEFT + (length.log10() - from) / (to - from).max(1.0) * (WIDTH - LEFT - RIGHT)
-    };
-    let y = |ms: f64| HEIGHT - BOTTOM - ms / top * (HEIGHT - TOP - BOTTOM);
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-         font-family=\"sans-serif\" font-size=\"12\">\n\
-         <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
-         <text x=\"{LEFT}\" y=\"24\" font-size=\"14\">A task is ready: how long until a worker has \
-         it, 1,000 workers</text>\n"
-    );
-    let mut put = |text: String| {
-        svg.push_str(&text);
-        svg.push('\n');
-    };
-    for step in 0..=4 {
-        let ms = top / 4.0 * f64::from(step);
-        put(format!(
-            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#ddd\"/>\
-             <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{ms:.0} ms</text>",
-            WIDTH - RIGHT,
-            y(ms),
-            LEFT - 8.0,
-            y(ms) + 4.0
-        ));
-    }
-    let mut power = from;
-    while power <= to {
-        let length = 10_f64.powf(power);
-        put(format!(
-            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-            x(length),
-            HEIGHT - BOTTOM + 18.0,
-            thousands(length)
-        ));
-        power += 1.0;
-    }
-    put(format!(
-        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">tasks in the queue</text>",
-        (LEFT + WIDTH - RIGHT) / 2.0,
-        HEIGHT - 12.0
-    ));
-    put(format!(
-        "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#999\" \
-         stroke-dasharray=\"2 4\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#666\">budget of p99: \
-         {budget:.0} ms</text>",
-        WIDTH - RIGHT,
-        y(budget),
-        WIDTH - RIGHT + 8.0,
-        y(budget) + 4.0
-    ));
+    let mut chart = Chart::new(lines, budget);
+    chart.axes();
+    chart.budget(budget);
     let mut labels = Vec::new();
     for (line, colour) in lines.iter().zip(COLOURS) {
+        labels.extend(chart.line(line, colour));
+    }
+    chart.labels(labels);
+    chart.svg.push_str("</svg>\n");
+    chart.svg
+}
+
+/// What stands at the end of a curve: its height, its colour and its text.
+type Label = (f64, &'static str, String);
+
+/// A chart that is being drawn.
+struct Chart {
+    svg: String,
+    /// The powers of ten between which the lengths of queues are.
+    from: f64,
+    to: f64,
+    /// The highest value, in milliseconds.
+    top: f64,
+}
+
+impl Chart {
+    fn new(lines: &[Line], budget: f64) -> Self {
+        let all = || lines.iter().flat_map(|line| &line.points);
+        let svg = format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
+             font-family=\"sans-serif\" font-size=\"12\">\n\
+             <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#fff\"/>\n\
+             <text x=\"{LEFT}\" y=\"24\" font-size=\"14\">A task is ready: how long until a worker has \
+             it, 1,000 workers</text>\n"
+        );
+        Self {
+            svg,
+            from: all().map(|point| point.0).fold(f64::INFINITY, f64::min).log10().floor(),
+            to: all().map(|point| point.0).fold(1.0, f64::max).log10().ceil(),
+            top: all().map(|point| point.2).fold(budget * 1.2, f64::max) * 1.05,
+        }
+    }
+
+    /// Where a length of the queue is.
+    fn x(&self, length: f64) -> f64 {
+        let share = (length.log10() - self.from) / (self.to - self.from).max(1.0);
+        LEFT + share * (WIDTH - LEFT - RIGHT)
+    }
+
+    /// Where a time is.
+    fn y(&self, ms: f64) -> f64 {
+        HEIGHT - BOTTOM - ms / self.top * (HEIGHT - TOP - BOTTOM)
+    }
+
+    fn put(&mut self, text: &str) {
+        self.svg.push_str(text);
+        self.svg.push('\n');
+    }
+
+    fn axes(&mut self) {
+        for step in 0..=4 {
+            let ms = self.top / 4.0 * f64::from(step);
+            self.put(&format!(
+                "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#ddd\"/>\
+                 <text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{ms:.0} ms</text>",
+                WIDTH - RIGHT,
+                self.y(ms),
+                LEFT - 8.0,
+                self.y(ms) + 4.0
+            ));
+        }
+        let mut power = self.from;
+        while power <= self.to {
+            let length = 10_f64.powf(power);
+            self.put(&format!(
+                "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                self.x(length),
+                HEIGHT - BOTTOM + 18.0,
+                thousands(length)
+            ));
+            power += 1.0;
+        }
+        self.put(&format!(
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\">tasks in the queue</text>",
+            (LEFT + WIDTH - RIGHT) / 2.0,
+            HEIGHT - 12.0
+        ));
+    }
+
+    fn budget(&mut self, budget: f64) {
+        self.put(&format!(
+            "<line x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{:.1}\" y2=\"{1:.1}\" stroke=\"#999\" \
+             stroke-dasharray=\"2 4\"/><text x=\"{:.1}\" y=\"{:.1}\" fill=\"#666\">budget of p99: \
+             {budget:.0} ms</text>",
+            WIDTH - RIGHT,
+            self.y(budget),
+            WIDTH - RIGHT + 8.0,
+            self.y(budget) + 4.0
+        ));
+    }
+
+    /// Draws the curves of a database, and returns their labels.
+    fn line(&mut self, line: &Line, colour: &'static str) -> Vec<Label> {
         let series: [(&str, &str, Value); 2] = [
             ("p99", "", |point| point.2),
             ("median", " stroke-dasharray=\"6 4\"", |point| point.1),
         ];
+        let mut labels = Vec::new();
         for (what, dashes, value) in series {
             let mut path = String::new();
             for point in &line.points {
-                let (px, py) = (x(point.0), y(value(point)));
+                let (px, py) = (self.x(point.0), self.y(value(point)));
                 let _ = write!(path, "{px:.1},{py:.1} ");
-                put(format!("<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"/>"));
+                self.put(&format!(
+                    "<circle cx=\"{px:.1}\" cy=\"{py:.1}\" r=\"3\" fill=\"{colour}\"/>"
+                ));
             }
-            put(format!(
+            self.put(&format!(
                 "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
                 path.trim_end()
             ));
             if let Some(last) = line.points.last() {
                 let text = format!("{} {what}, {:.1} ms", line.name, value(last));
-                labels.push((y(value(last)) + 4.0, colour, text));
+                labels.push((self.y(value(last)) + 4.0, colour, text));
             }
         }
+        labels
     }
-    // Labels do not lie on each other.
-    labels.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut lowest = f64::INFINITY;
-    for (at, colour, text) in labels.into_iter().rev() {
-        lowest = at.min(lowest - 15.0);
-        put(format!(
-            "<text x=\"{:.1}\" y=\"{lowest:.1}\" fill=\"{colour}\">{text}</text>",
-            WIDTH - RIGHT + 8.0
-        ));
+
+    /// Writes labels so that they do not lie on each other.
+    fn labels(&mut self, mut labels: Vec<Label>) {
+        labels.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let mut lowest = f64::INFINITY;
+        for (at, colour, text) in labels.into_iter().rev() {
+            lowest = at.min(lowest - 15.0);
+            self.put(&format!(
+                "<text x=\"{:.1}\" y=\"{lowest:.1}\" fill=\"{colour}\">{text}</text>",
+                WIDTH - RIGHT + 8.0
+            ));
+        }
     }
-    svg.push_str("</svg>\n");
-    svg
 }
 
 /// `100,000`.

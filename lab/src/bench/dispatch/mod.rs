@@ -21,6 +21,7 @@ use anyhow::{Context as _, ensure};
 use super::figure::{Figure, PER_SECOND, Report};
 use super::memory::peak_mib;
 use crate::farm::{Farm, Postgres, Settings, TARGET, programs};
+use crate::fixtures::TargetFile;
 use crate::tool;
 use chart::Line;
 use fleet::Fleet;
@@ -351,27 +352,6 @@ impl Scene {
 
 /// A target of which nothing but its name and architectures is used.
 fn target() -> String {
-    format!(
-        r#"
-name = "{TARGET}"
-arches = ["x86_64", "aarch64"]
-dist = ".lab1"
-channels = ["testing"]
-signing_key = "{TARGET}"
-bootstrap = ["rpm"]
-base = ["bash"]
-private_hosts = ["127.0.0.1"]
-
-[upstream]
-url = "http://127.0.0.1:9/git/{{name}}.git"
-ref = "lab1"
-lookaside = ["http://127.0.0.1:9/lookaside/{{name}}/{{file}}/{{hashtype}}/{{hash}}/{{file}}"]
-
-[[repositories]]
-id = "none"
-baseurl = "http://127.0.0.1:9/repo/{{arch}}/"
-gpgcheck = false
-insecure = true
-"#
-    )
+    let arches = "arches = [\"x86_64\", \"aarch64\"]";
+    TargetFile::small("127.0.0.1:9").named(TARGET).unsigned().with(arches).text()
 }

@@ -1,11 +1,11 @@
-//! A small world to resolve in: keys, signed repositories, a server for them, a target.
+//! What is resolved against: keys, signed repositories, a server for them, a target; and a resolver.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use axum::extract::Request;
@@ -13,6 +13,7 @@ use axum::http::header::{ETAG, IF_NONE_MATCH, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
+use parking_lot::Mutex;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
     FarmPackage, FarmPackages, Older, Patience, Requirements, ResolveError, Resolver,
@@ -20,6 +21,7 @@ use rpmfarm_coordinator::resolve::{
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_lab::fixtures::TargetFile;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use tower_http::services::ServeDir;
 
@@ -47,7 +49,7 @@ pub(crate) const UPSTREAM: Packages<'_> = &[
 ];
 
 /// A directory with a server, and everything a resolver needs.
-pub(crate) struct World {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: tokio::task::JoinHandle<()>,
@@ -77,27 +79,27 @@ pub(crate) struct Farm {
 
 impl FarmPackages for Farm {
     async fn generation(&self, _: &str) -> Result<i64, StoreError> {
-        Ok(self.packages.lock().unwrap().0)
+        Ok(self.packages.lock().0)
     }
 
     async fn packages(&self, _: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        Ok(self.packages.lock().unwrap().1.clone())
+        Ok(self.packages.lock().1.clone())
     }
 }
 
-impl World {
-    /// A world with a signed repository of [`UPSTREAM`].
+impl Scene {
+    /// A scene with a signed repository of [`UPSTREAM`].
     pub(crate) async fn new() -> Self {
-        let world = Self::empty().await;
-        world.key("good");
-        world.build("repo", UPSTREAM);
-        world.sign_packages("repo", "good");
-        world.index("repo", &[]);
-        world.sign_page("repo", "good");
-        world
+        let scene = Self::empty().await;
+        scene.key("good");
+        scene.build("repo", UPSTREAM);
+        scene.sign_packages("repo", "good");
+        scene.index("repo", &[]);
+        scene.sign_page("repo", "good");
+        scene
     }
 
-    /// A world without repositories.
+    /// A scene without repositories.
     pub(crate) async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("www")).unwrap();
@@ -235,19 +237,19 @@ impl World {
 
     /// A target with these repositories: served directory, further lines.
     pub(crate) fn target_of(&self, repositories: &[(&str, &str)]) -> Target {
-        let mut text = format!(
-            "name = \"t\"\narches = [\"x86_64\"]\ndist = \".t\"\nchannels = [\"testing\"]\n\
-             signing_key = \"t\"\nbootstrap = [\"rpm\"]\nbase = [\"builder\"]\n\
-             private_hosts = [\"{}\"]\n[upstream]\nurl = \"https://example.org/{{name}}\"\nref = \"r\"\n",
-            self.address
-        );
+        self.file_of(repositories).target()
+    }
+
+    /// The file of such a target.
+    pub(crate) fn file_of(&self, repositories: &[(&str, &str)]) -> TargetFile {
+        let mut lines = "base = [\"builder\"]\n".to_owned();
         for (directory, more) in repositories {
-            text.push_str(&format!(
+            lines.push_str(&format!(
                 "[[repositories]]\nid = \"{directory}\"\nbaseurl = \"http://{}/{directory}\"\n{more}\n",
                 self.address
             ));
         }
-        Target::parse("t.toml", &text).unwrap()
+        TargetFile::small(&self.address.to_string()).named("t").with(&lines)
     }
 
     /// A target with the one repository of [`Self::new`], all checks on.
@@ -347,7 +349,7 @@ impl World {
 
     /// Makes the packages of a served directory the farm's own.
     pub(crate) fn accept(&self, repository: &str) {
-        let mut farm = self.farm.packages.lock().unwrap();
+        let mut farm = self.farm.packages.lock();
         farm.0 += 1;
         for path in self.rpms(repository) {
             let bytes = fs::read(&path).unwrap();
@@ -365,7 +367,7 @@ impl World {
 
     /// Takes the farm's own packages away.
     pub(crate) fn forget(&self) {
-        let mut farm = self.farm.packages.lock().unwrap();
+        let mut farm = self.farm.packages.lock();
         farm.0 += 1;
         farm.1.clear();
     }
@@ -382,7 +384,7 @@ impl World {
 }
 
 fn fault(faults: &Mutex<Vec<(&'static str, Fault)>>, path: &str) -> Option<Fault> {
-    let mut faults = faults.lock().unwrap();
+    let mut faults = faults.lock();
     let (_, fault) = faults.iter_mut().find(|(end, _)| path.ends_with(end))?;
     let now = *fault;
     if let Fault::Unavailable(left) = fault {

@@ -1,18 +1,32 @@
 //! What is known of a package's branches: the last that was seen of each.
 
-use rpmfarm_core::Target;
-use rpmfarm_core::track::Pattern;
+use super::Pattern;
+use crate::Target;
 
-use crate::store::Seen;
+/// The commit that a branch was last seen to point to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackRef {
+    /// Name of the package.
+    pub package: String,
+    /// Address of the repository.
+    pub repository: String,
+    /// The branch.
+    pub branch: String,
+    /// The commit; empty for modifications that were not there.
+    pub commit_id: String,
+    /// Since when, in microseconds.
+    pub at_us: i64,
+}
 
 /// What was last seen of the branch that a package is followed for; of a pattern of tags, the
 /// newest tag. `asked` is what was asked for, empty for the target's own.
-pub(crate) fn upstream<'s>(
+#[must_use]
+pub fn upstream<'s>(
     target: &Target,
     package: &str,
     asked: &str,
-    seen: &'s [Seen],
-) -> Option<&'s Seen> {
+    seen: &'s [TrackRef],
+) -> Option<&'s TrackRef> {
     let repository = target.git_url(package);
     let git_ref = target.git_ref(package, Some(asked).filter(|asked| !asked.is_empty())).ok()?;
     let of_repository =
@@ -27,11 +41,12 @@ pub(crate) fn upstream<'s>(
 
 /// What was last seen of a package's modifications, with an empty commit when there were none;
 /// nothing when they were never looked at.
-pub(crate) fn modifications<'s>(
+#[must_use]
+pub fn modifications<'s>(
     target: &Target,
     package: &str,
-    seen: &'s [Seen],
-) -> Option<&'s Seen> {
+    seen: &'s [TrackRef],
+) -> Option<&'s TrackRef> {
     let (repository, branch) = target.modifications_of(package)?;
     seen.iter().find(|seen| {
         seen.package == package && seen.repository == repository && seen.branch == branch

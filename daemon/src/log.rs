@@ -1,4 +1,4 @@
-//! The log of the process: on standard error, as text for people or JSON for machines.
+//! The log of a process: on standard error, as text for people or JSON for machines.
 
 use std::io::IsTerminal as _;
 
@@ -11,14 +11,21 @@ pub enum LogFormat {
     /// A line for people.
     #[default]
     Text,
-    /// One JSON object in a line; `span` says what the line is about: build, task, attempt.
+    /// One JSON object in a line; `span` says which build, task and attempt the line is about.
     Json,
 }
 
-/// Begins to log. RPMFARM_LOG sets the level. Colours are for terminals alone, and for nobody who
-/// has set NO_COLOR: in a file or a journal their codes are noise.
+/// Begins to log. `RPMFARM_LOG` sets the level.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("RPMFARM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    start_filtered("RPMFARM_LOG", "info", format);
+}
+
+/// Begins to log what a filter lets through, unless an environment variable has another.
+///
+/// Colours are for terminals alone, and for nobody who has set `NO_COLOR`: in a file or a journal
+/// their codes are noise.
+pub fn start_filtered(variable: &str, filter: &str, format: LogFormat) {
+    let filter = EnvFilter::try_from_env(variable).unwrap_or_else(|_| EnvFilter::new(filter));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use super::ReasonCode;
 use crate::matching::{Waiting, Worker};
 use crate::needs::{Needs, size};
+use crate::remedy::Remedy;
 use crate::{Arch, Timestamp};
 
 /// What a task takes of which nothing was learned, in microseconds.
@@ -63,14 +65,23 @@ pub enum Why {
 impl Why {
     /// A word for programs.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub const fn code(&self) -> ReasonCode {
         match self {
-            Self::NoWorker { .. } => "no-worker",
-            Self::OnlyEmulated { .. } => "only-emulated",
-            Self::NoneTakes { .. } => "no-worker-takes-work",
-            Self::OnlyMaker { .. } => "no-other-worker",
-            Self::TooMuch { .. } => "needs-too-much",
-            Self::Behind { .. } => "queue",
+            Self::NoWorker { .. } => ReasonCode::NoWorker,
+            Self::OnlyEmulated { .. } => ReasonCode::OnlyEmulated,
+            Self::NoneTakes { .. } => ReasonCode::NoneTakes,
+            Self::OnlyMaker { .. } => ReasonCode::OnlyMaker,
+            Self::TooMuch { .. } => ReasonCode::TooMuch,
+            Self::Behind { .. } => ReasonCode::Queue,
+        }
+    }
+
+    /// What a person can do about it, beyond what the text says.
+    #[must_use]
+    pub const fn remedy(&self) -> Option<Remedy> {
+        match self {
+            Self::NoWorker { heard: None, .. } => Some(Remedy::StartWorker),
+            _ => None,
         }
     }
 }
@@ -79,10 +90,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoWorker { arch, heard: None } => {
-                write!(
-                    f,
-                    "no worker for {arch} was ever connected; start one (rpmfarm-worker --help)"
-                )
+                write!(f, "no worker for {arch} was ever connected; start one")
             }
             Self::NoWorker { arch, heard: Some(at) } => {
                 write!(f, "no worker for {arch} connected since {}", moment(*at))
@@ -102,19 +110,7 @@ impl fmt::Display for Why {
                  one, or cancel the build and set repeat_percent = 0 for its package"
             ),
             Self::TooMuch { needs, memory_mib, disk_mib, labelled } => {
-                let mut lacks = Vec::new();
-                if needs.memory_mib > *memory_mib {
-                    lacks.push(format!("the largest worker has {}", size(*memory_mib)));
-                }
-                if needs.disk_mib > *disk_mib {
-                    lacks.push(format!("the most free disk is {}", size(*disk_mib)));
-                }
-                if !needs.label.is_empty() && !labelled {
-                    lacks.push("no worker has that label".to_owned());
-                }
-                if lacks.is_empty() {
-                    lacks.push("no worker has all of that".to_owned());
-                }
+                let lacks = lacks(needs, *memory_mib, *disk_mib, *labelled);
                 write!(f, "needs {}; {}", needs.shown(), lacks.join(", "))
             }
             Self::Behind { tasks: 0, starts_in_us: 0 } => f.write_str("is next"),
@@ -129,6 +125,62 @@ impl fmt::Display for Why {
     }
 }
 
+/// What workers lack of what a task needs, where the best of them has so much.
+fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<String> {
+    let mut lacks = Vec::new();
+    if needs.memory_mib > memory_mib {
+        lacks.push(format!("the largest worker has {}", size(memory_mib)));
+    }
+    if needs.disk_mib > disk_mib {
+        lacks.push(format!("the most free disk is {}", size(disk_mib)));
+    }
+    if !needs.label.is_empty() && !labelled {
+        lacks.push("no worker has that label".to_owned());
+    }
+    if lacks.is_empty() {
+        lacks.push("no worker has all of that".to_owned());
+    }
+    lacks
+}
+
+/// A task that a worker has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Running {
+    /// Since when, in microseconds since 1970.
+    pub started_us: i64,
+    /// What such tasks take, in microseconds; 0 when nothing is known.
+    pub takes_us: i64,
+}
+
+impl Running {
+    /// How long it goes on, in microseconds. What is over its time ends some time.
+    fn left_us(&self, now_us: i64) -> i64 {
+        let takes = if self.takes_us > 0 { self.takes_us } else { UNKNOWN_US };
+        (takes - (now_us - self.started_us)).max(takes / 10)
+    }
+}
+
+/// The tasks for an architecture that go before a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Ahead {
+    /// How many.
+    pub tasks: u64,
+    /// Of how many of these it is known what they take.
+    pub known: u64,
+    /// What those take together, in microseconds.
+    pub known_us: i64,
+}
+
+impl Ahead {
+    /// What all of them take. Those of which nothing is known count as the average of the others.
+    fn total_us(&self) -> i64 {
+        let known = i64::try_from(self.known).unwrap_or(i64::MAX);
+        let unknown = i64::try_from(self.tasks - self.known.min(self.tasks)).unwrap_or(i64::MAX);
+        let each = if known > 0 { self.known_us / known } else { UNKNOWN_US };
+        self.known_us.saturating_add(unknown.saturating_mul(each))
+    }
+}
+
 /// What is known of a worker beyond what matching needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen<'a> {
@@ -140,6 +192,29 @@ pub struct Seen<'a> {
     pub heard: Timestamp,
     /// Why it takes nothing new; empty when it does.
     pub holds_back: String,
+    /// What it runs.
+    pub running: &'a [Running],
+}
+
+impl Seen<'_> {
+    /// For each of its slots how long what runs there goes on, 0 for a free one.
+    fn busy_us(&self, now_us: i64) -> impl Iterator<Item = i64> {
+        let idle = (self.worker.candidate.slots as usize).saturating_sub(self.running.len());
+        let left = self.running.iter().map(move |one| one.left_us(now_us));
+        left.chain(std::iter::repeat_n(0, idle))
+    }
+}
+
+/// Why a task that is queued waits: no worker takes it, or others go first.
+#[must_use]
+pub fn why(task: &Waiting<'_>, workers: &[Seen<'_>], ahead: &Ahead, now_us: i64) -> Why {
+    if let Some(why) = why_none(task, workers) {
+        return why;
+    }
+    let able = workers.iter().filter(|seen| seen.worker.is_able(task));
+    let busy_us: Vec<i64> = able.flat_map(|seen| seen.busy_us(now_us)).collect();
+    let starts_in_us = starts_in_us(&busy_us, ahead.total_us()).unwrap_or(0);
+    Why::Behind { tasks: ahead.tasks, starts_in_us }
 }
 
 /// Why no worker takes a task, or `None` when one would as soon as it is free.
@@ -244,6 +319,7 @@ mod tests {
             connected: true,
             heard: Timestamp::from_us(842 * MINUTE),
             holds_back: String::new(),
+            running: &[],
         }
     }
 
@@ -290,6 +366,44 @@ mod tests {
         assert_eq!(behind(0, 3 * MINUTE), "is next, when a worker gets free, about 3 min");
         assert_eq!(behind(1, 60 * MINUTE * 30), "behind 1 task, about 30 h");
         assert_eq!(behind(9, 60 * MINUTE * 24 * 10), "behind 9 tasks, about 10 days");
+    }
+
+    #[test]
+    fn a_start_follows_from_what_runs_and_what_is_ahead() {
+        let none = Needs::default();
+        let task =
+            Waiting { arch: Arch::X86_64, emulation: false, needs: &none, avoid: &[], except: "" };
+        let running = |started_us, takes_us| Running { started_us, takes_us };
+        let starts = |of: &[Running], ahead: Ahead| match why(
+            &task,
+            &[Seen { running: of, ..seen("a", 1024) }],
+            &ahead,
+            10 * MINUTE,
+        ) {
+            Why::Behind { tasks, starts_in_us } => (tasks, starts_in_us),
+            other => panic!("{other:?}"),
+        };
+        let nobody = Ahead::default();
+        // Its slot is free.
+        assert_eq!(starts(&[], nobody), (0, 0));
+        // Half of it is done; it is far over its time; nothing is known of it.
+        assert_eq!(starts(&[running(5 * MINUTE, 10 * MINUTE)], nobody), (0, 5 * MINUTE));
+        assert_eq!(starts(&[running(0, MINUTE)], nobody), (0, MINUTE / 10));
+        assert_eq!(starts(&[running(10 * MINUTE, 0)], nobody), (0, UNKNOWN_US));
+        // Of one of three nothing is known: it counts as the other two.
+        let ahead = Ahead { tasks: 3, known: 2, known_us: 8 * MINUTE };
+        assert_eq!(starts(&[], ahead), (3, 12 * MINUTE));
+        assert_eq!(starts(&[], Ahead { tasks: 2, known: 0, known_us: 0 }), (2, 2 * UNKNOWN_US));
+        let seen = [Seen { connected: false, ..seen("a", 1024) }];
+        assert!(matches!(why(&task, &seen, &nobody, 0), Why::NoWorker { .. }));
+    }
+
+    #[test]
+    fn only_a_farm_without_workers_is_told_to_start_one() {
+        let never = Why::NoWorker { arch: Arch::X86_64, heard: None };
+        assert_eq!(never.remedy(), Some(Remedy::StartWorker));
+        let heard = Some(Timestamp::from_us(1));
+        assert_eq!(Why::NoWorker { arch: Arch::X86_64, heard }.remedy(), None);
     }
 
     #[test]

@@ -1,14 +1,22 @@
 //! What pushes are to build: a commit of a package, and a commit of its modifications.
 
-use rpmfarm_core::Target;
-use rpmfarm_core::track::Pattern;
+use super::Pattern;
+use super::push::{OpenPush, PushedBuild};
+use super::seen::{self, TrackRef};
+use crate::Target;
 
-use super::tip;
-use crate::store::{OpenPush, PushPair, PushedBuild, Seen};
+/// What is built because of a push.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PushPair {
+    /// The package's commit, or its tag; empty for the target's own.
+    pub git_ref: String,
+    /// The commit of its modifications; empty for what their branch has.
+    pub modification: String,
+}
 
 /// The two commits that make a build's sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Pair {
+pub struct CommitPair {
     /// The branch, or tag, that the commit is of; empty when it was never seen.
     pub branch: String,
     /// The package's commit; empty when it was never seen.
@@ -19,7 +27,7 @@ pub struct Pair {
     pub modification: Option<String>,
 }
 
-impl Pair {
+impl CommitPair {
     /// As it is recorded.
     #[must_use]
     pub fn to_build(&self) -> PushPair {
@@ -56,29 +64,29 @@ pub(super) fn pair(
     package: &str,
     push: &OpenPush,
     beside: Option<&OpenPush>,
-    seen: &[Seen],
-) -> Pair {
+    known: &[TrackRef],
+) -> CommitPair {
     let pushes = || std::iter::once(push).chain(beside);
     let asked = &push.git_ref;
     let git_ref = Some(asked.as_str()).filter(|asked| !asked.is_empty());
     let followed = target.git_ref(package, git_ref).unwrap_or_default();
     let at = match pushes().find(|push| !push.modifies) {
         Some(push) => Some((push.branch.clone(), push.commit_id.clone())),
-        None => tip::upstream(target, package, asked, seen)
+        None => seen::upstream(target, package, asked, known)
             .map(|seen| (seen.branch.clone(), seen.commit_id.clone())),
     };
     let modification = match pushes().find(|push| push.modifies) {
         Some(push) => Some(push.commit_id.clone()),
         None if target.modifications_of(package).is_none() => Some(String::new()),
-        None => tip::modifications(target, package, seen).map(|seen| seen.commit_id.clone()),
+        None => seen::modifications(target, package, known).map(|seen| seen.commit_id.clone()),
     };
     match at {
         Some((branch, commit)) => {
             // A tag says what is to be made, and is checked against what is.
             let is_tag = Pattern::of(&followed).is_some();
             let git_ref = if is_tag { branch.clone() } else { commit.clone() };
-            Pair { branch, commit, git_ref, modification }
+            CommitPair { branch, commit, git_ref, modification }
         }
-        None => Pair { git_ref: asked.clone(), modification, ..Pair::default() },
+        None => CommitPair { git_ref: asked.clone(), modification, ..CommitPair::default() },
     }
 }

@@ -1,0 +1,67 @@
+//! Permits by key, so that what hangs is waited for by its own only.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// A semaphore for each key, each first come, first served. One whose permits nobody holds or waits
+/// for is forgotten.
+#[derive(Debug)]
+pub struct KeyedSemaphore<K> {
+    /// Of each key.
+    permits: usize,
+    semaphores: Mutex<HashMap<K, Weak<Semaphore>>>,
+}
+
+impl<K: Eq + Hash> KeyedSemaphore<K> {
+    /// So many permits for each key, at least one.
+    #[must_use]
+    pub fn new(permits: usize) -> Self {
+        Self { permits: permits.max(1), semaphores: Mutex::default() }
+    }
+
+    /// Waits for a permit of a key, which is given back when it is dropped.
+    pub async fn acquire(&self, key: K) -> OwnedSemaphorePermit {
+        let semaphore = self.semaphore(key);
+        semaphore.acquire_owned().await.expect("the semaphores are never closed")
+    }
+
+    fn semaphore(&self, key: K) -> Arc<Semaphore> {
+        let mut semaphores = self.semaphores.lock();
+        if let Some(known) = semaphores.get(&key).and_then(Weak::upgrade) {
+            return known;
+        }
+        semaphores.retain(|_, semaphore| semaphore.strong_count() > 0);
+        let new = Arc::new(Semaphore::new(self.permits));
+        semaphores.insert(key, Arc::downgrade(&new));
+        new
+    }
+
+    /// How many keys take memory.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.semaphores.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_key_has_so_many_permits_and_shares_none_with_another() {
+        let semaphore = KeyedSemaphore::new(2);
+        let held = [semaphore.acquire("a").await, semaphore.acquire("a").await];
+        assert!(semaphore.acquire("a").now_or_never().is_none(), "both permits are held");
+        assert!(semaphore.acquire("b").now_or_never().is_some());
+        drop(held);
+        assert!(semaphore.acquire("a").now_or_never().is_some());
+        assert!(semaphore.acquire("c").now_or_never().is_some());
+        assert_eq!(semaphore.len(), 1, "keys whose permits nobody holds are forgotten");
+    }
+}

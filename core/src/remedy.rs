@@ -1,0 +1,17 @@
+//! What a person can do about something, where that is a command of one of the programs.
+//!
+//! Owns which remedy there is. It must not know the command: whoever shows the remedy writes it.
+
+/// What a person can do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remedy {
+    /// Start a worker.
+    StartWorker,
+    /// Build the same sources of a package once more, with a higher release.
+    BuildHigherRelease {
+        /// Name of the package.
+        package: String,
+    },
+    /// Enrol a worker anew.
+    EnrolWorker,
+}

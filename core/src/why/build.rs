@@ -1,0 +1,344 @@
+//! Why a build is where it is: the reasons, in their order.
+
+use super::{ReasonCode, Why, about};
+use crate::remedy::Remedy;
+use crate::status::{BuildState, TaskState};
+use crate::{Failure, TaskId};
+
+/// What is said of a build whose results cannot be accepted now begins so.
+pub const NOT_ACCEPTED: &str = "not accepted yet";
+
+/// What is said of a build that is between two stages: the next pass has it.
+const IN_A_MOMENT: &str = "goes on in a moment";
+
+/// A reason why a build, or one of its tasks, is where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// The word for it.
+    pub code: ReasonCode,
+    /// The task that it concerns; empty for the whole build.
+    pub task: String,
+    /// One line.
+    pub text: String,
+    /// What a person can do about it, beyond what the text says.
+    pub remedy: Option<Remedy>,
+    /// How many tasks go first.
+    pub ahead: u64,
+    /// When that part goes on, as far as is known, in microseconds since 1970; 0 when nothing is known.
+    pub starts_us: i64,
+}
+
+/// What is known of a build.
+#[derive(Debug, Clone)]
+pub struct BuildFacts<'a> {
+    /// Its state; `None` when that is not known.
+    pub state: Option<BuildState>,
+    /// Whether it has reached its end.
+    pub has_ended: bool,
+    /// The channel that it is published in.
+    pub channel: &'a str,
+    /// The revision of the channel that has it.
+    pub revision: i64,
+    /// Why it failed or waits, as its state says; may be empty.
+    pub reason: &'a str,
+    /// What failed since it was retried last, oldest first.
+    pub failures: &'a [Failed<'a>],
+    /// How many other builds' sources are fetched first.
+    pub imports_ahead: u64,
+    /// What the stages say it waits for; empty for nothing.
+    pub waits: &'a str,
+    /// Its tasks, in the order in which they are shown.
+    pub tasks: &'a [TaskFacts<'a>],
+}
+
+/// A failure of a build or of one of its tasks.
+#[derive(Debug, Clone, Copy)]
+pub struct Failed<'a> {
+    /// The task; `None` when the build failed before there was one.
+    pub task: Option<TaskId>,
+    /// What it was.
+    pub failure: &'a Failure,
+    /// When it is tried again, in microseconds since 1970; `None` when it is not.
+    pub retry_us: Option<i64>,
+}
+
+/// What is known of a task.
+#[derive(Debug, Clone)]
+pub struct TaskFacts<'a> {
+    /// Its number.
+    pub id: TaskId,
+    /// `build x86_64`.
+    pub name: String,
+    /// Its state; `None` when that is not known.
+    pub state: Option<TaskState>,
+    /// Who runs it.
+    pub worker: &'a str,
+    /// What its build does now; empty before it begins.
+    pub phase: &'a str,
+    /// Since when it runs, in microseconds since 1970.
+    pub started_us: i64,
+    /// Why it waits in its queue; `None` when it is in none, as on its way into it or out of it.
+    pub queued: Option<Why>,
+}
+
+/// Everything that a build waits for, or that goes on with it. Never nothing.
+#[must_use]
+pub fn reasons(build: &BuildFacts<'_>, now_us: i64) -> Vec<Reason> {
+    if build.has_ended {
+        return vec![build.ended()];
+    }
+    let retry = retry(build.failures, None, now_us);
+    let of_build = build.stage(retry.is_some());
+    let of_tasks = build.tasks.iter().filter_map(|task| build.task(task, now_us));
+    let reasons: Vec<Reason> = retry.into_iter().chain(of_build).chain(of_tasks).collect();
+    if reasons.is_empty() {
+        return vec![reason(ReasonCode::Lock, or(build.reason, IN_A_MOMENT))];
+    }
+    reasons
+}
+
+/// When a task, or what is no task's, is tried again after its newest failure; `None` when it is not, or
+/// when that time is over. Failures of other tasks say nothing about it.
+#[must_use]
+pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now_us: i64) -> Option<i64> {
+    let newest = failures.iter().rfind(|failed| failed.task == of)?;
+    newest.retry_us.filter(|at| *at > now_us)
+}
+
+fn retry(failures: &[Failed<'_>], of: Option<TaskId>, now_us: i64) -> Option<Reason> {
+    let starts_us = next_try(failures, of, now_us)?;
+    let newest = failures.iter().rfind(|failed| failed.task == of)?;
+    let text = format!("is tried again {} after: {}", in_time(starts_us - now_us), newest.failure);
+    Some(Reason { starts_us, ..reason(ReasonCode::Retry, text) })
+}
+
+impl BuildFacts<'_> {
+    fn ended(&self) -> Reason {
+        let text = match self.state {
+            Some(BuildState::Published) => {
+                format!("it is published in {}, revision {}", self.channel, self.revision)
+            }
+            Some(BuildState::Failed) => format!("it failed: {}", self.reason),
+            state => format!("it is {}", state.map_or("over", BuildState::as_str)),
+        };
+        reason(ReasonCode::Ended, text)
+    }
+
+    /// The reason of the stage that has the whole build. `is_retried` says whether it has failed there, and
+    /// is tried again later.
+    fn stage(&self, is_retried: bool) -> Option<Reason> {
+        let (code, text) = match self.state? {
+            BuildState::Importing if !is_retried => {
+                let text = match self.imports_ahead {
+                    0 => "its sources are being fetched".to_owned(),
+                    ahead => format!("its sources are fetched after those of {ahead} other builds"),
+                };
+                (ReasonCode::Import, text)
+            }
+            BuildState::Claimed => (ReasonCode::Claim, self.reason.to_owned()),
+            BuildState::Signing => {
+                (ReasonCode::Sign, or(self.reason, "its packages are being signed"))
+            }
+            BuildState::Publishing => {
+                (ReasonCode::Publish, or(self.reason, "its packages are being published"))
+            }
+            _ => return None,
+        };
+        Some(reason(code, text))
+    }
+
+    fn task(&self, task: &TaskFacts<'_>, now_us: i64) -> Option<Reason> {
+        let is_idle = matches!(task.state, Some(TaskState::Waiting | TaskState::Queued));
+        let retry = retry(self.failures, Some(task.id), now_us).filter(|_| is_idle);
+        let of_task = match (retry, task.state?) {
+            (Some(retry), _) => retry,
+            (None, TaskState::Running) => {
+                let (phase, time) = (or(task.phase, "begins"), span(now_us - task.started_us));
+                let text = format!("runs on {} ({phase}) for {time}", task.worker);
+                reason(ReasonCode::Runs, text)
+            }
+            (None, TaskState::Accepting) => {
+                let waits = if self.waits.starts_with(NOT_ACCEPTED) { self.waits } else { "" };
+                reason(ReasonCode::Accept, or(waits, "its results are being checked"))
+            }
+            (None, TaskState::Waiting) => {
+                let is_solved = self.waits.is_empty();
+                let code = if is_solved { ReasonCode::Lock } else { ReasonCode::Packages };
+                reason(code, or(self.waits, "its build root is being solved and fetched"))
+            }
+            (None, TaskState::Queued) => match &task.queued {
+                Some(why) => queued(why, now_us),
+                None => reason(ReasonCode::Queue, IN_A_MOMENT.to_owned()),
+            },
+            _ => return None,
+        };
+        Some(Reason { task: task.name.clone(), ..of_task })
+    }
+}
+
+fn queued(why: &Why, now_us: i64) -> Reason {
+    let (ahead, starts_us) = match why {
+        Why::Behind { tasks, starts_in_us } => (*tasks, now_us + starts_in_us),
+        _ => (0, 0),
+    };
+    Reason { remedy: why.remedy(), ahead, starts_us, ..reason(why.code(), why.to_string()) }
+}
+
+fn reason(code: ReasonCode, text: String) -> Reason {
+    Reason { code, task: String::new(), text, remedy: None, ahead: 0, starts_us: 0 }
+}
+
+fn or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { text.to_owned() }
+}
+
+fn in_time(us: i64) -> String {
+    if us < 50_000_000 { format!("in {} s", us.max(0) / 1_000_000 + 1) } else { about(us) }
+}
+
+fn span(us: i64) -> String {
+    let seconds = us.max(0) / 1_000_000;
+    if seconds < 120 { format!("{seconds} s") } else { format!("{} min", seconds / 60) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Arch, FailureStage, Fault};
+
+    const SECOND: i64 = 1_000_000;
+
+    fn build(state: BuildState) -> BuildFacts<'static> {
+        BuildFacts {
+            state: Some(state),
+            has_ended: false,
+            channel: "testing",
+            revision: 7,
+            reason: "",
+            failures: &[],
+            imports_ahead: 0,
+            waits: "",
+            tasks: &[],
+        }
+    }
+
+    fn task(id: i64, state: TaskState) -> TaskFacts<'static> {
+        TaskFacts {
+            id: TaskId(id),
+            name: format!("build {id}"),
+            state: Some(state),
+            worker: "w1",
+            phase: "",
+            started_us: 0,
+            queued: None,
+        }
+    }
+
+    fn told(build: &BuildFacts<'_>, now_us: i64) -> Vec<(String, &'static str, String)> {
+        let short = |reason: Reason| (reason.task, reason.code.as_str(), reason.text);
+        reasons(build, now_us).into_iter().map(short).collect()
+    }
+
+    fn one(build: &BuildFacts<'_>) -> (&'static str, String) {
+        let mut told = told(build, 0);
+        assert_eq!(told.len(), 1, "{told:?}");
+        let (_, code, text) = told.remove(0);
+        (code, text)
+    }
+
+    #[test]
+    fn what_has_ended_says_only_how() {
+        let tasks = [task(1, TaskState::Running)];
+        let ended = |state| BuildFacts { has_ended: true, tasks: &tasks, ..build(state) };
+        let published = one(&ended(BuildState::Published));
+        assert_eq!(published, ("ended", "it is published in testing, revision 7".to_owned()));
+        let failed = BuildFacts { reason: "no sources", ..ended(BuildState::Failed) };
+        assert_eq!(one(&failed).1, "it failed: no sources");
+        assert_eq!(one(&ended(BuildState::Cancelled)).1, "it is cancelled");
+    }
+
+    #[test]
+    fn a_stage_says_what_it_does_with_the_build() {
+        let import = build(BuildState::Importing);
+        assert_eq!(one(&import), ("import", "its sources are being fetched".to_owned()));
+        let after = BuildFacts { imports_ahead: 3, ..import };
+        assert_eq!(one(&after).1, "its sources are fetched after those of 3 other builds");
+        let signing = build(BuildState::Signing);
+        assert_eq!(one(&signing), ("sign", "its packages are being signed".to_owned()));
+        let waits = BuildFacts { reason: "not signed yet: no signer", ..signing };
+        assert_eq!(one(&waits).1, "not signed yet: no signer");
+        let between = build(BuildState::Building);
+        assert_eq!(one(&between), ("lock", "goes on in a moment".to_owned()));
+    }
+
+    #[test]
+    fn a_retry_is_of_the_newest_failure_of_what_failed() {
+        let failure = Failure::new(Fault::Farm, FailureStage::Import, "no route");
+        let failed = |task: Option<i64>, retry_us| Failed {
+            task: task.map(TaskId),
+            failure: &failure,
+            retry_us,
+        };
+        let failures =
+            [failed(None, None), failed(None, Some(9 * SECOND)), failed(Some(1), Some(SECOND))];
+        assert_eq!(next_try(&failures, None, 0), Some(9 * SECOND));
+        assert_eq!(next_try(&failures, Some(TaskId(1)), 0), Some(SECOND));
+        assert_eq!(next_try(&failures, Some(TaskId(1)), SECOND), None, "that time is over");
+        assert_eq!(next_try(&failures, Some(TaskId(2)), 0), None);
+        // The retry stands in the place of what the stage does.
+        let import = BuildFacts { failures: &failures[..2], ..build(BuildState::Importing) };
+        let (code, text) = one(&import);
+        assert_eq!(code, "retry");
+        assert!(text.starts_with("is tried again in 10 s after: "), "{text}");
+        // Of a task only while it does nothing.
+        let tasks = [task(1, TaskState::Queued), task(2, TaskState::Waiting)];
+        let both =
+            BuildFacts { failures: &failures[2..], tasks: &tasks, ..build(BuildState::Building) };
+        let codes: Vec<_> =
+            told(&both, 0).into_iter().map(|(task, code, _)| (task, code)).collect();
+        assert_eq!(codes, [("build 1".to_owned(), "retry"), ("build 2".to_owned(), "lock")]);
+        let tasks = [task(1, TaskState::Running)];
+        assert_eq!(one(&BuildFacts { tasks: &tasks, ..both }).0, "runs");
+    }
+
+    #[test]
+    fn each_task_says_what_it_does_or_waits_for() {
+        let never = Why::NoWorker { arch: Arch::X86_64, heard: None };
+        let behind = Why::Behind { tasks: 2, starts_in_us: 60 * SECOND };
+        let tasks = [
+            TaskFacts { phase: "tests", ..task(1, TaskState::Running) },
+            task(2, TaskState::Accepting),
+            task(3, TaskState::Waiting),
+            task(4, TaskState::Queued),
+            TaskFacts { queued: Some(never), ..task(5, TaskState::Queued) },
+            TaskFacts { queued: Some(behind), ..task(6, TaskState::Queued) },
+            task(7, TaskState::Succeeded),
+        ];
+        let waits = "waits for foo-devel from build 41 (foo)";
+        let facts = BuildFacts { waits, tasks: &tasks, ..build(BuildState::Building) };
+        let reasons = reasons(&facts, 200 * SECOND);
+        let short: Vec<_> = reasons
+            .iter()
+            .map(|reason| (reason.task.as_str(), reason.code, reason.text.as_str()))
+            .collect();
+        assert_eq!(
+            short,
+            [
+                ("build 1", ReasonCode::Runs, "runs on w1 (tests) for 3 min"),
+                ("build 2", ReasonCode::Accept, "its results are being checked"),
+                ("build 3", ReasonCode::Packages, waits),
+                ("build 4", ReasonCode::Queue, "goes on in a moment"),
+                (
+                    "build 5",
+                    ReasonCode::NoWorker,
+                    "no worker for x86_64 was ever connected; start one"
+                ),
+                ("build 6", ReasonCode::Queue, "behind 2 tasks, about 1 min"),
+            ]
+        );
+        assert_eq!(reasons[4].remedy, Some(Remedy::StartWorker));
+        assert_eq!((reasons[5].ahead, reasons[5].starts_us), (2, 260 * SECOND));
+        let facts = BuildFacts { waits: "not accepted yet: no acceptor", ..facts };
+        assert_eq!(told(&facts, 0)[1].2, "not accepted yet: no acceptor");
+    }
+}

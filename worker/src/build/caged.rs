@@ -1,0 +1,151 @@
+//! One command of an attempt in a cage, on the attempt's root: rpmbuild, or a script of its
+//! modifications. What it writes goes to the build log, and the attempt's limits hold for it.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use rpmfarm_core::diagnosis::{Ending, Evidence};
+use rpmfarm_core::excerpt::LogReader;
+use rpmfarm_core::task::{Assignment, LogName};
+use rpmfarm_core::{Allowed, Failure, FailureStage, Fault};
+
+use super::engine::{Early, Engine, Round, worker};
+use super::log::LogFile;
+use super::watch::{LOOK, Watch};
+use crate::roots::Lease;
+use crate::sandbox::cage::{Bind, Overlay};
+use crate::sandbox::run::Ended;
+use crate::sandbox::scratch::Scratch;
+use crate::sandbox::{Cage, Cancel, Caps, Exit, Root, Stop, User, Why};
+
+/// What is run, and what it has beside the root.
+pub(super) struct CagedCommand {
+    /// Names the cage.
+    pub(super) name: String,
+    /// Where an error of the worker's own belongs.
+    pub(super) stage: FailureStage,
+    /// Lines that the build log gets first.
+    pub(super) heading: Vec<String>,
+    pub(super) binds: Vec<Bind>,
+    pub(super) command: Vec<String>,
+    pub(super) directory: PathBuf,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) allow: Allowed,
+}
+
+/// A command that has ended.
+pub(super) struct CagedRun<'a> {
+    /// How it failed; `None` when it succeeded.
+    pub(super) failed: Option<Ending>,
+    ended: Ended,
+    watch: Watch<'a>,
+}
+
+impl CagedRun<'_> {
+    /// What is known of the run, for a diagnosis.
+    pub(super) fn evidence(&self, ending: Ending) -> Evidence {
+        self.watch.evidence(ending, &self.ended)
+    }
+
+    /// The most memory that it had at once, in bytes.
+    pub(super) const fn memory_used(&self) -> u64 {
+        self.ended.memory_used
+    }
+
+    /// What the evidence says, beside what it wrote.
+    pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
+        self.watch.diagnose(evidence)
+    }
+}
+
+impl Engine {
+    /// Runs a command as the unprivileged user on a fresh upper layer, which is in `scratch`.
+    ///
+    /// # Errors
+    /// When it was cancelled, or the worker could not run it. A command that fails is no error.
+    pub(super) fn run_caged<'a>(
+        &'a self,
+        round: &Round<'a>,
+        lease: &Lease,
+        scratch: &'a Scratch,
+        command: CagedCommand,
+    ) -> Result<CagedRun<'a>, Early> {
+        let stage = command.stage.clone();
+        let mut watch = Watch {
+            log: open_log(round, &command)?,
+            reader: LogReader::new(),
+            limits: &round.assignment.limits,
+            scratch,
+            host: (&self.data, self.reserve_mib),
+            cancel: round.cancel,
+            observer: round.observer,
+            disk_filled: false,
+            inodes_filled: false,
+            next_look: LOOK,
+        };
+        let cage = self.cage(round.assignment, lease, scratch, command);
+        let ended = self
+            .sandbox
+            .run(&cage, &mut watch)
+            .map_err(|error| Failure::new(Fault::Worker, stage, error.to_string()))?;
+        let failed = ending(&ended.exit, round.cancel)?;
+        Ok(CagedRun { failed, ended, watch })
+    }
+
+    fn cage(
+        &self,
+        assignment: &Assignment,
+        lease: &Lease,
+        scratch: &Scratch,
+        command: CagedCommand,
+    ) -> Cage {
+        Cage {
+            name: command.name,
+            root: Root::Overlay(Overlay {
+                layers: lease.layers.clone(),
+                upper: scratch.path().join("upper"),
+                work: scratch.path().join("work"),
+            }),
+            binds: command.binds,
+            system_at: vec![PathBuf::from("/")],
+            tmpfs: Vec::new(),
+            user: User::Builder,
+            command: command.command,
+            directory: command.directory,
+            environment: command.environment,
+            caps: Caps {
+                memory_mib: assignment.limits.memory_mib,
+                processes: assignment.limits.processes,
+                cpus: self.cap_cpus.then_some(self.cpus),
+                file_mib: scratch.largest_file_mib(),
+            },
+            allow: command.allow,
+        }
+    }
+}
+
+/// The build log, with the lines that come first.
+fn open_log(round: &Round<'_>, command: &CagedCommand) -> Result<LogFile, Failure> {
+    let failed = || worker(command.stage.clone(), "write the build log");
+    let mut log = LogFile::open(round.directory, LogName::Build).map_err(failed())?;
+    for line in &command.heading {
+        writeln!(log, "{line}").map_err(failed())?;
+    }
+    Ok(log)
+}
+
+/// How a command failed; `None` when it succeeded.
+fn ending(exit: &Exit, cancel: &Cancel) -> Result<Option<Ending>, Early> {
+    Ok(Some(match exit {
+        Exit::Code(0) => return Ok(None),
+        Exit::Code(code) => Ending::Status(*code),
+        Exit::Stopped(Stop::Cancelled) => {
+            return Err(Early::Cancelled(cancel.raised().unwrap_or(Why::Unwanted)));
+        }
+        Exit::Stopped(Stop::Time) => Ending::Time,
+        Exit::Stopped(Stop::Silence) => Ending::Silence,
+        Exit::Stopped(Stop::Log) => Ending::Log,
+        Exit::Stopped(Stop::HostDisk) => Ending::HostDisk,
+        Exit::Stopped(Stop::Disk) => Ending::Disk,
+    }))
+}
