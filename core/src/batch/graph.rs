@@ -36,7 +36,7 @@ pub struct BatchGraph {
     pub(super) lacking: BTreeSet<TaskIx>,
     /// Those of them to which any accepted build may bring what they lack.
     pub(super) curious: BTreeSet<TaskIx>,
-    /// Tasks of open members that wait for no turn.
+    /// Open members that come further without a turn of one of their tasks.
     pub(super) moving: usize,
     /// Open members without SRPM.
     pub(super) unknown: usize,
@@ -100,9 +100,9 @@ pub(super) enum Solution {
 }
 
 impl Solution {
-    /// Whether something goes on that waits for no turn.
+    /// Whether the task comes further without a turn: it is about to be solved, or to be built.
     pub(super) const fn moves(&self) -> bool {
-        matches!(self, Self::Pending | Self::Locked | Self::Done)
+        matches!(self, Self::Pending | Self::Locked)
     }
 
     pub(super) const fn is_solved(&self) -> bool {
@@ -392,6 +392,7 @@ impl BatchGraph {
 
     fn add_task(&mut self, member: MemberIx, arch: Arch) {
         let task = TaskIx::try_from(self.tasks.len()).expect("fewer than 2^32 tasks");
+        let moved = self.moves(member);
         self.tasks.push(Task {
             member,
             arch,
@@ -403,7 +404,7 @@ impl BatchGraph {
             seen: 0,
         });
         self.member_mut(member).tasks.push(task);
-        self.moving += 1;
+        self.count_moving(moved, true);
         self.review(task);
     }
 
@@ -448,19 +449,29 @@ impl BatchGraph {
     /// Notes another solution of a task, and counts it where it is counted.
     fn change(&mut self, task: TaskIx, solution: Solution) {
         let member = self.task(task).member;
+        let moved = self.moves(member);
         let before = std::mem::replace(&mut self.task_mut(task).solution, solution);
+        self.count_moving(moved, self.moves(member));
         let after = &self.tasks[task as usize].solution;
-        match (before.moves(), after.moves()) {
-            (true, false) => self.moving -= 1,
-            (false, true) => self.moving += 1,
-            _ => {}
-        }
         if before.is_solved() != after.is_solved() {
             self.components.count_waiting(member, after.is_solved());
         }
         set(&mut self.lacking, task, !after.missing().is_empty());
         set(&mut self.curious, task, after.is_curious());
         self.review(task);
+    }
+
+    /// Whether a member comes further without a turn of one of its tasks. One whose tasks are all done
+    /// is about to be accepted; where one of them waits, those that are done bring it no further.
+    fn moves(&self, member: MemberIx) -> bool {
+        let tasks = || self.member(member).tasks.iter().map(|task| &self.task(*task).solution);
+        let is_complete = tasks().all(|solution| *solution == Solution::Done);
+        tasks().any(Solution::moves) || (is_complete && !self.member(member).tasks.is_empty())
+    }
+
+    fn count_moving(&mut self, before: bool, after: bool) {
+        self.moving += usize::from(after);
+        self.moving -= usize::from(before);
     }
 
     /// Notes whether a task may have its turn.
