@@ -1,4 +1,4 @@
-//! Debian's release as a graph: the source packages whose binary packages are in the build root of each.
+//! Debian's release as a graph.
 //!
 //! Of alternatives the first is taken that there is, and nothing that is only recommended.
 
@@ -7,8 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context as _;
-use rpmfarm_core::batch::OrderMode;
 
+use super::distribution::{Distribution, Source};
 use super::takes::takes_us;
 use crate::apt::Apt;
 use crate::cache::Cache;
@@ -19,86 +19,52 @@ const ARCH: &str = "amd64";
 const BASE: [&str; 2] = ["build-essential", "debhelper"];
 const BUILD_DEPENDS: [&str; 3] = ["Build-Depends", "Build-Depends-Arch", "Build-Depends-Indep"];
 
-/// All source packages.
-#[derive(Debug)]
-pub(super) struct Distribution {
-    /// Sorted by name.
-    pub(super) sources: Vec<Source>,
-    /// The sources of the base root.
-    base: Vec<usize>,
+/// Reads the release of the lab's recipes with apt.
+pub(super) fn read() -> anyhow::Result<Distribution> {
+    let apt = Apt::open(&Cache::open(None)?, ARCH, false)?;
+    let (packages, sources) = apt.release_indexes(ARCH)?;
+    Ok(distribution(&text(&packages)?, &text(&sources)?))
 }
 
-/// A source package.
-#[derive(Debug)]
-pub(super) struct Source {
-    pub(super) name: String,
-    /// How long it is taken to build, in microseconds.
-    pub(super) takes_us: i64,
-    /// The sources of its root beyond the base root.
-    beyond: Vec<usize>,
+fn distribution(packages: &str, sources: &str) -> Distribution {
+    let binaries = Binaries::read(packages);
+    let mut requires: HashMap<&str, Vec<Vec<&str>>> = HashMap::new();
+    for stanza in sources.split("\n\n").filter(|stanza| !field(stanza, "Package").is_empty()) {
+        if field(stanza, "Extra-Source-Only") != "yes" {
+            let fields = BUILD_DEPENDS.iter().flat_map(|name| clauses(stanza, name));
+            requires.insert(field(stanza, "Package"), fields.collect());
+        }
+    }
+    for binary in &binaries.all {
+        requires.entry(binary.source).or_default();
+    }
+    let mut names: Vec<&str> = requires.keys().copied().collect();
+    names.sort_unstable();
+    with_roots(&binaries, &names, &requires)
 }
 
-impl Distribution {
-    /// Reads the release of the lab's recipes with apt.
-    pub(super) fn read() -> anyhow::Result<Self> {
-        let apt = Apt::open(&Cache::open(None)?, ARCH, false)?;
-        let (packages, sources) = apt.release_indexes(ARCH)?;
-        Ok(Self::new(&text(&packages)?, &text(&sources)?))
+fn with_roots(
+    binaries: &Binaries<'_>,
+    names: &[&str],
+    requires: &HashMap<&str, Vec<Vec<&str>>>,
+) -> Distribution {
+    let number: HashMap<&str, usize> = names.iter().copied().zip(0..).collect();
+    let mut sizes = vec![0_u64; names.len()];
+    for binary in &binaries.all {
+        sizes[number[binary.source]] += binary.size;
     }
-
-    fn new(packages: &str, sources: &str) -> Self {
-        let binaries = Binaries::read(packages);
-        let mut requires: HashMap<&str, Vec<Vec<&str>>> = HashMap::new();
-        for stanza in sources.split("\n\n").filter(|stanza| !field(stanza, "Package").is_empty()) {
-            if field(stanza, "Extra-Source-Only") != "yes" {
-                let fields = BUILD_DEPENDS.iter().flat_map(|name| clauses(stanza, name));
-                requires.insert(field(stanza, "Package"), fields.collect());
-            }
-        }
-        for binary in &binaries.all {
-            requires.entry(binary.source).or_default();
-        }
-        let mut names: Vec<&str> = requires.keys().copied().collect();
-        names.sort_unstable();
-        Self::with(&binaries, &names, &requires)
-    }
-
-    fn with(
-        binaries: &Binaries<'_>,
-        names: &[&str],
-        requires: &HashMap<&str, Vec<Vec<&str>>>,
-    ) -> Self {
-        let number: HashMap<&str, usize> = names.iter().copied().zip(0..).collect();
-        let mut sizes = vec![0_u64; names.len()];
-        for binary in &binaries.all {
-            sizes[number[binary.source]] += binary.size;
-        }
-        let base = binaries.base();
-        let sources_of = |found: &BTreeSet<usize>| -> Vec<usize> {
-            let sources = found.iter().map(|binary| number[binaries.all[*binary].source]);
-            sources.collect::<BTreeSet<usize>>().into_iter().collect()
-        };
-        let source = |(name, takes_us): (&&str, i64)| {
-            let picked = requires[*name].iter().filter_map(|clause| binaries.pick(clause));
-            let beyond = sources_of(&binaries.closure(picked, &base));
-            Source { name: (*name).to_owned(), takes_us, beyond }
-        };
-        let sources = names.iter().zip(takes_us(&sizes)).map(source).collect();
-        Self { sources, base: sources_of(&base) }
-    }
-
-    pub(super) fn name(&self, at: usize) -> &str {
-        &self.sources[at].name
-    }
-
-    /// The sources of a root, as far as the order counts them; the own one may be among them.
-    pub(super) fn needs(&self, at: usize, mode: OrderMode) -> impl Iterator<Item = usize> {
-        let base: &[usize] = match mode {
-            OrderMode::Bootstrap => &self.base,
-            OrderMode::Requires | OrderMode::Unordered => &[],
-        };
-        self.sources[at].beyond.iter().chain(base).copied()
-    }
+    let base = binaries.base();
+    let sources_of = |found: &BTreeSet<usize>| -> Vec<usize> {
+        let sources = found.iter().map(|binary| number[binaries.all[*binary].source]);
+        sources.collect::<BTreeSet<usize>>().into_iter().collect()
+    };
+    let source = |(name, takes_us): (&&str, i64)| {
+        let picked = requires[*name].iter().filter_map(|clause| binaries.pick(clause));
+        let beyond = sources_of(&binaries.closure(picked, &base));
+        Source { name: (*name).to_owned(), takes_us, beyond }
+    };
+    let sources = names.iter().zip(takes_us(&sizes)).map(source).collect();
+    Distribution { title: "Debian 12", sources, base: sources_of(&base) }
 }
 
 fn text(path: &Path) -> anyhow::Result<String> {
@@ -224,6 +190,8 @@ fn counts_here(arches: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::batch::OrderMode;
+
     use super::*;
 
     #[test]
@@ -254,7 +222,7 @@ mod tests {
             Package: foo\nBuild-Depends-Indep: libbar <!nodoc>\n\n\
             Package: glibc\n\n\
             Package: old\nExtra-Source-Only: yes\n";
-        let all = Distribution::new(packages, sources);
+        let all = distribution(packages, sources);
         let names: Vec<&str> = all.sources.iter().map(|source| source.name.as_str()).collect();
         assert_eq!(names, ["app", "bar", "bash", "foo", "glibc"]);
         let needs = |at: usize, mode| -> Vec<&str> {

@@ -1,7 +1,7 @@
 //! How long packages take to build, where nobody has built them: log-normal, with a median of a minute
 //! and at most three hours, correlated with what they install. The same numbers at each run.
 
-use std::f64::consts::TAU;
+use super::numbers::Numbers;
 
 const MEDIAN_US: f64 = 60e6;
 const MOST_US: f64 = 3.0 * 3_600e6;
@@ -17,35 +17,13 @@ pub(super) fn takes_us(sizes: &[u64]) -> Vec<i64> {
     let mean = logs.iter().sum::<f64>() / count;
     let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / count;
     let deviation = variance.sqrt().max(f64::MIN_POSITIVE);
-    let mut numbers = Numbers(7);
+    let mut numbers = Numbers::new(7);
     let takes = |log: f64| {
         let own = (1.0 - CORRELATION * CORRELATION).sqrt() * numbers.normal();
         let mixed = CORRELATION * (log - mean) / deviation + own;
         (MEDIAN_US * (SPREAD * mixed).exp()).clamp(1e6, MOST_US) as i64
     };
     logs.into_iter().map(takes).collect()
-}
-
-/// Pseudo-random numbers: SplitMix64.
-struct Numbers(u64);
-
-impl Numbers {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Above 0, at most 1.
-    fn unit(&mut self) -> f64 {
-        ((self.draw() >> 11) + 1) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// Normally distributed, by Box and Muller.
-    fn normal(&mut self) -> f64 {
-        (-2.0 * self.unit().ln()).sqrt() * (TAU * self.unit()).cos()
-    }
 }
 
 #[cfg(test)]
