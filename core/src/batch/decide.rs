@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::graph::{BatchGraph, Solution, Task, TaskIx};
-use super::hope::{Hope, Lack};
+use super::hope::Lack;
 use crate::{Arch, BuildId};
 
 /// What is to be done with a task.
@@ -38,13 +38,12 @@ impl BatchGraph {
     /// graph is told what came of it. What is not in the list waits: [`Self::blockers`] says for whom.
     pub fn decide(&mut self) -> Vec<Decided> {
         self.settle(false);
-        let hope = Hope::new(self);
         let turns = self.ready.iter().map(|task| self.decided(*task, self.turn(*task)));
-        let refused = hope.refused(self).into_iter();
+        let refused = self.hope.refused(self).into_iter();
         let refused = refused.map(|(task, lacks)| self.decided(task, Decision::Refuse(lacks)));
         let mut decided: Vec<Decided> = turns.chain(refused).collect();
         if decided.is_empty() && self.moving == 0 && self.unknown == 0 {
-            decided = self.unblocked(&hope);
+            decided = self.unblocked();
         }
         self.visits += decided.len() as u64;
         decided.sort_by_key(|one| (Reverse(one.rank_us), one.build, one.arch));
@@ -59,21 +58,21 @@ impl BatchGraph {
 
     /// What a task whose turn it is is to do.
     fn turn(&self, task: TaskIx) -> Decision {
-        let Task { solution, touched, seen, .. } = self.task(task);
-        match solution {
-            Solution::Solved if touched == seen => Decision::Lock,
-            _ => Decision::Solve { seen: *touched },
+        let found = self.task(task);
+        match found.solution {
+            Solution::Solved if !found.is_touched() => Decision::Lock,
+            _ => Decision::Solve { seen: self.clock },
         }
     }
 
     /// When nothing moves, nobody waits for members that only chance can help: these may be waiting
     /// for the very task that waits for them.
-    fn unblocked(&self, hope: &Hope) -> Vec<Decided> {
+    fn unblocked(&self) -> Vec<Decided> {
         let members = self.open.values().flat_map(|member| &self.member(*member).tasks).copied();
         let is_unblocked = |task: &TaskIx| {
             let Task { member, needs, solution, .. } = self.task(*task);
             let is_no_matter =
-                |need: &u32| self.components.is_one(*member, *need) || hope.unsure.contains(need);
+                |need: &u32| self.components.is_one(*member, *need) || self.hope.is_unsure(*need);
             solution.is_solved() && needs.iter().all(is_no_matter)
         };
         members.filter(is_unblocked).map(|task| self.decided(task, self.turn(task))).collect()

@@ -142,8 +142,7 @@ impl Run {
     fn take_turn(&mut self, Decided { build, arch, decision, .. }: Decided) {
         let Some(task) = self.graph.find(build, arch) else { return };
         match decision {
-            Decision::Solve { seen } if self.graph.task(task).solution.is_solved() => {
-                debug_assert_eq!(seen, self.graph.task(task).touched, "nothing comes in between");
+            Decision::Solve { .. } if self.graph.task(task).solution.is_solved() => {
                 self.graph.confirm(task);
             }
             Decision::Solve { .. } => self.graph.assume_brought(task),
@@ -235,16 +234,12 @@ impl BatchGraph {
 
     /// What a task lacks is there, unless an open member is still to make it.
     fn assume_brought(&mut self, task: TaskIx) {
-        let Task { member, solution, touched, .. } = self.task(task);
-        let (member, seen) = (*member, *touched);
-        let is_open = |missing: &&Missing| {
-            let makers = missing.key.map_or(&[][..], |key| self.makers[key as usize].as_slice());
-            makers.iter().any(|maker| *maker != member)
-        };
+        let Task { member, solution, .. } = self.task(task);
+        let is_open = |missing: &&Missing| self.makers_of(missing).any(|maker| maker != *member);
         let left: Vec<Missing> = solution.missing().iter().filter(is_open).cloned().collect();
         let keys = left.iter().filter_map(|missing| missing.key).collect();
         let solution = if left.is_empty() { Solution::Solved } else { Solution::Lacking(left) };
-        self.solve(task, seen, keys, solution);
+        self.solve(task, self.clock, keys, solution);
     }
 
     pub(super) fn is_locked(&self, task: TaskIx) -> bool {

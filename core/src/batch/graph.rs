@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::components::{Components, Needs};
+use super::hope::Hope;
 use super::keys::{Key, Keys};
 use super::mode::{Needed, OrderMode, name};
 use crate::{Arch, BuildId};
@@ -24,7 +25,7 @@ pub struct BatchGraph {
     pub(super) tasks: Vec<Task>,
     pub(super) open: BTreeMap<BuildId, MemberIx>,
     /// The members that make a name.
-    pub(super) makers: Vec<Vec<MemberIx>>,
+    pub(super) makers: Vec<BTreeSet<MemberIx>>,
     /// The tasks that mention a name, in their roots or among what they lack.
     pub(super) mentions: Vec<BTreeSet<TaskIx>>,
     pub(super) components: Components,
@@ -34,6 +35,8 @@ pub struct BatchGraph {
     pub(super) ready: BTreeSet<TaskIx>,
     /// Tasks whose roots cannot be solved.
     pub(super) lacking: BTreeSet<TaskIx>,
+    /// What can become of them.
+    pub(super) hope: Hope,
     /// Those of them to which any accepted build may bring what they lack.
     pub(super) curious: BTreeSet<TaskIx>,
     /// Open members that come further without a turn of one of their tasks.
@@ -45,6 +48,10 @@ pub struct BatchGraph {
     pub(super) lost_makers: HashMap<Key, Vec<BuildId>>,
     pub(super) accepted: usize,
     pub(super) accepted_us: i64,
+    /// How often something came that may change what solving says.
+    pub(super) clock: u32,
+    /// The clock when packages or provides of a name last came; 0 when none did.
+    came: Vec<u32>,
     pub(super) visits: u64,
 }
 
@@ -76,10 +83,17 @@ pub(super) struct Task {
     /// How many of them are in other components.
     pub(super) outside: usize,
     pub(super) solution: Solution,
-    /// How often something came that may change what solving says.
-    pub(super) touched: u32,
-    /// The value of `touched` that its solution is of.
-    pub(super) seen: u32,
+    /// The clock when something last came that may change its solution.
+    touched: u32,
+    /// The clock when its solution was made.
+    seen: u32,
+}
+
+impl Task {
+    /// Whether something has come that its solution does not know of.
+    pub(super) const fn is_touched(&self) -> bool {
+        self.touched > self.seen
+    }
 }
 
 /// What is known of a task's root.
@@ -178,6 +192,7 @@ impl BatchGraph {
             unranked: BTreeSet::new(),
             ready: BTreeSet::new(),
             lacking: BTreeSet::new(),
+            hope: Hope::default(),
             curious: BTreeSet::new(),
             moving: 0,
             unknown: 0,
@@ -185,6 +200,8 @@ impl BatchGraph {
             lost_makers: HashMap::new(),
             accepted: 0,
             accepted_us: 0,
+            clock: 0,
+            came: Vec::new(),
             visits: 0,
         }
     }
@@ -333,6 +350,10 @@ impl BatchGraph {
         self.accepted += 1;
         self.accepted_us = self.accepted_us.saturating_add(*takes_us);
         self.leave(member);
+        self.clock += 1;
+        for key in &keys {
+            self.came[*key as usize] = self.clock;
+        }
         let mentioned = keys.iter().flat_map(|key| self.mentions[*key as usize].iter());
         let touched: BTreeSet<TaskIx> = mentioned.chain(&self.curious).copied().collect();
         for task in touched {
@@ -357,8 +378,9 @@ impl BatchGraph {
 
     /// Metadata of other repositories have changed: what waits is solved anew when its turn comes.
     pub fn touch_all(&mut self) {
-        for task in 0..self.tasks.len() {
-            self.touch(TaskIx::try_from(task).expect("tasks are numbered so"));
+        self.clock += 1;
+        for task in self.tasks_of_open().collect::<Vec<TaskIx>>() {
+            self.touch(task);
         }
     }
 
@@ -386,7 +408,8 @@ impl BatchGraph {
 
     /// The tables by name have a row for each name.
     fn widen(&mut self) {
-        self.makers.resize_with(self.keys.len(), Vec::new);
+        self.makers.resize_with(self.keys.len(), BTreeSet::new);
+        self.came.resize(self.keys.len(), 0);
         self.mentions.resize_with(self.keys.len(), BTreeSet::new);
     }
 
@@ -419,16 +442,27 @@ impl BatchGraph {
 
     pub(super) fn solve(&mut self, task: TaskIx, seen: u32, keys: Vec<Key>, solution: Solution) {
         self.widen();
-        self.task_mut(task).seen = seen;
+        let came = self.last_came(&keys, &solution);
+        let found = self.task_mut(task);
+        (found.seen, found.touched) = (seen, found.touched.max(came));
         self.set_mentions(task, keys);
         self.change(task, solution);
-        self.review(task);
+    }
+
+    /// When something last came that may change a solution with these names. Nobody knew that it does
+    /// until the solution was told: it may have been made before.
+    fn last_came(&self, keys: &[Key], solution: &Solution) -> u32 {
+        if !solution.is_solved() {
+            // What is lacking may have come under a name that nobody had mentioned.
+            return self.clock;
+        }
+        keys.iter().map(|key| self.came[*key as usize]).max().unwrap_or(0)
     }
 
     /// What solving said of a task is still so.
     pub(super) fn confirm(&mut self, task: TaskIx) {
-        let Task { touched, seen, .. } = self.task_mut(task);
-        *seen = *touched;
+        self.task_mut(task).seen = self.clock;
+        self.doubt(task);
         self.review(task);
     }
 
@@ -440,16 +474,24 @@ impl BatchGraph {
 
     /// Something has come that may change what solving says of a task.
     pub(super) fn touch(&mut self, task: TaskIx) {
-        let touched = &mut self.task_mut(task).touched;
-        *touched = touched.wrapping_add(1);
+        self.task_mut(task).touched = self.clock;
         self.visits += 1;
+        self.doubt(task);
         self.review(task);
+    }
+
+    /// Who can help a task has changed, if it lacks something.
+    fn doubt(&mut self, task: TaskIx) {
+        if !self.task(task).solution.missing().is_empty() {
+            self.hope.doubt(task);
+        }
     }
 
     /// Notes another solution of a task, and counts it where it is counted.
     fn change(&mut self, task: TaskIx, solution: Solution) {
         let member = self.task(task).member;
         let moved = self.moves(member);
+        self.doubt(task);
         let before = std::mem::replace(&mut self.task_mut(task).solution, solution);
         self.count_moving(moved, self.moves(member));
         let after = &self.tasks[task as usize].solution;
@@ -458,6 +500,7 @@ impl BatchGraph {
         }
         set(&mut self.lacking, task, !after.missing().is_empty());
         set(&mut self.curious, task, after.is_curious());
+        self.doubt(task);
         self.review(task);
     }
 
@@ -476,11 +519,11 @@ impl BatchGraph {
 
     /// Notes whether a task may have its turn.
     pub(super) fn review(&mut self, task: TaskIx) {
-        let Task { solution, outside, touched, seen, .. } = &self.tasks[task as usize];
-        let is_ready = match solution {
+        let found = self.task(task);
+        let is_ready = match found.solution {
             Solution::Pending => true,
-            Solution::Solved => *outside == 0,
-            Solution::Lacking(_) => touched != seen,
+            Solution::Solved => found.outside == 0,
+            Solution::Lacking(_) => found.is_touched(),
             Solution::Locked | Solution::Done | Solution::Left => false,
         };
         set(&mut self.ready, task, is_ready);
@@ -516,14 +559,14 @@ impl BatchGraph {
     }
 
     fn add_maker(&mut self, key: Key, member: MemberIx) {
-        self.makers[key as usize].push(member);
+        self.makers[key as usize].insert(member);
         for task in self.mentions[key as usize].clone() {
             self.add_need(task, member);
         }
     }
 
     fn remove_maker(&mut self, key: Key, member: MemberIx) {
-        self.makers[key as usize].retain(|maker| *maker != member);
+        self.makers[key as usize].remove(&member);
         for task in self.mentions[key as usize].clone() {
             self.refresh_needs(task);
         }
@@ -543,6 +586,7 @@ impl BatchGraph {
             self.unranked.insert(need);
         }
         self.visits += 1;
+        self.doubt(task);
         self.review(task);
     }
 
@@ -560,6 +604,7 @@ impl BatchGraph {
             self.components.lose_need(member);
         }
         self.visits += 1;
+        self.doubt(task);
         self.review(task);
     }
 
@@ -575,7 +620,7 @@ impl BatchGraph {
         let Member { build, source, names, has_srpm, .. } = self.member(member);
         let (build, keys, has_srpm) = (*build, [names.as_slice(), &[*source]].concat(), *has_srpm);
         for key in keys {
-            self.makers[key as usize].retain(|maker| *maker != member);
+            self.makers[key as usize].remove(&member);
         }
         self.unknown -= usize::from(!has_srpm);
         self.open.remove(&build);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::graph::{BatchGraph, MemberIx, Task, TaskIx};
+use super::graph::{BatchGraph, MemberIx, Missing, TaskIx};
 use super::strong;
 use crate::BuildId;
 
@@ -69,143 +69,231 @@ impl fmt::Display for StuckCircle {
     }
 }
 
-/// What can still become of the tasks without a root.
-#[derive(Debug)]
+/// What can still become of the tasks without a root. It is kept, and brought up to date with the
+/// tasks that something changed for.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Hope {
-    /// Of tasks that nobody can help, which things nobody brings.
-    hopeless: BTreeMap<TaskIx, BTreeSet<usize>>,
-    /// Members that are helped by nobody, or only by chance: by somebody of whom no spec says that he
-    /// makes what is missing.
-    pub(super) unsure: BTreeSet<MemberIx>,
+    /// By what specs say.
+    sure: Help<false>,
+    /// Also by chance: somebody brings what no spec has to name.
+    chance: Help<true>,
+    /// Tasks of which it has changed what they lack, or who makes that.
+    doubted: BTreeSet<TaskIx>,
 }
 
 impl Hope {
-    pub(super) fn new(graph: &BatchGraph) -> Self {
-        let mut search = Search::new(graph, None);
-        search.run();
-        let unsure = search.stuck.keys().copied().collect();
-        search.expect_chance();
-        Self { hopeless: search.lacks, unsure }
+    /// Something changed for a task that lacks something, or lacked it before.
+    pub(super) fn doubt(&mut self, task: TaskIx) {
+        self.doubted.insert(task);
+    }
+
+    /// Brings it up to date. Returns how many tasks and things were looked at.
+    pub(super) fn update(&mut self, graph: &BatchGraph) -> u64 {
+        let doubted = std::mem::take(&mut self.doubted);
+        self.sure.update(graph, &doubted) + self.chance.update(graph, &doubted)
+    }
+
+    /// Whether a member is helped by nobody, or only by chance.
+    pub(super) fn is_unsure(&self, member: MemberIx) -> bool {
+        self.sure.stuck.contains_key(&member)
     }
 
     /// Each task that nobody can help, with what it lacks.
     pub(super) fn refused(&self, graph: &BatchGraph) -> Vec<(TaskIx, Vec<Lack>)> {
-        let refused = self.hopeless.iter().map(|(task, things)| {
-            let lacks: Vec<Lack> = things.iter().map(|thing| lack(graph, *task, *thing)).collect();
-            (*task, lacks)
+        let refused = self.hopeless(graph).map(|task| {
+            let lacks = self.lacks(graph, task).map(|missing| lack(graph, missing)).collect();
+            (task, lacks)
         });
         refused.collect()
+    }
+
+    /// The tasks that nobody can help.
+    fn hopeless(&self, graph: &BatchGraph) -> impl Iterator<Item = TaskIx> {
+        let hopeless =
+            if self.is_chance(graph) { &self.chance.hopeless } else { &self.sure.hopeless };
+        // A spec that nobody has read may name what is missing.
+        hopeless.iter().copied().filter(|_| graph.unknown == 0)
+    }
+
+    /// As long as somebody can be built, it may bring what no spec has to name.
+    fn is_chance(&self, graph: &BatchGraph) -> bool {
+        graph.open.len() > self.sure.stuck.len()
+    }
+
+    /// What nobody brings to a task.
+    fn lacks<'a>(
+        &'a self,
+        graph: &'a BatchGraph,
+        task: TaskIx,
+    ) -> impl Iterator<Item = &'a Missing> {
+        let things = if self.is_chance(graph) { &self.chance.things } else { &self.sure.things };
+        let bringers = things.get(&task).into_iter().flatten();
+        let missing = graph.task(task).solution.missing().iter().zip(bringers);
+        missing.filter(|(_, by)| **by == Bringer::Nobody).map(|(missing, _)| missing)
     }
 
     /// The members that make what a hopeless member lacks.
     fn circle(&self, graph: &BatchGraph, member: MemberIx, list: &mut Vec<u32>) {
         for task in &graph.member(member).tasks {
-            let things = self.hopeless.get(task).into_iter().flatten();
-            let missing = things.map(|thing| &graph.task(*task).solution.missing()[*thing]);
-            for key in missing.filter_map(|missing| missing.key) {
-                list.extend(&graph.makers[key as usize]);
+            for missing in self.lacks(graph, *task) {
+                list.extend(graph.makers_of(missing));
             }
         }
     }
 }
 
-/// Looks for members that can be built, from those on that lack nothing.
-#[derive(Debug)]
-struct Search<'a> {
-    graph: &'a BatchGraph,
-    /// What a task lacks that nobody brings so far.
-    lacks: BTreeMap<TaskIx, BTreeSet<usize>>,
-    /// How many tasks of a member are not helped so far.
+/// Who brings a thing that a task lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bringer {
+    Nobody,
+    Chance,
+    Member(MemberIx),
+}
+
+/// Which tasks can be helped, beginning with members that lack nothing. Nobody is helped by somebody
+/// who is helped by it: a bringer is named only when it can be built already.
+#[derive(Debug, Clone, Default)]
+struct Help<const BY_CHANCE: bool> {
+    /// The bringers of what a task lacks, for each task that lacks something.
+    things: BTreeMap<TaskIx, Vec<Bringer>>,
+    /// The tasks to which nobody brings some thing.
+    hopeless: BTreeSet<TaskIx>,
+    /// How many of these a member has; only members that have some.
     stuck: BTreeMap<MemberIx, usize>,
-    /// What a stuck member would bring to whom.
-    watchers: BTreeMap<MemberIx, Vec<(TaskIx, usize)>>,
-    /// Things that somebody brings.
-    brought: Vec<(TaskIx, usize)>,
 }
 
-impl<'a> Search<'a> {
-    /// As if the tasks of `given` had all that they lack.
-    fn new(graph: &'a BatchGraph, given: Option<MemberIx>) -> Self {
-        let (lacks, stuck) = (BTreeMap::new(), BTreeMap::new());
-        let (watchers, brought) = (BTreeMap::new(), Vec::new());
-        let mut search = Self { graph, lacks, stuck, watchers, brought };
-        for task in &graph.lacking {
-            let Task { member, solution, touched, seen, .. } = graph.task(*task);
-            // One that is to be solved anew may have what it lacked.
-            if touched == seen && Some(*member) != given {
-                search.lacks.insert(*task, (0..solution.missing().len()).collect());
-                *search.stuck.entry(*member).or_default() += 1;
+/// What is still to be done in an update.
+#[derive(Debug, Default)]
+struct Work {
+    /// Members that can be built no more.
+    stuck: Vec<MemberIx>,
+    /// Members that can be built now.
+    freed: Vec<MemberIx>,
+    /// Tasks that lost a bringer.
+    asked: BTreeSet<TaskIx>,
+    visits: u64,
+}
+
+impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
+    fn update(&mut self, graph: &BatchGraph, doubted: &BTreeSet<TaskIx>) -> u64 {
+        let mut work = Work::default();
+        for task in doubted {
+            self.begin(graph, *task, &mut work);
+        }
+        while let Some(member) = work.stuck.pop() {
+            self.withdraw(graph, member, &mut work);
+        }
+        for task in std::mem::take(&mut work.asked) {
+            self.ask(graph, task, &mut work);
+        }
+        self.spread(graph, &mut work);
+        work.visits
+    }
+
+    /// Forgets who brought what to a task.
+    fn begin(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
+        let found = graph.task(task);
+        // One that is to be solved anew may have what it lacked.
+        if found.solution.missing().is_empty() || found.is_touched() {
+            return self.give(found.member, task, work);
+        }
+        self.things.insert(task, vec![Bringer::Nobody; found.solution.missing().len()]);
+        self.set_hopeless(found.member, task, work);
+    }
+
+    /// A task lacks nothing.
+    fn give(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        self.things.remove(&task);
+        self.set_helped(member, task, work);
+    }
+
+    /// A member brings nothing any more.
+    fn withdraw(&mut self, graph: &BatchGraph, member: MemberIx, work: &mut Work) {
+        for task in &graph.member(member).dependents {
+            let Some(things) = self.things.get_mut(task) else { continue };
+            work.visits += 1 + things.len() as u64;
+            let lost = things.iter_mut().filter(|by| **by == Bringer::Member(member));
+            if lost.map(|by| *by = Bringer::Nobody).count() > 0 {
+                self.set_hopeless(graph.task(*task).member, *task, work);
             }
         }
-        let things: Vec<(TaskIx, usize)> = search.things().collect();
-        for (task, thing) in things {
-            search.ask(task, thing);
+    }
+
+    /// Who brings what nobody brings to a task so far?
+    fn ask(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
+        let Some(mut things) = self.things.remove(&task) else { return };
+        let found = graph.task(task);
+        work.visits += 1 + things.len() as u64;
+        for (by, missing) in things.iter_mut().zip(found.solution.missing()) {
+            if *by == Bringer::Nobody {
+                *by = self.bringer(graph, missing);
+            }
         }
-        search
+        if !things.contains(&Bringer::Nobody) {
+            self.set_helped(found.member, task, work);
+        }
+        self.things.insert(task, things);
     }
 
-    fn things(&self) -> impl Iterator<Item = (TaskIx, usize)> {
-        self.lacks.iter().flat_map(|(task, things)| things.iter().map(move |thing| (*task, *thing)))
+    /// The own member brings nothing: it is stuck as long as its task lacks something.
+    fn bringer(&self, graph: &BatchGraph, missing: &Missing) -> Bringer {
+        if BY_CHANCE && missing.anybody {
+            return Bringer::Chance;
+        }
+        let mut makers = graph.makers_of(missing);
+        let free = makers.find(|maker| !self.stuck.contains_key(maker));
+        free.map_or(Bringer::Nobody, Bringer::Member)
     }
 
-    /// Who brings a thing?
-    fn ask(&mut self, task: TaskIx, thing: usize) {
-        let Task { member, solution, .. } = self.graph.task(task);
-        let missing = &solution.missing()[thing];
-        let makers = missing.key.map_or(&[][..], |key| self.graph.makers[key as usize].as_slice());
-        let others: Vec<MemberIx> =
-            makers.iter().copied().filter(|maker| maker != member).collect();
-        // A spec that nobody has read may name it.
-        if self.graph.unknown > 0 || others.iter().any(|maker| !self.stuck.contains_key(maker)) {
-            self.brought.push((task, thing));
+    /// Members that can be built now bring what others lack.
+    fn spread(&mut self, graph: &BatchGraph, work: &mut Work) {
+        while let Some(member) = work.freed.pop() {
+            for task in &graph.member(member).dependents {
+                if self.hopeless.contains(task) {
+                    self.ask(graph, *task, work);
+                }
+            }
+        }
+    }
+
+    fn set_hopeless(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        work.asked.insert(task);
+        if !self.hopeless.insert(task) {
             return;
         }
-        for maker in others {
-            self.watchers.entry(maker).or_default().push((task, thing));
+        let stuck = self.stuck.entry(member).or_default();
+        *stuck += 1;
+        if *stuck == 1 {
+            work.stuck.push(member);
         }
     }
 
-    fn run(&mut self) {
-        while let Some((task, thing)) = self.brought.pop() {
-            let Some(lacks) = self.lacks.get_mut(&task) else { continue };
-            lacks.remove(&thing);
-            if lacks.is_empty() {
-                self.lacks.remove(&task);
-                self.help(self.graph.task(task).member);
-            }
+    fn set_helped(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        if !self.hopeless.remove(&task) {
+            return;
         }
-    }
-
-    /// One more task of a member can get its root.
-    fn help(&mut self, member: MemberIx) {
-        let Some(left) = self.stuck.get_mut(&member) else { return };
-        *left -= 1;
-        if *left == 0 {
+        let Some(stuck) = self.stuck.get_mut(&member) else { return };
+        *stuck -= 1;
+        if *stuck == 0 {
             self.stuck.remove(&member);
-            self.brought.extend(self.watchers.remove(&member).unwrap_or_default());
+            work.freed.push(member);
         }
     }
 
-    /// As long as somebody can be built, it may bring what no spec has to name.
-    fn expect_chance(&mut self) {
-        if self.graph.open.len() <= self.stuck.len() {
-            return;
+    /// How many of these members can be built if one of them lacks nothing.
+    fn frees(&self, graph: &BatchGraph, one: MemberIx, members: &[MemberIx]) -> usize {
+        let (mut help, mut work) = (self.clone(), Work::default());
+        for task in &graph.member(one).tasks {
+            help.give(one, *task, &mut work);
         }
-        let graph = self.graph;
-        let chance: Vec<(TaskIx, usize)> = self
-            .things()
-            .filter(|(task, thing)| graph.task(*task).solution.missing()[*thing].anybody)
-            .collect();
-        self.brought.extend(chance);
-        self.run();
+        help.spread(graph, &mut work);
+        members.iter().filter(|member| !help.stuck.contains_key(*member)).count()
     }
 }
 
-fn lack(graph: &BatchGraph, task: TaskIx, thing: usize) -> Lack {
-    let missing = &graph.task(task).solution.missing()[thing];
+fn lack(graph: &BatchGraph, missing: &Missing) -> Lack {
     let lost = missing.key.and_then(|key| graph.lost_makers.get(&key)).cloned().unwrap_or_default();
-    let makers = missing.key.map_or(&[][..], |key| graph.makers[key as usize].as_slice());
-    let circle = makers.iter().map(|maker| graph.member(*maker).build).collect();
+    let circle = graph.makers_of(missing).map(|maker| graph.member(maker).build).collect();
     Lack { requirement: missing.requirement.clone(), lost, circle }
 }
 
@@ -214,8 +302,9 @@ impl BatchGraph {
     /// hang on such a circle are not in it.
     #[must_use]
     pub fn stuck_circles(&self) -> Vec<StuckCircle> {
-        let hope = Hope::new(self);
-        let tasks = hope.hopeless.keys().map(|task| self.task(*task).member);
+        let mut hope = self.hope.clone();
+        hope.update(self);
+        let tasks = hope.hopeless(self).map(|task| self.task(task).member);
         let members: BTreeSet<MemberIx> = tasks.collect();
         let roots: Vec<MemberIx> = members.into_iter().collect();
         let needs = |member: u32, list: &mut Vec<u32>| hope.circle(self, member, list);
@@ -240,11 +329,8 @@ impl BatchGraph {
         breakers.sort_by_key(|(_, breaker)| (breaker.requirements.len(), breaker.build));
         breakers.truncate(BREAKERS);
         for (member, breaker) in &mut breakers {
-            let mut search = Search::new(self, Some(*member));
-            search.run();
-            search.expect_chance();
-            let is_free = |member: &&MemberIx| !search.stuck.contains_key(*member);
-            breaker.frees = members.iter().filter(is_free).count();
+            // One that can be built may bring by chance what others lack.
+            breaker.frees = hope.chance.frees(self, *member, members);
         }
         let mut breakers: Vec<Breaker> = breakers.into_iter().map(|(_, breaker)| breaker).collect();
         breakers.sort_by_key(|one| std::cmp::Reverse(one.frees));
@@ -253,19 +339,19 @@ impl BatchGraph {
 
     /// What a member lacks of these.
     fn breaker(&self, hope: &Hope, member: MemberIx, circle: &BTreeSet<MemberIx>) -> Breaker {
-        let mut requirements = BTreeSet::new();
-        for task in &self.member(member).tasks {
-            for thing in hope.hopeless.get(task).into_iter().flatten() {
-                let missing = &self.task(*task).solution.missing()[*thing];
-                let makers =
-                    missing.key.map_or(&[][..], |key| self.makers[key as usize].as_slice());
-                if makers.iter().any(|maker| circle.contains(maker)) {
-                    requirements.insert(missing.requirement.clone());
-                }
-            }
-        }
+        let tasks = self.member(member).tasks.iter();
+        let missing = tasks.flat_map(|task| hope.lacks(self, *task));
+        let of_circle =
+            missing.filter(|one| self.makers_of(one).any(|maker| circle.contains(&maker)));
+        let requirements: BTreeSet<String> =
+            of_circle.map(|missing| missing.requirement.clone()).collect();
         let (build, package) = self.named(member);
         Breaker { build, package, requirements: requirements.into_iter().collect(), frees: 0 }
+    }
+
+    /// The open members that make a thing.
+    pub(super) fn makers_of(&self, missing: &Missing) -> impl Iterator<Item = MemberIx> {
+        missing.key.into_iter().flat_map(|key| &self.makers[key as usize]).copied()
     }
 
     /// A member as people know it.

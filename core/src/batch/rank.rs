@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::graph::{BatchGraph, MemberIx};
 
 impl BatchGraph {
-    /// Brings components, the counts that depend on them, and ranks up to date. With `all`, also the
-    /// components that nobody waits in.
+    /// Brings components, the counts that depend on them, ranks and hope up to date. With `all`, also
+    /// the components that nobody waits in. As long as a spec is not read, nobody is without hope.
     pub(super) fn settle(&mut self, all: bool) {
         let mut components = std::mem::take(&mut self.components);
         let settled = components.settle(&*self, all);
@@ -16,6 +16,11 @@ impl BatchGraph {
             self.recount(member);
         }
         self.rank();
+        if self.unknown == 0 {
+            let mut hope = std::mem::take(&mut self.hope);
+            self.visits += hope.update(self);
+            self.hope = hope;
+        }
     }
 
     /// A member is in another component: other needs of it are outside of that.
