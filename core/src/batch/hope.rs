@@ -212,8 +212,11 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         for task in &graph.member(member).dependents {
             let Some(things) = self.things.get_mut(task) else { continue };
             work.visits += 1 + things.len() as u64;
-            let lost = things.iter_mut().filter(|by| **by == Bringer::Member(member));
-            if lost.map(|by| *by = Bringer::Nobody).count() > 0 {
+            let mut is_lost = false;
+            for by in things.iter_mut().filter(|by| **by == Bringer::Member(member)) {
+                (*by, is_lost) = (Bringer::Nobody, true);
+            }
+            if is_lost {
                 self.set_hopeless(graph.task(*task).member, *task, work);
             }
         }
