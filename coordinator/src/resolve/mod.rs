@@ -46,7 +46,7 @@ use tokio::sync::OwnedMutexGuard;
 
 pub use download::{DownloadError, DownloadTimeouts, SinkError};
 pub use external::{ExternalRepo, ExternalRepoError, RepositoryLocation};
-pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
+pub use farm::{FARM, FarmError, FarmPackage, FarmPackages, FarmUpdate};
 pub use fetch::{FetchError, FetchErrorKind};
 pub use file_conflicts::RootError;
 pub use lock::{FarmReplacement, LockError, Requirements};
@@ -201,6 +201,7 @@ impl SolverEnv {
 /// A solver, locked, with what its pool is to be made of.
 struct LockedSolver {
     solver: OwnedMutexGuard<SolverProcess>,
+    /// That of the target's packages, read before `content`.
     generation: i64,
     content: PoolContent,
 }
@@ -276,8 +277,8 @@ impl Resolver {
     ) -> Result<Lock, ResolveTryError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let solve = move || solver.lock(generation, content, wanted);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let solve = move || solver.lock(content, wanted);
         Ok(tokio::task::spawn_blocking(solve).await.expect("asking the solver does not panic")?)
     }
 
@@ -297,8 +298,8 @@ impl Resolver {
         // Who uses the repositories has the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let look = move || solver.lacking(generation, content, shown);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let look = move || solver.lacking(content, shown);
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 
@@ -320,7 +321,7 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let LockedSolver { mut solver, generation, content } = ready;
         let (questions, paths) = (questions.clone(), paths.clone());
-        let look = move || solver.owners(generation, content, questions, paths);
+        let look = move || solver.owners(content, questions, paths);
         let asked = tokio::task::spawn_blocking(look).await;
         Ok((asked.expect("asking the solver does not panic")?, generation))
     }
@@ -339,8 +340,8 @@ impl Resolver {
     ) -> Result<Vec<FarmReplacement>, ResolveError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let look = move || solver.taken(generation, content, wanted);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let look = move || solver.taken(content, wanted);
         Ok(tokio::task::spawn_blocking(look).await.expect("asking the solver does not panic")?)
     }
 
@@ -423,12 +424,8 @@ impl Resolver {
         // Listed under the solver's lock, so that no one puts an older list over a newer one.
         let solver = solver.lock_owned().await;
         let generation = farm.generation(&target.name).await?;
-        let packages = if solver.has(&external, generation) {
-            None
-        } else {
-            Some(farm.packages(&target.name).await?)
-        };
-        Ok(LockedSolver { solver, generation, content: PoolContent { external, packages } })
+        let farm = farm.update(&target.name, solver.version(&external)).await?;
+        Ok(LockedSolver { solver, generation, content: PoolContent { external, farm } })
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.

@@ -38,7 +38,8 @@ struct RunningSolver {
     to: BufWriter<ChildStdin>,
     from: BufReader<ChildStdout>,
     external: Vec<RepoMetadata>,
-    generation: Option<i64>,
+    /// The version of the farm's packages in it; none when it has to get all of them.
+    version: Option<i64>,
     prepared: PoolStats,
 }
 
@@ -48,17 +49,11 @@ impl SolverProcess {
         Self { program, start, running: None }
     }
 
-    /// Whether its pool is made of this, so that the farm's packages need not be listed.
-    pub(in super::super) fn has(
-        &self,
-        external: &[(Repository, RepoMetadata)],
-        generation: i64,
-    ) -> bool {
-        self.running.as_ref().is_some_and(|running| {
-            running.is_of(external)
-                && running.generation == Some(generation)
-                && running.prepared.additions <= MAX_ADDITIONS
-        })
+    /// The version of the farm's packages that its pool has, if it has a pool of these repositories that
+    /// takes more packages: then it needs only what came after that.
+    pub(in super::super) fn version(&self, external: &[(Repository, RepoMetadata)]) -> Option<i64> {
+        let running = self.running.as_ref().filter(|running| running.takes_more(external));
+        running.and_then(|running| running.version)
     }
 
     /// Makes a lock. Takes time: not for a thread of the runtime.
@@ -67,11 +62,10 @@ impl SolverProcess {
     /// When there is no solution, or the process ended; then it is started again by the next call.
     pub(in super::super) fn lock(
         &mut self,
-        generation: i64,
         content: PoolContent,
         wanted: Requirements,
     ) -> Result<Lock, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Lock(wanted) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Lock(wanted) })? {
             SolverResponse::Lock(lock) => Ok(*lock),
             other => Err(unexpected(&other)),
         }
@@ -83,11 +77,10 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn lacking(
         &mut self,
-        generation: i64,
         content: PoolContent,
         shown: HashSet<Nevra>,
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Lacking(shown) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Lacking(shown) })? {
             SolverResponse::Lacking(found) => Ok(found),
             other => Err(unexpected(&other)),
         }
@@ -100,13 +93,12 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn owners(
         &mut self,
-        generation: i64,
         content: PoolContent,
         questions: OwnerQuery,
         paths: BTreeSet<String>,
     ) -> Result<KnownOwners, PoolsError> {
         let task = SolverTask::Owners(questions, paths);
-        match self.ask(generation, SolverRequest { content, task })? {
+        match self.ask(&SolverRequest { content, task })? {
             SolverResponse::Owners(known) => Ok(known),
             other => Err(unexpected(&other)),
         }
@@ -119,30 +111,24 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn taken(
         &mut self,
-        generation: i64,
         content: PoolContent,
         wanted: Requirements,
     ) -> Result<Vec<FarmReplacement>, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Taken(wanted) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Taken(wanted) })? {
             SolverResponse::Taken(taken) => Ok(taken),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn ask(
-        &mut self,
-        generation: i64,
-        question: SolverRequest,
-    ) -> Result<SolverResponse, PoolsError> {
+    fn ask(&mut self, question: &SolverRequest) -> Result<SolverResponse, PoolsError> {
         // Taken out first: a process that failed half way is not asked again.
-        let kept = self.running.take().filter(|running| {
-            running.is_of(&question.content.external) && running.prepared.additions <= MAX_ADDITIONS
-        });
+        let external = &question.content.external;
+        let kept = self.running.take().filter(|running| running.takes_more(external));
         let mut running = match kept {
             Some(running) => running,
             None => RunningSolver::start(&self.program, &self.start, &question.content)?,
         };
-        match running.call(&question, generation) {
+        match running.call(question) {
             Ok(answer) => {
                 self.running = Some(running);
                 match answer {
@@ -183,20 +169,20 @@ impl RunningSolver {
         let from = BufReader::new(child.stdout.take().expect("it is a pipe"));
         let external = content.external.iter().map(|(_, metadata)| metadata.clone()).collect();
         let prepared = PoolStats::default();
-        let mut running = Self { child, to, from, external, generation: None, prepared };
+        let mut running = Self { child, to, from, external, version: None, prepared };
         write(&mut running.to, start).map_err(failed)?;
         Ok(running)
     }
 
-    fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
+    /// Whether its pool is of these repositories, and not to be made anew because of what was added.
+    fn takes_more(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
+            && self.prepared.additions <= MAX_ADDITIONS
     }
 
-    fn call(
-        &mut self,
-        question: &SolverRequest,
-        generation: i64,
-    ) -> Result<SolverResponse, SolverExit> {
+    fn call(&mut self, question: &SolverRequest) -> Result<SolverResponse, SolverExit> {
+        // What fails half way leaves a pool that has to get all packages again.
+        self.version = None;
         write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
         match self.receive(false)? {
             SolverResponse::Prepared(prepared) => {
@@ -204,7 +190,7 @@ impl RunningSolver {
                     tracing::info!(packages = prepared.packages, "made a solver pool");
                 }
                 self.prepared = prepared;
-                self.generation = Some(generation);
+                self.version = Some(question.content.farm.version);
                 self.receive(true)
             }
             answer => Ok(answer),
