@@ -103,7 +103,7 @@ impl ModelPair {
         });
         let packages: Vec<_> = packages.collect();
         match tx.package_insert(TARGET, build, task, Arch::X86_64, &packages).await {
-            Ok(()) => tx.commit().await.map(|()| true).unwrap(),
+            Ok(_) => tx.commit().await.map(|()| true).unwrap(),
             Err(StoreError::SameNevra { .. }) => false,
             Err(error) => panic!("{error}"),
         }
