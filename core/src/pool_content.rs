@@ -18,11 +18,18 @@ pub struct PoolBuild {
     pub arches: BTreeSet<Arch>,
     /// Whether it has not ended: it may be published yet.
     pub is_open: bool,
+    /// Whether some of its packages were withdrawn. It hides no other build, which may have them.
+    pub is_partial: bool,
     /// The channels that it was published to.
     pub channels: BTreeSet<String>,
 }
 
 impl PoolBuild {
+    /// What orders builds by their versions; of two with the same one the later counts as newer.
+    const fn version(&self) -> (&Evr, BuildId) {
+        (&self.evr, self.build)
+    }
+
     /// Whether it is one for an architecture; `None` stands for those that no build was limited to.
     fn is_for(&self, arch: Option<Arch>) -> bool {
         self.arches.is_empty() || arch.is_some_and(|arch| self.arches.contains(&arch))
@@ -42,9 +49,14 @@ pub fn staying(builds: &[PoolBuild]) -> BTreeSet<BuildId> {
         builds.iter().filter(|build| build.is_open).map(|build| build.build).collect();
     for arch in arches {
         let of_arch = || builds.iter().filter(move |build| build.is_for(arch));
-        let newest = of_arch().max_by(|a, b| (&a.evr, a.build).cmp(&(&b.evr, b.build)));
-        let last = of_arch().max_by_key(|build| build.build);
-        staying.extend(newest.into_iter().chain(last).map(|build| build.build));
+        let whole = || of_arch().filter(|build| !build.is_partial);
+        let newest = whole().max_by(|a, b| a.version().cmp(&b.version()));
+        let last = whole().map(|build| build.build).max();
+        let is_hidden = |build: &&PoolBuild| {
+            newest.is_some_and(|newest| build.version() < newest.version())
+                && last.is_some_and(|last| build.build < last)
+        };
+        staying.extend(of_arch().filter(|build| !is_hidden(build)).map(|build| build.build));
     }
     staying.extend(shown(builds));
     staying
@@ -77,6 +89,7 @@ mod tests {
             evr: Evr::new(0, version.to_string(), "1"),
             arches: arches.iter().copied().collect(),
             is_open: false,
+            is_partial: false,
             channels: BTreeSet::new(),
         }
     }
@@ -110,6 +123,17 @@ mod tests {
         assert_eq!(numbers(&all), [2, 3, 4]);
         all[0].channels.insert("stable".into());
         assert_eq!(numbers(&all), [1, 2, 3, 4], "another channel shows the first one");
+    }
+
+    #[test]
+    fn a_build_that_lost_packages_hides_none() {
+        let mut all = [build(1, 1, &[]), build(2, 2, &[]), build(3, 3, &[])];
+        all[2].is_partial = true;
+        assert_eq!(numbers(&all), [2, 3]);
+        all[1].is_partial = true;
+        assert_eq!(numbers(&all), [1, 2, 3]);
+        all[2].is_partial = false;
+        assert_eq!(numbers(&all), [3]);
     }
 
     fn any_build() -> impl Strategy<Value = PoolBuild> {
@@ -149,7 +173,8 @@ mod tests {
                 prop_assert_eq!(newest(&all), newest(&kept));
                 prop_assert_eq!(last(&all), last(&kept));
             }
-            prop_assert!(kept.len() <= 2 * (Arch::ALL.len() + 1));
+            let whole = kept.iter().filter(|build| !build.is_partial).count();
+            prop_assert!(whole <= 2 * (Arch::ALL.len() + 1));
         }
 
         #[test]

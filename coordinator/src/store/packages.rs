@@ -215,8 +215,10 @@ impl Store {
         key: &str,
         which: &str,
     ) -> Result<Vec<SignedPackage>> {
+        // No index is of use for that expression: SQLite would take all packages of the target for fewer
+        // than those of some builds or digests.
         let query = sqlx::AssertSqlSafe(format!(
-            "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
+            "{SIGNED} WHERE p.target || '' = $1 AND {which} ORDER BY p.nevra"
         ));
         let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
         Ok(query.fetch_all(self.read_pool()).await?)
@@ -252,13 +254,17 @@ impl Store {
         let mut signed = Vec::with_capacity(packages.len());
         for page in packages.chunks(PAGE) {
             let places: Vec<String> =
-                (3..3 + page.len()).map(|place| format!("${place}")).collect();
+                (3..3 + page.len()).map(|place| format!("(${place})")).collect();
             let places = places.join(", ");
+            // A step along the index for each name, in this order: of a list, SQLite would rather read
+            // all packages of the target.
             let query = sqlx::AssertSqlSafe(format!(
-                "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+                "WITH n(nevra) AS (VALUES {places})
+                 SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
                  s.signed_digest, s.signed_size, s.repodata AS published
-                 FROM packages p JOIN signatures s ON s.digest = p.digest AND s.key_name = $2
-                 WHERE p.target = $1 AND p.nevra IN ({places}) ORDER BY p.nevra"
+                 FROM n CROSS JOIN packages p CROSS JOIN signatures s
+                 WHERE p.target = $1 AND p.nevra = n.nevra
+                 AND s.digest = p.digest AND s.key_name = $2"
             ));
             let mut query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
             for nevra in page {

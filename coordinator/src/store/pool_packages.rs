@@ -64,9 +64,10 @@ struct PoolState {
     is_current: bool,
 }
 
-/// A row for each architecture and channel of a build: its source, whether its rows are superseded, its
-/// source package, whether it is open.
-type CandidateRow = (String, i64, i64, String, i64, String, String);
+/// A row for each architecture and channel of a build: its source, the build, whether its packages are
+/// superseded, its source package, whether it is open, the architecture, the channel, and its newest
+/// withdrawal.
+type CandidateRow = (String, i64, i64, String, i64, String, String, i64);
 
 /// The candidates of one source, and those of them whose rows are superseded.
 #[derive(Debug, Default)]
@@ -214,10 +215,11 @@ impl Tx {
         digests: &[Sha256],
     ) -> Result<()> {
         let list = lists::digests(&digests.iter().copied().collect());
+        // Found by digest: SQLite would take all packages of the target for fewer.
         let query = sqlx::AssertSqlSafe(format!(
             "INSERT INTO pool_holds (target, batch, nevra)
              SELECT p.target, b.batch, p.nevra FROM builds b
-             JOIN packages p ON p.target = $1 AND p.digest IN ({list})
+             JOIN packages p ON p.target || '' = $1 AND p.digest IN ({list})
              WHERE b.id = $2 ON CONFLICT DO NOTHING"
         ));
         let query = sqlx::query(query).persistent(false).bind(target).bind(build.0);
@@ -342,7 +344,8 @@ impl Tx {
             PoolCandidates::History => format!(
                 "SELECT DISTINCT e.package AS source, e.id AS build, 1 AS superseded FROM builds b
                  JOIN builds e ON e.target = b.target AND e.package = b.package
-                 JOIN packages p ON p.build = e.id WHERE b.id IN ({ids})"
+                 JOIN packages p ON p.build = e.id
+                 WHERE b.id IN ({ids}) AND p.nevra NOT LIKE '%src'"
             ),
         };
         self.pool_list_candidates_of(&of, None).await
@@ -356,7 +359,9 @@ impl Tx {
     ) -> Result<Vec<SourceCandidates>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT c.source, c.build, CAST(c.superseded AS BIGINT), COALESCE(s.nevra, ''),
-             COALESCE(o.build, 0), COALESCE(a.arch, ''), COALESCE(l.channel, '')
+             COALESCE(o.build, 0), COALESCE(a.arch, ''), COALESCE(l.channel, ''),
+             COALESCE((SELECT MAX(w.withdrawal) FROM withdrawn_packages w
+                       WHERE w.build = c.build), 0)
              FROM ({of}) c LEFT JOIN srpms s ON s.build = c.build
              LEFT JOIN open_builds o ON o.build = c.build
              LEFT JOIN build_arches a ON a.build = c.build
@@ -431,7 +436,8 @@ impl Tx {
                      since = pool_states.version + 1, seen = excluded.seen";
         sqlx::query(query).bind(target).bind(changes).execute(self.conn()).await?;
         let of = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS superseded
-                  FROM packages p JOIN builds b ON b.id = p.build WHERE p.target = $1";
+                  FROM packages p JOIN builds b ON b.id = p.build
+                  WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
         let mut all = Vec::new();
         for source in self.pool_list_candidates_of(of, Some(target)).await? {
             let builds: Vec<PoolBuild> = source.builds.into_values().collect();
@@ -459,7 +465,7 @@ impl Tx {
 impl SourceCandidates {
     /// Adds a row: a build is in one for each architecture and channel.
     fn add(&mut self, row: CandidateRow) -> Result<()> {
-        let (_, build, superseded, srpm, open, arch, channel) = row;
+        let (_, build, superseded, srpm, open, arch, channel, withdrawal) = row;
         let build = BuildId(build);
         if superseded != 0 {
             self.superseded.insert(build);
@@ -474,6 +480,7 @@ impl SourceCandidates {
             evr,
             arches: BTreeSet::new(),
             is_open: open != 0,
+            is_partial: withdrawal != 0,
             channels: BTreeSet::new(),
         });
         if !arch.is_empty() {

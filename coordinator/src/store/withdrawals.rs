@@ -295,8 +295,10 @@ impl Tx {
     async fn package_all_exist(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
         let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
         let list = lists::digests(&wanted);
+        // Found by digest: SQLite would take all packages of the target for fewer.
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
+            "SELECT COUNT(DISTINCT digest) FROM packages
+             WHERE target || '' = $1 AND digest IN ({list})"
         ));
         let query = sqlx::query_scalar(query).persistent(false).bind(target);
         let count: i64 = query.fetch_one(self.conn()).await?;

@@ -50,7 +50,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("packages.rs", "builds", &["1, 2"]),
     ("packages.rs", "ids", &["1, 2"]),
     ("packages.rs", "list", &["'d1', 'd2'"]),
-    ("packages.rs", "places", &["$3, $4"]),
+    ("packages.rs", "places", &["($3), ($4)"]),
     (
         "packages.rs",
         "which",
@@ -87,9 +87,9 @@ const POOL_PRESENT: &str = "SELECT i.source, i.build, MAX(i.superseded) AS super
      GROUP BY i.source, i.build";
 const POOL_HISTORY: &str = "SELECT DISTINCT e.package AS source, e.id AS build, 1 AS superseded FROM builds b JOIN \
      builds e ON e.target = b.target AND e.package = b.package JOIN packages p ON p.build = e.id \
-     WHERE b.id IN (1, 2)";
+     WHERE b.id IN (1, 2) AND p.nevra NOT LIKE '%src'";
 const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS superseded FROM packages p \
-     JOIN builds b ON b.id = p.build WHERE p.target = $1";
+     JOIN builds b ON b.id = p.build WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
 const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
 const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \
