@@ -172,6 +172,20 @@ fn package(nevra: &str, digest: &str, repodata: &str) -> Result<PoolPackage> {
     })
 }
 
+/// Of the candidates of some sources, those that stay and whose packages are superseded, and those that do
+/// not stay.
+fn decided(sources: Vec<SourceCandidates>) -> (Vec<BuildId>, Vec<BuildId>) {
+    let (mut back, mut leaving) = (Vec::new(), Vec::new());
+    for SourceCandidates { builds, superseded } in sources {
+        let all: Vec<PoolBuild> = builds.into_values().collect();
+        let staying = staying(&all);
+        back.extend(staying.intersection(&superseded).copied());
+        let builds = all.iter().map(|build| build.build);
+        leaving.extend(builds.filter(|build| !staying.contains(build)));
+    }
+    (back, leaving)
+}
+
 impl Tx {
     /// Brings the pools of a target up to date after something became of builds: packages of theirs came
     /// or went, or they were published. `by` is by how much `pools.changes` was raised for that.
@@ -189,16 +203,7 @@ impl Tx {
             let missing = self.pool_list_missing(builds).await?;
             self.pool_put(&missing).await?;
         }
-        let mut leaving = Vec::new();
-        let mut back = Vec::new();
-        for source in self.pool_list_candidates(builds, candidates).await? {
-            let all: Vec<PoolBuild> = source.builds.into_values().collect();
-            let staying = staying(&all);
-            back.extend(staying.intersection(&source.superseded).copied());
-            leaving.extend(
-                all.iter().map(|build| build.build).filter(|build| !staying.contains(build)),
-            );
-        }
+        let (back, leaving) = decided(self.pool_list_candidates(builds, candidates).await?);
         if candidates == PoolCandidates::History {
             self.pool_put(&back).await?;
         }
