@@ -209,6 +209,9 @@ impl Tx {
         }
         self.pool_set_superseded(&back, false).await?;
         self.pool_set_superseded(&leaving, true).await?;
+        if leaving.is_empty() {
+            return Ok(());
+        }
         self.pool_drop_superseded(target).await
     }
 
@@ -232,8 +235,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Lets go what only batches have locked that have ended. The next [`Self::pool_settle`] takes it
-    /// out of the pools, unless it stays for another reason.
+    /// Takes out of the pools what stayed there only because of locks of batches that have ended.
     pub(super) async fn pool_release(&mut self, target: &str) -> Result<()> {
         // One step along the index for each batch that holds something.
         let query = "WITH RECURSIVE h(batch) AS (
@@ -253,8 +255,10 @@ impl Tx {
         let query = sqlx::AssertSqlSafe(format!(
             "DELETE FROM pool_holds WHERE target = $1 AND batch IN ({batches})"
         ));
+        self.pool_lock(target).await?;
+        self.pool_raise_version(target, 0).await?;
         sqlx::query(query).persistent(false).bind(target).execute(self.conn()).await?;
-        Ok(())
+        self.pool_drop_superseded(target).await
     }
 
     /// A withdrawn package is out of the pools.
