@@ -420,12 +420,32 @@ impl Resolver {
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
         };
-        let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
+        let shared = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no one puts an older list over a newer one.
-        let solver = solver.lock_owned().await;
+        let mut solver = Arc::clone(&shared).lock_owned().await;
+        if solver.is_worn(&external) {
+            let all = farm.update(&target.name, None).await?;
+            solver.begin_renewal();
+            self.renew(shared, start(), PoolContent { external: external.clone(), farm: all });
+        }
         let generation = farm.generation(&target.name).await?;
         let farm = farm.update(&target.name, solver.version(&external)).await?;
         Ok(LockedSolver { solver, generation, content: PoolContent { external, farm } })
+    }
+
+    /// Prepares another process beside the one that solves, and then goes on with it. What came meanwhile
+    /// it gets with the next question.
+    fn renew(&self, shared: SharedSolver, setup: SolverSetup, content: PoolContent) {
+        let program = self.program.clone();
+        tokio::task::spawn_blocking(move || {
+            let (target, arch) = (setup.target.name.clone(), setup.arch);
+            let mut next = SolverProcess::new(program, setup);
+            let prepared = next.prepare(content);
+            if let Err(error) = &prepared {
+                tracing::warn!(target, %arch, "no new solver pool beside the old one: {error}");
+            }
+            shared.blocking_lock().end_renewal(prepared.is_ok().then_some(next));
+        });
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.

@@ -24,7 +24,7 @@ use std::path::Path;
 const FARM_PRIORITY: i32 = i32::MIN;
 
 /// The pool is made anew after so many additions of packages; each leaves a table of its own
-/// behind, which every look-up passes through.
+/// behind, which every look-up passes through. Before that a new one is prepared beside it.
 pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// The content of a pool: metadata and the farm's packages.

@@ -366,13 +366,18 @@ impl Scene {
 
     /// Makes the packages of a served directory the farm's own.
     pub(crate) fn accept(&self, repository: &str) {
+        self.accept_files(&self.rpms(repository));
+    }
+
+    /// Makes some packages the farm's own.
+    pub(crate) fn accept_files(&self, paths: &[PathBuf]) {
         let mut farm = self.farm.packages.lock();
         farm.0 += 1;
-        for path in self.rpms(repository) {
-            let bytes = fs::read(&path).unwrap();
+        for path in paths {
+            let bytes = fs::read(path).unwrap();
             let digest = self.blobs.put(&bytes).unwrap();
             let file = PackageFile { digest, size: bytes.len() as u64, href: "x.rpm".into() };
-            let fragments = Fragments::of_rpm(&path, &file).unwrap();
+            let fragments = Fragments::of_rpm(path, &file).unwrap();
             let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
             farm.1.push(FarmPackage {
                 nevra: stem.parse().unwrap(),

@@ -23,12 +23,18 @@ use super::{ARGUMENT, child};
 const ENDING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// From so many additions on another process is prepared in the background, so that nobody has to wait
+/// for a new pool when there are too many.
+const WORN: usize = MAX_ADDITIONS / 4 * 3;
+
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
 pub(in super::super) struct SolverProcess {
     program: PathBuf,
     start: SolverSetup,
     running: Option<RunningSolver>,
+    /// Whether another process is being prepared to take the place of this one.
+    is_renewing: bool,
 }
 
 /// A process, and what its pool is made of.
@@ -46,7 +52,7 @@ struct RunningSolver {
 impl SolverProcess {
     /// A solver that is not started yet.
     pub(in super::super) const fn new(program: PathBuf, start: SolverSetup) -> Self {
-        Self { program, start, running: None }
+        Self { program, start, running: None, is_renewing: false }
     }
 
     /// The version of the farm's packages that its pool has, if it has a pool of these repositories that
@@ -54,6 +60,37 @@ impl SolverProcess {
     pub(in super::super) fn version(&self, external: &[(Repository, RepoMetadata)]) -> Option<i64> {
         let running = self.running.as_ref().filter(|running| running.takes_more(external));
         running.and_then(|running| running.version)
+    }
+
+    /// Whether another process should be prepared to take the place of the one that runs.
+    pub(in super::super) fn is_worn(&self, external: &[(Repository, RepoMetadata)]) -> bool {
+        let running = self.running.as_ref().filter(|running| running.takes_more(external));
+        !self.is_renewing && running.is_some_and(|running| running.prepared.additions >= WORN)
+    }
+
+    /// Another process is being prepared: [`Self::end_renewal`] has to follow.
+    pub(in super::super) const fn begin_renewal(&mut self) {
+        self.is_renewing = true;
+    }
+
+    /// Goes on with the process of another solver, if that could be prepared. The one before is ended,
+    /// which takes time.
+    pub(in super::super) fn end_renewal(&mut self, next: Option<Self>) {
+        self.is_renewing = false;
+        if let Some(next) = next {
+            self.running = next.running;
+        }
+    }
+
+    /// Gets the pool ready, and the roots that all builds share. Takes time, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn prepare(&mut self, content: PoolContent) -> Result<(), PoolsError> {
+        match self.ask(&SolverRequest { content, task: SolverTask::Prepare })? {
+            SolverResponse::Ready => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Makes a lock. Takes time: not for a thread of the runtime.
