@@ -48,6 +48,7 @@ pub mod why;
 pub mod batch;
 pub mod batch_order;
 pub mod lock;
+pub mod pool_content;
 pub mod transaction;
 
 // Giving tasks to workers, and taking them back.

@@ -124,7 +124,7 @@ impl PublishStage {
         if signed.is_empty() && withdrawn.is_none() && !self.is_due(store, target, channel).await? {
             return Ok(());
         }
-        let shown = self.channels.load(store, target, channel).await?;
+        let shown = self.channels.load(store, target, channel, &signed).await?;
         let left = self.sign_anew(store, target, channel, &shown).await?;
         if left > 0 {
             self.wait_for_key(target, channel, builds, left);
@@ -473,6 +473,7 @@ struct ChannelState {
     /// The generation that is shown. Read first: what changes later is seen when it is shown.
     generation: Option<u64>,
     snapshot: Snapshot,
+    /// What is signed of the snapshot, of what was restored, and of the builds that are to be added.
     signed: Vec<SignedPackage>,
     /// Restored packages that have to be in the channel again.
     returning: Vec<SignedBuild>,
@@ -504,17 +505,23 @@ pub struct Channels {
 }
 
 impl Channels {
+    /// The content of a channel, and the signatures of that and of builds that are to be added.
     async fn load(
         &self,
         store: &Store,
         target: &Target,
         channel: &str,
+        added: &[SignedBuild],
     ) -> anyhow::Result<ChannelState> {
         let generation = self.publisher.shown(&target.name, channel)?;
         let withdrawn = store.withdrawal_list_names(&target.name).await?;
         let snapshot = self.snapshot(store, target, channel).await?.without(&withdrawn);
         let returning = returning(store, target).await?;
-        let signed = store.package_list_signed(&target.name, &target.signing_key).await?;
+        let names: Vec<&Nevra> = snapshot.packages().iter().map(|package| &package.nevra).collect();
+        let mut signed =
+            store.package_list_signed(&target.name, &target.signing_key, &names).await?;
+        let new = returning.iter().chain(added).flat_map(|(_, rows)| rows);
+        signed.extend(new.filter(|row| row.signature.is_some()).cloned());
         Ok(ChannelState { generation, snapshot, signed, returning })
     }
 
@@ -543,7 +550,7 @@ impl Channels {
         target: &Target,
         channel: &str,
     ) -> anyhow::Result<usize> {
-        Ok(self.load(store, target, channel).await?.unsigned().len())
+        Ok(self.load(store, target, channel, &[]).await?.unsigned().len())
     }
 }
 

@@ -8,7 +8,7 @@ use rpmfarm_solv::{Fragment, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
-use crate::store::{Store, StoreError};
+use crate::store::{PoolPackage, PoolUpdate, Store, StoreError};
 
 /// Id of the farm's own repository in pools and locks.
 pub const FARM: &str = "farm";
@@ -28,16 +28,31 @@ pub struct FarmPackage {
     pub repodata: Sha256,
 }
 
+/// What has become of the packages that the pools of a target have of the farm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarmUpdate {
+    /// The version that it leads to.
+    pub version: i64,
+    /// Whether `present` is all that there is, and all else goes; otherwise it is what has come.
+    pub is_whole: bool,
+    /// Packages of all architectures. One that a pool has already stays.
+    pub present: Vec<FarmPackage>,
+    /// What has left. A pool need not have it.
+    pub gone: Vec<Nevra>,
+}
+
 /// Where the farm's own packages are known.
 pub trait FarmPackages: Sync {
     /// A number that changes whenever a target's packages do.
     fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// All packages of a target, of all architectures.
-    fn packages(
+    /// What leads a pool from a version to what its target has now; all that there is when it has none,
+    /// or when nobody knows what came after that version.
+    fn update(
         &self,
         target: &str,
-    ) -> impl Future<Output = Result<Vec<FarmPackage>, StoreError>> + Send;
+        since: Option<i64>,
+    ) -> impl Future<Output = Result<FarmUpdate, StoreError>> + Send;
 }
 
 impl FarmPackages for Store {
@@ -45,12 +60,15 @@ impl FarmPackages for Store {
         self.pool_fetch_generation(target).await
     }
 
-    async fn packages(&self, target: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        let packages = Self::package_list(self, target).await?;
-        Ok(packages
-            .into_iter()
-            .map(|p| FarmPackage { nevra: p.nevra, digest: p.digest, repodata: p.repodata })
-            .collect())
+    async fn update(&self, target: &str, since: Option<i64>) -> Result<FarmUpdate, StoreError> {
+        let PoolUpdate { version, is_whole, present, gone } =
+            self.pool_fetch_update(target, since).await?;
+        let package = |package: PoolPackage| {
+            let PoolPackage { nevra, digest, repodata } = package;
+            FarmPackage { nevra, digest, repodata }
+        };
+        let present = present.into_iter().map(package).collect();
+        Ok(FarmUpdate { version, is_whole, present, gone })
     }
 }
 
@@ -79,16 +97,16 @@ impl LoadedFarmPackages {
         &mut self,
         pool: &mut Pool,
         arch: Arch,
-        packages: &[FarmPackage],
+        update: &FarmUpdate,
         blobs: &Blobs,
     ) -> Result<bool, FarmError> {
-        let wanted: HashMap<&Nevra, &FarmPackage> = packages
+        let wanted: HashMap<&Nevra, &FarmPackage> = update
+            .present
             .iter()
             .filter(|package| arch.accepts(&package.nevra.arch))
             .map(|package| (&package.nevra, package))
             .collect();
-        let gone: Vec<Nevra> =
-            self.packages.keys().filter(|nevra| !wanted.contains_key(nevra)).cloned().collect();
+        let gone = self.gone(update, &wanted);
         pool.remove_packages(FARM, &gone)?;
         for nevra in &gone {
             self.packages.remove(nevra);
@@ -107,6 +125,16 @@ impl LoadedFarmPackages {
             self.packages.extend(batch.iter().map(|p| (p.nevra.clone(), p.digest)));
         }
         Ok(!gone.is_empty() || !new.is_empty())
+    }
+
+    /// What the pool has and is not to have any more.
+    fn gone(&self, update: &FarmUpdate, wanted: &HashMap<&Nevra, &FarmPackage>) -> Vec<Nevra> {
+        if update.is_whole {
+            let is_gone = |nevra: &&Nevra| !wanted.contains_key(*nevra);
+            return self.packages.keys().filter(is_gone).cloned().collect();
+        }
+        let is_there = |nevra: &&Nevra| self.packages.contains_key(*nevra);
+        update.gone.iter().filter(is_there).cloned().collect()
     }
 }
 

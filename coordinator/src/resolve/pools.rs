@@ -13,7 +13,7 @@ use rpmfarm_solv::{Pool, PoolPackage, Repository};
 use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
-use super::farm::{FARM, FarmError, FarmPackage, LoadedFarmPackages};
+use super::farm::{FARM, FarmError, FarmUpdate, LoadedFarmPackages};
 use super::lock::{self, FarmReplacement, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
@@ -24,7 +24,7 @@ use std::path::Path;
 const FARM_PRIORITY: i32 = i32::MIN;
 
 /// The pool is made anew after so many additions of packages; each leaves a table of its own
-/// behind, which every look-up passes through.
+/// behind, which every look-up passes through. Before that a new one is prepared beside it.
 pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// The content of a pool: metadata and the farm's packages.
@@ -32,8 +32,9 @@ pub(super) const MAX_ADDITIONS: usize = 256;
 pub(super) struct PoolContent {
     /// The external repositories with their metadata, in the target's order.
     pub(super) external: Vec<(Repository, RepoMetadata)>,
-    /// The farm's packages; `None` when they are those that the pool has.
-    pub(super) packages: Option<Vec<FarmPackage>>,
+    /// What has become of the farm's packages since the pool was last brought up to date; all of them for
+    /// a new pool.
+    pub(super) farm: FarmUpdate,
 }
 
 /// More than any repository has; Enterprise Linux 8 has about 10 MB.
@@ -196,11 +197,11 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
+            // Differences to a pool that is not there any more would be taken for all packages.
+            None if !content.farm.is_whole => return Err(unprepared()),
             None => LoadedPool::new(target, arch, &content.external, modules)?,
         };
-        if let Some(packages) = &content.packages
-            && made.farm.update(&mut made.pool, arch, packages, blobs)?
-        {
+        if made.farm.update(&mut made.pool, arch, &content.farm, blobs)? {
             made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
         }
         made.pool.prepare()?;

@@ -5,6 +5,7 @@ use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
 use super::columns::Columns;
+use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
 use super::{Result, Store, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
@@ -147,6 +148,12 @@ impl Store {
                 .bind(revision.at.as_us())
                 .execute(tx.conn())
                 .await?;
+            }
+            if !builds.is_empty() {
+                // What was shown until now need not be in the solver's pools any more.
+                let target = revision.target.as_str();
+                tx.pool_release(target).await?;
+                tx.pool_settle(target, builds, 0, PoolCandidates::Present).await?;
             }
             tx.commit().await?;
             Ok(true)

@@ -10,6 +10,7 @@ use sqlx::any::AnyRow;
 
 use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
+use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
 use crate::commands::option_words;
@@ -108,6 +109,9 @@ impl FromRow<'_, AnyRow> for SignedPackage {
         Ok(Self { package: Package::from_row(row)?, signature })
     }
 }
+
+/// Names of packages that one query asks for.
+const PAGE: usize = 500;
 
 /// The digest and the name of each file that an accepted attempt announced.
 type AnnouncedFiles = Vec<(Sha256, String)>;
@@ -212,8 +216,10 @@ impl Store {
         key: &str,
         which: &str,
     ) -> Result<Vec<SignedPackage>> {
+        // No index is of use for that expression: SQLite would take all packages of the target for fewer
+        // than those of some builds or digests.
         let query = sqlx::AssertSqlSafe(format!(
-            "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
+            "{SIGNED} WHERE p.target || '' = $1 AND {which} ORDER BY p.nevra"
         ));
         let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
         Ok(query.fetch_all(self.read_pool()).await?)
@@ -239,14 +245,36 @@ impl Store {
         Ok(files)
     }
 
-    /// Packages of a target that are signed with a key.
-    pub async fn package_list_signed(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
-        let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
-                     s.signed_digest, s.signed_size, s.repodata AS published
-                     FROM packages p JOIN signatures s
-                     ON s.digest = p.digest AND s.key_name = $2
-                     WHERE p.target = $1 ORDER BY p.nevra";
-        Ok(sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read_pool()).await?)
+    /// Those of these packages of a target that are signed with a key.
+    pub async fn package_list_signed(
+        &self,
+        target: &str,
+        key: &str,
+        packages: &[&Nevra],
+    ) -> Result<Vec<SignedPackage>> {
+        let mut signed = Vec::with_capacity(packages.len());
+        for page in packages.chunks(PAGE) {
+            let places: Vec<String> =
+                (3..3 + page.len()).map(|place| format!("(${place})")).collect();
+            let places = places.join(", ");
+            // A step along the index for each name, in this order: of a list, SQLite would rather read
+            // all packages of the target.
+            let query = sqlx::AssertSqlSafe(format!(
+                "WITH n(nevra) AS (VALUES {places})
+                 SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+                 s.signed_digest, s.signed_size, s.repodata AS published
+                 FROM n CROSS JOIN packages p CROSS JOIN signatures s
+                 WHERE p.target = $1 AND p.nevra = n.nevra
+                 AND s.digest = p.digest AND s.key_name = $2"
+            ));
+            let mut query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
+            for nevra in page {
+                query = query.bind(nevra.to_string());
+            }
+            let rows: Vec<SignedPackage> = query.fetch_all(self.read_pool()).await?;
+            signed.extend(rows);
+        }
+        Ok(signed)
     }
 
     /// Those of these packages that are signed with another key than this one.
@@ -305,7 +333,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Records accepted packages.
+    /// Records accepted packages. Answers how many the target did not have.
     ///
     /// # Errors
     /// [`StoreError::SameNevra`] for a NEVRA that the target has with another digest; then the
@@ -317,7 +345,7 @@ impl Tx {
         task: TaskId,
         arch: Arch,
         packages: &[NewPackage],
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let mut added = 0;
         let again = match is_planted(PlantedBug::TwoDigests) {
             false => "DO NOTHING",
@@ -349,7 +377,13 @@ impl Tx {
         if added > 0 {
             self.pool_raise(target, added).await?;
         }
-        Ok(())
+        Ok(added)
+    }
+
+    /// The packages of a build are the target's, so many of them new: they come into the solver's pools,
+    /// and what they replace leaves these.
+    pub async fn pool_enter(&mut self, target: &str, build: BuildId, added: i64) -> Result<()> {
+        self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }
 
     /// Refuses a source package whose name the target has already, before anything is built of it:

@@ -104,6 +104,29 @@ async fn what_was_just_built_is_used_and_wins() {
 }
 
 #[tokio::test]
+async fn a_solver_gets_all_packages_once_and_then_what_has_changed() {
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-12"]);
+    assert_eq!(scene.wholes(), 1);
+    scene.build("own", &[("fresh", "1", "")]);
+    scene.accept("own");
+    scene.build("more", &[("compiler", "11", "Requires: fresh")]);
+    scene.accept("more");
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-11", "fresh-1"]);
+    scene.forget();
+    let after = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&after)[2], ["compiler-12"]);
+    // What has come again is the same.
+    scene.accept("own");
+    scene.accept("more");
+    assert_eq!(scene.resolve(&resolver, &target, &["compiler"]).await.unwrap(), lock);
+    assert_eq!(scene.wholes(), 0);
+}
+
+#[tokio::test]
 async fn a_base_that_is_in_the_way_is_made_anew() {
     let scene = Scene::new().await;
     let (resolver, mut target) = (scene.resolver(), scene.target());

@@ -10,6 +10,7 @@ mod keys;
 mod owners;
 mod packages;
 mod plans;
+mod pools;
 mod queries;
 mod regressions;
 mod schema;

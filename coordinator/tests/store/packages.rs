@@ -5,7 +5,7 @@ use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_core::{Arch, Nevra, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};
@@ -104,6 +104,19 @@ async fn one_nevra_has_one_digest() {
             Some(signed)
         );
         assert_eq!(store.package_list_of_build(build, "other").await.unwrap()[0].signature, None);
+
+        // Of many names, those that are there and signed with that key.
+        let nevra = package("one").nevra;
+        let others: Vec<Nevra> =
+            (0..1200).map(|n| format!("other{n}-1-1.x86_64").parse().unwrap()).collect();
+        let names: Vec<&Nevra> = others.iter().chain([&nevra]).collect();
+        let found = store.package_list_signed("lab", "k", &names).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].package.nevra, found[0].signature), (&nevra, Some(signed)));
+        for (target, key) in [("lab", "other"), ("other", "k")] {
+            assert!(store.package_list_signed(target, key, &names).await.unwrap().is_empty());
+        }
+        assert!(store.package_list_signed("lab", "k", &[]).await.unwrap().is_empty());
     })
     .await;
 }

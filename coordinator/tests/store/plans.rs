@@ -22,6 +22,7 @@ const BUILDS: i64 = 3_000;
 const SMALL: &[&str] = &[
     "coordinators",
     "counters",
+    "pool_states",
     "pools",
     "push_requests",
     "queue_lines",
@@ -82,7 +83,8 @@ async fn every_query_finds_its_rows_along_an_index() {
 
 /// The statements that fill a database.
 fn filled() -> AssertSqlSafe<String> {
-    AssertSqlSafe(include_str!("filled.sql").replace(":builds", &BUILDS.to_string()))
+    let text = concat!(include_str!("filled.sql"), include_str!("filled_later.sql"));
+    AssertSqlSafe(text.replace(":builds", &BUILDS.to_string()))
 }
 
 /// The queries that go through a table on SQLite, by their place in the list, with the table.

@@ -78,6 +78,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("packages.rs", "builds", &["1, 2"]),
     ("packages.rs", "ids", &["1, 2"]),
     ("packages.rs", "list", &["'d1', 'd2'"]),
+    ("packages.rs", "places", &["($3), ($4)"]),
     (
         "packages.rs",
         "which",
@@ -88,6 +89,10 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
              b.target = e.target AND b.package = e.package WHERE b.id IN (1, 2))",
         ],
     ),
+    ("pool_packages.rs", "batches", &["1, 2"]),
+    ("pool_packages.rs", "ids", &["1, 2"]),
+    ("pool_packages.rs", "list", &["'d1', 'd2'"]),
+    ("pool_packages.rs", "of", &[POOL_PRESENT, POOL_HISTORY, POOL_ALL]),
     ("pushes.rs", "named", &[" AND p.target = $2 AND p.package = $3", " AND p.target = $2", ""]),
     ("build_details.rs", "builds", &["1, 2"]),
     ("build_details.rs", "ids", &["1, 2"]),
@@ -114,6 +119,14 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("withdrawals.rs", "list", &["'d1', 'd2'"]),
 ];
 
+const POOL_PRESENT: &str = "SELECT i.source, i.build, MAX(i.superseded) AS superseded FROM builds b JOIN \
+     pool_packages i ON i.target = b.target AND i.source = b.package WHERE b.id IN (1, 2) \
+     GROUP BY i.source, i.build";
+const POOL_HISTORY: &str = "SELECT DISTINCT e.package AS source, e.id AS build, 1 AS superseded FROM builds b JOIN \
+     builds e ON e.target = b.target AND e.package = b.package JOIN packages p ON p.build = e.id \
+     WHERE b.id IN (1, 2) AND p.nevra NOT LIKE '%src'";
+const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS superseded FROM packages p \
+     JOIN builds b ON b.id = p.build WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
 const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
 const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \

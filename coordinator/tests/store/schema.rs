@@ -236,6 +236,32 @@ const TABLES: &[(&str, &[Described])] = &[
                  with it.",
             ),
             (
+                "pool_packages",
+                "the transaction that changes the packages, publishes them, or ends what held them",
+                "Index: what the solver's pools have of the packages, the present and not the \
+                 history. A package has a row for each build that made it; `superseded` is 1 \
+                 when that build alone would not keep it.",
+            ),
+            (
+                "pool_changes",
+                "the transaction that changes the pools",
+                "Index: the log of what came into the pools and left them, by the version of the \
+                 pools. Old rows are removed.",
+            ),
+            (
+                "pool_holds",
+                "lock, and publish",
+                "Index: packages that a lock of an open batch names, which stay in the pools \
+                 until the batch has ended.",
+            ),
+            (
+                "pool_states",
+                "the transaction that changes the pools",
+                "Index: the version of a target's pools, that from which the log is whole, and \
+                 the value of `pools.changes` that they belong to. Where that is another one \
+                 they are made anew.",
+            ),
+            (
                 "required_things",
                 "accept",
                 "Paths, and capabilities that many packages have, that builds of a target have \

@@ -55,7 +55,7 @@ fn answer(
     // The kernel ends the process when its time is over, whatever C code does.
     let _within = TimeLimit::new(READING);
     let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
-    if matches!(question.task, SolverTask::Lock(_) | SolverTask::Taken(_)) {
+    if matches!(question.task, SolverTask::Lock(_) | SolverTask::Taken(_) | SolverTask::Prepare) {
         pool.share(target, *arch)?;
     }
     // A coordinator that is gone is found out by the next question.
@@ -70,6 +70,7 @@ fn answer(
             SolverResponse::Owners(pool.owners(questions, paths)?)
         }
         SolverTask::Taken(wanted) => SolverResponse::Taken(pool.taken(target, *arch, wanted)?),
+        SolverTask::Prepare => SolverResponse::Ready,
     })
 }
 

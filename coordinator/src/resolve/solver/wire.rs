@@ -41,9 +41,11 @@ pub(in super::super) enum SolverTask {
     Owners(OwnerQuery, BTreeSet<String>),
     /// To say of the farm's packages in a root what it would have without them.
     Taken(Requirements),
+    /// To get the pool and the roots that all builds share ready, and nothing else.
+    Prepare,
 }
 
-/// One question. There are two answers: [`SolverResponse::PoolStats`] or a failure, then that to the task.
+/// One question. There are two answers: [`SolverResponse::Prepared`] or a failure, then that to the task.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SolverRequest {
     /// What the pool is to be made of.
@@ -63,6 +65,8 @@ pub(super) enum SolverResponse {
     Owners(KnownOwners),
     /// The farm's own packages in the root.
     Taken(Vec<FarmReplacement>),
+    /// The pool is ready for what is asked next.
+    Ready,
     /// Why there is no answer.
     Failed(PoolsError),
 }
