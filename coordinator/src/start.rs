@@ -9,12 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
-use crate::bus::{Bus, PeerMessage, PeerNotifier};
+use crate::bus::{Bus, PeerMessages, PeerNotifier};
 use crate::claims::BaseRootFileOwners;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -60,7 +59,7 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 pub async fn open(
     config: &Config,
     address: &str,
-) -> anyhow::Result<(Parts, mpsc::Receiver<PeerMessage>)> {
+) -> anyhow::Result<(Parts, PeerMessages)> {
     let data = &config.data;
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;

@@ -202,6 +202,7 @@ impl Tx {
             format!("SELECT build FROM open_builds WHERE build IN ({ids}) ORDER BY build{lock}");
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for build in builds {
+            self.build_note_changed(build);
             query = query.bind(build.0);
         }
         Ok(query.fetch_all(self.conn()).await?.into_iter().map(BuildId).collect())

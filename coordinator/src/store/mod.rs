@@ -47,8 +47,10 @@ mod transaction_retry;
 mod uploads;
 mod withdrawals;
 
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -211,6 +213,16 @@ const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 /// How long a beat waits for its connection.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many statements were sent. Each use of a connection is one, and no connection is used twice.
+#[derive(Debug, Clone, Default)]
+struct StatementCount(Arc<AtomicU64>);
+
+impl StatementCount {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -221,6 +233,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
+    statements: StatementCount,
     /// The fence that each transaction compares, in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
@@ -229,7 +242,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the database at a URL (`sqlite:///path/farm.db`, `postgres://…`), makes its schema,
-    /// and tells the bus of every commit.
+    /// and tells the bus of every commit, with the builds whose facts it changed.
     ///
     /// # Errors
     /// When it cannot be reached or its schema is newer than this program.
@@ -266,7 +279,8 @@ impl Store {
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
-        Ok(Self { dialect, readers, writers, pulse, bus, fence: None, beside })
+        let statements = StatementCount::default();
+        Ok(Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside })
     }
 
     /// Which database it is.
@@ -285,7 +299,12 @@ impl Store {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let mut tx = Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() };
+        let mut tx = Tx {
+            inner: self.writers.begin_with(begin).await?,
+            bus: self.bus.clone(),
+            statements: self.statements.clone(),
+            changed: BTreeSet::new(),
+        };
         if let Some(fence) = &self.fence {
             tx.assert_fence(fence).await?;
         }
@@ -297,14 +316,29 @@ impl Store {
         Self { fence: Some(fence), ..self.clone() }
     }
 
-    /// The connections for reading.
-    pub(crate) const fn read_pool(&self) -> &AnyPool {
+    /// The connections for reading, for one statement.
+    pub(crate) fn read_pool(&self) -> &AnyPool {
+        self.statements.add();
         &self.readers
     }
 
-    /// The connection of beats.
-    pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
+    /// The connection of beats, for one statement.
+    pub(crate) fn heartbeat_pool(&self) -> &AnyPool {
+        self.statements.add();
         &self.pulse
+    }
+
+    /// How many statements were sent since the store was opened, by all of its clones; beginnings and
+    /// ends of transactions do not count.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.0.load(Ordering::Relaxed)
+    }
+
+    /// Tells those who follow builds that facts of these have changed, where the transaction did not
+    /// know of which builds they were.
+    pub fn tell_changed(&self, builds: impl IntoIterator<Item = BuildId>) {
+        self.bus.written(builds.into_iter().collect());
     }
 
     /// Closes all connections, so that the database can go away.
@@ -330,6 +364,9 @@ impl Store {
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     bus: Bus,
+    statements: StatementCount,
+    /// The builds whose facts it changes.
+    changed: BTreeSet<BuildId>,
 }
 
 impl Tx {
@@ -338,12 +375,17 @@ impl Tx {
     /// # Errors
     /// When the database could not; then nothing has happened, unless it is
     /// [`StoreError::Unanswered`].
-    pub async fn commit(self) -> Result<()> {
-        let bus = self.bus.clone();
+    pub async fn commit(mut self) -> Result<()> {
+        let (bus, changed) = (self.bus.clone(), std::mem::take(&mut self.changed));
         self.commit_without_wake().await?;
         // Not before the commit: a pass that wakes too early does not see what it was woken for.
-        bus.written();
+        bus.written(changed);
         Ok(())
+    }
+
+    /// Facts of a build change with this transaction: its commit tells those who follow the build.
+    pub(crate) fn build_note_changed(&mut self, build: BuildId) {
+        self.changed.insert(build);
     }
 
     /// Makes it durable, and wakes no pass.
@@ -355,7 +397,9 @@ impl Tx {
         })
     }
 
+    /// The connection, for one statement.
     pub(crate) fn conn(&mut self) -> &mut sqlx::AnyConnection {
+        self.statements.add();
         &mut self.inner
     }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// What may stand for a placeholder that has a value only when the query is made: file, name, texts. The
 /// texts of the names of one query belong together in their order; a single one goes with all.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
+    ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
