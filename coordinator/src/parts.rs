@@ -39,6 +39,7 @@ use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::packages::PackageService;
 use crate::rpc::session::Sessions;
+use crate::rpc::shared_views::SharedViews;
 use crate::rpc::sources::SourceService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::view::Views;
@@ -362,9 +363,9 @@ impl Parts {
     pub fn farm_service(&self) -> FarmService {
         FarmService {
             views: self.views(),
+            shared: SharedViews::new(self.views(), self.bus.clone(), self.progress.clone()),
             blobs: self.blobs.clone(),
             bus: self.bus.clone(),
-            progress: self.progress.clone(),
             log_bell: self.log_bell.clone(),
             reports: self.reports(),
             streams: self.streams.clone(),

@@ -23,6 +23,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "",
         ],
     ),
+    ("build_details.rs", "places", &["$2, $3"]),
     ("grants.rs", "ids", &["$1, $2"]),
     ("grants.rs", "lock", &["", " FOR UPDATE"]),
     ("grants.rs", "rows_of_3", &["($1, $2, $3)"]),
