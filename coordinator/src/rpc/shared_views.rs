@@ -32,7 +32,7 @@ const PAGE: usize = 100;
 /// large batch some build changes at any time, and a read costs as many statements for one as for a page.
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
-const EACH: Duration = Duration::from_millis(25);
+const EACH: Duration = Duration::from_millis(50);
 
 /// How often a page is read of which nothing was heard.
 const IN_TURN: Duration = Duration::from_secs(5);
@@ -405,8 +405,8 @@ mod tests {
 
     #[test]
     fn many_builds_are_read_less_often_than_one() {
-        assert_eq!([0, 1, 10].map(pace), [SHORTEST; 3]);
-        assert_eq!(pace(40), Duration::from_secs(1));
-        assert_eq!([80, 34_288, usize::MAX].map(pace), [LONGEST; 3]);
+        assert_eq!([0, 1, 5].map(pace), [SHORTEST; 3]);
+        assert_eq!(pace(20), Duration::from_secs(1));
+        assert_eq!([40, 34_288, usize::MAX].map(pace), [LONGEST; 3]);
     }
 }
