@@ -1,16 +1,18 @@
 //! The bell that wakes the passes: something was written. And the words that wake those of other
 //! coordinators, which `peers` sends.
 //!
-//! For passes it carries nothing. A pass that wakes reads the facts that lack its result, so a bell
-//! that rings twice, or is missed because a poll came first, changes nothing. Beside that it says of
-//! which builds facts have changed ([`Bus::follow`]), for whoever shows builds: who is too far behind
-//! is told that any may have.
+//! For passes it carries nothing but which steps of builds there are to do, where that is known, so
+//! that the others need not look. A pass that wakes reads the facts that lack its result, so a bell that
+//! rings twice, or is missed because a poll came first, changes nothing. Beside that it says of which
+//! builds facts have changed ([`Bus::follow`]), for whoever shows builds: who is too far behind is told
+//! that any may have.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rpmfarm_core::BuildId;
+use rpmfarm_core::next_step::NextStep;
 use tokio::sync::{mpsc, watch};
 
 /// Words that wait to be sent; more are dropped.
@@ -39,6 +41,46 @@ impl ChangedBuilds {
             }
             _ => Self::Any,
         }
+    }
+}
+
+/// The passes for which something is news.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum News {
+    /// Those that do these steps of builds; it may be none.
+    Steps(BTreeSet<NextStep>),
+    /// All.
+    All,
+}
+
+/// How often it rang.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rings {
+    /// For all passes.
+    all: u64,
+    /// For those that do a step.
+    of_step: [u64; NextStep::ALL.len()],
+}
+
+impl Rings {
+    fn add(&mut self, news: &News) {
+        match news {
+            News::All => self.all += 1,
+            News::Steps(steps) => {
+                for step in steps {
+                    self.of_step[*step as usize] += 1;
+                }
+            }
+        }
+    }
+
+    /// Whether it rang for all or for one of these steps since then.
+    fn concern(&self, steps: &[NextStep], before: &Self) -> bool {
+        let rang = |step: &NextStep| {
+            let step = *step as usize;
+            self.of_step[step] != before.of_step[step]
+        };
+        self.all != before.all || steps.iter().any(rang)
     }
 }
 
@@ -169,19 +211,22 @@ impl RecentChanges {
 /// Rings for everyone who listens. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
-    count: watch::Sender<u64>,
+    count: watch::Sender<Rings>,
     /// Of which builds facts have changed.
     changes: watch::Sender<RecentChanges>,
     /// Where it is told that something was written here, for the other coordinators.
     voice: PeerNotifier,
+    /// The steps for which it is used; `None` for all.
+    steps: Option<&'static [NextStep]>,
 }
 
 impl Default for Bus {
     fn default() -> Self {
         Self {
-            count: watch::Sender::new(0),
+            count: watch::Sender::new(Rings::default()),
             changes: watch::Sender::new(RecentChanges::default()),
             voice: PeerNotifier::default(),
+            steps: None,
         }
     }
 }
@@ -193,31 +238,53 @@ impl Bus {
         Self { voice, ..Self::default() }
     }
 
-    /// Facts of these builds were written: wakes everyone here, and at the other coordinators.
-    pub fn written(&self, builds: BTreeSet<BuildId>) {
+    /// The same bell for passes that do these steps of builds: who listens to it is not woken for other
+    /// steps, and whoever wakes by it wakes those passes alone.
+    #[must_use]
+    pub fn for_steps(&self, steps: &'static [NextStep]) -> Self {
+        Self { steps: Some(steps), ..self.clone() }
+    }
+
+    /// Facts of these builds were written: wakes those here for whom it is news, and everyone at the
+    /// other coordinators.
+    pub fn written(&self, builds: BTreeSet<BuildId>, news: &News) {
         let changed = ChangedBuilds::Only(builds);
-        self.heard(&changed);
+        self.note(&changed);
+        self.ring(news);
         self.voice.send(PeerMessage::Facts(changed));
     }
 
     /// Another coordinator has written: wakes everyone here.
     pub fn heard(&self, changed: &ChangedBuilds) {
-        if *changed != ChangedBuilds::Only(BTreeSet::new()) {
-            self.changes.send_modify(|changes| changes.add(changed));
-        }
-        self.wake();
+        self.note(changed);
+        self.ring(&News::All);
     }
 
     /// Wakes the listeners of this process; other coordinators are not told, and nobody who follows
     /// builds.
     pub fn wake(&self) {
-        self.count.send_modify(|count| *count += 1);
+        self.ring(&match self.steps {
+            Some(steps) => News::Steps(steps.iter().copied().collect()),
+            None => News::All,
+        });
+    }
+
+    fn note(&self, changed: &ChangedBuilds) {
+        if *changed != ChangedBuilds::Only(BTreeSet::new()) {
+            self.changes.send_modify(|changes| changes.add(changed));
+        }
+    }
+
+    fn ring(&self, news: &News) {
+        self.count.send_modify(|rings| rings.add(news));
     }
 
     /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
     #[must_use]
     pub fn listen(&self) -> BusListener {
-        BusListener { count: self.count.subscribe() }
+        let count = self.count.subscribe();
+        let heard = *count.borrow();
+        BusListener { count, heard, steps: self.steps }
     }
 
     /// Follows which builds change from now on. Follow first and read the facts then, so that nothing
@@ -232,15 +299,25 @@ impl Bus {
 
 #[derive(Debug)]
 pub struct BusListener {
-    count: watch::Receiver<u64>,
+    count: watch::Receiver<Rings>,
+    /// How often it had rung when this listener was woken last.
+    heard: Rings,
+    /// The steps for which it wakes; `None` for whatever is written.
+    steps: Option<&'static [NextStep]>,
 }
 
 impl BusListener {
     /// Waits until the bell has rung since the last time.
     pub async fn woken(&mut self) {
-        // The sender lives in the farm; when it is gone, so is the reason to wake.
-        if self.count.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        loop {
+            // The sender lives in the farm; when it is gone, so is the reason to wake.
+            if self.count.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            let before = std::mem::replace(&mut self.heard, *self.count.borrow_and_update());
+            if self.steps.is_none_or(|steps| self.heard.concern(steps, &before)) {
+                return;
+            }
         }
     }
 }
@@ -274,23 +351,57 @@ impl ChangeListener {
 mod tests {
     use super::*;
 
-    fn builds(ids: impl IntoIterator<Item = i64>) -> BTreeSet<BuildId> {
-        ids.into_iter().map(BuildId).collect()
+    fn only(ids: impl IntoIterator<Item = i64>) -> ChangedBuilds {
+        ChangedBuilds::Only(ids.into_iter().map(BuildId).collect())
     }
 
-    fn only(ids: impl IntoIterator<Item = i64>) -> ChangedBuilds {
-        ChangedBuilds::Only(builds(ids))
+    fn write(bus: &Bus, ids: impl IntoIterator<Item = i64>) {
+        bus.written(ids.into_iter().map(BuildId).collect(), &News::All);
+    }
+
+    /// Whether a listener is woken by what has rung.
+    fn wakes(listener: &mut BusListener) -> bool {
+        use futures_util::FutureExt as _;
+        listener.woken().now_or_never().is_some()
+    }
+
+    #[test]
+    fn passes_wake_for_their_steps_and_for_what_concerns_all() {
+        let bus = Bus::default();
+        let accept = bus.for_steps(&[NextStep::Accept]);
+        let (mut accepts, mut others) =
+            (accept.listen(), bus.for_steps(&[NextStep::Plan, NextStep::Lock]).listen());
+        let mut everyone = bus.listen();
+        let mut heard = || [&mut accepts, &mut others, &mut everyone].map(wakes);
+        let write = |steps: &[NextStep]| {
+            bus.written(BTreeSet::new(), &News::Steps(steps.iter().copied().collect()));
+        };
+        assert_eq!(heard(), [false, false, false]);
+        write(&[NextStep::Accept]);
+        assert_eq!(heard(), [true, false, true]);
+        write(&[NextStep::Accept, NextStep::Lock]);
+        write(&[]);
+        assert_eq!(heard(), [true, true, true]);
+        write(&[]);
+        assert_eq!(heard(), [false, false, true]);
+        accept.wake();
+        assert_eq!(heard(), [true, false, true]);
+        bus.wake();
+        assert_eq!(heard(), [true, true, true]);
+        bus.heard(&only([]));
+        assert_eq!(heard(), [true, true, true]);
+        assert_eq!(heard(), [false, false, false]);
     }
 
     #[tokio::test]
     async fn each_follower_is_told_once_of_what_changed_after_it_began() {
         let bus = Bus::default();
-        bus.written(builds([1]));
+        write(&bus, [1]);
         let mut early = bus.follow();
-        bus.written(builds([2, 3]));
-        bus.written(builds([3]));
+        write(&bus, [2, 3]);
+        write(&bus, [3]);
         let mut late = bus.follow();
-        bus.written(builds([4]));
+        write(&bus, [4]);
         early.changed().await;
         assert_eq!(early.take(), only([2, 3, 4]));
         assert_eq!(early.take(), only([]));
@@ -301,9 +412,9 @@ mod tests {
     fn who_is_too_far_behind_is_told_that_any_may_have_changed() {
         let bus = Bus::default();
         let (mut behind, remembered) = (bus.follow(), i64::try_from(REMEMBERED).unwrap());
-        bus.written(builds(0..=remembered));
+        write(&bus, 0..=remembered);
         assert_eq!(behind.take(), ChangedBuilds::Any);
-        bus.written(builds(1..=remembered));
+        write(&bus, 1..=remembered);
         assert_eq!(behind.take(), only(1..=remembered));
     }
 
@@ -311,9 +422,9 @@ mod tests {
     fn unknown_changes_are_any() {
         let bus = Bus::default();
         let mut follower = bus.follow();
-        bus.written(builds([1]));
+        write(&bus, [1]);
         bus.heard(&ChangedBuilds::Any);
-        bus.written(builds([2]));
+        write(&bus, [2]);
         assert_eq!(follower.take(), ChangedBuilds::Any);
         bus.heard(&only([3]));
         assert_eq!(follower.take(), only([3]));
@@ -323,7 +434,7 @@ mod tests {
     fn what_concerns_no_build_wakes_passes_alone() {
         let bus = Bus::default();
         let (passes, followers) = (bus.listen(), bus.follow());
-        bus.written(builds([]));
+        write(&bus, []);
         assert!(passes.count.has_changed().unwrap());
         assert!(!followers.changes.has_changed().unwrap());
     }

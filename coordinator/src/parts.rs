@@ -53,7 +53,7 @@ use crate::targets::Targets;
 use crate::token::FarmToken;
 use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
 use crate::wait_reasons::LocalWaitReasons;
-use crate::work::{CoalescedTasks, KeyedTaskPool, Runner};
+use crate::work::{self, CoalescedTasks, KeyedTaskPool, Runner};
 
 /// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
 /// of the imports may be from one git host, half of the locks for one target.
@@ -280,7 +280,9 @@ impl Parts {
     }
 
     fn pool<K>(&self, stage: Stage, slots: usize) -> KeyedTaskPool<K> {
-        KeyedTaskPool::new(stage.as_str(), slots, self.bus.clone())
+        // A slot that is free is news for the stage alone.
+        let own = work::steps(stage).get(..1).unwrap_or_default();
+        KeyedTaskPool::new(stage.as_str(), slots, self.bus.for_steps(own))
     }
 }
 
@@ -434,7 +436,7 @@ impl Parts {
                     fleet: self.fleet.clone(),
                     reports: self.reports(),
                 },
-                bus: self.bus.clone(),
+                bus: self.bus.for_steps(work::steps(Stage::Dispatch)),
                 progress: self.progress.clone(),
                 metrics: self.metrics.clone(),
             },

@@ -1,5 +1,5 @@
-//! What watching builds costs the database, and that whoever watches sees all ends. The farms here run no
-//! passes: whatever is asked for beside the tests is asked for those who watch.
+//! What wakes watchers and passes, what watching costs the database, and that whoever watches sees all
+//! ends. The farms here run no passes: whatever is asked for beside the tests is asked for those who watch.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -11,12 +11,14 @@ mod farms;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rpmfarm_coordinator::bus::Bus;
+use futures_util::FutureExt as _;
+use rpmfarm_coordinator::bus::{Bus, BusListener};
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
 use rpmfarm_coordinator::store::{NewTask, Store};
+use rpmfarm_coordinator::work;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, BuildId, Timestamp};
+use rpmfarm_core::{Arch, BuildId, Sha256, Stage, Timestamp};
 use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::farm_client::FarmClient;
@@ -174,4 +176,35 @@ async fn an_index_that_is_right_is_not_written_again() {
     store.reindex([build], NOW).await.unwrap();
     // The build is locked, and read with its tasks and with what the index has.
     assert_eq!(store.statements() - before, 4);
+}
+
+/// Stages that were woken since they were asked last.
+fn woken(bells: &mut [(Stage, BusListener)]) -> Vec<Stage> {
+    let mut woken = Vec::new();
+    for (stage, bell) in bells {
+        if bell.woken().now_or_never().is_some() {
+            woken.push(*stage);
+        }
+    }
+    woken
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passes_are_woken_by_what_they_get_to_do() {
+    let served = Served::start().await;
+    let (store, bus) = (&served.farm.store, &served.farm.bus);
+    let all = [Stage::Import, Stage::Plan, Stage::Resolve, Stage::Dispatch, Stage::Publish];
+    let mut bells = all.map(|stage| (stage, bus.for_steps(work::steps(stage)).listen()));
+    let build = served.builds(1).await[0];
+    assert_eq!(woken(&mut bells), [Stage::Import]);
+    store.import_insert(build, &import(NOW)).await.unwrap();
+    assert_eq!(woken(&mut bells), [Stage::Plan]);
+    let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+    store.task_insert(build, &[task], NOW).await.unwrap();
+    assert_eq!(woken(&mut bells), [Stage::Resolve]);
+    let task = store.task_list(build).await.unwrap()[0].id;
+    store.lock_insert(task, 0, Sha256::compute(b"lock"), NOW).await.unwrap();
+    assert_eq!(woken(&mut bells), [Stage::Dispatch]);
+    assert!(store.build_cancel(build, NOW).await.unwrap());
+    assert_eq!(woken(&mut bells), all, "others may have waited for it");
 }

@@ -191,6 +191,8 @@ impl Tx {
         grants: &[Grant],
         dialect: Dialect,
     ) -> Result<HashSet<BuildId>> {
+        // What a worker has is nobody's to do; workers are told otherwise.
+        self.wake_for(None);
         let builds: BTreeSet<BuildId> = grants.iter().map(|grant| grant.build).collect();
         if builds.is_empty() {
             return Ok(HashSet::new());

@@ -54,6 +54,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::{BuildId, StageEpoch};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
@@ -89,7 +90,7 @@ pub use tasks::{LockRow, NewTask, Task};
 pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, News};
 
 /// Why an operation of the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -304,6 +305,7 @@ impl Store {
             bus: self.bus.clone(),
             statements: self.statements.clone(),
             changed: BTreeSet::new(),
+            news: None,
         };
         if let Some(fence) = &self.fence {
             tx.assert_fence(fence).await?;
@@ -338,7 +340,7 @@ impl Store {
     /// Tells those who follow builds that facts of these have changed, where the transaction did not
     /// know of which builds they were.
     pub fn tell_changed(&self, builds: impl IntoIterator<Item = BuildId>) {
-        self.bus.written(builds.into_iter().collect());
+        self.bus.written(builds.into_iter().collect(), &News::Steps(BTreeSet::new()));
     }
 
     /// Closes all connections, so that the database can go away.
@@ -367,6 +369,8 @@ pub struct Tx {
     statements: StatementCount,
     /// The builds whose facts it changes.
     changed: BTreeSet<BuildId>,
+    /// The passes that its commit wakes; `None` while nobody has said, which is all.
+    news: Option<News>,
 }
 
 impl Tx {
@@ -377,10 +381,24 @@ impl Tx {
     /// [`StoreError::Unanswered`].
     pub async fn commit(mut self) -> Result<()> {
         let (bus, changed) = (self.bus.clone(), std::mem::take(&mut self.changed));
+        let news = self.news.take().unwrap_or(News::All);
         self.commit_without_wake().await?;
         // Not before the commit: a pass that wakes too early does not see what it was woken for.
-        bus.written(changed);
+        bus.written(changed, &news);
         Ok(())
+    }
+
+    /// The commit is news for the passes that do these steps, and for no other unless somebody says so.
+    pub(crate) fn wake_for(&mut self, steps: impl IntoIterator<Item = NextStep>) {
+        match self.news.get_or_insert_with(|| News::Steps(BTreeSet::new())) {
+            News::Steps(known) => known.extend(steps),
+            News::All => {}
+        }
+    }
+
+    /// The commit is news for all passes, whatever else is said.
+    pub(crate) fn wake_all(&mut self) {
+        self.news = Some(News::All);
     }
 
     /// Facts of a build change with this transaction: its commit tells those who follow the build.

@@ -118,6 +118,8 @@ impl Tx {
     /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
     pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
         self.build_note_changed(id);
+        // Others may have waited for it.
+        self.wake_all();
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
             .execute(self.conn())

@@ -118,6 +118,11 @@ impl IndexRow {
     fn is_ready(&self) -> bool {
         self.stage.is_empty()
     }
+
+    /// The step that there is to do.
+    fn step(&self) -> Option<NextStep> {
+        if self.is_ready() { Some(NextStep::Dispatch) } else { self.stage.parse().ok() }
+    }
 }
 
 impl BuildSnapshot {
@@ -163,8 +168,10 @@ impl Store {
 
 impl Tx {
     /// Brings the indexes of a build to what its facts say, and writes only what differs. Every
-    /// transaction that changes facts of a build ends with it, after its last change.
+    /// transaction that changes facts of a build ends with it, after its last change. The commit wakes
+    /// the passes that get something to do.
     pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
+        self.wake_for(None);
         // The build's row is locked first, so that two who change facts of one build see each
         // other's.
         if !self.build_lock_open(build).await? {
@@ -245,6 +252,7 @@ impl Tx {
     }
 
     async fn index_insert_row(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
+        self.wake_for(row.step());
         if row.is_ready() {
             self.ready_task_insert(build, row).await
         } else {
@@ -285,6 +293,7 @@ impl Tx {
         now: Timestamp,
     ) -> Result<()> {
         self.build_note_changed(build);
+        self.wake_for([NextStep::Import]);
         let rank = Rank::at(now) + class.yields();
         let row = IndexRow::at_stage(NextStep::Import, None, rank, Timestamp::ZERO);
         self.index_insert_entry(build, &row).await
