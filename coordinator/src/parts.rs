@@ -40,6 +40,7 @@ use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::packages::PackageService;
 use crate::rpc::session::Sessions;
+use crate::rpc::shared_views::SharedViews;
 use crate::rpc::sources::SourceService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::view::Views;
@@ -53,7 +54,7 @@ use crate::targets::Targets;
 use crate::token::FarmToken;
 use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
 use crate::wait_reasons::LocalWaitReasons;
-use crate::work::{CoalescedTasks, KeyedTaskPool, Runner};
+use crate::work::{self, CoalescedTasks, KeyedTaskPool, Runner};
 
 /// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
 /// of the imports may be from one git host, half of the locks for one target.
@@ -283,7 +284,9 @@ impl Parts {
     }
 
     fn pool<K>(&self, stage: Stage, slots: usize) -> KeyedTaskPool<K> {
-        KeyedTaskPool::new(stage.as_str(), slots, self.bus.clone())
+        // A slot that is free is news for the stage alone.
+        let own = work::steps(stage).get(..1).unwrap_or_default();
+        KeyedTaskPool::new(stage.as_str(), slots, self.bus.for_steps(own))
     }
 }
 
@@ -366,9 +369,9 @@ impl Parts {
     pub fn farm_service(&self) -> FarmService {
         FarmService {
             views: self.views(),
+            shared: SharedViews::new(self.views(), self.bus.clone(), self.progress.clone()),
             blobs: self.blobs.clone(),
             bus: self.bus.clone(),
-            progress: self.progress.clone(),
             log_bell: self.log_bell.clone(),
             reports: self.reports(),
             streams: self.streams.clone(),
@@ -439,7 +442,7 @@ impl Parts {
                     clock: self.clock,
                     random: self.random,
                 },
-                bus: self.bus.clone(),
+                bus: self.bus.for_steps(work::steps(Stage::Dispatch)),
                 progress: self.progress.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock,

@@ -19,6 +19,7 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
     let gauges = operations.metrics.gauges();
     workers(operations, gauges, now);
     coordinators(operations, gauges, now);
+    gauges.set_statements(operations.store.statements());
     if let Ok(stat) = nix::sys::statvfs::statvfs(&operations.repos) {
         let free = stat.blocks_available() * stat.fragment_size();
         gauges.free.set(free.cast_signed());

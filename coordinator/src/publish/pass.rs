@@ -416,9 +416,15 @@ async fn signed_builds(
     target: &Target,
     builds: &[Build],
 ) -> anyhow::Result<Vec<SignedBuild>> {
+    let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut packages =
+        store.package_list_of_builds(&target.name, &ids, &target.signing_key).await?;
     let mut signed = Vec::new();
     for build in builds {
-        let rows = store.package_list_of_build(build.id, &target.signing_key).await?;
+        let rows = packages.remove(&build.id).unwrap_or_default();
         anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
         let is_signed = rows.iter().all(|row| row.signature.is_some());
         if is_signed || is_planted(PlantedBug::PublishUnsigned) {

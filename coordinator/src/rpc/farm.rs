@@ -18,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::request_checks::{self, optional};
+use super::shared_views::SharedViews;
 use super::view::{self, Views};
 use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
@@ -34,12 +35,12 @@ use crate::track::Tracker;
 pub struct FarmService {
     /// Shows builds; with the store and the targets.
     pub views: Views,
+    /// Builds that are watched.
+    pub shared: SharedViews,
     /// Locks and kept files.
     pub blobs: Blobs,
     /// Rings when a fact was written.
     pub bus: Bus,
-    /// Rings when a worker has reported.
-    pub progress: Bus,
     /// Rings when a log has grown.
     pub log_bell: Bus,
     /// Logs of attempts, and what follows when these end.
@@ -315,8 +316,7 @@ impl FarmApi for FarmService {
         let service = self.clone();
         tokio::spawn(async move {
             let _place = place;
-            let bells = (&service.bus, &service.progress);
-            if let Err(status) = watch::builds(&service.views, bells, builds, &sender).await {
+            if let Err(status) = watch::builds(&service.shared, builds, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
         });

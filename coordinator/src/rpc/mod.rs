@@ -11,6 +11,7 @@ pub mod logs;
 pub mod packages;
 mod request_checks;
 pub mod session;
+pub mod shared_views;
 pub mod sources;
 pub mod tracking;
 pub mod view;

@@ -8,10 +8,12 @@
 
 mod client;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use anyhow::Context as _;
 use rpmfarm_core::signing::PROTOCOL;
+use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
@@ -25,7 +27,7 @@ use crate::blocking;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
-use crate::store::{Build, FencedStore, Package, Signature};
+use crate::store::{Build, FencedStore, Package, Signature, SignedPackage};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
@@ -55,7 +57,13 @@ impl work::Stage for SignStage {
     const NAME: Stage = Stage::Sign;
 
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
-        for build in store.build_list_accepted().await? {
+        let builds = store.build_list_accepted().await?;
+        let signed = self.signed(store, &builds).await?;
+        for build in builds {
+            if signed.contains(&build.id) {
+                self.waits.clear_said(build.id, WAITS);
+                continue;
+            }
             let (stage, store) = (self.clone(), store.clone());
             let id = build.id;
             let span = tracing::info_span!("sign", build = build.id.0);
@@ -75,6 +83,28 @@ impl work::Stage for SignStage {
 }
 
 impl SignStage {
+    /// Those of some builds of which all packages are signed, by one question for each target. A target
+    /// that cannot be used is told where its builds are to be signed.
+    async fn signed(
+        &self,
+        store: &FencedStore,
+        builds: &[Build],
+    ) -> anyhow::Result<BTreeSet<BuildId>> {
+        let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
+        for build in builds {
+            by_target.entry(&build.target).or_default().push(build.id);
+        }
+        let mut signed = BTreeSet::new();
+        for (name, ids) in by_target {
+            let Ok(target) = self.targets.get(name) else { continue };
+            let packages = store.package_list_of_builds(name, &ids, &target.signing_key).await?;
+            let is_signed =
+                |rows: &Vec<SignedPackage>| rows.iter().all(|row| row.signature.is_some());
+            signed.extend(packages.iter().filter(|(_, rows)| is_signed(rows)).map(|(id, _)| *id));
+        }
+        Ok(signed)
+    }
+
     /// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
     /// the middle costs nothing but time.
     ///
@@ -133,10 +163,13 @@ impl Signing {
         let certs = Certs::from_armored(&public.armored)?;
         let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
         let known = store.package_list_signed_otherwise(&digests, key).await?;
+        let acceptances = store.signed_acceptance_list(&target.name, &digests).await?;
+        let builds: BTreeSet<BuildId> = packages.iter().map(|package| package.build).collect();
         let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
             .map(|package| {
                 let anew = known.contains(&package.digest);
-                self.sign(store, target, &certs, package, anew)
+                let acceptance = acceptances.get(&package.digest).cloned();
+                self.sign(target, &certs, package, acceptance, anew)
             })
             .buffer_unordered(AT_ONCE)
             .collect()
@@ -150,15 +183,16 @@ impl Signing {
             }
         }
         store.signature_insert(key, &signed, self.clock.time()).await?;
+        store.tell_changed(builds);
         result.map(|()| signed.len())
     }
 
     async fn sign(
         &self,
-        store: &FencedStore,
         target: &Target,
         certs: &Certs,
         package: Package,
+        acceptance: Option<SignedAcceptance>,
         anew: bool,
     ) -> anyhow::Result<(Sha256, Signature)> {
         let name = package.nevra.to_string();
@@ -166,7 +200,6 @@ impl Signing {
         let (blobs, digest) = (self.blobs.clone(), package.digest);
         let unsigned = blocking::run(move || open(&blobs, digest)).await?;
         let unsigned = unsigned.with_context(signing)?;
-        let acceptance = store.signed_acceptance(&target.name, digest).await?;
         let header = unsigned.header().to_vec();
         let request = SignHeaderRequest {
             key: target.signing_key.clone(),

@@ -119,6 +119,9 @@ impl Tx {
     ///
     /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
     pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
+        self.build_note_changed(id);
+        // Others may have waited for it.
+        self.wake_all();
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
             .execute(self.conn())
@@ -127,8 +130,9 @@ impl Tx {
         Ok(result.rows_affected() > 0)
     }
 
-    /// Whether a build is open, held so until the transaction ends.
+    /// Whether a build is open, held so until the transaction ends. Who holds a build changes its facts.
     pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
+        self.build_note_changed(id);
         // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
         // the whole database.
         let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId, Timestamp};
@@ -312,6 +313,7 @@ impl Store {
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
+            tx.wake_for([NextStep::Finish]);
             for (digest, signature) in signatures {
                 sqlx::query(
                 "INSERT INTO signatures (digest, key_name, signed_digest, signed_size, repodata,

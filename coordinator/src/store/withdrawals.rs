@@ -466,6 +466,7 @@ impl Tx {
 
     async fn impact_insert(&mut self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         for ImpactRow { build, nevra, digest, through } in impacts {
+            self.build_note_changed(*build);
             sqlx::query(
                 "INSERT INTO impacts (build, target, nevra, digest, through)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",

@@ -60,11 +60,11 @@ async fn of_each_file_the_newest_acceptance_of_its_target_is_kept() {
         add("lab", &[(one, signed("a", 1)), (other, signed("b", 2))]).await;
         add("lab", &[(one, signed("c", 3))]).await;
         add("next", &[(one, signed("d", 4))]).await;
-        let read = async |target: &str, file| store.signed_acceptance(target, file).await.unwrap();
-        assert_eq!(read("lab", one).await, Some(signed("c", 3)));
-        assert_eq!(read("lab", other).await, Some(signed("b", 2)));
-        assert_eq!(read("next", one).await, Some(signed("d", 4)));
-        assert_eq!(read("next", other).await, None);
+        let both = [one, other];
+        let read = async |target: &str| store.signed_acceptance_list(target, &both).await.unwrap();
+        assert_eq!(read("lab").await, [(one, signed("c", 3)), (other, signed("b", 2))].into());
+        assert_eq!(read("next").await, [(one, signed("d", 4))].into());
+        assert!(store.signed_acceptance_list("lab", &[]).await.unwrap().is_empty());
     })
     .await;
 }

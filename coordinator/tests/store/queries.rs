@@ -19,6 +19,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "(attempt) DO UPDATE SET outcome = excluded.outcome, report = excluded.report",
         ],
     ),
+    ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
@@ -37,6 +38,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         "above",
         &["(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)"],
     ),
+    ("build_details.rs", "places", &["$2, $3"]),
     ("grants.rs", "ids", &["$1, $2"]),
     ("grants.rs", "lock", &["", " FOR UPDATE"]),
     ("grants.rs", "rows_of_3", &["($1, $2, $3)"]),
