@@ -13,6 +13,12 @@ use super::{Build, Result, Store, Task};
 /// Builds of one target that one pass of a stage reads.
 const AT_ONCE: i64 = 256;
 
+/// How the builds at a stage are read.
+const fn builds_at(stage: NextStep) -> StageQuery {
+    let joins = "JOIN builds b ON b.id = w.build";
+    StageQuery { stage, columns: COLUMNS, joins, within: "w.task" }
+}
+
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
     /// and oldest first, of each target as many as are of use at once.
@@ -30,10 +36,24 @@ impl Store {
         self.build_list_at_stage(NextStep::Finish, Timestamp::LAST).await
     }
 
+    /// The same of one target.
+    pub async fn build_list_accepted_of_target(&self, target: &str) -> Result<Vec<Build>> {
+        let look = builds_at(NextStep::Finish);
+        self.stage_list_next_of_target(&look, target, Timestamp::LAST, AT_ONCE).await
+    }
+
+    /// The batches of a target of which results are being accepted that may be the last of their builds.
+    pub async fn batch_list_accepting(&self, target: &str) -> Result<Vec<BatchId>> {
+        let query = "SELECT DISTINCT b.batch FROM stage_work w JOIN builds b ON b.id = w.build
+                     JOIN tasks t ON t.id = w.task
+                     WHERE w.stage = 'accept' AND w.target = $1 AND t.kind <> 'srpm'";
+        let rows: Vec<i64> =
+            sqlx::query_scalar(query).bind(target).fetch_all(self.read_pool()).await?;
+        Ok(rows.into_iter().map(BatchId).collect())
+    }
+
     async fn build_list_at_stage(&self, stage: NextStep, now: Timestamp) -> Result<Vec<Build>> {
-        let joins = "JOIN builds b ON b.id = w.build";
-        let look = StageQuery { stage, columns: COLUMNS, joins, within: "w.task" };
-        self.stage_list_next_per_target(&look, now, AT_ONCE).await
+        self.stage_list_next_per_target(&builds_at(stage), now, AT_ONCE).await
     }
 
     /// Names of the targets that anything was ever built for.

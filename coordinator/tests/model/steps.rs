@@ -346,7 +346,8 @@ impl ModelPair {
         let expected = self.model.revision_insert(&row, &builds);
         let at = self.now();
         let row = real::Revision { target, channel, revision, snapshot, packages, at };
-        let found = self.real.revision_insert(&row, &builds).await.unwrap();
+        let change = real::ChannelChange::nothing_since(newest);
+        let found = self.real.revision_insert(&row, &change, &builds).await.unwrap();
         assert_eq!(found, expected, "add_revision {revision} after {newest} of {builds:?}");
         self.reached.not_published += usize::from(!expected);
     }
