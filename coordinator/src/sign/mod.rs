@@ -8,9 +8,12 @@
 
 mod client;
 
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
@@ -48,13 +51,38 @@ pub struct SignStage {
     pub metrics: Metrics,
     /// Signs builds side by side.
     pub signatures: KeyedTaskPool<BuildId>,
+    /// Those that wait for nothing but their publication.
+    pub signed: SignedBuilds,
+}
+
+/// Builds that are signed, each with the key: a pass does not ask for them again. In memory only; cheap
+/// to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SignedBuilds(Arc<Mutex<HashMap<BuildId, String>>>);
+
+impl SignedBuilds {
+    fn contains(&self, build: BuildId, key: &str) -> bool {
+        self.0.lock().get(&build).is_some_and(|signed_with| signed_with == key)
+    }
+
+    fn add(&self, build: BuildId, key: &str) {
+        self.0.lock().insert(build, key.to_owned());
+    }
+
+    /// Forgets all but these.
+    fn keep(&self, builds: &[Build]) {
+        let builds: HashSet<BuildId> = builds.iter().map(|build| build.id).collect();
+        self.0.lock().retain(|build, _| builds.contains(build));
+    }
 }
 
 impl work::Stage for SignStage {
     const NAME: Stage = Stage::Sign;
 
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
-        for build in store.build_list_accepted().await? {
+        let builds = store.build_list_accepted().await?;
+        self.signed.keep(&builds);
+        for build in builds.into_iter().filter(|build| !self.is_signed(build)) {
             let (stage, store) = (self.clone(), store.clone());
             let id = build.id;
             let span = tracing::info_span!("sign", build = build.id.0);
@@ -74,6 +102,11 @@ impl work::Stage for SignStage {
 }
 
 impl SignStage {
+    fn is_signed(&self, build: &Build) -> bool {
+        let target = self.targets.get(&build.target);
+        target.is_ok_and(|target| self.signed.contains(build.id, &target.signing_key))
+    }
+
     /// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
     /// the middle costs nothing but time.
     ///
@@ -90,9 +123,11 @@ impl SignStage {
             .map(|row| row.package)
             .collect();
         if unsigned.is_empty() {
+            self.signed.add(build.id, key);
             return Ok(());
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
+        self.signed.add(build.id, key);
         self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
         tracing::info!(build = build.id.0, packages = signed, "packages signed");
         Ok(())

@@ -9,7 +9,7 @@ use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
 use super::columns::Columns;
-use super::{Result, Revision, SignedPackage, Store, Tx, json};
+use super::{Result, SignedPackage, Store, Tx, json};
 
 /// What a revision changes in the rows of its channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +26,16 @@ impl ChannelChange {
     pub fn nothing_since(base: i64) -> Self {
         Self { base, delta: SnapshotDelta::default() }
     }
+}
+
+/// A revision of a channel that is being recorded.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordedRevision<'a> {
+    /// Name of the target.
+    pub(super) target: &'a str,
+    /// Name of the channel.
+    pub(super) channel: &'a str,
+    pub(super) revision: i64,
 }
 
 /// The revision that the rows of a channel stand for.
@@ -131,7 +141,7 @@ impl Tx {
     /// another revision than the change was made for; then the transaction must not be committed.
     pub(super) async fn channel_update_packages(
         &mut self,
-        revision: &Revision,
+        revision: RecordedRevision<'_>,
         change: &ChannelChange,
     ) -> Result<bool> {
         if change.base == revision.revision {
@@ -148,17 +158,21 @@ impl Tx {
     }
 
     /// Whether the rows stood for that revision; they stand for the new one after that.
-    async fn channel_move_head(&mut self, revision: &Revision, base: i64) -> Result<bool> {
-        let Revision { target, channel, revision, .. } = revision;
+    async fn channel_move_head(
+        &mut self,
+        revision: RecordedRevision<'_>,
+        base: i64,
+    ) -> Result<bool> {
+        let RecordedRevision { target, channel, revision } = revision;
         let moved = if base == 0 {
             let query = "INSERT INTO channel_heads (target, channel, revision)
                          VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-            let query = sqlx::query(query).bind(target).bind(channel).bind(*revision);
+            let query = sqlx::query(query).bind(target).bind(channel).bind(revision);
             query.execute(self.conn()).await?
         } else {
             let query = "UPDATE channel_heads SET revision = $3
                          WHERE target = $1 AND channel = $2 AND revision = $4";
-            let query = sqlx::query(query).bind(target).bind(channel).bind(*revision).bind(base);
+            let query = sqlx::query(query).bind(target).bind(channel).bind(revision).bind(base);
             query.execute(self.conn()).await?
         };
         Ok(moved.rows_affected() == 1)
@@ -166,7 +180,7 @@ impl Tx {
 
     async fn channel_end_packages(
         &mut self,
-        revision: &Revision,
+        revision: RecordedRevision<'_>,
         change: &ChannelChange,
     ) -> Result<()> {
         for nevra in &change.delta.gone {
@@ -174,8 +188,8 @@ impl Tx {
                          WHERE target = $1 AND channel = $2 AND nevra = $3
                          AND until_revision = 0";
             sqlx::query(query)
-                .bind(&revision.target)
-                .bind(&revision.channel)
+                .bind(revision.target)
+                .bind(revision.channel)
                 .bind(nevra.to_string())
                 .bind(revision.revision)
                 .execute(self.conn())
@@ -186,15 +200,15 @@ impl Tx {
 
     async fn channel_insert_package(
         &mut self,
-        revision: &Revision,
+        revision: RecordedRevision<'_>,
         package: &SnapshotPackage,
     ) -> Result<()> {
         let query = "INSERT INTO channel_packages (target, channel, nevra, since_revision,
                      until_revision, digest, source, excluded)
                      VALUES ($1, $2, $3, $4, 0, $5, $6, $7)";
         sqlx::query(query)
-            .bind(&revision.target)
-            .bind(&revision.channel)
+            .bind(revision.target)
+            .bind(revision.channel)
             .bind(package.nevra.to_string())
             .bind(revision.revision)
             .bind(package.digest.hex())

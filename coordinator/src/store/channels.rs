@@ -4,7 +4,7 @@ use rpmfarm_core::{BuildId, Evr, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::channel_packages::ChannelChange;
+use super::channel_packages::{ChannelChange, RecordedRevision};
 use super::columns::Columns;
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, parsed};
@@ -35,6 +35,13 @@ pub struct Publication {
     pub revision: i64,
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
+}
+
+impl Revision {
+    fn recorded(&self) -> RecordedRevision<'_> {
+        let Self { target, channel, revision, .. } = self;
+        RecordedRevision { target, channel, revision: *revision }
+    }
 }
 
 impl FromRow<'_, AnyRow> for Revision {
@@ -113,7 +120,7 @@ impl Store {
             }
             // One that is recorded again stays what it was, as whoever reads its rows expects.
             if snapshot == revision.snapshot.hex()
-                && !tx.channel_update_packages(revision, change).await?
+                && !tx.channel_update_packages(revision.recorded(), change).await?
             {
                 return Ok(false);
             }

@@ -1,6 +1,6 @@
 //! The builds of which a stage has something to do, as the index says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::status::latest_due;
@@ -40,6 +40,22 @@ impl Store {
     pub async fn build_list_accepted_of_target(&self, target: &str) -> Result<Vec<Build>> {
         let look = builds_at(NextStep::Finish);
         self.stage_list_next_of_target(&look, target, Timestamp::LAST, AT_ONCE).await
+    }
+
+    /// The targets that have such builds.
+    pub async fn target_list_accepted(&self) -> Result<Vec<String>> {
+        self.target_list_at_stage(NextStep::Finish).await
+    }
+
+    /// The accepted builds of a target that have made a package which a key has not signed.
+    pub async fn build_list_unsigned(&self, target: &str, key: &str) -> Result<HashSet<BuildId>> {
+        let query = "SELECT DISTINCT p.build FROM stage_work w JOIN packages p ON p.build = w.build
+                     WHERE w.stage = 'finish' AND w.target = $1
+                     AND NOT EXISTS (SELECT 1 FROM signatures s
+                                     WHERE s.digest = p.digest AND s.key_name = $2)";
+        let query = sqlx::query_scalar(query).bind(target).bind(key);
+        let rows: Vec<i64> = query.fetch_all(self.read_pool()).await?;
+        Ok(rows.into_iter().map(BuildId).collect())
     }
 
     /// The batches of a target of which results are being accepted that may be the last of their builds.

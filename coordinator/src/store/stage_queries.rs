@@ -98,7 +98,7 @@ impl Store {
     }
 
     /// The targets for which a stage has something to do. One step along the index for each.
-    async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
+    pub(super) async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1
                          UNION ALL
