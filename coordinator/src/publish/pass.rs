@@ -28,6 +28,7 @@ use super::gathering::Gathering;
 use super::{
     PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
 };
+use crate::blobs::FileStamp;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
@@ -43,6 +44,10 @@ const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// Packages of a channel that are signed again at once; builds that wait are told how many are left.
 const ANEW: usize = 256;
+
+/// A file that was proved longer ago is read again before it is published: by then the disk may have
+/// lost what it had.
+const PROOF_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A target is left alone for as long as it was worked on, at least so long, so that what is signed
 /// package by package does not have it read all the time.
@@ -419,7 +424,8 @@ impl PublishStage {
             Some((held, _)) => snapshot.with_held(&held.from),
             None => snapshot,
         };
-        let request = self.request(target, channel, shown, signed, &snapshot).await?;
+        let packages = self.packages(store, shown, signed, &snapshot).await?;
+        let request = self.request(target, channel, shown.generation, packages).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
         // Asked when no other publisher can show anything: the stage must still be this
         // coordinator's, and the channel where the files say that it is.
@@ -445,9 +451,8 @@ impl PublishStage {
         &self,
         target: &Target,
         channel: &str,
-        shown: &ChannelState,
-        signed: &[SignedBuild],
-        snapshot: &Snapshot,
+        based_on: Option<u64>,
+        packages: Vec<PublishedPackage>,
     ) -> anyhow::Result<PublishRequest> {
         let key = self.signing.signer.public_key(&target.signing_key).await?;
         Ok(PublishRequest {
@@ -457,12 +462,29 @@ impl PublishStage {
             public_key: key.armored,
             arches: target.arches.clone(),
             compression: Default::default(),
-            packages: published_packages(shown, signed, snapshot)?,
-            based_on: shown.generation,
+            packages,
+            based_on,
             signed: self.signing.signer.revision(&target.name, channel).await?,
             now: self.clock.system(),
             prove_all: false,
         })
+    }
+
+    /// The packages of a snapshot as the publisher wants them. What is new is not read again if it was
+    /// proved not long ago.
+    async fn packages(
+        &self,
+        store: &FencedStore,
+        shown: &ChannelState,
+        signed: &[SignedBuild],
+        snapshot: &Snapshot,
+    ) -> anyhow::Result<Vec<PublishedPackage>> {
+        let new = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
+        let new: BTreeSet<Sha256> =
+            new.filter_map(|row| Some(row.signature?.signed_digest)).collect();
+        let since = self.clock.time() - PROOF_LASTS;
+        let proofs = store.blob_proof_list(&new, since).await?;
+        published_packages(shown, signed, snapshot, &proofs)
     }
 
     /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
@@ -650,6 +672,7 @@ fn published_packages(
     shown: &ChannelState,
     signed: &[SignedBuild],
     snapshot: &Snapshot,
+    proofs: &HashMap<Sha256, FileStamp>,
 ) -> anyhow::Result<Vec<PublishedPackage>> {
     let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
     let by_nevra: HashMap<&Nevra, &SignedPackage> =
@@ -667,6 +690,7 @@ fn published_packages(
                 size: signature.signed_size,
                 repodata: signature.repodata,
                 without: package.without.arches(),
+                proved: proofs.get(&signature.signed_digest).copied(),
             })
         })
         .collect()

@@ -9,6 +9,7 @@
 mod client;
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -18,12 +19,12 @@ use rpmfarm_core::signing::PROTOCOL;
 use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
-use rpmfarm_rpmfile::{Certs, UnsignedPackage, inspect, verify_signature};
+use rpmfarm_rpmfile::{Certs, UnsignedPackage, inspect_hashed, verify_signature};
 use tracing::Instrument as _;
 
 pub use client::{SignerClient, logged};
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, FileStamp};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
@@ -167,7 +168,7 @@ impl Signing {
         let certs = Certs::from_armored(&public.armored)?;
         let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
         let known = store.package_list_signed_otherwise(&digests, key).await?;
-        let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
+        let all: Vec<anyhow::Result<SignedCopy>> = futures_util::stream::iter(packages)
             .map(|package| {
                 let anew = known.contains(&package.digest);
                 self.sign(store, target, &certs, package, anew)
@@ -183,7 +184,12 @@ impl Signing {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        store.signature_insert(key, &signed, self.clock.time()).await?;
+        let now = self.clock.time();
+        let proofs: Vec<(Sha256, FileStamp)> =
+            signed.iter().filter_map(SignedCopy::proof).collect();
+        let signatures: Vec<(Sha256, Signature)> =
+            signed.iter().map(|copy| (copy.unsigned, copy.signature)).collect();
+        store.signature_insert(key, &signatures, &proofs, now).await?;
         result.map(|()| signed.len())
     }
 
@@ -194,7 +200,7 @@ impl Signing {
         certs: &Certs,
         package: Package,
         anew: bool,
-    ) -> anyhow::Result<(Sha256, Signature)> {
+    ) -> anyhow::Result<SignedCopy> {
         let name = package.nevra.to_string();
         let signing = || format!("signing {name}");
         let (blobs, digest) = (self.blobs.clone(), package.digest);
@@ -222,6 +228,21 @@ impl Signing {
     }
 }
 
+/// A signed copy of a package, in the blob store.
+struct SignedCopy {
+    /// The package as it was accepted.
+    unsigned: Sha256,
+    signature: Signature,
+    /// What the copy was like when it was proved; none where another file of this content was there.
+    stamp: Option<FileStamp>,
+}
+
+impl SignedCopy {
+    fn proof(&self) -> Option<(Sha256, FileStamp)> {
+        Some((self.signature.signed_digest, self.stamp?))
+    }
+}
+
 /// Opens the file that was accepted, and proves that it is still the one.
 fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<UnsignedPackage> {
     let path = blobs.path(digest);
@@ -243,24 +264,29 @@ fn splice(
     unsigned: UnsignedPackage,
     signature: &[u8],
     anew: bool,
-) -> anyhow::Result<(Sha256, Signature)> {
+) -> anyhow::Result<SignedCopy> {
     let scratch = blobs.scratch()?;
     let copy = scratch.path().join(package.nevra.file_name());
     unsigned.splice(&copy, signature)?;
     verify_signature(&copy, certs, now)?;
     // With the signature over the header, and that with the payload's digest in it, the copy is what
-    // was opened.
-    let inspected = inspect(&copy)?;
+    // was opened. It is read once, and what it is like is asked before.
+    let mut file = File::open(&copy)?;
+    let stamp = FileStamp::from_metadata(&file.metadata()?);
+    let (inspected, signed_digest) = inspect_hashed(&mut file)?;
     anyhow::ensure!(
         inspected.nevra == package.nevra,
         "the signed copy says it is {}",
         inspected.nevra
     );
-    let (signed_digest, signed_size) = blobs.adopt(&copy)?;
+    let signed_size = inspected.size;
+    blobs.adopt(&copy, signed_digest)?;
+    let stamp = blobs.stamp(signed_digest).filter(|stored| *stored == stamp);
     let href =
         if anew { href_of_signed(&package.nevra, signed_digest) } else { href(&package.nevra) };
     let file = PackageFile { digest: signed_digest, size: signed_size, href };
     let fragments = Fragments::of_rpm(&blobs.path(signed_digest), &file)?;
     let repodata = blobs.put(&fragments.to_bytes())?;
-    Ok((package.digest, Signature { signed_digest, signed_size, repodata }))
+    let signature = Signature { signed_digest, signed_size, repodata };
+    Ok(SignedCopy { unsigned: package.digest, signature, stamp })
 }

@@ -9,6 +9,7 @@
 mod acceptances;
 mod assignments;
 mod attempts;
+mod blob_proofs;
 mod build_details;
 mod build_notes;
 mod builds;

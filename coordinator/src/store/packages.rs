@@ -12,6 +12,7 @@ use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
+use crate::blobs::FileStamp;
 use crate::commands::option_words;
 
 /// A package of an accepted attempt.
@@ -275,10 +276,12 @@ impl Store {
         Ok(latest.map(Timestamp::from_us))
     }
 
+    /// Records signed copies, and those of them that were proved, with what their files were like.
     pub async fn signature_insert(
         &self,
         key: &str,
         signatures: &[(Sha256, Signature)],
+        proofs: &[(Sha256, FileStamp)],
         now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
@@ -297,6 +300,7 @@ impl Store {
             .execute(tx.conn())
             .await?;
             }
+            tx.blob_proof_insert(proofs, now).await?;
             tx.commit().await
         })
         .await

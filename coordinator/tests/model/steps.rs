@@ -321,7 +321,7 @@ impl ModelPair {
             let signature = model::Signature { signed_digest, signed_size: 2 };
             self.model.signature_insert(KEY, &[(digest, signature)], now);
             let signature = real::Signature { signed_digest, signed_size: 2, repodata: digest };
-            self.real.signature_insert(KEY, &[(digest, signature)], self.now()).await.unwrap();
+            self.real.signature_insert(KEY, &[(digest, signature)], &[], self.now()).await.unwrap();
         }
     }
 

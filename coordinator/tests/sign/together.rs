@@ -1,13 +1,16 @@
 //! When builds are published: targets side by side, builds that end together in one revision; and what is
 //! recorded of it.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
+use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::publish::PublishStep;
 use rpmfarm_coordinator::store::{Build, NewBuild};
-use rpmfarm_core::{Arch, BuildId, Sha256, Snapshot};
+use rpmfarm_core::{Arch, BuildId, Sha256, Snapshot, Timestamp};
 use sqlx::{Connection as _, SqliteConnection};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -173,4 +176,24 @@ async fn a_signed_build_is_not_asked_for_again() {
     assert_eq!(signed(farm, build.id).await, 2);
     farm.runner().pass(&stage).await.unwrap();
     assert_eq!(stage.signatures.busy(), 0);
+}
+
+/// What is signed is proved as it gets into the store, and that is kept for its publication.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_copy_is_stored_with_its_proof() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let _signer = Signer::start(&data(farm), &[]);
+    let build = accepted(&scene, &built("one", TAGS, "x"), "one").await;
+    sign_build(farm, &build).await.unwrap();
+    let rows = farm.store.package_list_of_build(build.id, "lab").await.unwrap();
+    let copies: BTreeSet<Sha256> =
+        rows.iter().map(|row| row.signature.unwrap().signed_digest).collect();
+    let proofs = farm.store.blob_proof_list(&copies, Timestamp::ZERO).await.unwrap();
+    for copy in &copies {
+        assert_eq!(farm.blobs.verify(*copy).unwrap(), proofs[copy].size);
+        assert_eq!(proofs.get(copy).copied(), farm.blobs.stamp(*copy));
+    }
+    let later = clock::now() + Duration::from_secs(60);
+    assert!(farm.store.blob_proof_list(&copies, later).await.unwrap().is_empty());
 }

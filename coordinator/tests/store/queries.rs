@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// texts of the names of one query belong together in their order; a single one goes with all.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("attempts.rs", "ids", &["1, 2"]),
+    ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
         "builds.rs",

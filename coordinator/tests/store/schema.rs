@@ -277,6 +277,12 @@ const TABLES: &[(&str, &[Described])] = &[
         &[
             ("signatures", "sign", "The signed form of a package under a key, by digest."),
             (
+                "blob_proofs",
+                "sign",
+                "A blob that was read and proved, with what its file was like then: it is not \
+                 read again to be published while it is like that.",
+            ),
+            (
                 "revisions",
                 "publish",
                 "A channel's state, revision by revision. A revision only rises. `snapshot` is \

@@ -73,7 +73,7 @@ async fn accept(
 async fn sign(store: &Store, name: &str) {
     let signature = Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
     let package = digest(&format!("{name}.rpm"));
-    store.signature_insert(KEY, &[(package, signature)], NOW).await.unwrap();
+    store.signature_insert(KEY, &[(package, signature)], &[], NOW).await.unwrap();
 }
 
 async fn publish(store: &Store, build: BuildId) {

@@ -28,3 +28,13 @@ CREATE TABLE channel_heads (
     PRIMARY KEY (target, channel),
     FOREIGN KEY (target, channel, revision) REFERENCES revisions (target, channel, revision)
 );
+
+-- A blob that was read to its end and proved, with what its file was like then: as long as it is like that,
+-- and the proof is not old, publishing does not read it again. The newest proof replaces the one before.
+CREATE TABLE blob_proofs (
+    digest   TEXT   PRIMARY KEY,
+    inode    BIGINT NOT NULL,
+    size     BIGINT NOT NULL,
+    mtime_ns BIGINT NOT NULL,
+    at_us    BIGINT NOT NULL
+);
