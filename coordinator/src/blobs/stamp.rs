@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 /// docs/decisions/0028.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
+    /// Its number in its file system.
     pub inode: u64,
     /// In bytes.
     pub size: u64,

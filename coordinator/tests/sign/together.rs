@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::publish::PublishStep;
+use rpmfarm_coordinator::publish::{PublishStep, shown_files};
 use rpmfarm_coordinator::store::{Build, NewBuild};
 use rpmfarm_core::{Arch, BuildId, Sha256, Snapshot, Timestamp};
 use sqlx::{Connection as _, SqliteConnection};
@@ -68,7 +68,7 @@ async fn until_shown(farm: &Parts, target: &str) {
 async fn a_target_waits_for_no_other() {
     let mut scene = Scene::new().await;
     scene.add_target("other");
-    let _signer = Signer::start(&data(&scene.farm), &[]);
+    let _signer = Signer::start_as(&data(&scene.farm), &["--bind", "lab=lab,other"]);
     let (release, mut told) = hold_first(&mut scene.farm);
     let farm = &scene.farm;
     let stage = farm.publish();
@@ -111,7 +111,8 @@ async fn builds_that_end_together_are_published_together() {
     assert_eq!(signed(farm, other.id).await, 0);
 }
 
-/// Compares the rows of the newest revision with what was recorded of it, and returns how many they are.
+/// Compares the rows of the newest revision with what was recorded of it and with what clients see, and
+/// returns how many they are.
 async fn rows(farm: &Parts) -> usize {
     let newest = farm.store.channel_fetch("lab", "testing").await.unwrap().unwrap();
     let head = farm.store.channel_fetch_head("lab", "testing").await.unwrap().unwrap();
@@ -120,6 +121,9 @@ async fn rows(farm: &Parts) -> usize {
     let snapshot = Snapshot::from_packages(packages).unwrap();
     let bytes = serde_json::to_vec(&snapshot).unwrap();
     assert_eq!(Sha256::compute(&bytes), newest.snapshot);
+    let of = snapshot.packages().iter().map(|package| package.digest);
+    let shown = shown_files(&farm.repos).unwrap().into_iter().map(|(_, digest)| digest);
+    assert_eq!(of.collect::<BTreeSet<_>>(), shown.collect::<BTreeSet<_>>(), "clients see these");
     snapshot.packages().len()
 }
 
