@@ -70,7 +70,7 @@ pub struct SnapshotPackage {
     /// The source package that it was built from; of a source package, itself.
     pub source: Nevra,
     /// Of a `noarch` package, the architectures whose repositories are without it.
-    #[serde(default, skip_serializing_if = "Without::is_empty")]
+    #[serde(default, skip_serializing_if = "ExcludedArches::is_empty")]
     pub without: ExcludedArches,
 }
 
@@ -96,7 +96,7 @@ impl SnapshotPackage {
 pub struct ExcludedArches {
     /// By the word of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
-    /// For what it requires is not to be had there ([`crate::lacking::held`]); decided anew with each
+    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew with each
     /// publication.
     pub held: Vec<Arch>,
 }
@@ -221,7 +221,7 @@ impl Snapshot {
     /// of them made, the caller chooses one.
     ///
     /// # Errors
-    /// As [`Self::of`]; the snapshot's packages and the build's count together, older ones too.
+    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together, older ones too.
     pub fn with_build(
         &self,
         build: &[SnapshotPackage],
