@@ -96,8 +96,8 @@ impl SnapshotPackage {
 pub struct ExcludedArches {
     /// By the word of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
-    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew with each
-    /// publication.
+    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew
+    /// with each publication.
     pub held: Vec<Arch>,
 }
 

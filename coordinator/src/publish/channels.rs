@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
-use rpmfarm_core::snapshot::{Snapshot, is_stored_whole};
+use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage, is_stored_whole};
 use rpmfarm_core::{BuildId, Nevra, Sha256, Target, Timestamp};
 
 use super::publisher::Publisher;
 use crate::blobs::Blobs;
-use crate::store::{ChannelChange, Revision, SignedPackage, Store};
+use crate::store::{ChannelChange, ChannelHead, Revision, SignedPackage, Store};
 
 /// Largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
@@ -44,19 +44,25 @@ struct ChannelRows {
 
 /// The packages of channels in memory. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct ChannelContents(Arc<Mutex<HashMap<(String, String), Arc<ChannelRows>>>>);
+pub struct ChannelContents(Arc<Mutex<HashMap<(String, String), KnownRows>>>);
+
+/// Rows in memory, with the digest of their packages: what a revision was recorded with.
+#[derive(Debug, Clone)]
+struct KnownRows {
+    digest: Sha256,
+    rows: Arc<ChannelRows>,
+}
 
 impl ChannelContents {
-    /// What is known of a channel, if it is that of a revision.
-    fn at(&self, target: &str, channel: &str, revision: i64) -> Option<Arc<ChannelRows>> {
-        let known = self.0.lock().get(&(target.to_owned(), channel.to_owned())).cloned();
-        known.filter(|rows| rows.revision == revision)
+    /// What is known of a channel, if it is what its rows stand for.
+    fn at(&self, target: &str, channel: &str, head: ChannelHead) -> Option<Arc<ChannelRows>> {
+        let known = self.0.lock().get(&(target.to_owned(), channel.to_owned())).cloned()?;
+        let is_it = known.rows.revision == head.revision && known.digest == head.snapshot;
+        is_it.then_some(known.rows)
     }
 
-    fn keep(&self, target: &str, channel: &str, rows: ChannelRows) -> Arc<ChannelRows> {
-        let rows = Arc::new(rows);
-        self.0.lock().insert((target.to_owned(), channel.to_owned()), rows.clone());
-        rows
+    fn keep(&self, target: &str, channel: &str, known: KnownRows) {
+        self.0.lock().insert((target.to_owned(), channel.to_owned()), known);
     }
 }
 
@@ -114,7 +120,7 @@ impl Channels {
             return Ok(Arc::default());
         };
         let revision = head.revision;
-        if let Some(known) = self.contents.at(target, channel, revision) {
+        if let Some(known) = self.contents.at(target, channel, head) {
             return Ok(known);
         }
         let packages = store.channel_list_packages(target, channel, revision).await?;
@@ -124,13 +130,18 @@ impl Channels {
             "the rows of channel_packages are not revision {revision} of {channel} of {target} as \
              it was recorded; restore the database from a backup"
         );
-        Ok(self.contents.keep(target, channel, ChannelRows { revision, snapshot }))
+        let rows = Arc::new(ChannelRows { revision, snapshot });
+        let known = KnownRows { digest: head.snapshot, rows: rows.clone() };
+        self.contents.keep(target, channel, known);
+        Ok(rows)
     }
 
-    /// A snapshot that is stored as a whole.
+    /// A snapshot that is stored as a whole, in the order in which packages are now.
     fn stored_whole(&self, revision: &Revision) -> anyhow::Result<Snapshot> {
         let bytes = self.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
-        serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
+        let packages = serde_json::from_slice::<Vec<SnapshotPackage>>(&bytes)
+            .context("the snapshot's blob is not a valid snapshot")?;
+        Ok(Snapshot::from_packages(packages)?)
     }
 
     /// The revision after the one that a channel was loaded at. It is stored as a whole where it is due.
@@ -160,8 +171,9 @@ impl Channels {
     pub(super) fn recorded(&self, next: NextRevision) {
         let NextRevision { revision, change, snapshot } = next;
         if change.base != revision.revision {
-            let rows = ChannelRows { revision: revision.revision, snapshot };
-            self.contents.keep(&revision.target, &revision.channel, rows);
+            let rows = Arc::new(ChannelRows { revision: revision.revision, snapshot });
+            let known = KnownRows { digest: revision.snapshot, rows };
+            self.contents.keep(&revision.target, &revision.channel, known);
         }
     }
 
