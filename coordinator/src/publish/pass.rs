@@ -241,9 +241,11 @@ impl PublishStage {
         if all.len() == known.len() {
             return Ok(known);
         }
-        let unsigned = store.build_list_unsigned(name, key).await?;
-        let is_new = |build: &BuildId| !known.contains(build) && !unsigned.contains(build);
-        let perhaps: Vec<BuildId> = all.iter().copied().filter(is_new).collect();
+        let is_new = |build: &BuildId| !known.contains(build);
+        let new: Vec<BuildId> = all.into_iter().filter(is_new).collect();
+        let unsigned = store.build_list_unsigned(&new, key).await?;
+        let is_perhaps = |build: &BuildId| !unsigned.contains(build);
+        let perhaps: Vec<BuildId> = new.into_iter().filter(is_perhaps).collect();
         let signed = signed_builds(store, target, &perhaps).await?;
         let signed: Vec<BuildId> = signed.into_iter().map(|(build, _)| build).collect();
         gathering.add(name, &signed, self.clock.instant());

@@ -7,6 +7,7 @@ use rpmfarm_core::status::latest_due;
 use rpmfarm_core::{BatchId, BuildId, Timestamp};
 
 use super::builds::COLUMNS;
+use super::lists::numbers;
 use super::stage_queries::StageQuery;
 use super::{Build, Result, Store, Task};
 
@@ -47,13 +48,19 @@ impl Store {
         self.target_list_at_stage(NextStep::Finish).await
     }
 
-    /// The accepted builds of a target that have made a package which a key has not signed.
-    pub async fn build_list_unsigned(&self, target: &str, key: &str) -> Result<HashSet<BuildId>> {
-        let query = "SELECT DISTINCT p.build FROM stage_work w JOIN packages p ON p.build = w.build
-                     WHERE w.stage = 'finish' AND w.target = $1
-                     AND NOT EXISTS (SELECT 1 FROM signatures s
-                                     WHERE s.digest = p.digest AND s.key_name = $2)";
-        let query = sqlx::query_scalar(query).bind(target).bind(key);
+    /// Those of the builds that have made a package which a key has not signed.
+    pub async fn build_list_unsigned(
+        &self,
+        builds: &[BuildId],
+        key: &str,
+    ) -> Result<HashSet<BuildId>> {
+        let ids = numbers(builds.iter().copied());
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT DISTINCT p.build FROM packages p WHERE p.build IN ({ids})
+             AND NOT EXISTS (SELECT 1 FROM signatures s
+                             WHERE s.digest = p.digest AND s.key_name = $1)"
+        ));
+        let query = sqlx::query_scalar(query).persistent(false).bind(key);
         let rows: Vec<i64> = query.fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(BuildId).collect())
     }

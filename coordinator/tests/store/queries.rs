@@ -73,6 +73,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
            WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
     ),
+    ("stage_lists.rs", "ids", &["1, 2"]),
     ("withdrawals.rs", "from", &["packages", "withdrawn_packages"]),
     ("withdrawals.rs", "ids", &["1, 2"]),
     ("withdrawals.rs", "list", &["'d1', 'd2'"]),
