@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
-use crate::publish::{Channels, PublishStage, Publisher};
+use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
@@ -46,7 +46,7 @@ use crate::rpc::tracking::TrackingService;
 use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
 use crate::scrub::DamagedFiles;
-use crate::sign::{SignStage, SignerClient, Signing};
+use crate::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use crate::snapshots::{Notes, WaitReasons};
 use crate::store::{FencedStore, Store};
 use crate::streams::StreamLimits;
@@ -106,6 +106,8 @@ pub struct Parts {
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
     pub publisher: Publisher,
+    /// What channels hold, as it was last read or written.
+    pub channel_contents: ChannelContents,
     /// The largest result file that is taken, in bytes.
     pub max_result_bytes: u64,
     /// Where the published trees lie.
@@ -237,6 +239,7 @@ impl Parts {
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
             signatures: self.pool(Stage::Sign, SIGNATURES),
+            signed: SignedBuilds::default(),
         }
     }
 
@@ -252,6 +255,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             base_url: self.base_url.clone(),
             clock: self.clock,
+            work: PublishWork::default(),
         }
     }
 
@@ -330,7 +334,11 @@ impl Parts {
     /// Reads the contents of channels.
     #[must_use]
     pub fn channels(&self) -> Channels {
-        Channels { publisher: self.publisher.clone(), blobs: self.blobs.clone() }
+        Channels {
+            publisher: self.publisher.clone(),
+            blobs: self.blobs.clone(),
+            contents: self.channel_contents.clone(),
+        }
     }
 
     #[must_use]

@@ -28,7 +28,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::parts::Parts;
 use crate::peers::{self, InstanceLock, Peers};
-use crate::publish::Publisher;
+use crate::publish::{ChannelContents, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{DownloadTimeouts, Resolver, solver};
 use crate::sign::SignerClient;
@@ -101,6 +101,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
+        channel_contents: ChannelContents::default(),
         max_result_bytes: MAX_RESULT,
         base_url: base_url.into(),
         repos,

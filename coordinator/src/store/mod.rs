@@ -9,9 +9,11 @@
 mod acceptances;
 mod assignments;
 mod attempts;
+mod blob_proofs;
 mod build_details;
 mod build_notes;
 mod builds;
+mod channel_packages;
 mod channels;
 mod checkpoints;
 mod columns;
@@ -69,6 +71,7 @@ pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
 pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
+pub use channel_packages::{ChannelChange, ChannelHead};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
 pub use counts::QueueCount;

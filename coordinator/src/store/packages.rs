@@ -14,6 +14,7 @@ use super::lists::{digests, numbers, rows};
 use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
+use crate::blobs::FileStamp;
 use crate::commands::option_words;
 use crate::planted_bugs::{PlantedBug, is_planted};
 
@@ -305,10 +306,12 @@ impl Store {
         Ok(latest.map(Timestamp::from_us))
     }
 
+    /// Records signed copies, and those of them that were proved, with what their files were like.
     pub async fn signature_insert(
         &self,
         key: &str,
         signatures: &[(Sha256, Signature)],
+        proofs: &[(Sha256, FileStamp)],
         now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
@@ -328,6 +331,7 @@ impl Store {
             .execute(tx.conn())
             .await?;
             }
+            tx.blob_proof_insert(proofs, now).await?;
             tx.commit().await
         })
         .await

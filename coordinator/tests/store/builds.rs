@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{BuildFilter, EndedFilter, NewBuild, Revision};
+use rpmfarm_coordinator::store::{BuildFilter, ChannelChange, EndedFilter, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
 
@@ -141,15 +141,16 @@ async fn revisions_only_go_forward() {
             packages: 3,
             at: NOW,
         };
-        assert!(store.revision_insert(&revision(1), &[build]).await.unwrap());
+        let since = ChannelChange::nothing_since;
+        assert!(store.revision_insert(&revision(1), &since(0), &[build]).await.unwrap());
         let same = start(&store, &["same"], "").await[0];
         assert!(
-            store.revision_insert(&revision(1), &[same]).await.unwrap(),
+            store.revision_insert(&revision(1), &since(1), &[same]).await.unwrap(),
             "it held this already"
         );
         assert!(!store.build_is_open(same).await.unwrap());
-        assert!(store.revision_insert(&revision(2), &[]).await.unwrap());
-        assert!(!store.revision_insert(&revision(1), &[]).await.unwrap(), "never back");
+        assert!(store.revision_insert(&revision(2), &since(1), &[]).await.unwrap());
+        assert!(!store.revision_insert(&revision(1), &since(2), &[]).await.unwrap(), "never back");
         assert_eq!(store.channel_fetch("lab", "testing").await.unwrap(), Some(revision(2)));
         assert_eq!(store.publication_fetch(build).await.unwrap().map(|row| row.revision), Some(1));
         assert!(!store.build_is_open(build).await.unwrap());

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod builds;
+mod channels;
 #[path = "../common/mod.rs"]
 mod common;
 mod keys;

@@ -98,7 +98,7 @@ async fn one_nevra_has_one_digest() {
         let signed =
             Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
         assert_eq!(store.package_list_of_build(build, "k").await.unwrap()[0].signature, None);
-        store.signature_insert("k", &[(digest("one"), signed)], NOW).await.unwrap();
+        store.signature_insert("k", &[(digest("one"), signed)], &[], NOW).await.unwrap();
         assert_eq!(
             store.package_list_of_build(build, "k").await.unwrap()[0].signature,
             Some(signed)

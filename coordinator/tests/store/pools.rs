@@ -2,7 +2,8 @@
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{
-    NewBuild, NewPackage, NewTask, PoolUpdate, Revision, Store, Withdrawal, WithdrawnPackage,
+    ChannelChange, NewBuild, NewPackage, NewTask, PoolUpdate, Revision, Store, Withdrawal,
+    WithdrawnPackage,
 };
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Nevra, TaskId};
@@ -57,7 +58,12 @@ async fn publish(store: &Store, number: i64, build: BuildId) {
         packages: 1,
         at: NOW,
     };
-    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+    assert!(
+        store
+            .revision_insert(&revision, &ChannelChange::nothing_since(number), &[build])
+            .await
+            .unwrap()
+    );
 }
 
 /// A solver's knowledge of the pool: its packages, and the version that they are of.

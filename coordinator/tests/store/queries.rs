@@ -21,6 +21,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ),
     ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
+    ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
         "builds.rs",
@@ -107,6 +108,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
            WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
     ),
+    ("stage_lists.rs", "ids", &["1, 2"]),
     (
         "tasks.rs",
         "again",

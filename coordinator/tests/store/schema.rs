@@ -303,10 +303,28 @@ const TABLES: &[(&str, &[Described])] = &[
         &[
             ("signatures", "sign", "The signed form of a package under a key, by digest."),
             (
+                "blob_proofs",
+                "sign",
+                "A blob that was read and proved, with what its file was like then: it is not \
+                 read again to be published while it is like that.",
+            ),
+            (
                 "revisions",
                 "publish",
-                "A channel's state, revision by revision; the snapshot is a blob. A revision \
-                 only rises.",
+                "A channel's state, revision by revision. A revision only rises. `snapshot` is \
+                 the digest of all its packages as JSON, which is a blob for each 256th revision \
+                 and for those from before `channel_packages`.",
+            ),
+            (
+                "channel_packages",
+                "publish",
+                "A package of a channel from `since_revision` on, until `until_revision` is \
+                 shown without it; 0 while it is there. What was signed anew is another row.",
+            ),
+            (
+                "channel_heads",
+                "publish",
+                "Index: the revision that the rows of a channel in `channel_packages` stand for.",
             ),
             ("publications", "publish", "The revision of a channel that first has a build."),
             (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rpmfarm_coordinator::rpc::view;
-use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Signature, Store};
+use rpmfarm_coordinator::store::{ChannelChange, NewPackage, NewTask, Revision, Signature, Store};
 use rpmfarm_core::status::{BuildState, CountedState};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, FailureStage, Fault, TaskId};
@@ -73,7 +73,7 @@ async fn accept(
 async fn sign(store: &Store, name: &str) {
     let signature = Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
     let package = digest(&format!("{name}.rpm"));
-    store.signature_insert(KEY, &[(package, signature)], NOW).await.unwrap();
+    store.signature_insert(KEY, &[(package, signature)], &[], NOW).await.unwrap();
 }
 
 async fn publish(store: &Store, build: BuildId) {
@@ -85,7 +85,9 @@ async fn publish(store: &Store, build: BuildId) {
         packages: 1,
         at: NOW,
     };
-    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+    assert!(
+        store.revision_insert(&revision, &ChannelChange::nothing_since(1), &[build]).await.unwrap()
+    );
 }
 
 /// A build in a state, which it has come to as builds do.

@@ -24,13 +24,15 @@ use rpmfarm_coordinator::metrics::Metrics;
 use rpmfarm_coordinator::peers::{Peers, heartbeat};
 use rpmfarm_coordinator::plan::PlanStage;
 use rpmfarm_coordinator::planted_bugs::{PlantedBug, is_planted};
-use rpmfarm_coordinator::publish::{Channels, PublishStage, PublishStep, Publisher};
+use rpmfarm_coordinator::publish::{
+    ChannelContents, Channels, PublishStage, PublishStep, PublishWork, Publisher,
+};
 use rpmfarm_coordinator::random::RandomSource;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
 use rpmfarm_coordinator::retry::Retries;
 use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
-use rpmfarm_coordinator::sign::{SignStage, SignerClient, Signing};
+use rpmfarm_coordinator::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::snapshots::Notes;
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
@@ -368,14 +370,16 @@ impl Parts {
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
             signatures: self.pool(StageName::Sign, 2),
+            signed: SignedBuilds::default(),
         }
     }
 
     fn publish(&self) -> PublishStage {
         let (publisher, blobs) = (self.publisher.clone(), self.blobs.clone());
+        let contents = ChannelContents::default();
         PublishStage {
             targets: self.targets.clone(),
-            channels: Channels { publisher, blobs },
+            channels: Channels { publisher, blobs, contents },
             signing: self.signing(),
             resolver: self.resolver.clone(),
             waits: self.waits.clone(),
@@ -383,6 +387,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             base_url: BASE_URL.into(),
             clock: Clock,
+            work: PublishWork::default(),
         }
     }
 
