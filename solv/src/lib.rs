@@ -8,6 +8,7 @@
 
 #![warn(missing_docs)]
 
+mod cache;
 mod excludes;
 mod ffi;
 mod modular;
@@ -17,9 +18,10 @@ mod problem;
 mod requirement;
 mod solve;
 
+pub use cache::{RepositoryFiles, SolverCache};
 pub use modular::ModuleError;
 pub use owners::PoolPackage;
-pub use pool::{Fragment, Pool, PoolError, Repository};
+pub use pool::{Fragment, Pool, PoolError, Repository, Twin};
 pub use problem::{MissingRequirement, Requirer, UnsolvableError};
 pub use requirement::RequirementError;
 pub use solve::{Package, PackageId, Solution, SolveError, SolveRequest};
