@@ -170,6 +170,8 @@ pub struct Resolver {
     clashes: Arc<FileConflicts>,
     /// The program that is started as solver.
     program: PathBuf,
+    /// Where solver data of external repositories are kept.
+    solver_data: PathBuf,
     universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
@@ -219,11 +221,14 @@ impl Resolver {
         patience: DownloadTimeouts,
         program: PathBuf,
     ) -> Result<Self, reqwest::Error> {
+        let cache: PathBuf = cache.into();
         let downloader = Downloader::new(patience)?;
         let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            metadata: MetadataCache::new(cache.into(), downloader.clone(), mirrors.clone()),
+            // No repository has a directory of this name: all have digits of a digest behind theirs.
+            solver_data: cache.join("solver"),
+            metadata: MetadataCache::new(cache, downloader.clone(), mirrors.clone()),
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
@@ -418,6 +423,7 @@ impl Resolver {
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
+            cache: self.solver_data.clone(),
         };
         let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no one puts an older list over a newer one.

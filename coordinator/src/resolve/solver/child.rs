@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::alarm;
+use rpmfarm_solv::SolverCache;
 
 use super::super::pools::{PoolsError, TargetPool};
 use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
@@ -36,7 +37,7 @@ pub fn run() -> anyhow::Result<()> {
 fn serve(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<()> {
     let Some(start) = read::<SolverSetup>(from)? else { return Ok(()) };
     let blobs = Blobs::existing(&start.blobs);
-    let mut pool = TargetPool::default();
+    let mut pool = TargetPool::new(SolverCache::new(&start.cache));
     while let Some(question) = read::<SolverRequest>(from)? {
         let answer = answer(&start, &mut pool, &blobs, &question, to);
         write(to, &answer.unwrap_or_else(SolverResponse::Failed))?;
@@ -54,7 +55,12 @@ fn answer(
     let SolverSetup { target, arch, modules, .. } = start;
     // The kernel ends the process when its time is over, whatever C code does.
     let _within = TimeLimit::new(READING);
-    let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
+    let prepared = pool.prepare(target, *arch, &question.content, modules, blobs);
+    let warnings = pool.take_warnings();
+    if !warnings.is_empty() {
+        let _ = write(to, &SolverResponse::Warnings(warnings));
+    }
+    let prepared = prepared?;
     if matches!(question.task, SolverTask::Lock(_) | SolverTask::Taken(_)) {
         pool.share(target, *arch)?;
     }

@@ -198,7 +198,12 @@ impl RunningSolver {
         generation: i64,
     ) -> Result<SolverResponse, SolverExit> {
         write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
-        match self.receive(false)? {
+        let mut first = self.receive(false)?;
+        if let SolverResponse::Warnings(warnings) = first {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            first = self.receive(false)?;
+        }
+        match first {
             SolverResponse::Prepared(prepared) => {
                 if self.prepared == PoolStats::default() {
                     tracing::info!(packages = prepared.packages, "made a solver pool");
