@@ -223,7 +223,7 @@ fn pools() -> Vec<Vec<u8>> {
         [&[0, 1, 1, 1, 2, 0x80 | 0o22, 2, 2, 1, 0][..], &[3, 0o11, 3, 0o22, 2, 2, 3, 0o11, 2, 1]]
             .concat(),
         // Three of one checksum, at once and one after the other.
-        [&[0, 1, 1, 1, 1, 0, 2, 1, 1, 0][..], &[0, 0, 1, 1, 1, 0, 0, 0, 2, 1, 3, 0, 3, 0o11]]
+        [&[0, 1, 1, 1, 1, 0, 2, 1, 1, 0][..], &[0, 0, 1, 1, 1, 0, 0, 0, 2, 1, 1, 0, 3, 0o11]]
             .concat(),
         // One that is replaced and comes back, between others.
         [
