@@ -334,10 +334,12 @@ impl Pool {
         twins.into_iter().for_each(|(id, _)| self.raw.remove(id));
     }
 
-    /// Adds packages to a repository, all or none; one of the same full name is replaced.
+    /// Adds packages to a repository, all or none; one of the same full name is replaced, and one that
+    /// is there with the same checksum stays.
     ///
     /// # Errors
-    /// When there is no such repository, or the metadata are malformed.
+    /// [`PoolError::SameChecksum`] when packages of different names have one checksum, or the batch has a
+    /// checksum twice; when there is no such repository, or the metadata are malformed.
     pub fn add_packages(
         &mut self,
         repository: &str,
