@@ -125,6 +125,18 @@ impl TargetPool {
         Ok(PoolStats { packages: made.pool.len(), additions: made.farm.additions })
     }
 
+    /// Reads file lists if one of these requirements needs them: that may take longer than solving may.
+    ///
+    /// # Errors
+    /// When file lists that are needed cannot be read.
+    pub(super) fn prepare_for<'a>(
+        &mut self,
+        requirements: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        Ok(made.pool.prepare_for(requirements)?)
+    }
+
     /// Solves, with a pool that was prepared.
     ///
     /// # Errors
