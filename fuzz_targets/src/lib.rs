@@ -5,10 +5,11 @@
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
 //!
 //! Here are the readers of dist-git, forges and specs; the other modules have those of packages, of
-//! repositories, of what was stored, of what workers and callers say, and of logs.
+//! repositories, of the solver's pool, of what was stored, of what workers and callers say, and of logs.
 
 mod logs;
 mod packages;
+mod pool;
 mod repositories;
 mod stored;
 mod wire;
@@ -33,6 +34,7 @@ pub use packages::{
     fuzz_contents, fuzz_fragments, fuzz_keys, fuzz_package, fuzz_rpm_header, fuzz_signature,
     fuzz_signed_header,
 };
+pub use pool::fuzz_pool;
 pub use repositories::{
     fuzz_href, fuzz_metalink, fuzz_page, fuzz_primary, fuzz_relation, fuzz_repomd, fuzz_requirement,
 };
@@ -70,6 +72,7 @@ pub const ALL: &[FuzzTarget] = &[
     ("relation", fuzz_relation),
     ("requirement", fuzz_requirement),
     ("primary", fuzz_primary),
+    ("pool", fuzz_pool),
     ("lock", fuzz_lock),
     ("bundle", fuzz_bundle),
     ("plan", fuzz_plan),

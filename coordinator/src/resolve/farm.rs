@@ -1,10 +1,10 @@
 //! The farm's own packages, as the solver gets them: from the moment a build is accepted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments};
-use rpmfarm_solv::{Fragment, Pool};
+use rpmfarm_solv::{Fragment, Pool, PoolError, Twin};
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
@@ -76,6 +76,8 @@ impl FarmPackages for Store {
 #[derive(Debug, Default)]
 pub(super) struct LoadedFarmPackages {
     packages: HashMap<Nevra, Sha256>,
+    /// Those of them that the pool does not take, as others have their checksums.
+    left_out: HashMap<Nevra, FarmPackage>,
     /// How often some were added: each time costs every later solve a little.
     pub(super) additions: usize,
 }
@@ -92,13 +94,15 @@ pub enum FarmError {
 }
 
 impl LoadedFarmPackages {
-    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed.
+    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed. Of two
+    /// packages with one checksum the second is left out, which `warnings` say.
     pub(super) fn update(
         &mut self,
         pool: &mut Pool,
         arch: Arch,
         update: &FarmUpdate,
         blobs: &Blobs,
+        warnings: &mut Vec<String>,
     ) -> Result<bool, FarmError> {
         let wanted: HashMap<&Nevra, &FarmPackage> = update
             .present
@@ -110,9 +114,16 @@ impl LoadedFarmPackages {
         pool.remove_packages(FARM, &gone)?;
         for nevra in &gone {
             self.packages.remove(nevra);
+            self.left_out.remove(nevra);
+        }
+        // What had the checksum of one that is gone is what it says, after all.
+        let again = if gone.is_empty() { Vec::new() } else { self.take_left_out() };
+        let mut all: HashMap<&Nevra, &FarmPackage> = wanted;
+        for package in &again {
+            all.entry(&package.nevra).or_insert(package);
         }
         // In the order of their names, so that the solver meets them in the same order always.
-        let mut new: Vec<&FarmPackage> = wanted
+        let mut new: Vec<&FarmPackage> = all
             .into_values()
             .filter(|package| self.packages.get(&package.nevra) != Some(&package.digest))
             .collect();
@@ -120,7 +131,7 @@ impl LoadedFarmPackages {
         for batch in new.chunks(BATCH) {
             let fragments =
                 batch.iter().map(|package| read(package, blobs)).collect::<Result<Vec<_>, _>>()?;
-            pool.add_packages(FARM, &fragments)?;
+            self.add(pool, batch, fragments, warnings)?;
             self.additions += 1;
             self.packages.extend(batch.iter().map(|p| (p.nevra.clone(), p.digest)));
         }
@@ -135,6 +146,48 @@ impl LoadedFarmPackages {
         }
         let is_there = |nevra: &&Nevra| self.packages.contains_key(*nevra);
         update.gone.iter().filter(is_there).cloned().collect()
+    }
+
+    /// The packages that were left out, which are to be added once more.
+    fn take_left_out(&mut self) -> Vec<FarmPackage> {
+        let again: Vec<FarmPackage> = self.left_out.drain().map(|(_, package)| package).collect();
+        for package in &again {
+            self.packages.remove(&package.nevra);
+        }
+        again
+    }
+
+    /// Adds a batch to the pool, without those that have the checksum of another one: one bad row of the
+    /// database must not keep all others from being solved with.
+    fn add(
+        &mut self,
+        pool: &mut Pool,
+        batch: &[&FarmPackage],
+        fragments: Vec<Fragment>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), FarmError> {
+        for package in batch {
+            self.left_out.remove(&package.nevra);
+        }
+        let twins = match pool.add_packages(FARM, &fragments) {
+            Err(PoolError::SameChecksum { twins, .. }) => twins,
+            added => return Ok(added?),
+        };
+        let mut left_out = HashSet::new();
+        for Twin { place, other, checksum, .. } in twins {
+            let Some(package) = batch.get(place) else { continue };
+            let nevra = &package.nevra;
+            warnings.push(format!(
+                "{nevra} is left out of the solver's pool: {other} has the same checksum, {checksum}"
+            ));
+            left_out.insert(place);
+            self.left_out.insert(nevra.clone(), (*package).clone());
+        }
+        let others = fragments.into_iter().enumerate();
+        let others: Vec<Fragment> = others
+            .filter_map(|(place, fragment)| (!left_out.contains(&place)).then_some(fragment))
+            .collect();
+        Ok(pool.add_packages(FARM, &others)?)
     }
 }
 

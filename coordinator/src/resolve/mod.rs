@@ -11,7 +11,8 @@
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
-//!   in and comes out.
+//!   in and comes out. What a solver has read of a repository is kept for all others, beside the
+//!   metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
 mod checks;
@@ -171,6 +172,8 @@ pub struct Resolver {
     clashes: Arc<FileConflicts>,
     /// What is started as solver.
     program: SolverProgram,
+    /// Where solver data of external repositories are kept.
+    solver_data: PathBuf,
     universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
@@ -221,11 +224,14 @@ impl Resolver {
         patience: DownloadTimeouts,
         program: PathBuf,
     ) -> Result<Self, reqwest::Error> {
+        let cache: PathBuf = cache.into();
         let downloader = Downloader::new(patience)?;
         let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            metadata: MetadataCache::new(cache.into(), downloader.clone(), mirrors.clone()),
+            // No repository has a directory of this name: all have digits of a digest behind theirs.
+            solver_data: cache.join("solver"),
+            metadata: MetadataCache::new(cache, downloader.clone(), mirrors.clone()),
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
@@ -428,6 +434,7 @@ impl Resolver {
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
+            cache: self.solver_data.clone(),
         };
         let shared = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no one puts an older list over a newer one.

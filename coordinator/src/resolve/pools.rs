@@ -9,7 +9,7 @@ use rpmfarm_core::modules::{ModuleChoice, Modules};
 use rpmfarm_core::owners::{KnownOwners, Owner, OwnerQuery};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
-use rpmfarm_solv::{Pool, PoolPackage, Repository};
+use rpmfarm_solv::{Pool, PoolPackage, Repository, RepositoryFiles, SolverCache};
 use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
@@ -54,9 +54,13 @@ fn unprepared() -> PoolsError {
 }
 
 /// A pool, or none yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TargetPool {
+    /// Where solver data of external repositories are kept.
+    cache: SolverCache,
     made: Option<LoadedPool>,
+    /// What an operator should know of what was read.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -92,6 +96,19 @@ impl From<rpmfarm_solv::PoolError> for PoolsError {
 }
 
 impl TargetPool {
+    /// No pool yet. Solver data of external repositories are kept in `cache`, which all pools share.
+    pub(super) const fn new(cache: SolverCache) -> Self {
+        Self { cache, made: None, warnings: Vec::new() }
+    }
+
+    /// What an operator should know of what was read since the last call.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        if let Some(made) = &mut self.made {
+            self.warnings.append(&mut made.pool.take_warnings());
+        }
+        std::mem::take(&mut self.warnings)
+    }
+
     /// Brings the pool up to date, and solves the roots that all builds share. What fails or dies
     /// here is no build's.
     ///
@@ -107,6 +124,18 @@ impl TargetPool {
     ) -> Result<PoolStats, PoolsError> {
         let made = self.up_to_date(target, arch, content, modules, blobs)?;
         Ok(PoolStats { packages: made.pool.len(), additions: made.farm.additions })
+    }
+
+    /// Reads file lists if one of these requirements needs them: that may take longer than solving may.
+    ///
+    /// # Errors
+    /// When file lists that are needed cannot be read.
+    pub(super) fn prepare_for<'a>(
+        &mut self,
+        requirements: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        Ok(made.pool.prepare_for(requirements)?)
     }
 
     /// Solves, with a pool that was prepared.
@@ -199,9 +228,10 @@ impl TargetPool {
             Some(made) => made,
             // Differences to a pool that is not there any more would be taken for all packages.
             None if !content.farm.is_whole => return Err(unprepared()),
-            None => LoadedPool::new(target, arch, &content.external, modules)?,
+            None => LoadedPool::new(target, arch, &content.external, modules, &self.cache)?,
         };
-        if made.farm.update(&mut made.pool, arch, &content.farm, blobs)? {
+        let warnings = &mut self.warnings;
+        if made.farm.update(&mut made.pool, arch, &content.farm, blobs, warnings)? {
             made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
         }
         made.pool.prepare()?;
@@ -215,11 +245,12 @@ impl LoadedPool {
         arch: Arch,
         external: &[(Repository, RepoMetadata)],
         choice: &ModuleChoice,
+        cache: &SolverCache,
     ) -> Result<Self, PoolsError> {
         let mut pool = Pool::new(arch);
         let mut modules = Vec::new();
         for (repo, metadata) in external {
-            pool.load_repository(repo.clone(), &metadata.primary, metadata.filelists.as_deref())?;
+            pool.load_cached_repository(repo.clone(), &files(metadata), cache)?;
             if let Some(path) = &metadata.modules {
                 modules.push((repo.id.clone(), read_modules(&repo.id, path)?));
             }
@@ -248,6 +279,12 @@ impl LoadedPool {
     fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
+}
+
+/// The files of a repository, as the solver wants them.
+fn files(metadata: &RepoMetadata) -> RepositoryFiles {
+    let RepoMetadata { digest, primary, filelists, .. } = metadata.clone();
+    RepositoryFiles { digest, primary, filelists }
 }
 
 fn owners(held: BTreeMap<String, Vec<PoolPackage>>) -> BTreeMap<String, BTreeSet<Owner>> {

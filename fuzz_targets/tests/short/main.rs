@@ -52,7 +52,7 @@ macro_rules! readers {
 readers! {
     sources metadata webhook refs forge spec rpm_header autopatch modules hook_body tree pack
     package contents nevra keys signature fragments signed_header repomd metalink href page
-    relation requirement primary lock bundle plan records target worker_state desired_state
+    relation requirement primary pool lock bundle plan records target worker_state desired_state
     options csr build_log terms rpm_said audit_log journal words tags kept
 }
 

@@ -27,6 +27,7 @@ pub(crate) fn seeds_of(name: &str) -> Vec<Vec<u8>> {
         "lock" => vec![lock()],
         "bundle" => vec![bundle()],
         "plan" => vec![plan()],
+        "pool" => pools(),
         "audit_log" => vec![audit_log()],
         _ => texts(name).into_iter().map(String::into_bytes).collect(),
     }
@@ -212,6 +213,25 @@ fn primary(format: &str) -> String {
          <size package=\"1\" installed=\"1\" archive=\"1\"/><location href=\"hello.rpm\"/>\
          <format><rpm:license>MIT</rpm:license>{format}</format></package>"
     )
+}
+
+/// Steps on a pool: a number of packages to add with name, checksum, files and what is required of each;
+/// one to remove; a path to solve for.
+fn pools() -> Vec<Vec<u8>> {
+    vec![
+        // Two packages, of which one requires a file of the other; both leave.
+        [&[0, 1, 1, 1, 2, 0x80 | 0o22, 2, 2, 1, 0][..], &[3, 0o11, 3, 0o22, 2, 2, 3, 0o11, 2, 1]]
+            .concat(),
+        // Three of one checksum, at once and one after the other.
+        [&[0, 1, 1, 1, 1, 0, 2, 1, 1, 0][..], &[0, 0, 1, 1, 1, 0, 0, 0, 2, 1, 1, 0, 3, 0o11]]
+            .concat(),
+        // One that is replaced and comes back, between others.
+        [
+            &[1, 2, 1, 1, 3, 0, 2, 2, 3, 0, 3, 3, 3, 0, 0, 0, 1, 4, 2, 0][..],
+            &[3, 0o41, 3, 0o11, 0, 0, 1, 1, 3, 0, 3, 0o11],
+        ]
+        .concat(),
+    ]
 }
 
 /// Lead, an empty signature header, and a main header with a name in it.

@@ -272,7 +272,12 @@ impl RunningSolver {
         // What fails half way leaves a pool that has to get all packages again.
         self.version = None;
         write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
-        match self.receive(false)? {
+        let mut first = self.receive(false)?;
+        if let SolverResponse::Warnings(warnings) = first {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            first = self.receive(false)?;
+        }
+        match first {
             SolverResponse::Prepared(prepared) => {
                 if self.prepared == PoolStats::default() {
                     tracing::info!(packages = prepared.packages, "made a solver pool");

@@ -27,6 +27,8 @@ pub(in super::super) struct SolverSetup {
     pub(in super::super) modules: ModuleChoice,
     /// Where the blobs lie.
     pub(in super::super) blobs: PathBuf,
+    /// Where solver data of external repositories are kept.
+    pub(in super::super) cache: PathBuf,
 }
 
 /// A question to a pool that is up to date.
@@ -46,6 +48,7 @@ pub(in super::super) enum SolverTask {
 }
 
 /// One question. There are two answers: [`SolverResponse::Prepared`] or a failure, then that to the task.
+/// [`SolverResponse::Warnings`] may come before the first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SolverRequest {
     /// What the pool is to be made of.
@@ -56,6 +59,8 @@ pub(super) struct SolverRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SolverResponse {
+    /// What an operator should know of what was read: an answer follows.
+    Warnings(Vec<String>),
     /// The pool is up to date.
     Prepared(PoolStats),
     Lock(Box<Lock>),
