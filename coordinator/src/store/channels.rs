@@ -6,7 +6,7 @@ use sqlx::any::AnyRow;
 
 use super::columns::Columns;
 use super::transaction_retry::again;
-use super::{Result, Store, parsed};
+use super::{BuildEnd, Result, Store, parsed};
 
 /// One revision of a channel: its packages, and since when it shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +122,7 @@ impl Store {
                 return Ok(false);
             }
             for build in builds {
-                tx.build_close(*build).await?;
+                tx.build_close(*build, BuildEnd::Published).await?;
                 sqlx::query(
                     "INSERT INTO publications (build, target, channel, revision, at_us)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",

@@ -10,7 +10,9 @@ mod acceptances;
 mod assignments;
 mod attempts;
 mod build_details;
+mod build_ends;
 mod build_notes;
+mod build_rows;
 mod builds;
 mod channels;
 mod checkpoints;
@@ -63,6 +65,8 @@ pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
+pub use build_ends::BuildEnd;
+pub use build_rows::EndedBuildRow;
 pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
@@ -86,6 +90,8 @@ pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewTask, Task};
 pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
+
+use build_ends::EndCounts;
 
 use crate::bus::Bus;
 
@@ -266,7 +272,11 @@ impl Store {
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
-        Ok(Self { dialect, readers, writers, pulse, bus, fence: None, beside })
+        let store = Self { dialect, readers, writers, pulse, bus, fence: None, beside };
+        if store.build_end_mend().await? {
+            tracing::info!("recorded how builds ended under a coordinator of an older version");
+        }
+        Ok(store)
     }
 
     /// Which database it is.
@@ -285,7 +295,11 @@ impl Store {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         };
-        let mut tx = Tx { inner: self.writers.begin_with(begin).await?, bus: self.bus.clone() };
+        let mut tx = Tx {
+            inner: self.writers.begin_with(begin).await?,
+            bus: self.bus.clone(),
+            ended: EndCounts::default(),
+        };
         if let Some(fence) = &self.fence {
             tx.assert_fence(fence).await?;
         }
@@ -330,6 +344,8 @@ impl Store {
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     bus: Bus,
+    /// The builds that it ends, which are counted last.
+    ended: EndCounts,
 }
 
 impl Tx {
@@ -347,7 +363,8 @@ impl Tx {
     }
 
     /// Makes it durable, and wakes no pass.
-    pub(crate) async fn commit_without_wake(self) -> Result<()> {
+    pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
+        self.build_end_write_counts().await?;
         self.inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{BuildFilter, EndedFilter, NewBuild, Revision};
+use rpmfarm_coordinator::store::{BuildEnd, BuildFilter, EndedFilter, NewBuild, Revision};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
 
@@ -164,8 +164,9 @@ async fn revisions_only_go_forward() {
             builds.iter().map(|build| build.id).collect::<Vec<_>>()
         };
         assert_eq!(of(EndedFilter::Open).await, [waits]);
-        assert_eq!(of(EndedFilter::Published).await, [same, build]);
-        assert_eq!(of(EndedFilter::Unpublished).await, [given_up]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Published)).await, [same, build]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Cancelled)).await, [given_up]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Failed)).await, []);
         assert_eq!(of(EndedFilter::Any).await.len(), 4);
     })
     .await;

@@ -44,9 +44,8 @@ const WHOLE: &[(&str, &str, &str)] = &[
     ("worker_certificates", "MAX(CASE WHEN e.fingerprint IS NULL", "for a list of all workers"),
     ("ready_tasks", "COUNT(*) AS tasks", "counts for metrics, kept for some seconds"),
     ("open_builds", "FROM open_builds o LEFT JOIN imports", "counts for metrics"),
-    ("builds", "SELECT (SELECT COUNT(*) FROM builds)", "counts for metrics"),
-    ("publications", "SELECT (SELECT COUNT(*) FROM builds)", "counts for metrics"),
-    ("cancellations", "SELECT (SELECT COUNT(*) FROM builds)", "counts for metrics"),
+    ("open_builds", "SELECT (SELECT COUNT(*) FROM open_builds)", "once at a start"),
+    ("builds", "SELECT b.id, b.target, CASE", "once after a coordinator of an older version"),
     (
         "open_pushes",
         "SELECT DISTINCT p.target FROM open_pushes o",

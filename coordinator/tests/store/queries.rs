@@ -10,16 +10,34 @@ use std::path::{Path, PathBuf};
 /// texts of the names of one query belong together in their order; a single one goes with all.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("attempts.rs", "ids", &["1, 2"]),
-    ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
+    ("build_rows.rs", "ids", &["1, 2"]),
+    ("build_rows.rs", "table", &["cancellations", "retries"]),
+    (
+        "builds.rs",
+        "from",
+        &[
+            "builds b",
+            "builds b",
+            "builds b",
+            "builds b",
+            "build_ends e CROSS JOIN builds b",
+            "build_ends e CROSS JOIN builds b",
+            "builds b CROSS JOIN build_ends e",
+        ],
+    ),
+    ("builds.rs", "id", &["b.id", "b.id", "b.id", "b.id", "e.build", "e.build", "b.id"]),
+    ("builds.rs", "condition", &["", "", OPEN, OPEN, ENDED, ENDED, " AND e.build = b.id"]),
     (
         "builds.rs",
         "named",
         &[
             " AND b.target = $3 AND b.package = $4",
-            " AND b.target = $3",
-            " AND b.target = $3",
+            " AND b.package = $3",
             " AND b.target = $3",
             "",
+            " AND e.target = $3 AND e.state = $4",
+            " AND e.state = $3",
+            " AND b.package = $3 AND e.state = $4",
         ],
     ),
     ("grants.rs", "ids", &["$1, $2"]),
@@ -78,9 +96,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
 ];
 
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
-const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
-const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \
-     FROM publications p WHERE p.build = b.id)";
+const ENDED: &str = " AND b.id = e.build";
 
 /// What a text that is SQL has at least one of, and no other text of the store has.
 const WORDS: &[&str] =
