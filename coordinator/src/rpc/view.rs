@@ -22,9 +22,9 @@ use crate::commands;
 use crate::fleet::Fleet;
 use crate::snapshots::WaitReasons;
 use crate::store::{
-    Build, BuildDetailRows, BuildEnd, ClaimDecision, EndedFilter, FailureRow, FarmReplacementDetail,
-    FarmReplacementRow, LateResult, PublishedEvr, SignedPackage, SrpmDetailRow, Store, StoreError,
-    TaskDetailRows,
+    Build, BuildDetailRows, BuildEnd, ClaimDecision, EndedFilter, FailureRow,
+    FarmReplacementDetail, FarmReplacementRow, LateResult, PublishedEvr, SignedPackage,
+    SrpmDetailRow, Store, StoreError, TaskDetailRows,
 };
 use crate::targets::Targets;
 
