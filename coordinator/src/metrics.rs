@@ -46,6 +46,8 @@ pub(crate) struct Gauges {
     pub(crate) coordinators: Counts,
     pub(crate) database_up: Gauge,
     pub(crate) free: Gauge,
+    /// Set to the store's own count.
+    pub(crate) statements: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -158,6 +160,12 @@ impl Gauges {
         );
         let database_up = Gauge::default();
         registry.register("database_up", "Whether the database answers", database_up.clone());
+        let statements = Counter::default();
+        registry.register(
+            "statements",
+            "Statements that were sent to the database since this coordinator's start",
+            statements.clone(),
+        );
         let free = Gauge::default();
         registry.register_with_unit(
             "data_free",
@@ -202,6 +210,7 @@ impl Gauges {
             ),
             database_up,
             free,
+            statements,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is looked up when the metrics are asked for.
 
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use rpmfarm_core::Timestamp;
@@ -24,6 +25,7 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
         gauges.free.set(free.cast_signed());
     }
     let gathered = facts(operations, gauges, clock::now()).await;
+    gauges.statements.inner().store(operations.store.statements(), Ordering::Relaxed);
     let up = gathered.is_ok() && operations.peers.database_down().is_none();
     gauges.database_up.set(i64::from(up));
     gathered

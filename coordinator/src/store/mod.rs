@@ -51,6 +51,7 @@ mod withdrawals;
 
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -227,6 +228,8 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
+    /// How many statements it has sent, transactions' begins and ends among them.
+    statements: Arc<AtomicU64>,
     /// The fence that each transaction compares, in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
@@ -272,7 +275,8 @@ impl Store {
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
-        let store = Self { dialect, readers, writers, pulse, bus, fence: None, beside };
+        let statements = Arc::default();
+        let store = Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside };
         if store.build_end_mend().await? {
             tracing::info!("recorded how builds ended under a coordinator of an older version");
         }
@@ -299,7 +303,9 @@ impl Store {
             inner: self.writers.begin_with(begin).await?,
             bus: self.bus.clone(),
             ended: EndCounts::default(),
+            statements: self.statements.clone(),
         };
+        self.count_statement();
         if let Some(fence) = &self.fence {
             tx.assert_fence(fence).await?;
         }
@@ -311,13 +317,25 @@ impl Store {
         Self { fence: Some(fence), ..self.clone() }
     }
 
-    /// The connections for reading.
-    pub(crate) const fn read_pool(&self) -> &AnyPool {
+    /// How many statements were sent since it was opened, transactions' begins and ends among them.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.load(Ordering::Relaxed)
+    }
+
+    fn count_statement(&self) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connections for reading, to be asked for once for each statement.
+    pub(crate) fn read_pool(&self) -> &AnyPool {
+        self.count_statement();
         &self.readers
     }
 
-    /// The connection of beats.
-    pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
+    /// The connection of beats, to be asked for once for each statement.
+    pub(crate) fn heartbeat_pool(&self) -> &AnyPool {
+        self.count_statement();
         &self.pulse
     }
 
@@ -346,6 +364,8 @@ pub struct Tx {
     bus: Bus,
     /// The builds that it ends, which are counted last.
     ended: EndCounts,
+    /// The store's count of statements.
+    statements: Arc<AtomicU64>,
 }
 
 impl Tx {
@@ -365,6 +385,7 @@ impl Tx {
     /// Makes it durable, and wakes no pass.
     pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
         self.build_end_write_counts().await?;
+        self.statements.fetch_add(1, Ordering::Relaxed);
         self.inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
@@ -372,7 +393,9 @@ impl Tx {
         })
     }
 
+    /// Its connection, to be asked for once for each statement.
     pub(crate) fn conn(&mut self) -> &mut sqlx::AnyConnection {
+        self.statements.fetch_add(1, Ordering::Relaxed);
         &mut self.inner
     }
 
