@@ -140,9 +140,12 @@ impl Tx {
         )
         .execute(self.conn())
         .await?;
-        sqlx::query("DELETE FROM build_ends WHERE build IN (SELECT o.build FROM open_builds o)")
-            .execute(self.conn())
-            .await?;
+        sqlx::query(
+            "DELETE FROM build_ends WHERE
+             (SELECT COUNT(*) FROM open_builds o WHERE o.build = build_ends.build) > 0",
+        )
+        .execute(self.conn())
+        .await?;
         sqlx::query(
             "INSERT INTO build_ends (build, target, state)
              SELECT b.id, b.target, CASE
