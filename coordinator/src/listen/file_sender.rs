@@ -253,7 +253,7 @@ mod tests {
         let mut got = Vec::new();
         let ((), read) = tokio::join!(send, far.read_to_end(&mut got));
         read.unwrap();
-        let whole = [b"before", &bytes[2..bytes.len() - 2], b"after"].concat();
+        let whole = [&b"before"[..], &bytes[2..bytes.len() - 2], &b"after"[..]].concat();
         assert!(got == whole, "{} bytes instead of {}", got.len(), whole.len());
     }
 

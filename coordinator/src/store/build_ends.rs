@@ -7,6 +7,7 @@
 use rpmfarm_core::BuildId;
 use rpmfarm_core::status::BuildState;
 
+use super::transaction_retry::again;
 use super::{Result, Store, Tx};
 
 /// How a build ended.
@@ -80,10 +81,14 @@ impl Store {
         if open + ended == all {
             return Ok(false);
         }
-        let mut tx = self.write().await?;
-        tx.build_end_rewrite().await?;
-        tx.commit_without_wake().await?;
-        Ok(true)
+        // Somebody who opens a build meanwhile may wait for this in the other order.
+        again(|| async move {
+            let mut tx = self.write().await?;
+            tx.build_end_rewrite().await?;
+            tx.commit_without_wake().await?;
+            Ok(true)
+        })
+        .await
     }
 }
 
