@@ -11,6 +11,7 @@ mod checkout;
 mod cpu;
 mod dispatch;
 mod figure;
+mod files;
 mod following;
 mod history;
 mod link;
@@ -118,6 +119,9 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
     }
     if report.wants_any(&dispatch::ALL) {
         dispatch::measure(directory, chart, report).context("dispatch")?;
+    }
+    if report.wants(files::FILES) {
+        files::measure(&directory.join("files"), report).context(files::FILES)?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;
