@@ -141,7 +141,8 @@ impl AcceptedConnection {
 /// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
 fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);
+    // Buffers are never copied into one: files are sent in place of theirs (`file_sender`).
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request).writev(true);
     builder
         .http2()
         .timer(TokioTimer::new())
