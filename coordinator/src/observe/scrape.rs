@@ -19,12 +19,12 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
     let gauges = operations.metrics.gauges();
     workers(operations, gauges, now);
     coordinators(operations, gauges, now);
-    gauges.set_statements(operations.store.statements());
     if let Ok(stat) = nix::sys::statvfs::statvfs(&operations.repos) {
         let free = stat.blocks_available() * stat.fragment_size();
         gauges.free.set(free.cast_signed());
     }
     let gathered = facts(operations, gauges, clock::now()).await;
+    gauges.set_statements(operations.store.statements());
     let up = gathered.is_ok() && operations.peers.database_down().is_none();
     gauges.database_up.set(i64::from(up));
     gathered

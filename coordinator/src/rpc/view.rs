@@ -22,9 +22,9 @@ use crate::commands;
 use crate::fleet::Fleet;
 use crate::snapshots::WaitReasons;
 use crate::store::{
-    Build, BuildDetailRows, ClaimDecision, EndedFilter, FailureRow, FarmReplacementDetail,
-    FarmReplacementRow, LateResult, PublishedEvr, SignedPackage, SrpmDetailRow, Store, StoreError,
-    TaskDetailRows,
+    Build, BuildDetailRows, BuildEnd, ClaimDecision, EndedFilter, FailureRow,
+    FarmReplacementDetail, FarmReplacementRow, LateResult, PublishedEvr, SignedPackage,
+    SrpmDetailRow, Store, StoreError, TaskDetailRows,
 };
 use crate::targets::Targets;
 
@@ -526,12 +526,14 @@ pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
 
 /// The store's filter for builds in such a state.
 #[must_use]
-pub const fn ended_of_filter(filter: StateFilter) -> EndedFilter {
+pub fn ended_of_filter(filter: StateFilter) -> EndedFilter {
     match filter {
         StateFilter::Any => EndedFilter::Any,
-        StateFilter::In(BuildState::Published) => EndedFilter::Published,
-        StateFilter::In(BuildState::Failed | BuildState::Cancelled) => EndedFilter::Unpublished,
-        StateFilter::Running | StateFilter::In(_) => EndedFilter::Open,
+        StateFilter::In(state) => match BuildEnd::of(state) {
+            Some(end) => EndedFilter::Ended(end),
+            None => EndedFilter::Open,
+        },
+        StateFilter::Running => EndedFilter::Open,
     }
 }
 

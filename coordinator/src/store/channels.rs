@@ -8,7 +8,7 @@ use super::channel_packages::{ChannelChange, RecordedRevision};
 use super::columns::Columns;
 use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
-use super::{Result, Store, Tx, parsed};
+use super::{BuildEnd, Result, Store, Tx, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// One revision of a channel: its packages, and since when it shows them.
@@ -137,7 +137,7 @@ impl Store {
                 return Ok(false);
             }
             for build in builds {
-                tx.build_close(*build).await?;
+                tx.build_close(*build, BuildEnd::Published).await?;
                 tx.publication_insert(*build, revision).await?;
             }
             if !builds.is_empty() {

@@ -11,7 +11,9 @@ mod assignments;
 mod attempts;
 mod blob_proofs;
 mod build_details;
+mod build_ends;
 mod build_notes;
+mod build_rows;
 mod builds;
 mod channel_packages;
 mod channels;
@@ -20,6 +22,7 @@ mod columns;
 mod coordinators;
 mod counts;
 mod cves;
+mod end_counts;
 mod enrolment;
 mod failures;
 mod fenced;
@@ -70,11 +73,13 @@ pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
+pub use build_rows::EndedBuildRow;
 pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
 pub use channel_packages::{ChannelChange, ChannelHead};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
 pub use counts::QueueCount;
+pub use end_counts::BuildEnd;
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fenced::{Fence, FencedStore};
@@ -98,6 +103,7 @@ pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, Withdraw
 
 use crate::bus::{Bus, News};
 use crate::planted_bugs::{PlantedBug, is_planted};
+use end_counts::EndCounts;
 use steps::Step;
 
 /// Why an operation of the store failed.
@@ -222,7 +228,8 @@ const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 /// How long a beat waits for its connection.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many statements were sent. Each use of a connection is one, and no connection is used twice.
+/// How many statements were sent. Each use of a connection is one, and no connection is used twice; so
+/// are the beginning and the commit of a transaction.
 #[derive(Debug, Clone, Default)]
 struct StatementCount(Arc<AtomicU64>);
 
@@ -292,7 +299,12 @@ impl Store {
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
         let statements = StatementCount::default();
-        Ok(Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside })
+        let store = Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside };
+        // A simulation has no older coordinators, and what it did not choose must not happen in it.
+        if !steps::is_simulated() && store.build_end_mend().await? {
+            tracing::info!("recorded how builds ended under a coordinator of an older version");
+        }
+        Ok(store)
     }
 
     /// Which database it is.
@@ -319,8 +331,10 @@ impl Store {
             statements: self.statements.clone(),
             changed: BTreeSet::new(),
             news: None,
+            ended: EndCounts::default(),
             step,
         };
+        tx.statements.add();
         if let Some(fence) = &self.fence
             && !is_planted(PlantedBug::UnfencedWrite)
         {
@@ -362,8 +376,8 @@ impl Store {
         steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
     }
 
-    /// How many statements were sent since the store was opened, by all of its clones; beginnings and
-    /// ends of transactions do not count.
+    /// How many statements were sent since the store was opened, by all of its clones, the beginnings
+    /// and commits of transactions among them.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.0.load(Ordering::Relaxed)
@@ -403,6 +417,8 @@ pub struct Tx {
     changed: BTreeSet<BuildId>,
     /// The passes that its commit wakes; `None` while nobody has said, which is all.
     news: Option<News>,
+    /// The builds that it ends, which are counted last.
+    ended: EndCounts,
     /// Over when the transaction is: dropped last.
     step: Step,
 }
@@ -441,8 +457,10 @@ impl Tx {
     }
 
     /// Makes it durable, and wakes no pass.
-    pub(crate) async fn commit_without_wake(self) -> Result<()> {
-        let Self { inner, step, .. } = self;
+    pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
+        self.build_end_write_counts().await?;
+        let Self { inner, statements, step, .. } = self;
+        statements.add();
         inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),

@@ -6,7 +6,7 @@
 use rpmfarm_core::{BuildId, Timestamp};
 
 use super::transaction_retry::again;
-use super::{Result, Store, Tx};
+use super::{BuildEnd, Result, Store, Tx};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 impl Store {
@@ -14,7 +14,9 @@ impl Store {
     pub async fn build_cancel(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            if !tx.build_close(id).await? && !is_planted(PlantedBug::CancelAfterEnd) {
+            if !tx.build_close(id, BuildEnd::Cancelled).await?
+                && !is_planted(PlantedBug::CancelAfterEnd)
+            {
                 return Ok(false);
             }
             let at = tx.build_next_event_us(id, now).await?;
@@ -55,6 +57,7 @@ impl Store {
             .bind(at.as_us())
             .execute(tx.conn())
             .await?;
+            tx.build_end_delete(id).await?;
             tx.build_open(id).await?;
             tx.reindex(id, now).await?;
             tx.commit().await?;
@@ -118,7 +121,7 @@ impl Tx {
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
     ///
     /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
-    pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
+    pub async fn build_close(&mut self, id: BuildId, end: BuildEnd) -> Result<bool> {
         self.build_note_changed(id);
         // Others may have waited for it.
         self.wake_all();
@@ -127,7 +130,11 @@ impl Tx {
             .execute(self.conn())
             .await?;
         self.index_clear(id).await?;
-        Ok(result.rows_affected() > 0)
+        let was_open = result.rows_affected() > 0;
+        if was_open {
+            self.build_end_insert(id, end).await?;
+        }
+        Ok(was_open)
     }
 
     /// Whether a build is open, held so until the transaction ends. Who holds a build changes its facts.

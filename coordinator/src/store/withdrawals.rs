@@ -10,7 +10,7 @@ use super::columns::Columns;
 use super::lists::{self, numbers, rows};
 use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
-use super::{Result, Store, StoreError, Tx, parsed};
+use super::{BuildEnd, Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
 #[derive(Debug, Clone, Copy)]
@@ -362,7 +362,7 @@ impl Tx {
     }
 
     async fn build_cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
-        if !self.build_close(build).await? {
+        if !self.build_close(build, BuildEnd::Cancelled).await? {
             return Ok(());
         }
         let at = self.build_next_event_us(build, now).await?;

@@ -18,3 +18,6 @@ INSERT INTO channel_heads (target, channel, revision)
 SELECT target, channel, MAX(revision) FROM revisions GROUP BY target, channel;
 INSERT INTO blob_proofs (digest, inode, size, mtime_ns, at_us)
 SELECT DISTINCT signed_digest, 1, 1, 1, 16 FROM signatures;
+INSERT INTO build_ends (build, target, state)
+SELECT id, target, CASE WHEN id % 10 = 1 THEN 'cancelled' WHEN id % 3 = 0 THEN 'published' ELSE 'failed' END
+FROM builds WHERE id % 4 <> 0;

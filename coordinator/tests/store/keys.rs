@@ -19,6 +19,7 @@ const BEFORE_KEYS: i64 = 37;
 
 /// Columns that name a row of another table and have no key, with the reason.
 const WITHOUT_KEY: &[(&str, &str, &str)] = &[
+    ("build_ends", "build", INDEX),
     ("failures", "task", "0 before there was a task"),
     ("live_attempts", "attempt", INDEX),
     ("live_attempts", "task", INDEX),

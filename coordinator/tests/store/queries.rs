@@ -22,16 +22,34 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
     ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
-    ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
+    ("build_rows.rs", "ids", &["1, 2"]),
+    ("build_rows.rs", "table", &["cancellations", "retries"]),
+    (
+        "builds.rs",
+        "from",
+        &[
+            "builds b",
+            "builds b",
+            "builds b",
+            "builds b",
+            "build_ends e CROSS JOIN builds b",
+            "build_ends e CROSS JOIN builds b",
+            "builds b CROSS JOIN build_ends e",
+        ],
+    ),
+    ("builds.rs", "id", &["b.id", "b.id", "b.id", "b.id", "e.build", "e.build", "b.id"]),
+    ("builds.rs", "condition", &["", "", OPEN, OPEN, ENDED, ENDED, " AND e.build = b.id"]),
     (
         "builds.rs",
         "named",
         &[
             " AND b.target = $3 AND b.package = $4",
-            " AND b.target = $3",
-            " AND b.target = $3",
+            " AND b.package = $3",
             " AND b.target = $3",
             "",
+            " AND e.target = $3 AND e.state = $4",
+            " AND e.state = $3",
+            " AND b.package = $3 AND e.state = $4",
         ],
     ),
     (
@@ -132,9 +150,7 @@ const POOL_HISTORY: &str = "SELECT DISTINCT e.package AS source, e.id AS build, 
 const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS superseded FROM packages p \
      JOIN builds b ON b.id = p.build WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
-const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
-const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \
-     FROM publications p WHERE p.build = b.id)";
+const ENDED: &str = " AND b.id = e.build";
 
 /// What a text that is SQL has at least one of, and no other text of the store has.
 const WORDS: &[&str] =

@@ -34,6 +34,12 @@ const TABLES: &[(&str, &[Described])] = &[
                  row here first.",
             ),
             (
+                "build_ends",
+                "the transaction that opens or ends the build",
+                "Index: how builds have ended (published, cancelled, failed), in which target. \
+                 `counters` has how many of each.",
+            ),
+            (
                 "build_arches",
                 "the API",
                 "The architectures that a build was requested for; no row for all of its \
@@ -361,7 +367,11 @@ const TABLES: &[(&str, &[Described])] = &[
                 "The virtual time of fair queueing, of each class and submitter; the row \
                  without these is how far the queue is ahead of the clock.",
             ),
-            ("counters", "everybody", "The last number of each sequence."),
+            (
+                "counters",
+                "everybody",
+                "The last number of each sequence; `ended_…` is how many builds ended in this way.",
+            ),
         ],
     ),
     (

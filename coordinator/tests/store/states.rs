@@ -145,6 +145,11 @@ async fn states(store: &Store, builds: &[BuildId]) -> Vec<BuildState> {
         *expected.entry(state.counted()).or_default() += 1;
         states.push(state);
     }
+    let rows = store.build_list_ended(builds).await.unwrap();
+    for (build, state) in builds.iter().zip(&states) {
+        let row = rows.get(build).map(|row| row.end.state());
+        assert_eq!(row, state.is_end().then_some(*state), "{build}");
+    }
     let counted = store.build_count_by_state().await.unwrap().into_iter();
     let counted: BTreeMap<CountedState, i64> = counted.filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, expected, "{states:?}");
