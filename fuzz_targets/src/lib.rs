@@ -270,7 +270,7 @@ fn tags_of(text: &str) {
 /// The macros of rpmautospec: what uses none of them stays as it is.
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
-    let _ = SpecState::of(text, &macros);
+    let _ = SpecState::read(text, &macros);
     let generated =
         AutospecValues { release: 3, changelog: "* x\n- y".to_owned(), included: false };
     let filled = fill_in(text, &generated, &[], 1_700_000_000);

@@ -154,8 +154,8 @@ impl ScriptRun<'_> {
     /// Takes a step that is not a script.
     fn step(&mut self, step: &Step) -> Result<(), EarlyEnd> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
-        let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());
-        let modifications = Tree::of(&autopatch.entries(), &autopatch);
+        let mut tree = Tree::from_entries(&rpms.entries(), &rpms).with_spec(&self.spec_names());
+        let modifications = Tree::from_entries(&autopatch.entries(), &autopatch);
         let ScriptPlan { parameters, context, .. } = self.plan;
         modify::apply_step(step, parameters, &mut tree, &modifications, context, &mut self.notes)
             .map_err(|error| of_package(format!("modifications: {error}")))?;
