@@ -424,10 +424,14 @@ impl BatchOrder {
         let (build, arch) = (task.build, task.arch);
         self.tell_solved(build, arch, seen, solved);
         let failure = solved.failure();
-        if let Some(failure) = &failure
-            && let Some(lacks) = self.refused(build, arch)
-        {
-            return RoundDecision::Refuse(self.refusal(Some(failure), arch, &lacks));
+        match &failure {
+            None if self.graph.may_lock(build, arch) => return RoundDecision::Proceed,
+            None => {}
+            Some(failure) => {
+                if let Some(lacks) = self.refused(build, arch) {
+                    return RoundDecision::Refuse(self.refusal(Some(failure), arch, &lacks));
+                }
+            }
         }
         let waits = waits_for(self.graph.mode(), &self.graph.blockers(build, arch));
         match (waits, failure) {
