@@ -1,4 +1,4 @@
-//! Work that blocks on the disk, done where it holds up no task.
+//! Work that blocks on the disk, or computes for long, done where it holds up no task.
 
 use tokio::task::JoinError;
 
@@ -11,6 +11,21 @@ pub async fn run<T: Send + 'static>(
 ) -> Result<T, JoinError> {
     #[cfg(feature = "simulation")]
     if let Some(_turn) = crate::simulation::begin_disk_step().await {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await
+}
+
+/// Computes, on a thread for that.
+///
+/// # Errors
+/// When it panicked.
+pub async fn compute<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    // In a simulation it takes no time, and is no step that others may come between.
+    #[cfg(feature = "simulation")]
+    if crate::simulation::is_active() {
         return Ok(work());
     }
     tokio::task::spawn_blocking(work).await

@@ -32,7 +32,7 @@ use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
 use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publisher};
 use crate::random::RandomSource;
-use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
+use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
 use crate::rpc::blobs::BlobService;
 use crate::rpc::enrolment::EnrolmentService;
@@ -100,6 +100,8 @@ pub struct Parts {
     pub tracker: Tracker,
     pub webhooks: Webhooks,
     pub resolver: Resolver,
+    /// The orders of the open batches, where this coordinator resolves.
+    pub batches: Batches,
     /// Who has the files of base roots.
     pub bases: BaseRootFileOwners,
     /// Asks for acceptances; none where the coordinator's own verdict is enough.
@@ -179,6 +181,7 @@ impl Parts {
             blobs: self.blobs.clone(),
             fleet: self.fleet.clone(),
             waits: self.waits.clone(),
+            batches: self.batches.clone(),
             retries: self.retries(),
             bus: self.bus.clone(),
             clock: self.clock,
@@ -192,6 +195,7 @@ impl Parts {
         Refresh {
             targets: self.targets.clone(),
             resolver: self.resolver.clone(),
+            batches: self.batches.clone(),
             bus: self.bus.clone(),
             clock: self.clock,
             refreshes: CoalescedTasks::new("refresh"),
@@ -272,8 +276,7 @@ impl Parts {
     /// Shares the state in memory with the other coordinators.
     #[must_use]
     pub fn notes(&self) -> Notes {
-        let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        Notes::new(peers, fleet, self.waits.clone(), self.voice.clone())
+        Notes::new(self.fleet.clone(), self.wait_reasons(), self.voice.clone())
     }
 
     /// Is woken by the other coordinators.
@@ -341,13 +344,23 @@ impl Parts {
         }
     }
 
+    /// Knows why builds wait.
+    #[must_use]
+    pub fn wait_reasons(&self) -> WaitReasons {
+        WaitReasons {
+            peers: self.peers.clone(),
+            waits: self.waits.clone(),
+            batches: self.batches.clone(),
+        }
+    }
+
     #[must_use]
     pub fn views(&self) -> Views {
         Views {
             store: self.store.clone(),
             targets: self.targets.clone(),
             fleet: self.fleet.clone(),
-            reasons: WaitReasons { peers: self.peers.clone(), waits: self.waits.clone() },
+            reasons: self.wait_reasons(),
         }
     }
 

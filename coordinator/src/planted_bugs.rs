@@ -65,6 +65,8 @@ rpmfarm_core::words! {
         ReuseGenerationNumber = "reuse-generation-number",
         /// What clients see and nobody recorded stays so, when there is nothing else to publish.
         UnrecordedGeneration = "unrecorded-generation",
+        /// A task gets its lock although the builds that it needs are not accepted.
+        LockBeforeNeeded = "lock-before-needed",
     }
 }
 

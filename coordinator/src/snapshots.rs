@@ -14,6 +14,7 @@ use crate::bus::{PeerMessage, PeerNotifier};
 use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::peers::Peers;
+use crate::resolve::Batches;
 use crate::store::{self, Store};
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::LocalPass;
@@ -36,6 +37,7 @@ pub struct Notes {
     peers: Peers,
     fleet: Fleet,
     waits: LocalWaitReasons,
+    batches: Batches,
     voice: PeerNotifier,
     written: WrittenSnapshots,
 }
@@ -43,8 +45,9 @@ pub struct Notes {
 impl Notes {
     /// Notes of these workers and reasons, of which nothing was written yet.
     #[must_use]
-    pub fn new(peers: Peers, fleet: Fleet, waits: LocalWaitReasons, voice: PeerNotifier) -> Self {
-        Self { peers, fleet, waits, voice, written: WrittenSnapshots::default() }
+    pub fn new(fleet: Fleet, reasons: WaitReasons, voice: PeerNotifier) -> Self {
+        let WaitReasons { peers, waits, batches } = reasons;
+        Self { peers, fleet, waits, batches, voice, written: WrittenSnapshots::default() }
     }
 
     /// Lets go of workers that have connected to another coordinator.
@@ -75,6 +78,9 @@ impl Notes {
         if !KNOW_WAITS.iter().any(|stage| here.contains(stage)) {
             // Only their passes know why builds wait.
             self.waits.clear_all();
+        }
+        if !here.contains(&Stage::Resolve) {
+            self.batches.clear();
         }
         let wanted = self.wanted(now);
         let changes = self.written.changes(&wanted);
@@ -107,7 +113,8 @@ impl Notes {
             let text = serde_json::to_string(&coarse(view)).expect("a state has no maps");
             wanted.insert((WORKER, name), text);
         }
-        for (build, reason) in self.waits.all() {
+        // What a stage has said goes before what a batch waits for.
+        for (build, reason) in self.batches.reasons().into_iter().chain(self.waits.all()) {
             wanted.insert((WAIT, build.0.to_string()), reason);
         }
         wanted
@@ -159,9 +166,18 @@ pub struct WaitReasons {
     pub peers: Peers,
     /// What is known here.
     pub waits: LocalWaitReasons,
+    /// Whom builds wait for in their batches, where this coordinator resolves.
+    pub batches: Batches,
 }
 
 impl WaitReasons {
+    /// Why a build waits, as far as this coordinator knows; empty when it knows nothing.
+    #[must_use]
+    pub fn here(&self, build: BuildId) -> String {
+        let reason = self.waits.reason(build);
+        if reason.is_empty() { self.batches.reason(build).unwrap_or_default() } else { reason }
+    }
+
     /// Why builds wait, of which anything is known: as this coordinator knows, or another one that
     /// lives. However many they are, the database is asked once.
     pub async fn of_each(
@@ -169,7 +185,7 @@ impl WaitReasons {
         store: &Store,
         builds: &[BuildId],
     ) -> store::Result<HashMap<BuildId, String>> {
-        let here = builds.iter().map(|build| (*build, self.waits.reason(*build)));
+        let here = builds.iter().map(|build| (*build, self.here(*build)));
         let mut known: HashMap<_, _> = here.filter(|(_, reason)| !reason.is_empty()).collect();
         let now = Instant::now();
         if known.len() == builds.len() || !self.peers.has_others(now) {
@@ -188,7 +204,7 @@ impl WaitReasons {
 
     /// The same of one build.
     pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
-        let here = self.waits.reason(build);
+        let here = self.here(build);
         let now = Instant::now();
         if !here.is_empty() || !self.peers.has_others(now) {
             return Ok(here);

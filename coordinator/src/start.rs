@@ -30,7 +30,7 @@ use crate::parts::Parts;
 use crate::peers::{self, InstanceLock, Peers};
 use crate::publish::{ChannelContents, Publisher};
 use crate::random::RandomSource;
-use crate::resolve::{DownloadTimeouts, Resolver, solver};
+use crate::resolve::{Batches, DownloadTimeouts, Resolver, solver};
 use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::streams::StreamLimits;
@@ -98,6 +98,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
         tracker,
         resolver: resolver(cache, &targets, &blobs)?,
+        batches: Batches::default(),
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::store::{PushFilter, Store};
+use rpmfarm_coordinator::store::{BatchScope, PushFilter, Store};
 use rpmfarm_core::{PushId, Timestamp};
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
@@ -70,8 +70,10 @@ async fn what_is_open_is_found_by_its_stage() {
     assert_eq!(builds(store.build_list_to_plan().await.unwrap()), [2]);
     assert_eq!(tasks(store.task_list_srpms_to_lock(now, 9).await.unwrap()), [3]);
     let (batch, _) = store.batch_list_to_order(now).await.unwrap()[0];
-    let ordered = store.task_list_to_order(batch, now).await.unwrap();
-    assert_eq!(tasks(ordered.into_iter().map(|(task, _)| task).collect()), [4]);
+    let of_batch = store.batch_task_list(BatchScope::Whole(batch)).await.unwrap().into_iter();
+    let waiting = of_batch.filter(|row| row.lock.is_none() && !row.is_accepted);
+    assert_eq!(tasks(waiting.map(|row| row.task).collect()), [4]);
+    assert!(store.batch_head_list().await.unwrap().contains(&(batch, 0)), "it is open");
     assert_eq!(tasks(store.task_list_to_dispatch(9).await.unwrap()), [5]);
     let ended = store.attempt_list_to_accept(now).await.unwrap();
     assert_eq!(ended.iter().map(|ended| ended.build.0).collect::<Vec<_>>(), [7]);

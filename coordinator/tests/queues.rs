@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::builds::{self, import, new_build};
 use common::on_both;
-use rpmfarm_coordinator::store::{Attempt, Grant, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{Attempt, BatchScope, Grant, NewBuild, NewTask, Store};
 use rpmfarm_core::learned_needs::{Forecast, WorkerResources};
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
@@ -209,13 +209,9 @@ async fn every_stage_sees_its_work_and_no_more() {
         assert!(tx.acceptance_insert(task, id, 1, NOW).await.unwrap());
         tx.commit().await.unwrap();
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 1));
-        assert!(
-            store
-                .batch_member_list_open(store.build_fetch(build).await.unwrap().unwrap().batch)
-                .await
-                .unwrap()
-                .is_empty()
-        );
+        let scope = BatchScope::Builds(&[build]);
+        let row = store.batch_member_list(scope).await.unwrap().remove(0);
+        assert_eq!((row.is_open, row.is_accepted), (true, true), "nobody waits for it any more");
         assert!(store.build_cancel(build, NOW).await.unwrap());
         assert_eq!(seen(NOW).await, (0, 0, 0, 0, 0, 0));
         assert!(store.build_retry(build, NOW + US).await.unwrap());

@@ -46,7 +46,6 @@ pub mod why;
 
 // Build roots: the order of a batch, and the packages of each root.
 pub mod batch;
-pub mod batch_order;
 pub mod lock;
 pub mod pool_content;
 pub mod transaction;

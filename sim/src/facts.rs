@@ -118,6 +118,7 @@ impl FactsReader {
 /// A build as it was asked for.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Build {
+    pub(crate) batch: i64,
     pub(crate) package: String,
 }
 
@@ -170,6 +171,8 @@ pub(crate) struct Facts {
     /// By build: its name and its digest.
     pub(crate) srpms: BTreeMap<BuildId, (String, String)>,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
+    /// The locks: task and round.
+    pub(crate) locks: BTreeSet<(TaskId, i64)>,
     pub(crate) attempts: BTreeMap<AttemptId, Attempt>,
     /// By task: the attempt that runs.
     pub(crate) live: BTreeMap<TaskId, AttemptId>,
@@ -189,7 +192,9 @@ impl Facts {
     fn add(&mut self, (kind, a, b, c, s, t): Row) {
         let table: Table = kind.parse().expect("nothing else is asked for");
         match table {
-            Table::Builds => self.builds.extend([(BuildId(a), Build { package: s })]),
+            Table::Builds => {
+                self.builds.insert(BuildId(a), Build { batch: b, package: s });
+            }
             Table::OpenBuilds => self.open.extend([BuildId(a)]),
             Table::Cancellations => {
                 let at = self.cancelled.entry(BuildId(a)).or_default();
@@ -211,6 +216,7 @@ impl Facts {
                 self.tasks.insert(TaskId(a), task);
             }
             Table::Locks => {
+                self.locks.insert((TaskId(a), b));
                 if let Some(task) = self.tasks.get_mut(&TaskId(a)) {
                     task.is_locked = true;
                 }
@@ -242,6 +248,14 @@ impl Facts {
     /// How often a build was retried, and when last.
     pub(crate) fn retried(&self, build: BuildId) -> (usize, Timestamp) {
         self.retries.get(&build).copied().unwrap_or_default()
+    }
+
+    /// Whether everything that makes packages of a build is accepted.
+    pub(crate) fn is_accepted(&self, build: BuildId) -> bool {
+        let is_of =
+            |(_, task): &(&TaskId, &Task)| task.build == build && task.kind != TaskKind::Srpm;
+        let mut tasks = self.tasks.iter().filter(is_of).peekable();
+        tasks.peek().is_some() && tasks.all(|(id, _)| self.acceptances.contains_key(id))
     }
 
     /// Where a build is, as everybody derives it.

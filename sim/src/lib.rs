@@ -1,7 +1,7 @@
 //! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the network
 //! between them. The coordinators are the real ones: their stages, their sessions with workers
 //! and their calls, on a real database and a real tree of repositories, both in memory. The invariants
-//! I1 to I10 are checked after every step.
+//! I1 to I11 are checked after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. Whatever a
 //! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`): each

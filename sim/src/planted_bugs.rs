@@ -28,6 +28,8 @@ pub enum Invariant {
     I9,
     /// What is written for a stage is written under the epoch of its lease, which never falls.
     I10,
+    /// No build starts before those of its batch that it needs.
+    I11,
 }
 
 impl fmt::Display for Invariant {
@@ -67,5 +69,6 @@ pub const fn broken_invariant(bug: PlantedBug) -> Invariant {
         | PlantedBug::ReuseGenerationNumber
         | PlantedBug::UnrecordedGeneration => Invariant::I9,
         PlantedBug::UnfencedWrite => Invariant::I10,
+        PlantedBug::LockBeforeNeeded => Invariant::I11,
     }
 }

@@ -17,8 +17,8 @@ macro_rules! bugs {
         #[test]
         fn every_bug_has_its_test_and_every_invariant_its_bug() {
             assert_eq!([$(PlantedBug::$bug),*].as_slice(), PlantedBug::ALL);
-            use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9, I10};
-            for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10] {
+            use Invariant::{I1, I2, I3, I4, I5, I6, I7, I8, I9, I10, I11};
+            for invariant in [I1, I2, I3, I4, I5, I6, I7, I8, I9, I10, I11] {
                 let is_broken = |bug: &PlantedBug| broken_invariant(*bug) == invariant;
                 assert!(PlantedBug::ALL.iter().any(is_broken), "nothing breaks {invariant}");
             }
@@ -56,4 +56,5 @@ bugs! {
     one_build_blocks_target OneBuildBlocksTarget
     reuse_generation_number ReuseGenerationNumber
     unrecorded_generation UnrecordedGeneration
+    lock_before_needed LockBeforeNeeded
 }

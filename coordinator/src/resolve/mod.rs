@@ -3,8 +3,10 @@
 //! Owns the metadata of external repositories, the solver pools, and the cache of external
 //! packages. It must not know what a lock is for. To read from the top:
 //!
-//! - `pass` is the stage, [`ResolveStage`]: whose turn it is, and what is recorded. It alone knows of
-//!   builds and their order. `refresh` asks repositories for news from time to time.
+//! - `pass` is the stage, [`ResolveStage`]: what is solved, and what is recorded. `turns` looks at batches
+//!   and begins what is to be done, by the orders that [`Batches`] keeps in memory: `batch_order` has the
+//!   order of one batch, and `pool_news` reads what has come that may change it. They alone know of builds.
+//!   `refresh` asks repositories for news from time to time.
 //! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time runs
 //!   on threads that may block. The metadata of a repository are fetched when a target is first
 //!   resolved, and again only by [`Resolver::refresh`].
@@ -15,6 +17,8 @@
 //!   metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
+mod batch_order;
+mod batches;
 mod checks;
 mod download;
 mod external;
@@ -26,11 +30,13 @@ mod lock;
 mod metadata;
 mod mirrors;
 mod pass;
+mod pool_news;
 mod pools;
 mod refresh;
 mod rejection;
 pub mod repomd;
 pub mod solver;
+mod turns;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
@@ -45,6 +51,7 @@ use rpmfarm_core::{Arch, Fault, Lock, Nevra};
 use rpmfarm_solv::Requirer;
 use tokio::sync::OwnedMutexGuard;
 
+pub use batches::Batches;
 pub use download::{DownloadError, DownloadTimeouts, SinkError};
 pub use external::{ExternalRepo, ExternalRepoError, RepositoryLocation};
 pub use farm::{FARM, FarmError, FarmPackage, FarmPackages, FarmUpdate};

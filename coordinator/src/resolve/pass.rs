@@ -1,34 +1,29 @@
-//! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
+//! Gives every task its lock: at once for SRPMs, in the order of the batch for builds (`turns`), and round
 //! by round for what `%generate_buildrequires` finds.
 //!
 //! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
 //! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
 //! read anew and the root is solved again, a few times at most.
 //!
-//! Batches are ordered beside the pass, each in the queue of its target, so that a target whose
-//! repositories hang delays no other. What a running attempt finds is asked the same question as
-//! what a spec says: when another build of the batch is to provide or replace it, the attempt is
-//! taken from its worker, so that it holds no slot that the awaited build may need, and the task
-//! waits with what was found.
+//! What a running attempt finds is asked the same question as what a spec says: when another build of the
+//! batch is to provide or replace it, the attempt is taken from its worker, so that it holds no slot that
+//! the awaited build may need, and the task waits with what was found.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use parking_lot::{Mutex, MutexGuard};
-use rpmfarm_core::batch_order::{
-    BatchDecision, BatchMember, LostBatchMember, SolveOutcome, SolvedMember, decide_batch, lacking,
-    put_down_to, turn_of_round, waits_for_text,
-};
 use rpmfarm_core::learned_needs;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{
     Arch, BatchId, BuildId, BuildOptions, Failure, FailureStage, Fault, Lock, Nevra, Sha256, Stage,
     Target, TaskId, Timestamp,
 };
-
 use tracing::Instrument as _;
 
+use super::batch_order::{BatchOrder, RoundDecision, SharedOrder, Solved};
+use super::batches::{Batches, with};
+use super::pool_news::KnownPools;
 use super::{AgePolicy, FARM, FarmReplacement, Requirements, ResolveError, Resolver};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
@@ -38,14 +33,10 @@ use crate::retry::Retries;
 use crate::store::{Build, FarmReplacementRow, FencedStore, Srpm, Task};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
-use crate::work::{self, CoalescedTasks, KeyedSemaphore, KeyedTaskPool};
+use crate::work::{self, CoalescedTasks, KeyedTaskPool};
 
 /// SRPM tasks of a target that one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
-
-/// Batches of one target that are ordered side by side. One that is long, or a repository that
-/// hangs, keeps neither other targets nor what is more urgent waiting.
-const BATCHES_AT_ONCE: usize = 4;
 
 /// How often a root is solved again because one of its packages is gone.
 const AGAIN: u32 = 2;
@@ -62,6 +53,8 @@ pub struct ResolveStage {
     pub fleet: Fleet,
     /// Where it is said what a build waits for.
     pub waits: LocalWaitReasons,
+    /// The orders of the open batches.
+    pub batches: Batches,
     /// Whether there is a next try.
     pub retries: Retries,
     /// Rings when something is to be solved anew.
@@ -75,21 +68,19 @@ pub struct ResolveStage {
 /// The long pieces of work of this stage that are under way. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
-    /// Makes locks, task by task.
-    locks: KeyedTaskPool<TaskId>,
-    batches: CoalescedTasks<BatchId>,
-    /// Turns of the batches of each target.
-    targets: Arc<KeyedSemaphore<String>>,
-    memory: Arc<SolveMemory>,
+    /// Solves roots and makes locks, task by task.
+    pub(super) locks: KeyedTaskPool<TaskId>,
+    /// Looks at batches.
+    pub(super) looks: CoalescedTasks<BatchId>,
+    /// Up to where the packages of targets were read.
+    pub(super) pools: Arc<tokio::sync::Mutex<KnownPools>>,
 }
 
 impl ResolveWork {
     /// With this pool for locks.
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
-        let batches = CoalescedTasks::new("order");
-        let targets = Arc::new(KeyedSemaphore::new(BATCHES_AT_ONCE));
-        Self { locks, batches, targets, memory: Arc::default() }
+        Self { locks, looks: CoalescedTasks::new("order"), pools: Arc::default() }
     }
 }
 
@@ -97,63 +88,35 @@ impl work::Stage for ResolveStage {
     const NAME: Stage = Stage::Resolve;
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
-        for task in store.task_list_srpms_to_lock(now, SRPMS_AT_ONCE).await? {
-            let build = store.build_fetch(task.build).await?.context("a task has a build")?;
-            let (stage, store) = (self.clone(), store.clone());
-            let (id, span, target) = (task.id, span(&task), build.target.clone());
-            let work = async move { stage.lock_srpm(&store, &task, &build).await };
-            self.work.locks.spawn_for(&target, id, work.instrument(span));
-        }
-        let batches = store.batch_list_to_order(now).await?;
-        self.work.memory.keep_batches(&batches);
-        for (batch, target) in batches {
-            let (stage, store) = (self.clone(), store.clone());
-            self.work.batches.ask(batch, move || {
-                let (stage, store, target) = (stage.clone(), store.clone(), target.clone());
-                async move {
-                    let _turn = stage.work.targets.acquire(target).await;
-                    stage.lock_batch(&store, batch).await
-                }
-            });
-        }
-        for (task, round) in store.round_list_to_lock(now).await? {
-            let build = store.build_fetch(task.build).await?.context("a task has a build")?;
-            let (stage, store) = (self.clone(), store.clone());
-            let (id, span, target) = (task.id, span(&task), build.target.clone());
-            let work = async move { stage.lock_round(&store, &task, &build, round).await };
-            self.work.locks.spawn_for(&target, id, work.instrument(span));
-        }
-        Ok(())
+        self.lock_srpms(store, now).await?;
+        self.look_at_batches(store, now).await?;
+        self.lock_rounds(store, now).await
     }
-}
-
-/// What solving said of the tasks of batches that wait, so that they are not solved again before
-/// something has changed.
-#[derive(Debug, Default)]
-struct SolveMemory(Mutex<HashMap<TaskId, RememberedSolve>>);
-
-#[derive(Debug, Clone)]
-struct RememberedSolve {
-    batch: BatchId,
-    /// The count of the target's packages that it was solved with.
-    packages: i64,
-    /// How many rounds of requirements had been found.
-    rounds: usize,
-    result: Result<Lock, LockFailure>,
 }
 
 /// Why there is no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
-struct LockFailure {
-    failure: Failure,
+pub(super) struct LockFailure {
+    pub(super) failure: Failure,
     /// Requirements of the build that nobody provides.
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
+}
+
+/// What became of a lock that was to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Recorded {
+    /// Its task can be given to a worker.
+    Locked,
+    /// Something of it was withdrawn meanwhile: it is to be solved anew.
+    Withdrawn,
+    /// It could not be made: that is recorded, to be tried again or for good.
+    Failed,
 }
 
 /// The requirements of a task's root.
 #[derive(Debug)]
-struct LockRequest {
-    requirements: Requirements,
+pub(super) struct LockRequest {
+    pub(super) requirements: Requirements,
     /// The round of its lock: 0, or one more than the last that was found.
     round: u32,
 }
@@ -161,7 +124,7 @@ struct LockRequest {
 impl LockRequest {
     /// What a task's root is to hold on its own architecture's terms, and what was found while it
     /// was built.
-    fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
+    pub(super) fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
         let layers = std::iter::once(srpm.requires_with(target).to_vec()).chain(found).collect();
@@ -170,20 +133,35 @@ impl LockRequest {
         Self { requirements, round }
     }
 
-    fn requires(&self) -> Vec<String> {
+    pub(super) fn requires(&self) -> Vec<String> {
         self.requirements.layers.concat()
     }
 }
 
-/// The results of solving for the tasks of a batch, with the requirements of each.
-type SolvedTasks = HashMap<TaskId, (LockRequest, Result<Lock, LockFailure>)>;
-
 /// The span of the log's lines, with build and task.
-fn span(task: &Task) -> tracing::Span {
+pub(super) fn span(task: &Task) -> tracing::Span {
     tracing::info_span!("resolve", build = task.build.0, task = task.id.0)
 }
 
 impl ResolveStage {
+    /// Begins the locks of SRPM tasks.
+    async fn lock_srpms(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
+        let mut tasks = store.task_list_srpms_to_lock(now, SRPMS_AT_ONCE).await?;
+        let under_way = self.work.locks.keys();
+        tasks.retain(|task| !under_way.contains(&task.id));
+        let builds = builds_of(store, &tasks).await?;
+        for task in tasks {
+            let build = builds.get(&task.build).context("a task has a build")?.clone();
+            // Beside the locks of builds, which are to begin before the last SRPM is there.
+            let place = format!("SRPMs of {}", build.target);
+            let Some(slot) = self.work.locks.reserve_for(&place, task.id) else { continue };
+            let (stage, store, span) = (self.clone(), store.clone(), span(&task));
+            let work = async move { stage.lock_srpm(&store, &task, &build).await };
+            slot.spawn(work.instrument(span));
+        }
+        Ok(())
+    }
+
     /// The SRPM is made in the base root, which needs nothing of any other build.
     async fn lock_srpm(
         &self,
@@ -194,110 +172,15 @@ impl ResolveStage {
         match self.solve(store, build, task.arch, Requirements::default()).await {
             Ok(lock) => {
                 let wanted = LockRequest { requirements: Requirements::default(), round: 0 };
-                self.record(store, task, build, &wanted, &lock).await
+                self.record(store, task, build, &wanted, &lock).await?;
+                Ok(())
             }
             Err(LockFailure { failure, .. }) => self.failed(store, task, &failure).await,
         }
     }
 
-    /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
-    async fn lock_batch(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
-        // All of these: who waits for whom is a matter of the whole batch.
-        let tasks = store.task_list_to_order(batch, self.clock.time()).await?;
-        self.work.memory.keep_tasks(batch, &tasks);
-        if let Some(late) = store.batch_member_fetch_without_srpm(batch).await? {
-            for (task, _) in &tasks {
-                let reason = format!("waits for the SRPM of build {} ({})", late.id, late.package);
-                self.waits.set(task.build, reason);
-            }
-            return Ok(());
-        }
-        // A pass for `noarch` has its turn after the task of the same build and architecture.
-        let (tasks, later) = one_of_each_arch(tasks);
-        let (solved, results) = self.solve_batch(store, batch, &tasks).await?;
-        // What is not accepted and waits for no turn here is built, or is tried again later.
-        let unfinished = store.task_list_unaccepted(batch).await?;
-        let moves: HashSet<BuildId> = unfinished
-            .into_iter()
-            .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
-            .map(|(build, _)| build)
-            .collect();
-        let mates = mates(store, batch, |build| moves.contains(&build)).await?;
-        self.take_turns(store, tasks, &solved, results, &mates);
-        Ok(())
-    }
-
-    /// Solves each task of a batch, or remembers what solving it gave.
-    async fn solve_batch(
-        &self,
-        store: &FencedStore,
-        batch: BatchId,
-        tasks: &[(Task, Build)],
-    ) -> anyhow::Result<(Vec<SolvedMember>, SolvedTasks)> {
-        let mut found = store.round_list_of_batch(batch).await?;
-        let mut all = Vec::with_capacity(tasks.len());
-        let mut results = HashMap::new();
-        for (task, build) in tasks {
-            let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
-            let wanted = LockRequest::new(task, &srpm, found.remove(&task.id).unwrap_or_default());
-            let result = self.work.memory.solve(self, store, task, build, &wanted).await?;
-            let (build, arch, requires) = (task.build, task.arch, wanted.requires());
-            all.push(SolvedMember { build, arch, requires, root: root(&result) });
-            results.insert(task.id, (wanted, result));
-        }
-        Ok((all, results))
-    }
-
-    /// Concludes the tasks whose turn it is, and says what the others wait for.
-    fn take_turns(
-        &self,
-        store: &FencedStore,
-        tasks: Vec<(Task, Build)>,
-        solved: &[SolvedMember],
-        mut results: SolvedTasks,
-        mates: &[BatchMember],
-    ) {
-        let mut turns = decide_batch(solved, mates);
-        let solved: HashMap<(BuildId, Arch), &SolvedMember> =
-            solved.iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
-        for (task, build) in tasks {
-            let key = (task.build, task.arch);
-            match (turns.remove(&key), results.remove(&task.id)) {
-                (Some(BatchDecision::Proceed), Some((wanted, result))) => {
-                    self.waits.clear(task.build);
-                    let (stage, store) = (self.clone(), store.clone());
-                    let (id, span, target) = (task.id, span(&task), build.target.clone());
-                    let work =
-                        async move { stage.conclude(&store, &task, &build, &wanted, result).await };
-                    self.work.locks.spawn_for(&target, id, work.instrument(span));
-                }
-                (Some(BatchDecision::WaitFor(builds)), _) => {
-                    self.waits.set(task.build, waits_for_text(solved[&key], &builds, mates));
-                }
-                _ => {}
-            }
-        }
-    }
-
-    async fn conclude(
-        &self,
-        store: &FencedStore,
-        task: &Task,
-        build: &Build,
-        wanted: &LockRequest,
-        result: Result<Lock, LockFailure>,
-    ) -> anyhow::Result<()> {
-        match result {
-            Ok(lock) => self.record(store, task, build, wanted, &lock).await,
-            Err(LockFailure { failure, .. }) => {
-                let failure = with_lost_mate(store, build, wanted, failure).await?;
-                self.failed(store, task, &failure).await
-            }
-        }
-    }
-
     /// Records that a task has no lock, to be tried again or for good.
-    async fn failed(
+    pub(super) async fn failed(
         &self,
         store: &FencedStore,
         task: &Task,
@@ -307,34 +190,67 @@ impl ResolveStage {
         Ok(self.retries.record(store, task.build, Some(task.id), failure, now).await?)
     }
 
+    /// Begins to answer running attempts that found requirements.
+    async fn lock_rounds(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
+        let mut rounds = store.round_list_to_lock(now).await?;
+        let under_way = self.work.locks.keys();
+        rounds.retain(|(task, _)| !under_way.contains(&task.id));
+        let tasks: Vec<Task> = rounds.iter().map(|(task, _)| task.clone()).collect();
+        let builds = builds_of(store, &tasks).await?;
+        for (task, round) in rounds {
+            let build = builds.get(&task.build).context("a task has a build")?.clone();
+            let Some(order) = self.batches.order(build.batch) else {
+                // It is decided on with the others of its batch, once these are known.
+                self.ask(store, build.batch);
+                continue;
+            };
+            let Some(slot) = self.work.locks.reserve_for(&build.target, task.id) else { continue };
+            let (stage, store, span) = (self.clone(), store.clone(), span(&task));
+            let work = async move {
+                stage.lock_round(&store, &order, &task, &build, round).await?;
+                stage.ask(&store, build.batch);
+                Ok(())
+            };
+            slot.spawn(work.instrument(span));
+        }
+        Ok(())
+    }
+
     /// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
     /// it from its worker until other builds of its batch are done. It does not wait where it is: its
     /// place may be the one that the others need.
     async fn lock_round(
         &self,
         store: &FencedStore,
+        order: &SharedOrder,
         task: &Task,
         build: &Build,
         round: u32,
     ) -> anyhow::Result<()> {
         let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
         let wanted = LockRequest::new(task, &srpm, store.round_list(task.id).await?);
-        let result = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
-        let found = SolvedMember {
-            build: task.build,
-            arch: task.arch,
-            requires: wanted.requires(),
-            root: root(&result),
-        };
-        let mates = mates(store, build.batch, |_| false).await?;
-        let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
+        let seen = with(order, |order| order.seen()).await?;
+        let solved = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
         // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
         let workers = store.worker_list_on_build(task.build).await?;
-        match turn_of_round(&found, &mates, fault) {
-            BatchDecision::Proceed => self.conclude(store, task, build, &wanted, result).await?,
-            BatchDecision::WaitFor(blockers) => {
-                let reason = waits_for_text(&found, &blockers, &mates);
-                self.postpone(store, task, round, reason).await?;
+        match solved {
+            // What the farm could not solve says nothing about the package: it is tried again.
+            Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm => {
+                self.failed(store, task, &failure).await?;
+            }
+            solved => {
+                let (solved, decision) =
+                    decide_round(order, task, seen, wanted.requires(), solved).await?;
+                let lock = solved.ok();
+                let answer = (decision, lock.as_ref());
+                let answered =
+                    self.answer_round(store, task, build, (&wanted, round), answer).await;
+                if !matches!(answered, Ok(true)) {
+                    // It runs on, or is about to end: in its order it is where it was.
+                    let task = task.clone();
+                    with(order, move |order| order.set_locked(&task)).await?;
+                }
+                answered?;
             }
         }
         for worker in workers {
@@ -343,38 +259,65 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Takes a task from its worker until what it waits for is built.
+    /// Carries out what was decided on a running attempt. Returns whether its task waits now.
+    async fn answer_round(
+        &self,
+        store: &FencedStore,
+        task: &Task,
+        build: &Build,
+        (wanted, round): (&LockRequest, u32),
+        (decision, lock): (RoundDecision, Option<&Lock>),
+    ) -> anyhow::Result<bool> {
+        match (decision, lock) {
+            (RoundDecision::WaitFor(reason), _) => self.postpone(store, task, round, reason).await,
+            (RoundDecision::Refuse(failure), _) => {
+                self.failed(store, task, &failure).await?;
+                Ok(false)
+            }
+            (RoundDecision::Proceed, Some(lock)) => {
+                self.record(store, task, build, wanted, lock).await?;
+                Ok(false)
+            }
+            // Without a root there is nothing to go on with.
+            (RoundDecision::Proceed, None) => Ok(false),
+        }
+    }
+
+    /// Takes a task from its worker until what it waits for is built. False when the attempt does not run
+    /// any more.
     async fn postpone(
         &self,
         store: &FencedStore,
         task: &Task,
         round: u32,
         reason: String,
-    ) -> anyhow::Result<()> {
-        if store.attempt_postpone(task, round, self.clock.time()).await? {
+    ) -> anyhow::Result<bool> {
+        let is_postponed = store.attempt_postpone(task, round, self.clock.time()).await?;
+        if is_postponed {
             tracing::info!("the attempt found requirements that are still being built: {reason}");
-            self.waits.set(task.build, reason);
-            self.bus.wake();
         }
-        Ok(())
+        Ok(is_postponed)
     }
 
     /// Fetches what a lock names and records it: from then on its task can be given to a worker.
-    async fn record(
+    pub(super) async fn record(
         &self,
         store: &FencedStore,
         task: &Task,
         build: &Build,
         wanted: &LockRequest,
         lock: &Lock,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Recorded> {
         let round = wanted.round;
         let target = self.targets.get(&build.target)?;
         let (resolver, with_added) = self.resolver(&target, &lock.options);
         let repositories = (&resolver, &with_added);
         let lock = match self.fetch_lock(store, repositories, task, build, round, lock).await? {
             Ok(lock) => lock,
-            Err(failure) => return self.failed(store, task, &failure).await,
+            Err(failure) => {
+                self.failed(store, task, &failure).await?;
+                return Ok(Recorded::Failed);
+            }
         };
         let digest = self.blobs.put(&lock.to_bytes())?;
         if round == 0 && task.kind.is_build() {
@@ -385,23 +328,15 @@ impl ResolveStage {
             self.record_taken(store, repositories, task, build, wanted, &lock).await?;
         }
         let own: Vec<Sha256> = own.into_values().collect();
-        if !store
-            .lock_insert_if_current(
-                task.id,
-                round,
-                digest,
-                (&build.target, &own),
-                self.clock.time(),
-            )
-            .await?
-        {
+        let (of, now) = ((build.target.as_str(), own.as_slice()), self.clock.time());
+        if !store.lock_insert_if_current(task.id, round, digest, of, now).await? {
             // Something of it was withdrawn meanwhile: it is solved anew.
             tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.wake();
-            return Ok(());
+            return Ok(Recorded::Withdrawn);
         }
         self.waits.clear(task.build);
-        Ok(())
+        Ok(Recorded::Locked)
     }
 
     /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
@@ -464,9 +399,14 @@ impl ResolveStage {
                 return Ok(Err(failure));
             }
             tracing::info!(%error, "fetching the metadata again");
-            let refreshed = resolver.refresh(target, lock.arch, AgePolicy::Refuse, now).await;
-            for error in refreshed.err().into_iter().flatten() {
-                tracing::warn!(%error, "a repository could not be refreshed");
+            match resolver.refresh(target, lock.arch, AgePolicy::Refuse, now).await {
+                Ok(false) => {}
+                Ok(true) => self.batches.touch_all(&target.name).await,
+                Err(errors) => {
+                    for error in errors {
+                        tracing::warn!(%error, "a repository could not be refreshed");
+                    }
+                }
             }
             match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
                 // Nothing has changed: the repository names what it does not have.
@@ -496,7 +436,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    async fn solve(
+    pub(super) async fn solve(
         &self,
         store: &FencedStore,
         build: &Build,
@@ -547,44 +487,37 @@ impl ResolveStage {
     }
 }
 
-/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
-/// something that waits for no turn.
-async fn mates(
+/// The builds of tasks.
+async fn builds_of(
     store: &FencedStore,
-    batch: BatchId,
-    moves: impl Fn(BuildId) -> bool,
-) -> anyhow::Result<Vec<BatchMember>> {
-    let mut mates = Vec::new();
-    for build in store.batch_member_list_open(batch).await? {
-        let srpm = store.srpm_fetch(build.id).await?;
-        let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
-        let claims = store.claim_list_open(build.id).await?;
-        let (id, is_moving) = (build.id, moves(build.id));
-        mates.push(BatchMember::new(id, build.package, predicts, &claims, is_moving));
+    tasks: &[Task],
+) -> anyhow::Result<BTreeMap<BuildId, Build>> {
+    if tasks.is_empty() {
+        return Ok(BTreeMap::new());
     }
-    Ok(mates)
+    let ids: Vec<BuildId> = tasks.iter().map(|task| task.build).collect();
+    let builds = store.build_list_by_id(&ids).await?;
+    Ok(builds.into_iter().map(|build| (build.id, build)).collect())
 }
 
-/// A package's failure, with the build of the same request that was to make what is missing.
-async fn with_lost_mate(
-    store: &FencedStore,
-    build: &Build,
-    wanted: &LockRequest,
-    failure: Failure,
-) -> anyhow::Result<Failure> {
-    let lacking = lacking(&failure, &wanted.requires());
-    if lacking.is_empty() {
-        return Ok(failure);
-    }
-    for mate in store.batch_member_list_lost(build.batch).await? {
-        let Some(srpm) = store.srpm_fetch(mate.id).await? else { continue };
-        let (build, predicts) = (mate.id, srpm.predicts_anywhere());
-        let lost = LostBatchMember { build, package: mate.package, predicts };
-        if let Some(failure) = put_down_to(&failure, &lacking, &lost) {
-            return Ok(failure);
-        }
-    }
-    Ok(failure)
+/// Tells an order what solving gave for a running attempt, and has it decide.
+async fn decide_round(
+    order: &SharedOrder,
+    task: &Task,
+    seen: u32,
+    requires: Vec<String>,
+    solved: Result<Lock, LockFailure>,
+) -> anyhow::Result<(Result<Lock, LockFailure>, RoundDecision)> {
+    let task = task.clone();
+    let tell = move |order: &mut BatchOrder| {
+        let told = match &solved {
+            Ok(lock) => Solved::Root(lock, &requires),
+            Err(unsolved) => Solved::Missing(&unsolved.missing, &unsolved.failure),
+        };
+        let decision = order.told_round(&task, seen, told);
+        (solved, decision)
+    };
+    with(order, tell).await
 }
 
 /// Reads the requirements of a task's root.
@@ -595,22 +528,6 @@ async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Resu
     let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
     let found = if round > 0 { store.round_list(task.id).await? } else { Vec::new() };
     Ok(LockRequest::new(task, &srpm, found).requirements)
-}
-
-/// The first task of each build and architecture, and the others.
-fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<TaskId>) {
-    let mut known = HashSet::new();
-    let (first, later): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|(task, _)| known.insert((task.build, task.arch)));
-    (first, later.into_iter().map(|(task, _)| task.id).collect())
-}
-
-/// The result of solving, in the form that the order of the batch needs.
-fn root(result: &Result<Lock, LockFailure>) -> SolveOutcome {
-    match result {
-        Ok(lock) => SolveOutcome::Packages(lock.packages().cloned().collect()),
-        Err(unsolved) => SolveOutcome::Unsolvable(unsolved.missing.clone()),
-    }
 }
 
 fn taken_row(taken: FarmReplacement) -> FarmReplacementRow {
@@ -646,48 +563,4 @@ fn unsolved(error: &ResolveError, arch: Arch) -> LockFailure {
     };
     let failure = Failure::new(fault, FailureStage::Resolve, message).with_excerpt(excerpt);
     LockFailure { failure, missing: error.missing() }
-}
-
-impl SolveMemory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<TaskId, RememberedSolve>> {
-        self.0.lock()
-    }
-
-    /// Forgets the batches that wait no more.
-    fn keep_batches(&self, batches: &[(BatchId, String)]) {
-        let waiting: HashSet<BatchId> = batches.iter().map(|(batch, _)| *batch).collect();
-        self.lock().retain(|_, known| waiting.contains(&known.batch));
-    }
-
-    /// Forgets the tasks of a batch that wait no more.
-    fn keep_tasks(&self, batch: BatchId, tasks: &[(Task, Build)]) {
-        let waiting: HashSet<TaskId> = tasks.iter().map(|(task, _)| task.id).collect();
-        self.lock().retain(|id, known| known.batch != batch || waiting.contains(id));
-    }
-
-    /// Solves a task, or remembers what solving it said while its target had the same packages.
-    async fn solve(
-        &self,
-        stage: &ResolveStage,
-        store: &FencedStore,
-        task: &Task,
-        build: &Build,
-        wanted: &LockRequest,
-    ) -> anyhow::Result<Result<Lock, LockFailure>> {
-        let packages = store.pool_fetch_generation(&build.target).await?;
-        let rounds = wanted.requirements.layers.len();
-        let is_same =
-            |known: &&RememberedSolve| known.packages == packages && known.rounds == rounds;
-        let known = self.lock().get(&task.id).filter(is_same).cloned();
-        if let Some(known) = known {
-            return Ok(known.result);
-        }
-        let result = stage.solve(store, build, task.arch, wanted.requirements.clone()).await;
-        // What the farm could not do says nothing of the package, and may pass.
-        if !matches!(&result, Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm) {
-            let (batch, result) = (build.batch, result.clone());
-            self.lock().insert(task.id, RememberedSolve { batch, packages, rounds, result });
-        }
-        Ok(result)
-    }
 }

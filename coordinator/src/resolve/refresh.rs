@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rpmfarm_core::{Stage, Target};
 
+use super::batches::Batches;
 use super::{AgePolicy, Resolver};
 use crate::bus::Bus;
 use crate::clock::Clock;
@@ -24,6 +25,8 @@ pub struct Refresh {
     /// The targets, which name the repositories.
     pub targets: Targets,
     pub resolver: Resolver,
+    /// What waits with roots that were solved before the news.
+    pub batches: Batches,
     /// Rings when there is news.
     pub bus: Bus,
     /// What time it is.
@@ -71,6 +74,7 @@ impl Refresh {
             match self.resolver.refresh(target, *arch, AgePolicy::Refuse, now).await {
                 Ok(true) => {
                     tracing::info!(target = target.name, %arch, "repositories have changed");
+                    self.batches.touch_all(&target.name).await;
                     self.bus.wake();
                 }
                 Ok(false) => {}

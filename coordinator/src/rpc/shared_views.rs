@@ -309,7 +309,7 @@ impl ViewReader {
     ) -> LiveState {
         LiveState {
             phases: attempts.map(|attempt| (attempt, phases.get(&attempt).copied())).collect(),
-            reason: self.views.reasons.waits.reason(build),
+            reason: self.views.reasons.here(build),
         }
     }
 

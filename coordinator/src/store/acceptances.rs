@@ -149,7 +149,10 @@ impl Tx {
         if accepted {
             self.learned_update(attempt).await?;
         }
-        self.index_rebuild_of_task(task, now).await?;
+        let task = self.index_rebuild_of_task(task, now).await?;
+        if let Some(task) = task.filter(|task| task.kind.makes_packages()) {
+            self.batch_note_changed(task.build);
+        }
         Ok(accepted)
     }
 

@@ -88,6 +88,7 @@ impl Tx {
         if !open {
             return Ok(false);
         }
+        self.batch_note_changed(build);
         let at = self.build_next_event_us(build, now).await?;
         sqlx::query(
             "INSERT INTO failures (build, at_us, task, stage, failure, retry_us)

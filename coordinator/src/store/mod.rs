@@ -9,6 +9,8 @@
 mod acceptances;
 mod assignments;
 mod attempts;
+mod batch_events;
+mod batch_facts;
 mod blob_proofs;
 mod build_details;
 mod build_ends;
@@ -70,6 +72,7 @@ use tokio::task::JoinSet;
 pub use acceptances::EndedAttempt;
 pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
+pub use batch_facts::{BatchMemberRow, BatchScope, BatchTaskRow};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
@@ -330,6 +333,7 @@ impl Store {
             bus: self.bus.clone(),
             statements: self.statements.clone(),
             changed: BTreeSet::new(),
+            ordered: BTreeSet::new(),
             news: None,
             ended: EndCounts::default(),
             step,
@@ -415,6 +419,8 @@ pub struct Tx {
     statements: StatementCount,
     /// The builds whose facts it changes.
     changed: BTreeSet<BuildId>,
+    /// Those of which the order of their batch has to read the facts again.
+    ordered: BTreeSet<BuildId>,
     /// The passes that its commit wakes; `None` while nobody has said, which is all.
     news: Option<News>,
     /// The builds that it ends, which are counted last.
@@ -458,6 +464,8 @@ impl Tx {
 
     /// Makes it durable, and wakes no pass.
     pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
+        // Rows of batches first: the counts are one for the whole farm.
+        self.batch_event_insert().await?;
         self.build_end_write_counts().await?;
         let Self { inner, statements, step, .. } = self;
         statements.add();

@@ -59,6 +59,7 @@ impl Store {
             .await?;
             tx.build_end_delete(id).await?;
             tx.build_open(id).await?;
+            tx.batch_note_changed(id);
             tx.reindex(id, now).await?;
             tx.commit().await?;
             Ok(true)
@@ -123,6 +124,7 @@ impl Tx {
     /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
     pub async fn build_close(&mut self, id: BuildId, end: BuildEnd) -> Result<bool> {
         self.build_note_changed(id);
+        self.batch_note_changed(id);
         // Others may have waited for it.
         self.wake_all();
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")

@@ -220,6 +220,7 @@ impl Tx {
             .execute(self.conn())
             .await?;
         }
+        self.batch_note_changed(build);
         self.reindex(build, now).await
     }
 
@@ -261,6 +262,7 @@ impl Tx {
         .bind(reason)
         .execute(self.conn())
         .await?;
+        self.batch_note_changed(build);
         self.reindex(build, now).await?;
         Ok(true)
     }

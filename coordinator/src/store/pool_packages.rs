@@ -103,6 +103,14 @@ impl Store {
         Ok(update)
     }
 
+    /// Of each target that has packages: a number that changes whenever they do, and the version of its
+    /// pools.
+    pub async fn pool_list_versions(&self) -> Result<Vec<(String, i64, i64)>> {
+        let query = "SELECT p.target, p.changes, COALESCE(s.version, 0) FROM pools p
+                     LEFT JOIN pool_states s ON s.target = p.target";
+        Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
+    }
+
     async fn pool_fetch_state(&self, target: &str) -> Result<PoolState> {
         let query = "SELECT p.changes, COALESCE(s.version, 0), COALESCE(s.since, 0),
                      COALESCE(s.seen, -1) FROM pools p

@@ -293,6 +293,7 @@ impl Store {
 impl Tx {
     /// Records the SRPM of a build.
     pub async fn srpm_insert(&mut self, build: BuildId, srpm: &Srpm) -> Result<()> {
+        self.batch_note_changed(build);
         sqlx::query(
             "INSERT INTO srpms
              (build, digest, size, nevra, requires, conflicts, predicts, dynamic, terms)

@@ -19,7 +19,7 @@ use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
 use super::columns::Columns;
-use super::{Result, Store, Tx, latest_due};
+use super::{Result, Store, Task, Tx, latest_due};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// The facts of a task that decide its stage and its place in the queue.
@@ -275,19 +275,18 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the indexes of a task's build anew.
+    /// Makes the indexes of a task's build anew, and answers the task.
     pub(crate) async fn index_rebuild_of_task(
         &mut self,
         task: TaskId,
         now: Timestamp,
-    ) -> Result<()> {
-        let query = "SELECT build FROM tasks WHERE id = $1";
-        let build: Option<i64> =
-            sqlx::query_scalar(query).bind(task.0).fetch_optional(self.conn()).await?;
-        match build {
-            Some(build) => self.reindex(BuildId(build), now).await,
-            None => Ok(()),
-        }
+    ) -> Result<Option<Task>> {
+        let query = "SELECT id, build, kind, arch, created_us FROM tasks WHERE id = $1";
+        let task: Option<Task> =
+            sqlx::query_as(query).bind(task.0).fetch_optional(self.conn()).await?;
+        let Some(task) = task else { return Ok(None) };
+        self.reindex(task.build, now).await?;
+        Ok(Some(task))
     }
 
     /// The index of a build that has just been asked for, and of which nothing else is known.

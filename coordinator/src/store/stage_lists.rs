@@ -1,6 +1,6 @@
 //! The builds of which a stage has something to do, as the index says.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::{BatchId, BuildId, Timestamp};
@@ -8,7 +8,7 @@ use rpmfarm_core::{BatchId, BuildId, Timestamp};
 use super::builds::COLUMNS;
 use super::lists::numbers;
 use super::stage_queries::StageQuery;
-use super::{Build, Result, Store, Task, latest_due};
+use super::{Build, Result, Store, latest_due};
 
 /// Builds of one target that one pass of a stage reads.
 const AT_ONCE: i64 = 256;
@@ -99,68 +99,5 @@ impl Store {
         let query = sqlx::query_as(query).bind(now.as_us()).bind(latest_due(now).as_us());
         let rows: Vec<(i64, String)> = query.fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|(batch, target)| (BatchId(batch), target)).collect())
-    }
-
-    /// The tasks of a batch that wait for their turn, with their builds.
-    pub async fn task_list_to_order(
-        &self,
-        batch: BatchId,
-        now: Timestamp,
-    ) -> Result<Vec<(Task, Build)>> {
-        let of_batch = "FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
-                        WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)";
-        let tasks = format!(
-            "SELECT t.id, t.build, t.kind, t.arch, t.created_us FROM tasks t
-             WHERE t.id IN (SELECT w.task {of_batch}) ORDER BY t.id"
-        );
-        let builds =
-            format!("SELECT {COLUMNS} FROM builds b WHERE b.id IN (SELECT w.build {of_batch})");
-        let (now, latest) = (now.as_us(), latest_due(now).as_us());
-        let tasks = sqlx::query_as(sqlx::AssertSqlSafe(tasks)).bind(batch.0).bind(now).bind(latest);
-        let tasks: Vec<Task> = tasks.fetch_all(self.read_pool()).await?;
-        let builds =
-            sqlx::query_as(sqlx::AssertSqlSafe(builds)).bind(batch.0).bind(now).bind(latest);
-        let builds: Vec<Build> = builds.fetch_all(self.read_pool()).await?;
-        let builds: HashMap<BuildId, Build> =
-            builds.into_iter().map(|build| (build.id, build)).collect();
-        // One that is gone between the two questions has been locked, or has ended.
-        let with_build = |task: Task| Some((builds.get(&task.build)?.clone(), task));
-        let both = tasks.into_iter().filter_map(with_build);
-        Ok(both.map(|(build, task)| (task, build)).collect())
-    }
-
-    /// The oldest open build of a request that has no SRPM yet.
-    pub async fn batch_member_fetch_without_srpm(&self, batch: BatchId) -> Result<Option<Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
-             AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-             AND NOT EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
-             ORDER BY b.id LIMIT 1"
-        ));
-        Ok(sqlx::query_as(query).bind(batch.0).fetch_optional(self.read_pool()).await?)
-    }
-
-    /// Builds of one request that are neither accepted nor ended, oldest first.
-    pub async fn batch_member_list_open(&self, batch: BatchId) -> Result<Vec<Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
-             AND EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-             AND NOT EXISTS (SELECT 1 FROM stage_work w WHERE w.build = b.id
-                             AND w.stage = 'finish' AND w.task = 0)
-             ORDER BY b.id"
-        ));
-        Ok(sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?)
-    }
-
-    /// Builds of one request that have an SRPM and ended without being published, newest first.
-    pub async fn batch_member_list_lost(&self, batch: BatchId) -> Result<Vec<Build>> {
-        let query = sqlx::AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
-             AND EXISTS (SELECT 1 FROM srpms s WHERE s.build = b.id)
-             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
-             ORDER BY b.id DESC"
-        ));
-        Ok(sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?)
     }
 }

@@ -1,10 +1,8 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
-use std::collections::HashMap;
-
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{Arch, AttemptId, BatchId, BuildId, Sha256, TaskId, Timestamp};
+use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
@@ -121,18 +119,6 @@ impl Store {
         Ok(rows.into_iter().map(asked).collect())
     }
 
-    /// Build tasks of a batch's open builds that are not accepted.
-    pub async fn task_list_unaccepted(&self, batch: BatchId) -> Result<Vec<(BuildId, TaskId)>> {
-        let query = "SELECT t.build, t.id FROM builds b JOIN open_builds o ON o.build = b.id
-                     JOIN tasks t ON t.build = b.id
-                     WHERE b.batch = $1 AND t.kind <> 'srpm'
-                     AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)
-                     ORDER BY t.id";
-        let rows: Vec<(i64, i64)> =
-            sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?;
-        Ok(rows.into_iter().map(|(build, task)| (BuildId(build), TaskId(task))).collect())
-    }
-
     /// The requirements that `%generate_buildrequires` asked for so far, round by round.
     pub async fn round_list(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
@@ -186,26 +172,6 @@ impl Store {
         .await
     }
 
-    /// The requirements that attempts of a batch's postponed tasks found so far, round by round: of the tasks that
-    /// wait for their turn.
-    pub async fn round_list_of_batch(
-        &self,
-        batch: BatchId,
-    ) -> Result<HashMap<TaskId, Vec<Vec<String>>>> {
-        let query = "SELECT d.task, d.requires FROM builds b
-                     JOIN stage_work w ON w.build = b.id AND w.stage = 'order'
-                     JOIN dynamic_requires d ON d.task = w.task
-                     WHERE b.batch = $1 ORDER BY d.task, d.round";
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?;
-        let mut found = HashMap::<TaskId, Vec<Vec<String>>>::new();
-        for (task, requires) in rows {
-            let requires = unjson("dynamic_requires", "a list", &requires)?;
-            found.entry(TaskId(task)).or_default().push(requires);
-        }
-        Ok(found)
-    }
-
     /// Takes the running attempt of a task from its worker, because what it found in a round has to
     /// wait for other builds of the batch. What was found stays, and the task waits for its turn
     /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
@@ -237,6 +203,7 @@ impl Store {
             .bind(now.as_us())
             .execute(tx.conn())
             .await?;
+            tx.batch_note_changed(task.build);
             tx.reindex(task.build, now).await?;
             tx.commit().await?;
             Ok(true)
@@ -303,7 +270,11 @@ impl Tx {
         .bind(now.as_us())
         .execute(self.conn())
         .await?;
-        self.index_rebuild_of_task(task, now).await
+        let task = self.index_rebuild_of_task(task, now).await?;
+        if let Some(task) = task.filter(|task| task.kind.makes_packages()) {
+            self.batch_note_changed(task.build);
+        }
+        Ok(())
     }
 
     /// Records a task that repeats another one, in the same root.
@@ -362,6 +333,9 @@ impl Tx {
             .bind(now.as_us())
             .execute(self.conn())
             .await?;
+        }
+        if tasks.iter().any(|task| task.kind.makes_packages()) {
+            self.batch_note_changed(build);
         }
         self.reindex(build, now).await
     }

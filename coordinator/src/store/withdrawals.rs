@@ -393,6 +393,7 @@ impl Tx {
             self.attempt_end_insert(AttemptId(attempt), "cancelled", "null", now).await?;
         }
         sqlx::query("DELETE FROM locks WHERE task = $1").bind(task.0).execute(self.conn()).await?;
+        self.batch_note_changed(build);
         self.reindex(build, now).await
     }
 

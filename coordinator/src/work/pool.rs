@@ -92,7 +92,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        if let Some(slot) = self.take_slot(key, Some(fairness_key)) {
+        if let Some(slot) = self.reserve_for(fairness_key, key) {
             slot.spawn(work);
         }
     }
@@ -102,6 +102,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
     #[must_use]
     pub fn reserve(&self, key: K) -> Option<SlotGuard<K>> {
         self.take_slot(key, None)
+    }
+
+    /// The same, where a slot has to be free for the fairness key.
+    #[must_use]
+    pub fn reserve_for(&self, fairness_key: &str, key: K) -> Option<SlotGuard<K>> {
+        self.take_slot(key, Some(fairness_key))
     }
 
     fn take_slot(&self, key: K, fairness_key: Option<&str>) -> Option<SlotGuard<K>> {

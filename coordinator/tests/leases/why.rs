@@ -59,10 +59,10 @@ async fn each_task_says_why_it_waits_whatever_the_others_do() {
     served.lock(tasks[0]).await;
     served.lock(tasks[2]).await;
     served.farm.store.attempt_grant(tasks[0], build, "w1", NOW).await.unwrap().unwrap();
-    served.farm.waits.set(build, "waits for libfoo from build 41 (foo)");
+    served.farm.waits.set(build, "waits for libfoo, which build 41 (foo) makes; order: requires");
     let why = served.why(build).await;
     assert_eq!(of(&why, "build x86_64")[0].0, "runs", "{why:?}");
-    let waits = [("packages", "waits for libfoo from build 41 (foo)")];
+    let waits = [("packages", "waits for libfoo, which build 41 (foo) makes; order: requires")];
     assert_eq!(of(&why, "build ppc64le"), waits, "{why:?}");
     let queued = of(&why, "build aarch64");
     assert_eq!((queued.len(), queued[0].0), (1, "no-worker"), "{why:?}");
@@ -85,11 +85,11 @@ async fn a_coordinator_without_the_stage_tells_what_the_one_that_has_it_knows() 
     };
     let store = &served.farm.store;
     store.coordinator_raise_heartbeat(&other).await.unwrap();
-    let text = "waits for libfoo from build 41 (foo)".to_owned();
+    let text = "waits for libfoo, which build 41 (foo) makes; order: requires".to_owned();
     store.peer_snapshot_write("other", &[("wait", build.0.to_string(), Some(text))]).await.unwrap();
     served.farm.peers.heartbeat(store, Instant::now()).await.unwrap();
     let why = served.why(build).await;
-    let waits = [("packages", "waits for libfoo from build 41 (foo)")];
+    let waits = [("packages", "waits for libfoo, which build 41 (foo) makes; order: requires")];
     assert_eq!(of(&why, "build x86_64"), waits, "{why:?}");
 }
 

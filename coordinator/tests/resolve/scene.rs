@@ -16,6 +16,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use rpmfarm_coordinator::blobs::Blobs;
+use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{
     AgePolicy, DownloadTimeouts, FarmPackage, FarmPackages, FarmUpdate, Requirements, ResolveError,
     Resolver,
@@ -26,6 +27,8 @@ use rpmfarm_core::{Arch, Lock, Nevra, Sha256};
 use rpmfarm_lab::fixtures::TargetFile;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use tower_http::services::ServeDir;
+
+use crate::farms;
 
 /// Runs a command; its failure is the test's.
 pub(crate) fn run(command: &mut Command) {
@@ -291,6 +294,13 @@ impl Scene {
     /// A target with one repository that is not signed at all.
     pub(crate) fn unsigned_target(&self) -> Target {
         self.target_of(&[("repo", "gpgcheck = false\ninsecure = true")])
+    }
+
+    /// A farm whose one target, `t`, has the repository of [`Self::new`].
+    pub(crate) async fn open_farm(&self) -> Parts {
+        let file = self.file_of(&[("repo", "gpgcheck = false\ninsecure = true")]);
+        file.write(&self.dir.path().join("targets"));
+        farms::open(self.dir.path(), &[]).await
     }
 
     /// A resolver that has just started.

@@ -1,6 +1,6 @@
 //! Attempts: granted, fenced, accepted once, with their rounds and their announced files.
 
-use rpmfarm_coordinator::store::NewTask;
+use rpmfarm_coordinator::store::{BatchScope, NewTask};
 use rpmfarm_core::announce::AnnounceError;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, Epoch, Failure, FailureStage, Fault};
@@ -231,13 +231,14 @@ async fn an_attempt_whose_findings_wait_for_the_batch_is_taken_back() {
         assert!(store.failure_list(build, None).await.unwrap().is_empty(), "nobody failed");
         // It waits for its turn in the batch, with what was found.
         let batch = store.batch_list_to_order(NOW).await.unwrap()[0].0;
-        assert_eq!(store.task_list_to_order(batch, NOW).await.unwrap()[0].0.id, task.id);
-        let found = store.round_list_of_batch(batch).await.unwrap();
-        assert_eq!(found[&task.id], [["lib-devel"]]);
+        let row = async || store.batch_task_list(BatchScope::Whole(batch)).await.unwrap().remove(0);
+        let waits = row().await;
+        assert_eq!((waits.task.id, waits.lock, waits.rounds), (task.id, None, 1));
+        assert_eq!(store.round_list(task.id).await.unwrap(), [["lib-devel"]]);
 
         // Its turn has come: the next attempt begins with the wider root.
         store.lock_insert(task.id, 1, digest("wider"), NOW).await.unwrap();
-        assert!(store.round_list_of_batch(batch).await.unwrap().is_empty(), "it waits no more");
+        assert_eq!(row().await.lock, Some(digest("wider")), "it waits no more");
         let second =
             store.attempt_grant(task.id, build, "w2", NOW).await.unwrap().expect("granted");
         let lock = store.lock_fetch(task.id).await.unwrap().expect("a lock");

@@ -18,6 +18,11 @@ INSERT INTO channel_heads (target, channel, revision)
 SELECT target, channel, MAX(revision) FROM revisions GROUP BY target, channel;
 INSERT INTO blob_proofs (digest, inode, size, mtime_ns, at_us)
 SELECT DISTINCT signed_digest, 1, 1, 1, 16 FROM signatures;
+INSERT INTO batch_heads (batch, seq)
+SELECT DISTINCT batch, 3 FROM builds WHERE id % 4 = 0;
+INSERT INTO batch_events (batch, seq, build)
+SELECT b.batch, n.seq, b.id FROM builds b
+JOIN (SELECT 1 AS seq UNION ALL SELECT 2 UNION ALL SELECT 3) n ON b.id % 4 = 0;
 INSERT INTO build_ends (build, target, state)
 SELECT id, target, CASE WHEN id % 10 = 1 THEN 'cancelled' WHEN id % 3 = 0 THEN 'published' ELSE 'failed' END
 FROM builds WHERE id % 4 <> 0;

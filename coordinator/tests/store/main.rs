@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod attempts;
+mod batch_events;
 mod builds;
 mod channels;
 #[path = "../common/mod.rs"]

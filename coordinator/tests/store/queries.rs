@@ -21,6 +21,9 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ),
     ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
+    ("batch_events.rs", "ids", &["1, 2"]),
+    ("batch_facts.rs", "ids", &["1, 2"]),
+    ("batch_facts.rs", "which", &["b.batch = 1", "b.id IN (1, 2)"]),
     ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
     ("build_rows.rs", "ids", &["1, 2"]),
     ("build_rows.rs", "table", &["cancellations", "retries"]),
@@ -120,12 +123,6 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("build_details.rs", "table", &["cancellations", "retries"]),
     ("build_details.rs", "tasks", &["SELECT id FROM tasks WHERE build IN (1, 2)"]),
     ("sources.rs", "places", &["$2, $3"]),
-    (
-        "stage_lists.rs",
-        "of_batch",
-        &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
-           WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
-    ),
     ("stage_lists.rs", "ids", &["1, 2"]),
     (
         "tasks.rs",

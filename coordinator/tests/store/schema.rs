@@ -34,6 +34,20 @@ const TABLES: &[(&str, &[Described])] = &[
                  row here first.",
             ),
             (
+                "batch_heads",
+                "the transaction that changes facts of a build",
+                "Index: the open batches, each with how many transactions changed facts that \
+                 the order of its builds depends on. Who adds an event locks the row, after all \
+                 others. Removed when the batch has ended.",
+            ),
+            (
+                "batch_events",
+                "the transaction that changes facts of a build",
+                "Index: the builds of open batches whose facts changed, by the number of the \
+                 transaction in the batch. Who keeps the order of a batch reads the facts of \
+                 these again. Removed when the batch has ended.",
+            ),
+            (
                 "build_ends",
                 "the transaction that opens or ends the build",
                 "Index: how builds have ended (published, cancelled, failed), in which target. \

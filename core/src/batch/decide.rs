@@ -50,6 +50,26 @@ impl BatchGraph {
         decided
     }
 
+    /// What an answer is to be told with whose solving begins now.
+    #[must_use]
+    pub const fn seen(&self) -> u32 {
+        self.clock
+    }
+
+    /// Whether it is the turn of a task, and its root as it was solved can be locked. For one task it is
+    /// cheaper than [`Self::decide`], and leaves out who goes only because nothing else moves.
+    pub fn may_lock(&mut self, build: BuildId, arch: Arch) -> bool {
+        self.settle(false);
+        let Some(task) = self.find(build, arch) else { return false };
+        self.ready.contains(&task) && self.turn(task) == Decision::Lock
+    }
+
+    /// The upward rank of a build in microseconds; 0 of one that is no open member.
+    pub fn rank_us(&mut self, build: BuildId) -> i64 {
+        self.settle(false);
+        self.open.get(&build).map_or(0, |member| self.member(*member).rank_us)
+    }
+
     fn decided(&self, task: TaskIx, decision: Decision) -> Decided {
         let Task { member, arch, .. } = self.task(task);
         let member = self.member(*member);

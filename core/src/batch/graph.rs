@@ -352,15 +352,30 @@ impl BatchGraph {
         self.accepted += 1;
         self.accepted_us = self.accepted_us.saturating_add(*takes_us);
         self.leave(member);
+        self.come(&keys);
+    }
+
+    /// Packages that no member made have come to the target, or packages have left it. What mentions one of
+    /// their names or provides is solved anew when its turn comes, and so is what any package may help.
+    /// Returns whether there is such a task.
+    pub fn touch_names<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> bool {
+        let keys: BTreeSet<Key> =
+            names.into_iter().filter_map(|name| self.keys.find_name(name)).collect();
+        self.come(&keys)
+    }
+
+    /// Something of these names has come. Returns whether a task is touched by it.
+    fn come(&mut self, keys: &BTreeSet<Key>) -> bool {
         self.clock += 1;
-        for key in &keys {
+        for key in keys {
             self.came[*key as usize] = self.clock;
         }
         let mentioned = keys.iter().flat_map(|key| self.mentions[*key as usize].iter());
         let touched: BTreeSet<TaskIx> = mentioned.chain(&self.curious).copied().collect();
-        for task in touched {
-            self.touch(task);
+        for task in &touched {
+            self.touch(*task);
         }
+        !touched.is_empty()
     }
 
     /// A build failed for good or was cancelled: nobody waits for it any more. Those that it leaves

@@ -36,6 +36,7 @@ mod mode;
 mod plan;
 mod progress;
 mod rank;
+mod reason;
 mod strong;
 #[cfg(test)]
 mod tests;
@@ -48,3 +49,4 @@ pub use hope::{Breaker, Lack, StuckCircle};
 pub use mode::{Needed, OrderMode};
 pub use plan::{Bound, Plan, PlannedComponent, TooLarge, check_size, plan};
 pub use progress::{Blocker, Blockers, Holder, Loss, Progress};
+pub use reason::{refusal, waits_for};

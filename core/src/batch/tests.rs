@@ -255,6 +255,69 @@ fn a_task_that_was_solved_while_something_came_is_solved_again() {
 }
 
 #[test]
+fn packages_from_outside_touch_what_mentions_them() {
+    let mut graph = batch(OrderMode::Requires, 3);
+    for build in 1..=3 {
+        srpm(&mut graph, build);
+    }
+    let seen = graph.seen();
+    graph.set_solved(BuildId(1), X, seen, &Needed { names: vec!["zlib"], ..Needed::default() });
+    solved(&mut graph, 2, &[]);
+    lacks(&mut graph, 3, &["/usr/bin/x"]);
+    assert_eq!(locked(&mut graph), [1, 2]);
+    assert!(graph.touch_names(["zlib", "zlib-devel"]));
+    let solves: Vec<i64> =
+        graph.decide().iter().filter(|one| is_solve(one)).map(|one| one.build.0).collect();
+    assert_eq!(solves, [1, 3], "any package may have the path");
+    assert!(graph.may_lock(BuildId(2), X) && !graph.may_lock(BuildId(1), X));
+    // An answer from before the news is none.
+    graph.set_solved(BuildId(1), X, seen, &Needed { names: vec!["zlib"], ..Needed::default() });
+    assert!(!graph.may_lock(BuildId(1), X));
+    solved(&mut graph, 1, &[]);
+    lacks(&mut graph, 3, &["/usr/bin/x"]);
+    graph.lose(BuildId(3));
+    assert!(graph.may_lock(BuildId(1), X));
+    assert!(!graph.touch_names(["nobody-mentions-this"]));
+}
+
+#[test]
+fn one_task_is_asked_for_its_turn_as_all_are() {
+    let mut graph = batch(OrderMode::Requires, 3);
+    both(&mut graph, 1, &[]);
+    both(&mut graph, 2, &[1]);
+    assert!(graph.may_lock(BuildId(1), X));
+    assert!(!graph.may_lock(BuildId(2), X), "it waits");
+    assert!(!graph.may_lock(BuildId(3), X), "it has no SRPM");
+    assert!(!graph.may_lock(BuildId(9), X), "it is no member");
+    assert_eq!(graph.rank_us(BuildId(1)), 2 * 60 * SECOND);
+    graph.set_locked(BuildId(1), X);
+    assert!(!graph.may_lock(BuildId(1), X), "it has its lock");
+    assert_eq!(graph.rank_us(BuildId(9)), 0);
+}
+
+#[test]
+fn what_a_build_claims_of_others_is_not_waited_for() {
+    let mut graph = batch(OrderMode::Requires, 3);
+    both(&mut graph, 1, &[]);
+    graph.set_names(BuildId(1), ["p1", "libx"]);
+    for build in [2, 3] {
+        srpm(&mut graph, build);
+        let names = vec![if build == 2 { "libx" } else { "p1" }];
+        let seen = graph.seen();
+        graph.set_solved(BuildId(build), X, seen, &Needed { names, ..Needed::default() });
+    }
+    graph.set_locked(BuildId(1), X);
+    graph.set_done(BuildId(1), X);
+    assert_eq!(locked(&mut graph), []);
+    // A person is to decide whether `libx` may be its.
+    graph.set_names(BuildId(1), ["p1"]);
+    assert_eq!(locked(&mut graph), [2]);
+    let wanted = Some("p1".to_owned());
+    let blocker = Blocker { build: BuildId(1), package: "p1".into(), wanted };
+    assert_eq!(graph.blockers(BuildId(3), X), Blockers::Members(vec![blocker]));
+}
+
+#[test]
 fn what_came_while_a_root_was_solved_for_the_first_time_is_not_missed() {
     let mut graph = batch(OrderMode::Requires, 3);
     both(&mut graph, 1, &[]);

@@ -315,7 +315,7 @@ mod tests {
             TaskFacts { queued: Some(behind), ..task(6, TaskState::Queued) },
             task(7, TaskState::Succeeded),
         ];
-        let waits = "waits for foo-devel from build 41 (foo)";
+        let waits = "waits for foo-devel, which build 41 (foo) makes; order: requires";
         let facts = BuildFacts { waits, tasks: &tasks, ..build(BuildState::Building) };
         let reasons = reasons(&facts, at(200));
         let short: Vec<_> = reasons

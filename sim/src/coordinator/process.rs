@@ -28,13 +28,13 @@ use rpmfarm_coordinator::publish::{
     ChannelContents, Channels, PublishStage, PublishStep, PublishWork, Publisher,
 };
 use rpmfarm_coordinator::random::RandomSource;
-use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
+use rpmfarm_coordinator::resolve::{Batches, ResolveStage, ResolveWork, Resolver};
 use rpmfarm_coordinator::retry::Retries;
 use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
 use rpmfarm_coordinator::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
-use rpmfarm_coordinator::snapshots::Notes;
+use rpmfarm_coordinator::snapshots::{Notes, WaitReasons};
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_coordinator::wait_reasons::LocalWaitReasons;
@@ -158,6 +158,7 @@ struct Parts {
     voice: PeerNotifier,
     peers: Peers,
     waits: LocalWaitReasons,
+    batches: Batches,
     metrics: Metrics,
     logs: Logs,
     importer: Importer,
@@ -210,6 +211,7 @@ impl Parts {
             logs: Logs::open(&storage.logs).expect("the directory is there"),
             targets: storage.targets.clone(),
             waits: LocalWaitReasons::default(),
+            batches: Batches::default(),
             metrics: Metrics::new("sqlite"),
             inbox: Inbox::default(),
             pace: REST,
@@ -251,8 +253,12 @@ impl Parts {
         if is_alone {
             return;
         }
-        let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        let notes = Notes::new(peers, fleet, self.waits.clone(), self.voice.clone());
+        let reasons = WaitReasons {
+            peers: self.peers.clone(),
+            waits: self.waits.clone(),
+            batches: self.batches.clone(),
+        };
+        let notes = Notes::new(self.fleet.clone(), reasons, self.voice.clone());
         self.local(notes.period(), Bus::default(), notes);
         heartbeat::run(self.peers, self.store, self.bus).await;
     }
@@ -329,6 +335,7 @@ impl Parts {
             blobs: self.blobs.clone(),
             fleet: self.fleet.clone(),
             waits: self.waits.clone(),
+            batches: self.batches.clone(),
             retries: self.retries(),
             bus: self.bus.clone(),
             clock: Clock,

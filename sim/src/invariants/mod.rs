@@ -2,6 +2,7 @@
 //! and the truth of the scenario.
 
 mod facts;
+mod order;
 mod stages;
 mod tree;
 
@@ -41,6 +42,8 @@ pub(crate) struct Monitor {
     acceptances: BTreeMap<TaskId, AttemptId>,
     attempt_ends: BTreeMap<AttemptId, AttemptEnd>,
     live: BTreeSet<AttemptId>,
+    /// The locks: task and round.
+    locks: BTreeSet<(TaskId, i64)>,
     epochs: BTreeMap<TaskId, Epoch>,
     /// The newest attempt.
     attempts: Option<AttemptId>,
@@ -73,6 +76,7 @@ impl World {
         if changed {
             self.facts = self.database.facts();
             self.check_stages();
+            self.check_order();
             self.check_attempts();
             self.check_results();
             self.check_failures();
