@@ -25,7 +25,7 @@ use crate::bus::Bus;
 use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
-use crate::store::{Build, BuildFilter, KeptFileRow, Store, Task};
+use crate::store::{Build, BuildFilter, BuildRequest, KeptFileRow, Store, Task};
 use crate::streams::StreamLimits;
 use crate::targets::{LoadedTarget, TargetError, Targets};
 use crate::track::Tracker;
@@ -222,13 +222,11 @@ impl FarmApi for FarmService {
             request_checks::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let (store, bump) = (self.store().clone(), request.bump);
+        let (store, bump, order) = (self.store().clone(), request.bump, target.order);
         let started = to_the_end(async move {
-            if bump {
-                store.build_insert_bumps(&builds, &submitter, &key, clock::now()).await
-            } else {
-                store.build_insert(&builds, &submitter, &key, clock::now()).await
-            }
+            let (builds, submitter, key) = (&builds[..], &submitter[..], &key[..]);
+            let request = BuildRequest { builds, submitter, key, bump, order };
+            store.build_insert_request(&request, clock::now()).await
         })
         .await??;
         let mut rows = self.store().build_list_by_id(&started.ids).await?;

@@ -9,6 +9,7 @@
 mod acceptances;
 mod assignments;
 mod attempts;
+mod batches;
 mod build_details;
 mod build_notes;
 mod builds;
@@ -61,10 +62,11 @@ use tokio::task::JoinSet;
 pub use acceptances::EndedAttempt;
 pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
+pub use batches::{Batch, BatchCounts, LostBuild, WorkLeft};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
-pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
+pub use builds::{Build, BuildFilter, BuildRequest, EndedFilter, NewBuild, StartedBuilds};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
 pub use counts::QueueCount;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod attempts;
+mod batches;
 mod builds;
 #[path = "../common/mod.rs"]
 mod common;

@@ -20,6 +20,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         ],
     ),
     ("attempts.rs", "ids", &["1, 2"]),
+    ("batches.rs", "ids", &["1, 2"]),
     ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
     (
         "builds.rs",
@@ -60,6 +61,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "JOIN tasks t ON t.id = w.task",
         ],
     ),
+    ("stage_queries.rs", "unpaused", &[UNPAUSED, "", UNPAUSED]),
     ("stage_queries.rs", "within", &["w.task", "a.id", "w.task"]),
     (
         "owners.rs",
@@ -69,6 +71,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'",
         ],
     ),
+    ("learned.rs", "places", &["$2, $3"]),
     ("packages.rs", "NOARCH", &["noarch"]),
     (
         "packages.rs",
@@ -93,6 +96,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("build_details.rs", "ids", &["1, 2"]),
     ("build_details.rs", "table", &["cancellations", "retries"]),
     ("build_details.rs", "tasks", &["SELECT id FROM tasks WHERE build IN (1, 2)"]),
+    ("sources.rs", "ids", &["1, 2"]),
     ("sources.rs", "places", &["$2, $3"]),
     (
         "stage_lists.rs",
@@ -118,6 +122,9 @@ const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
 const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
 const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \
      FROM publications p WHERE p.build = b.id)";
+
+const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch WHERE p.id = w.build AND \
+     q.paused_us <> 0)";
 
 /// What a text that is SQL has at least one of, and no other text of the store has.
 const WORDS: &[&str] =
