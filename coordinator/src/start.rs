@@ -31,6 +31,7 @@ use crate::peers::{self, InstanceLock, Peers};
 use crate::publish::Publisher;
 use crate::random::RandomSource;
 use crate::resolve::{DownloadTimeouts, Resolver, solver};
+use crate::rpc::batches::Plans;
 use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::streams::StreamLimits;
@@ -94,6 +95,7 @@ pub async fn open(
         enrolment: None,
         connections: CertificateConnections::default(),
         streams: StreamLimits::default(),
+        plans: Plans::default(),
         waits: LocalWaitReasons::default(),
         bases: BaseRootFileOwners::default(),
         metrics: Metrics::new(database),
@@ -105,6 +107,7 @@ pub async fn open(
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
         max_result_bytes: MAX_RESULT,
+        max_batch: config.max_batch(),
         base_url: base_url.into(),
         repos,
         store,

@@ -50,6 +50,8 @@ pub struct FarmService {
     pub tracker: Tracker,
     /// Finds problems of the farm.
     pub doctor: Doctor,
+    /// Builds of one request at most.
+    pub max_batch: usize,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
 }
@@ -217,12 +219,13 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
         let target = self.targets().get(&request.target)?;
-        let builds = request_checks::builds(&request, &target)?;
+        let builds = request_checks::builds(&request, &target, self.max_batch)?;
+        let order = request_checks::order(&request, &target)?;
         let warnings =
             request_checks::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
-        let (store, bump, order) = (self.store().clone(), request.bump, target.order);
+        let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
             let (builds, submitter, key) = (&builds[..], &submitter[..], &key[..]);
             let request = BuildRequest { builds, submitter, key, bump, order };
