@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::statement::PublicKey;
-use rpmfarm_guarded::chain::{self, Broken, Head};
+use rpmfarm_guarded::chain::{self, ChainError, ChainHead};
 use rpmfarm_guarded::path::{PathError, io_at};
 
 use crate::event::{Entry, Event};
@@ -32,7 +32,7 @@ pub enum BookError {
         "the log {path} was changed: {source}; find out what happened to it and put it back. If it is moved away, a new log is started: attempts that were accepted before can then be accepted again, with the keys that workers have now",
         path = .path.display()
     )]
-    Broken { path: PathBuf, source: Broken },
+    Broken { path: PathBuf, source: ChainError },
     /// It could not be written before.
     #[error("the log {path} could not be written; nothing is accepted without it", path = .0.display())]
     Failed(PathBuf),
@@ -43,7 +43,7 @@ pub enum BookError {
 pub struct Book {
     path: PathBuf,
     file: File,
-    head: Head,
+    head: ChainHead,
     /// What the log says.
     pub memory: Memory,
     /// What a failed write has left on disk is not known: it is not tried again.
@@ -81,7 +81,7 @@ impl Book {
 
     /// Begins the log where it is new.
     pub fn begin(&mut self, key: PublicKey) -> Result<(), BookError> {
-        if self.head == Head::START {
+        if self.head == ChainHead::START {
             self.append(vec![Event::Began { key }])?;
         }
         Ok(())

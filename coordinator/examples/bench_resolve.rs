@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
-    DownloadTimeouts, FarmPackage, FarmPackages, Requirements, Resolver, solver,
+    DownloadTimeouts, FarmPackages, FarmUpdate, Requirements, Resolver, solver,
 };
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::{Arch, Target};
@@ -24,8 +24,8 @@ impl FarmPackages for Empty {
         Ok(0)
     }
 
-    async fn packages(&self, _: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        Ok(Vec::new())
+    async fn update(&self, _: &str, since: Option<i64>) -> Result<FarmUpdate, StoreError> {
+        Ok(FarmUpdate { is_whole: since.is_none(), ..FarmUpdate::default() })
     }
 }
 

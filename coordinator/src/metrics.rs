@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -46,6 +46,7 @@ pub(crate) struct Gauges {
     pub(crate) coordinators: Counts,
     pub(crate) database_up: Gauge,
     pub(crate) free: Gauge,
+    statements: Counter,
 }
 
 impl fmt::Debug for Metrics {
@@ -158,6 +159,12 @@ impl Gauges {
         );
         let database_up = Gauge::default();
         registry.register("database_up", "Whether the database answers", database_up.clone());
+        let statements = Counter::default();
+        registry.register(
+            "statements",
+            "Statements that this coordinator has sent to its database",
+            statements.clone(),
+        );
         let free = Gauge::default();
         registry.register_with_unit(
             "data_free",
@@ -202,7 +209,14 @@ impl Gauges {
             ),
             database_up,
             free,
+            statements,
         }
+    }
+
+    /// So many statements were sent in all.
+    pub(crate) fn set_statements(&self, count: u64) {
+        // What is counted elsewhere already, and only rises.
+        self.statements.inner().fetch_max(count, Ordering::Relaxed);
     }
 }
 
@@ -219,11 +233,14 @@ mod tests {
         metrics.worked("sign", Duration::from_secs(2));
         metrics.failed(&Failure::new(Fault::Worker, FailureStage::Lease, "not heard"));
         metrics.roots("w1", 7, 2);
+        metrics.gauges().set_statements(12);
+        metrics.gauges().set_statements(11);
         let text = metrics.text();
         for line in [
             "rpmfarm_dispatch_latency_seconds_bucket{le=\"0.05\",arch=\"x86_64\"} 1",
             "rpmfarm_stage_duration_seconds_count{stage=\"sign\"} 1",
             "rpmfarm_faults_total{fault=\"worker\",stage=\"lease\"} 1",
+            "rpmfarm_statements_total 12",
             "rpmfarm_worker_root_hits{worker=\"w1\"} 7",
             "database=\"sqlite\"} 1",
         ] {

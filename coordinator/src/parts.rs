@@ -30,7 +30,7 @@ use crate::metrics::Metrics;
 use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
-use crate::publish::{Channels, PublishStage, Publisher};
+use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
@@ -41,12 +41,13 @@ use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::packages::PackageService;
 use crate::rpc::session::Sessions;
+use crate::rpc::shared_views::SharedViews;
 use crate::rpc::sources::SourceService;
 use crate::rpc::tracking::TrackingService;
 use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
 use crate::scrub::DamagedFiles;
-use crate::sign::{SignStage, SignerClient, Signing};
+use crate::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use crate::snapshots::{Notes, WaitReasons};
 use crate::store::{FencedStore, Store};
 use crate::streams::StreamLimits;
@@ -54,7 +55,7 @@ use crate::targets::Targets;
 use crate::token::FarmToken;
 use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
 use crate::wait_reasons::LocalWaitReasons;
-use crate::work::{CoalescedTasks, KeyedTaskPool, Runner};
+use crate::work::{self, CoalescedTasks, KeyedTaskPool, Runner};
 
 /// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
 /// of the imports may be from one git host, half of the locks for one target.
@@ -108,6 +109,8 @@ pub struct Parts {
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
     pub publisher: Publisher,
+    /// What channels hold, as it was last read or written.
+    pub channel_contents: ChannelContents,
     /// The largest result file that is taken, in bytes.
     pub max_result_bytes: u64,
     /// Builds of one request at most.
@@ -241,6 +244,7 @@ impl Parts {
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
             signatures: self.pool(Stage::Sign, SIGNATURES),
+            signed: SignedBuilds::default(),
         }
     }
 
@@ -256,6 +260,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             base_url: self.base_url.clone(),
             clock: self.clock,
+            work: PublishWork::default(),
         }
     }
 
@@ -288,7 +293,9 @@ impl Parts {
     }
 
     fn pool<K>(&self, stage: Stage, slots: usize) -> KeyedTaskPool<K> {
-        KeyedTaskPool::new(stage.as_str(), slots, self.bus.clone())
+        // A slot that is free is news for the stage alone.
+        let own = work::steps(stage).get(..1).unwrap_or_default();
+        KeyedTaskPool::new(stage.as_str(), slots, self.bus.for_steps(own))
     }
 }
 
@@ -332,7 +339,11 @@ impl Parts {
     /// Reads the contents of channels.
     #[must_use]
     pub fn channels(&self) -> Channels {
-        Channels { publisher: self.publisher.clone(), blobs: self.blobs.clone() }
+        Channels {
+            publisher: self.publisher.clone(),
+            blobs: self.blobs.clone(),
+            contents: self.channel_contents.clone(),
+        }
     }
 
     #[must_use]
@@ -371,9 +382,9 @@ impl Parts {
     pub fn farm_service(&self) -> FarmService {
         FarmService {
             views: self.views(),
+            shared: SharedViews::new(self.views(), self.bus.clone(), self.progress.clone()),
             blobs: self.blobs.clone(),
             bus: self.bus.clone(),
-            progress: self.progress.clone(),
             log_bell: self.log_bell.clone(),
             reports: self.reports(),
             streams: self.streams.clone(),
@@ -459,7 +470,7 @@ impl Parts {
                     clock: self.clock,
                     random: self.random,
                 },
-                bus: self.bus.clone(),
+                bus: self.bus.for_steps(work::steps(Stage::Dispatch)),
                 progress: self.progress.clone(),
                 metrics: self.metrics.clone(),
                 clock: self.clock,

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use tokio::sync::mpsc;
+use rpmfarm_core::Stage;
 use tokio::task::JoinSet;
 
 use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
-use crate::bus::{Bus, PeerMessage, PeerNotifier};
+use crate::bus::{Bus, PeerMessages, PeerNotifier};
 use crate::claims::BaseRootFileOwners;
 use crate::clock::{self, Clock};
 use crate::config::Config;
@@ -28,7 +28,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::parts::Parts;
 use crate::peers::{self, InstanceLock, Peers};
-use crate::publish::Publisher;
+use crate::publish::{ChannelContents, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{DownloadTimeouts, Resolver, solver};
 use crate::rpc::batches::Plans;
@@ -59,10 +59,7 @@ const GOOD_BYE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When something cannot be opened; the error names it.
-pub async fn open(
-    config: &Config,
-    address: &str,
-) -> anyhow::Result<(Parts, mpsc::Receiver<PeerMessage>)> {
+pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, PeerMessages)> {
     let data = &config.data;
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
@@ -106,6 +103,7 @@ pub async fn open(
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
+        channel_contents: ChannelContents::default(),
         max_result_bytes: MAX_RESULT,
         max_batch: config.max_batch(),
         base_url: base_url.into(),
@@ -297,19 +295,19 @@ fn write_address_file(
 
 /// All passes, each in a loop of its own; they stop when the set is dropped.
 fn passes(parts: &Parts) -> JoinSet<()> {
-    let bus = || parts.bus.clone();
+    let bell = |stage| parts.bus.for_steps(work::steps(stage));
     let mut passes = Passes { parts, set: JoinSet::new() };
     // Those that run on the coordinator that has the stage's lease, in the order of a build's way.
     passes.stage(parts.poll(), parts.tracker.bell());
-    passes.stage(parts.decide(), bus());
-    passes.stage(parts.import(), bus());
-    passes.stage(parts.plan(), bus());
-    passes.stage(parts.resolve(), bus());
-    passes.stage(parts.accept(), bus());
-    passes.stage(parts.sign(), bus());
-    passes.stage(parts.publish(), bus());
+    passes.stage(parts.decide(), bell(Stage::Decide));
+    passes.stage(parts.import(), bell(Stage::Import));
+    passes.stage(parts.plan(), bell(Stage::Plan));
+    passes.stage(parts.resolve(), bell(Stage::Resolve));
+    passes.stage(parts.accept(), bell(Stage::Accept));
+    passes.stage(parts.sign(), bell(Stage::Sign));
+    passes.stage(parts.publish(), bell(Stage::Publish));
     // Those that each coordinator runs. No bell rings for a silence, a revocation or a note.
-    passes.local(parts.dispatch(), bus());
+    passes.local(parts.dispatch(), bell(Stage::Dispatch));
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
     passes.local(parts.notes(), Bus::default());

@@ -19,7 +19,9 @@ use nix::unistd::Pid;
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::server;
-use rpmfarm_coordinator::store::{Build, BuildFilter, NewTask, Revision, Store, explain};
+use rpmfarm_coordinator::store::{
+    Build, BuildFilter, ChannelChange, NewTask, Revision, Store, explain,
+};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Sha256, Timestamp};
 use rpmfarm_lab::farm::Postgres;
@@ -64,7 +66,12 @@ async fn published(store: &Store, count: usize) -> Vec<Build> {
             packages: 1,
             at: NOW,
         };
-        assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+        assert!(
+            store
+                .revision_insert(&revision, &ChannelChange::nothing_since(newest), &[build])
+                .await
+                .unwrap()
+        );
     }
     let filter = BuildFilter { limit: 1000, ..BuildFilter::default() };
     store.build_list(&filter).await.unwrap()

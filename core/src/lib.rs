@@ -48,6 +48,7 @@ pub mod why;
 pub mod batch;
 pub mod batch_order;
 pub mod lock;
+pub mod pool_content;
 pub mod transaction;
 
 // Giving tasks to workers, and taking them back.
@@ -78,6 +79,7 @@ pub mod statement;
 
 // Signing and publishing.
 pub mod missing_requirements;
+pub mod publish_time;
 pub mod signing;
 pub mod snapshot;
 

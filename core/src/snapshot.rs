@@ -96,8 +96,8 @@ impl SnapshotPackage {
 pub struct ExcludedArches {
     /// By the word of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
-    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew with each
-    /// publication.
+    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew
+    /// with each publication.
     pub held: Vec<Arch>,
 }
 
@@ -221,7 +221,7 @@ impl Snapshot {
     /// of them made, the caller chooses one.
     ///
     /// # Errors
-    /// As [`Self::of`]; the snapshot's packages and the build's count together, older ones too.
+    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together, older ones too.
     pub fn with_build(
         &self,
         build: &[SnapshotPackage],
@@ -250,6 +250,19 @@ impl Snapshot {
         self
     }
 
+    /// The packages that have to go from this snapshot, and those that have to come, to have the other.
+    #[must_use]
+    pub fn delta_to(&self, next: &Self) -> SnapshotDelta {
+        let before: HashSet<&SnapshotPackage> = self.packages.iter().collect();
+        let after: HashSet<&SnapshotPackage> = next.packages.iter().collect();
+        let gone = self.packages.iter().filter(|package| !after.contains(package));
+        let come = next.packages.iter().filter(|package| !before.contains(package));
+        SnapshotDelta {
+            gone: gone.map(|package| package.nevra.clone()).collect(),
+            come: come.cloned().collect(),
+        }
+    }
+
     /// What has to be done to this snapshot to have the other.
     #[must_use]
     pub fn diff(&self, other: &Self) -> SnapshotDiff {
@@ -264,6 +277,25 @@ impl Snapshot {
         diff.removed = removed.into_values().flatten().collect();
         diff
     }
+}
+
+/// What distinguishes a snapshot from another. A package of which anything is different goes and comes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SnapshotDelta {
+    /// Packages that the new one has not, or has otherwise.
+    pub gone: Vec<Nevra>,
+    /// Packages that the old one had not, or had otherwise.
+    pub come: Vec<SnapshotPackage>,
+}
+
+/// Revisions from one whole snapshot that is stored to the next.
+const WHOLE_EACH: i64 = 256;
+
+/// Whether a revision that follows another one is stored as a whole snapshot, too, and not only as what
+/// is different. `before` is 0 when there is none. Revisions may leave numbers out.
+#[must_use]
+pub const fn is_stored_whole(before: i64, revision: i64) -> bool {
+    before == 0 || before / WHOLE_EACH != revision / WHOLE_EACH
 }
 
 /// The packages of one name and architecture that `other` does not have, oldest first.
@@ -494,7 +526,79 @@ mod tests {
         prop::collection::vec(build, 0..12)
     }
 
+    #[test]
+    fn a_whole_snapshot_is_stored_now_and_then() {
+        let whole = is_stored_whole;
+        assert!(whole(0, 1) && !whole(1, 2) && !whole(254, 255) && whole(255, 256));
+        assert!(!whole(256, 257) && whole(255, 258), "256 was never shown");
+        assert!(whole(1, 1_000));
+    }
+
+    /// A package as a row: from one revision on, until another.
+    type Row = (SnapshotPackage, usize, Option<usize>);
+
+    /// Writes a revision into rows.
+    fn apply(rows: &mut Vec<Row>, revision: usize, delta: &SnapshotDelta) {
+        let gone: HashSet<&Nevra> = delta.gone.iter().collect();
+        for (package, _, until) in rows.iter_mut().filter(|(_, _, until)| until.is_none()) {
+            if gone.contains(&package.nevra) {
+                *until = Some(revision);
+            }
+        }
+        rows.extend(delta.come.iter().map(|package| (package.clone(), revision, None)));
+    }
+
+    /// Reads a revision from rows.
+    fn at(rows: &[Row], revision: usize) -> Snapshot {
+        let is_there = |(_, since, until): &&Row| {
+            *since <= revision && until.is_none_or(|until| until > revision)
+        };
+        let packages = rows.iter().filter(is_there).map(|(package, _, _)| package.clone());
+        Snapshot::from_packages(packages.collect()).unwrap()
+    }
+
+    /// What becomes of a channel: it gets a build, packages are signed anew, kept from an
+    /// architecture, or taken back.
+    fn changed(snapshot: &Snapshot, what: u8, build: &[SnapshotPackage]) -> Snapshot {
+        let first = snapshot.packages().first().map(|package| package.nevra.clone());
+        let is_first = |nevra: &Nevra| first.as_ref() == Some(nevra);
+        match what {
+            0 => {
+                let anew = Sha256::compute(b"anew");
+                snapshot.clone().signed_anew(|nevra| is_first(nevra).then_some(anew))
+            }
+            1 => {
+                let held = first.into_iter().map(|nevra| (nevra, vec![Arch::Aarch64])).collect();
+                snapshot.clone().with_held(&held)
+            }
+            2 => {
+                let gone = snapshot.packages().iter().filter(|package| is_first(&package.nevra));
+                let gone = gone.map(|package| (package.nevra.clone(), package.source.clone()));
+                snapshot.clone().without(&gone.collect())
+            }
+            _ => snapshot.with_build(build, ONE).unwrap_or_else(|_| snapshot.clone()),
+        }
+    }
+
     proptest! {
+        #[test]
+        fn rows_of_deltas_are_every_snapshot(
+            builds in builds(),
+            what in prop::collection::vec(0..8_u8, 12),
+        ) {
+            let (mut rows, mut all) = (Vec::new(), vec![Snapshot::default()]);
+            for (build, what) in builds.iter().zip(what) {
+                let last = all.last().unwrap();
+                let next = changed(last, what, build);
+                apply(&mut rows, all.len(), &last.delta_to(&next));
+                all.push(next);
+            }
+            for (revision, snapshot) in all.iter().enumerate() {
+                prop_assert_eq!(&at(&rows, revision), snapshot);
+                prop_assert_eq!(snapshot.delta_to(snapshot), SnapshotDelta::default());
+            }
+        }
+
         #[test]
         fn the_order_of_builds_does_not_matter(builds in builds(), keep in 1..4_usize) {
             let keep = NonZeroUsize::new(keep).unwrap();

@@ -5,10 +5,11 @@
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
 //!
 //! Here are the readers of dist-git, forges and specs; the other modules have those of packages, of
-//! repositories, of what was stored, of what workers and callers say, and of logs.
+//! repositories, of the solver's pool, of what was stored, of what workers and callers say, and of logs.
 
 mod logs;
 mod packages;
+mod pool;
 mod repositories;
 mod stored;
 mod wire;
@@ -23,7 +24,7 @@ use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{self, HookEvent, RepositoryLookup, read};
 use rpmfarm_core::track::refs::{RefQuery, RefReader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
-use rpmfarm_sources::autospec::{Generated, SpecState, fill_in, uses};
+use rpmfarm_sources::autospec::{AutospecValues, SpecState, fill_in, uses};
 use rpmfarm_sources::distgit::{EntryKind, Layout, LookasideFile, TreeEntry, followed};
 use rpmfarm_sources::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_sources::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
@@ -33,6 +34,7 @@ pub use packages::{
     fuzz_contents, fuzz_fragments, fuzz_keys, fuzz_package, fuzz_rpm_header, fuzz_signature,
     fuzz_signed_header,
 };
+pub use pool::fuzz_pool;
 pub use repositories::{
     fuzz_href, fuzz_metalink, fuzz_page, fuzz_primary, fuzz_relation, fuzz_repomd, fuzz_requirement,
 };
@@ -70,6 +72,7 @@ pub const ALL: &[FuzzTarget] = &[
     ("relation", fuzz_relation),
     ("requirement", fuzz_requirement),
     ("primary", fuzz_primary),
+    ("pool", fuzz_pool),
     ("lock", fuzz_lock),
     ("bundle", fuzz_bundle),
     ("plan", fuzz_plan),
@@ -270,8 +273,9 @@ fn tags_of(text: &str) {
 /// The macros of rpmautospec: what uses none of them stays as it is.
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
-    let _ = SpecState::of(text, &macros);
-    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned(), included: false };
+    let _ = SpecState::read(text, &macros);
+    let generated =
+        AutospecValues { release: 3, changelog: "* x\n- y".to_owned(), included: false };
     let filled = fill_in(text, &generated, &[], 1_700_000_000);
     let lines = spec::lines(text);
     let uses = uses(&lines);
@@ -292,8 +296,14 @@ fn bumped(text: &str) {
         let mut tree = Tree::new(files.keys().map(|path| (path.clone(), Node::Original)), &files);
         let (modifications, parameters) = (Tree::new([], &files), Default::default());
         let step = Step::Bump(number);
-        match modify::take(&step, &parameters, &mut tree, &modifications, &context, &mut Vec::new())
-        {
+        match modify::apply_step(
+            &step,
+            &parameters,
+            &mut tree,
+            &modifications,
+            &context,
+            &mut Vec::new(),
+        ) {
             Ok(()) => assert_ne!(tree.text("hello.spec").expect("it is text"), text),
             Err(error) => one_line(&error),
         }
@@ -352,7 +362,7 @@ fn take(config: &Config, steps: &[Step]) {
     for step in steps.iter().take_while(|step| !matches!(step, Step::Script(_))) {
         let parameters = &config.parameters;
         if let Err(error) =
-            modify::take(step, parameters, &mut sources, &modifications, &context, &mut notes)
+            modify::apply_step(step, parameters, &mut sources, &modifications, &context, &mut notes)
         {
             assert!(!error.to_string().is_empty());
             return;

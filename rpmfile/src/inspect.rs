@@ -50,7 +50,15 @@ pub fn inspect(path: &Path) -> Result<InspectedPackage> {
     inspect_from(file, size)
 }
 
-/// The same of what a reader gives, which is so long.
+/// The name that the header of an RPM has. Nothing is checked, and the payload is not read.
+///
+/// # Errors
+/// When it is no RPM, or its headers are malformed or too large.
+pub fn nevra_of_header(file: &mut File) -> Result<Nevra> {
+    facts::nevra(&Headers::read(&mut BufReader::new(file))?.metadata)
+}
+
+/// [`inspect`] of what a reader gives, which is so long.
 pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<InspectedPackage> {
     let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;

@@ -33,9 +33,10 @@ pub use facts::{nevra, payload_digest};
 pub use headers::{Headers, MAX_HEADER};
 pub use inspect::{
     ArchiveSummary, InspectedPackage, check_contents, check_contents_within, inspect,
+    nevra_of_header,
 };
 pub use proof::is_intact;
-pub use proved::Proved;
+pub use proved::{Proved, inspect_hashed};
 pub use sign::{UnsignedPackage, header_to_sign, splice_signature};
 pub use unpack::{Ownership, UnpackSummary, unpack};
 pub use verify::{VerifiedHeader, verify_detached, verify_signature};

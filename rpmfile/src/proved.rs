@@ -55,6 +55,21 @@ impl Proved {
     }
 }
 
+/// Reads a file once, checks all of its digests and lengths ([`crate::inspect()`]), and answers its own
+/// digest, too.
+///
+/// # Errors
+/// As of `inspect`.
+pub fn inspect_hashed(file: &mut File) -> Result<(InspectedPackage, Sha256)> {
+    file.rewind().map_err(RpmError::io("reading the package"))?;
+    let size = file.metadata().map_err(RpmError::io("reading the size of the package"))?.len();
+    let mut reader = HashingReader { file, hasher: sha2::Sha256::new() };
+    let inspected = inspect_from(&mut reader, size)?;
+    // What comes after it, of a file that grew meanwhile.
+    io::copy(&mut reader, &mut io::sink()).map_err(RpmError::io("reading the package"))?;
+    Ok((inspected, Sha256::from_bytes(reader.hasher.finalize().into())))
+}
+
 /// Reads a file from where it stands, and then to its end.
 ///
 /// # Errors

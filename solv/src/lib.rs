@@ -3,11 +3,13 @@
 //! A [`Pool`] holds the packages that one architecture of a target can be built with: those of
 //! external repositories and the farm's own. [`Pool::solve`] picks the packages that fulfil a
 //! list of requirements, as dnf would with weak dependencies off, or says which requirement
-//! nobody fulfils and who has it. This crate reads files that it is given; it must not know
+//! nobody fulfils and who has it. A [`SolverCache`] keeps what was read of repositories in libsolv's own
+//! form, so that the next process has it at once. This crate reads files that it is given; it must not know
 //! where they come from, nor whether they may be trusted.
 
 #![warn(missing_docs)]
 
+mod cache;
 mod excludes;
 mod ffi;
 mod modular;
@@ -17,9 +19,10 @@ mod problem;
 mod requirement;
 mod solve;
 
+pub use cache::{RepositoryFiles, SolverCache};
 pub use modular::ModuleError;
 pub use owners::PoolPackage;
-pub use pool::{Fragment, Pool, PoolError, Repository};
+pub use pool::{Fragment, Pool, PoolError, Repository, Twin};
 pub use problem::{MissingRequirement, Requirer, UnsolvableError};
 pub use requirement::RequirementError;
 pub use solve::{Package, PackageId, Solution, SolveError, SolveRequest};

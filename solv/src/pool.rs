@@ -3,14 +3,17 @@
 //! Owns loading, replacing and removing packages, excludes, priorities, and when file lists are
 //! read. It must not know where metadata come from.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rpmfarm_core::{Arch, Nevra};
 use serde::{Deserialize, Serialize};
 
+use crate::cache::{CachedRepository, RepositoryFiles, SolverCache};
 use crate::ffi::{Id, Key, RawPool, RepoIndex};
 use crate::{excludes, requirement};
 
@@ -64,12 +67,56 @@ pub enum PoolError {
         /// What is wrong, in libsolv's words.
         reason: String,
     },
+    /// Packages have checksums of others, by which file lists find their package; none of the batch
+    /// was added.
+    #[error("repository `{repository}`: {}", said(.twins))]
+    SameChecksum {
+        /// The id that the target gives the repository.
+        repository: String,
+        /// All that have the checksum of another one.
+        twins: Vec<Twin>,
+    },
+    /// Solver data cannot be kept; packages are read from the metadata then, which takes longer.
+    #[error("solver data in {path}: {reason}")]
+    Cache {
+        /// The file that was to be written or read.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// No repository has this id.
     #[error("no repository `{0}` in the pool")]
     UnknownRepository(String),
     /// Two repositories with one id.
     #[error("repository `{0}` is in the pool already")]
     DuplicateRepository(String),
+}
+
+/// A package that has the checksum of another one. At most one of two such packages is what it says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Twin {
+    /// Its place among those that were to be added.
+    pub place: usize,
+    /// Its full name.
+    pub package: Nevra,
+    /// The one that was there before.
+    pub other: Nevra,
+    /// The checksum in hex.
+    pub checksum: String,
+}
+
+/// The first few of them, in words.
+fn said(twins: &[Twin]) -> String {
+    const SAID: usize = 3;
+    let one = |twin: &Twin| {
+        let Twin { package, other, checksum, .. } = twin;
+        format!("{package} has the checksum of {other}, {checksum}")
+    };
+    let mut text = twins.iter().take(SAID).map(one).collect::<Vec<_>>().join("; ");
+    if twins.len() > SAID {
+        text.push_str(&format!("; and {} more", twins.len() - SAID));
+    }
+    text
 }
 
 /// All packages that one architecture can be built with.
@@ -88,15 +135,26 @@ pub struct Pool {
     /// Which packages have each file of primary metadata, of all packages below `scanned`.
     pub(crate) files: HashMap<String, Vec<Id>>,
     pub(crate) scanned: Id,
+    /// What somebody should know of what was read.
+    warnings: Vec<String>,
 }
 
 pub(crate) struct LoadedRepository {
     pub(crate) about: Repository,
     pub(crate) index: RepoIndex,
     /// File lists that have not been read yet.
-    filelists: Option<PathBuf>,
+    filelists: Option<UnreadFilelists>,
     /// Packages that were added one by one, by their full name.
     fragments: HashMap<Nevra, Id>,
+    /// The checksums of these packages, in hex.
+    checksums: HashMap<String, Nevra>,
+}
+
+/// File lists that have not been read.
+struct UnreadFilelists {
+    path: PathBuf,
+    /// Where they are kept in libsolv's form, if they are.
+    cached: Option<CachedRepository>,
 }
 
 impl fmt::Debug for Pool {
@@ -122,6 +180,7 @@ impl Pool {
             modular: HashMap::new(),
             files: HashMap::new(),
             scanned: 0,
+            warnings: Vec::new(),
         }
     }
 
@@ -153,6 +212,7 @@ impl Pool {
             index,
             filelists: None,
             fragments: HashMap::new(),
+            checksums: HashMap::new(),
         });
         Ok(())
     }
@@ -180,7 +240,8 @@ impl Pool {
             self.repositories.pop();
             return Err(PoolError::Metadata { repository: id, path: primary.into(), reason });
         }
-        repository.filelists = filelists.map(Path::to_owned);
+        let unread = |path: &Path| UnreadFilelists { path: path.to_owned(), cached: None };
+        repository.filelists = filelists.map(unread);
         let Repository { excludes, includes, .. } = &repository.about;
         if !excludes.is_empty() || !includes.is_empty() {
             let (excludes, includes) = (excludes.clone(), includes.clone());
@@ -194,13 +255,91 @@ impl Pool {
                 }
             }
         }
+        self.remove_twins(first);
         Ok(())
     }
 
-    /// Adds packages to a repository, all or none; one of the same full name is replaced.
+    /// The same by way of `cache`: metadata are read by the first process that needs them, and others
+    /// have what that one wrote. Where the cache cannot be used, metadata are read, with a warning.
     ///
     /// # Errors
-    /// When there is no such repository, or the metadata are malformed.
+    /// As [`Self::load_repository`].
+    pub fn load_cached_repository(
+        &mut self,
+        about: Repository,
+        files: &RepositoryFiles,
+        cache: &SolverCache,
+    ) -> Result<(), PoolError> {
+        let cached = CachedRepository::new(cache, &about, files);
+        match self.load_packages(&cached, cached.filelists()) {
+            Err(error @ PoolError::Cache { .. }) => {
+                self.warnings.push(error.to_string());
+                self.load_repository(about, &files.primary, files.filelists.as_deref())
+            }
+            loaded => loaded,
+        }
+    }
+
+    /// Adds a repository with what is kept of it; `filelists` are read later.
+    pub(crate) fn load_packages(
+        &mut self,
+        cached: &CachedRepository,
+        filelists: Option<&Path>,
+    ) -> Result<(), PoolError> {
+        let (file, warnings) = cached.packages()?;
+        self.warnings.extend(warnings);
+        self.add_repository(cached.about().clone())?;
+        let repository = self.repositories.last_mut().expect("just added");
+        let first = self.raw.end();
+        self.indexed = false;
+        self.stamp = next_stamp();
+        if let Err(reason) = self.raw.read_solv(repository.index, file, false) {
+            self.remove_from(first);
+            self.repositories.pop();
+            return Err(cached.refused(reason));
+        }
+        let unread =
+            |path: &Path| UnreadFilelists { path: path.to_owned(), cached: Some(cached.clone()) };
+        repository.filelists = filelists.map(unread);
+        Ok(())
+    }
+
+    /// What somebody should know of what was read since the last call, such as packages that were left
+    /// out.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Takes out packages that have the checksum of one before them: file lists find packages by it.
+    fn remove_twins(&mut self, first: Id) {
+        let (mut seen, mut twins) = (HashMap::new(), Vec::new());
+        for id in first..self.raw.end() {
+            let Some(checksum) = self.raw.checksum(id) else { continue };
+            match seen.entry(checksum) {
+                Entry::Occupied(other) => twins.push((id, *other.get())),
+                Entry::Vacant(free) => {
+                    free.insert(id);
+                }
+            }
+        }
+        let Some(&(twin, other)) = twins.first() else { return };
+        let mut name = |id| self.nevra(id).map_or_else(|| "?".into(), |nevra| nevra.to_string());
+        let (twin, other) = (name(twin), name(other));
+        let repository = self.repositories.last().map_or("", |repository| &*repository.about.id);
+        self.warnings.push(format!(
+            "repository `{repository}`: {} packages have the checksum of another one and are left out: \
+             the first is {twin}, as {other}",
+            twins.len()
+        ));
+        twins.into_iter().for_each(|(id, _)| self.raw.remove(id));
+    }
+
+    /// Adds packages to a repository, all or none; one of the same full name is replaced, and one that
+    /// is there with the same checksum stays.
+    ///
+    /// # Errors
+    /// [`PoolError::SameChecksum`] when packages of different names have one checksum, or the batch has a
+    /// checksum twice; when there is no such repository, or the metadata are malformed.
     pub fn add_packages(
         &mut self,
         repository: &str,
@@ -212,40 +351,88 @@ impl Pool {
         }
         self.indexed = false;
         self.stamp = next_stamp();
-        let index = self.repositories[at].index;
         let first = self.raw.end();
-        let primary = document("metadata", "common", fragments, |f| &f.primary);
-        let filelists = document("filelists", "filelists", fragments, |f| &f.filelists);
-        let mut added = Vec::new();
-        let read = self.raw.read_bytes(index, primary.as_bytes(), false).and_then(|()| {
-            added = (first..self.raw.end()).filter_map(|id| Some((self.nevra(id)?, id))).collect();
-            // A part may hold elements that become packages without a name; these count, too.
-            let read = usize::try_from(self.raw.end() - first).unwrap_or_default();
-            if added.len() != fragments.len() || read != added.len() {
-                return Err(format!("{read} packages in {} parts", fragments.len()));
-            }
-            // File lists find their package by its checksum, so there must not be two of one.
-            added.retain(|(nevra, id)| {
-                let old = self.repositories[at].fragments.get(nevra);
-                let known =
-                    old.is_some_and(|old| self.raw.checksum(*old) == self.raw.checksum(*id));
-                if known {
-                    self.raw.remove(*id);
-                }
-                !known
-            });
-            self.raw.read_bytes(index, filelists.as_bytes(), true)
-        });
-        if let Err(reason) = read {
-            self.remove_from(first);
-            return Err(PoolError::Fragment { repository: repository.into(), reason });
-        }
+        let added = self.read_fragments(at, fragments).inspect_err(|_| self.remove_from(first))?;
         for (nevra, id) in added {
-            if let Some(old) = self.repositories[at].fragments.insert(nevra, id) {
-                self.raw.remove(old);
-            }
+            self.forget(at, &nevra);
+            let checksum = self.raw.checksum(id);
+            let repository = &mut self.repositories[at];
+            repository.checksums.extend(checksum.map(|checksum| (checksum, nevra.clone())));
+            repository.fragments.insert(nevra, id);
         }
         Ok(())
+    }
+
+    /// Reads packages into a repository; returns those that it did not have before. After an error some
+    /// of them may be there.
+    fn read_fragments(
+        &mut self,
+        at: usize,
+        fragments: &[Fragment],
+    ) -> Result<Vec<(Nevra, Id)>, PoolError> {
+        let LoadedRepository { index, about, .. } = &self.repositories[at];
+        let (index, repository) = (*index, about.id.clone());
+        let malformed =
+            |reason: String| PoolError::Fragment { repository: repository.clone(), reason };
+        let first = self.raw.end();
+        let primary = document("metadata", "common", fragments.iter().map(|f| &*f.primary));
+        self.raw.read_bytes(index, primary.as_bytes(), false).map_err(malformed)?;
+        let added: Vec<(Nevra, Id)> =
+            (first..self.raw.end()).filter_map(|id| Some((self.nevra(id)?, id))).collect();
+        // A part may hold elements that become packages without a name; these count, too.
+        let read = usize::try_from(self.raw.end() - first).unwrap_or_default();
+        if added.len() != fragments.len() || read != added.len() {
+            return Err(malformed(format!("{read} packages in {} parts", fragments.len())));
+        }
+        let twins = self.twins(at, &added);
+        if !twins.is_empty() {
+            return Err(PoolError::SameChecksum { repository, twins });
+        }
+        let (mut new, mut lists) = (Vec::new(), Vec::new());
+        for ((nevra, id), fragment) in added.into_iter().zip(fragments) {
+            let checksum = self.raw.checksum(id);
+            check_filelists(&fragment.filelists, checksum.as_deref())
+                .map_err(|reason| malformed(format!("{nevra}: {reason}")))?;
+            let old = self.repositories[at].fragments.get(&nevra).copied();
+            if old.is_some_and(|old| self.raw.checksum(old) == checksum) {
+                self.raw.remove(id);
+            } else {
+                new.push((nevra, id));
+                lists.push(&*fragment.filelists);
+            }
+        }
+        let filelists = document("filelists", "filelists", lists.into_iter());
+        self.raw.read_bytes(index, filelists.as_bytes(), true).map_err(malformed)?;
+        Ok(new)
+    }
+
+    /// Those of new packages that have the checksum of another one of the repository, or of one before
+    /// them.
+    fn twins(&mut self, at: usize, added: &[(Nevra, Id)]) -> Vec<Twin> {
+        let mut twins = Vec::new();
+        let mut seen = HashMap::<String, &Nevra>::new();
+        for (place, (nevra, id)) in added.iter().enumerate() {
+            let Some(checksum) = self.raw.checksum(*id) else { continue };
+            let known = self.repositories[at].checksums.get(&checksum);
+            let known = known.filter(|known| *known != nevra);
+            if let Some(other) = known.or_else(|| seen.get(&checksum).copied()) {
+                let (package, other) = (nevra.clone(), other.clone());
+                twins.push(Twin { place, package, other, checksum });
+            } else {
+                seen.insert(checksum, nevra);
+            }
+        }
+        twins
+    }
+
+    /// Takes a package out that was added one by one; says whether it was there.
+    fn forget(&mut self, at: usize, nevra: &Nevra) -> bool {
+        let Some(id) = self.repositories[at].fragments.remove(nevra) else { return false };
+        if let Some(checksum) = self.raw.checksum(id) {
+            self.repositories[at].checksums.remove(&checksum);
+        }
+        self.raw.remove(id);
+        true
     }
 
     /// Takes packages out that [`Self::add_packages`] added. Unknown ones are passed over.
@@ -259,8 +446,7 @@ impl Pool {
     ) -> Result<(), PoolError> {
         let at = self.find(repository)?;
         for nevra in packages {
-            if let Some(id) = self.repositories[at].fragments.remove(nevra) {
-                self.raw.remove(id);
+            if self.forget(at, nevra) {
                 self.indexed = false;
                 self.stamp = next_stamp();
             }
@@ -310,18 +496,35 @@ impl Pool {
     /// Reads all file lists that have been left unread. The ids of packages stay.
     pub(crate) fn read_filelists(&mut self) -> Result<(), PoolError> {
         for repository in &mut self.repositories {
-            let Some(path) = &repository.filelists else { continue };
+            let Some(unread) = &repository.filelists else { continue };
             self.indexed = false;
-            self.raw.read_file(repository.index, path, true).map_err(|reason| {
-                PoolError::Metadata {
-                    repository: repository.about.id.clone(),
-                    path: path.clone(),
-                    reason,
-                }
-            })?;
+            let (index, id) = (repository.index, &repository.about.id);
+            let warnings = &mut self.warnings;
+            if !read_cached_filelists(&mut self.raw, index, unread, warnings)? {
+                self.raw.read_file(index, &unread.path, true).map_err(|reason| {
+                    let (repository, path) = (id.clone(), unread.path.clone());
+                    PoolError::Metadata { repository, path, reason }
+                })?;
+            }
             repository.filelists = None;
         }
         Ok(())
+    }
+
+    /// Reads file lists of the packages that the repository has that was added last.
+    pub(crate) fn extend_last(&mut self, filelists: &Path) -> Result<(), PoolError> {
+        let unread = UnreadFilelists { path: filelists.to_owned(), cached: None };
+        if let Some(repository) = self.repositories.last_mut() {
+            repository.filelists = Some(unread);
+        }
+        self.read_filelists()
+    }
+
+    /// Writes the packages of its only repository in libsolv's own form, or of `extension` what was read
+    /// of them last.
+    pub(crate) fn write_solv(&mut self, file: File, extension: bool) -> Result<(), String> {
+        let repository = self.repositories.first().ok_or("the pool has no repository")?;
+        self.raw.write_solv(repository.index, file, extension)
     }
 
     /// The full name of a package; `None` when it is gone or has none that RPM could have.
@@ -393,22 +596,54 @@ impl Pool {
 }
 
 /// A whole metadata document around single packages.
-fn document(
-    root: &str,
-    schema: &str,
-    fragments: &[Fragment],
-    part: impl Fn(&Fragment) -> &str,
-) -> String {
+fn document<'a>(root: &str, schema: &str, parts: impl ExactSizeIterator<Item = &'a str>) -> String {
     let mut xml = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"http://linux.duke.edu/metadata/{schema}\" xmlns:rpm=\"http://linux.duke.edu/metadata/rpm\" packages=\"{}\">\n",
-        fragments.len()
+        parts.len()
     );
-    for fragment in fragments {
-        xml.push_str(part(fragment));
+    for part in parts {
+        xml.push_str(part);
         xml.push('\n');
     }
     xml.push_str(&format!("</{root}>\n"));
     xml
+}
+
+/// Reads file lists from where they are kept in libsolv's form; `false` when they must be read from the
+/// metadata.
+fn read_cached_filelists(
+    raw: &mut RawPool,
+    index: RepoIndex,
+    unread: &UnreadFilelists,
+    warnings: &mut Vec<String>,
+) -> Result<bool, PoolError> {
+    let Some(cached) = &unread.cached else { return Ok(false) };
+    let read = cached
+        .file_lists(&unread.path)
+        .and_then(|file| raw.read_solv(index, file, true).map_err(|reason| cached.refused(reason)));
+    match read {
+        Ok(()) => Ok(true),
+        Err(error @ PoolError::Cache { .. }) => {
+            warnings.push(error.to_string());
+            Ok(false)
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// Refuses file lists that are of another package than the one with this checksum, or of several:
+/// libsolv would give them to that one. None at all are of every package.
+fn check_filelists(text: &str, checksum: Option<&str>) -> Result<(), String> {
+    let text = text.trim();
+    let head = text.split('>').next().unwrap_or_default();
+    let rest = head.split_once(" pkgid=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let pkgid = rest.map(|(pkgid, _)| pkgid.to_ascii_lowercase());
+    let is_one = text.matches("<package").count() == 1 && !text.contains("<!");
+    if text.is_empty() || (is_one && pkgid.is_some() && pkgid.as_deref() == checksum) {
+        return Ok(());
+    }
+    let checksum = checksum.unwrap_or("none");
+    Err(format!("its file lists are not those of one package with its checksum, {checksum}"))
 }
 
 fn next_stamp() -> u64 {

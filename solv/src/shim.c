@@ -7,10 +7,12 @@
 #include <solv/dataiterator.h>
 #include <solv/pool.h>
 #include <solv/repo.h>
+#include <solv/repo_write.h>
 #include <solv/repodata.h>
 #include <solv/selection.h>
 #include <solv/solvable.h>
 #include <solv/solver.h>
+#include <solv/solvversion.h>
 #include <solv/util.h>
 
 const Id farm_key_name = SOLVABLE_NAME;
@@ -26,6 +28,8 @@ const Id farm_marker_prereq = SOLVABLE_PREREQMARKER;
 
 const int farm_disttype_rpm = DISTTYPE_RPM;
 const int farm_extend_solvables = REPO_EXTEND_SOLVABLES;
+/* With strings of its own: directories do not fill the pool. */
+const int farm_extend_apart = REPO_EXTEND_SOLVABLES | REPO_LOCALPOOL;
 const int farm_select_files = SELECTION_FILELIST | SELECTION_FLAT;
 
 const int farm_job_install_package = SOLVER_INSTALL | SOLVER_SOLVABLE;
@@ -66,6 +70,17 @@ Id farm_end(const Pool *pool)
 const char *farm_location(Pool *pool, Id id)
 {
 	return solvable_lookup_location(pool_id2solvable(pool, id), NULL);
+}
+
+const char *farm_version(void)
+{
+	return solv_version;
+}
+
+/* Writes what was read last into a repository: an extension of what was read before. */
+int farm_write_last(Repo *repo, FILE *fp)
+{
+	return repodata_write(repo_last_repodata(repo), fp);
 }
 
 void farm_set_priority(Repo *repo, int priority, int subpriority)

@@ -85,6 +85,24 @@ pub enum SolveError {
 }
 
 impl Pool {
+    /// Makes the pool ready for requests with these requirements: where one of them needs file lists,
+    /// reads them. [`Self::solve`] does it by itself; calling it before takes the time at a better moment.
+    ///
+    /// # Errors
+    /// When file lists are needed and cannot be read.
+    pub fn prepare_for<'a>(
+        &mut self,
+        requirements: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), PoolError> {
+        self.prepare()?;
+        let mut paths = requirements.into_iter().flat_map(requirement::paths);
+        if self.lacks_filelists() && !paths.all(requirement::in_primary) {
+            self.read_filelists()?;
+            self.prepare()?;
+        }
+        Ok(())
+    }
+
     /// Picks the packages that fulfil a request, as dnf would with weak dependencies off, into
     /// an empty root.
     ///

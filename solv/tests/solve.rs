@@ -9,7 +9,10 @@ use std::sync::LazyLock;
 
 use common::{dnf, fragments, metadata, pool, repository, solve};
 use rpmfarm_core::Arch;
-use rpmfarm_solv::{MissingRequirement, Pool, Repository, Requirer, SolveError, SolveRequest};
+use rpmfarm_solv::{
+    Fragment, MissingRequirement, Pool, PoolError, Repository, RepositoryFiles, Requirer,
+    SolveError, SolveRequest, SolverCache,
+};
 
 /// One package that is only its name and its dependencies.
 fn package(name: &str, version: &str, dependencies: &[&str]) -> String {
@@ -419,4 +422,253 @@ fn a_pool_tells_who_has_what() {
     assert_eq!(told(&found), ["/usr/share/table/other: table of set"]);
     let found = pool.having(&asked(&["/usr/bin/tool", path]));
     assert_eq!(told(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
+}
+
+/// The metadata files of a repository for a cache, in a state of this name.
+fn files(dir: &Path, state: &str) -> RepositoryFiles {
+    RepositoryFiles {
+        digest: rpmfarm_core::Sha256::compute(state.as_bytes()),
+        primary: metadata(dir, "primary"),
+        filelists: Some(metadata(dir, "filelists")),
+    }
+}
+
+/// A pool of both repositories by way of a cache.
+fn cached(cache: &SolverCache, excludes: &[&str]) -> Pool {
+    let mut pool = Pool::new(Arch::X86_64);
+    for (dir, priority) in both() {
+        let id = common::id(dir);
+        let files = files(dir, &id);
+        let excludes = excludes.iter().map(|&pattern| pattern.to_owned()).collect();
+        let about = Repository { id, priority, excludes, ..Repository::default() };
+        pool.load_cached_repository(about, &files, cache).unwrap();
+    }
+    pool
+}
+
+/// The names of what is in a directory.
+fn kept(dir: &Path) -> Vec<PathBuf> {
+    let mut all: Vec<_> =
+        std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
+fn ends(path: &Path, end: &str) -> bool {
+    path.to_string_lossy().ends_with(end)
+}
+
+#[test]
+fn a_cached_pool_solves_as_one_of_the_metadata() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = SolverCache::new(dir.path().join("solver"));
+    let mut plain = pool(&both());
+    // The first makes the files, the second reads them.
+    for turn in 0..2 {
+        let mut pool = cached(&cache, &[]);
+        assert_eq!(pool.len(), plain.len(), "turn {turn}");
+        for install in [
+            &["app"][..],
+            &["app", "two", "feature-y", "feature-x"],
+            &["/usr/share/table/other"],
+            &["pkgconfig(lib)", "/usr/bin/tool"],
+            &["predecessor"],
+            &["needs-broken"],
+            &["/usr/share/nowhere"],
+        ] {
+            assert_eq!(solve(&mut pool, install), solve(&mut plain, install), "{install:?}");
+        }
+        let request = SolveRequest { install: vec!["app", "two"], ..SolveRequest::default() };
+        let [found, expected] = [&mut pool, &mut plain].map(|pool| pool.solve(&request).unwrap());
+        for (found, expected) in found.packages.iter().zip(&expected.packages) {
+            assert_eq!(found.digest, expected.digest);
+            assert_eq!((found.size, &found.location), (expected.size, &expected.location));
+            assert_eq!((&found.source, &found.base), (&expected.source, &expected.base));
+        }
+        let asked = ["/usr/bin/tool".to_owned(), "/usr/share/table/other".to_owned()].into();
+        assert_eq!(pool.having(&asked), plain.having(&asked));
+        assert_eq!(pool.take_warnings(), [""; 0]);
+        // Packages of each, and file lists, as a package requires a path that only these have.
+        let files = kept(&dir.path().join("solver"));
+        assert_eq!(files.iter().filter(|path| ends(path, ".solv")).count(), 2, "{files:?}");
+        assert_eq!(files.iter().filter(|path| ends(path, ".solvx")).count(), 2, "{files:?}");
+        assert_eq!(files.len(), 4, "{files:?}");
+    }
+}
+
+#[test]
+fn cached_file_lists_are_read_when_they_are_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = SolverCache::new(dir.path());
+    let load = || {
+        let mut pool = Pool::new(Arch::X86_64);
+        let about = Repository { id: "farm".into(), ..Repository::default() };
+        pool.load_cached_repository(about, &files(&REPOSITORIES.farm, "1"), &cache).unwrap();
+        pool
+    };
+    let mut pool = load();
+    pool.prepare_for(["lib", "/usr/bin/no-such"]).unwrap();
+    assert!(solve(&mut pool, &["lib"]).is_ok());
+    assert!(solve(&mut pool, &["/usr/bin/no-such"]).is_err());
+    assert!(!kept(dir.path()).iter().any(|path| ends(path, ".solvx")));
+    pool.prepare_for(["lib", "(/usr/share/no-such if lib)"]).unwrap();
+    assert!(kept(dir.path()).iter().any(|path| ends(path, ".solvx")));
+    // Files that are removed while they are used are made anew.
+    let mut pool = load();
+    kept(dir.path()).iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    assert!(solve(&mut pool, &["/usr/share/no-such"]).is_err());
+    assert!(solve(&mut pool, &["lib"]).is_ok());
+    assert_eq!(kept(dir.path()).len(), 2);
+}
+
+#[test]
+fn damaged_and_foreign_cache_files_are_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = SolverCache::new(dir.path());
+    let expected = solve(&mut cached(&cache, &[]), &["app"]);
+    assert!(expected.is_ok());
+    let whole: Vec<_> =
+        kept(dir.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
+    let damages: [fn(&[u8]) -> Vec<u8>; 5] = [
+        |bytes| bytes[..bytes.len() / 2].to_vec(),
+        |_| Vec::new(),
+        |_| b"something else".repeat(100),
+        |bytes| [&bytes[1..], b"x"].concat(),
+        |bytes| bytes.iter().map(|byte| byte ^ 0x55).collect(),
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        for (bytes, path) in &whole {
+            std::fs::write(path, damage(bytes)).unwrap();
+        }
+        let mut pool = cached(&cache, &[]);
+        assert_eq!(solve(&mut pool, &["app"]), expected, "{number}");
+        assert_eq!(pool.take_warnings(), [""; 0]);
+        for (bytes, path) in &whole {
+            assert_eq!(&std::fs::read(path).unwrap(), bytes, "{number}: {}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_costs_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let mut pool = cached(&SolverCache::new(&file), &[]);
+    let warnings = pool.take_warnings();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("solver data in "), "{warnings:?}");
+    assert!(solve(&mut pool, &["app"]).is_ok());
+}
+
+#[test]
+fn excluded_packages_are_not_in_a_cached_pool_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = SolverCache::new(dir.path());
+    for _ in 0..2 {
+        assert!(solve(&mut cached(&cache, &[]), &["plugin-x"]).is_ok());
+        // The first and the last of its packages, so that places are missing at both ends.
+        let mut pool = cached(&cache, &["plugin-*", "app", "needs-new-lib"]);
+        assert!(solve(&mut pool, &["plugin-x"]).is_err());
+        let found = solve(&mut pool, &["/usr/share/table/other"]).unwrap();
+        assert_eq!(found, ["table-1-1.noarch".to_owned()].into());
+    }
+}
+
+#[test]
+fn two_packages_of_one_checksum_are_refused_by_name() {
+    let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
+    pool.add_repository(Repository { id: "own".into(), ..Default::default() }).unwrap();
+    let all = fragments(&REPOSITORIES.upstream);
+    let of = |name: &str| {
+        let place = all.iter().position(|f| f.primary.contains(&format!("<name>{name}</name>")));
+        all[place.unwrap()].clone()
+    };
+    let (one, table) = (of("one"), of("table"));
+    let mut other = one.clone();
+    other.primary = other.primary.replace("<name>one</name>", "<name>other</name>");
+    let count = pool.len();
+    let refused = |pool: &mut Pool, fragments: &[Fragment]| match pool
+        .add_packages("own", fragments)
+        .unwrap_err()
+    {
+        PoolError::SameChecksum { twins, .. } => twins,
+        error => panic!("{error}"),
+    };
+    // In one batch, by another name and by the same.
+    let batch = [table.clone(), one.clone(), other.clone(), one.clone()];
+    let twins = refused(&mut pool, &batch);
+    assert_eq!(twins.iter().map(|twin| twin.place).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(twins[0].package.to_string(), "other-1-1.noarch");
+    assert_eq!(twins[0].other.to_string(), "one-1-1.noarch");
+    let error = pool.add_packages("own", &batch).unwrap_err().to_string();
+    let said = "repository `own`: other-1-1.noarch has the checksum of one-1-1.noarch, ";
+    assert!(error.starts_with(said), "{error}");
+    assert_eq!(pool.len(), count);
+    // In one after the other.
+    pool.add_packages("own", &[table, one.clone()]).unwrap();
+    assert_eq!(refused(&mut pool, &[other.clone()])[0].place, 0);
+    assert_eq!(pool.len(), count + 2);
+    let owner = solve(&mut pool, &["/usr/share/table/other"]).unwrap();
+    assert_eq!(owner, ["table-1-1.noarch".to_owned()].into());
+    // Its own is no other, and one that is gone is none.
+    pool.add_packages("own", &[one]).unwrap();
+    pool.remove_packages("own", &["one-1-1.noarch".parse().unwrap()]).unwrap();
+    pool.add_packages("own", &[other]).unwrap();
+    assert!(solve(&mut pool, &["other"]).is_ok());
+}
+
+#[test]
+fn file_lists_of_another_package_are_refused() {
+    let mut pool = pool(&[(&REPOSITORIES.farm, 99)]);
+    pool.add_repository(Repository { id: "own".into(), ..Default::default() }).unwrap();
+    let all = fragments(&REPOSITORIES.upstream);
+    let (first, second) = (all[0].clone(), all[1].clone());
+    for filelists in
+        [second.filelists.clone(), [&*first.filelists, &*second.filelists].concat(), "x".into()]
+    {
+        let wrong = Fragment { filelists, ..first.clone() };
+        let error = pool.add_packages("own", &[wrong, second.clone()]).unwrap_err().to_string();
+        assert!(error.contains("its file lists are not those of one package"), "{error}");
+    }
+    let none = Fragment { filelists: String::new(), ..first };
+    pool.add_packages("own", &[none, second]).unwrap();
+}
+
+#[test]
+fn a_repository_that_lists_a_package_twice_has_it_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = |kind: &str| {
+        let file = metadata(&REPOSITORIES.upstream, kind);
+        common::run(std::process::Command::new("gzip").arg("-dc").arg(file))
+    };
+    let twice = |kind: &str, end: &str| {
+        let text = text(kind);
+        let (start, stop) = (text.find("<package ").unwrap(), text.rfind(end).unwrap());
+        let path = dir.path().join(format!("{kind}.xml"));
+        let packages = &text[start..stop];
+        std::fs::write(&path, [&text[..start], packages, packages, &text[stop..]].concat())
+            .unwrap();
+        path
+    };
+    let (primary, filelists) =
+        (twice("primary", "</metadata>"), twice("filelists", "</filelists>"));
+    let mut once = pool(&[(&REPOSITORIES.upstream, 99)]);
+    let about = Repository { id: "upstream".into(), ..Repository::default() };
+    let mut pool = Pool::new(Arch::X86_64);
+    pool.load_repository(about.clone(), &primary, Some(&filelists)).unwrap();
+    let cache = SolverCache::new(dir.path().join("solver"));
+    let digest = rpmfarm_core::Sha256::compute(b"1");
+    let files = RepositoryFiles { digest, primary, filelists: Some(filelists) };
+    let mut cached = Pool::new(Arch::X86_64);
+    cached.load_cached_repository(about, &files, &cache).unwrap();
+    for pool in [&mut pool, &mut cached] {
+        assert_eq!(pool.len(), once.len());
+        for install in [&["app"][..], &["/usr/share/table/other"]] {
+            assert_eq!(solve(pool, install), solve(&mut once, install));
+        }
+        let warnings = pool.take_warnings();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].contains("have the checksum of another one"), "{warnings:?}");
+    }
 }

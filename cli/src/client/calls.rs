@@ -17,6 +17,9 @@ use crate::exit::Error;
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(3)];
 
+/// Workers, packages that are followed, and pushes that are asked for at once.
+const PAGE: u32 = 500;
+
 impl Client {
     /// Version, clock and health of the coordinator.
     pub(crate) async fn info(&mut self) -> Result<v1::Info, Error> {
@@ -246,10 +249,21 @@ impl Client {
         Ok(self.explained(reply)?.channels)
     }
 
+    /// All workers, page by page. A farm that knows of no pages sends all at once.
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
-        let request = self.reading(v1::ListWorkersRequest {});
-        let reply = self.farm.list_workers(request).await;
-        Ok(self.explained(reply)?.workers)
+        let mut request = v1::ListWorkersRequest { limit: PAGE, after: String::new() };
+        let mut workers = Vec::new();
+        loop {
+            let asked = self.reading(request.clone());
+            let reply = self.farm.list_workers(asked).await;
+            let page = self.explained(reply)?;
+            workers.extend(page.workers);
+            // A page that does not lead further would be asked for without end.
+            if page.next <= request.after {
+                return Ok(workers);
+            }
+            request.after = page.next;
+        }
     }
 
     pub(crate) async fn track(
@@ -273,10 +287,20 @@ impl Client {
 
     /// The tracked packages; an empty target stands for all.
     pub(crate) async fn tracked(&mut self, target: &str) -> Result<Vec<v1::Tracked>, Error> {
-        let request = v1::ListTrackedRequest { target: target.into() };
-        let request = self.reading(request);
-        let reply = self.tracking.list_tracked(request).await;
-        Ok(self.explained(reply)?.packages)
+        let (target, after) = (target.into(), String::new());
+        let mut request = v1::ListTrackedRequest { target, limit: PAGE, after };
+        let mut packages = Vec::new();
+        loop {
+            let asked = self.reading(request.clone());
+            let reply = self.tracking.list_tracked(asked).await;
+            let page = self.explained(reply)?;
+            let is_last = page.packages.is_empty() || page.next == request.after;
+            packages.extend(page.packages);
+            if is_last || page.next.is_empty() {
+                return Ok(packages);
+            }
+            request.after = page.next;
+        }
     }
 
     /// One package that is followed, with its pushes.
@@ -318,10 +342,22 @@ impl Client {
 
     /// The verdicts on open pushes; an empty target stands for all.
     pub(crate) async fn plan_pushes(&mut self, target: &str) -> Result<v1::PlanPushesReply, Error> {
-        let request = v1::PlanPushesRequest { target: target.into() };
-        let request = self.reading(request);
-        let reply = self.tracking.plan_pushes(request).await;
-        self.explained(reply)
+        let mut request = v1::PlanPushesRequest { target: target.into(), limit: PAGE, after: 0 };
+        let mut plan = v1::PlanPushesReply::default();
+        loop {
+            let asked = self.reading(request.clone());
+            let reply = self.tracking.plan_pushes(asked).await;
+            let page = self.explained(reply)?;
+            plan.pushes.extend(page.pushes);
+            plan.storms.extend(page.storms);
+            if page.next <= request.after {
+                break;
+            }
+            request.after = page.next;
+        }
+        // Pages are by id, and people look at one target after the other.
+        plan.pushes.sort_by(|a, b| a.target.cmp(&b.target));
+        Ok(plan)
     }
 
     /// Everything about one worker.

@@ -25,8 +25,11 @@ const COLUMNS: [Column; 9] = [
     column("WHAT").rank(2).cut(20),
 ];
 
-/// Builds that are asked for at once.
+/// Builds that are asked for at once with everything that is known of them.
 const PAGE: u32 = 200;
+
+/// Rows of the table that are asked for at once.
+const ROWS: u32 = 1000;
 
 /// Which builds.
 #[derive(Debug, Args)]
@@ -71,9 +74,10 @@ impl From<StateOption> for StateFilter {
 }
 
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
-    let builds = all(&mut session.client, &options).await?;
-    let now = time::now();
     let out = session.out;
+    // A table shows a few facts of each build, a document all.
+    let builds = all(&mut session.client, &options, !out.json).await?;
+    let now = time::now();
     if out.json {
         out.document(&BuildsDocument::new(&builds, now))?;
     } else if builds.is_empty() {
@@ -86,18 +90,19 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
 }
 
 /// Asks for page after page.
-async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error> {
-    let limit = options.limit as usize;
+async fn all(client: &mut Client, options: &Options, brief: bool) -> Result<Vec<Build>, Error> {
+    let (limit, most) = (options.limit as usize, if brief { ROWS } else { PAGE });
     let mut request = ListBuildsRequest {
         target: options.target.clone().unwrap_or_default(),
         package: options.package.clone().unwrap_or_default(),
         state: options.state.map(StateFilter::from).unwrap_or_default().to_string(),
         limit: 0,
         before: 0,
+        brief,
     };
     let mut builds: Vec<Build> = Vec::new();
     while builds.len() < limit {
-        request.limit = PAGE.min(u32::try_from(limit - builds.len()).unwrap_or(PAGE));
+        request.limit = most.min(u32::try_from(limit - builds.len()).unwrap_or(most));
         let v1::ListBuildsReply { builds: page, note } = client.builds(request.clone()).await?;
         if !note.is_empty() {
             out::note(wrap::hanging("rpmfarm: ", &note, 2, None).trim_end());

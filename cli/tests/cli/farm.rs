@@ -32,6 +32,8 @@ pub struct Facts {
     pub info: Option<Info>,
     /// So many requests for builds are carried out without an answer.
     pub lose_answers: u32,
+    /// Workers beside the first one.
+    pub more_workers: u32,
     /// The farm has one target instead of two.
     pub lone_target: bool,
     pub started: Vec<StartBuildsRequest>,
@@ -374,8 +376,18 @@ impl Farm for Answers {
         Ok(Response::new(ListChannelsReply { channels: vec![facts::channel()] }))
     }
 
-    async fn list_workers(&self, _: Request<ListWorkersRequest>) -> Reply<ListWorkersReply> {
-        Ok(Response::new(ListWorkersReply { workers: vec![facts::worker()] }))
+    async fn list_workers(&self, request: Request<ListWorkersRequest>) -> Reply<ListWorkersReply> {
+        let ListWorkersRequest { limit, after } = request.into_inner();
+        let more = (0..self.facts().more_workers).map(|number| format!("x{number:04}"));
+        let names = std::iter::once(facts::worker().name).chain(more);
+        let mut workers: Vec<Worker> = names
+            .filter(|name| *name > after)
+            .map(|name| Worker { name, ..facts::worker() })
+            .collect();
+        let follow = workers.len() > limit as usize;
+        workers.truncate(limit as usize);
+        let next = if follow { workers[limit as usize - 1].name.clone() } else { String::new() };
+        Ok(Response::new(ListWorkersReply { workers, next }))
     }
 }
 

@@ -63,6 +63,23 @@ fn a_long_list_comes_in_pages() {
 }
 
 #[test]
+fn a_table_asks_for_its_rows_alone() {
+    let builds = (1..=450).rev().map(|id| Build { id, ..facts::published() }).collect();
+    let farm = FakeFarm::start(Facts { builds, ..Facts::default() });
+    let ran = run(rpmfarm(&farm.url(), home(None).path()).args(["list", "--limit", "401"]));
+    assert_eq!(ran.stdout.lines().count(), 402);
+    let asked: Vec<_> = farm.facts.lock().lists.iter().map(|r| (r.limit, r.brief)).collect();
+    assert_eq!(asked, [(401, true)]);
+}
+
+#[test]
+fn all_workers_are_listed_page_by_page() {
+    let list =
+        document(Facts { more_workers: 1200, ..Facts::default() }, &["worker", "list", "--json"]);
+    assert_eq!(list["workers"].as_array().expect("a list").len(), 1201);
+}
+
+#[test]
 fn filters_reach_the_farm() {
     let farm = FakeFarm::start(Facts::default());
     let args = ["list", "--state", "failed", "--package", "hello", "--target", "lab"];

@@ -4,6 +4,7 @@
 //! written beside, synced, renamed. A blob that is there is never written again. It must not
 //! know what the blobs mean.
 
+mod stamp;
 mod uploads;
 
 use std::fs::{self, File};
@@ -13,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::Sha256;
 use sha2::Digest as _;
+
+pub use stamp::FileStamp;
 
 /// A content-addressed directory. Cheap to clone; all calls block on the disk.
 #[derive(Debug, Clone)]
@@ -196,15 +199,21 @@ impl Blobs {
         tempfile::tempdir_in(&dir).map_err(io_at(&dir))
     }
 
-    /// Makes a file of [`Self::scratch`] a blob, by a rename.
-    pub fn adopt(&self, path: &Path) -> Result<(Sha256, u64)> {
-        let mut file = File::open(path).map_err(io_at(path))?;
-        let (digest, size) = hash(&mut file).map_err(io_at(path))?;
-        if !self.contains(digest) {
-            file.sync_all().map_err(io_at(path))?;
-            self.appear(path, digest)?;
+    /// Makes a file of [`Self::scratch`] a blob, by a rename. Its digest is what whoever made the file has
+    /// found in it; a blob of that name that is there already stays.
+    pub fn adopt(&self, path: &Path, digest: Sha256) -> Result<()> {
+        if self.contains(digest) {
+            return Ok(());
         }
-        Ok((digest, size))
+        File::open(path).and_then(|file| file.sync_all()).map_err(io_at(path))?;
+        self.appear(path, digest)
+    }
+
+    /// What the file of a blob is like; none when there is no such blob.
+    #[must_use]
+    pub fn stamp(&self, digest: Sha256) -> Option<FileStamp> {
+        let metadata = fs::metadata(self.path(digest)).ok()?;
+        Some(FileStamp::from_metadata(&metadata))
     }
 
     /// Reads a blob again and compares: the guard against bit rot before it is published.

@@ -181,16 +181,21 @@ pub(crate) async fn enter(
     arches: &[Arch],
     accepted: &[AcceptedTask],
 ) -> Result<(), StoreError> {
+    let mut by_task = BTreeMap::<usize, Vec<NewPackage>>::new();
     for (index, made) in noarch::taken(arches, accepted) {
+        by_task.entry(index).or_default().push(made.package);
+    }
+    let mut added = 0;
+    for (index, packages) in by_task {
         let AcceptedTask { task, arch, .. } = accepted[index];
-        tx.package_insert(&build.target, build.id, task, arch, &[made.package]).await?;
+        added += tx.package_insert(&build.target, build.id, task, arch, &packages).await?;
     }
     for source in tx.task_list_accepted(build.id, TaskKind::Srpm).await? {
         let AcceptedTask { task, arch, packages, .. } = source;
         let srpm: Vec<NewPackage> = packages.into_iter().map(|made| made.package).collect();
-        tx.package_insert(&build.target, build.id, task, arch, &srpm).await?;
+        added += tx.package_insert(&build.target, build.id, task, arch, &srpm).await?;
     }
-    Ok(())
+    tx.pool_enter(&build.target, build.id, added).await
 }
 
 /// The tasks of a build that make binary packages, as far as they are accepted.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use hyper::Version;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,6 +22,7 @@ use tower::ServiceExt as _;
 
 use super::activity::{ConnectionActivity, TrackedBody};
 use super::connection_table::ConnectionSlot;
+use super::file_sender::{FileQueue, FileSender};
 use super::stall::StallGuard;
 use super::{ConnectionLimits, RequestOrigin};
 use crate::identity::public_access::PublicAccess;
@@ -65,7 +67,9 @@ impl AcceptedConnection {
         // Small messages in both directions: none should wait for another.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else {
-            return self.serve(stream, Peer::Plain).await;
+            let files = FileQueue::default();
+            let stream = FileSender::new(stream, files.clone());
+            return self.serve(stream, Peer::Plain, Some(files)).await;
         };
         let handshake = tokio::time::timeout(self.limits.first_request, acceptor.accept(stream));
         let shaken = tokio::select! {
@@ -78,14 +82,15 @@ impl AcceptedConnection {
                 let shown = stream.get_ref().1.peer_certificates();
                 let certificate =
                     shown.and_then(|chain| chain.first()).map(|der| Sha256::compute(der));
-                self.serve(stream, Peer::Tls(certificate)).await;
+                self.serve(stream, Peer::Tls(certificate), None).await;
             }
             Ok(Err(error)) => tracing::info!(from = %self.address, %error, "no TLS connection"),
             Err(_) => tracing::info!(from = %self.address, "no TLS connection: too slow"),
         }
     }
 
-    async fn serve<S>(self, stream: S, peer: Peer)
+    /// `files` is given when the stream sends what is queued there.
+    async fn serve<S>(self, stream: S, peer: Peer, files: Option<FileQueue>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -97,6 +102,7 @@ impl AcceptedConnection {
             origin: self.origin,
             openness: self.openness,
             activity: activity.clone(),
+            files,
         };
         let service = service_fn(move |request| requests.clone().answer(request));
         let io = TokioIo::new(StallGuard::new(stream, limits.stalled));
@@ -135,7 +141,8 @@ impl AcceptedConnection {
 /// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
 fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request);
+    // Buffers are never copied into one: files are sent in place of theirs (`file_sender`).
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.first_request).writev(true);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -158,6 +165,8 @@ struct RequestContext {
     origin: RequestOrigin,
     openness: PublicAccess,
     activity: ConnectionActivity,
+    /// Where answers queue files, if the connection can send them.
+    files: Option<FileQueue>,
 }
 
 impl RequestContext {
@@ -167,11 +176,16 @@ impl RequestContext {
     ) -> Result<hyper::Response<TrackedBody>, Infallible> {
         let under_way = self.activity.request();
         let mut request = request.map(Body::new);
+        // HTTP/2 puts its own frames around parts of a body, and several answers side by side.
+        let files = self.files.filter(|_| request.version() < Version::HTTP_2);
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);
         extensions.insert(self.openness);
         extensions.insert(self.origin);
         extensions.insert(ConnectInfo(self.address));
+        if let Some(files) = files {
+            extensions.insert(files);
+        }
         let response = self.app.oneshot(request).await.unwrap_or_else(never);
         Ok(response.map(|body| TrackedBody { body, _under_way: under_way }))
     }

@@ -8,11 +8,13 @@
 //! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time until its
 //! first request, and ends when it is idle (`activity`) or when nothing of its answers is taken
 //! (`stall`). What is open without a credential follows from the address of the listener alone
-//! (`identity::openness`), which the guard and `/metrics` ask.
+//! (`identity::openness`), which the guard and `/metrics` ask. A plain connection sends files by the kernel
+//! (`file_sender`).
 
 mod activity;
 mod connection;
 mod connection_table;
+mod file_sender;
 mod limits;
 mod origin;
 mod stall;
@@ -36,6 +38,7 @@ use crate::keyed_semaphore::{KeyedSemaphore, network};
 use activity::ConnectionActivity;
 use connection::AcceptedConnection;
 use connection_table::ConnectionTable;
+pub use file_sender::FileQueue;
 pub use limits::ConnectionLimits;
 pub use origin::RequestOrigin;
 

@@ -24,6 +24,7 @@ pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Res
         gauges.free.set(free.cast_signed());
     }
     let gathered = facts(operations, gauges, clock::now()).await;
+    gauges.set_statements(operations.store.statements());
     let up = gathered.is_ok() && operations.peers.database_down().is_none();
     gauges.database_up.set(i64::from(up));
     gathered

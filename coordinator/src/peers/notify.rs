@@ -5,11 +5,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rpmfarm_core::BuildId;
 use sqlx::postgres::PgListener;
-use tokio::sync::mpsc;
 
 use super::Peers;
-use crate::bus::{Bus, PeerMessage};
+use crate::bus::{Bus, ChangedBuilds, PeerMessage, PeerMessages};
 use crate::fleet::Fleet;
 use crate::store::Store;
 
@@ -22,14 +22,40 @@ const GATHER: Duration = Duration::from_millis(20);
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The payload of NOTIFY for a word.
+/// Builds that one word names at most: a payload of PostgreSQL has less than 8,000 bytes.
+const NAMED: usize = 300;
+
+/// The payload of NOTIFY for a word. Coordinators of a version before know no builds: they make up for
+/// the word.
 fn payload(word: &PeerMessage, me: &str) -> String {
     match word {
-        PeerMessage::Facts => format!("{me} facts"),
+        PeerMessage::Facts(changed) => format!("{me} facts {}", builds_text(changed)),
         PeerMessage::Poke(worker) => format!("{me} poke {worker}"),
         PeerMessage::PokeAll => format!("{me} poke-all"),
         PeerMessage::Progress => format!("{me} progress"),
     }
+}
+
+/// Builds as `1,2`, or `any`; without one it is `none`.
+fn builds_text(changed: &ChangedBuilds) -> String {
+    match changed {
+        ChangedBuilds::Only(builds) if builds.is_empty() => "none".to_owned(),
+        ChangedBuilds::Only(builds) if builds.len() <= NAMED => {
+            let ids: Vec<String> = builds.iter().map(|build| build.0.to_string()).collect();
+            ids.join(",")
+        }
+        _ => "any".to_owned(),
+    }
+}
+
+/// The builds that a word names; what cannot be read may be any.
+fn read_builds(text: &str) -> ChangedBuilds {
+    if text == "none" {
+        return ChangedBuilds::Only(BTreeSet::new());
+    }
+    let ids: Result<BTreeSet<BuildId>, _> =
+        text.split(',').map(|id| id.parse().map(BuildId)).collect();
+    ids.map_or(ChangedBuilds::Any, ChangedBuilds::Only)
 }
 
 /// Reads what another coordinator sent; `None` for one's own words and for what is not a word.
@@ -37,7 +63,9 @@ fn read(payload: &str, me: &str) -> Option<PeerMessage> {
     let mut words = payload.splitn(3, ' ');
     let from = words.next()?;
     let word = match (words.next()?, words.next()) {
-        ("facts", None) => PeerMessage::Facts,
+        // Of a version before, which names no builds.
+        ("facts", None) => PeerMessage::Facts(ChangedBuilds::Any),
+        ("facts", Some(builds)) => PeerMessage::Facts(read_builds(builds)),
         ("poke", Some(worker)) => PeerMessage::Poke(worker.to_owned()),
         ("poke-all", None) => PeerMessage::PokeAll,
         ("progress", None) => PeerMessage::Progress,
@@ -47,24 +75,26 @@ fn read(payload: &str, me: &str) -> Option<PeerMessage> {
 }
 
 /// Sends words as long as the coordinator runs.
-pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver<PeerMessage>) {
-    while let Some(first) = words.recv().await {
-        let mut batch = BTreeSet::from([first]);
+pub async fn send_messages(peers: Peers, store: Store, mut words: PeerMessages) {
+    while let Some(first) = words.next().await {
         tokio::time::sleep(GATHER).await;
-        while let Ok(word) = words.try_recv() {
-            batch.insert(word);
-        }
+        let batch = words.gather(first);
         // What is not sent is only a wake-up less.
-        if !peers.has_others(Instant::now()) || peers.database_down().is_some() {
+        if !peers.has_others(Instant::now()) {
+            continue;
+        }
+        if peers.database_down().is_some() {
+            words.lose();
             continue;
         }
         for word in batch {
             let text = payload(&word, peers.own_id());
             // The function gives nothing, which is a type that is not portable.
             let query = "SELECT 1 FROM pg_notify($1, $2)";
-            let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
-            if let Err(error) = sent {
+            let query = sqlx::query(query).bind(CHANNEL).bind(text);
+            if let Err(error) = query.execute(store.read_pool()).await {
                 tracing::debug!(%error, "the other coordinators were not notified");
+                words.lose();
                 break;
             }
         }
@@ -96,11 +126,11 @@ impl Listener {
         let mut listener = PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
         // Whatever was said before is made up for.
-        self.bus.wake();
+        self.bus.heard(&ChangedBuilds::Any);
         loop {
             let heard = listener.recv().await?;
             match read(heard.payload(), self.peers.own_id()) {
-                Some(PeerMessage::Facts) => self.bus.wake(),
+                Some(PeerMessage::Facts(changed)) => self.bus.heard(&changed),
                 Some(PeerMessage::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
                 Some(PeerMessage::PokeAll) => self.fleet.poke_all_here(),
                 Some(PeerMessage::Progress) => self.progress.wake(),
@@ -117,7 +147,9 @@ mod tests {
     #[test]
     fn words_are_read_by_others_and_not_by_who_said_them() {
         let words = [
-            PeerMessage::Facts,
+            PeerMessage::Facts(ChangedBuilds::Any),
+            PeerMessage::Facts(ChangedBuilds::Only(BTreeSet::new())),
+            PeerMessage::Facts(ChangedBuilds::Only([BuildId(7), BuildId(12)].into())),
             PeerMessage::Poke("w 1".into()),
             PeerMessage::PokeAll,
             PeerMessage::Progress,
@@ -127,8 +159,20 @@ mod tests {
             assert_eq!(read(&payload, "b"), Some(word));
             assert_eq!(read(&payload, "a"), None);
         }
-        for nonsense in ["", "a", "a b", "a poke", "a facts now"] {
+        for nonsense in ["", "a", "a b", "a poke", "a progress now"] {
             assert_eq!(read(nonsense, "b"), None, "{nonsense}");
+        }
+        for unknown in ["a facts", "a facts now", "a facts 1,x"] {
+            assert_eq!(read(unknown, "b"), Some(PeerMessage::Facts(ChangedBuilds::Any)));
+        }
+    }
+
+    #[test]
+    fn a_word_on_many_builds_fits_into_a_payload() {
+        for count in [300, 301, 5000] {
+            let builds = (0..count).map(|id| BuildId(i64::MAX - id)).collect();
+            let word = PeerMessage::Facts(ChangedBuilds::Only(builds));
+            assert!(payload(&word, &"i".repeat(64)).len() < 8000, "{count}");
         }
     }
 }

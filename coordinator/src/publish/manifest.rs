@@ -14,6 +14,7 @@ use sha2::Digest as _;
 
 use super::disk;
 use super::error::{PublishError, Result, io_at};
+use crate::blobs::FileStamp;
 
 /// A signed package that clients shall see.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +30,9 @@ pub struct PublishedPackage {
     /// Of a `noarch` package, the architectures whose repositories are without it.
     #[serde(default)]
     pub without: Vec<Arch>,
+    /// What the signed file was like when it was read and proved, if that was not long ago.
+    #[serde(skip)]
+    pub proved: Option<FileStamp>,
 }
 
 impl PublishedPackage {
@@ -97,7 +101,8 @@ impl GenerationManifest {
 impl PackageListing {
     pub(super) fn from_packages(packages: &[PublishedPackage]) -> Self {
         let mut text = String::with_capacity(packages.len() * 200);
-        for PublishedPackage { nevra, digest, size, repodata, without } in packages {
+        for package in packages {
+            let PublishedPackage { nevra, digest, size, repodata, without, .. } = package;
             write!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
             for arch in without {
                 write!(text, " -{arch}").expect("a String takes all");

@@ -2,8 +2,8 @@
 //!
 //! Owns the tree of files that clients and mirrors read. To read from the top:
 //!
-//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next. It alone knows of builds
-//!   and of the database.
+//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when (`gathering`).
+//!   `channels` keeps what channels hold. These alone know of builds and of the database.
 //! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata fragments,
 //!   proves each of them, and either shows all of them or changes nothing. It holds no key.
 //! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files, `layout`
@@ -36,11 +36,13 @@
 //! All links are relative: `TARGET` can be copied to a mirror. Copy what is new first and the
 //! link last: `rsync -a --exclude=current FROM TO && rsync -a FROM TO`.
 
+mod channels;
 mod clients;
 mod current_generation;
 mod disk;
 mod draft;
 mod error;
+mod gathering;
 mod http;
 mod layout;
 mod lock;
@@ -50,10 +52,11 @@ mod pool;
 mod published;
 mod publisher;
 
+pub use channels::{ChannelContents, Channels};
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
 pub use manifest::PublishedPackage;
-pub use pass::{Channels, PublishStage};
+pub use pass::{PublishStage, PublishWork};
 pub(crate) use pool::hash;
 pub use published::shown_files;
 pub use publisher::{

@@ -1,55 +1,64 @@
 //! Publishes signed packages to the first channel of their target.
 //!
-//! A build that does not fit into its channel fails, one whose files are damaged waits, and the
-//! others go on. When a target's key or the farm's address changes, the channel is published again,
-//! with its packages signed with that key.
+//! Targets are published side by side, each as often as `core` says (`publish_time`): builds that end
+//! together are published together. A build that does not fit into its channel fails, one whose files are
+//! damaged waits, and the others go on. When a target's key or the farm's address changes, the channel is
+//! published again, with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rpmfarm_core::missing_requirements::{
     LackingPackage, MissingRequirements, WithheldPackages, held,
 };
 use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::publish_time::SignedWork;
 use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{
-    Arch, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp,
+    Arch, BatchId, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp,
 };
 
+use super::channels::{ChannelState, Channels, SignedBuild};
+use super::gathering::Gathering;
 use super::{
-    PublishError, PublishRequest, PublishedPackage, Publisher, RepomdSignature, RepomdSigner,
-    SignError,
+    PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
 };
-use crate::blobs::Blobs;
+use crate::blobs::FileStamp;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
-use crate::store::{Build, FencedStore, Revision, SignedPackage, Store};
-use crate::targets::{Targets, one_line};
+use crate::store::{Build, ChannelChange, FencedStore, Revision, SignedPackage, Store};
+use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
-use crate::work;
+use crate::work::{self, CoalescedTasks};
 
 /// Versions of a source package that a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
-/// Largest snapshot that is read into memory, in bytes.
-const MAX_SNAPSHOT: u64 = 256 << 20;
-
-/// Packages of a channel that one pass signs again, so that other targets wait for no more.
+/// Packages of a channel that are signed again at once; builds that wait are told how many are left.
 const ANEW: usize = 256;
+
+/// A file that was proved longer ago is read again before it is published: by then the disk may have
+/// lost what it had.
+const PROOF_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A target is left alone for as long as it was worked on, at least so long, so that what is signed
+/// package by package does not have it read all the time.
+const REST: Duration = Duration::from_millis(200);
+
+/// The longest such time.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 
 /// The beginning of the reason of a build that cannot be published now.
 const WAITS: &str = "not published yet";
-
-/// A build that is signed, with its packages.
-type SignedBuild = (BuildId, Vec<SignedPackage>);
 
 /// Gives every target whose builds are signed and not published a new revision of its first channel.
 #[derive(Clone)]
@@ -71,51 +80,107 @@ pub struct PublishStage {
     pub base_url: Arc<str>,
     /// Reads the time, which goes on while work is done.
     pub clock: Clock,
+    /// What is under way.
+    pub work: PublishWork,
+}
+
+/// What is under way for each target, and what is known of it from pass to pass. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct PublishWork {
+    targets: CoalescedTasks<String>,
+    gathering: Gathering,
+}
+
+impl Default for PublishWork {
+    fn default() -> Self {
+        Self { targets: CoalescedTasks::new("publish"), gathering: Gathering::default() }
+    }
 }
 
 impl work::Stage for PublishStage {
     const NAME: Stage = Stage::Publish;
 
-    /// # Errors
-    /// When a channel could not be published; the others are.
+    /// Asks for the work on each target, which is done beside the pass: a target whose packages are
+    /// large holds up no other.
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
-        let mut by_target = BTreeMap::<String, Vec<Build>>::new();
-        for build in store.build_list_accepted().await? {
-            by_target.entry(build.target.clone()).or_default().push(build);
+        let waiting: BTreeSet<String> = store.target_list_accepted().await?.into_iter().collect();
+        let targets = self.targets.all();
+        for gone in waiting.iter().filter(|name| !targets.contains_key(*name)) {
+            self.wait_for_target(store, gone).await?;
         }
-        let mut result = Ok(());
-        for (name, target) in self.targets.all() {
-            let builds = by_target.remove(&name).unwrap_or_default();
-            let published = match target {
-                Ok(target) => self.publish_signed(store, &target, &builds).await,
-                Err(_) if builds.is_empty() => Ok(()),
-                Err(problem) => {
-                    let problem = one_line(&problem);
-                    Err(anyhow::anyhow!("target `{name}` cannot be used: {problem}"))
-                }
-            };
-            if let Err(error) = published {
-                for build in &builds {
-                    self.waits.set(build.id, format!("{WAITS}: {error:#}"));
-                }
-                result = Err(error.context(format!("publishing {name}")));
+        let now = self.clock.instant();
+        for name in targets.into_keys() {
+            if self.work.gathering.has_to_be_read(&name, waiting.contains(&name), now) {
+                self.ask(store, name);
             }
         }
-        for build in by_target.into_values().flatten() {
-            self.waits.set(build.id, format!("target `{}` is not there any more", build.target));
-        }
-        result
+        Ok(())
     }
 }
 
 impl PublishStage {
+    /// Says of the builds of a target that is not there any more that they wait for it.
+    async fn wait_for_target(&self, store: &FencedStore, name: &str) -> anyhow::Result<()> {
+        for build in store.build_list_accepted_of_target(name).await? {
+            self.waits.set(build.id, format!("target `{name}` is not there any more"));
+        }
+        Ok(())
+    }
+
+    fn ask(&self, store: &FencedStore, name: String) {
+        let (stage, store) = (self.clone(), store.clone());
+        self.work.targets.ask(name.clone(), move || {
+            let (stage, store, name) = (stage.clone(), store.clone(), name.clone());
+            async move {
+                let begun = stage.clock.instant();
+                stage.publish_target(&store, &name).await?;
+                let took = stage.clock.instant() - begun;
+                stage.clock.sleep(took.clamp(REST, LONGEST_REST)).await;
+                Ok(())
+            }
+        });
+    }
+
+    /// Publishes what there is to publish of all targets, one after the other.
+    ///
+    /// # Errors
+    /// When a channel could not be published; the others are.
+    pub async fn publish_all(&self, store: &FencedStore) -> anyhow::Result<()> {
+        let mut result = Ok(());
+        for name in self.targets.all().into_keys() {
+            if let Err(error) = self.publish_target(store, &name).await {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Publishes what there is to publish of a target, if the time for it has come.
+    ///
+    /// # Errors
+    /// When its channel could not be published; then its builds say why they wait.
+    pub async fn publish_target(&self, store: &FencedStore, name: &str) -> anyhow::Result<()> {
+        let builds = store.build_list_accepted_of_target(name).await?;
+        let published = match self.targets.get(name) {
+            Ok(target) => self.publish_signed(store, &target, &builds).await,
+            Err(_) if builds.is_empty() => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = &published {
+            for build in &builds {
+                self.waits.set(build.id, format!("{WAITS}: {error:#}"));
+            }
+        }
+        published.with_context(|| format!("publishing {name}"))
+    }
+
     async fn publish_signed(
         &self,
         store: &FencedStore,
         target: &Arc<Target>,
         builds: &[Build],
     ) -> anyhow::Result<()> {
-        let signed = signed_builds(store, target, builds).await?;
+        let signed = self.gathered(store, target, builds).await?;
         let channel = target.first_channel();
         let withdrawn = self.withdrawn(store, target, channel).await?;
         if withdrawn.is_some() {
@@ -128,6 +193,7 @@ impl PublishStage {
         let left = self.sign_anew(store, target, channel, &shown).await?;
         if left > 0 {
             self.wait_for_key(target, channel, builds, left);
+            self.work.gathering.read_again(&target.name);
             return Ok(());
         }
         self.publish_fitting(store, target, channel, signed, &shown).await?;
@@ -135,6 +201,57 @@ impl PublishStage {
             store.pool_set_shown(&target.name, number).await?;
         }
         Ok(())
+    }
+
+    /// The signed builds of a target with their packages; none while more are to come soon.
+    async fn gathered(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        builds: &[Build],
+    ) -> anyhow::Result<Vec<SignedBuild>> {
+        let signed = self.find_signed(store, target, builds).await?;
+        if signed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let (name, gathering) = (&target.name, &self.work.gathering);
+        let work = SignedWork {
+            waited: gathering.waited(name, self.clock.instant()),
+            more_to_come: more_to_come(store, name, builds, &signed).await?,
+            last_took: gathering.last_took(name),
+        };
+        if !work.is_due() {
+            return Ok(Vec::new());
+        }
+        // Read anew: one of their packages may have been withdrawn meanwhile.
+        let all = builds.iter().map(|build| build.id);
+        let signed: Vec<BuildId> = all.filter(|build| signed.contains(build)).collect();
+        signed_builds(store, target, &signed).await
+    }
+
+    /// Which builds of a target are signed. Only those of which that is not known yet are asked for.
+    async fn find_signed(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        builds: &[Build],
+    ) -> anyhow::Result<HashSet<BuildId>> {
+        let (name, key, gathering) = (&target.name, &target.signing_key, &self.work.gathering);
+        let all: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
+        let known = gathering.known(name, key, &all);
+        if all.len() == known.len() {
+            return Ok(known);
+        }
+        let is_new = |build: &BuildId| !known.contains(build);
+        let new: Vec<BuildId> = all.into_iter().filter(is_new).collect();
+        let unsigned = store.build_list_unsigned(&new, key).await?;
+        let is_perhaps =
+            |build: &BuildId| !unsigned.contains(build) || is_planted(PlantedBug::PublishUnsigned);
+        let perhaps: Vec<BuildId> = new.into_iter().filter(is_perhaps).collect();
+        let signed = signed_builds(store, target, &perhaps).await?;
+        let signed: Vec<BuildId> = signed.into_iter().map(|(build, _)| build).collect();
+        gathering.add(name, &signed, self.clock.instant());
+        Ok(known.into_iter().chain(signed).collect())
     }
 
     /// The number of the newest withdrawal from a target, if clients do not see it yet.
@@ -316,26 +433,25 @@ impl PublishStage {
             Some((held, _)) => snapshot.with_held(&held.from),
             None => snapshot,
         };
-        let request = self.request(target, channel, shown, &snapshot).await?;
+        let packages = self.packages(store, shown, signed, &snapshot).await?;
+        let request = self.request(target, channel, shown.generation, packages).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
         // Asked when no other publisher can show anything: the stage must still be this
         // coordinator's, and the channel where the files say that it is.
         let begun = self.clock.instant();
         let may_show = async || may_show(store, &target.name, channel, based_on).await;
         let published = self.channels.publisher.publish_if(request, &signer, may_show).await?;
-        let revision = Revision {
-            target: target.name.clone(),
-            channel: channel.into(),
-            revision: published.generation.cast_signed(),
-            snapshot: self.channels.blobs.put(&serde_json::to_vec(&snapshot)?)?,
-            packages: i64::try_from(snapshot.packages().len())?,
-            at: self.clock.time(),
-        };
-        record(store, &revision, signed).await?;
+        let next = (published.generation, snapshot);
+        let at = self.clock.time();
+        let next = self.channels.next_revision((target.name.as_str(), channel), shown, next, at)?;
+        record(store, &next.revision, &next.change, signed).await?;
+        self.channels.recorded(next);
         if let Some((_, lacking)) = lacking {
             store.lacking_replace(&target.name, channel, &lacking).await?;
         }
-        self.metrics.worked(Stage::Publish.as_str(), self.clock.instant() - begun);
+        let took = self.clock.instant() - begun;
+        self.metrics.worked(Stage::Publish.as_str(), took);
+        self.work.gathering.published(&target.name, took);
         Ok(())
     }
 
@@ -344,8 +460,8 @@ impl PublishStage {
         &self,
         target: &Target,
         channel: &str,
-        shown: &ChannelState,
-        snapshot: &Snapshot,
+        based_on: Option<u64>,
+        packages: Vec<PublishedPackage>,
     ) -> anyhow::Result<PublishRequest> {
         let key = self.signing.signer.public_key(&target.signing_key).await?;
         Ok(PublishRequest {
@@ -355,12 +471,29 @@ impl PublishStage {
             public_key: key.armored,
             arches: target.arches.clone(),
             compression: Default::default(),
-            packages: published_packages(shown, snapshot)?,
-            based_on: shown.generation,
+            packages,
+            based_on,
             signed: self.signing.signer.revision(&target.name, channel).await?,
             now: self.clock.system(),
             prove_all: false,
         })
+    }
+
+    /// The packages of a snapshot as the publisher wants them. What is new is not read again if it was
+    /// proved not long ago.
+    async fn packages(
+        &self,
+        store: &FencedStore,
+        shown: &ChannelState,
+        signed: &[SignedBuild],
+        snapshot: &Snapshot,
+    ) -> anyhow::Result<Vec<PublishedPackage>> {
+        let new = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
+        let new: BTreeSet<Sha256> =
+            new.filter_map(|row| Some(row.signature?.signed_digest)).collect();
+        let since = self.clock.time() - PROOF_LASTS;
+        let proofs = store.blob_proof_list(&new, since).await?;
+        published_packages(shown, signed, snapshot, &proofs)
     }
 
     /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
@@ -410,22 +543,44 @@ impl PublishStage {
     }
 }
 
-/// The builds of which all packages are signed.
+/// Those of the builds of which all packages are signed.
 async fn signed_builds(
     store: &FencedStore,
     target: &Target,
-    builds: &[Build],
+    builds: &[BuildId],
 ) -> anyhow::Result<Vec<SignedBuild>> {
+    if builds.is_empty() {
+        return Ok(Vec::new());
+    }
+    let key = &target.signing_key;
+    let mut packages = store.package_list_of_builds(&target.name, builds, key).await?;
     let mut signed = Vec::new();
     for build in builds {
-        let rows = store.package_list_of_build(build.id, &target.signing_key).await?;
-        anyhow::ensure!(!rows.is_empty(), "build {} has no packages", build.id);
+        let rows = packages.remove(build).unwrap_or_default();
+        anyhow::ensure!(!rows.is_empty(), "build {build} has no packages");
         let is_signed = rows.iter().all(|row| row.signature.is_some());
         if is_signed || is_planted(PlantedBug::PublishUnsigned) {
-            signed.push((build.id, rows));
+            signed.push((*build, rows));
         }
     }
     Ok(signed)
+}
+
+/// Whether others of the batches of signed builds are being signed, or their results accepted.
+async fn more_to_come(
+    store: &FencedStore,
+    target: &str,
+    builds: &[Build],
+    signed: &HashSet<BuildId>,
+) -> anyhow::Result<bool> {
+    let (signed, unsigned): (Vec<&Build>, Vec<&Build>) =
+        builds.iter().partition(|build| signed.contains(&build.id));
+    let batches: HashSet<BatchId> = signed.iter().map(|build| build.batch).collect();
+    if unsigned.iter().any(|build| batches.contains(&build.batch)) {
+        return Ok(true);
+    }
+    let accepting = store.batch_list_accepting(target).await?;
+    Ok(accepting.iter().any(|batch| batches.contains(batch)))
 }
 
 /// Records a revision that clients see already, with the builds that came with it. A coordinator
@@ -433,10 +588,11 @@ async fn signed_builds(
 async fn record(
     store: &FencedStore,
     revision: &Revision,
+    change: &ChannelChange,
     signed: &[SignedBuild],
 ) -> anyhow::Result<()> {
     let builds: Vec<BuildId> = signed.iter().map(|(build, _)| *build).collect();
-    let recorded = store.revision_insert(revision, &builds).await?;
+    let recorded = store.revision_insert(revision, change, &builds).await?;
     let Revision { target, channel, revision, packages, .. } = revision;
     anyhow::ensure!(
         recorded,
@@ -465,94 +621,6 @@ fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
             rows.iter().any(|row| row.package.nevra == **nevra)
         }
         _ => false,
-    }
-}
-
-/// A channel's content, and which of it is signed with its target's key.
-struct ChannelState {
-    /// The generation that is shown. Read first: what changes later is seen when it is shown.
-    generation: Option<u64>,
-    snapshot: Snapshot,
-    signed: Vec<SignedPackage>,
-    /// Restored packages that have to be in the channel again.
-    returning: Vec<SignedBuild>,
-}
-
-/// The packages that were given back, by their builds.
-async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<SignedBuild>> {
-    let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
-    for row in store.returning_list(&target.name).await? {
-        by_build.entry(row.build).or_default().insert(row.nevra);
-    }
-    let mut all = Vec::new();
-    for (build, names) in by_build {
-        let rows = store.package_list_of_build(build, &target.signing_key).await?;
-        let back =
-            |row: &SignedPackage| names.contains(&row.package.nevra) && row.signature.is_some();
-        all.push((build, rows.into_iter().filter(back).collect()));
-    }
-    Ok(all)
-}
-
-/// Reads the contents of channels, as recorded and as shown to clients. Cheap to clone.
-#[derive(Clone)]
-pub struct Channels {
-    /// The trees of files.
-    pub publisher: Publisher,
-    /// Where snapshots are stored.
-    pub blobs: Blobs,
-}
-
-impl Channels {
-    async fn load(
-        &self,
-        store: &Store,
-        target: &Target,
-        channel: &str,
-    ) -> anyhow::Result<ChannelState> {
-        let generation = self.publisher.shown(&target.name, channel)?;
-        let withdrawn = store.withdrawal_list_names(&target.name).await?;
-        let snapshot = self.snapshot(store, target, channel).await?.without(&withdrawn);
-        let returning = returning(store, target).await?;
-        let signed = store.package_list_signed(&target.name, &target.signing_key).await?;
-        Ok(ChannelState { generation, snapshot, signed, returning })
-    }
-
-    /// The content of a channel now.
-    async fn snapshot(
-        &self,
-        store: &Store,
-        target: &Target,
-        channel: &str,
-    ) -> anyhow::Result<Snapshot> {
-        let Some(revision) = store.channel_fetch(&target.name, channel).await? else {
-            return Ok(Snapshot::default());
-        };
-        let bytes = self.blobs.read_small(revision.snapshot, MAX_SNAPSHOT)?;
-        serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
-    }
-
-    /// How many packages of a channel the key of its target has not signed, because the target's
-    /// `signing_key` is another one than when they were published.
-    ///
-    /// # Errors
-    /// Database errors; a snapshot that cannot be read.
-    pub async fn unsigned(
-        &self,
-        store: &Store,
-        target: &Target,
-        channel: &str,
-    ) -> anyhow::Result<usize> {
-        Ok(self.load(store, target, channel).await?.unsigned().len())
-    }
-}
-
-impl ChannelState {
-    /// The packages of the channel that the key has not signed.
-    fn unsigned(&self) -> Vec<&Nevra> {
-        let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
-        let all = self.snapshot.packages().iter().map(|package| &package.nevra);
-        all.filter(|nevra| !signed.contains(nevra)).collect()
     }
 }
 
@@ -615,10 +683,13 @@ async fn next_snapshot(
 
 fn published_packages(
     shown: &ChannelState,
+    signed: &[SignedBuild],
     snapshot: &Snapshot,
+    proofs: &HashMap<Sha256, FileStamp>,
 ) -> anyhow::Result<Vec<PublishedPackage>> {
+    let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
     let by_nevra: HashMap<&Nevra, &SignedPackage> =
-        shown.signed.iter().map(|row| (&row.package.nevra, row)).collect();
+        shown.signed.iter().chain(added).map(|row| (&row.package.nevra, row)).collect();
     snapshot
         .packages()
         .iter()
@@ -632,6 +703,7 @@ fn published_packages(
                 size: signature.signed_size,
                 repodata: signature.repodata,
                 without: package.without.arches(),
+                proved: proofs.get(&signature.signed_digest).copied(),
             })
         })
         .collect()

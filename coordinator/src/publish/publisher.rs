@@ -309,8 +309,9 @@ impl Publisher {
         listing: &PackageListing,
         previous: Option<&GenerationManifest>,
     ) -> Result<()> {
-        let PublishRequest { arches, now, .. } = request;
-        let proof = PackageProver { layout, blobs: &self.blobs, arches, certs, now: *now };
+        let PublishRequest { arches, now, prove_all: all, .. } = request;
+        let (blobs, now, all) = (&self.blobs, *now, *all);
+        let proof = PackageProver { layout, blobs, arches, certs, now, all };
         let known: HashSet<&str> = previous.iter().flat_map(|m| m.packages.lines()).collect();
         for (package, line) in request.packages.iter().zip(listing.lines()) {
             if known.contains(line) && !request.prove_all {

@@ -1,14 +1,14 @@
 //! The farm's own packages, as the solver gets them: from the moment a build is accepted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments};
-use rpmfarm_solv::{Fragment, Pool};
+use rpmfarm_solv::{Fragment, Pool, PoolError, Twin};
 use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
-use crate::store::{Store, StoreError};
+use crate::store::{PoolPackage, PoolUpdate, Store, StoreError};
 
 /// Id of the farm's own repository in pools and locks.
 pub const FARM: &str = "farm";
@@ -28,16 +28,31 @@ pub struct FarmPackage {
     pub repodata: Sha256,
 }
 
+/// What has become of the packages that the pools of a target have of the farm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FarmUpdate {
+    /// The version that it leads to.
+    pub version: i64,
+    /// Whether `present` is all that there is, and all else goes; otherwise it is what has come.
+    pub is_whole: bool,
+    /// Packages of all architectures. One that a pool has already stays.
+    pub present: Vec<FarmPackage>,
+    /// What has left. A pool need not have it.
+    pub gone: Vec<Nevra>,
+}
+
 /// Where the farm's own packages are known.
 pub trait FarmPackages: Sync {
     /// A number that changes whenever a target's packages do.
     fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// All packages of a target, of all architectures.
-    fn packages(
+    /// What leads a pool from a version to what its target has now; all that there is when it has none,
+    /// or when nobody knows what came after that version.
+    fn update(
         &self,
         target: &str,
-    ) -> impl Future<Output = Result<Vec<FarmPackage>, StoreError>> + Send;
+        since: Option<i64>,
+    ) -> impl Future<Output = Result<FarmUpdate, StoreError>> + Send;
 }
 
 impl FarmPackages for Store {
@@ -45,12 +60,15 @@ impl FarmPackages for Store {
         self.pool_fetch_generation(target).await
     }
 
-    async fn packages(&self, target: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        let packages = Self::package_list(self, target).await?;
-        Ok(packages
-            .into_iter()
-            .map(|p| FarmPackage { nevra: p.nevra, digest: p.digest, repodata: p.repodata })
-            .collect())
+    async fn update(&self, target: &str, since: Option<i64>) -> Result<FarmUpdate, StoreError> {
+        let PoolUpdate { version, is_whole, present, gone } =
+            self.pool_fetch_update(target, since).await?;
+        let package = |package: PoolPackage| {
+            let PoolPackage { nevra, digest, repodata } = package;
+            FarmPackage { nevra, digest, repodata }
+        };
+        let present = present.into_iter().map(package).collect();
+        Ok(FarmUpdate { version, is_whole, present, gone })
     }
 }
 
@@ -58,6 +76,8 @@ impl FarmPackages for Store {
 #[derive(Debug, Default)]
 pub(super) struct LoadedFarmPackages {
     packages: HashMap<Nevra, Sha256>,
+    /// Those of them that the pool does not take, as others have their checksums.
+    left_out: HashMap<Nevra, FarmPackage>,
     /// How often some were added: each time costs every later solve a little.
     pub(super) additions: usize,
 }
@@ -74,27 +94,36 @@ pub enum FarmError {
 }
 
 impl LoadedFarmPackages {
-    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed.
+    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed. Of two
+    /// packages with one checksum the second is left out, which `warnings` say.
     pub(super) fn update(
         &mut self,
         pool: &mut Pool,
         arch: Arch,
-        packages: &[FarmPackage],
+        update: &FarmUpdate,
         blobs: &Blobs,
+        warnings: &mut Vec<String>,
     ) -> Result<bool, FarmError> {
-        let wanted: HashMap<&Nevra, &FarmPackage> = packages
+        let wanted: HashMap<&Nevra, &FarmPackage> = update
+            .present
             .iter()
             .filter(|package| arch.accepts(&package.nevra.arch))
             .map(|package| (&package.nevra, package))
             .collect();
-        let gone: Vec<Nevra> =
-            self.packages.keys().filter(|nevra| !wanted.contains_key(nevra)).cloned().collect();
+        let gone = self.gone(update, &wanted);
         pool.remove_packages(FARM, &gone)?;
         for nevra in &gone {
             self.packages.remove(nevra);
+            self.left_out.remove(nevra);
+        }
+        // What had the checksum of one that is gone is what it says, after all.
+        let again = if gone.is_empty() { Vec::new() } else { self.take_left_out() };
+        let mut all: HashMap<&Nevra, &FarmPackage> = wanted;
+        for package in &again {
+            all.entry(&package.nevra).or_insert(package);
         }
         // In the order of their names, so that the solver meets them in the same order always.
-        let mut new: Vec<&FarmPackage> = wanted
+        let mut new: Vec<&FarmPackage> = all
             .into_values()
             .filter(|package| self.packages.get(&package.nevra) != Some(&package.digest))
             .collect();
@@ -102,11 +131,63 @@ impl LoadedFarmPackages {
         for batch in new.chunks(BATCH) {
             let fragments =
                 batch.iter().map(|package| read(package, blobs)).collect::<Result<Vec<_>, _>>()?;
-            pool.add_packages(FARM, &fragments)?;
+            self.add(pool, batch, fragments, warnings)?;
             self.additions += 1;
             self.packages.extend(batch.iter().map(|p| (p.nevra.clone(), p.digest)));
         }
         Ok(!gone.is_empty() || !new.is_empty())
+    }
+
+    /// What the pool has and is not to have any more.
+    fn gone(&self, update: &FarmUpdate, wanted: &HashMap<&Nevra, &FarmPackage>) -> Vec<Nevra> {
+        if update.is_whole {
+            let is_gone = |nevra: &&Nevra| !wanted.contains_key(*nevra);
+            return self.packages.keys().filter(is_gone).cloned().collect();
+        }
+        let is_there = |nevra: &&Nevra| self.packages.contains_key(*nevra);
+        update.gone.iter().filter(is_there).cloned().collect()
+    }
+
+    /// The packages that were left out, which are to be added once more.
+    fn take_left_out(&mut self) -> Vec<FarmPackage> {
+        let again: Vec<FarmPackage> = self.left_out.drain().map(|(_, package)| package).collect();
+        for package in &again {
+            self.packages.remove(&package.nevra);
+        }
+        again
+    }
+
+    /// Adds a batch to the pool, without those that have the checksum of another one: one bad row of the
+    /// database must not keep all others from being solved with.
+    fn add(
+        &mut self,
+        pool: &mut Pool,
+        batch: &[&FarmPackage],
+        fragments: Vec<Fragment>,
+        warnings: &mut Vec<String>,
+    ) -> Result<(), FarmError> {
+        for package in batch {
+            self.left_out.remove(&package.nevra);
+        }
+        let twins = match pool.add_packages(FARM, &fragments) {
+            Err(PoolError::SameChecksum { twins, .. }) => twins,
+            added => return Ok(added?),
+        };
+        let mut left_out = HashSet::new();
+        for Twin { place, other, checksum, .. } in twins {
+            let Some(package) = batch.get(place) else { continue };
+            let nevra = &package.nevra;
+            warnings.push(format!(
+                "{nevra} is left out of the solver's pool: {other} has the same checksum, {checksum}"
+            ));
+            left_out.insert(place);
+            self.left_out.insert(nevra.clone(), (*package).clone());
+        }
+        let others = fragments.into_iter().enumerate();
+        let others: Vec<Fragment> = others
+            .filter_map(|(place, fragment)| (!left_out.contains(&place)).then_some(fragment))
+            .collect();
+        Ok(pool.add_packages(FARM, &others)?)
     }
 }
 

@@ -31,6 +31,11 @@ pub struct Requirements {
 }
 
 impl Requirements {
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().flatten().chain(&self.conflicts).map(String::as_str)
+    }
+
     /// The longest of them, cut to be shown.
     pub(super) fn most_complex(&self) -> String {
         let all = self.layers.iter().flatten().chain(&self.conflicts);

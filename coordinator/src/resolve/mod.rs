@@ -11,7 +11,8 @@
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
-//!   in and comes out.
+//!   in and comes out. What a solver has read of a repository is kept for all others, beside the
+//!   metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
 mod checks;
@@ -46,7 +47,7 @@ use tokio::sync::OwnedMutexGuard;
 
 pub use download::{DownloadError, DownloadTimeouts, SinkError};
 pub use external::{ExternalRepo, ExternalRepoError, RepositoryLocation};
-pub use farm::{FARM, FarmError, FarmPackage, FarmPackages};
+pub use farm::{FARM, FarmError, FarmPackage, FarmPackages, FarmUpdate};
 pub use fetch::{FetchError, FetchErrorKind};
 pub use file_conflicts::RootError;
 pub use lock::{FarmReplacement, LockError, Requirements};
@@ -171,6 +172,8 @@ pub struct Resolver {
     clashes: Arc<FileConflicts>,
     /// What is started as solver.
     program: SolverProgram,
+    /// Where solver data of external repositories are kept.
+    solver_data: PathBuf,
     universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
@@ -202,6 +205,7 @@ impl SolverEnv {
 /// A solver, locked, with what its pool is to be made of.
 struct LockedSolver {
     solver: OwnedMutexGuard<SolverProcess>,
+    /// That of the target's packages, read before `content`.
     generation: i64,
     content: PoolContent,
 }
@@ -220,11 +224,14 @@ impl Resolver {
         patience: DownloadTimeouts,
         program: PathBuf,
     ) -> Result<Self, reqwest::Error> {
+        let cache: PathBuf = cache.into();
         let downloader = Downloader::new(patience)?;
         let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            metadata: MetadataCache::new(cache.into(), downloader.clone(), mirrors.clone()),
+            // No repository has a directory of this name: all have digits of a digest behind theirs.
+            solver_data: cache.join("solver"),
+            metadata: MetadataCache::new(cache, downloader.clone(), mirrors.clone()),
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),
             blobs,
             clashes: Arc::default(),
@@ -285,8 +292,8 @@ impl Resolver {
     ) -> Result<Lock, ResolveTryError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let solve = move || solver.lock(generation, content, wanted);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let solve = move || solver.lock(content, wanted);
         Ok(blocking::run(solve).await.expect("asking the solver does not panic")?)
     }
 
@@ -306,8 +313,8 @@ impl Resolver {
         // Who uses the repositories has the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let look = move || solver.lacking(generation, content, shown);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let look = move || solver.lacking(content, shown);
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
@@ -329,7 +336,7 @@ impl Resolver {
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let LockedSolver { mut solver, generation, content } = ready;
         let (questions, paths) = (questions.clone(), paths.clone());
-        let look = move || solver.owners(generation, content, questions, paths);
+        let look = move || solver.owners(content, questions, paths);
         let asked = blocking::run(look).await;
         Ok((asked.expect("asking the solver does not panic")?, generation))
     }
@@ -348,8 +355,8 @@ impl Resolver {
     ) -> Result<Vec<FarmReplacement>, ResolveError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
-        let look = move || solver.taken(generation, content, wanted);
+        let LockedSolver { mut solver, content, .. } = ready;
+        let look = move || solver.taken(content, wanted);
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
@@ -427,17 +434,34 @@ impl Resolver {
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
+            cache: self.solver_data.clone(),
         };
-        let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
+        let shared = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no one puts an older list over a newer one.
-        let solver = solver.lock_owned().await;
+        let mut solver = Arc::clone(&shared).lock_owned().await;
+        if solver.is_worn(&external) {
+            let all = farm.update(&target.name, None).await?;
+            solver.begin_renewal();
+            self.renew(shared, start(), PoolContent { external: external.clone(), farm: all });
+        }
         let generation = farm.generation(&target.name).await?;
-        let packages = if solver.has(&external, generation) {
-            None
-        } else {
-            Some(farm.packages(&target.name).await?)
-        };
-        Ok(LockedSolver { solver, generation, content: PoolContent { external, packages } })
+        let farm = farm.update(&target.name, solver.version(&external)).await?;
+        Ok(LockedSolver { solver, generation, content: PoolContent { external, farm } })
+    }
+
+    /// Prepares another process beside the one that solves, and then goes on with it. What came meanwhile
+    /// it gets with the next question.
+    fn renew(&self, shared: SharedSolver, setup: SolverSetup, content: PoolContent) {
+        let program = self.program.clone();
+        tokio::task::spawn_blocking(move || {
+            let (target, arch) = (setup.target.name.clone(), setup.arch);
+            let mut next = SolverProcess::new(program, setup);
+            let prepared = next.prepare(content);
+            if let Err(error) = &prepared {
+                tracing::warn!(target, %arch, "no new solver pool beside the old one: {error}");
+            }
+            shared.blocking_lock().end_renewal(prepared.is_ok().then_some(next));
+        });
     }
 
     /// The metadata of all external repositories; those that are not known are fetched.

@@ -9,11 +9,11 @@ use rpmfarm_core::modules::{ModuleChoice, Modules};
 use rpmfarm_core::owners::{KnownOwners, Owner, OwnerQuery};
 use rpmfarm_core::target::Target;
 use rpmfarm_core::{Arch, Lock, Nevra};
-use rpmfarm_solv::{Pool, PoolPackage, Repository};
+use rpmfarm_solv::{Pool, PoolPackage, Repository, RepositoryFiles, SolverCache};
 use serde::{Deserialize, Serialize};
 
 use super::checks::text_of;
-use super::farm::{FARM, FarmError, FarmPackage, LoadedFarmPackages};
+use super::farm::{FARM, FarmError, FarmUpdate, LoadedFarmPackages};
 use super::lock::{self, FarmReplacement, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
@@ -24,7 +24,7 @@ use std::path::Path;
 const FARM_PRIORITY: i32 = i32::MIN;
 
 /// The pool is made anew after so many additions of packages; each leaves a table of its own
-/// behind, which every look-up passes through.
+/// behind, which every look-up passes through. Before that a new one is prepared beside it.
 pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// The content of a pool: metadata and the farm's packages.
@@ -32,8 +32,9 @@ pub(super) const MAX_ADDITIONS: usize = 256;
 pub(super) struct PoolContent {
     /// The external repositories with their metadata, in the target's order.
     pub(super) external: Vec<(Repository, RepoMetadata)>,
-    /// The farm's packages; `None` when they are those that the pool has.
-    pub(super) packages: Option<Vec<FarmPackage>>,
+    /// What has become of the farm's packages since the pool was last brought up to date; all of them for
+    /// a new pool.
+    pub(super) farm: FarmUpdate,
 }
 
 /// More than any repository has; Enterprise Linux 8 has about 10 MB.
@@ -53,9 +54,13 @@ fn unprepared() -> PoolsError {
 }
 
 /// A pool, or none yet.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TargetPool {
+    /// Where solver data of external repositories are kept.
+    cache: SolverCache,
     made: Option<LoadedPool>,
+    /// What an operator should know of what was read.
+    warnings: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -91,6 +96,19 @@ impl From<rpmfarm_solv::PoolError> for PoolsError {
 }
 
 impl TargetPool {
+    /// No pool yet. Solver data of external repositories are kept in `cache`, which all pools share.
+    pub(super) const fn new(cache: SolverCache) -> Self {
+        Self { cache, made: None, warnings: Vec::new() }
+    }
+
+    /// What an operator should know of what was read since the last call.
+    pub(super) fn take_warnings(&mut self) -> Vec<String> {
+        if let Some(made) = &mut self.made {
+            self.warnings.append(&mut made.pool.take_warnings());
+        }
+        std::mem::take(&mut self.warnings)
+    }
+
     /// Brings the pool up to date, and solves the roots that all builds share. What fails or dies
     /// here is no build's.
     ///
@@ -106,6 +124,18 @@ impl TargetPool {
     ) -> Result<PoolStats, PoolsError> {
         let made = self.up_to_date(target, arch, content, modules, blobs)?;
         Ok(PoolStats { packages: made.pool.len(), additions: made.farm.additions })
+    }
+
+    /// Reads file lists if one of these requirements needs them: that may take longer than solving may.
+    ///
+    /// # Errors
+    /// When file lists that are needed cannot be read.
+    pub(super) fn prepare_for<'a>(
+        &mut self,
+        requirements: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        Ok(made.pool.prepare_for(requirements)?)
     }
 
     /// Solves, with a pool that was prepared.
@@ -196,11 +226,12 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
-            None => LoadedPool::new(target, arch, &content.external, modules)?,
+            // Differences to a pool that is not there any more would be taken for all packages.
+            None if !content.farm.is_whole => return Err(unprepared()),
+            None => LoadedPool::new(target, arch, &content.external, modules, &self.cache)?,
         };
-        if let Some(packages) = &content.packages
-            && made.farm.update(&mut made.pool, arch, packages, blobs)?
-        {
+        let warnings = &mut self.warnings;
+        if made.farm.update(&mut made.pool, arch, &content.farm, blobs, warnings)? {
             made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
         }
         made.pool.prepare()?;
@@ -214,11 +245,12 @@ impl LoadedPool {
         arch: Arch,
         external: &[(Repository, RepoMetadata)],
         choice: &ModuleChoice,
+        cache: &SolverCache,
     ) -> Result<Self, PoolsError> {
         let mut pool = Pool::new(arch);
         let mut modules = Vec::new();
         for (repo, metadata) in external {
-            pool.load_repository(repo.clone(), &metadata.primary, metadata.filelists.as_deref())?;
+            pool.load_cached_repository(repo.clone(), &files(metadata), cache)?;
             if let Some(path) = &metadata.modules {
                 modules.push((repo.id.clone(), read_modules(&repo.id, path)?));
             }
@@ -247,6 +279,12 @@ impl LoadedPool {
     fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
     }
+}
+
+/// The files of a repository, as the solver wants them.
+fn files(metadata: &RepoMetadata) -> RepositoryFiles {
+    let RepoMetadata { digest, primary, filelists, .. } = metadata.clone();
+    RepositoryFiles { digest, primary, filelists }
 }
 
 fn owners(held: BTreeMap<String, Vec<PoolPackage>>) -> BTreeMap<String, BTreeSet<Owner>> {

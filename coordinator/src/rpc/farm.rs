@@ -18,14 +18,15 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status};
 
 use super::request_checks::{self, optional};
+use super::shared_views::SharedViews;
 use super::view::{self, Views};
-use super::{fleet, internal, logs, pieces, to_the_end, watch, why};
+use super::{fleet, internal, logs, pages, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
-use crate::store::{Build, BuildFilter, BuildRequest, KeptFileRow, Store, Task};
+use crate::store::{Build, BuildFilter, BuildRequest, EndedFilter, KeptFileRow, Store, Task};
 use crate::streams::StreamLimits;
 use crate::targets::{LoadedTarget, TargetError, Targets};
 use crate::track::Tracker;
@@ -34,12 +35,12 @@ use crate::track::Tracker;
 pub struct FarmService {
     /// Shows builds; with the store and the targets.
     pub views: Views,
+    /// Builds that are watched.
+    pub shared: SharedViews,
     /// Locks and kept files.
     pub blobs: Blobs,
     /// Rings when a fact was written.
     pub bus: Bus,
-    /// Rings when a worker has reported.
-    pub progress: Bus,
     /// Rings when a log has grown.
     pub log_bell: Bus,
     /// Logs of attempts, and what follows when these end.
@@ -248,30 +249,35 @@ impl FarmApi for FarmService {
         let request = request.into_inner();
         let state: StateFilter = request_checks::word(&request.state)?;
         let wanted = if request.limit == 0 { 50 } else { request.limit.min(1000) } as usize;
+        let most = if request.brief { wanted } else { PAGE };
         let mut filter = BuildFilter {
             target: request.target,
             package: request.package,
             ended: view::ended_of_filter(state),
             before: (request.before != 0).then_some(BuildId(request.before)),
-            limit: i64::try_from(PAGE).unwrap_or(0),
+            limit: i64::try_from(most).unwrap_or(0),
         };
         let mut reply = v1::ListBuildsReply::default();
         let (target, package) = (filter.target.clone(), filter.package.clone());
-        // The state is derived, so it is filtered here, page by page; the store leaves out what
-        // cannot have it.
+        // The state of what has not ended is derived, so it is filtered here, page by page; the store
+        // leaves out what cannot have it.
         let mut read = 0;
         loop {
             let missing = wanted - reply.builds.len();
-            if state == StateFilter::Any {
-                filter.limit = i64::try_from(missing.min(PAGE)).unwrap_or(0);
+            if filter.ended != EndedFilter::Open {
+                filter.limit = i64::try_from(missing.min(most)).unwrap_or(0);
             }
             let page = self.store().build_list(&filter).await?;
             let Some(last) = page.last() else { break };
             let oldest = last.id;
             filter.before = Some(oldest);
             read += page.len();
-            let shown = self.views.builds(&page).await?.into_iter();
-            let fits = shown.filter(|shown| view::matches_filter(state, shown));
+            let shown = if request.brief {
+                self.views.list_rows(&page).await?
+            } else {
+                self.views.builds(&page).await?
+            };
+            let fits = shown.into_iter().filter(|shown| view::matches_filter(state, shown));
             reply.builds.extend(fits.take(missing));
             if reply.builds.len() == wanted {
                 break;
@@ -316,8 +322,7 @@ impl FarmApi for FarmService {
         let service = self.clone();
         tokio::spawn(async move {
             let _place = place;
-            let bells = (&service.bus, &service.progress);
-            if let Err(status) = watch::builds(&service.views, bells, builds, &sender).await {
+            if let Err(status) = watch::builds(&service.shared, builds, &sender).await {
                 let _ = sender.send(Err(status)).await;
             }
         });
@@ -522,12 +527,15 @@ impl FarmApi for FarmService {
 
     async fn list_workers(
         &self,
-        _: Request<v1::ListWorkersRequest>,
+        request: Request<v1::ListWorkersRequest>,
     ) -> Result<Response<v1::ListWorkersReply>, Status> {
-        let workers = fleet::all(self.store(), &self.views.fleet, Instant::now())
-            .await?
-            .into_values()
-            .collect();
-        Ok(Response::new(v1::ListWorkersReply { workers }))
+        let v1::ListWorkersRequest { limit, after } = request.into_inner();
+        let all = fleet::all(self.store(), &self.views.fleet, Instant::now()).await?;
+        let mut workers: Vec<v1::Worker> =
+            all.into_values().filter(|worker| worker.name > after).collect();
+        let more = pages::cut(&mut workers, pages::size(limit));
+        let last = workers.last().filter(|_| more);
+        let next = last.map_or_else(String::new, |worker| worker.name.clone());
+        Ok(Response::new(v1::ListWorkersReply { workers, next }))
     }
 }

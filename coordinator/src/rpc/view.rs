@@ -22,9 +22,9 @@ use crate::commands;
 use crate::fleet::Fleet;
 use crate::snapshots::WaitReasons;
 use crate::store::{
-    Build, BuildDetailRows, ClaimDecision, EndedFilter, FailureRow, FarmReplacementDetail,
-    FarmReplacementRow, LateResult, PublishedEvr, SignedPackage, SrpmDetailRow, Store, StoreError,
-    TaskDetailRows,
+    Build, BuildDetailRows, BuildEnd, ClaimDecision, EndedFilter, FailureRow,
+    FarmReplacementDetail, FarmReplacementRow, LateResult, PublishedEvr, SignedPackage,
+    SrpmDetailRow, Store, StoreError, TaskDetailRows,
 };
 use crate::targets::Targets;
 
@@ -41,6 +41,12 @@ pub struct Views {
     pub reasons: WaitReasons,
 }
 
+/// A build as it is shown, and its attempts that run: their phases are not in the database.
+pub(super) struct LiveView {
+    pub(super) shown: v1::Build,
+    pub(super) running: Vec<AttemptId>,
+}
+
 impl Views {
     /// One build with everything that is known of it.
     pub async fn build(&self, build: &Build) -> Result<v1::Build> {
@@ -53,6 +59,16 @@ impl Views {
     pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
         let facts = BuildDetails::load(self, builds).await?;
         Ok(facts.iter().map(BuildDetails::show).collect())
+    }
+
+    /// The same for whoever follows them.
+    pub(super) async fn live_builds(&self, builds: &[Build]) -> Result<Vec<LiveView>> {
+        let facts = BuildDetails::load(self, builds).await?;
+        let live = |facts: &BuildDetails<'_>| LiveView {
+            shown: facts.show(),
+            running: facts.tasks.iter().filter_map(TaskView::running).collect(),
+        };
+        Ok(facts.iter().map(live).collect())
     }
 }
 
@@ -115,6 +131,12 @@ impl TaskView {
         let last = stored.attempts.last();
         let phase = last.and_then(|(attempt, _)| phases.get(&attempt.id).copied());
         Self { stored, phase }
+    }
+
+    /// Its attempt that runs.
+    fn running(&self) -> Option<AttemptId> {
+        let (attempt, end) = self.stored.attempts.last()?;
+        end.is_none().then_some(attempt.id)
     }
 
     /// Where it is; `open` is whether its build has not ended.
@@ -504,12 +526,14 @@ pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
 
 /// The store's filter for builds in such a state.
 #[must_use]
-pub const fn ended_of_filter(filter: StateFilter) -> EndedFilter {
+pub fn ended_of_filter(filter: StateFilter) -> EndedFilter {
     match filter {
         StateFilter::Any => EndedFilter::Any,
-        StateFilter::In(BuildState::Published) => EndedFilter::Published,
-        StateFilter::In(BuildState::Failed | BuildState::Cancelled) => EndedFilter::Unpublished,
-        StateFilter::Running | StateFilter::In(_) => EndedFilter::Open,
+        StateFilter::In(state) => match BuildEnd::of(state) {
+            Some(end) => EndedFilter::Ended(end),
+            None => EndedFilter::Open,
+        },
+        StateFilter::Running => EndedFilter::Open,
     }
 }
 

@@ -1,81 +1,39 @@
-//! Builds that somebody watches.
+//! Builds that a caller watches.
 //!
-//! Owns when a build is told again. It must not know how one is shown.
-//!
-//! Builds are read again after a pause and not for each wake-up, and a digest of what was told is
-//! remembered: a thousand watchers of a busy farm cost what one read per pause costs.
+//! Owns when a watch ends. It must not know when builds are read (`shared_views`), nor how one is shown.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use rpmfarm_core::Sha256;
-use rpmfarm_proto::{Message as _, v1};
+use rpmfarm_core::BuildId;
+use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::view::Views;
-use crate::bus::Bus;
+use super::shared_views::SharedViews;
+use super::view;
 use crate::store::Build;
 
-/// Builds that are read together.
-const PAGE: usize = 100;
-
-/// The shortest time between two reads, for each build that is watched: bells ring for every fact
-/// of the farm.
-const PACE: Duration = Duration::from_millis(1);
-
-/// A build, and a digest of what was told of it last: that alone is kept of thousands.
-struct WatchedBuild {
-    build: Build,
-    told: Option<Sha256>,
-    ended: bool,
-}
-
-/// Sends builds whenever they change, until all have ended. One bell rings for facts, one for
-/// progress.
+/// Sends builds whenever they change, until all have ended.
 pub(super) async fn builds(
-    views: &Views,
-    (facts, progress): (&Bus, &Bus),
+    shared: &SharedViews,
     builds: Vec<Build>,
     answers: &mpsc::Sender<Result<v1::Build, Status>>,
 ) -> Result<(), Status> {
-    let (mut facts, mut progress) = (facts.listen(), progress.listen());
-    let watched = |build| WatchedBuild { build, told: None, ended: false };
-    let mut builds: Vec<WatchedBuild> = builds.into_iter().map(watched).collect();
-    loop {
-        let looked = Instant::now();
-        for page in builds.chunks_mut(PAGE) {
-            if !send_if_changed(views, page, answers).await? {
+    let mut open: BTreeSet<BuildId> = builds.iter().map(|build| build.id).collect();
+    let mut watched = shared.watch(builds);
+    while !open.is_empty() {
+        let views = tokio::select! {
+            views = watched.next() => views?,
+            () = answers.closed() => return Ok(()),
+        };
+        for shown in views {
+            if shown.ended_us != 0 {
+                open.remove(&view::id(&shown));
+            }
+            if answers.send(Ok(v1::Build::clone(&shown))).await.is_err() {
                 return Ok(());
             }
         }
-        builds.retain(|watched| !watched.ended);
-        let Ok(count @ 1..) = u32::try_from(builds.len()) else { return Ok(()) };
-        tokio::select! {
-            () = facts.woken() => {}
-            () = progress.woken() => {}
-            // Reasons to wait change without a bell.
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
-            () = answers.closed() => return Ok(()),
-        }
-        tokio::time::sleep((PACE * count).saturating_sub(looked.elapsed())).await;
     }
-}
-
-/// Sends what has changed of some builds. False when nobody takes it any more.
-async fn send_if_changed(
-    views: &Views,
-    page: &mut [WatchedBuild],
-    answers: &mpsc::Sender<Result<v1::Build, Status>>,
-) -> Result<bool, Status> {
-    let rows: Vec<Build> = page.iter().map(|watched| watched.build.clone()).collect();
-    for (watched, shown) in page.iter_mut().zip(views.builds(&rows).await?) {
-        watched.ended = shown.ended_us != 0;
-        let digest = Some(Sha256::compute(&shown.encode_to_vec()));
-        if std::mem::replace(&mut watched.told, digest) != digest
-            && answers.send(Ok(shown)).await.is_err()
-        {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    Ok(())
 }

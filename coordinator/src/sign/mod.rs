@@ -8,24 +8,29 @@
 
 mod client;
 
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::fs::File;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use rpmfarm_core::signing::PROTOCOL;
+use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::{BuildId, Sha256, Stage, Target, Timestamp};
 use rpmfarm_proto::v1::SignHeaderRequest;
 use rpmfarm_repodata::{Fragments, PackageFile};
-use rpmfarm_rpmfile::{Certs, UnsignedPackage, inspect, verify_signature};
+use rpmfarm_rpmfile::{Certs, UnsignedPackage, inspect_hashed, verify_signature};
 use tracing::Instrument as _;
 
 pub use client::{SignerClient, logged};
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, FileStamp};
 use crate::blocking;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::pool_path::{href, href_of_signed};
-use crate::store::{Build, FencedStore, Package, Signature};
+use crate::store::{Build, FencedStore, Package, Signature, SignedPackage};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
@@ -49,13 +54,45 @@ pub struct SignStage {
     pub metrics: Metrics,
     /// Signs builds side by side.
     pub signatures: KeyedTaskPool<BuildId>,
+    /// Those that wait for nothing but their publication.
+    pub signed: SignedBuilds,
+}
+
+/// Builds that are signed, each with the key: a pass does not ask for them again. In memory only; cheap
+/// to clone.
+#[derive(Debug, Clone, Default)]
+pub struct SignedBuilds(Arc<Mutex<HashMap<BuildId, String>>>);
+
+impl SignedBuilds {
+    fn contains(&self, build: BuildId, key: &str) -> bool {
+        self.0.lock().get(&build).is_some_and(|signed_with| signed_with == key)
+    }
+
+    fn add(&self, build: BuildId, key: &str) {
+        self.0.lock().insert(build, key.to_owned());
+    }
+
+    /// Forgets all but these.
+    fn keep(&self, builds: &[Build]) {
+        let builds: HashSet<BuildId> = builds.iter().map(|build| build.id).collect();
+        self.0.lock().retain(|build, _| builds.contains(build));
+    }
 }
 
 impl work::Stage for SignStage {
     const NAME: Stage = Stage::Sign;
 
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
-        for build in store.build_list_accepted().await? {
+        let builds = store.build_list_accepted().await?;
+        self.signed.keep(&builds);
+        let builds: Vec<Build> =
+            builds.into_iter().filter(|build| !self.is_signed(build)).collect();
+        let signed = self.find_signed(store, &builds).await?;
+        for build in builds {
+            if signed.contains(&build.id) {
+                self.waits.clear_said(build.id, WAITS);
+                continue;
+            }
             let (stage, store) = (self.clone(), store.clone());
             let id = build.id;
             let span = tracing::info_span!("sign", build = build.id.0);
@@ -75,6 +112,37 @@ impl work::Stage for SignStage {
 }
 
 impl SignStage {
+    fn is_signed(&self, build: &Build) -> bool {
+        let target = self.targets.get(&build.target);
+        target.is_ok_and(|target| self.signed.contains(build.id, &target.signing_key))
+    }
+
+    /// Those of some builds of which all packages are signed, by one question for each target. A target
+    /// that cannot be used is told where its builds are to be signed.
+    async fn find_signed(
+        &self,
+        store: &FencedStore,
+        builds: &[Build],
+    ) -> anyhow::Result<BTreeSet<BuildId>> {
+        let mut by_target = BTreeMap::<&str, Vec<BuildId>>::new();
+        for build in builds {
+            by_target.entry(&build.target).or_default().push(build.id);
+        }
+        let mut signed = BTreeSet::new();
+        for (name, ids) in by_target {
+            let Ok(target) = self.targets.get(name) else { continue };
+            let key = &target.signing_key;
+            let packages = store.package_list_of_builds(name, &ids, key).await?;
+            let is_signed =
+                |rows: &Vec<SignedPackage>| rows.iter().all(|row| row.signature.is_some());
+            for (build, _) in packages.iter().filter(|(_, rows)| is_signed(rows)) {
+                self.signed.add(*build, key);
+                signed.insert(*build);
+            }
+        }
+        Ok(signed)
+    }
+
     /// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
     /// the middle costs nothing but time.
     ///
@@ -91,9 +159,11 @@ impl SignStage {
             .map(|row| row.package)
             .collect();
         if unsigned.is_empty() {
+            self.signed.add(build.id, key);
             return Ok(());
         }
         let signed = self.signing.sign_all(store, &target, unsigned).await?;
+        self.signed.add(build.id, key);
         self.metrics.worked(Stage::Sign.as_str(), self.signing.clock.instant() - begun);
         tracing::info!(build = build.id.0, packages = signed, "packages signed");
         Ok(())
@@ -133,10 +203,13 @@ impl Signing {
         let certs = Certs::from_armored(&public.armored)?;
         let digests: Vec<Sha256> = packages.iter().map(|package| package.digest).collect();
         let known = store.package_list_signed_otherwise(&digests, key).await?;
-        let all: Vec<anyhow::Result<(Sha256, Signature)>> = futures_util::stream::iter(packages)
+        let acceptances = store.signed_acceptance_list(&target.name, &digests).await?;
+        let builds: BTreeSet<BuildId> = packages.iter().map(|package| package.build).collect();
+        let all: Vec<anyhow::Result<SignedCopy>> = futures_util::stream::iter(packages)
             .map(|package| {
                 let anew = known.contains(&package.digest);
-                self.sign(store, target, &certs, package, anew)
+                let acceptance = acceptances.get(&package.digest).cloned();
+                self.sign(target, &certs, package, acceptance, anew)
             })
             .buffer_unordered(AT_ONCE)
             .collect()
@@ -149,24 +222,29 @@ impl Signing {
                 Err(error) => result = result.and(Err(error)),
             }
         }
-        store.signature_insert(key, &signed, self.clock.time()).await?;
+        let now = self.clock.time();
+        let proofs: Vec<(Sha256, FileStamp)> =
+            signed.iter().filter_map(SignedCopy::proof).collect();
+        let signatures: Vec<(Sha256, Signature)> =
+            signed.iter().map(|copy| (copy.unsigned, copy.signature)).collect();
+        store.signature_insert(key, &signatures, &proofs, now).await?;
+        store.tell_changed(builds);
         result.map(|()| signed.len())
     }
 
     async fn sign(
         &self,
-        store: &FencedStore,
         target: &Target,
         certs: &Certs,
         package: Package,
+        acceptance: Option<SignedAcceptance>,
         anew: bool,
-    ) -> anyhow::Result<(Sha256, Signature)> {
+    ) -> anyhow::Result<SignedCopy> {
         let name = package.nevra.to_string();
         let signing = || format!("signing {name}");
         let (blobs, digest) = (self.blobs.clone(), package.digest);
         let unsigned = blocking::run(move || open(&blobs, digest)).await?;
         let unsigned = unsigned.with_context(signing)?;
-        let acceptance = store.signed_acceptance(&target.name, digest).await?;
         let header = unsigned.header().to_vec();
         let request = SignHeaderRequest {
             key: target.signing_key.clone(),
@@ -185,6 +263,21 @@ impl Signing {
         let splice =
             move || splice(&blobs, &certs, now, &package, unsigned, &answer.signature, anew);
         blocking::run(splice).await?.with_context(signing)
+    }
+}
+
+/// A signed copy of a package, in the blob store.
+struct SignedCopy {
+    /// The package as it was accepted.
+    unsigned: Sha256,
+    signature: Signature,
+    /// What the copy was like when it was proved; none where another file of this content was there.
+    stamp: Option<FileStamp>,
+}
+
+impl SignedCopy {
+    fn proof(&self) -> Option<(Sha256, FileStamp)> {
+        Some((self.signature.signed_digest, self.stamp?))
     }
 }
 
@@ -209,24 +302,29 @@ fn splice(
     unsigned: UnsignedPackage,
     signature: &[u8],
     anew: bool,
-) -> anyhow::Result<(Sha256, Signature)> {
+) -> anyhow::Result<SignedCopy> {
     let scratch = blobs.scratch()?;
     let copy = scratch.path().join(package.nevra.file_name());
     unsigned.splice(&copy, signature)?;
     verify_signature(&copy, certs, now)?;
     // With the signature over the header, and that with the payload's digest in it, the copy is what
-    // was opened.
-    let inspected = inspect(&copy)?;
+    // was opened. It is read once, and what it is like is asked before.
+    let mut file = File::open(&copy)?;
+    let stamp = FileStamp::from_metadata(&file.metadata()?);
+    let (inspected, signed_digest) = inspect_hashed(&mut file)?;
     anyhow::ensure!(
         inspected.nevra == package.nevra,
         "the signed copy says it is {}",
         inspected.nevra
     );
-    let (signed_digest, signed_size) = blobs.adopt(&copy)?;
+    let signed_size = inspected.size;
+    blobs.adopt(&copy, signed_digest)?;
+    let stamp = blobs.stamp(signed_digest).filter(|stored| *stored == stamp);
     let href =
         if anew { href_of_signed(&package.nevra, signed_digest) } else { href(&package.nevra) };
     let file = PackageFile { digest: signed_digest, size: signed_size, href };
     let fragments = Fragments::of_rpm(&blobs.path(signed_digest), &file)?;
     let repodata = blobs.put(&fragments.to_bytes())?;
-    Ok((package.digest, Signature { signed_digest, signed_size, repodata }))
+    let signature = Signature { signed_digest, signed_size, repodata };
+    Ok(SignedCopy { unsigned: package.digest, signature, stamp })
 }

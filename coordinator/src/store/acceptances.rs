@@ -1,11 +1,14 @@
 //! Acceptances: the successes that wait to be read, and the one attempt whose results are its
 //! task's.
 
+use std::collections::HashMap;
+
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::statement::SignedAcceptance;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{AttemptId, BuildId, Failure, Sha256, TaskId, Timestamp};
 
+use super::lists::digests;
 use super::stage_queries::StageQuery;
 use super::transaction_retry::again;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
@@ -64,23 +67,28 @@ impl Store {
         Ok(row.map(|(attempt, ms, at)| (attempt.into(), ms.unsigned_abs(), at.into())))
     }
 
-    /// What the acceptor has signed of a target's file.
-    pub async fn signed_acceptance(
+    /// What the acceptor has signed of a target's files; of those without a signature there is nothing.
+    pub async fn signed_acceptance_list(
         &self,
         target: &str,
-        file: Sha256,
-    ) -> Result<Option<SignedAcceptance>> {
-        let query = "SELECT acceptance, signature FROM signed_acceptances WHERE target = $1 AND digest = $2";
-        let row: Option<(String, String)> = sqlx::query_as(query)
+        files: &[Sha256],
+    ) -> Result<HashMap<Sha256, SignedAcceptance>> {
+        let list = digests(&files.iter().copied().collect());
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT digest, acceptance, signature FROM signed_acceptances
+             WHERE target = $1 AND digest IN ({list})"
+        ));
+        let rows: Vec<(String, String, String)> = sqlx::query_as(query)
+            .persistent(false)
             .bind(target)
-            .bind(file.hex())
-            .fetch_optional(self.read_pool())
+            .fetch_all(self.read_pool())
             .await?;
-        row.map(|(text, signature)| {
+        let signed = |(digest, text, signature): (String, String, String)| {
+            let digest = parsed("signed_acceptances", "a digest", &digest)?;
             let signature = parsed("signed_acceptances", "a signature", &signature)?;
-            Ok(SignedAcceptance { text, signature })
-        })
-        .transpose()
+            Ok((digest, SignedAcceptance { text, signature }))
+        };
+        rows.into_iter().map(signed).collect()
     }
 
     /// Turns a success that was refused into a failure, to be tried again at `retry`; without that

@@ -3,7 +3,7 @@
 //! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
 //! by one query for all of them. What the facts mean is the API's to say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::owners::Claim;
@@ -104,6 +104,9 @@ pub struct TaskDetailRows {
 /// A version that a channel got: target, channel, package, the build that brought it, and what it
 /// is.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
+
+/// Names in one query.
+const NAMES: usize = 500;
 
 /// The facts of builds, by their numbers.
 type ShownBuilds = HashMap<BuildId, BuildDetailRows>;
@@ -292,27 +295,55 @@ impl Store {
             "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
              JOIN builds b ON b.id = t.build WHERE t.build IN ({ids}) ORDER BY t.id"
         );
-        for (build, target, taken) in rows!(self, (i64, String, String), query) {
-            let taken: Vec<FarmReplacementRow> = unjson("taken_packages", "a list", &taken)?;
-            for row in taken {
-                let shown = of(all, build);
-                if shown.taken.iter().any(|known| known.row == row) {
-                    continue;
-                }
-                let build = self.package_fetch_build(&target, &row.package).await?;
+        let mut taken = Vec::new();
+        for (build, target, list) in rows!(self, (i64, String, String), query) {
+            let list: Vec<FarmReplacementRow> = unjson("taken_packages", "a list", &list)?;
+            taken.extend(list.into_iter().map(|row| (build, target.clone(), row)));
+        }
+        let makers = self.package_list_makers(&taken).await?;
+        for (build, target, row) in taken {
+            let shown = of(all, build);
+            if shown.taken.iter().all(|known| known.row != row) {
+                let build = makers.get(&(target, row.package.to_string())).copied();
                 shown.taken.push(FarmReplacementDetail { row, build });
             }
         }
         Ok(())
     }
 
-    async fn package_fetch_build(&self, target: &str, nevra: &Nevra) -> Result<Option<BuildId>> {
-        let query = "SELECT build FROM packages WHERE target = $1 AND nevra = $2
+    /// The builds that made packages, withdrawn ones among them, by target and full name.
+    async fn package_list_makers(
+        &self,
+        taken: &[(i64, String, FarmReplacementRow)],
+    ) -> Result<HashMap<(String, String), BuildId>> {
+        let mut names = BTreeMap::<&str, BTreeSet<String>>::new();
+        for (_, target, row) in taken {
+            names.entry(target).or_default().insert(row.package.to_string());
+        }
+        let mut makers = HashMap::new();
+        for (target, names) in names {
+            let names: Vec<String> = names.into_iter().collect();
+            for some in names.chunks(NAMES) {
+                let places: Vec<String> = (2..some.len() + 2).map(|n| format!("${n}")).collect();
+                let places = places.join(", ");
+                let query = sqlx::AssertSqlSafe(format!(
+                    "SELECT nevra, build, 1 AS gone FROM withdrawn_packages
+                     WHERE target = $1 AND nevra IN ({places})
                      UNION ALL
-                     SELECT build FROM withdrawn_packages WHERE target = $1 AND nevra = $2";
-        let query = sqlx::query_scalar(query).bind(target).bind(nevra.to_string());
-        let build: Option<i64> = query.fetch_optional(self.read_pool()).await?;
-        Ok(build.map(BuildId))
+                     SELECT nevra, build, 0 FROM packages
+                     WHERE target = $1 AND nevra IN ({places}) ORDER BY gone DESC"
+                ));
+                let mut query = sqlx::query_as(query).persistent(false).bind(target);
+                for name in some {
+                    query = query.bind(name);
+                }
+                let rows: Vec<(String, i64)> = query.fetch_all(self.read_pool()).await?;
+                // What the target has now comes last and stays.
+                let row = |(nevra, build)| ((target.to_owned(), nevra), BuildId(build));
+                makers.extend(rows.into_iter().map(row));
+            }
+        }
+        Ok(makers)
     }
 
     async fn task_list_details(&self, builds: &str) -> Result<Vec<TaskDetailRows>> {

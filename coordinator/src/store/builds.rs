@@ -5,7 +5,7 @@ use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
 use super::transaction_retry::again;
-use super::{Result, Store, Tx, json, parsed, unjson};
+use super::{BuildEnd, Result, Store, Tx, json, parsed, unjson};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// A request to rebuild one package.
@@ -78,24 +78,51 @@ pub enum EndedFilter {
     Any,
     /// Builds that have not ended.
     Open,
-    /// Builds that are published.
-    Published,
-    /// Builds that failed or were cancelled.
-    Unpublished,
+    /// Builds that ended in this way.
+    Ended(BuildEnd),
 }
 
-impl EndedFilter {
-    /// The condition of a query on `builds b`. Of open builds it begins with those,
-    /// which are few, and not with all that there ever were.
-    const fn condition(self) -> &'static str {
-        match self {
-            Self::Any => "",
-            Self::Open => " AND b.id IN (SELECT o.build FROM open_builds o)",
-            Self::Published => " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
-            Self::Unpublished => {
-                " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-                 AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)"
-            }
+/// The parts of a query for builds that differ by what is asked for.
+struct ListedBuilds<'a> {
+    /// What it reads, in this order: a cross join is an inner one whose order SQLite keeps.
+    from: &'static str,
+    /// The column by which it goes, newest first.
+    id: &'static str,
+    condition: &'static str,
+    /// Columns, and what they must be where that is not empty.
+    columns: [(&'static str, &'a str); 3],
+}
+
+impl BuildFilter {
+    /// Begins with what is few: the builds of one package, those that are open, or those that ended in this way.
+    fn listed(&self) -> ListedBuilds<'_> {
+        let (target, package) = (&*self.target, &*self.package);
+        let of_builds = [("b.target", target), ("b.package", package)];
+        match self.ended {
+            EndedFilter::Any => ListedBuilds {
+                from: "builds b",
+                id: "b.id",
+                condition: "",
+                columns: [of_builds[0], of_builds[1], ("", "")],
+            },
+            EndedFilter::Open => ListedBuilds {
+                from: "builds b",
+                id: "b.id",
+                condition: " AND b.id IN (SELECT o.build FROM open_builds o)",
+                columns: [of_builds[0], of_builds[1], ("", "")],
+            },
+            EndedFilter::Ended(end) if package.is_empty() => ListedBuilds {
+                from: "build_ends e CROSS JOIN builds b",
+                id: "e.build",
+                condition: " AND b.id = e.build",
+                columns: [("e.target", target), ("e.state", end.state().as_str()), ("", "")],
+            },
+            EndedFilter::Ended(end) => ListedBuilds {
+                from: "builds b CROSS JOIN build_ends e",
+                id: "b.id",
+                condition: " AND e.build = b.id",
+                columns: [of_builds[0], of_builds[1], ("e.state", end.state().as_str())],
+            },
         }
     }
 }
@@ -235,12 +262,11 @@ impl Store {
 
     /// Builds, newest first.
     pub async fn build_list(&self, filter: &BuildFilter) -> Result<Vec<Build>> {
-        let ended = filter.ended.condition();
-        let columns = [("b.target", &*filter.target), ("b.package", &*filter.package)];
+        let ListedBuilds { from, id, condition, columns } = filter.listed();
         let (named, names) = named(3, &columns);
         let query = format!(
-            "SELECT {COLUMNS} FROM builds b WHERE b.id < $1{ended}{named}
-             ORDER BY b.id DESC LIMIT $2"
+            "SELECT {COLUMNS} FROM {from} WHERE {id} < $1{condition}{named}
+             ORDER BY {id} DESC LIMIT $2"
         );
         let before = filter.before.map_or(i64::MAX, |build| build.0);
         let mut query = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(before).bind(filter.limit);

@@ -4,9 +4,11 @@ use rpmfarm_core::{BuildId, Evr, Nevra, Sha256, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
+use super::channel_packages::{ChannelChange, RecordedRevision};
 use super::columns::Columns;
+use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
-use super::{Result, Store, parsed};
+use super::{BuildEnd, Result, Store, Tx, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 /// One revision of a channel: its packages, and since when it shows them.
@@ -18,6 +20,7 @@ pub struct Revision {
     pub channel: String,
     /// One more for each change.
     pub revision: i64,
+    /// SHA-256 of all its packages as JSON, be there a blob of it or not.
     pub snapshot: Sha256,
     /// How many packages it has.
     pub packages: i64,
@@ -34,6 +37,13 @@ pub struct Publication {
     pub revision: i64,
     #[sqlx(rename = "at_us", try_from = "i64")]
     pub at: Timestamp,
+}
+
+impl Revision {
+    fn recorded(&self) -> RecordedRevision<'_> {
+        let Self { target, channel, revision, .. } = self;
+        RecordedRevision { target, channel, revision: *revision }
+    }
 }
 
 impl FromRow<'_, AnyRow> for Revision {
@@ -93,11 +103,17 @@ impl Store {
         Self { fence, ..self.clone() }
     }
 
-    /// Records a revision that is visible, and the builds that it holds; these end with it. The
-    /// newest revision may be recorded again, for builds that brought nothing new. False when the
-    /// channel is beyond that revision, or when one of the builds has ended otherwise (somebody
-    /// cancelled it while it was published): then nothing changed.
-    pub async fn revision_insert(&self, revision: &Revision, builds: &[BuildId]) -> Result<bool> {
+    /// Records a revision that is visible, what it changes, and the builds that it holds; these end with
+    /// it. The newest revision may be recorded again, for builds that brought nothing new. False when
+    /// the channel is beyond that revision, when its rows are not those that the change was made for, or
+    /// when one of the builds has ended otherwise (somebody cancelled it while it was published): then
+    /// nothing changed.
+    pub async fn revision_insert(
+        &self,
+        revision: &Revision,
+        change: &ChannelChange,
+        builds: &[BuildId],
+    ) -> Result<bool> {
         again(|| async move {
             let mut tx = self.for_revisions().write().await?;
             for build in builds {
@@ -107,46 +123,28 @@ impl Store {
                     return Ok(false);
                 }
             }
-            let above = match is_planted(PlantedBug::RecordOldRevision) {
-                false => "(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)",
-                true => "0",
-            };
-            sqlx::query(sqlx::AssertSqlSafe(format!(
-                "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
-             SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE({above}, 0)
-             ON CONFLICT DO NOTHING"
-            )))
-            .bind(&revision.target)
-            .bind(&revision.channel)
-            .bind(revision.revision)
-            .bind(revision.snapshot.hex())
-            .bind(revision.packages)
-            .bind(revision.at.as_us())
-            .execute(tx.conn())
-            .await?;
-            let newest: i64 = sqlx::query_scalar(
-                "SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2",
-            )
-            .bind(&revision.target)
-            .bind(&revision.channel)
-            .fetch_one(tx.conn())
-            .await?;
-            if newest != revision.revision && !is_planted(PlantedBug::RecordOldRevision) {
+            tx.revision_insert_row(revision).await?;
+            let (newest, snapshot) = tx.revision_fetch_newest(revision).await?;
+            let is_newest = newest == revision.revision;
+            if !is_newest && !is_planted(PlantedBug::RecordOldRevision) {
+                return Ok(false);
+            }
+            // One that is recorded again stays what it was, as whoever reads its rows expects.
+            if is_newest
+                && snapshot == revision.snapshot.hex()
+                && !tx.channel_update_packages(revision.recorded(), change).await?
+            {
                 return Ok(false);
             }
             for build in builds {
-                tx.build_close(*build).await?;
-                sqlx::query(
-                    "INSERT INTO publications (build, target, channel, revision, at_us)
-                 VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-                )
-                .bind(build.0)
-                .bind(&revision.target)
-                .bind(&revision.channel)
-                .bind(revision.revision)
-                .bind(revision.at.as_us())
-                .execute(tx.conn())
-                .await?;
+                tx.build_close(*build, BuildEnd::Published).await?;
+                tx.publication_insert(*build, revision).await?;
+            }
+            if !builds.is_empty() {
+                // What was shown until now need not be in the solver's pools any more.
+                let target = revision.target.as_str();
+                tx.pool_release(target).await?;
+                tx.pool_settle(target, builds, 0, PoolCandidates::Present).await?;
             }
             tx.commit().await?;
             Ok(true)
@@ -182,5 +180,52 @@ impl Store {
         let query = "SELECT build, channel, revision, at_us FROM publications
                      WHERE build = $1 ORDER BY at_us LIMIT 1";
         Ok(sqlx::query_as(query).bind(build.0).fetch_optional(self.read_pool()).await?)
+    }
+}
+
+impl Tx {
+    /// Records a revision, unless the channel has that one or a newer one.
+    async fn revision_insert_row(&mut self, revision: &Revision) -> Result<()> {
+        let above = match is_planted(PlantedBug::RecordOldRevision) {
+            false => "(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)",
+            true => "0",
+        };
+        let query = sqlx::AssertSqlSafe(format!(
+            "INSERT INTO revisions (target, channel, revision, snapshot, packages, at_us)
+             SELECT $1, $2, $3, $4, $5, $6 WHERE $3 > COALESCE({above}, 0)
+             ON CONFLICT DO NOTHING"
+        ));
+        sqlx::query(query)
+            .bind(&revision.target)
+            .bind(&revision.channel)
+            .bind(revision.revision)
+            .bind(revision.snapshot.hex())
+            .bind(revision.packages)
+            .bind(revision.at.as_us())
+            .execute(self.conn())
+            .await?;
+        Ok(())
+    }
+
+    /// The newest revision of a revision's channel, with its snapshot.
+    async fn revision_fetch_newest(&mut self, revision: &Revision) -> Result<(i64, String)> {
+        let query = "SELECT revision, snapshot FROM revisions WHERE target = $1 AND channel = $2
+                     ORDER BY revision DESC LIMIT 1";
+        let query = sqlx::query_as(query).bind(&revision.target).bind(&revision.channel);
+        Ok(query.fetch_one(self.conn()).await?)
+    }
+
+    async fn publication_insert(&mut self, build: BuildId, revision: &Revision) -> Result<()> {
+        let query = "INSERT INTO publications (build, target, channel, revision, at_us)
+                     VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+        sqlx::query(query)
+            .bind(build.0)
+            .bind(&revision.target)
+            .bind(&revision.channel)
+            .bind(revision.revision)
+            .bind(revision.at.as_us())
+            .execute(self.conn())
+            .await?;
+        Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Counts for metrics, each by one query over what is open.
+//! Counts for metrics, by queries over what is open and by counts that are kept of what has ended.
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::CountedState;
@@ -39,26 +39,16 @@ impl Store {
                     COUNT(*)
                     FROM open_builds o LEFT JOIN imports i ON i.build = o.build
                     LEFT JOIN srpms s ON s.build = o.build";
-        let ended = "SELECT (SELECT COUNT(*) FROM builds),
-                     (SELECT COUNT(DISTINCT build) FROM publications),
-                     (SELECT COUNT(DISTINCT c.build) FROM cancellations c
-                      WHERE c.at_us > COALESCE((SELECT MAX(r.at_us) FROM retries r
-                                                WHERE r.build = c.build), 0)
-                      AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = c.build)
-                      AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = c.build))";
-        // A build is in one of the two at any time, whichever is read first.
         let (importing, srpm, building, open): (i64, i64, i64, i64) =
             sqlx::query_as(open).fetch_one(self.read_pool()).await?;
-        let (all, published, cancelled): (i64, i64, i64) =
-            sqlx::query_as(ended).fetch_one(self.read_pool()).await?;
-        Ok(vec![
+        let ended = self.build_end_count().await?.into_iter();
+        let ended = ended.map(|(end, count)| (end.state().counted(), count));
+        let open = [
             (CountedState::Importing, importing),
             (CountedState::Srpm, srpm),
             (CountedState::Building, building),
             (CountedState::Finishing, open - importing - srpm - building),
-            (CountedState::Published, published),
-            (CountedState::Cancelled, cancelled),
-            (CountedState::Failed, (all - open - published - cancelled).max(0)),
-        ])
+        ];
+        Ok(open.into_iter().chain(ended).collect())
     }
 }

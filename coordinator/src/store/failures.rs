@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
 use super::transaction_retry::again;
-use super::{Result, Store, Tx, json, unjson};
+use super::{BuildEnd, Result, Store, Tx, json, unjson};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
@@ -83,7 +83,7 @@ impl Tx {
     ) -> Result<bool> {
         let open = match retry {
             Some(_) => self.build_lock_open(build).await?,
-            None => self.build_close(build).await?,
+            None => self.build_close(build, BuildEnd::Failed).await?,
         };
         if !open {
             return Ok(false);

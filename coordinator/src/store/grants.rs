@@ -194,6 +194,8 @@ impl Tx {
         grants: &[Grant],
         dialect: Dialect,
     ) -> Result<HashSet<BuildId>> {
+        // What a worker has is nobody's to do; workers are told otherwise.
+        self.wake_for(None);
         let builds: BTreeSet<BuildId> = grants.iter().map(|grant| grant.build).collect();
         if builds.is_empty() {
             return Ok(HashSet::new());
@@ -209,6 +211,7 @@ impl Tx {
         );
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for build in builds {
+            self.build_note_changed(build);
             query = query.bind(build.0);
         }
         Ok(query.fetch_all(self.conn()).await?.into_iter().map(BuildId).collect())

@@ -10,15 +10,20 @@ mod acceptances;
 mod assignments;
 mod attempts;
 mod batches;
+mod blob_proofs;
 mod build_details;
+mod build_ends;
 mod build_notes;
+mod build_rows;
 mod builds;
+mod channel_packages;
 mod channels;
 mod checkpoints;
 mod columns;
 mod coordinators;
 mod counts;
 mod cves;
+mod end_counts;
 mod enrolment;
 mod failures;
 mod fenced;
@@ -35,6 +40,7 @@ mod open_pushes;
 mod owners;
 mod packages;
 mod polls;
+mod pool_packages;
 mod pushes;
 mod queue_positions;
 mod results;
@@ -49,11 +55,14 @@ mod transaction_retry;
 mod uploads;
 mod withdrawals;
 
+use std::collections::BTreeSet;
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::{BuildId, StageEpoch, Timestamp};
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::{Any, AnyPool};
@@ -66,10 +75,13 @@ pub use batches::{Batch, BatchCounts, LostBuild, WorkLeft};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
+pub use build_rows::EndedBuildRow;
 pub use builds::{Build, BuildFilter, BuildRequest, EndedFilter, NewBuild, StartedBuilds};
+pub use channel_packages::{ChannelChange, ChannelHead};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};
 pub use counts::QueueCount;
+pub use end_counts::BuildEnd;
 pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fenced::{Fence, FencedStore};
@@ -82,6 +94,7 @@ pub use open_errors::explain;
 pub use owners::{ClaimDecision, FarmReplacementRow, PoolRow};
 pub use packages::{NewPackage, Package, Signature, SignedPackage};
 pub use polls::PollResult;
+pub use pool_packages::{PoolPackage, PoolUpdate};
 pub use pushes::{PushFilter, PushRow, StormRow};
 pub use queue_positions::{QueuePositionRow, RunningTask};
 pub use results::{AcceptedTask, ResultPackage};
@@ -90,8 +103,9 @@ pub use tasks::{LockRow, NewTask, Task};
 pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 
-use crate::bus::Bus;
+use crate::bus::{Bus, News};
 use crate::planted_bugs::{PlantedBug, is_planted};
+use end_counts::EndCounts;
 use steps::Step;
 
 /// Why an operation of the store failed.
@@ -216,6 +230,17 @@ const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 /// How long a beat waits for its connection.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How many statements were sent. Each use of a connection is one, and no connection is used twice; so
+/// are the beginning and the commit of a transaction.
+#[derive(Debug, Clone, Default)]
+struct StatementCount(Arc<AtomicU64>);
+
+impl StatementCount {
+    fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -226,6 +251,7 @@ pub struct Store {
     /// For beats, which must not wait behind work.
     pulse: AnyPool,
     bus: Bus,
+    statements: StatementCount,
     /// The fence that each transaction compares, in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
     /// The task of the checkpoints; it ends with the last clone of the store.
@@ -234,7 +260,7 @@ pub struct Store {
 
 impl Store {
     /// Opens the database at a URL (`sqlite:///path/farm.db`, `postgres://…`), makes its schema,
-    /// and tells the bus of every commit.
+    /// and tells the bus of every commit, with the builds whose facts it changed.
     ///
     /// # Errors
     /// When it cannot be reached or its schema is newer than this program.
@@ -274,7 +300,13 @@ impl Store {
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
-        Ok(Self { dialect, readers, writers, pulse, bus, fence: None, beside })
+        let statements = StatementCount::default();
+        let store = Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside };
+        // A simulation has no older coordinators, and what it did not choose must not happen in it.
+        if !steps::is_simulated() && store.build_end_mend().await? {
+            tracing::info!("recorded how builds ended under a coordinator of an older version");
+        }
+        Ok(store)
     }
 
     /// Which database it is.
@@ -295,8 +327,16 @@ impl Store {
         };
         let of = self.fence.as_deref().map(|fence| (fence.stage(), fence.epoch()));
         let step = Step::begin_transaction(of).await?;
-        let inner = self.writers.begin_with(begin).await?;
-        let mut tx = Tx { inner, bus: self.bus.clone(), step };
+        let mut tx = Tx {
+            inner: self.writers.begin_with(begin).await?,
+            bus: self.bus.clone(),
+            statements: self.statements.clone(),
+            changed: BTreeSet::new(),
+            news: None,
+            ended: EndCounts::default(),
+            step,
+        };
+        tx.statements.add();
         if let Some(fence) = &self.fence
             && !is_planted(PlantedBug::UnfencedWrite)
         {
@@ -310,28 +350,45 @@ impl Store {
         Self { fence: Some(fence), ..self.clone() }
     }
 
-    /// The connections for reading.
+    /// The connections for reading, for one statement.
     #[cfg(not(feature = "simulation"))]
-    pub(crate) const fn read_pool(&self) -> &AnyPool {
+    pub(crate) fn read_pool(&self) -> &AnyPool {
+        self.statements.add();
         &self.readers
     }
 
-    /// The connection of beats.
+    /// The connection of beats, for one statement.
     #[cfg(not(feature = "simulation"))]
-    pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
+    pub(crate) fn heartbeat_pool(&self) -> &AnyPool {
+        self.statements.add();
         &self.pulse
     }
 
-    /// The connections for reading.
+    /// The connections for reading, for one statement.
     #[cfg(feature = "simulation")]
-    pub(crate) const fn read_pool(&self) -> steps::SteppedPool<'_> {
+    pub(crate) fn read_pool(&self) -> steps::SteppedPool<'_> {
+        self.statements.add();
         steps::SteppedPool::new(&self.readers, crate::simulation::StepKind::Query)
     }
 
-    /// The connection of beats.
+    /// The connection of beats, for one statement.
     #[cfg(feature = "simulation")]
-    pub(crate) const fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
+    pub(crate) fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
+        self.statements.add();
         steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
+    }
+
+    /// How many statements were sent since the store was opened, by all of its clones, the beginnings
+    /// and commits of transactions among them.
+    #[must_use]
+    pub fn statements(&self) -> u64 {
+        self.statements.0.load(Ordering::Relaxed)
+    }
+
+    /// Tells those who follow builds that facts of these have changed, where the transaction did not
+    /// know of which builds they were.
+    pub fn tell_changed(&self, builds: impl IntoIterator<Item = BuildId>) {
+        self.bus.written(builds.into_iter().collect(), &News::Steps(BTreeSet::new()));
     }
 
     /// Closes all connections, so that the database can go away.
@@ -357,6 +414,13 @@ impl Store {
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     bus: Bus,
+    statements: StatementCount,
+    /// The builds whose facts it changes.
+    changed: BTreeSet<BuildId>,
+    /// The passes that its commit wakes; `None` while nobody has said, which is all.
+    news: Option<News>,
+    /// The builds that it ends, which are counted last.
+    ended: EndCounts,
     /// Over when the transaction is: dropped last.
     step: Step,
 }
@@ -367,17 +431,38 @@ impl Tx {
     /// # Errors
     /// When the database could not; then nothing has happened, unless it is
     /// [`StoreError::Unanswered`].
-    pub async fn commit(self) -> Result<()> {
-        let bus = self.bus.clone();
+    pub async fn commit(mut self) -> Result<()> {
+        let (bus, changed) = (self.bus.clone(), std::mem::take(&mut self.changed));
+        let news = self.news.take().unwrap_or(News::All);
         self.commit_without_wake().await?;
         // Not before the commit: a pass that wakes too early does not see what it was woken for.
-        bus.written();
+        bus.written(changed, &news);
         Ok(())
     }
 
+    /// The commit is news for the passes that do these steps, and for no other unless somebody says so.
+    pub(crate) fn wake_for(&mut self, steps: impl IntoIterator<Item = NextStep>) {
+        match self.news.get_or_insert_with(|| News::Steps(BTreeSet::new())) {
+            News::Steps(known) => known.extend(steps),
+            News::All => {}
+        }
+    }
+
+    /// The commit is news for all passes, whatever else is said.
+    pub(crate) fn wake_all(&mut self) {
+        self.news = Some(News::All);
+    }
+
+    /// Facts of a build change with this transaction: its commit tells those who follow the build.
+    pub(crate) fn build_note_changed(&mut self, build: BuildId) {
+        self.changed.insert(build);
+    }
+
     /// Makes it durable, and wakes no pass.
-    pub(crate) async fn commit_without_wake(self) -> Result<()> {
-        let Self { inner, step, .. } = self;
+    pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
+        self.build_end_write_counts().await?;
+        let Self { inner, statements, step, .. } = self;
+        statements.add();
         inner.commit().await.map_err(|error| match error {
             // It has spoken: it is rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
@@ -389,7 +474,9 @@ impl Tx {
         Err(StoreError::Unanswered(sqlx::Error::WorkerCrashed))
     }
 
+    /// The connection, for one statement.
     pub(crate) fn conn(&mut self) -> &mut sqlx::AnyConnection {
+        self.statements.add();
         &mut self.inner
     }
 

@@ -6,7 +6,7 @@
 use rpmfarm_core::{BuildId, Timestamp};
 
 use super::transaction_retry::again;
-use super::{Result, Store, Tx};
+use super::{BuildEnd, Result, Store, Tx};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 impl Store {
@@ -65,7 +65,9 @@ impl Store {
 impl Tx {
     /// Cancels a build. False, and nothing changed, when it had ended before.
     pub(super) async fn build_cancel(&mut self, id: BuildId, now: Timestamp) -> Result<bool> {
-        if !self.build_close(id).await? && !is_planted(PlantedBug::CancelAfterEnd) {
+        if !self.build_close(id, BuildEnd::Cancelled).await?
+            && !is_planted(PlantedBug::CancelAfterEnd)
+        {
             return Ok(false);
         }
         let at = self.build_next_event_us(id, now).await?;
@@ -99,6 +101,7 @@ impl Tx {
             .bind(at.as_us())
             .execute(self.conn())
             .await?;
+        self.build_end_delete(id).await?;
         self.build_open(id).await?;
         self.reindex(id, now).await?;
         Ok(true)
@@ -132,17 +135,25 @@ impl Tx {
     /// Marks a build as ended. False when it was before: then nothing may be added to it.
     ///
     /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
-    pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
+    pub async fn build_close(&mut self, id: BuildId, end: BuildEnd) -> Result<bool> {
+        self.build_note_changed(id);
+        // Others may have waited for it.
+        self.wake_all();
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
             .execute(self.conn())
             .await?;
         self.index_clear(id).await?;
-        Ok(result.rows_affected() > 0)
+        let was_open = result.rows_affected() > 0;
+        if was_open {
+            self.build_end_insert(id, end).await?;
+        }
+        Ok(was_open)
     }
 
-    /// Whether a build is open, held so until the transaction ends.
+    /// Whether a build is open, held so until the transaction ends. Who holds a build changes its facts.
     pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
+        self.build_note_changed(id);
         // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
         // the whole database.
         let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")

@@ -180,6 +180,10 @@ impl Tx {
 
     /// The same after so many packages have come or gone.
     pub(super) async fn pool_raise(&mut self, target: &str, by: i64) -> Result<i64> {
+        if by != 0 {
+            // What was not solvable may be by now.
+            self.wake_all();
+        }
         // An update that changes nothing takes the row's lock.
         let query = "INSERT INTO pools (target, changes, withdrawn, shown) VALUES ($1, $2, 0, 0)
                      ON CONFLICT (target) DO UPDATE SET changes = pools.changes + excluded.changes

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::task::Outcome;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Nevra, Sha256, TaskId, Timestamp};
@@ -10,8 +11,10 @@ use sqlx::any::AnyRow;
 
 use super::columns::Columns;
 use super::lists::{digests, numbers, rows};
+use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed, unjson};
+use crate::blobs::FileStamp;
 use crate::commands::option_words;
 use crate::planted_bugs::{PlantedBug, is_planted};
 
@@ -108,6 +111,9 @@ impl FromRow<'_, AnyRow> for SignedPackage {
         Ok(Self { package: Package::from_row(row)?, signature })
     }
 }
+
+/// Names of packages that one query asks for.
+const PAGE: usize = 500;
 
 /// The digest and the name of each file that an accepted attempt announced.
 type AnnouncedFiles = Vec<(Sha256, String)>;
@@ -212,8 +218,10 @@ impl Store {
         key: &str,
         which: &str,
     ) -> Result<Vec<SignedPackage>> {
+        // No index is of use for that expression: SQLite would take all packages of the target for fewer
+        // than those of some builds or digests.
         let query = sqlx::AssertSqlSafe(format!(
-            "{SIGNED} WHERE p.target = $1 AND {which} ORDER BY p.nevra"
+            "{SIGNED} WHERE p.target || '' = $1 AND {which} ORDER BY p.nevra"
         ));
         let query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
         Ok(query.fetch_all(self.read_pool()).await?)
@@ -239,14 +247,36 @@ impl Store {
         Ok(files)
     }
 
-    /// Packages of a target that are signed with a key.
-    pub async fn package_list_signed(&self, target: &str, key: &str) -> Result<Vec<SignedPackage>> {
-        let query = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
-                     s.signed_digest, s.signed_size, s.repodata AS published
-                     FROM packages p JOIN signatures s
-                     ON s.digest = p.digest AND s.key_name = $2
-                     WHERE p.target = $1 ORDER BY p.nevra";
-        Ok(sqlx::query_as(query).bind(target).bind(key).fetch_all(self.read_pool()).await?)
+    /// Those of these packages of a target that are signed with a key.
+    pub async fn package_list_signed(
+        &self,
+        target: &str,
+        key: &str,
+        packages: &[&Nevra],
+    ) -> Result<Vec<SignedPackage>> {
+        let mut signed = Vec::with_capacity(packages.len());
+        for page in packages.chunks(PAGE) {
+            let places: Vec<String> =
+                (3..3 + page.len()).map(|place| format!("(${place})")).collect();
+            let places = places.join(", ");
+            // A step along the index for each name, in this order: of a list, SQLite would rather read
+            // all packages of the target.
+            let query = sqlx::AssertSqlSafe(format!(
+                "WITH n(nevra) AS (VALUES {places})
+                 SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
+                 s.signed_digest, s.signed_size, s.repodata AS published
+                 FROM n CROSS JOIN packages p CROSS JOIN signatures s
+                 WHERE p.target = $1 AND p.nevra = n.nevra
+                 AND s.digest = p.digest AND s.key_name = $2"
+            ));
+            let mut query = sqlx::query_as(query).persistent(false).bind(target).bind(key);
+            for nevra in page {
+                query = query.bind(nevra.to_string());
+            }
+            let rows: Vec<SignedPackage> = query.fetch_all(self.read_pool()).await?;
+            signed.extend(rows);
+        }
+        Ok(signed)
     }
 
     /// Those of these packages that are signed with another key than this one.
@@ -276,14 +306,17 @@ impl Store {
         Ok(latest.map(Timestamp::from_us))
     }
 
+    /// Records signed copies, and those of them that were proved, with what their files were like.
     pub async fn signature_insert(
         &self,
         key: &str,
         signatures: &[(Sha256, Signature)],
+        proofs: &[(Sha256, FileStamp)],
         now: Timestamp,
     ) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
+            tx.wake_for([NextStep::Finish]);
             for (digest, signature) in signatures {
                 sqlx::query(
                 "INSERT INTO signatures (digest, key_name, signed_digest, signed_size, repodata,
@@ -298,6 +331,7 @@ impl Store {
             .execute(tx.conn())
             .await?;
             }
+            tx.blob_proof_insert(proofs, now).await?;
             tx.commit().await
         })
         .await
@@ -305,7 +339,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Records accepted packages.
+    /// Records accepted packages. Answers how many the target did not have.
     ///
     /// # Errors
     /// [`StoreError::SameNevra`] for a NEVRA that the target has with another digest; then the
@@ -317,7 +351,7 @@ impl Tx {
         task: TaskId,
         arch: Arch,
         packages: &[NewPackage],
-    ) -> Result<()> {
+    ) -> Result<i64> {
         let mut added = 0;
         let again = match is_planted(PlantedBug::TwoDigests) {
             false => "DO NOTHING",
@@ -349,7 +383,13 @@ impl Tx {
         if added > 0 {
             self.pool_raise(target, added).await?;
         }
-        Ok(())
+        Ok(added)
+    }
+
+    /// The packages of a build are the target's, so many of them new: they come into the solver's pools,
+    /// and what they replace leaves these.
+    pub async fn pool_enter(&mut self, target: &str, build: BuildId, added: i64) -> Result<()> {
+        self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }
 
     /// Refuses a source package whose name the target has already, before anything is built of it:

@@ -1,6 +1,6 @@
 //! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
 //!
-//! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
+//! The indexes of a build are brought to what its facts say by [`Tx::reindex`], in the transaction that
 //! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
 //! which takes a task from its queue.
 //!
@@ -82,12 +82,59 @@ impl FromRow<'_, AnyRow> for BuildSnapshot {
     }
 }
 
-/// One entry of the index.
-struct IndexEntry {
-    stage: NextStep,
-    /// The task; `None` for the whole build.
-    task: Option<TaskId>,
+/// A row of the indexes: of `stage_work`, or one of `ready_tasks`, which has no stage.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+struct IndexRow {
+    /// Empty for a row of `ready_tasks`.
+    stage: String,
+    /// The task; 0 for the whole build.
+    task: i64,
+    #[sqlx(try_from = "i64")]
+    rank: Rank,
+    #[sqlx(rename = "due_us", try_from = "i64")]
     due: Timestamp,
+    /// Empty for a row of `stage_work`, as what follows is.
+    arch: String,
+    needs: String,
+    class: String,
+}
+
+impl IndexRow {
+    /// A row of `stage_work`.
+    fn at_stage(stage: NextStep, task: Option<TaskId>, rank: Rank, due: Timestamp) -> Self {
+        let task = task.map_or(0, |task| task.0);
+        let (arch, needs, class) = Default::default();
+        Self { stage: stage.as_str().to_owned(), task, rank, due, arch, needs, class }
+    }
+
+    /// A row of `ready_tasks`.
+    fn ready(task: &TaskSnapshot, rank: Rank, class: PriorityClass) -> Self {
+        Self {
+            stage: String::new(),
+            task: task.id.0,
+            rank,
+            due: Timestamp::ZERO,
+            arch: task.arch.as_str().to_owned(),
+            needs: task.needs.clone(),
+            class: class.as_str().to_owned(),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.stage.is_empty()
+    }
+
+    /// The step that there is to do.
+    fn step(&self) -> Option<NextStep> {
+        if self.is_ready() { Some(NextStep::Dispatch) } else { self.stage.parse().ok() }
+    }
+}
+
+impl BuildSnapshot {
+    /// The rank of its entries.
+    fn rank(&self) -> Rank {
+        Rank::at(self.created) + self.class.yields()
+    }
 }
 
 impl Store {
@@ -125,41 +172,97 @@ impl Store {
 }
 
 impl Tx {
-    /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
-    /// a build ends with it, after its last change.
+    /// Brings the indexes of a build to what its facts say, and writes only what differs. Every
+    /// transaction that changes facts of a build ends with it, after its last change. The commit wakes
+    /// the passes that get something to do.
     pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
+        self.wake_for(None);
         // The build's row is locked first, so that two who change facts of one build see each
         // other's.
-        let open = self.build_lock_open(build).await?;
-        self.index_clear(build).await?;
-        if !open {
-            return Ok(());
+        if !self.build_lock_open(build).await? {
+            return self.index_clear(build).await;
         }
-        let Some(known) = self.index_fetch_build(build).await? else { return Ok(()) };
+        let Some(known) = self.index_fetch_build(build).await? else {
+            return self.index_clear(build).await;
+        };
+        let wanted = self.index_wanted(build, &known, now).await?;
+        let present = self.index_list(build).await?;
+        for row in present.iter().filter(|row| !wanted.contains(row)) {
+            self.index_delete(build, row).await?;
+        }
+        for row in wanted.iter().filter(|row| !present.contains(row)) {
+            self.index_insert_row(build, row).await?;
+        }
+        Ok(())
+    }
+
+    /// The rows that the indexes should have of an open build. A task that is ready for the first time
+    /// gets its rank.
+    async fn index_wanted(
+        &mut self,
+        build: BuildId,
+        known: &BuildSnapshot,
+        now: Timestamp,
+    ) -> Result<Vec<IndexRow>> {
         let tasks = self.index_list_tasks(build).await?;
-        let mut entries = Vec::new();
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
-        let claimed = self.build_is_claimed(build).await?;
-        if let Some(stage) = next_step::of_build(known.imported, claimed, &facts) {
+        let step = |claimed| next_step::of_build(known.imported, claimed, &facts);
+        // Claims are of meaning only for a build that is accepted.
+        let claimed = step(false) == Some(NextStep::Finish) && self.build_is_claimed(build).await?;
+        let mut wanted = Vec::new();
+        if let Some(stage) = step(claimed) {
             let due = if stage == NextStep::Import { known.due } else { Timestamp::ZERO };
-            entries.push(IndexEntry { stage, task: None, due });
+            wanted.push(IndexRow::at_stage(stage, None, known.rank(), due));
         }
         for task in &tasks {
             match next_step::of_task(task.kind, &task.facts, task.asks) {
                 Some(NextStep::Dispatch) if is_due(task.due, now) => {
-                    self.ready_task_insert(build, &known, task, now).await?;
+                    let rank = self.ready_task_rank(known, task, now).await?;
+                    wanted.push(IndexRow::ready(task, rank, known.class));
                 }
                 Some(stage) => {
-                    entries.push(IndexEntry { stage, task: Some(task.id), due: task.due });
+                    wanted.push(IndexRow::at_stage(stage, Some(task.id), known.rank(), task.due));
                 }
                 None => {}
             }
         }
-        for entry in entries {
-            self.index_insert_entry(build, known.class, known.created, &entry).await?;
+        Ok(wanted)
+    }
+
+    /// The rows that the indexes have of a build.
+    async fn index_list(&mut self, build: BuildId) -> Result<Vec<IndexRow>> {
+        let query = "SELECT stage, task, rank, due_us, '' AS arch, '' AS needs, '' AS class
+                     FROM stage_work WHERE build = $1
+                     UNION ALL
+                     SELECT '', task, rank, 0, arch, needs, class FROM ready_tasks
+                     WHERE build = $1";
+        Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?)
+    }
+
+    /// Removes a row, as it was read, from its index.
+    async fn index_delete(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
+        if row.is_ready() {
+            let query = "DELETE FROM ready_tasks WHERE task = $1";
+            sqlx::query(query).bind(row.task).execute(self.conn()).await?;
+            return Ok(());
         }
+        sqlx::query("DELETE FROM stage_work WHERE build = $1 AND stage = $2 AND task = $3")
+            .bind(build.0)
+            .bind(&row.stage)
+            .bind(row.task)
+            .execute(self.conn())
+            .await?;
         Ok(())
+    }
+
+    async fn index_insert_row(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
+        self.wake_for(row.step());
+        if row.is_ready() {
+            self.ready_task_insert(build, row).await
+        } else {
+            self.index_insert_entry(build, row).await
+        }
     }
 
     /// No stage has anything to do for a build any more.
@@ -194,27 +297,24 @@ impl Tx {
         class: PriorityClass,
         now: Timestamp,
     ) -> Result<()> {
-        let entry = IndexEntry { stage: NextStep::Import, task: None, due: Timestamp::ZERO };
-        self.index_insert_entry(build, class, now, &entry).await
+        self.build_note_changed(build);
+        self.wake_for([NextStep::Import]);
+        let rank = Rank::at(now) + class.yields();
+        let row = IndexRow::at_stage(NextStep::Import, None, rank, Timestamp::ZERO);
+        self.index_insert_entry(build, &row).await
     }
 
-    async fn index_insert_entry(
-        &mut self,
-        build: BuildId,
-        class: PriorityClass,
-        created: Timestamp,
-        entry: &IndexEntry,
-    ) -> Result<()> {
+    async fn index_insert_entry(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO stage_work (build, stage, task, rank, due_us, target)
              VALUES ($1, $2, $3, $4, $5, (SELECT target FROM builds WHERE id = $1))
              ON CONFLICT DO NOTHING",
         )
         .bind(build.0)
-        .bind(entry.stage.as_str())
-        .bind(entry.task.map_or(0, |task| task.0))
-        .bind((Rank::at(created) + class.yields()).0)
-        .bind(entry.due.as_us())
+        .bind(&row.stage)
+        .bind(row.task)
+        .bind(row.rank.0)
+        .bind(row.due.as_us())
         .execute(self.conn())
         .await?;
         Ok(())
@@ -256,38 +356,41 @@ impl Tx {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?)
     }
 
-    /// Puts a task into the queue of its architecture, at the place that it has, or at a new one.
-    async fn ready_task_insert(
-        &mut self,
-        build: BuildId,
-        known: &BuildSnapshot,
-        task: &TaskSnapshot,
-        now: Timestamp,
-    ) -> Result<()> {
-        let rank = match task.rank {
-            Some(rank) => rank,
-            None => self.ready_task_new_rank(known, task, now).await?,
-        };
+    /// Puts a task into the queue of its architecture.
+    async fn ready_task_insert(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO ready_tasks (task, build, arch, needs, class, rank)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
         )
-        .bind(task.id.0)
+        .bind(row.task)
         .bind(build.0)
-        .bind(task.arch.as_str())
-        .bind(&task.needs)
-        .bind(known.class.as_str())
-        .bind(rank.0)
+        .bind(&row.arch)
+        .bind(&row.needs)
+        .bind(&row.class)
+        .bind(row.rank.0)
         .execute(self.conn())
         .await?;
         sqlx::query(
             "INSERT INTO ready_queues (arch, needs) VALUES ($1, $2) ON CONFLICT DO NOTHING",
         )
-        .bind(task.arch.as_str())
-        .bind(&task.needs)
+        .bind(&row.arch)
+        .bind(&row.needs)
         .execute(self.conn())
         .await?;
         Ok(())
+    }
+
+    /// The rank of a task in its queue: that which it has, or a new one.
+    async fn ready_task_rank(
+        &mut self,
+        known: &BuildSnapshot,
+        task: &TaskSnapshot,
+        now: Timestamp,
+    ) -> Result<Rank> {
+        match task.rank {
+            Some(rank) => Ok(rank),
+            None => self.ready_task_new_rank(known, task, now).await,
+        }
     }
 
     async fn ready_task_new_rank(

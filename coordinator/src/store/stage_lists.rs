@@ -1,16 +1,23 @@
 //! The builds of which a stage has something to do, as the index says.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::{BatchId, BuildId, Timestamp};
 
 use super::builds::COLUMNS;
+use super::lists::numbers;
 use super::stage_queries::StageQuery;
 use super::{Build, Result, Store, Task, latest_due};
 
 /// Builds of one target that one pass of a stage reads.
 const AT_ONCE: i64 = 256;
+
+/// How the builds at a stage are read.
+const fn builds_at(stage: NextStep) -> StageQuery {
+    let joins = "JOIN builds b ON b.id = w.build";
+    StageQuery { stage, columns: COLUMNS, joins, within: "w.task" }
+}
 
 impl Store {
     /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
@@ -29,10 +36,46 @@ impl Store {
         self.build_list_at_stage(NextStep::Finish, Timestamp::LAST).await
     }
 
+    /// The same of one target.
+    pub async fn build_list_accepted_of_target(&self, target: &str) -> Result<Vec<Build>> {
+        let look = builds_at(NextStep::Finish);
+        self.stage_list_next_of_target(&look, target, Timestamp::LAST, AT_ONCE).await
+    }
+
+    /// The targets that have such builds.
+    pub async fn target_list_accepted(&self) -> Result<Vec<String>> {
+        self.target_list_at_stage(NextStep::Finish).await
+    }
+
+    /// Those of the builds that have made a package which a key has not signed.
+    pub async fn build_list_unsigned(
+        &self,
+        builds: &[BuildId],
+        key: &str,
+    ) -> Result<HashSet<BuildId>> {
+        let ids = numbers(builds.iter().copied());
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT DISTINCT p.build FROM packages p WHERE p.build IN ({ids})
+             AND NOT EXISTS (SELECT 1 FROM signatures s
+                             WHERE s.digest = p.digest AND s.key_name = $1)"
+        ));
+        let query = sqlx::query_scalar(query).persistent(false).bind(key);
+        let rows: Vec<i64> = query.fetch_all(self.read_pool()).await?;
+        Ok(rows.into_iter().map(BuildId).collect())
+    }
+
+    /// The batches of a target of which results are being accepted that may be the last of their builds.
+    pub async fn batch_list_accepting(&self, target: &str) -> Result<Vec<BatchId>> {
+        let query = "SELECT DISTINCT b.batch FROM stage_work w JOIN builds b ON b.id = w.build
+                     JOIN tasks t ON t.id = w.task
+                     WHERE w.stage = 'accept' AND w.target = $1 AND t.kind <> 'srpm'";
+        let rows: Vec<i64> =
+            sqlx::query_scalar(query).bind(target).fetch_all(self.read_pool()).await?;
+        Ok(rows.into_iter().map(BatchId).collect())
+    }
+
     async fn build_list_at_stage(&self, stage: NextStep, now: Timestamp) -> Result<Vec<Build>> {
-        let joins = "JOIN builds b ON b.id = w.build";
-        let look = StageQuery { stage, columns: COLUMNS, joins, within: "w.task" };
-        self.stage_list_next_per_target(&look, now, AT_ONCE).await
+        self.stage_list_next_per_target(&builds_at(stage), now, AT_ONCE).await
     }
 
     /// Names of the targets that anything was ever built for.

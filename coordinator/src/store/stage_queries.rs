@@ -51,6 +51,40 @@ impl Store {
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
+        let mut heads: Vec<RankedRow<T>> = Vec::new();
+        for target in self.target_list_at_stage(look.stage).await? {
+            heads.extend(self.stage_list_ranked(look, &target, now, each).await?);
+        }
+        // Stable: a build's rows are of one target, and stay in their order.
+        heads.sort_by_key(|head| head.place);
+        Ok(heads.into_iter().map(|head| head.row).collect())
+    }
+
+    /// The same for one target.
+    pub(super) async fn stage_list_next_of_target<T>(
+        &self,
+        look: &StageQuery,
+        target: &str,
+        now: Timestamp,
+        each: i64,
+    ) -> Result<Vec<T>>
+    where
+        T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+    {
+        let rows = self.stage_list_ranked(look, target, now, each).await?;
+        Ok(rows.into_iter().map(|ranked| ranked.row).collect())
+    }
+
+    async fn stage_list_ranked<T>(
+        &self,
+        look: &StageQuery,
+        target: &str,
+        now: Timestamp,
+        each: i64,
+    ) -> Result<Vec<RankedRow<T>>>
+    where
+        T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
+    {
         let StageQuery { stage, columns, joins, within } = look;
         let unpaused = if stage.begins() { UNPAUSED } else { "" };
         let query = format!(
@@ -58,23 +92,17 @@ impl Store {
              WHERE w.stage = $1 AND w.target = $2 AND (w.due_us <= $3 OR w.due_us > $4){unpaused}
              ORDER BY w.rank, w.build, {within} LIMIT $5"
         );
-        let mut heads: Vec<RankedRow<T>> = Vec::new();
-        for target in self.target_list_at_stage(*stage).await? {
-            let query = sqlx::query_as(sqlx::AssertSqlSafe(query.as_str()))
-                .bind(stage.as_str())
-                .bind(target)
-                .bind(now.as_us())
-                .bind(latest_due(now).as_us())
-                .bind(each);
-            heads.extend(query.fetch_all(self.read_pool()).await?);
-        }
-        // Stable: a build's rows are of one target, and stay in their order.
-        heads.sort_by_key(|head| head.place);
-        Ok(heads.into_iter().map(|head| head.row).collect())
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(query.as_str()))
+            .bind(stage.as_str())
+            .bind(target)
+            .bind(now.as_us())
+            .bind(latest_due(now).as_us())
+            .bind(each);
+        Ok(query.fetch_all(self.read_pool()).await?)
     }
 
     /// The targets for which a stage has something to do. One step along the index for each.
-    async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
+    pub(super) async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1
                          UNION ALL

@@ -255,6 +255,26 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
+    /// At most so many packages that are tracked for a target, in the order of their names, from the one that
+    /// follows `after` on.
+    pub async fn tracked_list_page(
+        &self,
+        target: &str,
+        after: &str,
+        most: usize,
+    ) -> Result<Vec<TrackedPackage>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {TRACKED} FROM tracked WHERE target = $1 AND package > $2
+             ORDER BY package LIMIT $3"
+        ));
+        Ok(sqlx::query_as(query)
+            .bind(target)
+            .bind(after)
+            .bind(i64::try_from(most).unwrap_or(i64::MAX))
+            .fetch_all(self.read_pool())
+            .await?)
+    }
+
     /// A value that changes when a package of a target is tracked or untracked.
     pub async fn tracked_fetch_generation(&self, target: &str) -> Result<(i64, i64)> {
         let query = "SELECT COUNT(*), COALESCE(MAX(added_us), 0) FROM tracked WHERE target = $1";
@@ -301,11 +321,16 @@ impl Store {
         Ok(seen(query.fetch_all(self.read_pool()).await?))
     }
 
-    /// The same of all packages of a target.
-    pub async fn track_ref_list_of_target(&self, target: &str) -> Result<Vec<TrackRef>> {
+    /// The same of the packages of a target from one name to another.
+    pub async fn track_ref_list_between(
+        &self,
+        target: &str,
+        (first, last): (&str, &str),
+    ) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
-                     WHERE target = $1";
-        Ok(seen(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?))
+                     WHERE target = $1 AND package >= $2 AND package <= $3";
+        let query = sqlx::query_as(query).bind(target).bind(first).bind(last);
+        Ok(seen(query.fetch_all(self.read_pool()).await?))
     }
 
     /// The same of the packages of a target that have open pushes.

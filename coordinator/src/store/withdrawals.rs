@@ -8,8 +8,9 @@ use sqlx::any::AnyRow;
 
 use super::columns::Columns;
 use super::lists::{self, numbers, rows};
+use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
-use super::{Result, Store, StoreError, Tx, parsed};
+use super::{BuildEnd, Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
 #[derive(Debug, Clone, Copy)]
@@ -279,6 +280,9 @@ impl Store {
                 }
             }
             tx.lock_insert(task, round, digest, now).await?;
+            if let Some(build) = build.filter(|_| !own.is_empty()) {
+                tx.pool_hold(target, BuildId(build), own).await?;
+            }
             tx.commit().await?;
             Ok(true)
         })
@@ -291,8 +295,10 @@ impl Tx {
     async fn package_all_exist(&mut self, target: &str, digests: &[Sha256]) -> Result<bool> {
         let wanted: BTreeSet<Sha256> = digests.iter().copied().collect();
         let list = lists::digests(&wanted);
+        // Found by digest: SQLite would take all packages of the target for fewer.
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT COUNT(DISTINCT digest) FROM packages WHERE target = $1 AND digest IN ({list})"
+            "SELECT COUNT(DISTINCT digest) FROM packages
+             WHERE target || '' = $1 AND digest IN ({list})"
         ));
         let query = sqlx::query_scalar(query).persistent(false).bind(target);
         let count: i64 = query.fetch_one(self.conn()).await?;
@@ -316,8 +322,8 @@ impl Tx {
         for build in &builds {
             self.build_lock_open(*build).await?;
         }
-        for build in makers {
-            self.build_cancel(build, now).await?;
+        for build in &makers {
+            self.build_cancel(*build, now).await?;
         }
         for (build, task) in roots {
             self.root_forget(*build, *task, now).await?;
@@ -334,6 +340,8 @@ impl Tx {
         }
         if !gone.is_empty() {
             self.pool_raise_withdrawn(target, gone.len()).await?;
+            let makers: Vec<BuildId> = makers.into_iter().collect();
+            self.pool_resettle(target, &makers, gone.len()).await?;
         }
         self.impact_insert(target, impacts).await?;
         Ok(gone)
@@ -354,7 +362,7 @@ impl Tx {
     }
 
     async fn build_cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
-        if !self.build_close(build).await? {
+        if !self.build_close(build, BuildEnd::Cancelled).await? {
             return Ok(());
         }
         let at = self.build_next_event_us(build, now).await?;
@@ -410,7 +418,14 @@ impl Tx {
             .bind(nevra.to_string())
             .execute(self.conn())
             .await?;
+        self.pool_remove(target, nevra).await?;
         Ok(moved.rows_affected() > 0)
+    }
+
+    /// Brings the solver's pools up to date after so many packages of builds were withdrawn or restored.
+    async fn pool_resettle(&mut self, target: &str, builds: &[BuildId], by: usize) -> Result<()> {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        self.pool_settle(target, builds, by, PoolCandidates::History).await
     }
 
     async fn withdrawal_insert_row(
@@ -451,6 +466,7 @@ impl Tx {
 
     async fn impact_insert(&mut self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         for ImpactRow { build, nevra, digest, through } in impacts {
+            self.build_note_changed(*build);
             sqlx::query(
                 "INSERT INTO impacts (build, target, nevra, digest, through)
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
@@ -505,6 +521,9 @@ impl Tx {
             self.withdrawal_insert_row(id, (target, nevra), ("restore", who, reason), now).await?;
         }
         let change = self.pool_raise_withdrawn(target, packages.len()).await?;
+        let builds: BTreeSet<BuildId> = packages.iter().map(|package| package.build).collect();
+        let builds: Vec<BuildId> = builds.into_iter().collect();
+        self.pool_resettle(target, &builds, packages.len()).await?;
         for WithdrawnPackage { nevra, build, .. } in packages {
             sqlx::query(
                 "INSERT INTO returning_packages (target, nevra, build, change)

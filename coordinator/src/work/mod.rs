@@ -21,7 +21,7 @@ pub use batcher::Batcher;
 pub use coalesced_tasks::CoalescedTasks;
 pub use pool::{KeyedTaskPool, SlotGuard};
 pub use semaphore::KeyedSemaphore;
-pub use stage::{LocalPass, Runner, Stage};
+pub use stage::{LocalPass, Runner, Stage, steps};
 
 use crate::bus::Bus;
 use crate::store::StoreError;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rpmfarm_core::Timestamp;
+use rpmfarm_core::next_step::NextStep;
 
 use super::{PERIOD, run_every};
 use crate::bus::Bus;
@@ -30,6 +31,25 @@ pub trait Stage: Send + Sync + 'static {
         store: &FencedStore,
         now: Timestamp,
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
+}
+
+/// The steps of builds for which a stage's pass is woken, its own first. What else concerns it, such as
+/// packages that are new, wakes all passes.
+#[must_use]
+pub const fn steps(stage: rpmfarm_core::Stage) -> &'static [NextStep] {
+    use rpmfarm_core::Stage as S;
+    match stage {
+        S::Poll | S::Decide => &[],
+        S::Import => &[NextStep::Import],
+        S::Plan => &[NextStep::Plan],
+        // Builds of a batch wait for others until these are accepted or claimed.
+        S::Resolve => {
+            &[NextStep::Lock, NextStep::Order, NextStep::Round, NextStep::Claim, NextStep::Finish]
+        }
+        S::Dispatch => &[NextStep::Dispatch],
+        S::Accept => &[NextStep::Accept],
+        S::Sign | S::Publish => &[NextStep::Finish],
+    }
 }
 
 /// A pass that each coordinator runs for the workers and callers that are connected to it. It has no

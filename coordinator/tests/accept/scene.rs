@@ -39,6 +39,8 @@ pub(crate) struct Scene {
     pub(crate) base: Mutex<Vec<LockedPackage>>,
     /// What workers sign with; none of before there was an acceptor.
     pub(crate) key: Option<SigningKey>,
+    /// Where the distribution's server listens.
+    address: String,
     dir: tempfile::TempDir,
     server: JoinHandle<()>,
 }
@@ -96,7 +98,21 @@ impl Scene {
         TargetFile::lab(&address).unsigned().with(lines).write(&dir.path().join("targets"));
         let farm = farms::open(dir.path(), &[]).await;
         let (imported, base) = (AtomicBool::new(false), Mutex::default());
-        Self { farm, imported, base, key: None, dir, server }
+        Self { farm, imported, base, key: None, address, dir, server }
+    }
+
+    /// A target beside the lab's, which differs in its name only.
+    #[allow(dead_code, reason = "the tests of publication use it")]
+    pub(crate) fn add_target(&self, name: &str) {
+        let target = TargetFile::lab(&self.address).unsigned().named(name);
+        target.write(&self.dir.path().join("targets"));
+        assert!(self.farm.targets.pass().unwrap(), "it is read");
+    }
+
+    /// The file of the database.
+    #[allow(dead_code, reason = "the tests of publication use it")]
+    pub(crate) fn database(&self) -> std::path::PathBuf {
+        self.dir.path().join("data/farm.db")
     }
 
     /// Puts packages into the distribution's repository, before anything was asked of it.
@@ -178,11 +194,18 @@ impl Scene {
     }
 
     async fn start(&self, new: NewBuild) -> BuildId {
+        self.start_batch(&[new]).await[0]
+    }
+
+    /// Builds of one request whose sources are there and whose SRPMs are to be made.
+    pub(crate) async fn start_batch(&self, new: &[NewBuild]) -> Vec<BuildId> {
         let store = &self.farm.store;
-        let build = store.build_insert(&[new], "tester", "", clock::now()).await.unwrap().ids[0];
-        let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
-        planned(store, build, &import(clock::now()), task).await;
-        build
+        let builds = store.build_insert(new, "tester", "", clock::now()).await.unwrap().ids;
+        for build in &builds {
+            let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
+            planned(store, *build, &import(clock::now()), task).await;
+        }
+        builds
     }
 
     /// Has the build's next task of a kind end with these files, and says what became of them.

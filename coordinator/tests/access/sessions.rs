@@ -161,7 +161,7 @@ async fn an_old_worker_is_told_so_keeps_what_it_has_and_a_newer_one_works() {
     assert!(told.notice.contains("speaks protocol 0"), "{}", told.notice);
     assert_eq!(told.assignments.len(), 1, "it finishes what it has");
     let mut client = FarmClient::new(coordinator.plain());
-    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap();
+    let workers = client.list_workers(v1::ListWorkersRequest::default()).await.unwrap();
     let workers = workers.into_inner().workers;
     let shown = workers.iter().find(|worker| worker.name == "old").unwrap();
     assert!(shown.outdated.contains("speaks protocol 0"), "{shown:?}");
@@ -275,7 +275,8 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
     // Nothing of it is a worker now.
     let mut client = FarmClient::new(coordinator.plain());
-    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+    let workers =
+        client.list_workers(v1::ListWorkersRequest::default()).await.unwrap().into_inner();
     let names: Vec<&str> = workers.workers.iter().map(|worker| worker.name.as_str()).collect();
     assert_eq!(names, ["w"]);
     coordinator.stop().await;
@@ -299,7 +300,8 @@ async fn hundreds_of_sessions_of_one_worker_hold_nobody_up() {
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let mut last = Speaker::new(coordinator.tls(Some(&keys)), state("w")).await.unwrap();
     assert!(last.hear().await.unwrap().assignments.is_empty());
-    let workers = client.list_workers(v1::ListWorkersRequest {}).await.unwrap().into_inner();
+    let workers =
+        client.list_workers(v1::ListWorkersRequest::default()).await.unwrap().into_inner();
     assert_eq!(workers.workers.len(), 1);
     drop(held);
     coordinator.stop().await;

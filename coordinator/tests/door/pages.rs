@@ -212,3 +212,43 @@ async fn old_versions_and_ciphers_of_tls_are_not_spoken() {
         assert!(!shakes_hands(&served, old).await, "{old:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_any_size_follow_each_other_on_one_connection() {
+    let served = published().await;
+    let large: Vec<u8> = (0..3_500_000_usize).map(|place| (place % 251) as u8 + 1).collect();
+    let path = served.farm.repos.join("lab/testing/x86_64/os/large.rpm");
+    fs::write(path, &large).unwrap();
+    let asked =
+        |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: farm\r\n{headers}\r\n");
+    let path = "/repo/lab/testing/x86_64/os/large.rpm";
+    // All are asked for at once: the answers come one after the other, in this order.
+    let requests = [
+        asked(path, ""),
+        asked(PAGE, ""),
+        asked(path, "Range: bytes=1048570-2100000\r\n"),
+        asked("/repo/lab/absent", ""),
+        asked(path, "Connection: close\r\n"),
+    ];
+    let mut stream = TcpStream::connect(served.plain).await.unwrap();
+    stream.write_all(requests.concat().as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answers)).await.unwrap().unwrap();
+    let mut rest = &answers[..];
+    for body in [
+        &large[..],
+        TEXT.as_bytes(),
+        &large[1_048_570..=2_100_000],
+        &b"not found\n"[..],
+        &large[..],
+    ] {
+        let end = rest.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+        let (head, after) = rest.split_at(end);
+        let length = header(std::str::from_utf8(head).unwrap(), "content-length").unwrap();
+        assert_eq!(length.parse::<usize>().unwrap(), body.len());
+        let (found, after) = after.split_at(body.len());
+        assert!(found == body, "{} bytes are others", body.len());
+        rest = after;
+    }
+    assert!(rest.is_empty());
+}

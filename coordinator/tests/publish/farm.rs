@@ -150,7 +150,7 @@ impl Farm {
         let (digest, size) = self.store(rpm);
         let nevra = nevra.parse().unwrap();
         let repodata = describe(&self.blobs, &nevra, digest, size).unwrap();
-        PublishedPackage { nevra, digest, size, repodata, without: Vec::new() }
+        PublishedPackage { nevra, digest, size, repodata, without: Vec::new(), proved: None }
     }
 
     fn store(&self, file: &Path) -> (Sha256, u64) {

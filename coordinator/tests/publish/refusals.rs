@@ -5,7 +5,7 @@ use std::fs;
 use rpmfarm_coordinator::publish::{PublishRequest, PublishedPackage};
 use rpmfarm_core::{Arch, Sha256};
 
-use crate::farm::{Farm, Gpg, names_in, rpmbuild};
+use crate::farm::{Farm, Gpg, Page, names_in, rpmbuild};
 
 /// Publishes what must not be, and returns why it was not. What was shown stays.
 async fn refused(farm: &Farm, request: PublishRequest) -> String {
@@ -149,4 +149,38 @@ async fn names_that_would_lead_elsewhere() {
         let error = refused(&farm, request).await;
         assert!(error.contains("cannot be the name of"), "{error}");
     }
+}
+
+/// What its file system does not tell of a file is seen by whoever reads it (docs/decisions/0029).
+#[tokio::test]
+async fn a_proof_that_is_kept_spares_reading_the_file_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (farm, packages) = farm(dir.path()).await;
+    let proved = |package: PublishedPackage| {
+        let stamp = farm.blobs.stamp(package.digest).expect("it is stored");
+        PublishedPackage { proved: Some(stamp), ..package }
+    };
+    let other = proved(packages[1].clone());
+    let blob = farm.blobs.path(other.digest);
+    let before = fs::metadata(&blob).unwrap().modified().unwrap();
+    let mut flipped = fs::read(&blob).unwrap();
+    *flipped.last_mut().unwrap() ^= 1;
+    fs::write(&blob, &flipped).unwrap();
+    let error = refused(&farm, farm.request(&with(&packages, other.clone()))).await;
+    assert!(error.starts_with("other-1-1.noarch: its file has sha256 "), "{error}");
+
+    let rpms = rpmbuild(dir.path(), &["unsigned"]);
+    let unsigned = proved(farm.admit(&rpms[0]));
+    let error = refused(&farm, farm.request(&with(&packages, unsigned))).await;
+    assert!(error.starts_with("unsigned-1-1.noarch: its signature"), "{error}");
+
+    // Somebody gives the file the time that it had.
+    fs::File::options().write(true).open(&blob).unwrap().set_modified(before).unwrap();
+    let request = farm.request(&with(&packages, other));
+    let all = PublishRequest { prove_all: true, ..request.clone() };
+    let error = refused(&farm, all).await;
+    assert!(error.starts_with("other-1-1.noarch: its file has sha256 "), "{error}");
+    farm.publisher().publish(request, &farm.signer).await.unwrap();
+    let error = Page::read(&farm.repository("os")).unwrap().follow().unwrap_err();
+    assert!(error.ends_with("is not what is said of it"), "a client refuses it: {error}");
 }

@@ -1,8 +1,11 @@
 //! What is in a lock, and what is said when none can be made.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use rpmfarm_coordinator::resolve::{AgePolicy, Requirements, ResolveError};
+use rpmfarm_coordinator::resolve::{AgePolicy, FarmPackage, Requirements, ResolveError};
 use rpmfarm_core::{Arch, Fault};
 
 use crate::scene::{Scene, digest, names};
@@ -101,6 +104,95 @@ async fn what_was_just_built_is_used_and_wins() {
     assert_eq!(names(&after), names_before);
     let error = scene.resolve(&resolver, &target, &["fresh"]).await.unwrap_err();
     assert!(matches!(error, ResolveError::Lock(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_solver_gets_all_packages_once_and_then_what_has_changed() {
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-12"]);
+    assert_eq!(scene.wholes(), 1);
+    scene.build("own", &[("fresh", "1", "")]);
+    scene.accept("own");
+    scene.build("more", &[("compiler", "11", "Requires: fresh")]);
+    scene.accept("more");
+    let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["compiler-11", "fresh-1"]);
+    scene.forget();
+    let after = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    assert_eq!(names(&after)[2], ["compiler-12"]);
+    // What has come again is the same.
+    scene.accept("own");
+    scene.accept("more");
+    assert_eq!(scene.resolve(&resolver, &target, &["compiler"]).await.unwrap(), lock);
+    assert_eq!(scene.wholes(), 0);
+}
+
+#[tokio::test]
+async fn two_rows_of_one_checksum_keep_nothing_else_from_being_used() {
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    scene.build("own", &[("addon", "1", ""), ("fresh", "1", "")]);
+    scene.accept("own");
+    {
+        // The same package once more, by another name: a row that a damaged database could have.
+        let mut farm = scene.farm.packages.lock();
+        let addon = farm.1.iter().find(|package| package.nevra.name == "addon").unwrap();
+        let twin = FarmPackage { nevra: "twin-1-1.noarch".parse().unwrap(), ..addon.clone() };
+        farm.1.push(twin);
+    }
+    let lock = scene.resolve(&resolver, &target, &["addon", "fresh"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["addon-1", "fresh-1"]);
+    // What comes later is there, too, and the pool is not made anew for it.
+    scene.build("more", &[("later", "1", "")]);
+    scene.accept("more");
+    let lock = scene.resolve(&resolver, &target, &["addon", "later"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["addon-1", "later-1"]);
+    // Without the first the second is what it says: the metadata name it `addon`.
+    {
+        let mut farm = scene.farm.packages.lock();
+        farm.0 += 1;
+        farm.1.retain(|package| package.nevra.name != "addon");
+    }
+    let lock = scene.resolve(&resolver, &target, &["addon", "later"]).await.unwrap();
+    assert_eq!(names(&lock)[2], ["addon-1", "later-1"]);
+}
+
+/// The solver data that are kept.
+fn solver_data(scene: &Scene) -> BTreeMap<PathBuf, Vec<u8>> {
+    let files = fs::read_dir(scene.cache().join("solver")).unwrap();
+    let paths = files.map(|entry| entry.unwrap().path());
+    paths.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn solver_data_are_made_once_and_again_when_they_are_damaged() {
+    let scene = Scene::new().await;
+    let (resolver, target) = (scene.resolver(), scene.target());
+    let lock = scene.resolve(&resolver, &target, &["lib-devel"]).await.unwrap();
+    let made = solver_data(&scene);
+    assert_eq!(made.len(), 1, "{:?}", made.keys());
+    // Another target with the same repository has them, too; so has a coordinator that starts now.
+    let mut other = target.clone();
+    other.name = "other".into();
+    let found = scene.resolve(&resolver, &other, &["lib-devel"]).await.unwrap();
+    assert_eq!(found.layers, lock.layers);
+    assert_eq!(solver_data(&scene), made);
+    // Damaged ones harm nobody.
+    for (path, bytes) in &made {
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    }
+    assert_eq!(scene.resolve(&scene.resolver(), &target, &["lib-devel"]).await.unwrap(), lock);
+    assert_eq!(solver_data(&scene), made);
+    // New metadata have their own.
+    scene.build("repo", &[("late", "1", "")]);
+    scene.sign_packages("repo", "good");
+    scene.index("repo", &[]);
+    scene.sign_page("repo", "good");
+    assert_eq!(scene.refresh(&resolver, &target, AgePolicy::Refuse).await, Ok(true));
+    scene.resolve(&resolver, &target, &["late"]).await.unwrap();
+    assert_eq!(solver_data(&scene).len(), 2);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What is resolved against: keys, signed repositories, a server for them, a target; and a resolver.
 
+use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,11 +17,12 @@ use axum::response::{IntoResponse as _, Response};
 use parking_lot::Mutex;
 use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::resolve::{
-    AgePolicy, DownloadTimeouts, FarmPackage, FarmPackages, Requirements, ResolveError, Resolver,
+    AgePolicy, DownloadTimeouts, FarmPackage, FarmPackages, FarmUpdate, Requirements, ResolveError,
+    Resolver,
 };
 use rpmfarm_coordinator::store::StoreError;
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, Lock, Sha256};
+use rpmfarm_core::{Arch, Lock, Nevra, Sha256};
 use rpmfarm_lab::fixtures::TargetFile;
 use rpmfarm_repodata::{Fragments, PackageFile};
 use tower_http::services::ServeDir;
@@ -75,6 +77,10 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Farm {
     pub(crate) packages: Arc<Mutex<(i64, Vec<FarmPackage>)>>,
+    /// What it had in each version.
+    past: Arc<Mutex<HashMap<i64, Vec<FarmPackage>>>>,
+    /// How often a solver got all packages.
+    whole: Arc<AtomicUsize>,
 }
 
 impl FarmPackages for Farm {
@@ -82,8 +88,21 @@ impl FarmPackages for Farm {
         Ok(self.packages.lock().0)
     }
 
-    async fn packages(&self, _: &str) -> Result<Vec<FarmPackage>, StoreError> {
-        Ok(self.packages.lock().1.clone())
+    async fn update(&self, _: &str, since: Option<i64>) -> Result<FarmUpdate, StoreError> {
+        let (version, all) = self.packages.lock().clone();
+        let before = {
+            let mut past = self.past.lock();
+            past.insert(version, all.clone());
+            since.and_then(|since| past.get(&since).cloned())
+        };
+        let Some(before) = before else {
+            self.whole.fetch_add(1, Ordering::Relaxed);
+            return Ok(FarmUpdate { version, is_whole: true, present: all, gone: Vec::new() });
+        };
+        let present = all.iter().filter(|one| !before.contains(one)).cloned().collect();
+        let is_gone = |nevra: &Nevra| all.iter().all(|one| one.nevra != *nevra);
+        let gone = before.into_iter().map(|one| one.nevra).filter(is_gone).collect();
+        Ok(FarmUpdate { version, is_whole: false, present, gone })
     }
 }
 
@@ -347,13 +366,18 @@ impl Scene {
 
     /// Makes the packages of a served directory the farm's own.
     pub(crate) fn accept(&self, repository: &str) {
+        self.accept_files(&self.rpms(repository));
+    }
+
+    /// Makes some packages the farm's own.
+    pub(crate) fn accept_files(&self, paths: &[PathBuf]) {
         let mut farm = self.farm.packages.lock();
         farm.0 += 1;
-        for path in self.rpms(repository) {
-            let bytes = fs::read(&path).unwrap();
+        for path in paths {
+            let bytes = fs::read(path).unwrap();
             let digest = self.blobs.put(&bytes).unwrap();
             let file = PackageFile { digest, size: bytes.len() as u64, href: "x.rpm".into() };
-            let fragments = Fragments::of_rpm(&path, &file).unwrap();
+            let fragments = Fragments::of_rpm(path, &file).unwrap();
             let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
             farm.1.push(FarmPackage {
                 nevra: stem.parse().unwrap(),
@@ -361,6 +385,12 @@ impl Scene {
                 repodata: self.blobs.put(&fragments.to_bytes()).unwrap(),
             });
         }
+    }
+
+    /// How often a solver got all of the farm's own packages, and not what had changed, since the last
+    /// call.
+    pub(crate) fn wholes(&self) -> usize {
+        self.farm.whole.swap(0, Ordering::Relaxed)
     }
 
     /// Takes the farm's own packages away.

@@ -88,6 +88,26 @@ async fn a_solver_that_ends_before_it_is_asked_is_the_farms_fault() {
     scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_much_was_added_to_is_made_anew_beside_the_one_that_solves() {
+    let (scene, dir) = (Scene::new().await, tempfile::tempdir().unwrap());
+    let (resolver, target) = (scene.resolver_with(deadly(dir.path())), scene.target());
+    let made: Vec<String> = (0..300).map(|number| format!("own{number}")).collect();
+    let packages: Vec<(&str, &str, &str)> =
+        made.iter().map(|name| (name.as_str(), "1", "")).collect();
+    scene.build("own", &packages);
+    for file in scene.rpms("own") {
+        scene.accept_files(std::slice::from_ref(&file));
+        scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
+    }
+    // All packages are in the new one, those too that were accepted while it was made.
+    let all: Vec<&str> = made.iter().map(String::as_str).collect();
+    let lock = scene.resolve(&resolver, &target, &all).await.unwrap();
+    assert_eq!(lock.layers.last().unwrap().packages().len(), all.len());
+    // The first pool and the new one: nobody had to wait for a third when there were too many additions.
+    assert_eq!((scene.wholes(), starts(dir.path())), (2, 2));
+}
+
 #[tokio::test]
 async fn a_requirement_nested_too_deep_reaches_no_solver() {
     let scene = Scene::new().await;

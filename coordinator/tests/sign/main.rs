@@ -15,12 +15,14 @@ mod scene;
 mod signer;
 #[path = "../../../rpmfile/tests/support/mod.rs"]
 mod support;
+mod together;
 
 use std::fs;
 use std::path::PathBuf;
 
 use rpmfarm_coordinator::accept::AcceptorClient;
 use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::publish::PublishStage;
 use rpmfarm_coordinator::sign::SignStage;
 use rpmfarm_coordinator::store::Build;
 use rpmfarm_coordinator::work::KeyedTaskPool;
@@ -66,12 +68,18 @@ async fn sign_build(farm: &Parts, build: &Build) -> anyhow::Result<()> {
     farm.sign().sign_build(&store, build).await
 }
 
+/// Publishes what is to be published by now.
+async fn publish(farm: &Parts, stage: &PublishStage) {
+    let store = farm.fenced(Stage::Publish).expect("there is no other coordinator");
+    stage.publish_all(&store).await.unwrap();
+}
+
 /// Signs and publishes all that waits.
 async fn publish_all(farm: &Parts) {
     for build in farm.store.build_list_accepted().await.unwrap() {
         sign_build(farm, &build).await.unwrap();
     }
-    farm.runner().pass(&farm.publish()).await.unwrap();
+    publish(farm, &farm.publish()).await;
 }
 
 fn repodata(farm: &Parts) -> PathBuf {
@@ -115,7 +123,7 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     }
     let log = fs::read_to_string(signer::log(&data(farm))).unwrap();
     assert!(!log.contains("swapme-1-1.noarch"), "the signer was asked: {log}");
-    farm.runner().pass(&farm.publish()).await.unwrap();
+    publish(farm, &farm.publish()).await;
     assert!(!repodata(farm).exists(), "it is kept back");
 
     fs::write(&path, good).unwrap();

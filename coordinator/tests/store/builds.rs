@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{BuildFilter, EndedFilter, NewBuild, Revision};
+use rpmfarm_coordinator::bus::Bus;
+use rpmfarm_coordinator::store::{
+    BuildEnd, BuildFilter, ChannelChange, EndedFilter, NewBuild, Revision, Store,
+};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, BuildOptions, Failure, FailureStage, Fault};
+use sqlx::{Connection as _, SqliteConnection};
 
 use crate::common::builds::new_build;
 use crate::common::on_both;
@@ -141,15 +145,16 @@ async fn revisions_only_go_forward() {
             packages: 3,
             at: NOW,
         };
-        assert!(store.revision_insert(&revision(1), &[build]).await.unwrap());
+        let since = ChannelChange::nothing_since;
+        assert!(store.revision_insert(&revision(1), &since(0), &[build]).await.unwrap());
         let same = start(&store, &["same"], "").await[0];
         assert!(
-            store.revision_insert(&revision(1), &[same]).await.unwrap(),
+            store.revision_insert(&revision(1), &since(1), &[same]).await.unwrap(),
             "it held this already"
         );
         assert!(!store.build_is_open(same).await.unwrap());
-        assert!(store.revision_insert(&revision(2), &[]).await.unwrap());
-        assert!(!store.revision_insert(&revision(1), &[]).await.unwrap(), "never back");
+        assert!(store.revision_insert(&revision(2), &since(1), &[]).await.unwrap());
+        assert!(!store.revision_insert(&revision(1), &since(2), &[]).await.unwrap(), "never back");
         assert_eq!(store.channel_fetch("lab", "testing").await.unwrap(), Some(revision(2)));
         assert_eq!(store.publication_fetch(build).await.unwrap().map(|row| row.revision), Some(1));
         assert!(!store.build_is_open(build).await.unwrap());
@@ -164,9 +169,62 @@ async fn revisions_only_go_forward() {
             builds.iter().map(|build| build.id).collect::<Vec<_>>()
         };
         assert_eq!(of(EndedFilter::Open).await, [waits]);
-        assert_eq!(of(EndedFilter::Published).await, [same, build]);
-        assert_eq!(of(EndedFilter::Unpublished).await, [given_up]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Published)).await, [same, build]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Cancelled)).await, [given_up]);
+        assert_eq!(of(EndedFilter::Ended(BuildEnd::Failed)).await, []);
         assert_eq!(of(EndedFilter::Any).await.len(), 4);
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_are_listed_by_target_and_package_and_go_with_a_retry() {
+    on_both(|store| async move {
+        let builds = start(&store, &["a", "b", "a"], "").await;
+        for build in &builds {
+            store.build_cancel(*build, NOW).await.unwrap();
+        }
+        let of = async |target: &str, package: &str| {
+            let ended = EndedFilter::Ended(BuildEnd::Cancelled);
+            let (target, package) = (target.to_owned(), package.to_owned());
+            let filter = BuildFilter { target, package, ended, limit: 10, ..Default::default() };
+            let found = store.build_list(&filter).await.unwrap();
+            found.iter().map(|build| build.id).collect::<Vec<_>>()
+        };
+        assert_eq!(of("", "").await, [builds[2], builds[1], builds[0]]);
+        assert_eq!(of("lab", "").await.len(), 3);
+        assert_eq!(of("other", "").await.len(), 0);
+        assert_eq!(of("", "a").await, [builds[2], builds[0]]);
+        assert_eq!(of("lab", "b").await, [builds[1]]);
+        assert!(store.build_retry(builds[2], NOW).await.unwrap());
+        assert_eq!(of("", "a").await, [builds[0]]);
+        let counts = store.build_end_count().await.unwrap();
+        assert!(counts.contains(&(BuildEnd::Cancelled, 2)), "{counts:?}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_that_an_older_coordinator_did_not_record_are_found_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", dir.path().join("farm.db").display());
+    let store = Store::open(&url, Bus::default()).await.unwrap();
+    let builds = start(&store, &["a", "b", "c"], "").await;
+    for build in &builds[..2] {
+        store.build_cancel(*build, NOW).await.unwrap();
+    }
+    store.close().await;
+    let mut connection = SqliteConnection::connect(&url).await.unwrap();
+    let older = "DELETE FROM build_ends WHERE build = (SELECT MIN(build) FROM build_ends);
+                 UPDATE counters SET value = value - 1 WHERE name = 'ended_cancelled'";
+    sqlx::raw_sql(older).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+
+    let store = Store::open(&url, Bus::default()).await.unwrap();
+    let ended = EndedFilter::Ended(BuildEnd::Cancelled);
+    let filter = BuildFilter { ended, limit: 10, ..Default::default() };
+    let found = store.build_list(&filter).await.unwrap();
+    assert_eq!(found.iter().map(|build| build.id).collect::<Vec<_>>(), [builds[1], builds[0]]);
+    assert!(store.build_end_count().await.unwrap().contains(&(BuildEnd::Cancelled, 2)));
+    store.close().await;
 }

@@ -19,6 +19,7 @@ const BEFORE_KEYS: i64 = 37;
 
 /// Columns that name a row of another table and have no key, with the reason.
 const WITHOUT_KEY: &[(&str, &str, &str)] = &[
+    ("build_ends", "build", INDEX),
     ("failures", "task", "0 before there was a task"),
     ("live_attempts", "attempt", INDEX),
     ("live_attempts", "task", INDEX),
@@ -74,7 +75,7 @@ async fn every_reference_has_a_key_or_a_reason() {
 }
 
 /// Runs a test with the addresses of an empty database of each kind.
-async fn on_empty(test: impl AsyncFn(String)) {
+pub(crate) async fn on_empty(test: impl AsyncFn(String)) {
     sqlx::any::install_default_drivers();
     let dir = tempfile::tempdir().unwrap();
     test(format!("sqlite://{}?mode=rwc", dir.path().join("farm.db").display())).await;
@@ -83,7 +84,7 @@ async fn on_empty(test: impl AsyncFn(String)) {
 }
 
 /// A connection to a database whose schema is that of an older version.
-async fn older(url: &str, migration: i64) -> AnyConnection {
+pub(crate) async fn older(url: &str, migration: i64) -> AnyConnection {
     let mut connection = connect(url).await;
     sqlx::migrate!("./migrations").run_to(migration, &mut connection).await.unwrap();
     connection
@@ -93,7 +94,7 @@ async fn connect(url: &str) -> AnyConnection {
     url.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap()
 }
 
-async fn run(connection: &mut AnyConnection, statements: String) {
+pub(crate) async fn run(connection: &mut AnyConnection, statements: String) {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await.unwrap();
 }
 

@@ -5,12 +5,14 @@
 mod attempts;
 mod batches;
 mod builds;
+mod channels;
 #[path = "../common/mod.rs"]
 mod common;
 mod keys;
 mod owners;
 mod packages;
 mod plans;
+mod pools;
 mod queries;
 mod regressions;
 mod schema;

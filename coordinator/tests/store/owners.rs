@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rpmfarm_coordinator::store::{
-    ImpactRow, NewPackage, Revision, Srpm, Store, StoreError, Withdrawal,
+    ChannelChange, ImpactRow, NewPackage, Revision, Srpm, Store, StoreError, Withdrawal,
 };
 use rpmfarm_core::owners::{Claim, ClaimKind, Owner};
 use rpmfarm_core::task::TaskKind;
@@ -131,7 +131,12 @@ async fn what_is_taken_back_can_be_given_back() {
             packages: 2,
             at: NOW,
         };
-        assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+        assert!(
+            store
+                .revision_insert(&revision, &ChannelChange::nothing_since(0), &[build])
+                .await
+                .unwrap()
+        );
         add_srpm(&store, build, &srpm("hello-1-1.src")).await;
         let published = async || {
             let all = store.channel_list_evrs("lab", "testing", "hello").await.unwrap();

@@ -5,7 +5,7 @@ use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
-use rpmfarm_core::{Arch, Sha256};
+use rpmfarm_core::{Arch, Nevra, Sha256};
 
 use crate::common::on_both;
 use crate::{NOW, digest, ready, start};
@@ -60,11 +60,11 @@ async fn of_each_file_the_newest_acceptance_of_its_target_is_kept() {
         add("lab", &[(one, signed("a", 1)), (other, signed("b", 2))]).await;
         add("lab", &[(one, signed("c", 3))]).await;
         add("next", &[(one, signed("d", 4))]).await;
-        let read = async |target: &str, file| store.signed_acceptance(target, file).await.unwrap();
-        assert_eq!(read("lab", one).await, Some(signed("c", 3)));
-        assert_eq!(read("lab", other).await, Some(signed("b", 2)));
-        assert_eq!(read("next", one).await, Some(signed("d", 4)));
-        assert_eq!(read("next", other).await, None);
+        let both = [one, other];
+        let read = async |target: &str| store.signed_acceptance_list(target, &both).await.unwrap();
+        assert_eq!(read("lab").await, [(one, signed("c", 3)), (other, signed("b", 2))].into());
+        assert_eq!(read("next").await, [(one, signed("d", 4))].into());
+        assert!(store.signed_acceptance_list("lab", &[]).await.unwrap().is_empty());
     })
     .await;
 }
@@ -98,12 +98,25 @@ async fn one_nevra_has_one_digest() {
         let signed =
             Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
         assert_eq!(store.package_list_of_build(build, "k").await.unwrap()[0].signature, None);
-        store.signature_insert("k", &[(digest("one"), signed)], NOW).await.unwrap();
+        store.signature_insert("k", &[(digest("one"), signed)], &[], NOW).await.unwrap();
         assert_eq!(
             store.package_list_of_build(build, "k").await.unwrap()[0].signature,
             Some(signed)
         );
         assert_eq!(store.package_list_of_build(build, "other").await.unwrap()[0].signature, None);
+
+        // Of many names, those that are there and signed with that key.
+        let nevra = package("one").nevra;
+        let others: Vec<Nevra> =
+            (0..1200).map(|n| format!("other{n}-1-1.x86_64").parse().unwrap()).collect();
+        let names: Vec<&Nevra> = others.iter().chain([&nevra]).collect();
+        let found = store.package_list_signed("lab", "k", &names).await.unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((&found[0].package.nevra, found[0].signature), (&nevra, Some(signed)));
+        for (target, key) in [("lab", "other"), ("other", "k")] {
+            assert!(store.package_list_signed(target, key, &names).await.unwrap().is_empty());
+        }
+        assert!(store.package_list_signed("lab", "k", &[]).await.unwrap().is_empty());
     })
     .await;
 }

@@ -19,18 +19,38 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "(attempt) DO UPDATE SET outcome = excluded.outcome, report = excluded.report",
         ],
     ),
+    ("acceptances.rs", "list", &["'d1', 'd2'"]),
     ("attempts.rs", "ids", &["1, 2"]),
     ("batches.rs", "ids", &["1, 2"]),
-    ("builds.rs", "ended", &["", OPEN, PUBLISHED, UNPUBLISHED, OPEN]),
+    ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
+    ("build_rows.rs", "ids", &["1, 2"]),
+    ("build_rows.rs", "table", &["cancellations", "retries"]),
+    (
+        "builds.rs",
+        "from",
+        &[
+            "builds b",
+            "builds b",
+            "builds b",
+            "builds b",
+            "build_ends e CROSS JOIN builds b",
+            "build_ends e CROSS JOIN builds b",
+            "builds b CROSS JOIN build_ends e",
+        ],
+    ),
+    ("builds.rs", "id", &["b.id", "b.id", "b.id", "b.id", "e.build", "e.build", "b.id"]),
+    ("builds.rs", "condition", &["", "", OPEN, OPEN, ENDED, ENDED, " AND e.build = b.id"]),
     (
         "builds.rs",
         "named",
         &[
             " AND b.target = $3 AND b.package = $4",
-            " AND b.target = $3",
-            " AND b.target = $3",
+            " AND b.package = $3",
             " AND b.target = $3",
             "",
+            " AND e.target = $3 AND e.state = $4",
+            " AND e.state = $3",
+            " AND b.package = $3 AND e.state = $4",
         ],
     ),
     (
@@ -38,6 +58,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         "above",
         &["(SELECT MAX(revision) FROM revisions WHERE target = $1 AND channel = $2)"],
     ),
+    ("build_details.rs", "places", &["$2, $3"]),
     ("grants.rs", "ids", &["$1, $2"]),
     ("grants.rs", "lock", &["", " FOR UPDATE"]),
     ("grants.rs", "rows_of_3", &["($1, $2, $3)"]),
@@ -81,6 +102,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("packages.rs", "builds", &["1, 2"]),
     ("packages.rs", "ids", &["1, 2"]),
     ("packages.rs", "list", &["'d1', 'd2'"]),
+    ("packages.rs", "places", &["($3), ($4)"]),
     (
         "packages.rs",
         "which",
@@ -91,6 +113,10 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
              b.target = e.target AND b.package = e.package WHERE b.id IN (1, 2))",
         ],
     ),
+    ("pool_packages.rs", "batches", &["1, 2"]),
+    ("pool_packages.rs", "ids", &["1, 2"]),
+    ("pool_packages.rs", "list", &["'d1', 'd2'"]),
+    ("pool_packages.rs", "of", &[POOL_PRESENT, POOL_HISTORY, POOL_ALL]),
     ("pushes.rs", "named", &[" AND p.target = $2 AND p.package = $3", " AND p.target = $2", ""]),
     ("build_details.rs", "builds", &["1, 2"]),
     ("build_details.rs", "ids", &["1, 2"]),
@@ -104,6 +130,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
         &["FROM builds b JOIN stage_work w ON w.build = b.id AND w.stage = 'order' \
            WHERE b.batch = $1 AND (w.due_us <= $2 OR w.due_us > $3)"],
     ),
+    ("stage_lists.rs", "ids", &["1, 2"]),
     (
         "tasks.rs",
         "again",
@@ -118,10 +145,16 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("withdrawals.rs", "list", &["'d1', 'd2'"]),
 ];
 
+const POOL_PRESENT: &str = "SELECT i.source, i.build, MAX(i.superseded) AS superseded FROM builds b JOIN \
+     pool_packages i ON i.target = b.target AND i.source = b.package WHERE b.id IN (1, 2) \
+     GROUP BY i.source, i.build";
+const POOL_HISTORY: &str = "SELECT DISTINCT e.package AS source, e.id AS build, 1 AS superseded FROM builds b JOIN \
+     builds e ON e.target = b.target AND e.package = b.package JOIN packages p ON p.build = e.id \
+     WHERE b.id IN (1, 2) AND p.nevra NOT LIKE '%src'";
+const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS superseded FROM packages p \
+     JOIN builds b ON b.id = p.build WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
-const PUBLISHED: &str = " AND EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)";
-const UNPUBLISHED: &str = " AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id) AND NOT EXISTS (SELECT 1 \
-     FROM publications p WHERE p.build = b.id)";
+const ENDED: &str = " AND b.id = e.build";
 
 const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch WHERE p.id = w.build AND \
      q.paused_us <> 0)";

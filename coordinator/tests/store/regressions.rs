@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision};
+use rpmfarm_coordinator::store::{ChannelChange, NewPackage, NewTask, Revision};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
@@ -152,7 +152,12 @@ async fn what_was_cancelled_while_it_was_published_is_not_published() {
             at: NOW,
         };
         assert!(store.build_cancel(build, NOW).await.unwrap());
-        assert!(!store.revision_insert(&revision, &[build]).await.unwrap());
+        assert!(
+            !store
+                .revision_insert(&revision, &ChannelChange::nothing_since(0), &[build])
+                .await
+                .unwrap()
+        );
         assert_eq!(
             store.channel_fetch("lab", "testing").await.unwrap(),
             None,

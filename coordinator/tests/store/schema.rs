@@ -41,6 +41,12 @@ const TABLES: &[(&str, &[Described])] = &[
                  row here first.",
             ),
             (
+                "build_ends",
+                "the transaction that opens or ends the build",
+                "Index: how builds have ended (published, cancelled, failed), in which target. \
+                 `counters` has how many of each.",
+            ),
+            (
                 "build_arches",
                 "the API",
                 "The architectures that a build was requested for; no row for all of its \
@@ -243,6 +249,32 @@ const TABLES: &[(&str, &[Described])] = &[
                  with it.",
             ),
             (
+                "pool_packages",
+                "the transaction that changes the packages, publishes them, or ends what held them",
+                "Index: what the solver's pools have of the packages, the present and not the \
+                 history. A package has a row for each build that made it; `superseded` is 1 \
+                 when that build alone would not keep it.",
+            ),
+            (
+                "pool_changes",
+                "the transaction that changes the pools",
+                "Index: the log of what came into the pools and left them, by the version of the \
+                 pools. Old rows are removed.",
+            ),
+            (
+                "pool_holds",
+                "lock, and publish",
+                "Index: packages that a lock of an open batch names, which stay in the pools \
+                 until the batch has ended.",
+            ),
+            (
+                "pool_states",
+                "the transaction that changes the pools",
+                "Index: the version of a target's pools, that from which the log is whole, and \
+                 the value of `pools.changes` that they belong to. Where that is another one \
+                 they are made anew.",
+            ),
+            (
                 "required_things",
                 "accept",
                 "Paths, and capabilities that many packages have, that builds of a target have \
@@ -284,10 +316,28 @@ const TABLES: &[(&str, &[Described])] = &[
         &[
             ("signatures", "sign", "The signed form of a package under a key, by digest."),
             (
+                "blob_proofs",
+                "sign",
+                "A blob that was read and proved, with what its file was like then: it is not \
+                 read again to be published while it is like that.",
+            ),
+            (
                 "revisions",
                 "publish",
-                "A channel's state, revision by revision; the snapshot is a blob. A revision \
-                 only rises.",
+                "A channel's state, revision by revision. A revision only rises. `snapshot` is \
+                 the digest of all its packages as JSON, which is a blob for each 256th revision \
+                 and for those from before `channel_packages`.",
+            ),
+            (
+                "channel_packages",
+                "publish",
+                "A package of a channel from `since_revision` on, until `until_revision` is \
+                 shown without it; 0 while it is there. What was signed anew is another row.",
+            ),
+            (
+                "channel_heads",
+                "publish",
+                "Index: the revision that the rows of a channel in `channel_packages` stand for.",
             ),
             ("publications", "publish", "The revision of a channel that first has a build."),
             (
@@ -324,7 +374,11 @@ const TABLES: &[(&str, &[Described])] = &[
                 "The virtual time of fair queueing, of each class and submitter; the row \
                  without these is how far the queue is ahead of the clock.",
             ),
-            ("counters", "everybody", "The last number of each sequence."),
+            (
+                "counters",
+                "everybody",
+                "The last number of each sequence; `ended_…` is how many builds ended in this way.",
+            ),
         ],
     ),
     (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use rpmfarm_coordinator::rpc::view;
-use rpmfarm_coordinator::store::{NewPackage, NewTask, Revision, Signature, Store};
+use rpmfarm_coordinator::store::{ChannelChange, NewPackage, NewTask, Revision, Signature, Store};
 use rpmfarm_core::status::{BuildState, CountedState};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Failure, FailureStage, Fault, TaskId};
@@ -73,7 +73,7 @@ async fn accept(
 async fn sign(store: &Store, name: &str) {
     let signature = Signature { signed_digest: digest("s"), signed_size: 9, repodata: digest("r") };
     let package = digest(&format!("{name}.rpm"));
-    store.signature_insert(KEY, &[(package, signature)], NOW).await.unwrap();
+    store.signature_insert(KEY, &[(package, signature)], &[], NOW).await.unwrap();
 }
 
 async fn publish(store: &Store, build: BuildId) {
@@ -85,7 +85,9 @@ async fn publish(store: &Store, build: BuildId) {
         packages: 1,
         at: NOW,
     };
-    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+    assert!(
+        store.revision_insert(&revision, &ChannelChange::nothing_since(1), &[build]).await.unwrap()
+    );
 }
 
 /// A build in a state, which it has come to as builds do.
@@ -142,6 +144,11 @@ async fn states(store: &Store, builds: &[BuildId]) -> Vec<BuildState> {
         let state = view::state(&facts, &facts.tasks, signed);
         *expected.entry(state.counted()).or_default() += 1;
         states.push(state);
+    }
+    let rows = store.build_list_ended(builds).await.unwrap();
+    for (build, state) in builds.iter().zip(&states) {
+        let row = rows.get(build).map(|row| row.end.state());
+        assert_eq!(row, state.is_end().then_some(*state), "{build}");
     }
     let counted = store.build_count_by_state().await.unwrap().into_iter();
     let counted: BTreeMap<CountedState, i64> = counted.filter(|(_, count)| *count > 0).collect();

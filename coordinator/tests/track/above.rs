@@ -2,7 +2,7 @@
 //! imported, and pushes that would not be above what is published.
 
 use rpmfarm_coordinator::clock;
-use rpmfarm_coordinator::store::{Build, Import, NewBuild, Revision};
+use rpmfarm_coordinator::store::{Build, ChannelChange, Import, NewBuild, Revision};
 use rpmfarm_core::{BuildId, Evr, Failure, FailureStage, Fault, Nevra, Sha256};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking as _;
@@ -57,16 +57,21 @@ async fn publish_build(scene: &Scene, build: BuildId, evr: Evr) {
     let store = &scene.farm.store;
     let nevra = Nevra::new("hello", evr, "src").to_string();
     add_srpm(store, build, &srpm(&nevra)).await;
-    let revision = store.channel_fetch("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
+    let newest = store.channel_fetch("lab", "testing").await.unwrap().map_or(0, |r| r.revision);
     let revision = Revision {
         target: "lab".into(),
         channel: "testing".into(),
-        revision: revision + 1,
+        revision: newest + 1,
         snapshot: Sha256::compute(b"y"),
         packages: 1,
         at: clock::now(),
     };
-    assert!(store.revision_insert(&revision, &[build]).await.unwrap());
+    assert!(
+        store
+            .revision_insert(&revision, &ChannelChange::nothing_since(newest), &[build])
+            .await
+            .unwrap()
+    );
 }
 
 async fn failure(scene: &Scene, build: &Build) -> String {

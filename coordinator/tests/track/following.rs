@@ -186,7 +186,8 @@ async fn a_storm_is_held_whole_until_approved() {
 /// What is held by storms: storm → packages.
 async fn storms(scene: &Scene) -> Vec<(i64, Vec<String>)> {
     let service = scene.farm.tracking_service();
-    let request = Request::new(v1::PlanPushesRequest { target: "lab".into() });
+    let request =
+        Request::new(v1::PlanPushesRequest { target: "lab".into(), ..Default::default() });
     let reply = service.plan_pushes(request).await.unwrap().into_inner();
     reply.storms.into_iter().map(|storm| (storm.id, storm.packages)).collect()
 }
@@ -366,4 +367,41 @@ async fn what_is_followed_no_longer_is_not_built() {
     scene.decide().await;
     assert_eq!(scene.pushes().await[0].verdict, "removed");
     assert!(scene.builds().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_followed_and_what_was_pushed_comes_in_pages() {
+    let names = ["pa", "pb", "pc"];
+    let scene = scene("policy = \"propose\"", &names).await;
+    for name in names {
+        scene.upstream.push(name, "c9s", &id('b'));
+    }
+    scene.look(&names).await;
+    scene.decide().await;
+    let service = scene.farm.tracking_service();
+    let tracked = async |limit, after: &str| {
+        let request = v1::ListTrackedRequest { target: "lab".into(), limit, after: after.into() };
+        let reply = service.list_tracked(Request::new(request)).await.unwrap().into_inner();
+        let names = reply.packages.into_iter().map(|tracked| tracked.package);
+        (names.collect::<Vec<_>>(), reply.next)
+    };
+    assert_eq!(tracked(0, "").await, (names.map(String::from).to_vec(), String::new()));
+    assert_eq!(tracked(2, "").await, (vec!["pa".into(), "pb".into()], "lab/pb".into()));
+    assert_eq!(tracked(2, "lab/pb").await, (vec!["pc".into()], String::new()));
+    let request = v1::ListTrackedRequest { after: "pb".into(), ..Default::default() };
+    let refused = service.list_tracked(Request::new(request)).await.unwrap_err();
+    assert!(refused.message().contains("`pb` follows no page"), "{refused}");
+
+    let planned = async |limit, after| {
+        let request = v1::PlanPushesRequest { target: "lab".into(), limit, after };
+        service.plan_pushes(Request::new(request)).await.unwrap().into_inner()
+    };
+    let all = planned(0, 0).await.pushes;
+    assert_eq!(all.len(), 3);
+    let first = planned(2, 0).await;
+    assert_eq!((first.pushes.len(), first.next), (2, first.pushes[1].id));
+    let last = planned(2, first.next).await;
+    assert_eq!((last.pushes.len(), last.next), (1, 0));
+    let paged: Vec<v1::Push> = first.pushes.into_iter().chain(last.pushes).collect();
+    assert!(all.iter().all(|push| paged.contains(push)), "{paged:?}");
 }

@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 
-use crate::TaskId;
+use crate::{BatchId, TaskId};
 
 /// A task in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub struct Queued {
     /// The task.
     pub task: TaskId,
     /// The batch of its build.
-    pub batch: i64,
+    pub batch: BatchId,
     /// Its place: the lowest is next, of equals the older task.
     pub rank: i64,
     /// Its upward rank when it was locked, in microseconds.
@@ -60,15 +60,19 @@ mod tests {
             };
             let place = waiting.iter().position(|one| one.task == goes).expect("it waits");
             let Queued { batch, urgency_us, .. } = waiting.swap_remove(place);
-            served.push((batch, urgency_us));
+            served.push((batch.0, urgency_us));
         }
         served
     }
 
     #[test]
     fn the_most_urgent_of_the_batch_takes_the_place_of_its_head() {
-        let task =
-            |task, batch, rank, urgency_us| Queued { task: TaskId(task), batch, rank, urgency_us };
+        let task = |task, batch, rank, urgency_us| Queued {
+            task: TaskId(task),
+            batch: BatchId(batch),
+            rank,
+            urgency_us,
+        };
         let waiting = [task(1, 1, 10, 5), task(2, 2, 20, 99), task(3, 1, 30, 7), task(4, 1, 40, 7)];
         let expected = Exchange { goes: TaskId(3), head_rank: 30 };
         assert_eq!(exchange(&waiting[0], &waiting), Some(expected));
@@ -83,14 +87,14 @@ mod tests {
             tasks in prop::collection::vec((0_i64..4, 0_i64..50, 0_i64..9), 0..40)
         ) {
             let queued = |(task, (batch, rank, urgency_us)): (i64, (i64, i64, i64))| Queued {
-                task: TaskId(task), batch, rank, urgency_us,
+                task: TaskId(task), batch: BatchId(batch), rank, urgency_us,
             };
             let waiting: Vec<Queued> = (0..).zip(tasks).map(queued).collect();
             let mut plain = waiting.clone();
             plain.sort_by_key(|one| (one.rank, one.task));
             let served = served(waiting);
             let turns: Vec<i64> = served.iter().map(|(batch, _)| *batch).collect();
-            let expected: Vec<i64> = plain.iter().map(|one| one.batch).collect();
+            let expected: Vec<i64> = plain.iter().map(|one| one.batch.0).collect();
             // Of equal ranks, tasks of several batches may go in another order.
             let ranks: Vec<i64> = plain.iter().map(|one| one.rank).collect();
             for rank in &ranks {

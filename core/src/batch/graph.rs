@@ -6,6 +6,8 @@ use super::components::{Components, Needs};
 use super::hope::Hope;
 use super::keys::{Key, Keys};
 use super::mode::{Needed, OrderMode, name};
+use crate::time::span_us;
+use crate::why::UNKNOWN;
 use crate::{Arch, BuildId};
 
 /// A member by its number in the graph, which is never used twice.
@@ -241,7 +243,7 @@ impl BatchGraph {
         let source = self.keys.source(package);
         self.widen();
         let member = MemberIx::try_from(self.members.len()).expect("fewer than 2^32 builds");
-        let takes_us = if takes_us > 0 { takes_us } else { crate::why::UNKNOWN_US };
+        let takes_us = if takes_us > 0 { takes_us } else { span_us(UNKNOWN) };
         self.members.push(Member {
             build,
             source,

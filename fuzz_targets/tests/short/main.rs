@@ -52,7 +52,7 @@ macro_rules! readers {
 readers! {
     sources metadata webhook refs forge spec rpm_header autopatch modules hook_body tree pack
     package contents nevra keys signature fragments signed_header repomd metalink href page
-    relation requirement primary lock bundle plan records target worker_state desired_state
+    relation requirement primary pool lock bundle plan records target worker_state desired_state
     options csr build_log terms rpm_said audit_log journal words tags kept
 }
 
@@ -180,7 +180,7 @@ fn good_inputs_are_read() {
     assert!(rpmfarm_rpmfile::Headers::read(&mut rpm.as_slice()).is_ok());
     rpmfarm_core::Lock::from_bytes(&seed("lock")).unwrap();
     rpmfarm_core::source::SourceBundle::from_bytes(&seed("bundle")).unwrap();
-    rpmfarm_sources::modify::Plan::from_bytes(&seed("plan")).unwrap();
+    rpmfarm_sources::modify::ScriptPlan::from_bytes(&seed("plan")).unwrap();
     assert_eq!(rpmfarm_signer::repomd::revision(&seed("page")), Ok(1_700_000_000));
     rpmfarm_coordinator::resolve::repomd::Repomd::parse(&seed("repomd")).unwrap();
     let text = String::from_utf8(seed("metalink")).unwrap();

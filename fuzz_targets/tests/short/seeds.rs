@@ -5,11 +5,11 @@ use std::io::Write as _;
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::{Arch, BuildOptions, Evr, Lock, Nevra, Sha256};
-use rpmfarm_guarded::chain::Head;
+use rpmfarm_guarded::chain::ChainHead;
 use rpmfarm_proto::{Message as _, v1};
 use rpmfarm_rpmfile::Headers;
 use rpmfarm_signer::event::{Event, LogEntry};
-use rpmfarm_sources::modify::{Context, Parameters, Plan, PlannedFile, PlannedNode, Step};
+use rpmfarm_sources::modify::{Context, Parameters, PlannedFile, PlannedNode, ScriptPlan, Step};
 
 use crate::forge::{self, File};
 
@@ -27,6 +27,7 @@ pub(crate) fn seeds_of(name: &str) -> Vec<Vec<u8>> {
         "lock" => vec![lock()],
         "bundle" => vec![bundle()],
         "plan" => vec![plan()],
+        "pool" => pools(),
         "audit_log" => vec![audit_log()],
         _ => texts(name).into_iter().map(String::into_bytes).collect(),
     }
@@ -212,6 +213,25 @@ fn primary(format: &str) -> String {
          <size package=\"1\" installed=\"1\" archive=\"1\"/><location href=\"hello.rpm\"/>\
          <format><rpm:license>MIT</rpm:license>{format}</format></package>"
     )
+}
+
+/// Steps on a pool: a number of packages to add with name, checksum, files and what is required of each;
+/// one to remove; a path to solve for.
+fn pools() -> Vec<Vec<u8>> {
+    vec![
+        // Two packages, of which one requires a file of the other; both leave.
+        [&[0, 1, 1, 1, 2, 0x80 | 0o22, 2, 2, 1, 0][..], &[3, 0o11, 3, 0o22, 2, 2, 3, 0o11, 2, 1]]
+            .concat(),
+        // Three of one checksum, at once and one after the other.
+        [&[0, 1, 1, 1, 1, 0, 2, 1, 1, 0][..], &[0, 0, 1, 1, 1, 0, 0, 0, 2, 1, 1, 0, 3, 0o11]]
+            .concat(),
+        // One that is replaced and comes back, between others.
+        [
+            &[1, 2, 1, 1, 3, 0, 2, 2, 3, 0, 3, 3, 3, 0, 0, 0, 1, 4, 2, 0][..],
+            &[3, 0o41, 3, 0o11, 0, 0, 1, 1, 3, 0, 3, 0o11],
+        ]
+        .concat(),
+    ]
 }
 
 /// Lead, an empty signature header, and a main header with a name in it.
@@ -445,7 +465,7 @@ fn bundle() -> Vec<u8> {
 fn plan() -> Vec<u8> {
     let planned = |path: &str, node| PlannedFile { path: path.to_owned(), node };
     let file = PlannedNode::File { digest: Sha256::compute(b"a"), size: 1, executable: true };
-    Plan {
+    ScriptPlan {
         parameters: Parameters::default(),
         context: Context {
             package: "a".to_owned(),
@@ -464,7 +484,7 @@ fn plan() -> Vec<u8> {
 }
 
 fn audit_log() -> Vec<u8> {
-    let mut head = Head::START;
+    let mut head = ChainHead::START;
     let mut log = Vec::new();
     for event in [Event::Began { log: "x".to_owned() }, Event::Resumed] {
         let entry = LogEntry { time: "2026-01-01T00:00:00Z".to_owned(), event };

@@ -8,19 +8,17 @@ use anyhow::{Context as _, ensure};
 use rpmfarm_core::Lock;
 use serde_json::Value;
 
-use super::PACKAGE;
 use super::checkout::Checkout;
 use super::figure::{Figure, Report};
 use super::memory::peak_mib;
 use super::spread::Spread;
+use super::{PACKAGE, PATIENCE};
 use crate::farm::{Client, Farm, Settings, TARGET, World};
 
 pub(super) const END_TO_END: &str = "build.end_to_end_overhead";
 pub(super) const COORDINATOR: &str = "coordinator.rss";
 
 const RUNS: u32 = 7;
-/// The longest that a build may take.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// What was begun has ended by then, and memory is what it is when idle.
 const SETTLE: Duration = Duration::from_secs(3);
 
@@ -96,16 +94,17 @@ fn end_to_end(client: &Client, checkout: &mut Checkout) -> anyhow::Result<Figure
 }
 
 /// One build, as the person who waits for it sees it.
-struct WatchedBuild {
+pub(super) struct WatchedBuild {
     /// Seconds of the whole command.
-    wall: f64,
+    pub(super) wall: f64,
     /// Seconds of rpmbuild in all tasks.
-    rpmbuild: f64,
+    pub(super) rpmbuild: f64,
     /// What each stage took.
     stages: String,
 }
 
-fn watched(client: &Client, commit: &str) -> anyhow::Result<WatchedBuild> {
+/// Builds a commit of the package and watches it to its end.
+pub(super) fn watched(client: &Client, commit: &str) -> anyhow::Result<WatchedBuild> {
     let arguments = ["build", PACKAGE, "--target", TARGET, "--ref", commit, "--key", commit];
     let begun = Instant::now();
     let status = client

@@ -15,7 +15,7 @@ pub(super) struct Figure {
     pub(super) name: &'static str,
     /// What was measured, in `unit`.
     pub(super) value: f64,
-    /// `s`, `ms`, `MiB`, `x` for a ratio, or [`PER_SECOND`].
+    /// `s`, `ms`, `MiB`, `statements`, `x` for a ratio, or [`PER_SECOND`].
     pub(super) unit: &'static str,
     /// The most that the value may be; of a rate, the least.
     pub(super) budget: f64,
@@ -78,6 +78,11 @@ impl Report {
         names.iter().any(|name| self.wants(name))
     }
 
+    /// Whether one of these is asked for by name: what takes long is not measured with all others.
+    pub(super) fn asks_any(&self, names: &[&str]) -> bool {
+        self.only.is_some() && self.wants_any(names)
+    }
+
     /// Shows a figure and keeps it, if it is asked for.
     #[allow(clippy::print_stdout, reason = "it is told to a person")]
     pub(super) fn add(&mut self, figure: Figure) {
@@ -129,5 +134,6 @@ mod tests {
         report.add(figure("sign.ratio", 3.0));
         assert_eq!(report.missed(), ["build.warm"]);
         assert!(!report.wants_any(&["solve.root", "sign.ratio"]));
+        assert!(report.asks_any(&["build.cold"]) && !Report::new(None).asks_any(&["build.cold"]));
     }
 }

@@ -5,22 +5,28 @@
 #![allow(clippy::print_stdout, reason = "it is told to a person")]
 
 mod bare;
+mod batch_cost;
 mod builds;
 mod checkout;
+mod cpu;
 mod dispatch;
 mod figure;
+mod files;
 mod following;
+mod history;
 mod link;
 mod machine;
 mod mass;
 mod memory;
 mod once;
+mod scrape;
 mod sign;
 mod solve;
 mod spread;
 mod task;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rpmfarm_core::Arch;
@@ -35,6 +41,9 @@ const PACKAGE: &str = "tiny";
 /// What its spec requires.
 const REQUIRES: [&str; 1] = ["gcc"];
 const WORKER: &str = "worker.rss";
+
+/// The longest that one build may take.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is measured, and where it goes.
 #[derive(Debug, Clone)]
@@ -73,10 +82,14 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
 fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
     let follows = report.wants_any(&following::ALL);
+    let history = report.wants_any(&history::ALL);
+    let batches = report.wants_any(&batch_cost::ALL);
     if report.wants_any(&around_builds)
         || report.wants_any(&[solve::ROOT, solve::CHILD])
         || report.wants(link::FALSE_DEATHS)
         || follows
+        || history
+        || batches
     {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
@@ -88,6 +101,15 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
             let mut checkout = Checkout::clone(&world, &directory.join("followed"))?;
             following::measure(directory, &world, &mut checkout, report)?;
         }
+        if history {
+            let mut checkout = Checkout::clone(&world, &directory.join("later"))?;
+            let at = directory.join("history");
+            history::measure(&at, &world, &mut checkout, report).context("history")?;
+        }
+        if batches {
+            let at = directory.join("batches");
+            batch_cost::measure(&at, &world, report).context("batch.cost")?;
+        }
         if report.wants_any(&[solve::ROOT, solve::CHILD]) {
             solve::measure(&world.target()?, &REQUIRES, &repository, directory, report)
                 .context(solve::ROOT)?;
@@ -98,6 +120,9 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
     }
     if report.wants_any(&dispatch::ALL) {
         dispatch::measure(directory, chart, report).context("dispatch")?;
+    }
+    if report.wants(files::FILES) {
+        files::measure(&directory.join("files"), report).context(files::FILES)?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;

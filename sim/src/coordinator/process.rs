@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rpmfarm_coordinator::accept::AcceptStage;
 use rpmfarm_coordinator::blobs::Blobs;
-use rpmfarm_coordinator::bus::{Bus, PeerMessage, PeerNotifier};
+use rpmfarm_coordinator::bus::{Bus, PeerMessages, PeerNotifier};
 use rpmfarm_coordinator::claims::{BaseRootFileOwners, Claims};
 use rpmfarm_coordinator::clock::Clock;
 use rpmfarm_coordinator::dispatch::assignment::Assignments;
@@ -24,19 +24,22 @@ use rpmfarm_coordinator::metrics::Metrics;
 use rpmfarm_coordinator::peers::{Peers, heartbeat};
 use rpmfarm_coordinator::plan::PlanStage;
 use rpmfarm_coordinator::planted_bugs::{PlantedBug, is_planted};
-use rpmfarm_coordinator::publish::{Channels, PublishStage, PublishStep, Publisher};
+use rpmfarm_coordinator::publish::{
+    ChannelContents, Channels, PublishStage, PublishStep, PublishWork, Publisher,
+};
 use rpmfarm_coordinator::random::RandomSource;
 use rpmfarm_coordinator::resolve::{ResolveStage, ResolveWork, Resolver};
 use rpmfarm_coordinator::retry::Retries;
 use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
-use rpmfarm_coordinator::sign::{SignStage, SignerClient, Signing};
+use rpmfarm_coordinator::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::snapshots::Notes;
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_coordinator::wait_reasons::LocalWaitReasons;
-use rpmfarm_coordinator::work::{KeyedTaskPool, LocalPass, Runner, Stage};
+use rpmfarm_coordinator::work::{self, KeyedTaskPool, LocalPass, Runner, Stage};
+use rpmfarm_core::Stage as StageName;
 use rpmfarm_core::lease::LeaseTerms;
 use rpmfarm_core::stage_lease::TAKEOVER;
 use rpmfarm_proto::v1;
@@ -98,7 +101,7 @@ pub(crate) struct RunningCoordinator {
     pub(crate) runtime: Runtime,
     pub(super) service: WorkerService,
     pub(super) bus: Bus,
-    pub(super) words: mpsc::Receiver<PeerMessage>,
+    pub(super) words: PeerMessages,
     pub(super) inbox: Inbox,
     pub(super) connections: BTreeMap<u64, WorkerConnection>,
 }
@@ -230,7 +233,7 @@ impl Parts {
         self.stage(self.publish());
         self.local(
             self.pace,
-            self.bus.clone(),
+            self.bus.for_steps(work::steps(StageName::Dispatch)),
             DispatchPass {
                 targets: self.targets.clone(),
                 fleet: self.fleet.clone(),
@@ -261,7 +264,8 @@ impl Parts {
     /// Runs the pass of a stage, while this coordinator has its lease.
     fn stage<S: Stage>(&self, stage: S) {
         let (runner, stage) = (Arc::new(self.runner()), Arc::new(stage));
-        let schedule = self.schedule(S::NAME.as_str(), self.pace);
+        let bus = self.bus.for_steps(work::steps(S::NAME));
+        let schedule = Schedule { bus, ..self.schedule(S::NAME.as_str(), self.pace) };
         tokio::spawn(schedule.run(move || {
             let (runner, stage) = (runner.clone(), stage.clone());
             async move { runner.pass(&*stage).await }
@@ -287,8 +291,9 @@ impl Parts {
         Schedule { name, pace, bus: self.bus.clone(), inbox: self.inbox.clone() }
     }
 
-    fn pool<K>(&self, name: &'static str, slots: usize) -> KeyedTaskPool<K> {
-        KeyedTaskPool::new(name, slots, self.bus.clone())
+    fn pool<K>(&self, stage: StageName, slots: usize) -> KeyedTaskPool<K> {
+        let own = work::steps(stage).get(..1).unwrap_or_default();
+        KeyedTaskPool::new(stage.as_str(), slots, self.bus.for_steps(own))
     }
 
     fn retries(&self) -> Retries {
@@ -313,7 +318,7 @@ impl Parts {
             waits: self.waits.clone(),
             retries: self.retries(),
             clock: Clock,
-            imports: self.pool("import", 8),
+            imports: self.pool(StageName::Import, 8),
         }
     }
 
@@ -327,7 +332,7 @@ impl Parts {
             retries: self.retries(),
             bus: self.bus.clone(),
             clock: Clock,
-            work: ResolveWork::new(self.pool("resolve", 8)),
+            work: ResolveWork::new(self.pool(StageName::Resolve, 8)),
         }
     }
 
@@ -350,7 +355,7 @@ impl Parts {
             retries: self.retries(),
             clock: Clock,
             random: RandomSource,
-            checks: self.pool("accept", 2),
+            checks: self.pool(StageName::Accept, 2),
         }
     }
 
@@ -364,15 +369,17 @@ impl Parts {
             signing: self.signing(),
             waits: self.waits.clone(),
             metrics: self.metrics.clone(),
-            signatures: self.pool("sign", 2),
+            signatures: self.pool(StageName::Sign, 2),
+            signed: SignedBuilds::default(),
         }
     }
 
     fn publish(&self) -> PublishStage {
         let (publisher, blobs) = (self.publisher.clone(), self.blobs.clone());
+        let contents = ChannelContents::default();
         PublishStage {
             targets: self.targets.clone(),
-            channels: Channels { publisher, blobs },
+            channels: Channels { publisher, blobs, contents },
             signing: self.signing(),
             resolver: self.resolver.clone(),
             waits: self.waits.clone(),
@@ -380,6 +387,7 @@ impl Parts {
             metrics: self.metrics.clone(),
             base_url: BASE_URL.into(),
             clock: Clock,
+            work: PublishWork::default(),
         }
     }
 
@@ -397,7 +405,7 @@ impl Parts {
                     clock: Clock,
                     random: RandomSource,
                 },
-                bus: self.bus.clone(),
+                bus: self.bus.for_steps(work::steps(StageName::Dispatch)),
                 progress: Bus::default(),
                 metrics: self.metrics.clone(),
                 clock: Clock,

@@ -194,12 +194,8 @@ impl World {
     /// What a coordinator tells the others arrives, most of the time.
     fn forward_messages(&mut self, c: usize) {
         let Some(running) = &mut self.coordinators[c].running else { return };
-        let mut words = Vec::new();
-        while let Ok(word) = running.words.try_recv() {
-            words.push(word);
-        }
-        words.sort();
-        words.dedup();
+        let Some(first) = running.words.try_next() else { return };
+        let words = running.words.gather(first);
         for other in (0..self.coordinators.len()).filter(|other| *other != c) {
             for word in &words {
                 if self.rng.chance(700) {
@@ -218,7 +214,7 @@ impl World {
         }
         let Some(running) = &coordinator.running else { return };
         simulation::run_within(&running.runtime, c, || match word {
-            PeerMessage::Facts => running.bus.wake(),
+            PeerMessage::Facts(changed) => running.bus.heard(&changed),
             PeerMessage::Poke(worker) => {
                 running.fleet().poke_here(&worker);
             }

@@ -11,6 +11,8 @@ mod solver;
 mod sys;
 
 use std::ffi::{CStr, CString, c_char, c_int};
+use std::fs::File;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -145,6 +147,58 @@ impl RawPool {
             fclose(file.as_ptr());
             result
         };
+        self.outcome(result)
+    }
+
+    /// Reads what [`Self::write_solv`] wrote, or with `extend` file lists of packages that are there. File
+    /// lists stay in the file: libsolv keeps it open and reads from it what is asked for.
+    pub(crate) fn read_solv(
+        &mut self,
+        repo: RepoIndex,
+        file: File,
+        extend: bool,
+    ) -> Result<(), String> {
+        let file = stream(file, c"r")?;
+        let flags = if extend { farm_extend_apart } else { 0 };
+        let repo = self.repos[repo.0].as_ptr();
+        // SAFETY: repository and file are live; the file is closed once and not used again, as libsolv
+        // duplicates the descriptor of a file that it keeps.
+        let result = unsafe {
+            let result = repo_add_solv(repo, file.as_ptr(), flags);
+            fclose(file.as_ptr());
+            result
+        };
+        self.outcome(result)
+    }
+
+    /// Writes the packages of a repository in libsolv's own form, or with `extension` only what was read
+    /// last: file lists of packages that were there.
+    pub(crate) fn write_solv(
+        &mut self,
+        repo: RepoIndex,
+        file: File,
+        extension: bool,
+    ) -> Result<(), String> {
+        let file = stream(file, c"w")?;
+        let repo = self.repos[repo.0].as_ptr();
+        // SAFETY: repository and file are live; the file is closed once and not used again.
+        let (result, closed) = unsafe {
+            let result = if extension {
+                farm_write_last(repo, file.as_ptr())
+            } else {
+                repo_write(repo, file.as_ptr())
+            };
+            (result, fclose(file.as_ptr()))
+        };
+        // What is in the buffer is written when the file is closed.
+        if result == 0 && closed != 0 {
+            return Err(std::io::Error::last_os_error().to_string());
+        }
+        self.outcome(result)
+    }
+
+    /// What libsolv's number for an outcome says.
+    fn outcome(&self, result: c_int) -> Result<(), String> {
         if result == 0 {
             return Ok(());
         }
@@ -388,6 +442,22 @@ impl RawPool {
             .collect();
         Solver::new(self).solve(&jobs)
     }
+}
+
+/// libsolv's version, such as `0.7.23`.
+pub(crate) fn version() -> String {
+    // SAFETY: the text is a constant of the library.
+    unsafe { text(farm_version()) }.unwrap_or_default()
+}
+
+/// A C stream of an open file.
+fn stream(file: File, mode: &CStr) -> Result<NonNull<CFile>, String> {
+    // SAFETY: the descriptor is open, and the mode a C string. The result is checked.
+    let stream = unsafe { fdopen(file.as_raw_fd(), mode.as_ptr()) };
+    let stream = NonNull::new(stream).ok_or_else(|| std::io::Error::last_os_error().to_string())?;
+    // The stream owns the descriptor from here on, and closes it.
+    let _ = file.into_raw_fd();
+    Ok(stream)
 }
 
 /// A C string of text that was checked before.

@@ -45,6 +45,7 @@ unsafe extern "C" {
     pub(super) safe static farm_marker_prereq: Id;
     pub(super) safe static farm_disttype_rpm: c_int;
     pub(super) safe static farm_extend_solvables: c_int;
+    pub(super) safe static farm_extend_apart: c_int;
     pub(super) safe static farm_select_files: c_int;
     pub(super) safe static farm_select_provider: c_int;
     pub(super) safe static farm_job_install_package: c_int;
@@ -67,6 +68,8 @@ unsafe extern "C" {
     pub(super) fn farm_repo_of(pool: *const CPool, id: Id) -> *mut CRepo;
     pub(super) fn farm_end(pool: *const CPool) -> Id;
     pub(super) fn farm_location(pool: *mut CPool, id: Id) -> *const c_char;
+    pub(super) fn farm_version() -> *const c_char;
+    pub(super) fn farm_write_last(repo: *mut CRepo, file: *mut CFile) -> c_int;
     pub(super) fn farm_set_priority(repo: *mut CRepo, priority: c_int, subpriority: c_int);
     pub(super) fn farm_count(repo: *const CRepo) -> c_int;
     pub(super) fn farm_add_file_provides(pool: *mut CPool, paths: *mut CQueue);
@@ -107,6 +110,8 @@ unsafe extern "C" {
     pub(super) fn pool_queuetowhatprovides(pool: *mut CPool, queue: *mut CQueue) -> Id;
     pub(super) fn pool_set_whatprovides(pool: *mut CPool, id: Id, providers: Id);
     pub(super) fn repo_create(pool: *mut CPool, name: *const c_char) -> *mut CRepo;
+    pub(super) fn repo_write(repo: *mut CRepo, file: *mut CFile) -> c_int;
+    pub(super) fn repo_add_solv(repo: *mut CRepo, file: *mut CFile, flags: c_int) -> c_int;
     pub(super) fn repo_free_solvable(repo: *mut CRepo, id: Id, reuse_ids: c_int);
     pub(super) fn repo_lookup_deparray(
         repo: *mut CRepo,
@@ -168,5 +173,6 @@ unsafe extern "C" {
 
     // libc
     pub(super) fn fmemopen(buffer: *mut c_void, size: usize, mode: *const c_char) -> *mut CFile;
+    pub(super) fn fdopen(descriptor: c_int, mode: *const c_char) -> *mut CFile;
     pub(super) fn fclose(file: *mut CFile) -> c_int;
 }

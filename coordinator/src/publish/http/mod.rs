@@ -8,24 +8,25 @@ mod index;
 mod validators;
 
 use std::fs::{File, Metadata};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{OriginalUri, Path as UrlPath, State};
 use axum::http::header::{self, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tokio::io::AsyncReadExt as _;
-use tokio_util::io::ReaderStream;
+use axum::{Extension, Router};
+use futures_util::stream;
 
+use crate::listen::FileQueue;
 use validators::{RequestConditions, ResponseRange, Validators};
 
-/// How much of a file is read at once.
-const CHUNK: usize = 64 * 1024;
+/// How much of a file is read at once, in bytes: as much as fits a core's cache, since what was read is
+/// copied once more when it is sent.
+const CHUNK: u64 = 256 << 10;
 
 /// Serves the tree below `repos`, to be nested where its base URL says:
 /// `nest_service("/repo", …)`, which finds `/repo/`, too.
@@ -36,10 +37,17 @@ pub fn router(repos: &Path) -> io::Result<Router> {
     super::disk::make_dir(repos).map_err(io::Error::other)?;
     let root: Arc<Path> = repos.canonicalize()?.into();
     Ok(Router::new()
-        .route("/", get(|state, method, uri, headers| serve(state, None, method, uri, headers)))
+        .route(
+            "/",
+            get(|state, method, uri, headers, files| {
+                serve(state, None, method, uri, headers, files)
+            }),
+        )
         .route(
             "/{*path}",
-            get(|state, path, method, uri, headers| serve(state, Some(path), method, uri, headers)),
+            get(|state, path, method, uri, headers, files| {
+                serve(state, Some(path), method, uri, headers, files)
+            }),
         )
         .with_state(root))
 }
@@ -56,13 +64,15 @@ async fn serve(
     method: Method,
     OriginalUri(uri): OriginalUri,
     headers: HeaderMap,
+    files: Option<Extension<FileQueue>>,
 ) -> Response {
     let path = path.map(|UrlPath(path)| path).unwrap_or_default();
     let looked = path.clone();
     let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
     match found.expect("finding a file does not panic") {
         Ok(PathTarget::File { file, metadata }) => {
-            send(&path, &method, &headers, file, &metadata).await.unwrap_or_else(|error| {
+            let files = files.map(|Extension(files)| files);
+            send(&path, &method, &headers, (file, metadata), files).unwrap_or_else(|error| {
                 tracing::warn!(%path, %error, "cannot serve a file");
                 StatusCode::INTERNAL_SERVER_ERROR.into_response()
             })
@@ -112,14 +122,15 @@ fn find(root: &Path, path: &str) -> io::Result<PathTarget> {
     }
 }
 
-async fn send(
+/// The answer with a file, or with the part of it that was asked for. With `files`, the connection sends it itself.
+fn send(
     path: &str,
     method: &Method,
     headers: &HeaderMap,
-    mut file: File,
-    metadata: &Metadata,
+    (file, metadata): (File, Metadata),
+    files: Option<FileQueue>,
 ) -> io::Result<Response> {
-    let validators = Validators::from_metadata(metadata);
+    let validators = Validators::from_metadata(&metadata);
     let size = metadata.len();
     let conditions = RequestConditions::from_headers(headers);
     let mut response = Response::builder()
@@ -153,9 +164,38 @@ async fn send(
     if method == Method::HEAD {
         return done(response.body(Body::empty()));
     }
+    done(response.body(match files {
+        Some(files) => files.body(file, start, length),
+        None => read_body(file, start, length)?,
+    }))
+}
+
+/// A body whose parts are read by a thread that may block, one after the other and each when the one before it
+/// was taken.
+fn read_body(mut file: File, start: u64, length: u64) -> io::Result<Body> {
     file.seek(SeekFrom::Start(start))?;
-    let reader = tokio::fs::File::from_std(file).take(length);
-    done(response.body(Body::from_stream(ReaderStream::with_capacity(reader, CHUNK))))
+    let parts = stream::try_unfold((file, length), |(mut file, left)| async move {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let part = read_part(&mut file, left.min(CHUNK))?;
+            io::Result::Ok((part, file))
+        });
+        let (part, file) = read.await.map_err(io::Error::other)??;
+        let left = left - part.len() as u64;
+        Ok::<_, io::Error>(Some((part, (file, left))))
+    });
+    Ok(Body::from_stream(parts))
+}
+
+/// The next bytes of a file. They are read where they stay: what tokio's own file reads is copied once more.
+fn read_part(file: &mut File, length: u64) -> io::Result<Bytes> {
+    let mut part = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
+    if file.take(length).read_to_end(&mut part)? == 0 {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "a file became shorter"));
+    }
+    Ok(part.into())
 }
 
 fn done(response: Result<Response, axum::http::Error>) -> io::Result<Response> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::unistd::alarm;
+use rpmfarm_solv::SolverCache;
 
-use super::super::pools::{PoolsError, TargetPool};
+use super::super::pools::{PoolStats, PoolsError, TargetPool};
 use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use crate::blobs::Blobs;
 
@@ -36,7 +37,7 @@ pub fn run() -> anyhow::Result<()> {
 fn serve(from: &mut impl Read, to: &mut impl Write) -> anyhow::Result<()> {
     let Some(start) = read::<SolverSetup>(from)? else { return Ok(()) };
     let blobs = Blobs::existing(&start.blobs);
-    let mut pool = TargetPool::default();
+    let mut pool = TargetPool::new(SolverCache::new(&start.cache));
     while let Some(question) = read::<SolverRequest>(from)? {
         let answer = answer(&start, &mut pool, &blobs, &question, to);
         write(to, &answer.unwrap_or_else(SolverResponse::Failed))?;
@@ -51,13 +52,15 @@ fn answer(
     question: &SolverRequest,
     to: &mut impl Write,
 ) -> Result<SolverResponse, PoolsError> {
-    let SolverSetup { target, arch, modules, .. } = start;
+    let SolverSetup { target, arch, .. } = start;
     // The kernel ends the process when its time is over, whatever C code does.
     let _within = TimeLimit::new(READING);
-    let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
-    if matches!(question.task, SolverTask::Lock(_) | SolverTask::Taken(_)) {
-        pool.share(target, *arch)?;
+    let prepared = prepare(start, pool, blobs, question);
+    let warnings = pool.take_warnings();
+    if !warnings.is_empty() {
+        let _ = write(to, &SolverResponse::Warnings(warnings));
     }
+    let prepared = prepared?;
     // A coordinator that is gone is found out by the next question.
     let _ = write(to, &SolverResponse::Prepared(prepared));
     let _within = TimeLimit::new(SOLVING);
@@ -70,7 +73,31 @@ fn answer(
             SolverResponse::Owners(pool.owners(questions, paths)?)
         }
         SolverTask::Taken(wanted) => SolverResponse::Taken(pool.taken(target, *arch, wanted)?),
+        SolverTask::Prepare => SolverResponse::Ready,
     })
+}
+
+/// Reads everything that the question needs: what takes long is done before the time to solve begins.
+fn prepare(
+    start: &SolverSetup,
+    pool: &mut TargetPool,
+    blobs: &Blobs,
+    question: &SolverRequest,
+) -> Result<PoolStats, PoolsError> {
+    let SolverSetup { target, arch, modules, .. } = start;
+    let prepared = pool.prepare(target, *arch, &question.content, modules, blobs)?;
+    match &question.task {
+        SolverTask::Lock(wanted) | SolverTask::Taken(wanted) => {
+            pool.share(target, *arch)?;
+            pool.prepare_for(wanted.all())?;
+        }
+        SolverTask::Owners(questions, paths) => {
+            pool.prepare_for(questions.capabilities.intersection(paths).map(String::as_str))?;
+        }
+        SolverTask::Prepare => pool.share(target, *arch)?,
+        SolverTask::Lacking(_) => {}
+    }
+    Ok(prepared)
 }
 
 /// While it lives, a time after which the process is ended by SIGALRM.

@@ -23,12 +23,18 @@ use super::{ARGUMENT, child};
 const ENDING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// From so many additions on another process is prepared in the background, so that nobody has to wait
+/// for a new pool when there are too many.
+const WORN: usize = MAX_ADDITIONS / 4 * 3;
+
 /// A solver that is started when it is first asked, and again after it ended.
 #[derive(Debug)]
 pub(in super::super) struct SolverProcess {
     program: SolverProgram,
     start: SolverSetup,
     running: Option<RunningSolver>,
+    /// Whether another process is being prepared to take the place of this one.
+    is_renewing: bool,
 }
 
 /// Who solves.
@@ -48,27 +54,53 @@ struct RunningSolver {
     to: BufWriter<ChildStdin>,
     from: BufReader<ChildStdout>,
     external: Vec<RepoMetadata>,
-    generation: Option<i64>,
+    /// The version of the farm's packages in it; none when it has to get all of them.
+    version: Option<i64>,
     prepared: PoolStats,
 }
 
 impl SolverProcess {
     /// A solver that is not started yet.
     pub(in super::super) const fn new(program: SolverProgram, start: SolverSetup) -> Self {
-        Self { program, start, running: None }
+        Self { program, start, running: None, is_renewing: false }
     }
 
-    /// Whether its pool is made of this, so that the farm's packages need not be listed.
-    pub(in super::super) fn has(
-        &self,
-        external: &[(Repository, RepoMetadata)],
-        generation: i64,
-    ) -> bool {
-        self.running.as_ref().is_some_and(|running| {
-            running.is_of(external)
-                && running.generation == Some(generation)
-                && running.prepared.additions <= MAX_ADDITIONS
-        })
+    /// The version of the farm's packages that its pool has, if it has a pool of these repositories that
+    /// takes more packages: then it needs only what came after that.
+    pub(in super::super) fn version(&self, external: &[(Repository, RepoMetadata)]) -> Option<i64> {
+        let running = self.running.as_ref().filter(|running| running.takes_more(external));
+        running.and_then(|running| running.version)
+    }
+
+    /// Whether another process should be prepared to take the place of the one that runs.
+    pub(in super::super) fn is_worn(&self, external: &[(Repository, RepoMetadata)]) -> bool {
+        let running = self.running.as_ref().filter(|running| running.takes_more(external));
+        !self.is_renewing && running.is_some_and(|running| running.prepared.additions >= WORN)
+    }
+
+    /// Another process is being prepared: [`Self::end_renewal`] has to follow.
+    pub(in super::super) const fn begin_renewal(&mut self) {
+        self.is_renewing = true;
+    }
+
+    /// Goes on with the process of another solver, if that could be prepared. The one before is ended,
+    /// which takes time.
+    pub(in super::super) fn end_renewal(&mut self, next: Option<Self>) {
+        self.is_renewing = false;
+        if let Some(next) = next {
+            self.running = next.running;
+        }
+    }
+
+    /// Gets the pool ready, and the roots that all builds share. Takes time, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn prepare(&mut self, content: PoolContent) -> Result<(), PoolsError> {
+        match self.ask(&SolverRequest { content, task: SolverTask::Prepare })? {
+            SolverResponse::Ready => Ok(()),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Makes a lock. Takes time: not for a thread of the runtime.
@@ -77,11 +109,10 @@ impl SolverProcess {
     /// When there is no solution, or the process ended; then it is started again by the next call.
     pub(in super::super) fn lock(
         &mut self,
-        generation: i64,
         content: PoolContent,
         wanted: Requirements,
     ) -> Result<Lock, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Lock(wanted) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Lock(wanted) })? {
             SolverResponse::Lock(lock) => Ok(*lock),
             other => Err(unexpected(&other)),
         }
@@ -93,11 +124,10 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn lacking(
         &mut self,
-        generation: i64,
         content: PoolContent,
         shown: HashSet<Nevra>,
     ) -> Result<Vec<(Nevra, String)>, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Lacking(shown) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Lacking(shown) })? {
             SolverResponse::Lacking(found) => Ok(found),
             other => Err(unexpected(&other)),
         }
@@ -110,13 +140,12 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn owners(
         &mut self,
-        generation: i64,
         content: PoolContent,
         questions: OwnerQuery,
         paths: BTreeSet<String>,
     ) -> Result<KnownOwners, PoolsError> {
         let task = SolverTask::Owners(questions, paths);
-        match self.ask(generation, SolverRequest { content, task })? {
+        match self.ask(&SolverRequest { content, task })? {
             SolverResponse::Owners(known) => Ok(known),
             other => Err(unexpected(&other)),
         }
@@ -129,21 +158,16 @@ impl SolverProcess {
     /// As [`Self::lock`].
     pub(in super::super) fn taken(
         &mut self,
-        generation: i64,
         content: PoolContent,
         wanted: Requirements,
     ) -> Result<Vec<FarmReplacement>, PoolsError> {
-        match self.ask(generation, SolverRequest { content, task: SolverTask::Taken(wanted) })? {
+        match self.ask(&SolverRequest { content, task: SolverTask::Taken(wanted) })? {
             SolverResponse::Taken(taken) => Ok(taken),
             other => Err(unexpected(&other)),
         }
     }
 
-    fn ask(
-        &mut self,
-        generation: i64,
-        question: SolverRequest,
-    ) -> Result<SolverResponse, PoolsError> {
+    fn ask(&mut self, question: &SolverRequest) -> Result<SolverResponse, PoolsError> {
         let program = match &self.program {
             SolverProgram::Process(program) => program.as_path(),
             #[cfg(feature = "simulation")]
@@ -152,14 +176,13 @@ impl SolverProcess {
             }
         };
         // Taken out first: a process that failed half way is not asked again.
-        let kept = self.running.take().filter(|running| {
-            running.is_of(&question.content.external) && running.prepared.additions <= MAX_ADDITIONS
-        });
+        let external = &question.content.external;
+        let kept = self.running.take().filter(|running| running.takes_more(external));
         let mut running = match kept {
             Some(running) => running,
             None => RunningSolver::start(program, &self.start, &question.content)?,
         };
-        match running.call(&question, generation) {
+        match running.call(question) {
             Ok(answer) => {
                 self.running = Some(running);
                 match answer {
@@ -177,18 +200,20 @@ impl SolverProcess {
 fn solve_simulated(
     solver: &dyn super::SimulatedSolver,
     start: &SolverSetup,
-    question: SolverRequest,
+    question: &SolverRequest,
 ) -> Result<SolverResponse, PoolsError> {
     use super::super::lock::LockError;
     use rpmfarm_solv::{MissingRequirement, Requirer, UnsolvableError};
-    let farm = question.content.packages.unwrap_or_default();
-    let wanted = match question.task {
+    // There is no process that could have a part of them: it gets all of them each time.
+    let farm = &question.content.farm.present;
+    let wanted = match &question.task {
         SolverTask::Lock(wanted) => wanted,
         SolverTask::Lacking(_) => return Ok(SolverResponse::Lacking(Vec::new())),
         SolverTask::Owners(..) => return Ok(SolverResponse::Owners(KnownOwners::default())),
         SolverTask::Taken(_) => return Ok(SolverResponse::Taken(Vec::new())),
+        SolverTask::Prepare => return Ok(SolverResponse::Ready),
     };
-    match solver.lock(&start.target, start.arch, &farm, &wanted) {
+    match solver.lock(&start.target, start.arch, farm, wanted) {
         Ok(lock) => Ok(SolverResponse::Lock(Box::new(lock))),
         Err(missing) if missing.is_empty() => {
             Err(PoolsError::Died { how: "the repositories do not answer".into(), ready: false })
@@ -232,28 +257,33 @@ impl RunningSolver {
         let from = BufReader::new(child.stdout.take().expect("it is a pipe"));
         let external = content.external.iter().map(|(_, metadata)| metadata.clone()).collect();
         let prepared = PoolStats::default();
-        let mut running = Self { child, to, from, external, generation: None, prepared };
+        let mut running = Self { child, to, from, external, version: None, prepared };
         write(&mut running.to, start).map_err(failed)?;
         Ok(running)
     }
 
-    fn is_of(&self, external: &[(Repository, RepoMetadata)]) -> bool {
+    /// Whether its pool is of these repositories, and not to be made anew because of what was added.
+    fn takes_more(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
+            && self.prepared.additions <= MAX_ADDITIONS
     }
 
-    fn call(
-        &mut self,
-        question: &SolverRequest,
-        generation: i64,
-    ) -> Result<SolverResponse, SolverExit> {
+    fn call(&mut self, question: &SolverRequest) -> Result<SolverResponse, SolverExit> {
+        // What fails half way leaves a pool that has to get all packages again.
+        self.version = None;
         write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
-        match self.receive(false)? {
+        let mut first = self.receive(false)?;
+        if let SolverResponse::Warnings(warnings) = first {
+            warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            first = self.receive(false)?;
+        }
+        match first {
             SolverResponse::Prepared(prepared) => {
                 if self.prepared == PoolStats::default() {
                     tracing::info!(packages = prepared.packages, "made a solver pool");
                 }
                 self.prepared = prepared;
-                self.generation = Some(generation);
+                self.version = Some(question.content.farm.version);
                 self.receive(true)
             }
             answer => Ok(answer),

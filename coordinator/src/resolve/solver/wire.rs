@@ -27,6 +27,8 @@ pub(in super::super) struct SolverSetup {
     pub(in super::super) modules: ModuleChoice,
     /// Where the blobs lie.
     pub(in super::super) blobs: PathBuf,
+    /// Where solver data of external repositories are kept.
+    pub(in super::super) cache: PathBuf,
 }
 
 /// A question to a pool that is up to date.
@@ -41,9 +43,12 @@ pub(in super::super) enum SolverTask {
     Owners(OwnerQuery, BTreeSet<String>),
     /// To say of the farm's packages in a root what it would have without them.
     Taken(Requirements),
+    /// To get the pool and the roots that all builds share ready, and nothing else.
+    Prepare,
 }
 
-/// One question. There are two answers: [`SolverResponse::PoolStats`] or a failure, then that to the task.
+/// One question. There are two answers: [`SolverResponse::Prepared`] or a failure, then that to the task.
+/// [`SolverResponse::Warnings`] may come before the first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SolverRequest {
     /// What the pool is to be made of.
@@ -54,6 +59,8 @@ pub(super) struct SolverRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SolverResponse {
+    /// What an operator should know of what was read: an answer follows.
+    Warnings(Vec<String>),
     /// The pool is up to date.
     Prepared(PoolStats),
     Lock(Box<Lock>),
@@ -63,6 +70,8 @@ pub(super) enum SolverResponse {
     Owners(KnownOwners),
     /// The farm's own packages in the root.
     Taken(Vec<FarmReplacement>),
+    /// The pool is ready for what is asked next.
+    Ready,
     /// Why there is no answer.
     Failed(PoolsError),
 }

@@ -4,6 +4,7 @@
 //! shown.
 mod view;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
-use super::internal;
 use super::request_checks::named;
+use super::{internal, pages};
 use crate::clock;
 use crate::store::{NewTracked, PolicyOverrideRow, PushFilter, PushRow, Store, TrackedPackage};
 use crate::targets::Targets;
@@ -86,6 +87,38 @@ impl TrackingService {
 
     async fn orders(&self, target: &str) -> Result<PolicyOverrides, Status> {
         Ok(plan::orders(&self.store, target).await?)
+    }
+
+    /// Packages that are followed for a target, in the order of their names, as they are shown.
+    async fn shown_tracked(
+        &self,
+        target: &Target,
+        rows: Vec<TrackedPackage>,
+        now: Timestamp,
+    ) -> Result<Vec<v1::Tracked>, Status> {
+        let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+            return Ok(Vec::new());
+        };
+        let ends = (first.package.as_str(), last.package.as_str());
+        let mut seen: BTreeMap<String, Vec<TrackRef>> = BTreeMap::new();
+        for found in self.store.track_ref_list_between(&target.name, ends).await? {
+            seen.entry(found.package.clone()).or_default().push(found);
+        }
+        let orders = self.orders(&target.name).await?;
+        let open = self.open(target, now).await?;
+        let open: BTreeMap<&str, PushVerdict> = open
+            .iter()
+            .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
+            .collect();
+        let show = |row: TrackedPackage| {
+            let rule = orders.rule(target, &row.package, now);
+            let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
+            let verdict = open.get(row.package.as_str()).copied();
+            let mut tracked = view::tracked(target, row, &rule, seen);
+            view::set_push(&mut tracked, verdict);
+            tracked
+        };
+        Ok(rows.into_iter().map(show).collect())
     }
 
     /// Why the build that a push led to has failed; none when it has not.
@@ -185,32 +218,29 @@ impl Tracking for TrackingService {
         &self,
         request: Request<v1::ListTrackedRequest>,
     ) -> Reply<v1::ListTrackedReply> {
-        let wanted = request.into_inner().target;
-        let now = clock::now();
-        let mut packages = Vec::new();
+        let v1::ListTrackedRequest { target: wanted, limit, after } = request.into_inner();
+        let (size, now) = (pages::size(limit), clock::now());
+        let place = followed_place(&after)?;
+        let mut reply = v1::ListTrackedReply::default();
         for target in self.meant(&wanted)? {
-            let orders = self.orders(&target.name).await?;
-            let open = self.open(&target, now).await?;
-            let open: BTreeMap<&str, PushVerdict> = open
-                .iter()
-                .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
-                .collect();
-            let seen = self.store.track_ref_list_of_target(&target.name).await?;
-            let mut of_package: BTreeMap<String, Vec<TrackRef>> = BTreeMap::new();
-            for seen in seen {
-                of_package.entry(seen.package.clone()).or_default().push(seen);
-            }
-            let seen = of_package;
-            for row in self.store.tracked_list(&target.name).await? {
-                let rule = orders.rule(&target, &row.package, now);
-                let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
-                let verdict = open.get(row.package.as_str()).copied();
-                let mut tracked = view::tracked(&target, row, &rule, seen);
-                view::set_push(&mut tracked, verdict);
-                packages.push(tracked);
+            let after = match target.name.as_str().cmp(place.0) {
+                Ordering::Less => continue,
+                Ordering::Equal => place.1,
+                Ordering::Greater => "",
+            };
+            let missing = size - reply.packages.len();
+            // One more tells whether others follow.
+            let one_more = missing.saturating_add(1);
+            let mut rows = self.store.tracked_list_page(&target.name, after, one_more).await?;
+            let more = pages::cut(&mut rows, missing);
+            reply.packages.extend(self.shown_tracked(&target, rows, now).await?);
+            if more {
+                let last = reply.packages.last();
+                reply.next = last.map_or_else(String::new, token_of_followed);
+                break;
             }
         }
-        Ok(Response::new(v1::ListTrackedReply { packages }))
+        Ok(Response::new(reply))
     }
 
     async fn get_tracked(
@@ -350,7 +380,7 @@ impl Tracking for TrackingService {
         &self,
         request: Request<v1::PlanPushesRequest>,
     ) -> Reply<v1::PlanPushesReply> {
-        let wanted = request.into_inner().target;
+        let v1::PlanPushesRequest { target: wanted, limit, after } = request.into_inner();
         let mut reply = v1::PlanPushesReply::default();
         for target in self.meant(&wanted)? {
             let mut storms: BTreeMap<StormId, Vec<String>> = BTreeMap::new();
@@ -367,8 +397,38 @@ impl Tracking for TrackingService {
                 reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
             }
         }
+        if limit != 0 || after != 0 {
+            leave_page(&mut reply, limit, after);
+        }
         Ok(Response::new(reply))
     }
+}
+
+/// Leaves the pushes of one page, by id, and the storms with the first one.
+fn leave_page(reply: &mut v1::PlanPushesReply, limit: u32, after: i64) {
+    if after != 0 {
+        reply.storms.clear();
+    }
+    reply.pushes.retain(|push| push.id > after);
+    reply.pushes.sort_by_key(|push| push.id);
+    if pages::cut(&mut reply.pushes, pages::size(limit)) {
+        reply.next = reply.pushes.last().map_or(0, |push| push.id);
+    }
+}
+
+/// What names a package in the list of all that is followed: `target/package`.
+fn token_of_followed(tracked: &v1::Tracked) -> String {
+    format!("{}/{}", tracked.target, tracked.package)
+}
+
+/// The target and the package that such a name stands for; both are empty for the beginning of the list.
+fn followed_place(after: &str) -> Result<(&str, &str), Status> {
+    if after.is_empty() {
+        return Ok(("", ""));
+    }
+    after.split_once('/').ok_or_else(|| {
+        bad(format!("`{}` follows no page (send `next` of the page before)", shown(after)))
+    })
 }
 
 fn count(count: usize) -> u32 {

@@ -9,16 +9,15 @@ use rpmfarm_core::target::Template;
 
 use super::refs::RefServer;
 use super::{POLL, farm, wait};
+use crate::bench::cpu::seconds;
 use crate::bench::figure::Figure;
 use crate::bench::spread::Spread;
 use crate::distgit::BRANCH;
-use crate::farm::{Process, TARGET, World};
+use crate::farm::{TARGET, World};
 use crate::tool;
 
 const REPOSITORIES: usize = 2_000;
 const WINDOW: Duration = Duration::from_secs(20);
-/// Clock ticks a second, as Linux counts processes' time for everybody.
-const TICKS: f64 = 100.0;
 
 pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure> {
     let refs = RefServer::start()?;
@@ -72,16 +71,6 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
             asked
         ),
     })
-}
-
-/// Processor time that a process has had, in seconds.
-fn seconds(process: &Process) -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
-    // The name, in parentheses, may hold blanks.
-    let (_, rest) = stat.rsplit_once(") ").context("no such form of stat")?;
-    let field = |n: usize| rest.split(' ').nth(n).and_then(|value| value.parse::<f64>().ok());
-    let (user, system) = field(11).zip(field(12)).context("no times in stat")?;
-    Ok((user + system) / TICKS)
 }
 
 fn ls_remote(host: &str) -> anyhow::Result<Spread> {

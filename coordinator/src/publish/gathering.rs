@@ -1,0 +1,126 @@
+//! What is known of the signed builds of targets from one pass to the next: which they are, since when,
+//! and how long the last publication took.
+//!
+//! It is in memory only: a coordinator that begins anew lets builds wait a little once more. When they
+//! are published is `core`'s to decide (`publish_time`).
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use rpmfarm_core::BuildId;
+
+/// A target for which nothing waits is read again after this time, for its withdrawals, its key and its
+/// address.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Signed builds of all targets. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Gathering(Arc<Mutex<HashMap<String, TargetGathering>>>);
+
+#[derive(Debug, Default)]
+struct TargetGathering {
+    /// The key that has signed the builds.
+    key: String,
+    /// The signed builds, each with the moment at which that was found.
+    since: HashMap<BuildId, Instant>,
+    last_took: Duration,
+    /// When the target was read last.
+    read: Option<Instant>,
+}
+
+impl Gathering {
+    fn of<T>(&self, target: &str, what: impl FnOnce(&mut TargetGathering) -> T) -> T {
+        what(self.0.lock().entry(target.to_owned()).or_default())
+    }
+
+    /// Those of the builds that are known to be signed with a key. All others are forgotten.
+    pub(super) fn known(&self, target: &str, key: &str, builds: &[BuildId]) -> HashSet<BuildId> {
+        self.of(target, |gathering| {
+            if gathering.key != key {
+                gathering.since.clear();
+                key.clone_into(&mut gathering.key);
+            }
+            gathering.since.retain(|build, _| builds.contains(build));
+            gathering.since.keys().copied().collect()
+        })
+    }
+
+    /// These builds are signed, too.
+    pub(super) fn add(&self, target: &str, signed: &[BuildId], now: Instant) {
+        self.of(target, |gathering| {
+            gathering.since.extend(signed.iter().map(|build| (*build, now)));
+        });
+    }
+
+    /// How long the oldest of the signed builds has been known to be signed.
+    pub(super) fn waited(&self, target: &str, now: Instant) -> Duration {
+        let oldest = self.of(target, |gathering| gathering.since.values().min().copied());
+        oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest))
+    }
+
+    /// How long the last publication took; zero before the first.
+    pub(super) fn last_took(&self, target: &str) -> Duration {
+        self.of(target, |gathering| gathering.last_took)
+    }
+
+    /// A publication took so long.
+    pub(super) fn published(&self, target: &str, took: Duration) {
+        self.of(target, |gathering| gathering.last_took = took);
+    }
+
+    /// Whether a target has to be read now; if so, it counts as read. One for which builds wait always is.
+    pub(super) fn has_to_be_read(&self, target: &str, builds_wait: bool, now: Instant) -> bool {
+        self.of(target, |gathering| {
+            let is_old = |read: Instant| now.saturating_duration_since(read) >= IDLE;
+            let is_due = builds_wait || gathering.read.is_none_or(is_old);
+            if is_due {
+                gathering.read = Some(now);
+            }
+            is_due
+        })
+    }
+
+    /// A target has more to do.
+    pub(super) fn read_again(&self, target: &str) {
+        self.of(target, |gathering| gathering.read = None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_oldest_signed_build_says_how_long_a_target_has_waited() {
+        let (gathering, begun) = (Gathering::default(), Instant::now());
+        let (one, two) = (BuildId(1), BuildId(2));
+        assert!(gathering.known("a", "key", &[one, two]).is_empty());
+        assert_eq!(gathering.waited("a", begun), Duration::ZERO);
+        gathering.add("a", &[one], begun);
+        gathering.add("a", &[two], begun + SECOND);
+        assert_eq!(gathering.waited("a", begun + 3 * SECOND), 3 * SECOND);
+        assert_eq!(gathering.known("a", "key", &[two]), HashSet::from([two]), "one is published");
+        assert_eq!(gathering.waited("a", begun + 3 * SECOND), 2 * SECOND);
+        assert_eq!(gathering.waited("b", begun + 3 * SECOND), Duration::ZERO);
+        assert!(gathering.known("a", "other key", &[two]).is_empty(), "it signs them anew");
+    }
+
+    #[test]
+    fn a_target_without_builds_is_read_now_and_then() {
+        let (gathering, begun) = (Gathering::default(), Instant::now());
+        let reads = |wait, at| gathering.has_to_be_read("a", wait, at);
+        assert!(reads(false, begun));
+        assert!(!reads(false, begun + SECOND / 2));
+        assert!(reads(true, begun + SECOND / 2), "builds wait");
+        assert!(!reads(false, begun + SECOND), "it was read half a second ago");
+        assert!(reads(false, begun + 2 * SECOND));
+        gathering.read_again("a");
+        assert!(reads(false, begun + 2 * SECOND));
+        gathering.published("a", SECOND);
+        assert_eq!((gathering.last_took("a"), gathering.last_took("b")), (SECOND, Duration::ZERO));
+    }
+}

@@ -1,0 +1,26 @@
+-- The same for tables that came with 0039 and later, which the schema of older versions does not have.
+
+INSERT INTO pool_packages (target, nevra, build, source, superseded)
+SELECT p.target, p.nevra, p.build, b.package, CASE WHEN p.build % 50 = 0 THEN 1 ELSE 0 END
+FROM packages p JOIN builds b ON b.id = p.build;
+INSERT INTO pool_changes (target, version, nevra)
+SELECT target, build, nevra FROM pool_packages;
+INSERT INTO pool_holds (target, batch, nevra)
+SELECT p.target, b.batch, p.nevra FROM pool_packages p JOIN builds b ON b.id = p.build
+WHERE b.id % 4 = 0;
+INSERT INTO pool_states (target, version, since, seen)
+SELECT target, changes, 0, changes FROM pools;
+INSERT INTO channel_packages (target, channel, nevra, since_revision, until_revision, digest, source, excluded)
+SELECT p.target, 'testing', p.nevra, p.build, CASE WHEN p.build % 2 = 0 THEN p.build + 3 ELSE 0 END,
+    's' || p.digest, p.nevra, ''
+FROM packages p;
+INSERT INTO channel_heads (target, channel, revision)
+SELECT target, channel, MAX(revision) FROM revisions GROUP BY target, channel;
+INSERT INTO blob_proofs (digest, inode, size, mtime_ns, at_us)
+SELECT DISTINCT signed_digest, 1, 1, 1, 16 FROM signatures;
+INSERT INTO build_ends (build, target, state)
+SELECT id, target, CASE WHEN id % 10 = 1 THEN 'cancelled' WHEN id % 3 = 0 THEN 'published' ELSE 'failed' END
+FROM builds WHERE id % 4 <> 0;
+
+INSERT INTO batches (id, order_mode, paused_us, submitter, at_us)
+SELECT DISTINCT batch, 'requires', CASE WHEN batch % 20 = 0 THEN 1 ELSE 0 END, 'ann', 1 FROM builds;
