@@ -230,7 +230,31 @@ fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
+
     use super::*;
+
+    #[test]
+    fn a_request_is_as_large_as_the_operator_allows_and_has_an_order() {
+        let mut target = TargetFile::lab(NOWHERE).target();
+        let package =
+            |number: i32| v1::PackageRef { package: format!("p{number}"), git_ref: String::new() };
+        let asked = v1::StartBuildsRequest {
+            target: "lab".into(),
+            packages: (0..3).map(package).collect(),
+            ..v1::StartBuildsRequest::default()
+        };
+        assert_eq!(builds(&asked, &target, 3).expect("as many").len(), 3);
+        let told = builds(&asked, &target, 2).unwrap_err().message().to_owned();
+        let says = "3 builds in one batch are more than this farm takes (2)";
+        assert!(told.starts_with(says) && told.ends_with("(--max-batch)"), "{told}");
+
+        assert_eq!(order(&asked, &target).expect("the default"), OrderMode::Requires);
+        target.order = OrderMode::Bootstrap;
+        assert_eq!(order(&asked, &target).expect("the target's"), OrderMode::Bootstrap);
+        let asked = v1::StartBuildsRequest { order: "none".into(), ..asked };
+        assert_eq!(order(&asked, &target).expect("its own"), OrderMode::Unordered);
+    }
 
     #[test]
     fn a_call_names_some_things_and_each_once() {

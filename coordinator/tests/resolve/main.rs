@@ -8,5 +8,6 @@ mod locks;
 mod metadata;
 mod mirrors;
 mod modular;
+mod plan;
 mod scene;
 mod solver;
