@@ -32,8 +32,8 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a preview of modifications may take: two repositories may have to be fetched first. So long may a
-/// plan take, too, for which thousands of roots are solved.
+/// How long a preview of modifications may take: two repositories may have to be fetched first. So
+/// long may a plan take, too, for which thousands of roots are solved.
 const PREVIEW: Duration = Duration::from_secs(300);
 /// How long a forge may take to tell what it has.
 const LISTING: Duration = Duration::from_secs(600);

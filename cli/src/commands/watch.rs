@@ -38,7 +38,8 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     follow_ids(session, &ids).await
 }
 
-/// Follows builds that were just asked for, and says at their end what lost ones of a batch took with them.
+/// Follows builds that were just asked for, and says at their end what lost ones of a batch took
+/// with them.
 pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
     let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
     let (mut client, out) = (session.client.clone(), session.out);

@@ -30,7 +30,8 @@ const PLAN: [Column; 6] = [
     column("ENDS"),
 ];
 
-/// The batch of several builds that are one; `None` of a single build, and of builds of several batches.
+/// The batch of several builds that are one; `None` of a single build, and of builds of several
+/// batches.
 pub(crate) fn of_builds(builds: &[Build]) -> Option<i64> {
     let [first, others @ ..] = builds else { return None };
     let is_one = !others.is_empty() && others.iter().all(|build| build.batch == first.batch);
@@ -273,8 +274,8 @@ pub(crate) fn plan(plan: &BatchPlan, out: &StandardOutput) -> String {
     text
 }
 
-/// The table of the components: those of several packages, then as many others as there is room for, in
-/// the order of the plan.
+/// The table of the components: those of several packages, then as many others as there is room
+/// for, in the order of the plan.
 fn components(components: &[PlannedComponent], out: &StandardOutput) -> String {
     let mut places: Vec<usize> = (0..components.len()).collect();
     places.sort_by_key(|place| components[*place].packages.len() < 2);

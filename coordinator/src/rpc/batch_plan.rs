@@ -1,8 +1,8 @@
 //! What a request for builds would become, by what is known before anything of it is built.
 //!
 //! Owns what a plan is made of: the newest SRPM of each package, and a root solved for each of its
-//! architectures with the packages that are there today. It must not record anything, nor know how builds
-//! that have begun are ordered.
+//! architectures with the packages that are there today. It must not record anything, nor know how
+//! builds that have begun are ordered.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -81,8 +81,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
     /// Makes the plan.
     ///
     /// # Errors
-    /// What the farm cannot do, such as metadata of a repository that are older than the target allows.
-    /// What a package lacks is part of the plan.
+    /// What the farm cannot do, such as metadata of a repository that are older than the target
+    /// allows. What a package lacks is part of the plan.
     pub async fn plan(
         self,
         packages: Vec<PackageFacts>,
@@ -107,8 +107,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         Ok(v1::BatchPlan { target, notes, ..plan })
     }
 
-    /// The graph of the packages, whose builds are numbered from 1, and the tasks whose roots it does not
-    /// know.
+    /// The graph of the packages, whose builds are numbered from 1, and the tasks whose roots it
+    /// does not know.
     fn graph(&self, packages: &[PackageFacts]) -> (BatchGraph, Vec<PlannedTask>) {
         let mut graph = BatchGraph::new(self.order);
         let mut tasks = Vec::new();
@@ -146,7 +146,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         Ok(names)
     }
 
-    /// The root of a task, or the requirements that nobody provides: none when something else is in the way.
+    /// The root of a task, or the requirements that nobody provides: none when something else is in
+    /// the way.
     async fn solve(&self, task: &PlannedTask) -> Result<Result<Lock, Vec<String>>, ResolveError> {
         let wanted = Requirements {
             layers: vec![task.requires.clone()],
@@ -259,8 +260,9 @@ async fn solve_all<F: FarmPackages + Send + 'static>(
     Ok(())
 }
 
-/// The architectures on which a package is built, of those that are wanted: one for a package that has none.
-/// The first one for a package that none of them builds, which the build itself will tell.
+/// The architectures on which a package is built, of those that are wanted: one for a package that
+/// has none. The first one for a package that none of them builds, which the build itself will
+/// tell.
 fn arches(srpm: &Srpm, wanted: &[Arch]) -> Vec<Arch> {
     let terms = |arch: &Arch| srpm.terms(arch.as_str());
     let builds = |arch: &&Arch| terms(arch).is_none_or(|terms| terms.builds_on(**arch));

@@ -37,7 +37,8 @@ pub struct BatchService {
     pub plans: Plans,
 }
 
-/// The plans that are made at the same time, so that they leave the solvers to builds. Cheap to clone.
+/// The plans that are made at the same time, so that they leave the solvers to builds. Cheap to
+/// clone.
 #[derive(Debug, Clone)]
 pub struct Plans(Arc<Semaphore>);
 
@@ -63,13 +64,15 @@ const MAX_LISTED: u32 = 200;
 /// Builds that are cancelled or tried again in one transaction.
 const PAGE: i64 = 100;
 
-/// Lost builds that are read for one answer, and those of them that are shown with what they took along.
+/// Lost builds that are read for one answer, and those of them that are shown with what they took
+/// along.
 const MAX_LOST: i64 = 5_000;
 const SHOWN_LOSSES: usize = 200;
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// The order of a batch, as the coordinator knows it that orders it: `None` where this one does not.
+/// The order of a batch, as the coordinator knows it that orders it: `None` where this one does
+/// not.
 mod ordered {
     use rpmfarm_core::BatchId;
     use rpmfarm_core::batch::{Loss, Progress, StuckCircle};
@@ -309,8 +312,8 @@ fn left_us(left: &WorkLeft) -> i64 {
     span_us(left.known).saturating_add(span_us(why::UNKNOWN).saturating_mul(unknown))
 }
 
-/// When a batch ends, on so many slots: no sooner than its critical path and the work that is left. 0 when
-/// nothing runs.
+/// When a batch ends, on so many slots: no sooner than its critical path and the work that is left.
+/// 0 when nothing runs.
 fn expected_end_us(details: &v1::BatchDetails, slots: u32, now: Timestamp) -> i64 {
     if slots == 0 {
         return 0;
@@ -319,8 +322,8 @@ fn expected_end_us(details: &v1::BatchDetails, slots: u32, now: Timestamp) -> i6
     now.as_us().saturating_add(work_us.max(details.critical_path_us))
 }
 
-/// What each lost build took with it, as its facts say, whoever ordered the batch: those that were refused
-/// when their roots were solved, and required what it was to make.
+/// What each lost build took with it, as its facts say, whoever ordered the batch: those that were
+/// refused when their roots were solved, and required what it was to make.
 fn replayed(lost: &[LostBuild], srpms: &HashMap<BuildId, Srpm>) -> Vec<Loss> {
     let arch = Arch::X86_64;
     let mut graph = BatchGraph::new(OrderMode::default());
@@ -357,7 +360,8 @@ async fn cancel_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<u
     Ok(cancelled)
 }
 
-/// Tries all builds of a batch again that ended without being published. Returns how many there are.
+/// Tries all builds of a batch again that ended without being published. Returns how many there
+/// are.
 async fn retry_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<usize> {
     // What needs others waits until they are open again, too. Who has paused it goes on by himself.
     let was_running = store.batch_pause(id, clock.time()).await?;

@@ -1,5 +1,5 @@
-//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm`, `batches`
-//! and `fleet` for people.
+//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm`,
+//! `batches` and `fleet` for people.
 //!
 //! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 

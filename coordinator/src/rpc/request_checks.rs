@@ -60,8 +60,9 @@ pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
 /// The builds that are asked for of a target, one for each package, at most `limit`.
 ///
 /// # Errors
-/// No packages, more than the limit, or one twice; an invalid name; an architecture or a priority that
-/// does not exist, or an architecture that the target does not have; options that it does not allow.
+/// No packages, more than the limit, or one twice; an invalid name; an architecture or a priority
+/// that does not exist, or an architecture that the target does not have; options that it does not
+/// allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,
     target: &Target,

@@ -1,8 +1,8 @@
-//! Batches: the builds of one request together, in which order they are built, and whether anything of
-//! them begins.
+//! Batches: the builds of one request together, in which order they are built, and whether anything
+//! of them begins.
 //!
-//! Owns what is recorded of a batch as a whole, and what is counted of its builds for people. It must not
-//! know how a batch is ordered, nor what its order means.
+//! Owns what is recorded of a batch as a whole, and what is counted of its builds for people. It
+//! must not know how a batch is ordered, nor what its order means.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use super::lists::{list, rows};
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, unjson};
 
-/// The builds of one request. One of a request for a single build, or of an earlier version, has no row
-/// of its own before it is paused: it is read from its builds.
+/// The builds of one request. One of a request for a single build, or of an earlier version, has no
+/// row of its own before it is paused: it is read from its builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     pub id: BatchId,
@@ -78,7 +78,8 @@ pub struct LostBuild {
 /// What is left of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkLeft {
-    /// What the builds that are not accepted take, of which that was learned, each on one architecture.
+    /// What the builds that are not accepted take, of which that was learned, each on one
+    /// architecture.
     pub known: Duration,
     /// How many there are of which it was not.
     pub unknown: u64,
@@ -242,8 +243,8 @@ impl Store {
         Ok(rows.into_iter().map(|(worker, attempt)| (worker, AttemptId(attempt))).collect())
     }
 
-    /// From now on nothing more of a batch begins; what runs goes on. False when it is paused already, or
-    /// when there is no such batch.
+    /// From now on nothing more of a batch begins; what runs goes on. False when it is paused
+    /// already, or when there is no such batch.
     pub async fn batch_pause(&self, id: BatchId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -277,8 +278,8 @@ impl Store {
         .await
     }
 
-    /// Cancels open builds of a batch behind one, at most `limit` in one transaction. Returns how many were
-    /// cancelled and the last one that was looked at; `None` when there are no more.
+    /// Cancels open builds of a batch behind one, at most `limit` in one transaction. Returns how
+    /// many were cancelled and the last one that was looked at; `None` when there are no more.
     pub async fn batch_cancel_page(
         &self,
         id: BatchId,
@@ -354,8 +355,8 @@ impl Tx {
     }
 }
 
-/// A lost build as it is read: its number and package; when it was cancelled, retried and failed last, 0 for
-/// never; and its last failure, empty for none.
+/// A lost build as it is read: its number and package; when it was cancelled, retried and failed
+/// last, 0 for never; and its last failure, empty for none.
 type LostRow = (i64, String, i64, i64, i64, String);
 
 fn lost((build, package, cancelled, retried, failed, failure): LostRow) -> Result<LostBuild> {

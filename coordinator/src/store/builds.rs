@@ -176,8 +176,8 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a request whose builds go by the default order. The same `request_key` again makes nothing
-    /// new.
+    /// Records a request whose builds go by the default order. The same `request_key` again makes
+    /// nothing new.
     pub async fn build_insert(
         &self,
         builds: &[NewBuild],

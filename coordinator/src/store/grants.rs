@@ -78,8 +78,9 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The head of a queue, at most `limit` tasks, without those of batches that are paused. What it costs
-    /// does not depend on the length of the queue, but on how much of a paused batch stands before.
+    /// The head of a queue, at most `limit` tasks, without those of batches that are paused. What
+    /// it costs does not depend on the length of the queue, but on how much of a paused batch
+    /// stands before.
     pub async fn ready_task_list_first(
         &self,
         arch: &str,
@@ -188,7 +189,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Holds all builds of grants that are open and may begin something, in one order, and returns them.
+    /// Holds all builds of grants that are open and may begin something, in one order, and returns
+    /// them.
     async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],

@@ -83,8 +83,8 @@ impl Store {
         Ok(Forecast { took, memory_mib, disk_mib, enough: had })
     }
 
-    /// How long the builds of packages take, on the architecture where that is longest; those of which nothing
-    /// was learned are left out.
+    /// How long the builds of packages take, on the architecture where that is longest; those of
+    /// which nothing was learned are left out.
     pub async fn learned_list_took(
         &self,
         target: &str,

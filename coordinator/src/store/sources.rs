@@ -311,7 +311,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.build, row.srpm)).collect())
     }
 
-    /// The newest SRPM that was accepted of each package of a target; packages without one are left out.
+    /// The newest SRPM that was accepted of each package of a target; packages without one are left
+    /// out.
     pub async fn srpm_list_newest(
         &self,
         target: &str,

@@ -1,4 +1,5 @@
-//! Batches as a whole: paused, cancelled and tried again, what was lost of them, and what they would be.
+//! Batches as a whole: paused, cancelled and tried again, what was lost of them, and what they
+//! would be.
 
 use rpmfarm_coordinator::listen::ConnectionLimits;
 use rpmfarm_coordinator::store::{BuildFilter, NewBuild, Srpm};

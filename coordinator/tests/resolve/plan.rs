@@ -40,8 +40,8 @@ fn unknown(package: &str) -> PackageFacts {
     }
 }
 
-/// `app` needs what `lib` makes, which the repositories have, too; `tool` what only `new` makes; `x` and `y` lack
-/// what the other makes.
+/// `app` needs what `lib` makes, which the repositories have, too; `tool` what only `new` makes;
+/// `x` and `y` lack what the other makes.
 fn packages() -> Vec<PackageFacts> {
     vec![
         known("lib", &["lib", "lib-devel"], &["compiler"]),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::store::{
-    BatchCounts, BuildRequest, NewBuild, NewTask, Revision, Store, WorkLeft,
+    BatchCounts, BuildRequest, ChannelChange, NewBuild, NewTask, Revision, Store, WorkLeft,
 };
 use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::task::TaskKind;
@@ -110,8 +110,8 @@ async fn a_batch_is_cancelled_and_tried_again_page_by_page() {
         store.attempt_grant(task, ids[0], "w", NOW).await.unwrap().unwrap();
         let live = store.batch_list_live_attempts(batch).await.unwrap();
         assert_eq!(live.iter().map(|(worker, _)| worker.as_str()).collect::<Vec<_>>(), ["w"]);
-        let (revision, published) = (revision(), ids[3]);
-        assert!(store.revision_insert(&revision, &[published]).await.unwrap());
+        let (revision, change, published) = (revision(), ChannelChange::default(), ids[3]);
+        assert!(store.revision_insert(&revision, &change, &[published]).await.unwrap());
 
         let first = store.batch_cancel_page(batch, BuildId(0), 2, NOW).await.unwrap();
         assert_eq!(first, Some((2, ids[1])));
@@ -158,7 +158,9 @@ async fn each_build_of_a_batch_is_counted_in_one_place() {
         let failure = Failure::new(Fault::Package, FailureStage::Import, "no spec");
         assert!(store.failure_insert(ids[3], None, &failure, None, NOW).await.unwrap());
         assert!(store.build_cancel(ids[4], NOW + US).await.unwrap());
-        assert!(store.revision_insert(&revision(), &[ids[5]]).await.unwrap());
+        assert!(
+            store.revision_insert(&revision(), &ChannelChange::default(), &[ids[5]]).await.unwrap()
+        );
 
         let counts = BatchCounts {
             builds: 6,

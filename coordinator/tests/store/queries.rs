@@ -156,8 +156,8 @@ const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
 const ENDED: &str = " AND b.id = e.build";
 
-const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch WHERE p.id = w.build AND \
-     q.paused_us <> 0)";
+const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch \
+     WHERE p.id = w.build AND q.paused_us <> 0)";
 
 /// What a text that is SQL has at least one of, and no other text of the store has.
 const WORDS: &[&str] =

@@ -102,8 +102,8 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeat_percent: u8,
 
-    /// Which needs put the builds of one request in order ([`OrderMode`]), where the request does not
-    /// say it: `requires`, `bootstrap` or `none`.
+    /// Which needs put the builds of one request in order ([`OrderMode`]), where the request does
+    /// not say it: `requires`, `bootstrap` or `none`.
     #[serde(default, skip_serializing_if = "is_default_order")]
     pub order: OrderMode,
 

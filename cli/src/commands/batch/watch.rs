@@ -1,5 +1,5 @@
-//! `rpmfarm batch watch`: asks how far a batch is until it has ended. Its builds are not followed one by one:
-//! there may be thousands.
+//! `rpmfarm batch watch`: asks how far a batch is until it has ended. Its builds are not followed
+//! one by one: there may be thousands.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,8 @@ use crate::show::{batch, time};
 
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How much longer than an answer took the pause is at least: so that a batch of thousands that is watched costs
-/// the farm a twentieth of a processor at most.
+/// How much longer than an answer took the pause is at least: so that a batch of thousands that is
+/// watched costs the farm a twentieth of a processor at most.
 const LEISURE: u32 = 20;
 /// The longest pause, and that between tries to reach the coordinator.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -40,8 +40,8 @@ pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
     Ok(batch::exit(&details))
 }
 
-/// Asks again and again, whichever coordinator answers. The first must; later ones are tried for as long as it
-/// takes.
+/// Asks again and again, whichever coordinator answers. The first must; later ones are tried for as
+/// long as it takes.
 async fn until_ended(
     id: i64,
     session: Session,
