@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    build, cancel, claim, completions, doctor, files, list, lock, log, man, modify, package,
+    batch, build, cancel, claim, completions, doctor, files, list, lock, log, man, modify, package,
     priority, repo, retry, show, source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
@@ -15,7 +15,7 @@ use crate::out::Color;
 const AFTER_HELP: &str = "\
 Exit codes:
     0  done
-    1  a build failed, by the package's own fault (watch, build --watch, retry --watch)
+    1  a build failed, by the package's own fault (watch, build --watch, retry --watch, batch watch)
     2  wrong usage, or the farm refuses the request
     3  not found: no such build, target, channel or log
     4  the coordinator cannot be reached, or refuses the token
@@ -82,6 +82,8 @@ pub(crate) enum Command {
     Target(target::Options),
     /// Rebuild packages
     Build(build::Options),
+    /// Show, follow, pause, cancel and retry the builds of one call together
+    Batch(batch::Options),
     /// List builds, newest first
     List(list::Options),
     /// Show everything about one build

@@ -15,6 +15,7 @@ pub fn command(remedy: &Remedy) -> String {
         Remedy::StartWorker => "rpmfarm-worker --help".to_owned(),
         Remedy::BuildHigherRelease { package } => format!("rpmfarm build {package} --bump"),
         Remedy::EnrolWorker => "rpmfarm worker enrol".to_owned(),
+        Remedy::ResumeBatch { batch } => format!("rpmfarm batch resume {batch}"),
     }
 }
 

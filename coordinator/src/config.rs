@@ -91,6 +91,11 @@ pub struct Config {
           default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub max_connections_per_address: u32,
 
+    /// Builds of one request at most: more is refused with both numbers.
+    #[arg(long, env = "RPMFARM_MAX_BATCH", value_name = "N", default_value_t = 40_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub max_batch: u32,
+
     /// Directory of the farm's certificate authority, made at first start. Coordinators of one
     /// farm share it. Default: DATA/tls.
     #[arg(long, env = "RPMFARM_TLS_DIR")]
@@ -323,6 +328,12 @@ impl Config {
         }
     }
 
+    /// Builds of one request at most.
+    #[must_use]
+    pub fn max_batch(&self) -> usize {
+        usize::try_from(self.max_batch).unwrap_or(usize::MAX)
+    }
+
     /// What is open to callers without a credential.
     #[must_use]
     pub const fn opened(&self) -> PublicAccessSettings {
@@ -425,6 +436,10 @@ mod tests {
         let default = parse(&[]).unwrap();
         assert_eq!(default.opened(), PublicAccessSettings::default());
         assert_eq!((default.limits().connections, default.limits().of_one), (4096, 256));
+        assert_eq!(
+            (default.max_batch(), parse(&["--max-batch", "9"]).unwrap().max_batch()),
+            (40_000, 9)
+        );
         let other = parse(&["--public-metrics", "--private-read", "--max-connections", "100"]);
         let other = other.unwrap();
         assert!(other.opened().metrics && other.opened().none_for_this_host);
@@ -433,6 +448,7 @@ mod tests {
             &["--public-read", "--private-read"][..],
             &["--max-connections", "0"],
             &["--max-connections-per-address", "0"],
+            &["--max-batch", "0"],
         ] {
             assert!(parse(bad).is_err(), "{bad:?}");
         }

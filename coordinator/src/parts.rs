@@ -34,6 +34,7 @@ use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publi
 use crate::random::RandomSource;
 use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
+use crate::rpc::batches::{BatchService, Plans};
 use crate::rpc::blobs::BlobService;
 use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
@@ -93,6 +94,8 @@ pub struct Parts {
     pub connections: CertificateConnections,
     /// The streams that callers have.
     pub streams: StreamLimits,
+    /// The plans of batches that are made.
+    pub plans: Plans,
     /// Why builds wait, as the passes last saw it.
     pub waits: LocalWaitReasons,
     pub metrics: Metrics,
@@ -112,6 +115,8 @@ pub struct Parts {
     pub channel_contents: ChannelContents,
     /// The largest result file that is taken, in bytes.
     pub max_result_bytes: u64,
+    /// Builds of one request at most.
+    pub max_batch: usize,
     /// Where the published trees lie.
     pub repos: PathBuf,
     /// The address under which users reach this farm, without a slash at its end.
@@ -398,7 +403,22 @@ impl Parts {
             streams: self.streams.clone(),
             tracker: self.tracker.clone(),
             doctor: self.doctor(),
+            max_batch: self.max_batch,
             base_url: self.base_url.clone(),
+        }
+    }
+
+    /// What batches are as a whole.
+    #[must_use]
+    pub fn batch_service(&self) -> BatchService {
+        BatchService {
+            views: self.views(),
+            resolver: self.resolver.clone(),
+            peers: self.peers.clone(),
+            reports: self.reports(),
+            clock: self.clock,
+            max_batch: self.max_batch,
+            plans: self.plans.clone(),
         }
     }
 

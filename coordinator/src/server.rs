@@ -1,6 +1,7 @@
 //! What the coordinator serves: gRPC for workers and people, behind the guard, and HTTP for dnf.
 
 use axum::{Router, middleware};
+use rpmfarm_proto::v1::batches_server::BatchesServer;
 use rpmfarm_proto::v1::blobs_server::BlobsServer;
 use rpmfarm_proto::v1::enrolment_server::EnrolmentServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
@@ -36,6 +37,7 @@ pub async fn serve(
 fn app(parts: &Parts) -> anyhow::Result<Router> {
     let workers = WorkersServer::new(parts.worker_service());
     let grpc = tonic::service::Routes::new(FarmServer::new(parts.farm_service()))
+        .add_service(BatchesServer::new(parts.batch_service()))
         .add_service(SourcesServer::new(parts.source_service()))
         .add_service(TrackingServer::new(parts.tracking_service()))
         .add_service(PackagesServer::new(parts.package_service()))

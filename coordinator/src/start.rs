@@ -31,6 +31,7 @@ use crate::peers::{self, InstanceLock, Peers};
 use crate::publish::{ChannelContents, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{Batches, DownloadTimeouts, Resolver, solver};
+use crate::rpc::batches::Plans;
 use crate::sign::SignerClient;
 use crate::store::{CoordinatorRow, Dialect, Store, explain};
 use crate::streams::StreamLimits;
@@ -91,6 +92,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         enrolment: None,
         connections: CertificateConnections::default(),
         streams: StreamLimits::default(),
+        plans: Plans::default(),
         waits: LocalWaitReasons::default(),
         bases: BaseRootFileOwners::default(),
         metrics: Metrics::new(database),
@@ -104,6 +106,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         publisher: Publisher::new(&repos, blobs.clone()),
         channel_contents: ChannelContents::default(),
         max_result_bytes: MAX_RESULT,
+        max_batch: config.max_batch(),
         base_url: base_url.into(),
         repos,
         store,

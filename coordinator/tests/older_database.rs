@@ -5,12 +5,16 @@
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{BatchScope, PushFilter, Store};
-use rpmfarm_core::{PushId, Timestamp};
+use rpmfarm_core::batch::OrderMode;
+use rpmfarm_core::{BatchId, PushId, Timestamp};
 use sqlx::any::AnyConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions as _};
 
 /// The last migration before there were queues.
 const BEFORE_QUEUES: i64 = 3;
+
+/// The last migration before batches had rows.
+const BEFORE_BATCHES: i64 = 38;
 
 /// The last migration before a branch could come back to a commit.
 const BEFORE_RETURNS: i64 = 9;
@@ -105,4 +109,30 @@ async fn pushes_are_kept() {
     assert_eq!((rows.len(), row.id, row.modifies), (1, PushId(1), true));
     assert_eq!(row.seen_at, Timestamp::from_us(5));
     assert_eq!((&*row.branch, &*row.commit_id, &*row.before_id), ("m", "c1", "c0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_go_on_in_the_order_that_there_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}?mode=rwc", directory.path().join("farm.db").display());
+    sqlx::any::install_default_drivers();
+    let mut connection = url.parse::<AnyConnectOptions>().unwrap().connect().await.unwrap();
+    sqlx::migrate!("./migrations").run_to(BEFORE_BATCHES, &mut connection).await.unwrap();
+    let builds = "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
+                  created_us, priority)
+                  VALUES (1, 1, 'lab', 'a', '', 'ann', '', 5, 'mass'),
+                  (2, 1, 'lab', 'b', '', 'ann', '', 5, 'mass'),
+                  (3, 2, 'lab', 'a', '', 'bob', '', 6, 'mass')";
+    run(&mut connection, builds).await;
+    drop(connection);
+
+    let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
+    let listed = store.batch_list(None, 9).await.unwrap();
+    let [batch] = &listed[..] else { panic!("one has several builds: {listed:?}") };
+    assert_eq!((batch.id, batch.order, batch.paused), (BatchId(1), OrderMode::Requires, None));
+    assert_eq!((&*batch.submitter, batch.created), ("ann", Timestamp::from_us(5)));
+    // What a coordinator of the version before asks for meanwhile has no row.
+    assert!(store.batch_pause(BatchId(2), Timestamp::from_us(7)).await.unwrap());
+    let paused = store.batch_fetch(BatchId(2)).await.unwrap().expect("it is there");
+    assert_eq!((paused.paused, &*paused.submitter), (Some(Timestamp::from_us(7)), "bob"));
 }

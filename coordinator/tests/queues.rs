@@ -272,6 +272,8 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         assert_eq!(learned, expected);
         let none = store.learned_fetch("lab", "p1", Arch::X86_64, TaskKind::Build).await.unwrap();
         assert_eq!(none, Forecast::default());
+        let known = store.learned_list_took("lab", &["p0", "p1"]).await.unwrap();
+        assert_eq!(known, [("p0".to_owned(), took)].into());
 
         // The same package again waits, and what goes first is known.
         let next = ready(&store, "ann", PriorityClass::Interactive, 2).await;

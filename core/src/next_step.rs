@@ -31,6 +31,15 @@ words! {
     }
 }
 
+impl NextStep {
+    /// Whether something of a build begins with it. Of a batch that is paused, nothing does; what
+    /// is under way goes on.
+    #[must_use]
+    pub const fn begins(self) -> bool {
+        matches!(self, Self::Import | Self::Plan | Self::Lock | Self::Order | Self::Dispatch)
+    }
+}
+
 /// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
 /// has approved that. `None` when the build waits for its tasks.
 #[must_use]
@@ -69,6 +78,13 @@ pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<NextStep>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pause_lets_end_what_is_under_way() {
+        let goes_on = NextStep::ALL.into_iter().filter(|step| !step.begins());
+        let expected = [NextStep::Round, NextStep::Accept, NextStep::Claim, NextStep::Finish];
+        assert_eq!(goes_on.collect::<Vec<_>>(), expected);
+    }
 
     #[test]
     fn a_build_goes_from_step_to_step() {

@@ -2,6 +2,8 @@
 //!
 //! Owns which remedy there is. It must not know the command: whoever shows the remedy writes it.
 
+use crate::BatchId;
+
 /// What a person can do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
@@ -13,4 +15,8 @@ pub enum Remedy {
     },
     /// Enrol a worker anew.
     EnrolWorker,
+    /// Let a batch that is paused go on.
+    ResumeBatch {
+        batch: BatchId,
+    },
 }

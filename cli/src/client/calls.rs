@@ -130,6 +130,60 @@ impl Client {
         self.explained(reply)
     }
 
+    /// What a request for builds would become.
+    pub(crate) async fn plan_builds(
+        &mut self,
+        request: v1::StartBuildsRequest,
+    ) -> Result<v1::BatchPlan, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.batches.plan_builds(request).await;
+        self.explained(reply)
+    }
+
+    /// Everything about one batch.
+    pub(crate) async fn batch(&mut self, id: i64) -> Result<v1::BatchDetails, Error> {
+        let request = self.reading(v1::GetBatchRequest { id });
+        let reply = self.batches.get_batch(request).await;
+        self.explained(reply)
+    }
+
+    /// Batches of several builds, newest first.
+    pub(crate) async fn batches(
+        &mut self,
+        request: v1::ListBatchesRequest,
+    ) -> Result<Vec<v1::Batch>, Error> {
+        let request = self.reading(request);
+        let reply = self.batches.list_batches(request).await;
+        Ok(self.explained(reply)?.batches)
+    }
+
+    /// Lets nothing more of a batch begin.
+    pub(crate) async fn pause_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
+        let request = self.authorized(v1::PauseBatchRequest { id })?;
+        let reply = self.batches.pause_batch(request).await;
+        self.explained(reply)
+    }
+
+    pub(crate) async fn resume_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
+        let request = self.authorized(v1::ResumeBatchRequest { id })?;
+        let reply = self.batches.resume_batch(request).await;
+        self.explained(reply)
+    }
+
+    /// Cancels all builds of a batch that have not ended.
+    pub(crate) async fn cancel_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
+        let request = self.authorized(v1::CancelBatchRequest { id })?;
+        let reply = self.batches.cancel_batch(request).await;
+        self.explained(reply)
+    }
+
+    /// Tries again what failed or was cancelled in a batch.
+    pub(crate) async fn retry_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
+        let request = self.authorized(v1::RetryBatchRequest { id })?;
+        let reply = self.batches.retry_batch(request).await;
+        self.explained(reply)
+    }
+
     /// The lock of a task.
     pub(crate) async fn lock(
         &mut self,

@@ -12,6 +12,7 @@ use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rpmfarm_proto::v1::batches_client::BatchesClient;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::packages_client::PackagesClient;
@@ -31,7 +32,8 @@ use crate::token::TokenSource;
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a call may take to be answered; a stream, to begin.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long a preview of modifications may take: two repositories may have to be fetched first.
+/// How long a preview of modifications may take: two repositories may have to be fetched first. So
+/// long may a plan take, too, for which thousands of roots are solved.
 const PREVIEW: Duration = Duration::from_secs(300);
 /// How long a forge may take to tell what it has.
 const LISTING: Duration = Duration::from_secs(600);
@@ -49,6 +51,7 @@ pub(crate) struct Client {
     tracking: TrackingClient<Channel>,
     fleet: FleetClient<Channel>,
     packages: PackagesClient<Channel>,
+    batches: BatchesClient<Channel>,
     /// The one that is used.
     server: String,
     /// All of the farm.
@@ -90,6 +93,10 @@ impl Client {
                     let packages =
                         PackagesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
                             .max_decoding_message_size(LARGEST_MESSAGE);
+                    // All roots of a request are solved for a plan.
+                    let batches =
+                        BatchesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
+                            .max_decoding_message_size(LARGEST_MESSAGE);
                     let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
                         .max_decoding_message_size(LARGEST_MESSAGE);
                     let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
@@ -100,6 +107,7 @@ impl Client {
                         tracking,
                         fleet,
                         packages,
+                        batches,
                         server,
                         servers,
                         token,

@@ -3,29 +3,38 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::options::AddedRepository;
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BuildOptions};
-use rpmfarm_proto::v1::{Build, PackageRef, StartBuildsReply, StartBuildsRequest};
+use rpmfarm_proto::v1::{BatchPlan, Build, PackageRef, StartBuildsReply, StartBuildsRequest};
 
 use super::{Session, watch};
 use crate::config::filled;
 use crate::document::BuildsDocument;
+use crate::document::batches::PlanDocument;
 use crate::exit::{Error, Exit};
 use crate::out::{self, StandardOutput};
-use crate::show::{escape, time, wrap};
+use crate::show::{batch, escape, time, wrap};
+
+/// Builds that are named in a command to follow them; of more, their batch is.
+const NAMED: usize = 20;
 
 /// Packages, and what to rebuild them for.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The packages of one call form a batch: those that need each other are built in order.
+The packages of one call form a batch: those that need each other are built in order. --order says
+what counts as needed: what builds require beyond the base root (requires), the base root too
+(bootstrap), or nothing, as long as a root can be solved (none).
 
 Examples:
   rpmfarm build hello --target lab --watch
   rpmfarm build bash@c9s zlib@imports/c9/zlib-1.2.11-40.el9 --target almalinux-9
   rpmfarm build bash --target almalinux-9 --bump     the same sources, a higher release
   rpmfarm build libgreet greet --target lab --ref main --json
+  rpmfarm build libgreet greet --target lab --plan   what it would be; nothing is built
+  rpmfarm build gcc glibc bash --target almalinux-9 --order bootstrap --priority mass
   rpmfarm build openssl --target almalinux-9 --priority security
   rpmfarm build hello --target almalinux-9 --arch aarch64 --arch ppc64le
   rpmfarm build python3 --target lab --nocheck --without tests --define 'dist .lab9.test'")]
@@ -49,8 +58,14 @@ pub(crate) struct Options {
     /// Build for this architecture only; may be given several times [default: all of the target's]
     #[arg(long, value_name = "ARCH", value_delimiter = ',')]
     arch: Vec<Arch>,
+    /// Which needs put the builds in order: requires, bootstrap or none [default: the target's own]
+    #[arg(long, value_name = "ORDER")]
+    order: Option<OrderMode>,
     #[command(flatten)]
     as_mock: MockOptions,
+    /// Build nothing: show the order, the least and the expected time, and what will be refused
+    #[arg(long, conflicts_with_all = ["watch", "key"])]
+    plan: bool,
     /// Follow the builds until they end
     #[arg(long)]
     watch: bool,
@@ -138,9 +153,12 @@ fn parse_ref(text: &str) -> Result<String, String> {
 
 /// Asks for the builds, and follows them where that is wanted.
 pub(crate) async fn run(mut options: Options, mut session: Session) -> Result<Exit, Error> {
-    let watch = options.watch;
+    let Options { watch, plan, .. } = options;
     let target = session.target(options.target.take()).await?;
     let request = request(options, target)?;
+    if plan {
+        return print_plan(&session.client.plan_builds(request).await?, &session.out);
+    }
     let StartBuildsReply { builds, warnings } = session.client.start_builds(&request).await?;
     for warning in warnings {
         out::note(wrap::hanging("rpmfarm: ", &warning, 2, None).trim_end());
@@ -172,7 +190,17 @@ fn request(options: Options, target: String) -> Result<StartBuildsRequest, Error
         priority: options.priority.to_string(),
         arches,
         options: options_of_builds,
+        order: options.order.map(|order| order.to_string()).unwrap_or_default(),
     })
+}
+
+fn print_plan(plan: &BatchPlan, out: &StandardOutput) -> Result<Exit, Error> {
+    if out.json {
+        out.document(&PlanDocument::from(plan))?;
+    } else {
+        out.text(&batch::plan(plan, out))?;
+    }
+    Ok(Exit::Done)
 }
 
 /// Who asks: USER@HOST.
@@ -197,6 +225,9 @@ pub(crate) fn print(builds: &[Build], out: &StandardOutput) -> Result<(), Error>
             escape::line(&what),
             escape::line(&build.state)
         ))?;
+    }
+    if let Some(batch) = batch::of_builds(builds).filter(|_| builds.len() > NAMED) {
+        return out.line(&format!("follow with: rpmfarm batch watch {batch}"));
     }
     let ids: Vec<_> = builds.iter().map(|build| build.id.to_string()).collect();
     out.line(&format!("follow with: rpmfarm watch {}", ids.join(" ")))

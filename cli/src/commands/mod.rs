@@ -1,5 +1,6 @@
 //! The subcommands, one a file.
 
+pub(crate) mod batch;
 pub(crate) mod build;
 pub(crate) mod cancel;
 pub(crate) mod claim;
@@ -80,6 +81,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
     match command {
         Command::Target(options) => target::run(options, session).await,
         Command::Build(options) => Box::pin(build::run(options, session)).await,
+        Command::Batch(options) => Box::pin(batch::run(options, session)).await,
         Command::List(options) => list::run(options, session).await,
         Command::Show(options) => show::run(options, session).await,
         Command::Why(options) => why::run(options, session).await,

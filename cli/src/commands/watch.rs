@@ -8,6 +8,7 @@ use crate::document::BuildDocument;
 use crate::exit::{Error, Exit};
 use crate::follow::{BuildView, follow};
 use crate::out::{self, StandardOutput};
+use crate::show::batch;
 use crate::show::live::LiveView;
 use crate::show::plain::PlainView;
 use crate::show::time;
@@ -37,10 +38,20 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     follow_ids(session, &ids).await
 }
 
-/// Follows builds that were just asked for.
+/// Follows builds that were just asked for, and says at their end what lost ones of a batch took
+/// with them.
 pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
     let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
-    follow_ids(session, &ids).await
+    let (mut client, out) = (session.client.clone(), session.out);
+    let exit = follow_ids(session, &ids).await?;
+    let has_ended = exit != Exit::Interrupted && !out.json;
+    if let Some(batch) = batch::of_builds(builds).filter(|_| has_ended) {
+        // All else was said: an older coordinator, or none, is no error.
+        if let Ok(details) = client.batch(batch).await {
+            out.text(&batch::taken(&details, out.width()))?;
+        }
+    }
+    Ok(exit)
 }
 
 async fn follow_ids(session: Session, ids: &[i64]) -> Result<Exit, Error> {

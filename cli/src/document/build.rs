@@ -66,7 +66,7 @@ pub(crate) struct BuildDocument {
 }
 
 #[derive(Debug, Serialize)]
-struct FailureDocument {
+pub(super) struct FailureDocument {
     /// `package`, `worker` or `farm`.
     fault: &'static str,
     stage: String,

@@ -3,6 +3,7 @@
 //! Times are RFC 3339 in UTC, durations milliseconds, sizes bytes; what is not known or not yet
 //! is null. Text is as it came, JSON escapes what must be. Described in docs/cli.md.
 
+pub(crate) mod batches;
 mod build;
 mod channel;
 mod doctor;

@@ -1,5 +1,6 @@
 //! Builds and what belongs to them, as text for people. Pure: the clock is an argument.
 
+pub(crate) mod batch;
 pub(crate) mod build;
 pub(crate) mod escape;
 pub(crate) mod failure;

@@ -3,8 +3,9 @@
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::{Arch, Lock, Sha256};
 use rpmfarm_proto::v1::{
-    Artifact, Build, Channel, Check, Failure, Fault, Info, Invitation, InviteWorkerRequest,
-    Milestone, Reason, Target, Task, WhyReply, Worker, WorkerCertificate, WorkerDecision,
+    Artifact, Batch, BatchDetails, BatchLoss, BatchMember, BatchPlan, Build, Channel, Check,
+    Failure, Fault, Info, Invitation, InviteWorkerRequest, Milestone, PlanSlots, PlannedComponent,
+    Reason, StartBuildsRequest, Target, Task, WhyReply, Worker, WorkerCertificate, WorkerDecision,
     WorkerDetails, WorkerFault,
 };
 
@@ -281,5 +282,79 @@ pub fn why(build: &Build) -> WhyReply {
             reason("no-worker", "build ppc64le", "no worker for ppc64le connected since 14:02 UTC"),
         ],
         ..WhyReply::default()
+    }
+}
+
+/// Batch 3, in which two of four builds are left.
+pub fn batch() -> BatchDetails {
+    let of = |build: i64, package: &str| BatchMember { build, package: package.into() };
+    let failure = Failure {
+        fault: Fault::Package.into(),
+        stage: "build".into(),
+        message: "hello.c:3: error: 'foo' undeclared\u{1b}[31m".into(),
+        ..Failure::default()
+    };
+    BatchDetails {
+        batch: Some(Batch {
+            id: 3,
+            target: "lab".into(),
+            order: "requires".into(),
+            submitter: "alice@desk".into(),
+            created_us: CREATED,
+            builds: 5,
+            waiting: 1,
+            building: 1,
+            published: 1,
+            failed: 2,
+            ..Batch::default()
+        }),
+        ordered_here: true,
+        left_us: 600 * SECOND,
+        critical_path: vec![of(5, "gcc"), of(6, "glibc")],
+        critical_path_us: 500 * SECOND,
+        losses: vec![BatchLoss {
+            member: Some(of(7, "hello")),
+            failure: Some(failure),
+            took: vec![of(8, "greet")],
+            without: Vec::new(),
+        }],
+        failed_by_package: 2,
+        ..BatchDetails::default()
+    }
+}
+
+/// The same at its end.
+pub fn ended_batch() -> BatchDetails {
+    let mut details = batch();
+    if let Some(batch) = &mut details.batch {
+        (batch.waiting, batch.building, batch.published) = (0, 0, 3);
+        batch.ended_us = CREATED + 3600 * SECOND;
+    }
+    details.critical_path = Vec::new();
+    BatchDetails { left_us: 0, critical_path_us: 0, work_us: 7200 * SECOND, ..details }
+}
+
+/// A plan in which each package waits for the one before it, and none but the first was ever built.
+pub fn plan(request: &StartBuildsRequest) -> BatchPlan {
+    let packages: Vec<String> = request.packages.iter().map(|one| one.package.clone()).collect();
+    let component = |(place, package): (u32, &String)| PlannedComponent {
+        packages: vec![package.clone()],
+        needs: place.checked_sub(1).into_iter().collect(),
+        work_us: 60 * SECOND,
+        starts_us: i64::from(place) * 60 * SECOND,
+        ends_us: i64::from(place + 1) * 60 * SECOND,
+    };
+    let path_us = 60 * SECOND * i64::try_from(packages.len()).expect("a few");
+    BatchPlan {
+        target: request.target.clone(),
+        order: if request.order.is_empty() { "requires".into() } else { request.order.clone() },
+        components: (0..).zip(&packages).map(component).collect(),
+        work_us: path_us / 2,
+        path_us,
+        expected_us: path_us,
+        slots: vec![PlanSlots { arch: "x86_64".into(), slots: 2 }],
+        unknown: packages[1..].to_vec(),
+        notes: vec!["each build root was solved with the packages that are there now".into()],
+        ..BatchPlan::default()
     }
 }

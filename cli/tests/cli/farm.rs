@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use rpmfarm_proto::v1::batches_server::{Batches, BatchesServer};
 use rpmfarm_proto::v1::farm_server::{Farm, FarmServer};
 use rpmfarm_proto::v1::fleet_server::{Fleet, FleetServer};
 use rpmfarm_proto::v1::*;
@@ -37,6 +38,12 @@ pub struct Facts {
     /// The farm has one target instead of two.
     pub lone_target: bool,
     pub started: Vec<StartBuildsRequest>,
+    /// What is told of batches, one after the other; the last one again and again.
+    pub batches: Vec<BatchDetails>,
+    /// The requests that were planned.
+    pub planned: Vec<StartBuildsRequest>,
+    /// The calls that changed batches, each by its word.
+    pub changed: Vec<String>,
     pub log_requests: Vec<ReadLogRequest>,
     pub lists: Vec<ListBuildsRequest>,
     pub invited: Vec<InviteWorkerRequest>,
@@ -88,6 +95,7 @@ impl FakeFarm {
         self.address = listener.local_addr().expect("it is bound");
         let service = FarmServer::new(Answers(self.facts.clone()));
         let fleet = FleetServer::new(Answers(self.facts.clone()));
+        let batches = BatchesServer::new(Answers(self.facts.clone()));
         let (end, ended) = tokio::sync::oneshot::channel::<()>();
         let connections = TcpListenerStream::new(listener);
         self.serving = Some(self.runtime.spawn(async move {
@@ -96,6 +104,7 @@ impl FakeFarm {
             let _ = Server::builder()
                 .add_service(service)
                 .add_service(fleet)
+                .add_service(batches)
                 .serve_with_incoming(cut_with(connections, ended))
                 .await;
         }));
@@ -388,6 +397,69 @@ impl Farm for Answers {
         workers.truncate(limit as usize);
         let next = if follow { workers[limit as usize - 1].name.clone() } else { String::new() };
         Ok(Response::new(ListWorkersReply { workers, next }))
+    }
+}
+
+impl Answers {
+    /// What is told of a batch now.
+    fn batch(&self, id: i64) -> Result<BatchDetails, Status> {
+        let mut facts = self.facts();
+        let details = match facts.batches.len() {
+            0 => None,
+            1 => facts.batches.first().cloned(),
+            _ => Some(facts.batches.remove(0)),
+        };
+        let is_it = |details: &BatchDetails| details.batch.as_ref().is_some_and(|one| one.id == id);
+        let missing = || Status::not_found(format!("no batch {id} (rpmfarm batch list)"));
+        details.filter(is_it).ok_or_else(missing)
+    }
+
+    fn change<T>(&self, request: &Request<T>, word: &str, id: i64) -> Reply<BatchChange> {
+        authorize(request)?;
+        let batch = self.batch(id)?.batch;
+        self.facts().changed.push(format!("{word} {id}"));
+        Ok(Response::new(BatchChange { batch, builds: 2 }))
+    }
+}
+
+#[tonic::async_trait]
+impl Batches for Answers {
+    async fn plan_builds(&self, request: Request<StartBuildsRequest>) -> Reply<BatchPlan> {
+        authorize(&request)?;
+        let request = request.into_inner();
+        let plan = facts::plan(&request);
+        self.facts().planned.push(request);
+        Ok(Response::new(plan))
+    }
+
+    async fn get_batch(&self, request: Request<GetBatchRequest>) -> Reply<BatchDetails> {
+        self.may_read(&request)?;
+        self.batch(request.into_inner().id).map(Response::new)
+    }
+
+    async fn list_batches(&self, request: Request<ListBatchesRequest>) -> Reply<ListBatchesReply> {
+        self.may_read(&request)?;
+        let ListBatchesRequest { limit, before } = request.into_inner();
+        let before = if before == 0 { i64::MAX } else { before };
+        let batches = self.facts().batches.iter().filter_map(|details| details.batch.clone());
+        let batches = batches.filter(|batch| batch.id < before).take(limit as usize);
+        Ok(Response::new(ListBatchesReply { batches: batches.collect() }))
+    }
+
+    async fn pause_batch(&self, request: Request<PauseBatchRequest>) -> Reply<BatchChange> {
+        self.change(&request, "pause", request.get_ref().id)
+    }
+
+    async fn resume_batch(&self, request: Request<ResumeBatchRequest>) -> Reply<BatchChange> {
+        self.change(&request, "resume", request.get_ref().id)
+    }
+
+    async fn cancel_batch(&self, request: Request<CancelBatchRequest>) -> Reply<BatchChange> {
+        self.change(&request, "cancel", request.get_ref().id)
+    }
+
+    async fn retry_batch(&self, request: Request<RetryBatchRequest>) -> Reply<BatchChange> {
+        self.change(&request, "retry", request.get_ref().id)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(unreachable_pub)]
 
+mod batches;
 mod doctor;
 mod facts;
 mod farm;

@@ -26,7 +26,7 @@ use crate::bus::Bus;
 use crate::clock;
 use crate::dispatch::report::Reports;
 use crate::doctor::Doctor;
-use crate::store::{Build, BuildFilter, EndedFilter, KeptFileRow, Store, Task};
+use crate::store::{Build, BuildFilter, BuildRequest, EndedFilter, KeptFileRow, Store, Task};
 use crate::streams::StreamLimits;
 use crate::targets::{LoadedTarget, TargetError, Targets};
 use crate::track::Tracker;
@@ -51,6 +51,8 @@ pub struct FarmService {
     pub tracker: Tracker,
     /// Finds problems of the farm.
     pub doctor: Doctor,
+    /// Builds of one request at most.
+    pub max_batch: usize,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
 }
@@ -218,18 +220,17 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::StartBuildsReply>, Status> {
         let request = request.into_inner();
         let target = self.targets().get(&request.target)?;
-        let builds = request_checks::builds(&request, &target)?;
+        let builds = request_checks::builds(&request, &target, self.max_batch)?;
+        let order = request_checks::order(&request, &target)?;
         let warnings =
             request_checks::check_upstream(self.store(), &self.tracker, &target, &builds).await?;
         let submitter = name::shown(&request.submitter);
         let key = name::shown(&request.idempotency_key);
         let (store, bump) = (self.store().clone(), request.bump);
         let started = to_the_end(async move {
-            if bump {
-                store.build_insert_bumps(&builds, &submitter, &key, clock::now()).await
-            } else {
-                store.build_insert(&builds, &submitter, &key, clock::now()).await
-            }
+            let (builds, submitter, key) = (&builds[..], &submitter[..], &key[..]);
+            let request = BuildRequest { builds, submitter, key, bump, order };
+            store.build_insert_request(&request, clock::now()).await
         })
         .await??;
         let mut rows = self.store().build_list_by_id(&started.ids).await?;

@@ -1,8 +1,10 @@
-//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm` and
-//! `fleet` for people.
+//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm`,
+//! `batches` and `fleet` for people.
 //!
 //! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
 
+pub mod batch_plan;
+pub mod batches;
 pub mod blobs;
 pub mod enrolment;
 pub mod farm;

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
 use std::hash::Hash;
 
+use rpmfarm_core::batch::{OrderMode, TooLarge, check_size};
 use rpmfarm_core::options::OptionError;
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::suggestions::did_you_mean;
@@ -24,9 +25,6 @@ const SHOWN: usize = 10;
 
 /// Builds or names of one call at most, where each costs questions to the store.
 pub(super) const MAX_NAMED: usize = 1000;
-
-/// Packages of one request at most.
-const MAX_PACKAGES: usize = 20_000;
 
 /// Checks a list of things that a call names: not too long, and nothing in it twice. `thing` is a
 /// noun whose plural takes an `s`.
@@ -59,22 +57,23 @@ pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
     )))
 }
 
-/// The builds that are asked for of a target, one for each package.
+/// The builds that are asked for of a target, one for each package, at most `limit`.
 ///
 /// # Errors
-/// No packages, too many, or one twice; an invalid name; an architecture or a priority that
-/// does not exist, or an architecture that the target does not have; options that it does not allow.
+/// No packages, more than the limit, or one twice; an invalid name; an architecture or a priority
+/// that does not exist, or an architecture that the target does not have; options that it does not
+/// allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,
     target: &Target,
+    limit: usize,
 ) -> Result<Vec<NewBuild>, Status> {
     let arches = arches(&request.arches, target)?;
-    if request.packages.is_empty() || request.packages.len() > MAX_PACKAGES {
-        return Err(Status::invalid_argument(format!(
-            "{} packages (at least 1, at most {MAX_PACKAGES})",
-            request.packages.len()
-        )));
+    if request.packages.is_empty() {
+        return Err(Status::invalid_argument("no packages (at least 1)"));
     }
+    let too_large = |error: TooLarge| Status::invalid_argument(format!("{error} (--max-batch)"));
+    check_size(request.packages.len(), limit).map_err(too_large)?;
     let options: BuildOptions = request.options.clone().unwrap_or_default().into();
     let refused = |error: OptionError| Status::invalid_argument(commands::refused_option(&error));
     options.check(target).map_err(refused)?;
@@ -101,6 +100,17 @@ pub(super) fn builds(
         });
     }
     Ok(builds)
+}
+
+/// Which needs put the builds of a request in order: what it says, else the target.
+///
+/// # Errors
+/// A word that is no order.
+pub(super) fn order(
+    request: &v1::StartBuildsRequest,
+    target: &Target,
+) -> Result<OrderMode, Status> {
+    Ok(optional(&request.order)?.unwrap_or(target.order))
 }
 
 /// Asks upstream for packages of which nothing was ever imported: a name that it does not have is
@@ -221,7 +231,31 @@ fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_lab::fixtures::{NOWHERE, TargetFile};
+
     use super::*;
+
+    #[test]
+    fn a_request_is_as_large_as_the_operator_allows_and_has_an_order() {
+        let mut target = TargetFile::lab(NOWHERE).target();
+        let package =
+            |number: i32| v1::PackageRef { package: format!("p{number}"), git_ref: String::new() };
+        let asked = v1::StartBuildsRequest {
+            target: "lab".into(),
+            packages: (0..3).map(package).collect(),
+            ..v1::StartBuildsRequest::default()
+        };
+        assert_eq!(builds(&asked, &target, 3).expect("as many").len(), 3);
+        let told = builds(&asked, &target, 2).unwrap_err().message().to_owned();
+        let says = "3 builds in one batch are more than this farm takes (2)";
+        assert!(told.starts_with(says) && told.ends_with("(--max-batch)"), "{told}");
+
+        assert_eq!(order(&asked, &target).expect("the default"), OrderMode::Requires);
+        target.order = OrderMode::Bootstrap;
+        assert_eq!(order(&asked, &target).expect("the target's"), OrderMode::Bootstrap);
+        let asked = v1::StartBuildsRequest { order: "none".into(), ..asked };
+        assert_eq!(order(&asked, &target).expect("its own"), OrderMode::Unordered);
+    }
 
     #[test]
     fn a_call_names_some_things_and_each_once() {

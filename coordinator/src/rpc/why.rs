@@ -13,7 +13,7 @@ use rpmfarm_core::why::{
     reasons, why,
 };
 use rpmfarm_core::worker_standing::holds_back;
-use rpmfarm_core::{BuildId, TaskId, Timestamp};
+use rpmfarm_core::{TaskId, Timestamp};
 use rpmfarm_proto::v1;
 
 use super::us;
@@ -26,7 +26,7 @@ use crate::store::{Build, FailureRow, QueuePositionRow, Result};
 /// Everything that a build waits for, or that goes on with it.
 pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
-    let reasons = reasons_of(views, build.id, &shown, now).await?;
+    let reasons = reasons_of(views, build, &shown, now).await?;
     Ok(v1::WhyReply {
         build: shown.id,
         package: shown.package,
@@ -40,7 +40,7 @@ pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::W
 
 async fn reasons_of(
     views: &Views,
-    build: BuildId,
+    build: &Build,
     shown: &v1::Build,
     now: Timestamp,
 ) -> Result<Vec<Reason>> {
@@ -51,6 +51,7 @@ async fn reasons_of(
         revision: shown.revision,
         reason: &shown.reason,
         failures: &[],
+        paused: None,
         imports_ahead: 0,
         waits: "",
         tasks: &[],
@@ -58,7 +59,9 @@ async fn reasons_of(
     if facts.has_ended {
         return Ok(reasons(&facts, now));
     }
-    let store = &views.store;
+    let (store, batch, build) = (&views.store, build.batch, build.id);
+    let paused = store.batch_fetch(batch).await?.and_then(|batch| batch.paused);
+    facts.paused = paused.map(|_| batch);
     let rows = store.failure_list(build, store.retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
     let tasks = tasks(views, &shown.tasks, &failures, now).await?;

@@ -1,5 +1,6 @@
 //! Builds: what was asked for, and by whom.
 
+use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
 
@@ -45,6 +46,20 @@ pub struct Build {
     pub created: Timestamp,
     /// How urgent it is, by the newest that was said of it.
     pub priority: String,
+}
+
+/// A request for builds: one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BuildRequest<'a> {
+    pub builds: &'a [NewBuild],
+    /// Who asks.
+    pub submitter: &'a str,
+    /// The same key again makes nothing new; empty for none.
+    pub key: &'a str,
+    /// Whether they are rebuilds without a change, whose releases are raised.
+    pub bump: bool,
+    /// Which needs put the builds in order.
+    pub order: OrderMode,
 }
 
 /// What a request led to.
@@ -161,7 +176,8 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a request. The same `request_key` again makes nothing new.
+    /// Records a request whose builds go by the default order. The same `request_key` again makes
+    /// nothing new.
     pub async fn build_insert(
         &self,
         builds: &[NewBuild],
@@ -169,34 +185,23 @@ impl Store {
         request_key: &str,
         now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.build_insert_request(builds, submitter, request_key, now, false).await
+        let (key, order) = (request_key, OrderMode::default());
+        let request = BuildRequest { builds, submitter, key, bump: false, order };
+        self.build_insert_request(&request, now).await
     }
 
-    /// Records a request for rebuilds without a change, whose releases are raised.
-    pub async fn build_insert_bumps(
+    /// Records a request. The same key again makes nothing new.
+    pub async fn build_insert_request(
         &self,
-        builds: &[NewBuild],
-        submitter: &str,
-        request_key: &str,
+        request: &BuildRequest<'_>,
         now: Timestamp,
     ) -> Result<StartedBuilds> {
-        self.build_insert_request(builds, submitter, request_key, now, true).await
-    }
-
-    async fn build_insert_request(
-        &self,
-        builds: &[NewBuild],
-        submitter: &str,
-        request_key: &str,
-        now: Timestamp,
-        bump: bool,
-    ) -> Result<StartedBuilds> {
-        let started = self.build_insert_rows(builds, submitter, request_key, now, bump).await;
+        let started = self.build_insert_rows(request, now).await;
         match started {
             // Its key tells whether it happened, be it here or at another coordinator.
-            Err(error) if !request_key.is_empty() && error.may_have_happened() => {
+            Err(error) if !request.key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
-                self.build_insert_rows(builds, submitter, request_key, now, bump).await
+                self.build_insert_rows(request, now).await
             }
             started => started,
         }
@@ -204,24 +209,24 @@ impl Store {
 
     async fn build_insert_rows(
         &self,
-        builds: &[NewBuild],
-        submitter: &str,
-        request_key: &str,
+        request: &BuildRequest<'_>,
         now: Timestamp,
-        bump: bool,
     ) -> Result<StartedBuilds> {
-        let request_key = if is_planted(PlantedBug::RequestTwice) { "" } else { request_key };
+        let key = if is_planted(PlantedBug::RequestTwice) { "" } else { request.key };
+        let request = BuildRequest { key, ..*request };
         again(|| async move {
             let mut tx = self.write().await?;
-            let known = tx.builds_of_request(request_key).await?;
+            let known = tx.builds_of_request(key).await?;
             if !known.is_empty() {
                 return Ok(StartedBuilds { ids: known, new: false });
             }
             let batch = BatchId(tx.next_id("batch").await?);
-            let request = NewRequest { batch, submitter, request_key, bump, now };
-            let mut ids = Vec::with_capacity(builds.len());
-            for build in builds {
-                ids.push(tx.add_build(build, &request).await?);
+            if request.builds.len() > 1 {
+                tx.batch_insert(batch, request.order, request.submitter, now).await?;
+            }
+            let mut ids = Vec::with_capacity(request.builds.len());
+            for build in request.builds {
+                ids.push(tx.add_build(build, batch, &request, now).await?);
             }
             tx.commit().await?;
             Ok(StartedBuilds { ids, new: true })
@@ -272,16 +277,6 @@ impl Store {
     }
 }
 
-/// What the builds of a request have in common.
-struct NewRequest<'a> {
-    batch: BatchId,
-    submitter: &'a str,
-    request_key: &'a str,
-    /// Whether they are rebuilds without a change, whose releases are raised.
-    bump: bool,
-    now: Timestamp,
-}
-
 impl Tx {
     /// The builds that were recorded with a key; none without a key.
     async fn builds_of_request(&mut self, request_key: &str) -> Result<Vec<BuildId>> {
@@ -296,20 +291,26 @@ impl Tx {
         Ok(ids.into_iter().map(BuildId).collect())
     }
 
-    async fn add_build(&mut self, build: &NewBuild, request: &NewRequest<'_>) -> Result<BuildId> {
+    async fn add_build(
+        &mut self,
+        build: &NewBuild,
+        batch: BatchId,
+        request: &BuildRequest<'_>,
+        now: Timestamp,
+    ) -> Result<BuildId> {
         let id = BuildId(self.next_id("build").await?);
         sqlx::query(
             "INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key,
              created_us, priority) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         )
         .bind(id.0)
-        .bind(request.batch.0)
+        .bind(batch.0)
         .bind(&build.target)
         .bind(&build.package)
         .bind(&build.git_ref)
         .bind(request.submitter)
-        .bind(request.request_key)
-        .bind(request.now.as_us())
+        .bind(request.key)
+        .bind(now.as_us())
         .bind(build.class.as_str())
         .execute(self.conn())
         .await?;
@@ -319,7 +320,7 @@ impl Tx {
         }
         self.add_build_settings(id, build).await?;
         self.build_open(id).await?;
-        self.index_insert(id, build.class, request.now).await?;
+        self.index_insert(id, build.class, now).await?;
         Ok(id)
     }
 

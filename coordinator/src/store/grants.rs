@@ -78,8 +78,9 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The head of a queue, at most `limit` tasks. What it costs does not depend on the length of
-    /// the queue.
+    /// The head of a queue, at most `limit` tasks, without those of batches that are paused. What
+    /// it costs does not depend on the length of the queue, but on how much of a paused batch
+    /// stands before.
     pub async fn ready_task_list_first(
         &self,
         arch: &str,
@@ -112,6 +113,8 @@ impl Store {
                      COALESCE(({MAKER_OF} r.task), '') AS except_worker
                      FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
                      AND (r.rank, r.task) > ($3, $4)
+                     AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch
+                                     WHERE p.id = r.build AND q.paused_us <> 0)
                      ORDER BY r.rank, r.task LIMIT $5"
         ));
         Ok(sqlx::query_as(query)
@@ -125,7 +128,7 @@ impl Store {
     }
 
     /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
-    /// somebody has it, when it is accepted, or when its build has ended.
+    /// somebody has it, when it is accepted, when its build has ended, or when its batch is paused.
     pub async fn attempt_grant(
         &self,
         task: TaskId,
@@ -186,7 +189,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Holds all builds of grants that are open, in one order, and returns them.
+    /// Holds all builds of grants that are open and may begin something, in one order, and returns
+    /// them.
     async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],
@@ -201,8 +205,12 @@ impl Tx {
         // SQLite's writer has the whole database.
         let lock = if dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
         let ids = places(1, builds.len());
-        let text =
-            format!("SELECT build FROM open_builds WHERE build IN ({ids}) ORDER BY build{lock}");
+        let text = format!(
+            "SELECT build FROM open_builds WHERE build IN ({ids})
+                 AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch
+                                 WHERE p.id = open_builds.build AND q.paused_us <> 0)
+                 ORDER BY build{lock}"
+        );
         let mut query = sqlx::query_scalar(sqlx::AssertSqlSafe(text));
         for build in builds {
             self.build_note_changed(build);

@@ -1,14 +1,18 @@
 //! What accepted attempts took, and what is learned of it for the next ones.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rpmfarm_core::learned_needs::{Forecast, SAMPLES, Sample, WorkerResources, learn};
 use rpmfarm_core::task::{Outcome, TaskKind};
-use rpmfarm_core::time::span_us;
+use rpmfarm_core::time::{span, span_us};
 use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
 
 use super::columns::Span;
 use super::{Result, Store, Tx, unjson};
+
+/// Names that are bound to one query at most.
+const NAMES: usize = 500;
 
 /// Time, memory and disk of an attempt or of the next one, and what its worker had.
 #[derive(sqlx::FromRow)]
@@ -77,6 +81,31 @@ impl Store {
         let Some(row) = row else { return Ok(Forecast::default()) };
         let Sample { took, memory_mib, disk_mib, had } = row.sample();
         Ok(Forecast { took, memory_mib, disk_mib, enough: had })
+    }
+
+    /// How long the builds of packages take, on the architecture where that is longest; those of
+    /// which nothing was learned are left out.
+    pub async fn learned_list_took(
+        &self,
+        target: &str,
+        packages: &[&str],
+    ) -> Result<HashMap<String, Duration>> {
+        let mut found = HashMap::new();
+        for names in packages.chunks(NAMES) {
+            let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
+            let query = sqlx::AssertSqlSafe(format!(
+                "SELECT package, MAX(took_us) FROM learned
+                 WHERE target = $1 AND package IN ({places}) AND kind <> 'srpm' GROUP BY package"
+            ));
+            let mut query = sqlx::query_as(query).persistent(false).bind(target);
+            for name in names {
+                query = query.bind(*name);
+            }
+            let rows: Vec<(String, i64)> = query.fetch_all(self.read_pool()).await?;
+            found.extend(rows.into_iter().map(|(package, took)| (package, span(took))));
+        }
+        Ok(found)
     }
 
     /// Records what a task needs, before it gets into its queue.

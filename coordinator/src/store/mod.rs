@@ -11,6 +11,7 @@ mod assignments;
 mod attempts;
 mod batch_events;
 mod batch_facts;
+mod batches;
 mod blob_proofs;
 mod build_details;
 mod build_ends;
@@ -73,11 +74,12 @@ pub use acceptances::EndedAttempt;
 pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use batch_facts::{BatchMemberRow, BatchScope, BatchTaskRow};
+pub use batches::{Batch, BatchCounts, LostBuild, WorkLeft};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
 pub use build_rows::EndedBuildRow;
-pub use builds::{Build, BuildFilter, EndedFilter, NewBuild, StartedBuilds};
+pub use builds::{Build, BuildFilter, BuildRequest, EndedFilter, NewBuild, StartedBuilds};
 pub use channel_packages::{ChannelChange, ChannelHead};
 pub use channels::{Publication, Revision};
 pub use coordinators::{CoordinatorRow, PeerSnapshotRow, WorkerConnection, WorkerOwner};

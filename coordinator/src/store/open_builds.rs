@@ -14,20 +14,9 @@ impl Store {
     pub async fn build_cancel(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            if !tx.build_close(id, BuildEnd::Cancelled).await?
-                && !is_planted(PlantedBug::CancelAfterEnd)
-            {
+            if !tx.build_cancel(id, now).await? {
                 return Ok(false);
             }
-            let at = tx.build_next_event_us(id, now).await?;
-            sqlx::query(
-                "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(id.0)
-            .bind(at.as_us())
-            .execute(tx.conn())
-            .await?;
-            tx.attempt_end_all_of_build(id, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -38,29 +27,9 @@ impl Store {
     pub async fn build_retry(&self, id: BuildId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            let closed: i64 = sqlx::query_scalar(
-                "SELECT COUNT(*) FROM builds b WHERE id = $1
-             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
-            )
-            .bind(id.0)
-            .fetch_one(tx.conn())
-            .await?;
-            if closed == 0 {
+            if !tx.build_retry(id, now).await? {
                 return Ok(false);
             }
-            let at = tx.build_next_event_us(id, now).await?;
-            sqlx::query(
-                "INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-            )
-            .bind(id.0)
-            .bind(at.as_us())
-            .execute(tx.conn())
-            .await?;
-            tx.build_end_delete(id).await?;
-            tx.build_open(id).await?;
-            tx.batch_note_changed(id);
-            tx.reindex(id, now).await?;
             tx.commit().await?;
             Ok(true)
         })
@@ -94,6 +63,51 @@ impl Store {
 }
 
 impl Tx {
+    /// Cancels a build. False, and nothing changed, when it had ended before.
+    pub(super) async fn build_cancel(&mut self, id: BuildId, now: Timestamp) -> Result<bool> {
+        if !self.build_close(id, BuildEnd::Cancelled).await?
+            && !is_planted(PlantedBug::CancelAfterEnd)
+        {
+            return Ok(false);
+        }
+        let at = self.build_next_event_us(id, now).await?;
+        sqlx::query(
+            "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        )
+        .bind(id.0)
+        .bind(at.as_us())
+        .execute(self.conn())
+        .await?;
+        self.attempt_end_all_of_build(id, now).await?;
+        Ok(true)
+    }
+
+    /// Opens an ended build again. False, and nothing changed, when it is open, or published.
+    pub(super) async fn build_retry(&mut self, id: BuildId, now: Timestamp) -> Result<bool> {
+        let closed: i64 = sqlx::query_scalar(
+            "SELECT COUNT(*) FROM builds b WHERE id = $1
+             AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+             AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)",
+        )
+        .bind(id.0)
+        .fetch_one(self.conn())
+        .await?;
+        if closed == 0 {
+            return Ok(false);
+        }
+        let at = self.build_next_event_us(id, now).await?;
+        sqlx::query("INSERT INTO retries (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+            .bind(id.0)
+            .bind(at.as_us())
+            .execute(self.conn())
+            .await?;
+        self.build_end_delete(id).await?;
+        self.build_open(id).await?;
+        self.batch_note_changed(id);
+        self.reindex(id, now).await?;
+        Ok(true)
+    }
+
     pub(crate) async fn build_open(&mut self, id: BuildId) -> Result<()> {
         sqlx::query("INSERT INTO open_builds (build) VALUES ($1) ON CONFLICT DO NOTHING")
             .bind(id.0)

@@ -1,6 +1,6 @@
 //! Sources of builds: what was imported, and the SRPM that came of it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use rpmfarm_core::source::SourceRecord;
 use rpmfarm_core::terms::{AllTerms, Terms};
@@ -9,6 +9,7 @@ use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
 use super::columns::Columns;
+use super::lists::{numbers, rows};
 use super::transaction_retry::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
@@ -48,6 +49,23 @@ pub struct Srpm {
     /// What its spec says by rpm's target: the architectures of the target, and `noarch` where its
     /// `ExclusiveArch` names that. Empty of builds from before this was asked.
     pub terms: AllTerms,
+}
+
+/// An SRPM, and the build that made it.
+#[derive(sqlx::FromRow)]
+struct SrpmOfBuild {
+    #[sqlx(try_from = "i64")]
+    build: BuildId,
+    #[sqlx(flatten)]
+    srpm: Srpm,
+}
+
+/// An SRPM, and the package that it is of.
+#[derive(sqlx::FromRow)]
+struct SrpmOfPackage {
+    package: String,
+    #[sqlx(flatten)]
+    srpm: Srpm,
 }
 
 impl FromRow<'_, AnyRow> for Import {
@@ -280,6 +298,45 @@ impl Store {
             .fetch_one(self.read_pool())
             .await?;
         Ok(count > 0)
+    }
+
+    /// The SRPMs of builds, of those that have one.
+    pub async fn srpm_list(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, Srpm>> {
+        let ids = numbers(builds.iter().copied());
+        let query = format!(
+            "SELECT build, digest, size, nevra, requires, conflicts, predicts, dynamic, terms
+             FROM srpms WHERE build IN ({ids})"
+        );
+        let rows = rows!(self, SrpmOfBuild, query);
+        Ok(rows.into_iter().map(|row| (row.build, row.srpm)).collect())
+    }
+
+    /// The newest SRPM that was accepted of each package of a target; packages without one are left
+    /// out.
+    pub async fn srpm_list_newest(
+        &self,
+        target: &str,
+        packages: &[&str],
+    ) -> Result<HashMap<String, Srpm>> {
+        let mut found = HashMap::new();
+        for names in packages.chunks(NAMES) {
+            let places: Vec<String> = (0..names.len()).map(|at| format!("${}", at + 2)).collect();
+            let places = places.join(", ");
+            let query = sqlx::AssertSqlSafe(format!(
+                "SELECT b.package, s.digest, s.size, s.nevra, s.requires, s.conflicts, s.predicts,
+                 s.dynamic, s.terms FROM srpms s JOIN builds b ON b.id = s.build
+                 WHERE s.build IN (SELECT MAX(n.id) FROM builds n JOIN srpms m ON m.build = n.id
+                                   WHERE n.target = $1 AND n.package IN ({places})
+                                   GROUP BY n.package)"
+            ));
+            let mut query = sqlx::query_as(query).persistent(false).bind(target);
+            for name in names {
+                query = query.bind(*name);
+            }
+            let rows: Vec<SrpmOfPackage> = query.fetch_all(self.read_pool()).await?;
+            found.extend(rows.into_iter().map(|row| (row.package, row.srpm)));
+        }
+        Ok(found)
     }
 
     /// The SRPM of a build.

@@ -90,11 +90,13 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The batches of which a task waits for its turn, with their targets, those with the most
-    /// urgent and oldest first.
+    /// The batches of which a task waits for its turn and that are not paused, with their targets,
+    /// those with the most urgent and oldest first.
     pub async fn batch_list_to_order(&self, now: Timestamp) -> Result<Vec<(BatchId, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
+                     AND NOT EXISTS (SELECT 1 FROM batches q WHERE q.id = b.batch
+                                     AND q.paused_us <> 0)
                      GROUP BY b.batch, b.target ORDER BY MIN(w.rank), b.batch";
         let query = sqlx::query_as(query).bind(now.as_us()).bind(latest_due(now).as_us());
         let rows: Vec<(i64, String)> = query.fetch_all(self.read_pool()).await?;

@@ -22,6 +22,10 @@ pub(super) struct StageQuery {
     pub(super) within: &'static str,
 }
 
+/// Of a batch that is paused, nothing begins.
+const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch
+     WHERE p.id = w.build AND q.paused_us <> 0)";
+
 /// A row, with its rank and build, by which the rows of all targets are sorted.
 struct RankedRow<T> {
     place: (i64, i64),
@@ -82,9 +86,10 @@ impl Store {
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
         let StageQuery { stage, columns, joins, within } = look;
+        let unpaused = if stage.begins() { UNPAUSED } else { "" };
         let query = format!(
             "SELECT {columns}, w.rank AS at_rank, w.build AS at_build FROM stage_work w {joins}
-             WHERE w.stage = $1 AND w.target = $2 AND (w.due_us <= $3 OR w.due_us > $4)
+             WHERE w.stage = $1 AND w.target = $2 AND (w.due_us <= $3 OR w.due_us > $4){unpaused}
              ORDER BY w.rank, w.build, {within} LIMIT $5"
         );
         let query = sqlx::query_as(sqlx::AssertSqlSafe(query.as_str()))

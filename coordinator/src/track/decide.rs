@@ -13,7 +13,7 @@ use rpmfarm_core::track::storm::{self, RecentBuilds, StormDecision};
 use rpmfarm_core::{BuildOptions, PushId, Stage, Target, Timestamp};
 
 use super::{SUBMITTER, plan};
-use crate::store::{FencedStore, NewBuild};
+use crate::store::{BuildRequest, FencedStore, NewBuild};
 use crate::targets::Targets;
 use crate::work;
 
@@ -34,7 +34,7 @@ impl work::Stage for DecideStage {
             decide_target(store, &target, now).await?;
         }
         for key in store.push_request_list().await? {
-            make_request(store, &key, now).await?;
+            make_request(store, &self.targets, &key, now).await?;
         }
         Ok(())
     }
@@ -96,7 +96,12 @@ async fn is_admitted(
 }
 
 /// Makes a request that was decided on.
-async fn make_request(store: &FencedStore, key: &str, now: Timestamp) -> anyhow::Result<()> {
+async fn make_request(
+    store: &FencedStore,
+    targets: &Targets,
+    key: &str,
+    now: Timestamp,
+) -> anyhow::Result<()> {
     let mut builds: Vec<NewBuild> = Vec::new();
     for (target, package, pair) in store.push_list_of_request(key).await? {
         if builds.iter().all(|build| build.package != package) {
@@ -114,8 +119,12 @@ async fn make_request(store: &FencedStore, key: &str, now: Timestamp) -> anyhow:
             });
         }
     }
-    if !builds.is_empty() {
-        let started = store.build_insert(&builds, SUBMITTER, key, now).await?;
+    if let Some(first) = builds.first() {
+        // All of a request are of one target.
+        let order = targets.get(&first.target).map(|target| target.order).unwrap_or_default();
+        let request =
+            BuildRequest { builds: &builds, submitter: SUBMITTER, key, bump: false, order };
+        let started = store.build_insert_request(&request, now).await?;
         tracing::info!(builds = started.ids.len(), first = started.ids[0].0, "pushes are built");
     }
     Ok(store.push_request_finish(key).await?)

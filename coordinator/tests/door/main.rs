@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
+mod batches;
 #[path = "../common/builds.rs"]
 mod builds;
 mod calls;

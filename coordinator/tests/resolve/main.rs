@@ -13,5 +13,6 @@ mod metadata;
 mod mirrors;
 mod modular;
 mod order;
+mod plan;
 mod scene;
 mod solver;

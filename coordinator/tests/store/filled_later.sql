@@ -26,3 +26,6 @@ JOIN (SELECT 1 AS seq UNION ALL SELECT 2 UNION ALL SELECT 3) n ON b.id % 4 = 0;
 INSERT INTO build_ends (build, target, state)
 SELECT id, target, CASE WHEN id % 10 = 1 THEN 'cancelled' WHEN id % 3 = 0 THEN 'published' ELSE 'failed' END
 FROM builds WHERE id % 4 <> 0;
+
+INSERT INTO batches (id, order_mode, paused_us, submitter, at_us)
+SELECT DISTINCT batch, 'requires', CASE WHEN batch % 20 = 0 THEN 1 ELSE 0 END, 'ann', 1 FROM builds;

@@ -4,6 +4,7 @@
 
 mod attempts;
 mod batch_events;
+mod batches;
 mod builds;
 mod channels;
 #[path = "../common/mod.rs"]

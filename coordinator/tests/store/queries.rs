@@ -24,6 +24,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("batch_events.rs", "ids", &["1, 2"]),
     ("batch_facts.rs", "ids", &["1, 2"]),
     ("batch_facts.rs", "which", &["b.batch = 1", "b.id IN (1, 2)"]),
+    ("batches.rs", "ids", &["1, 2"]),
     ("blob_proofs.rs", "list", &["'d1', 'd2'"]),
     ("build_rows.rs", "ids", &["1, 2"]),
     ("build_rows.rs", "table", &["cancellations", "retries"]),
@@ -84,6 +85,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "JOIN tasks t ON t.id = w.task",
         ],
     ),
+    ("stage_queries.rs", "unpaused", &[UNPAUSED, "", UNPAUSED]),
     ("stage_queries.rs", "within", &["w.task", "a.id", "w.task"]),
     (
         "owners.rs",
@@ -93,6 +95,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
             "SELECT DISTINCT w.build FROM stage_work w WHERE w.stage = 'claim'",
         ],
     ),
+    ("learned.rs", "places", &["$2, $3"]),
     ("packages.rs", "NOARCH", &["noarch"]),
     (
         "packages.rs",
@@ -122,6 +125,7 @@ const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("build_details.rs", "ids", &["1, 2"]),
     ("build_details.rs", "table", &["cancellations", "retries"]),
     ("build_details.rs", "tasks", &["SELECT id FROM tasks WHERE build IN (1, 2)"]),
+    ("sources.rs", "ids", &["1, 2"]),
     ("sources.rs", "places", &["$2, $3"]),
     ("stage_lists.rs", "ids", &["1, 2"]),
     (
@@ -148,6 +152,9 @@ const POOL_ALL: &str = "SELECT DISTINCT b.package AS source, b.id AS build, 0 AS
      JOIN builds b ON b.id = p.build WHERE p.target = $1 AND p.nevra NOT LIKE '%src'";
 const OPEN: &str = " AND b.id IN (SELECT o.build FROM open_builds o)";
 const ENDED: &str = " AND b.id = e.build";
+
+const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch \
+     WHERE p.id = w.build AND q.paused_us <> 0)";
 
 /// What a text that is SQL has at least one of, and no other text of the store has.
 const WORDS: &[&str] =

@@ -28,6 +28,13 @@ const TABLES: &[(&str, &[Described])] = &[
                  share a batch; `request_key` is the idempotency key, empty for none.",
             ),
             (
+                "batches",
+                "the API and decide",
+                "The builds of one request together: which needs put them in order, and since when \
+                 nothing more of them begins, 0 while they go on. A request for a single build has \
+                 its row when it is first paused.",
+            ),
+            (
                 "open_builds",
                 "the transaction that opens or ends the build",
                 "Index: the builds that have not ended. Who changes facts of a build locks its \

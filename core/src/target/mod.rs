@@ -66,6 +66,7 @@ pub use repository::{BaseUrls, KeySource, Repository};
 pub use template::Template;
 pub use track::Tracking;
 
+use crate::batch::OrderMode;
 use crate::digest::Checksum;
 use crate::limits::Limits;
 use crate::modules::{ModuleChoice, ModuleName, StreamName};
@@ -100,6 +101,11 @@ pub struct Target {
     /// before they are accepted ([`crate::repeat`]). What differs waits for a person.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeat_percent: u8,
+
+    /// Which needs put the builds of one request in order ([`OrderMode`]), where the request does
+    /// not say it: `requires`, `bootstrap` or `none`.
+    #[serde(default, skip_serializing_if = "is_default_order")]
+    pub order: OrderMode,
 
     /// The dist tag, `%{dist}` in specs, with its leading dot: `.el9`.
     pub dist: String,
@@ -262,6 +268,10 @@ const fn default_max_file_mib() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 const fn is_zero(percent: &u8) -> bool {
     *percent == 0
+}
+
+fn is_default_order(order: &OrderMode) -> bool {
+    *order == OrderMode::default()
 }
 
 impl Target {

@@ -160,6 +160,16 @@ fn modules_are_chosen_by_the_target_and_by_packages() {
 }
 
 #[test]
+fn the_order_of_requests_is_one_of_three_words() {
+    assert_eq!(lab().order, OrderMode::Requires);
+    let text = LAB.replace("dist = ", "order = \"none\"\ndist = ");
+    let target = Target::parse("lab.toml", &text).expect("it is good");
+    assert_eq!(target.order, OrderMode::Unordered);
+    let said = refusal("dist = ", "order = \"random\"\ndist = ");
+    assert!(said.contains("unknown order `random` (known: requires, bootstrap, none)"), "{said}");
+}
+
+#[test]
 fn lookaside_urls_are_in_order() {
     let checksum = Checksum::from_hex(&"AB".repeat(64)).unwrap();
     let hash = "ab".repeat(64);

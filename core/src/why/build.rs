@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ReasonCode, WaitReason, about};
 use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
-use crate::{Failure, TaskId, Timestamp};
+use crate::{BatchId, Failure, TaskId, Timestamp};
 
 /// The beginning of the reason of a build whose results cannot be accepted now.
 pub const NOT_ACCEPTED: &str = "not accepted yet";
@@ -45,6 +45,8 @@ pub struct BuildFacts<'a> {
     pub reason: &'a str,
     /// The failures since the last retry, oldest first.
     pub failures: &'a [Failed<'a>],
+    /// Its batch, when that is paused.
+    pub paused: Option<BatchId>,
     /// How many other builds' sources are fetched first.
     pub imports_ahead: u64,
     /// The reason to wait that the stages recorded; empty for none.
@@ -89,7 +91,8 @@ pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
     let retry = retry(build.failures, None, now);
     let of_build = build.stage(retry.is_some());
     let of_tasks = build.tasks.iter().filter_map(|task| build.task(task, now));
-    let reasons: Vec<Reason> = retry.into_iter().chain(of_build).chain(of_tasks).collect();
+    let of_build = build.paused.map(paused).into_iter().chain(retry).chain(of_build);
+    let reasons: Vec<Reason> = of_build.chain(of_tasks).collect();
     if reasons.is_empty() {
         return vec![reason(ReasonCode::Lock, or(build.reason, IN_A_MOMENT))];
     }
@@ -102,6 +105,11 @@ pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
 pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Timestamp> {
     let newest = failures.iter().rfind(|failed| failed.task == of)?;
     newest.retry.filter(|at| *at > now)
+}
+
+fn paused(batch: BatchId) -> Reason {
+    let text = format!("batch {batch} is paused: what runs goes on, and nothing more of it begins");
+    Reason { remedy: Some(Remedy::ResumeBatch { batch }), ..reason(ReasonCode::Paused, text) }
 }
 
 fn retry(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Reason> {
@@ -218,6 +226,7 @@ mod tests {
             revision: 7,
             reason: "",
             failures: &[],
+            paused: None,
             imports_ahead: 0,
             waits: "",
             tasks: &[],
@@ -271,6 +280,19 @@ mod tests {
         assert_eq!(one(&waits).1, "not signed yet: no signer");
         let between = build(BuildState::Building);
         assert_eq!(one(&between), ("lock", "will continue in a moment".to_owned()));
+    }
+
+    #[test]
+    fn a_build_of_a_paused_batch_says_so_before_all_else() {
+        let tasks = [task(1, TaskState::Running)];
+        let held =
+            BuildFacts { paused: Some(BatchId(3)), tasks: &tasks, ..build(BuildState::Building) };
+        let reasons = reasons(&held, at(0));
+        let codes: Vec<ReasonCode> = reasons.iter().map(|reason| reason.code).collect();
+        assert_eq!(codes, [ReasonCode::Paused, ReasonCode::Runs]);
+        assert_eq!(reasons[0].remedy, Some(Remedy::ResumeBatch { batch: BatchId(3) }));
+        let ended = BuildFacts { has_ended: true, ..held };
+        assert_eq!(one(&ended).0, "ended");
     }
 
     #[test]

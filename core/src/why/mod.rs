@@ -16,6 +16,8 @@ words! {
     pub enum ReasonCode: "reason" {
         /// The build has ended.
         Ended = "ended",
+        /// Its batch is paused: nothing more of it begins.
+        Paused = "paused",
         /// Its sources are fetched.
         Import = "import",
         /// Something failed and is tried again at a time.

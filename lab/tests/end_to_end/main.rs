@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod arches;
+mod batches;
 mod coordinators;
 mod crashes;
 mod enrolment;
