@@ -45,6 +45,7 @@ pub mod task;
 pub mod why;
 
 // Build roots: the order of a batch, and the packages of each root.
+pub mod batch;
 pub mod batch_order;
 pub mod lock;
 pub mod transaction;

@@ -53,6 +53,12 @@ pub enum AptError {
          run it on a host (or in a container) whose /etc/apt/sources.list names `{0}`"
     )]
     NoSuite(&'static str),
+    /// The state lacks a list of packages.
+    #[error(
+        "apt has no list of packages whose name ends with `{0}`; `rpmfarm-lab distro --refresh` fetches \
+         it"
+    )]
+    NoIndex(String),
     /// A download failed; what came before it is kept.
     #[error(
         "cannot download from Debian's pool; when its mirror has dropped what the index names, \
@@ -187,6 +193,22 @@ impl Apt {
         };
         let none = || AptError::NotThere { package: wanted, file: file.to_owned() };
         paths.into_iter().next().ok_or_else(none)
+    }
+
+    /// The lists of the binary and of the source packages of the release itself, without its updates:
+    /// Debian's `Packages` and `Sources`.
+    ///
+    /// # Errors
+    /// When the state cannot be read, or has no such list.
+    pub fn release_indexes(&self, arch: &str) -> Result<(PathBuf, PathBuf), AptError> {
+        let lists = self.config.with_file_name("lists");
+        let find = |kind: String| -> Result<PathBuf, AptError> {
+            let end = format!("_{SUITE}_main_{kind}");
+            let mut paths = fs::read_dir(&lists)?.filter_map(Result::ok).map(|entry| entry.path());
+            let found = paths.find(|path| path.to_string_lossy().ends_with(&end));
+            found.ok_or(AptError::NoIndex(end))
+        };
+        Ok((find(format!("binary-{arch}_Packages"))?, find("source_Sources".into())?))
     }
 
     /// Changes whenever the index is fetched again: what is solved stays true as long as it does.

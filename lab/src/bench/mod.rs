@@ -12,6 +12,7 @@ mod figure;
 mod following;
 mod link;
 mod machine;
+mod mass;
 mod memory;
 mod once;
 mod sign;
@@ -100,6 +101,9 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;
+    }
+    if report.wants_any(&mass::ALL) {
+        mass::measure(report).context("mass")?;
     }
     Ok(())
 }

@@ -1,0 +1,80 @@
+//! What is to be done next with the tasks of a batch.
+
+use std::cmp::Reverse;
+
+use super::graph::{BatchGraph, Solution, Task, TaskIx};
+use super::hope::Lack;
+use crate::{Arch, BuildId};
+
+/// What is to be done with a task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// Solve its root, for the first time or with what has come since.
+    Solve {
+        /// What the answer is to be told with: it says what had come when solving began.
+        seen: u32,
+    },
+    /// Lock the root that was solved: it is the task's turn.
+    Lock,
+    /// Refuse it: these things nobody provides, and nobody will.
+    Refuse(Vec<Lack>),
+}
+
+/// A decision, and for which task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decided {
+    /// The build.
+    pub build: BuildId,
+    /// The architecture.
+    pub arch: Arch,
+    /// Its upward rank in microseconds: of two whose turn it is, the higher one goes first.
+    pub rank_us: i64,
+    /// What is to be done.
+    pub decision: Decision,
+}
+
+impl BatchGraph {
+    /// What is to be done now, the highest upward rank first. A decision is given again until the
+    /// graph is told what came of it. What is not in the list waits: [`Self::blockers`] says for whom.
+    pub fn decide(&mut self) -> Vec<Decided> {
+        self.settle(false);
+        let turns = self.ready.iter().map(|task| self.decided(*task, self.turn(*task)));
+        let refused = self.hope.refused(self).into_iter();
+        let refused = refused.map(|(task, lacks)| self.decided(task, Decision::Refuse(lacks)));
+        let mut decided: Vec<Decided> = turns.chain(refused).collect();
+        if decided.is_empty() && self.moving == 0 && self.unknown == 0 {
+            decided = self.unblocked();
+        }
+        self.visits += decided.len() as u64;
+        decided.sort_by_key(|one| (Reverse(one.rank_us), one.build, one.arch));
+        decided
+    }
+
+    fn decided(&self, task: TaskIx, decision: Decision) -> Decided {
+        let Task { member, arch, .. } = self.task(task);
+        let member = self.member(*member);
+        Decided { build: member.build, arch: *arch, rank_us: member.rank_us, decision }
+    }
+
+    /// What a task whose turn it is is to do.
+    fn turn(&self, task: TaskIx) -> Decision {
+        let found = self.task(task);
+        match found.solution {
+            Solution::Solved if !found.is_touched() => Decision::Lock,
+            _ => Decision::Solve { seen: self.clock },
+        }
+    }
+
+    /// When nothing moves, nobody waits for members that only chance can help: these may be waiting
+    /// for the very task that waits for them.
+    fn unblocked(&self) -> Vec<Decided> {
+        let members = self.open.values().flat_map(|member| &self.member(*member).tasks).copied();
+        let is_unblocked = |task: &TaskIx| {
+            let Task { member, needs, solution, .. } = self.task(*task);
+            let is_no_matter =
+                |need: &u32| self.components.is_one(*member, *need) || self.hope.is_unsure(*need);
+            solution.is_solved() && needs.iter().all(is_no_matter)
+        };
+        members.filter(is_unblocked).map(|task| self.decided(task, self.turn(task))).collect()
+    }
+}

@@ -1,0 +1,365 @@
+//! Which tasks without a root can still get one, and what is told of those that cannot.
+//!
+//! A task can be helped when each thing that it lacks is made by a member that itself can be built.
+//! What files are named and what rpm finds in them no spec has to say: such a thing may come from
+//! anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use super::graph::{BatchGraph, MemberIx, Missing, TaskIx};
+use super::strong;
+use crate::BuildId;
+
+/// How many members of a circle are tried as the one that breaks it.
+const BREAKERS: usize = 8;
+
+/// Something that a refused task lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// The requirement; empty when it is a conflict or the like.
+    pub requirement: String,
+    /// Members that were to make it and ended without.
+    pub lost: Vec<BuildId>,
+    /// Members that would make it, and cannot begin either. The build itself is among them when it
+    /// requires what it makes.
+    pub circle: Vec<BuildId>,
+}
+
+/// Members that lack what others of them make, so that none can begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckCircle {
+    /// The members with their packages.
+    pub members: Vec<(BuildId, String)>,
+    /// What would break it, the best first.
+    pub breakers: Vec<Breaker>,
+}
+
+/// A member that would begin if it had, or did without, what it lacks of the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Breaker {
+    /// The build.
+    pub build: BuildId,
+    /// Its package.
+    pub package: String,
+    /// What it lacks of the members of its circle.
+    pub requirements: Vec<String>,
+    /// How many members of the circle could be built then, itself among them.
+    pub frees: usize,
+}
+
+impl fmt::Display for StuckCircle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.members.iter().take(5).map(|(_, name)| name.as_str()).collect();
+        write!(
+            f,
+            "{} builds that need each other cannot begin ({}",
+            self.members.len(),
+            names.join(", ")
+        )?;
+        f.write_str(if self.members.len() > names.len() { ", …)" } else { ")" })?;
+        let Some(best) = self.breakers.first() else { return Ok(()) };
+        write!(
+            f,
+            "; provide `{}` from a repository or from an earlier build, or build {} without it by a \
+             bootstrap conditional (--with bootstrap)",
+            best.requirements.join("`, `"),
+            best.package
+        )
+    }
+}
+
+/// What can still become of the tasks without a root. It is kept, and brought up to date with the
+/// tasks that something changed for.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Hope {
+    /// By what specs say.
+    sure: Help<false>,
+    /// Also by chance: somebody brings what no spec has to name.
+    chance: Help<true>,
+    /// Tasks of which it has changed what they lack, or who makes that.
+    doubted: BTreeSet<TaskIx>,
+}
+
+impl Hope {
+    /// Something changed for a task that lacks something, or lacked it before.
+    pub(super) fn doubt(&mut self, task: TaskIx) {
+        self.doubted.insert(task);
+    }
+
+    /// Brings it up to date. Returns how many tasks and things were looked at.
+    pub(super) fn update(&mut self, graph: &BatchGraph) -> u64 {
+        let doubted = std::mem::take(&mut self.doubted);
+        self.sure.update(graph, &doubted) + self.chance.update(graph, &doubted)
+    }
+
+    /// Whether a member is helped by nobody, or only by chance.
+    pub(super) fn is_unsure(&self, member: MemberIx) -> bool {
+        self.sure.stuck.contains_key(&member)
+    }
+
+    /// Each task that nobody can help, with what it lacks.
+    pub(super) fn refused(&self, graph: &BatchGraph) -> Vec<(TaskIx, Vec<Lack>)> {
+        let refused = self.hopeless(graph).map(|task| {
+            let lacks = self.lacks(graph, task).map(|missing| lack(graph, missing)).collect();
+            (task, lacks)
+        });
+        refused.collect()
+    }
+
+    /// The tasks that nobody can help.
+    fn hopeless(&self, graph: &BatchGraph) -> impl Iterator<Item = TaskIx> {
+        let hopeless =
+            if self.is_chance(graph) { &self.chance.hopeless } else { &self.sure.hopeless };
+        // A spec that nobody has read may name what is missing.
+        hopeless.iter().copied().filter(|_| graph.unknown == 0)
+    }
+
+    /// As long as somebody can be built, it may bring what no spec has to name.
+    fn is_chance(&self, graph: &BatchGraph) -> bool {
+        graph.open.len() > self.sure.stuck.len()
+    }
+
+    /// What nobody brings to a task.
+    fn lacks<'a>(
+        &'a self,
+        graph: &'a BatchGraph,
+        task: TaskIx,
+    ) -> impl Iterator<Item = &'a Missing> {
+        let things = if self.is_chance(graph) { &self.chance.things } else { &self.sure.things };
+        let bringers = things.get(&task).into_iter().flatten();
+        let missing = graph.task(task).solution.missing().iter().zip(bringers);
+        missing.filter(|(_, by)| **by == Bringer::Nobody).map(|(missing, _)| missing)
+    }
+
+    /// The members that make what a hopeless member lacks.
+    fn circle(&self, graph: &BatchGraph, member: MemberIx, list: &mut Vec<u32>) {
+        for task in &graph.member(member).tasks {
+            for missing in self.lacks(graph, *task) {
+                list.extend(graph.makers_of(missing));
+            }
+        }
+    }
+}
+
+/// Who brings a thing that a task lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bringer {
+    Nobody,
+    Chance,
+    Member(MemberIx),
+}
+
+/// Which tasks can be helped, beginning with members that lack nothing. Nobody is helped by somebody
+/// who is helped by it: a bringer is named only when it can be built already.
+#[derive(Debug, Clone, Default)]
+struct Help<const BY_CHANCE: bool> {
+    /// The bringers of what a task lacks, for each task that lacks something.
+    things: BTreeMap<TaskIx, Vec<Bringer>>,
+    /// The tasks to which nobody brings some thing.
+    hopeless: BTreeSet<TaskIx>,
+    /// How many of these a member has; only members that have some.
+    stuck: BTreeMap<MemberIx, usize>,
+}
+
+/// What is still to be done in an update.
+#[derive(Debug, Default)]
+struct Work {
+    /// Members that can be built no more.
+    stuck: Vec<MemberIx>,
+    /// Members that can be built now.
+    freed: Vec<MemberIx>,
+    /// Tasks that lost a bringer.
+    asked: BTreeSet<TaskIx>,
+    visits: u64,
+}
+
+impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
+    fn update(&mut self, graph: &BatchGraph, doubted: &BTreeSet<TaskIx>) -> u64 {
+        let mut work = Work::default();
+        for task in doubted {
+            self.begin(graph, *task, &mut work);
+        }
+        while let Some(member) = work.stuck.pop() {
+            self.withdraw(graph, member, &mut work);
+        }
+        for task in std::mem::take(&mut work.asked) {
+            self.ask(graph, task, &mut work);
+        }
+        self.spread(graph, &mut work);
+        work.visits
+    }
+
+    /// Forgets who brought what to a task.
+    fn begin(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
+        let found = graph.task(task);
+        // One that is to be solved anew may have what it lacked.
+        if found.solution.missing().is_empty() || found.is_touched() {
+            return self.give(found.member, task, work);
+        }
+        self.things.insert(task, vec![Bringer::Nobody; found.solution.missing().len()]);
+        self.set_hopeless(found.member, task, work);
+    }
+
+    /// A task lacks nothing.
+    fn give(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        self.things.remove(&task);
+        self.set_helped(member, task, work);
+    }
+
+    /// A member brings nothing any more.
+    fn withdraw(&mut self, graph: &BatchGraph, member: MemberIx, work: &mut Work) {
+        for task in &graph.member(member).dependents {
+            let Some(things) = self.things.get_mut(task) else { continue };
+            work.visits += 1 + things.len() as u64;
+            let mut is_lost = false;
+            for by in things.iter_mut().filter(|by| **by == Bringer::Member(member)) {
+                (*by, is_lost) = (Bringer::Nobody, true);
+            }
+            if is_lost {
+                self.set_hopeless(graph.task(*task).member, *task, work);
+            }
+        }
+    }
+
+    /// Who brings what nobody brings to a task so far?
+    fn ask(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
+        let Some(mut things) = self.things.remove(&task) else { return };
+        let found = graph.task(task);
+        work.visits += 1 + things.len() as u64;
+        for (by, missing) in things.iter_mut().zip(found.solution.missing()) {
+            if *by == Bringer::Nobody {
+                *by = self.bringer(graph, missing);
+            }
+        }
+        if !things.contains(&Bringer::Nobody) {
+            self.set_helped(found.member, task, work);
+        }
+        self.things.insert(task, things);
+    }
+
+    /// The own member brings nothing: it is stuck as long as its task lacks something.
+    fn bringer(&self, graph: &BatchGraph, missing: &Missing) -> Bringer {
+        if BY_CHANCE && missing.anybody {
+            return Bringer::Chance;
+        }
+        let mut makers = graph.makers_of(missing);
+        let free = makers.find(|maker| !self.stuck.contains_key(maker));
+        free.map_or(Bringer::Nobody, Bringer::Member)
+    }
+
+    /// Members that can be built now bring what others lack.
+    fn spread(&mut self, graph: &BatchGraph, work: &mut Work) {
+        while let Some(member) = work.freed.pop() {
+            for task in &graph.member(member).dependents {
+                if self.hopeless.contains(task) {
+                    self.ask(graph, *task, work);
+                }
+            }
+        }
+    }
+
+    fn set_hopeless(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        work.asked.insert(task);
+        if !self.hopeless.insert(task) {
+            return;
+        }
+        let stuck = self.stuck.entry(member).or_default();
+        *stuck += 1;
+        if *stuck == 1 {
+            work.stuck.push(member);
+        }
+    }
+
+    fn set_helped(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
+        if !self.hopeless.remove(&task) {
+            return;
+        }
+        let Some(stuck) = self.stuck.get_mut(&member) else { return };
+        *stuck -= 1;
+        if *stuck == 0 {
+            self.stuck.remove(&member);
+            work.freed.push(member);
+        }
+    }
+
+    /// How many of these members can be built if one of them lacks nothing.
+    fn frees(&self, graph: &BatchGraph, one: MemberIx, members: &[MemberIx]) -> usize {
+        let (mut help, mut work) = (self.clone(), Work::default());
+        for task in &graph.member(one).tasks {
+            help.give(one, *task, &mut work);
+        }
+        help.spread(graph, &mut work);
+        members.iter().filter(|member| !help.stuck.contains_key(*member)).count()
+    }
+}
+
+fn lack(graph: &BatchGraph, missing: &Missing) -> Lack {
+    let lost = missing.key.and_then(|key| graph.lost_makers.get(&key)).cloned().unwrap_or_default();
+    let circle = graph.makers_of(missing).map(|maker| graph.member(maker).build).collect();
+    Lack { requirement: missing.requirement.clone(), lost, circle }
+}
+
+impl BatchGraph {
+    /// The circles that nothing can begin: each member lacks what another one makes. Those that only
+    /// hang on such a circle are not in it.
+    #[must_use]
+    pub fn stuck_circles(&self) -> Vec<StuckCircle> {
+        let mut hope = self.hope.clone();
+        hope.update(self);
+        let tasks = hope.hopeless(self).map(|task| self.task(task).member);
+        let members: BTreeSet<MemberIx> = tasks.collect();
+        let roots: Vec<MemberIx> = members.into_iter().collect();
+        let needs = |member: u32, list: &mut Vec<u32>| hope.circle(self, member, list);
+        let found = strong::Search::default().run(&roots, needs).components;
+        let circles = found.iter().filter(|members| self.is_circle(&hope, members));
+        circles.map(|members| self.circle(&hope, members)).collect()
+    }
+
+    fn is_circle(&self, hope: &Hope, members: &[MemberIx]) -> bool {
+        let mut list = Vec::new();
+        hope.circle(self, members[0], &mut list);
+        members.len() > 1 || list.contains(&members[0])
+    }
+
+    fn circle(&self, hope: &Hope, members: &[MemberIx]) -> StuckCircle {
+        let mut named: Vec<(BuildId, String)> =
+            members.iter().map(|member| self.named(*member)).collect();
+        named.sort();
+        let circle: BTreeSet<MemberIx> = members.iter().copied().collect();
+        let mut breakers: Vec<(MemberIx, Breaker)> =
+            circle.iter().map(|member| (*member, self.breaker(hope, *member, &circle))).collect();
+        breakers.sort_by_key(|(_, breaker)| (breaker.requirements.len(), breaker.build));
+        breakers.truncate(BREAKERS);
+        for (member, breaker) in &mut breakers {
+            // One that can be built may bring by chance what others lack.
+            breaker.frees = hope.chance.frees(self, *member, members);
+        }
+        let mut breakers: Vec<Breaker> = breakers.into_iter().map(|(_, breaker)| breaker).collect();
+        breakers.sort_by_key(|one| std::cmp::Reverse(one.frees));
+        StuckCircle { members: named, breakers }
+    }
+
+    /// What a member lacks of these.
+    fn breaker(&self, hope: &Hope, member: MemberIx, circle: &BTreeSet<MemberIx>) -> Breaker {
+        let tasks = self.member(member).tasks.iter();
+        let missing = tasks.flat_map(|task| hope.lacks(self, *task));
+        let of_circle =
+            missing.filter(|one| self.makers_of(one).any(|maker| circle.contains(&maker)));
+        let requirements: BTreeSet<String> =
+            of_circle.map(|missing| missing.requirement.clone()).collect();
+        let (build, package) = self.named(member);
+        Breaker { build, package, requirements: requirements.into_iter().collect(), frees: 0 }
+    }
+
+    /// The open members that make a thing.
+    pub(super) fn makers_of(&self, missing: &Missing) -> impl Iterator<Item = MemberIx> {
+        missing.key.into_iter().flat_map(|key| &self.makers[key as usize]).copied()
+    }
+
+    /// A member as people know it.
+    pub(super) fn named(&self, member: MemberIx) -> (BuildId, String) {
+        let found = self.member(member);
+        (found.build, self.keys.text(found.source).to_owned())
+    }
+}
