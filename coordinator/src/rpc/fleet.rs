@@ -17,7 +17,7 @@ use super::request_checks::MAX_NAMED;
 use super::us;
 use crate::clock;
 use crate::commands::with_command;
-use crate::fleet::{Fleet, WorkerView};
+use crate::fleet::{Fleet, WorkerLoad, WorkerView};
 use crate::identity::Enrolment;
 use crate::identity::revocation::Revocations;
 use crate::store::{LiveAttempt, StandingRow, Store};
