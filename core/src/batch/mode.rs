@@ -69,7 +69,7 @@ mod tests {
     fn package(name: &str, source: &str) -> LockedPackage {
         LockedPackage {
             nevra: format!("{name}-1-1.noarch").parse().expect("a NEVRA"),
-            digest: Sha256::of(name.as_bytes()),
+            digest: Sha256::compute(name.as_bytes()),
             size: 1,
             source: source.into(),
             origin: "base".into(),
