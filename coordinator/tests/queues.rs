@@ -143,7 +143,7 @@ async fn the_most_urgent_of_a_batch_are_found_and_those_of_another_class_are_not
         let head = store.ready_task_list_first(&queue, 9).await.unwrap();
         let batch = store.build_fetch(tasks[0].0).await.unwrap().unwrap().batch;
         let line = |class| Some(BatchLine { batch, class });
-        let of = |task| head.iter().find(|ready| ready.task == task).unwrap();
+        let of = |task: TaskId| head.iter().find(|ready| ready.task == task).unwrap();
         assert_eq!(of(tasks[4].1).line().unwrap(), line(PriorityClass::Security));
         assert_eq!(of(tasks[0].1).line().unwrap(), line(PriorityClass::Mass));
         assert_eq!(of(alone[0].1).line().unwrap(), None);
@@ -162,7 +162,7 @@ async fn members_of_a_batch_swap_their_places_and_keep_them_over_tries() {
         let ann = ready(&store, "ann", PriorityClass::Interactive, 3).await;
         let bob = ready(&store, "bob", PriorityClass::Interactive, 3).await;
         let before = places(&store).await;
-        let rank = |task| before.iter().find(|(known, _)| *known == task).unwrap().1;
+        let rank = |task: TaskId| before.iter().find(|(known, _)| *known == task).unwrap().1;
         let order = [ann[0].1, bob[0].1, ann[1].1, bob[1].1, ann[2].1, bob[2].1];
         assert_eq!(before, order.map(|task| (task, rank(task))));
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::fleet::WorkerSession;
 use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::rpc::fleet;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_core::learned_needs::WorkerResources;
@@ -276,6 +277,12 @@ async fn srpms_go_ahead_in_slots_of_their_own() {
         let next = [(srpms[1].1, "new"), (srpms[2].1, "new")];
         assert_eq!(scene.pass().await, held(&[first, next].concat()));
         assert!(store.queue_position_fetch(srpms[3].1).await.unwrap().is_some_and(|it| it.srpm));
+        let shown = fleet::all(store, &scene.farm.fleet, Instant::now()).await.unwrap();
+        let slots = |name: &str| {
+            let worker = &shown[name];
+            (worker.busy, worker.slots, worker.srpm_busy, worker.srpm_slots)
+        };
+        assert_eq!((slots("new"), slots("old")), ((1, 1, 2, 2), (1, 1, 0, 0)));
     })
     .await;
 }
