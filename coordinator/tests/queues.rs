@@ -8,9 +8,13 @@ use std::time::Duration;
 
 use common::builds::{self, import, new_build};
 use common::on_both;
-use rpmfarm_coordinator::store::{Attempt, BatchScope, Grant, NewBuild, NewTask, Store};
+use rpmfarm_coordinator::store::{
+    Attempt, BatchScope, Grant, NewBuild, NewTask, ReadyQueue, Store,
+};
+use rpmfarm_core::batch::BatchLine;
 use rpmfarm_core::learned_needs::{Forecast, WorkerResources};
-use rpmfarm_core::queue::PriorityClass;
+use rpmfarm_core::placement::HeldTask;
+use rpmfarm_core::queue::{PriorityClass, Rank};
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
 use rpmfarm_core::worker_standing::Standing;
 use rpmfarm_core::{
@@ -43,15 +47,17 @@ async fn ready(
 
 /// The tasks of the queue, the next one first.
 async fn queue(store: &Store) -> Vec<TaskId> {
-    let head = store.ready_task_list_first(X86, "", 1000).await.unwrap();
+    let head = store.ready_task_list_first(&ReadyQueue::builds(X86, ""), 1000).await.unwrap();
     head.into_iter().map(|ready| ready.task).collect()
 }
 
+fn grant_of(build: BuildId, task: TaskId, takes_place_of: Option<(TaskId, BuildId)>) -> Grant {
+    Grant { task, build, worker: "w".into(), had: HAD, takes_place_of }
+}
+
 async fn grant(store: &Store, tasks: &[(BuildId, TaskId)]) -> Vec<Attempt> {
-    let grants: Vec<Grant> = tasks
-        .iter()
-        .map(|(build, task)| Grant { task: *task, build: *build, worker: "w".into(), had: HAD })
-        .collect();
+    let grants: Vec<Grant> =
+        tasks.iter().map(|(build, task)| grant_of(*build, *task, None)).collect();
     store.attempt_grant_all(&grants, NOW).await.unwrap()
 }
 
@@ -77,23 +83,140 @@ async fn urgent_tasks_go_first_and_submitters_take_turns() {
         let expected = [(X86, "interactive", 4), (X86, "mass", 3), (X86, "security", 1)];
         assert_eq!(counted, expected);
         assert!(store.queue_list().await.unwrap().iter().all(|queue| queue.oldest == NOW));
-        assert_eq!(store.ready_queue_list().await.unwrap(), [(X86.to_owned(), String::new())]);
-        let head = store.ready_task_list_first(X86, "", 2).await.unwrap();
+        assert_eq!(store.ready_queue_list().await.unwrap(), [ReadyQueue::builds(X86, "")]);
+        let head = store.ready_task_list_first(&ReadyQueue::builds(X86, ""), 2).await.unwrap();
         assert_eq!(head.len(), 2);
         assert_eq!(head[1].target, "lab");
         let next = store
-            .ready_task_list_after(X86, "", Some((head[1].rank, head[1].task)), 2)
+            .ready_task_list_after(
+                &ReadyQueue::builds(X86, ""),
+                Some((head[1].rank, head[1].task)),
+                2,
+            )
             .await
             .unwrap();
         assert_eq!(next.iter().map(|ready| ready.task).collect::<Vec<_>>(), [order[2], order[3]]);
-        let last = store.ready_task_list_first(X86, "", 99).await.unwrap().pop().unwrap();
+        let last = store
+            .ready_task_list_first(&ReadyQueue::builds(X86, ""), 99)
+            .await
+            .unwrap()
+            .pop()
+            .unwrap();
         assert!(
             store
-                .ready_task_list_after(X86, "", Some((last.rank, last.task)), 2)
+                .ready_task_list_after(
+                    &ReadyQueue::builds(X86, ""),
+                    Some((last.rank, last.task)),
+                    2
+                )
                 .await
                 .unwrap()
                 .is_empty()
         );
+    })
+    .await;
+}
+
+/// Says how urgent tasks are, in seconds.
+async fn set_urgencies(store: &Store, tasks: &[(BuildId, TaskId)], seconds: &[u64]) {
+    let mut tx = store.write().await.unwrap();
+    for ((_, task), seconds) in tasks.iter().zip(seconds) {
+        tx.task_set_urgency(*task, Duration::from_secs(*seconds)).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    store.reindex(tasks.iter().map(|(build, _)| *build), NOW).await.unwrap();
+}
+
+/// The tasks of the queue with their places, the next one first.
+async fn places(store: &Store) -> Vec<(TaskId, Rank)> {
+    let head = store.ready_task_list_first(&ReadyQueue::builds(X86, ""), 1000).await.unwrap();
+    head.into_iter().map(|ready| (ready.task, ready.rank)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_urgent_of_a_batch_are_found_and_those_of_another_class_are_not_among_them() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", PriorityClass::Mass, 5).await;
+        let alone = ready(&store, "ann", PriorityClass::Mass, 1).await;
+        set_urgencies(&store, &tasks, &[1, 7, 3, 7, 9]).await;
+        let raised = tasks[4].0;
+        assert!(store.build_set_priority(raised, PriorityClass::Security, NOW + US).await.unwrap());
+        let queue = ReadyQueue::builds(X86, "");
+        let head = store.ready_task_list_first(&queue, 9).await.unwrap();
+        let batch = store.build_fetch(tasks[0].0).await.unwrap().unwrap().batch;
+        let line = |class| Some(BatchLine { batch, class });
+        let of = |task: TaskId| head.iter().find(|ready| ready.task == task).unwrap();
+        assert_eq!(of(tasks[4].1).line().unwrap(), line(PriorityClass::Security));
+        assert_eq!(of(tasks[0].1).line().unwrap(), line(PriorityClass::Mass));
+        assert_eq!(of(alone[0].1).line().unwrap(), None);
+        assert_eq!(of(tasks[2].1).urgency, Duration::from_secs(3));
+        let line = line(PriorityClass::Mass).unwrap();
+        let urgent = store.ready_task_list_urgent(&queue, line, 3).await.unwrap();
+        let urgent: Vec<TaskId> = urgent.into_iter().map(|ready| ready.task).collect();
+        assert_eq!(urgent, [1, 3, 2].map(|index: usize| tasks[index].1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_batch_swap_their_places_and_keep_them_over_tries() {
+    on_both(|store| async move {
+        let ann = ready(&store, "ann", PriorityClass::Interactive, 3).await;
+        let bob = ready(&store, "bob", PriorityClass::Interactive, 3).await;
+        let before = places(&store).await;
+        let rank = |task: TaskId| before.iter().find(|(known, _)| *known == task).unwrap().1;
+        let order = [ann[0].1, bob[0].1, ann[1].1, bob[1].1, ann[2].1, bob[2].1];
+        assert_eq!(before, order.map(|task| (task, rank(task))));
+
+        let (build, task) = ann[2];
+        let swap = grant_of(build, task, Some((ann[0].1, ann[0].0)));
+        let attempts = store.attempt_grant_all(&[swap], NOW).await.unwrap();
+        assert_eq!(attempts.len(), 1);
+        let own = |task| (task, rank(task));
+        let mut after = vec![
+            own(bob[0].1),
+            own(ann[1].1),
+            own(bob[1].1),
+            (ann[0].1, rank(task)),
+            own(bob[2].1),
+        ];
+        assert_eq!(
+            places(&store).await,
+            after,
+            "the other one has its place, and nobody else moved"
+        );
+
+        let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
+        let (id, epoch) = (attempts[0].id, attempts[0].epoch);
+        assert!(store.attempt_end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        store.reindex([ann[0].0], NOW).await.unwrap();
+        after.insert(0, (task, rank(ann[0].1)));
+        assert_eq!(places(&store).await, after);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_keeps_its_place_when_the_other_one_is_gone() {
+    on_both(|store| async move {
+        let tasks = ready(&store, "ann", PriorityClass::Interactive, 4).await;
+        let before = places(&store).await;
+        assert!(store.build_cancel(tasks[0].0, NOW).await.unwrap());
+        let takes = |index: usize, of: usize| {
+            grant_of(tasks[index].0, tasks[index].1, Some((tasks[of].1, tasks[of].0)))
+        };
+        // Of the first pair one is gone, of the second one stays.
+        let grants = [takes(1, 0), takes(3, 2)];
+        assert_eq!(store.attempt_grant_all(&grants, NOW).await.unwrap().len(), 2);
+        assert_eq!(places(&store).await, [(tasks[2].1, before[3].1)]);
+        for attempt in store.attempt_list_live(None).await.unwrap() {
+            let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
+            let (id, epoch) = (attempt.id, attempt.epoch);
+            assert!(store.attempt_end_failed(id, epoch, &lost, Some(NOW), NOW).await.unwrap());
+        }
+        let expected =
+            [(tasks[1].1, before[1].1), (tasks[3].1, before[2].1), (tasks[2].1, before[3].1)];
+        assert_eq!(places(&store).await, expected);
     })
     .await;
 }
@@ -155,12 +278,13 @@ async fn many_grants_are_one_transaction_with_the_fence_of_each() {
 async fn a_task_keeps_its_place_over_tries() {
     on_both(|store| async move {
         let tasks = ready(&store, "ann", PriorityClass::Interactive, 3).await;
-        let rank = store.ready_task_list_first(X86, "", 1).await.unwrap()[0].rank;
+        let rank =
+            store.ready_task_list_first(&ReadyQueue::builds(X86, ""), 1).await.unwrap()[0].rank;
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         let lost = Failure::new(Fault::Worker, FailureStage::Lease, "not heard");
         let (id, epoch) = (attempt.id, attempt.epoch);
         store.attempt_end_failed(id, epoch, &lost, Some(NOW + 9 * US), NOW + 9 * US).await.unwrap();
-        let head = store.ready_task_list_first(X86, "", 1).await.unwrap();
+        let head = store.ready_task_list_first(&ReadyQueue::builds(X86, ""), 1).await.unwrap();
         assert_eq!((head[0].task, head[0].rank, head[0].tries), (tasks[0].1, rank, 1));
     })
     .await;
@@ -248,14 +372,17 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         store.task_set_needs(tasks[0].1, &needs, NOW).await.unwrap();
         assert_eq!(queue(&store).await, [tasks[1].1]);
         let queues = store.ready_queue_list().await.unwrap();
-        assert_eq!(queues[1], (X86.to_owned(), needs.to_string()));
-        let head = store.ready_task_list_first(X86, &needs.to_string(), 9).await.unwrap();
+        assert_eq!(queues[1], ReadyQueue::builds(X86, &needs.to_string()));
+        let head = store
+            .ready_task_list_first(&ReadyQueue::builds(X86, &needs.to_string()), 9)
+            .await
+            .unwrap();
         assert_eq!(head[0].task, tasks[0].1);
 
         let attempt = grant(&store, &tasks[..1]).await.remove(0);
         assert_eq!(
             store.lease_list().await.unwrap(),
-            [("w".to_owned(), attempt.id, needs.clone())]
+            [("w".to_owned(), attempt.id, HeldTask { needs: needs.clone(), srpm: false })]
         );
         let success = Success { memory_mib: 4000, disk_mib: 1, ..Success::default() };
         let (id, epoch) = (attempt.id, attempt.epoch);

@@ -31,6 +31,8 @@ pub struct WaitingTask<'a> {
     pub arch: Arch,
     /// Whether a worker that only emulates it will do: a setting of the target.
     pub emulation: bool,
+    /// Whether it makes an SRPM: then it may have a slot that builds do not get.
+    pub srpm: bool,
     /// What it needs beyond a slot.
     pub needs: &'a Needs,
     /// Workers that failed it for their own reasons: others are better.
@@ -57,26 +59,31 @@ impl WorkerCapacity<'_> {
     /// Whether it can take the task now.
     #[must_use]
     pub fn fits(&self, task: &WaitingTask<'_>) -> bool {
-        self.free() > 0
+        self.candidate.free(task.srpm) > 0
             && self.is_able(task)
             && task.needs.memory_mib <= self.memory_mib.saturating_sub(self.memory_used_mib)
     }
 
-    const fn free(&self) -> u32 {
-        self.candidate.slots.saturating_sub(self.candidate.busy)
+    /// Whether it can take any task more.
+    fn is_open(&self) -> bool {
+        // What a build may have, an SRPM may have, too.
+        self.candidate.free(true) > 0
     }
 
     fn is_among(&self, names: &[String]) -> bool {
         names.iter().any(|name| name == self.candidate.name)
     }
 
-    /// The best for a task is greatest: one that runs its architecture natively; of these the
-    /// freest; of these, the one that fewest others would want.
+    /// The best for a task is greatest: one that runs its architecture natively; for an SRPM, of these
+    /// one with a slot that builds do not get; of these the freest; of these, the one that fewest
+    /// others would want.
     fn merit(&self, task: &WaitingTask<'_>) -> impl Ord {
         use std::cmp::Reverse;
+        let candidate = &self.candidate;
         (
-            self.candidate.is_native(task.arch),
-            self.free(),
+            candidate.is_native(task.arch),
+            task.srpm && candidate.taken_srpm_slots() < candidate.srpm_slots,
+            candidate.free(task.srpm),
             Reverse(self.labels.len()),
             Reverse(self.memory_mib),
             Reverse(self.candidate.name),
@@ -95,7 +102,7 @@ pub fn match_tasks(
     let mut kept = Vec::new();
     // Indexes of workers that may still get something.
     let mut open: Vec<usize> =
-        (0..workers.len()).filter(|index| workers[*index].free() > 0).collect();
+        (0..workers.len()).filter(|index| workers[*index].is_open()).collect();
     for (index, task) in tasks.iter().enumerate() {
         if open.is_empty() {
             break;
@@ -113,10 +120,11 @@ pub fn match_tasks(
         if let Some(best) = best {
             let worker = &mut workers[best];
             worker.candidate.busy += 1;
+            worker.candidate.busy_srpms += u32::from(task.srpm);
             worker.memory_used_mib += task.needs.memory_mib;
             worker.disk_mib = worker.disk_mib.saturating_sub(task.needs.disk_mib);
             pairs.push((index, best));
-            if worker.free() == 0 {
+            if !worker.is_open() {
                 open.retain(|worker| *worker != best);
             }
         } else if let Some(worker) = kept_for(task, workers) {
@@ -144,12 +152,13 @@ fn kept_for(task: &WaitingTask<'_>, workers: &[WorkerCapacity<'_>]) -> Option<us
     })
 }
 
-/// The free slots of workers that take work, by architecture; one without any is not there.
+/// The slots of workers that take work that are free for one kind of task, by architecture; one without
+/// any is not there.
 #[must_use]
-pub fn free_slots(workers: &[WorkerCapacity<'_>]) -> BTreeMap<Arch, u32> {
+pub fn free_slots(workers: &[WorkerCapacity<'_>], srpm: bool) -> BTreeMap<Arch, u32> {
     let mut free = BTreeMap::new();
     for WorkerCapacity { candidate, .. } in workers {
-        let slots = candidate.slots.saturating_sub(candidate.busy);
+        let slots = candidate.free(srpm);
         if candidate.ready && slots > 0 {
             for arch in candidate.arches {
                 *free.entry(*arch).or_default() += slots;
@@ -168,8 +177,16 @@ mod tests {
     const X86: &[Arch] = &[Arch::X86_64];
 
     fn worker(name: &'static str, slots: u32, memory_gib: u64) -> WorkerCapacity<'static> {
-        let candidate =
-            WorkerCandidate { name, arches: X86, emulated: &[], slots, busy: 0, ready: true };
+        let candidate = WorkerCandidate {
+            name,
+            arches: X86,
+            emulated: &[],
+            slots,
+            srpm_slots: 0,
+            busy: 0,
+            busy_srpms: 0,
+            ready: true,
+        };
         WorkerCapacity {
             candidate,
             memory_mib: memory_gib << 10,
@@ -184,7 +201,29 @@ mod tests {
     }
 
     fn task(needs: &Needs) -> WaitingTask<'_> {
-        WaitingTask { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" }
+        let (arch, emulation, srpm) = (Arch::X86_64, false, false);
+        WaitingTask { arch, emulation, srpm, needs, avoid: &[], except: "" }
+    }
+
+    #[test]
+    fn srpms_take_their_own_slots_first_and_leave_the_others_to_builds() {
+        let none = Needs::default();
+        let build = task(&none);
+        let srpm = WaitingTask { srpm: true, ..build };
+        let with_srpm_slot = || {
+            let mut worker = worker("a", 1, 8);
+            worker.candidate.srpm_slots = 1;
+            worker
+        };
+        let tasks = [srpm, srpm, build, build];
+        // The second takes the slot of a build, as it is before them.
+        assert_eq!(match_tasks(&tasks, &mut [with_srpm_slot()]), [(0, 0), (1, 0)]);
+        assert_eq!(match_tasks(&tasks[1..], &mut [with_srpm_slot()]), [(0, 0), (1, 0)]);
+        assert_eq!(match_tasks(&tasks[2..], &mut [with_srpm_slot()]), [(0, 0)]);
+        // A worker of an older version is freer, and builds want it.
+        let mut workers = [worker("old", 4, 8), with_srpm_slot()];
+        assert_eq!(match_tasks(&tasks[..1], &mut workers), [(0, 1)]);
+        assert_eq!(match_tasks(&tasks[..1], &mut workers), [(0, 0)]);
     }
 
     #[test]
@@ -194,9 +233,12 @@ mod tests {
         workers[0].candidate.busy = 1;
         workers[1].candidate.arches = &both;
         workers[2].candidate.busy = 2;
-        assert_eq!(free_slots(&workers), [(Arch::X86_64, 5), (Arch::Aarch64, 2)].into());
+        assert_eq!(free_slots(&workers, false), [(Arch::X86_64, 5), (Arch::Aarch64, 2)].into());
         workers[1].candidate.ready = false;
-        assert_eq!(free_slots(&workers), [(Arch::X86_64, 3)].into());
+        assert_eq!(free_slots(&workers, false), [(Arch::X86_64, 3)].into());
+        workers[2].candidate.srpm_slots = 2;
+        assert_eq!(free_slots(&workers, false), [(Arch::X86_64, 3)].into());
+        assert_eq!(free_slots(&workers, true), [(Arch::X86_64, 4)].into());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The order of tasks that wait for a worker: a rank that is given once and never changes.
+//! The order of tasks that wait for a worker: a rank that is given once. It never changes, but that the
+//! members of one batch exchange theirs ([`crate::batch::exchange()`]).
 //!
 //! Each architecture has one queue, and each submitter has one line per class in it. Time in a
 //! queue is virtual: the wall clock, plus a lead that grows when work is done faster than its
@@ -15,9 +16,13 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use crate::Timestamp;
+use crate::task::TaskKind;
 use crate::time::span_us;
 
 const MINUTE: u64 = 60;
+
+/// An SRPM takes seconds where a build takes minutes: so many count as one build.
+const SRPMS_OF_SHARE: u32 = 16;
 
 words! {
     /// How urgent a build is.
@@ -39,13 +44,17 @@ impl PriorityClass {
     /// What one task takes of its line's share, in virtual time. Between lines that are never empty,
     /// it is the ratio in which classes get on: 64 : 16 : 4 : 1.
     #[must_use]
-    pub const fn share(self) -> Duration {
-        Duration::from_secs(match self {
+    pub fn share(self, kind: TaskKind) -> Duration {
+        let of_build = Duration::from_secs(match self {
             Self::Security => MINUTE,
             Self::Interactive => 4 * MINUTE,
             Self::Tracking => 16 * MINUTE,
             Self::Mass => 64 * MINUTE,
-        })
+        });
+        match kind {
+            TaskKind::Srpm => of_build / SRPMS_OF_SHARE,
+            TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => of_build,
+        }
     }
 
     /// How far it yields, in virtual time: a task that is older by more goes before a fresh security
@@ -110,9 +119,15 @@ pub struct QueueSlot {
 /// Gives a task its place. `lead` is the queue's (zero at first), `finish` that of the task before it
 /// in the line of its submitter and class (0 at first).
 #[must_use]
-pub fn place(class: PriorityClass, now: Timestamp, lead: Duration, finish: Rank) -> QueueSlot {
+pub fn place(
+    class: PriorityClass,
+    kind: TaskKind,
+    now: Timestamp,
+    lead: Duration,
+    finish: Rank,
+) -> QueueSlot {
     let start = (Rank::at(now) + lead).max(finish);
-    QueueSlot { rank: start + class.yields(), finish: start + class.share() }
+    QueueSlot { rank: start + class.yields(), finish: start + class.share(kind) }
 }
 
 /// The lead of a queue after a task has gone to a worker: virtual time is not behind its start.
@@ -142,7 +157,7 @@ mod tests {
     impl ModelQueue {
         fn enter(&mut self, class: PriorityClass, submitter: u8, now: Timestamp) -> Rank {
             let finish = self.lines.entry((class, submitter)).or_default();
-            let place = place(class, now, self.lead, *finish);
+            let place = place(class, TaskKind::Build, now, self.lead, *finish);
             *finish = place.finish;
             self.waiting.insert((place.rank, self.tasks.len()));
             self.tasks.push((class, submitter));
@@ -189,11 +204,23 @@ mod tests {
         }
         let served: Vec<u8> = (0..240).filter_map(|_| Some(queue.serve(now)?.1)).collect();
         let first = served.iter().position(|submitter| *submitter == 2).expect("it has its turn");
-        let yields = PriorityClass::Mass.yields().as_secs() / PriorityClass::Mass.share().as_secs();
+        let share = PriorityClass::Mass.share(TaskKind::Build);
+        let yields = PriorityClass::Mass.yields().as_secs() / share.as_secs();
         let yields = usize::try_from(yields).unwrap();
         assert!(first <= yields + 1, "it waited for {first} others");
         let of_two = served[first..first + 100].iter().filter(|one| **one == 2).count();
         assert!((49..=51).contains(&of_two), "{of_two} of 100 turns");
+    }
+
+    #[test]
+    fn sixteen_srpms_take_the_share_of_one_build() {
+        for class in PriorityClass::ALL {
+            let mut finish = Rank(0);
+            for _ in 0..16 {
+                finish = place(class, TaskKind::Srpm, NOW, Duration::ZERO, finish).finish;
+            }
+            assert_eq!(finish, place(class, TaskKind::Build, NOW, Duration::ZERO, Rank(0)).finish);
+        }
     }
 
     #[test]
@@ -218,12 +245,13 @@ mod tests {
         /// Tasks of one line keep their order.
         #[test]
         fn a_line_is_first_come_first_served(
-            class in class(), arrivals in prop::collection::vec((0_i64..1 << 40, 0_u64..1 << 40), 1..50)
+            class in class(), kind in prop::sample::select(TaskKind::ALL.to_vec()),
+            arrivals in prop::collection::vec((0_i64..1 << 40, 0_u64..1 << 40), 1..50)
         ) {
             let (mut finish, mut last) = (Rank(0), Rank(i64::MIN));
             for (now, lead) in arrivals {
                 let (now, lead) = (Timestamp::from_us(now), Duration::from_micros(lead));
-                let place = place(class, now, lead, finish);
+                let place = place(class, kind, now, lead, finish);
                 prop_assert!(place.rank > last);
                 (finish, last) = (place.finish, place.rank);
             }
@@ -233,7 +261,7 @@ mod tests {
         #[test]
         fn classes_are_respected(a in class(), b in class(), now in 0_i64..1 << 50, lead in 0_u64..1 << 50) {
             let (now, lead) = (Timestamp::from_us(now), Duration::from_micros(lead));
-            let rank = |class| place(class, now, lead, Rank(0)).rank;
+            let rank = |class| place(class, TaskKind::Build, now, lead, Rank(0)).rank;
             prop_assert_eq!(a < b, rank(a) < rank(b));
         }
 

@@ -257,6 +257,9 @@ pub struct WorkerState {
     pub emulated: Vec<Arch>,
     /// How many attempts it runs at once.
     pub slots: u32,
+    /// How many attempts of SRPM tasks it runs beside those; 0 of a worker from before there were any.
+    #[serde(default)]
+    pub srpm_slots: u32,
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u64,

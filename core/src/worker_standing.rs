@@ -129,6 +129,7 @@ mod tests {
             arches: vec![Arch::X86_64],
             emulated: Vec::new(),
             slots: 1,
+            srpm_slots: 0,
             cpus: 1,
             memory_mib: 1,
             disk_free_mib: 1,

@@ -139,7 +139,7 @@ fn merge(below: &mut Value, above: Value) {
     }
 }
 
-/// A worker that takes work: one slot, one processor, 8 GiB of memory and 100 GiB of disk, for `x86_64`.
+/// A worker that takes work: one slot and none for SRPMs, one processor, 8 GiB of memory and 100 GiB of disk, for `x86_64`.
 #[must_use]
 pub fn worker(name: &str) -> WorkerState {
     WorkerState {
@@ -149,6 +149,7 @@ pub fn worker(name: &str) -> WorkerState {
         arches: vec![Arch::X86_64],
         emulated: Vec::new(),
         slots: 1,
+        srpm_slots: 0,
         cpus: 1,
         memory_mib: 8 << 10,
         disk_free_mib: 100 << 10,

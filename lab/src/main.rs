@@ -116,6 +116,9 @@ enum Command {
         /// Measure only the figures whose names begin with NAME.
         #[arg(long, value_name = "NAME")]
         only: Option<String>,
+        /// How many packages mass.lab builds.
+        #[arg(long, value_name = "N", default_value_t = 300)]
+        packages: usize,
     },
     /// Writes the target definition for a lab that is served.
     Target {
@@ -162,9 +165,10 @@ fn main() -> anyhow::Result<()> {
             anyhow::ensure!(explained, "there are differences without an explanation");
             Ok(())
         }
-        Command::Bench { out, chart, only } => {
+        Command::Bench { out, chart, only, packages } => {
             let directory = tempfile::Builder::new().prefix("rpmfarm-figures-").tempdir()?;
-            bench::run(directory.path(), &bench::Options { out, chart, only })
+            let options = bench::Options { out, chart, only, packages };
+            bench::run(directory.path(), &options)
         }
         Command::Target { arch, distro, distgit, out, cache } => {
             let key = distro::public_key(cache.as_deref()).context("cannot read the lab's key")?;

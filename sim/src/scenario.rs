@@ -65,6 +65,8 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) arches: Vec<Arch>,
     pub(crate) slots: u32,
+    /// Slots of SRPMs, beside them.
+    pub(crate) srpm_slots: u32,
     pub(crate) temper: Temper,
 }
 
@@ -163,7 +165,10 @@ fn hosts(rng: &mut Rng, profile: &Profile, arches: &[Arch]) -> Vec<Host> {
             _ => arches.to_vec(),
         };
         let slots = u32::try_from(rng.range(1, 4)).unwrap_or(1);
-        hosts.push(Host { name: format!("w{index}"), arches, slots, temper });
+        // A copy of the generator draws it, so that the rest of a seed stays what it was. Some are of a
+        // version that has none.
+        let srpm_slots = u32::try_from(rng.clone().range(0, 3)).unwrap_or(0);
+        hosts.push(Host { name: format!("w{index}"), arches, slots, srpm_slots, temper });
     }
     hosts
 }

@@ -31,6 +31,9 @@ pub(crate) struct WorkerDocument {
     unready: Option<String>,
     slots: u32,
     busy: u32,
+    /// Slots for SRPMs alone, and how many of them are taken.
+    srpm_slots: u32,
+    srpm_busy: u32,
     cpus: u32,
     memory_mib: u64,
     disk_free_mib: u64,
@@ -60,6 +63,8 @@ impl From<&Worker> for WorkerDocument {
             unready: known(&worker.unready),
             slots: worker.slots,
             busy: worker.busy,
+            srpm_slots: worker.srpm_slots,
+            srpm_busy: worker.srpm_busy,
             cpus: worker.cpus,
             memory_mib: worker.memory_mib,
             disk_free_mib: worker.disk_free_mib,

@@ -162,6 +162,7 @@ pub fn worker() -> Worker {
         liveness: "alive".into(),
         slots: 2,
         busy: 1,
+        srpm_slots: 1,
         cpus: 8,
         memory_mib: 16 * 1024,
         disk_free_mib: 100 * 1024,

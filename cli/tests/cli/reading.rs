@@ -273,12 +273,15 @@ fn repositories_say_how_dnf_uses_them() {
 #[test]
 fn workers() {
     let ran = ask(Facts::default(), &["worker", "list"]);
-    let row = "w1 alive x86_64, aarch64 (emulated) 1/2 8 16 GiB 100 GiB just now 0.1.0 7/12 hello";
+    let row =
+        "w1 alive x86_64, aarch64 (emulated) 1/2 0/1 8 16 GiB 100 GiB just now 0.1.0 7/12 hello";
     let squeezed: Vec<_> = ran.stdout.split_whitespace().collect();
     assert!(squeezed.join(" ").ends_with(row), "{}", ran.stdout);
     let json = document(Facts::default(), &["worker", "list", "--json"]);
     assert_eq!(json["workers"][0]["running"], json!(["7/12 hello"]));
     assert_eq!(json["workers"][0]["labels"], json!(["ssd", "gpu"]));
+    let slots = ["slots", "busy", "srpm_slots", "srpm_busy"];
+    assert_eq!(slots.map(|name| json["workers"][0][name].as_u64()), [2, 1, 1, 0].map(Some));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Gives tasks that are ready to workers that are free, the lowest rank first.
+//! Gives tasks that are ready to workers that are free, the lowest rank first; of one batch, the most
+//! urgent.
 //!
 //! A pass reads the heads of the queues for which there are free slots, some more tasks than there
 //! are slots (`heads`), and grants all that it can place in one transaction. What it costs depends
@@ -9,7 +10,7 @@ use std::time::Instant;
 
 use rpmfarm_core::learned_needs::WorkerResources;
 use rpmfarm_core::matching::{WorkerCapacity, free_slots, match_tasks};
-use rpmfarm_core::placement::WorkerCandidate;
+use rpmfarm_core::placement::{HeldTask, WorkerCandidate};
 use rpmfarm_core::worker_standing::takes_work;
 use rpmfarm_core::{BuildId, Stage, TaskId, Timestamp};
 
@@ -62,12 +63,12 @@ impl DispatchPass {
     async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
         let connected = self.fleet.connected(now.instant);
         let all = matched(&connected, &self.fleet.held().loads(), standings);
-        let free = free_slots(&all);
-        if free.is_empty() {
+        // What a build may have, an SRPM may have, too.
+        if free_slots(&all, true).is_empty() {
             return Ok(false);
         }
         let from = QueueReader { store, targets: &self.targets, further: &self.further };
-        let mut heads = QueueHeads::read(from, &free).await?;
+        let mut heads = QueueHeads::read(from, &all).await?;
         let (workers, pairs) = place(&mut heads, &all).await?;
         if pairs.is_empty() {
             return Ok(false);
@@ -100,8 +101,9 @@ impl DispatchPass {
         if let Some(head) = head {
             self.metrics.dispatched(head.arch, now.since(head.ready.since()));
         }
-        let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
-        self.fleet.held().granted(&attempt.worker, attempt.id, needs);
+        let held = |head: &QueuedTask| HeldTask { needs: head.needs.clone(), srpm: head.srpm };
+        let held = head.map(held).unwrap_or_default();
+        self.fleet.held().granted(&attempt.worker, attempt.id, held);
         self.fleet.poke(&attempt.worker);
     }
 
@@ -154,6 +156,7 @@ fn grants(
             build: heads[*task].ready.build,
             worker: name.to_owned(),
             had: WorkerResources { memory_mib: state.memory_mib, disk_mib: state.disk_free_mib },
+            takes_place_of: heads[*task].takes_place_of,
         }
     };
     pairs.iter().map(grant).collect()
@@ -195,7 +198,9 @@ pub fn matched<'a>(
                 arches: &worker.state.arches,
                 emulated: &worker.state.emulated,
                 slots: worker.state.slots,
+                srpm_slots: worker.state.srpm_slots,
                 busy: load.attempts,
+                busy_srpms: load.srpms,
                 ready: takes_work(&worker.state, worker.liveness, standing)
                     && worker.state.unready.is_empty(),
             };

@@ -1,21 +1,24 @@
 //! The tasks that are next: the heads of the queues, and what lies behind a head that nobody who
 //! is free may take.
 //!
-//! A queue holds tasks of one architecture with the same needs, so that nearly always its head is
-//! as good as any other of its tasks. Not so where its target lets no emulating worker build, and
+//! A queue holds tasks of one architecture with the same needs, SRPMs or others. Members of one batch
+//! take the places of each other, the most urgent first (`core::batch::exchange`): those that lie
+//! behind the head are read as well. Otherwise the head of a queue is nearly always as good as any
+//! other of its tasks. Not so where its target lets no emulating worker build, and
 //! where the free worker has failed it: then further tasks are read, page by page, so many at a
 //! pass. The next one goes on where this one stopped, so that its cost stays independent of the
 //! length of the queue and no task is out of reach.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rpmfarm_core::matching::{WaitingTask, WorkerCapacity};
+use rpmfarm_core::batch::{BatchLine, Queued, exchange};
+use rpmfarm_core::matching::{WaitingTask, WorkerCapacity, free_slots};
 use rpmfarm_core::queue::Rank;
-use rpmfarm_core::{Arch, Needs, TaskId};
+use rpmfarm_core::{Arch, BuildId, Needs, TaskId};
 
-use crate::store::{ReadyTask, Store};
+use crate::store::{ReadyQueue, ReadyTask, Store};
 use crate::targets::Targets;
 
 /// Tasks that are read of one queue at once.
@@ -25,20 +28,30 @@ const AT_ONCE: i64 = 256;
 /// the one that is free.
 const SPARE: i64 = 16;
 
+/// Batches of one queue whose most urgent tasks are read, the next one first. What a pass costs must not
+/// depend on how many small batches wait; members of the others exchange their places at the head.
+const BATCHES: usize = 16;
+
 /// A task in its queue, by its rank and its number.
 type QueuePosition = (Rank, TaskId);
 
-/// A queue, by what its tasks have in common.
-type QueueKey = (Arch, Needs);
+/// A queue, by what its tasks have in common: architecture, needs, and whether they make SRPMs.
+type QueueKey = (Arch, Needs, bool);
 
 /// A task with what its queue says of it.
 pub struct QueuedTask {
     /// The task as it is stored.
     pub ready: ReadyTask,
+    /// The place that it takes.
+    place: QueuePosition,
+    /// The task of its batch whose place that is, with the build of that; `None` for its own.
+    pub takes_place_of: Option<(TaskId, BuildId)>,
     /// The architecture to build for.
     pub arch: Arch,
     /// Its needs beyond a slot: memory, disk, labels.
     pub needs: Needs,
+    /// Whether it makes an SRPM.
+    pub srpm: bool,
     /// Workers that failed it.
     pub avoid: Vec<String>,
     /// Whether its target lets emulating workers build.
@@ -49,6 +62,7 @@ pub struct QueuedTask {
 
 /// A queue of which a page was read.
 struct ReadQueue {
+    stored: ReadyQueue,
     arch: Arch,
     needs: Needs,
     /// The last task that was read; `None` when nothing is behind it.
@@ -56,11 +70,22 @@ struct ReadQueue {
 }
 
 impl ReadQueue {
+    /// `None` for what this version cannot read.
+    fn parse(stored: ReadyQueue) -> Option<Self> {
+        let (arch, needs) = (stored.arch.parse().ok()?, stored.needs.parse().ok()?);
+        Some(Self { stored, arch, needs, read_to: None })
+    }
+
+    fn key(&self) -> QueueKey {
+        (self.arch, self.needs.clone(), self.stored.srpm)
+    }
+
     /// Whether one of the workers could take a task of it that has no wishes of its own.
     fn fits(&self, workers: &[WorkerCapacity<'_>]) -> bool {
         let any = WaitingTask {
             arch: self.arch,
             emulation: true,
+            srpm: self.stored.srpm,
             needs: &self.needs,
             avoid: &[],
             except: "",
@@ -93,33 +118,34 @@ pub struct QueueCursors(Arc<Mutex<HashMap<QueueKey, QueuePosition>>>);
 
 impl QueueCursors {
     fn place(&self, queue: &ReadQueue) -> Option<QueuePosition> {
-        let places = self.0.lock();
-        places.get(&(queue.arch, queue.needs.clone())).copied()
+        self.0.lock().get(&queue.key()).copied()
     }
 
     /// Reading goes on behind this place the next time; `None` begins anew.
     fn set(&self, queue: &ReadQueue, place: Option<QueuePosition>) {
         let mut places = self.0.lock();
-        let key = (queue.arch, queue.needs.clone());
         match place {
-            Some(place) => places.insert(key, place),
-            None => places.remove(&key),
+            Some(place) => places.insert(queue.key(), place),
+            None => places.remove(&queue.key()),
         };
     }
 }
 
 impl<'a> QueueHeads<'a> {
-    /// The heads of the queues for which there are free slots, by architecture.
-    pub async fn read(from: QueueReader<'a>, free: &BTreeMap<Arch, u32>) -> anyhow::Result<Self> {
+    /// The heads of the queues for which these workers have free slots.
+    pub async fn read(
+        from: QueueReader<'a>,
+        workers: &[WorkerCapacity<'_>],
+    ) -> anyhow::Result<Self> {
+        let (builds, srpms) = (free_slots(workers, false), free_slots(workers, true));
         let mut heads = Self { tasks: Vec::new(), queues: Vec::new(), from };
-        for (arch, needs) in from.store.ready_queue_list().await? {
-            let (Ok(arch), Ok(needs)) = (arch.parse::<Arch>(), needs.parse::<Needs>()) else {
-                continue;
-            };
-            let Some(slots) = free.get(&arch) else { continue };
+        for queue in from.store.ready_queue_list().await? {
+            let Some(queue) = ReadQueue::parse(queue) else { continue };
+            let free = if queue.stored.srpm { &srpms } else { &builds };
+            let Some(slots) = free.get(&queue.arch) else { continue };
             let limit = (i64::from(*slots) * 2 + SPARE).min(AT_ONCE);
-            heads.queues.push(ReadQueue { arch, needs, read_to: None });
-            heads.read_page(heads.queues.len() - 1, None, limit).await?;
+            heads.queues.push(queue);
+            heads.read_head(heads.queues.len() - 1, limit).await?;
         }
         heads.sort();
         Ok(heads)
@@ -142,7 +168,7 @@ impl<'a> QueueHeads<'a> {
                 continue;
             }
             let place = self.from.further.place(queue).map_or(read_to, |place| place.max(read_to));
-            self.read_page(index, Some(place), AT_ONCE).await?;
+            self.read_page(index, place, AT_ONCE).await?;
             let queue = &self.queues[index];
             self.from.further.set(queue, queue.read_to);
         }
@@ -168,6 +194,7 @@ impl<'a> QueueHeads<'a> {
             .map(|head| WaitingTask {
                 arch: head.arch,
                 emulation: head.emulation,
+                srpm: head.srpm,
                 needs: &head.needs,
                 avoid: &head.avoid,
                 except: &head.ready.except,
@@ -180,31 +207,113 @@ impl<'a> QueueHeads<'a> {
     }
 
     fn sort(&mut self) {
-        self.tasks.sort_by_key(|head| (head.ready.rank, head.ready.task));
+        self.tasks.sort_by_key(|head| head.place);
     }
 
+    /// Reads the head of a queue, whose tasks take the places of each other.
+    async fn read_head(&mut self, index: usize, limit: i64) -> anyhow::Result<()> {
+        let mut tasks = self.read_rows(index, None, limit).await?;
+        let queue = &self.queues[index];
+        // Nothing lies behind a page that is not full.
+        if queue.read_to.is_some() {
+            let behind = urgent_behind(self.from.store, &queue.stored, &tasks).await?;
+            tasks.extend(behind);
+        }
+        let queued = |ready: &ReadyTask| -> anyhow::Result<Queued> {
+            let (task, rank, urgency) = (ready.task, ready.rank, ready.urgency);
+            Ok(Queued { task, line: ready.line()?, rank, urgency })
+        };
+        let queued: Vec<Queued> = tasks.iter().map(queued).collect::<anyhow::Result<_>>()?;
+        let takes = exchange(&queued);
+        let ids: Vec<(TaskId, BuildId)> = tasks.iter().map(|one| (one.task, one.build)).collect();
+        for (at, ready) in tasks.into_iter().enumerate() {
+            let place = &queued[takes[at]];
+            let takes_place_of = (takes[at] != at).then(|| ids[takes[at]]);
+            self.add(index, ready, (place.rank, place.task), takes_place_of).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads a page of a queue behind its head, whose tasks have their own places.
     async fn read_page(
+        &mut self,
+        index: usize,
+        after: QueuePosition,
+        limit: i64,
+    ) -> anyhow::Result<()> {
+        let known: HashSet<TaskId> = self.tasks.iter().map(|one| one.ready.task).collect();
+        for ready in self.read_rows(index, Some(after), limit).await? {
+            // One that took a place at the head was read with that.
+            if !known.contains(&ready.task) {
+                let place = (ready.rank, ready.task);
+                self.add(index, ready, place, None).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read_rows(
         &mut self,
         index: usize,
         after: Option<QueuePosition>,
         limit: i64,
-    ) -> anyhow::Result<()> {
-        let QueueReader { store, targets, .. } = self.from;
+    ) -> anyhow::Result<Vec<ReadyTask>> {
         let queue = &mut self.queues[index];
-        let (arch, needs) = (queue.arch.as_str(), queue.needs.to_string());
-        let page = store.ready_task_list_after(arch, &needs, after, limit).await?;
+        let page = self.from.store.ready_task_list_after(&queue.stored, after, limit).await?;
         let is_full = page.len() >= usize::try_from(limit)?;
         queue.read_to = page.last().filter(|_| is_full).map(|last| (last.rank, last.task));
-        for ready in page {
-            let avoid = match ready.tries {
-                0 => Vec::new(),
-                _ => store.worker_list_failed_task(ready.task).await?,
-            };
-            let emulation = targets.get(&ready.target).is_ok_and(|target| target.emulation);
-            let ReadQueue { arch, needs, .. } = &self.queues[index];
-            let (arch, needs) = (*arch, needs.clone());
-            self.tasks.push(QueuedTask { ready, arch, needs, avoid, emulation, queue: index });
-        }
+        Ok(page)
+    }
+
+    async fn add(
+        &mut self,
+        index: usize,
+        ready: ReadyTask,
+        place: QueuePosition,
+        takes_place_of: Option<(TaskId, BuildId)>,
+    ) -> anyhow::Result<()> {
+        let QueueReader { store, targets, .. } = self.from;
+        let avoid = match ready.tries {
+            0 => Vec::new(),
+            _ => store.worker_list_failed_task(ready.task).await?,
+        };
+        let emulation = targets.get(&ready.target).is_ok_and(|target| target.emulation);
+        let (arch, needs, srpm) = self.queues[index].key();
+        self.tasks.push(QueuedTask {
+            ready,
+            place,
+            takes_place_of,
+            arch,
+            needs,
+            srpm,
+            avoid,
+            emulation,
+            queue: index,
+        });
         Ok(())
     }
+}
+
+/// The tasks behind the head of a queue that are among the most urgent of their batches, as many of each
+/// batch as are at the head.
+async fn urgent_behind(
+    store: &Store,
+    queue: &ReadyQueue,
+    head: &[ReadyTask],
+) -> anyhow::Result<Vec<ReadyTask>> {
+    let mut lines: Vec<(BatchLine, i64)> = Vec::new();
+    for ready in head {
+        let Some(line) = ready.line()? else { continue };
+        match lines.iter_mut().find(|(known, _)| *known == line) {
+            Some((_, count)) => *count += 1,
+            None => lines.push((line, 1)),
+        }
+    }
+    let known: HashSet<TaskId> = head.iter().map(|ready| ready.task).collect();
+    let mut behind = Vec::new();
+    for (line, count) in lines.into_iter().take(BATCHES) {
+        let urgent = store.ready_task_list_urgent(queue, line, count).await?;
+        behind.extend(urgent.into_iter().filter(|ready| !known.contains(&ready.task)));
+    }
+    Ok(behind)
 }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
-use rpmfarm_core::{AttemptId, Needs};
+use rpmfarm_core::AttemptId;
+use rpmfarm_core::placement::HeldTask;
 
 /// How long the copy is used before the store is read again: free slots are counted at every pass,
 /// and the list of live leases is long.
@@ -20,7 +21,7 @@ pub struct LiveLeaseCache(Arc<Mutex<LiveLeases>>);
 
 #[derive(Debug, Default)]
 struct LiveLeases {
-    by_worker: HashMap<String, HashMap<AttemptId, Needs>>,
+    by_worker: HashMap<String, HashMap<AttemptId, HeldTask>>,
     /// When the store was read; `None` before the first time.
     read: Option<Instant>,
     /// Attempts that ended while the store is being read: the answer may still have them.
@@ -31,8 +32,19 @@ struct LiveLeases {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerLoad {
     pub attempts: u32,
+    /// Those of them that make SRPMs.
+    pub srpms: u32,
     /// The memory that they are known to need, in MiB.
     pub memory_mib: u64,
+}
+
+impl WorkerLoad {
+    /// Counts a task that the worker holds.
+    pub fn add(&mut self, task: &HeldTask) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.srpms = self.srpms.saturating_add(u32::from(task.srpm));
+        self.memory_mib = self.memory_mib.saturating_add(task.needs.memory_mib);
+    }
 }
 
 impl LiveLeaseCache {
@@ -50,20 +62,20 @@ impl LiveLeaseCache {
     /// The leases, as the store has them. Returns the workers of which that was not known here:
     /// they are to be told.
     #[must_use]
-    pub fn replace(&self, live: Vec<(String, AttemptId, Needs)>, now: Instant) -> Vec<String> {
+    pub fn replace(&self, live: Vec<(String, AttemptId, HeldTask)>, now: Instant) -> Vec<String> {
         let mut inner = self.lock();
         let ended = inner.ended.take().unwrap_or_default();
-        let mut by_worker = HashMap::<String, HashMap<AttemptId, Needs>>::new();
-        for (worker, attempt, needs) in live {
+        let mut by_worker = HashMap::<String, HashMap<AttemptId, HeldTask>>::new();
+        for (worker, attempt, task) in live {
             if !ended.contains(&attempt) {
-                by_worker.entry(worker).or_default().insert(attempt, needs);
+                by_worker.entry(worker).or_default().insert(attempt, task);
             }
         }
         by_worker.retain(|_, attempts| !attempts.is_empty());
         inner.by_worker.retain(|_, attempts| !attempts.is_empty());
         let none = HashMap::new();
         let differs = |name: &&String| {
-            let of = |map: &HashMap<String, HashMap<AttemptId, Needs>>| {
+            let of = |map: &HashMap<String, HashMap<AttemptId, HeldTask>>| {
                 let mut ids: Vec<AttemptId> =
                     map.get(*name).unwrap_or(&none).keys().copied().collect();
                 ids.sort_unstable();
@@ -81,8 +93,8 @@ impl LiveLeaseCache {
     }
 
     /// A worker has got an attempt.
-    pub fn granted(&self, worker: &str, attempt: AttemptId, needs: Needs) {
-        self.lock().by_worker.entry(worker.to_owned()).or_default().insert(attempt, needs);
+    pub fn granted(&self, worker: &str, attempt: AttemptId, task: HeldTask) {
+        self.lock().by_worker.entry(worker.to_owned()).or_default().insert(attempt, task);
     }
 
     /// A worker has an attempt no more.
@@ -99,9 +111,10 @@ impl LiveLeaseCache {
     /// The load of each worker.
     #[must_use]
     pub fn loads(&self) -> HashMap<String, WorkerLoad> {
-        let load = |attempts: &HashMap<AttemptId, Needs>| WorkerLoad {
-            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
-            memory_mib: attempts.values().map(|needs| needs.memory_mib).sum(),
+        let load = |attempts: &HashMap<AttemptId, HeldTask>| {
+            let mut load = WorkerLoad::default();
+            attempts.values().for_each(|task| load.add(task));
+            load
         };
         let inner = self.lock();
         inner.by_worker.iter().map(|(name, attempts)| (name.clone(), load(attempts))).collect()
@@ -114,6 +127,8 @@ impl LiveLeaseCache {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::Needs;
+
     use super::*;
 
     #[test]
@@ -122,21 +137,22 @@ mod tests {
         let start = Instant::now();
         assert!(held.begin_read(start));
         let needs = Needs { memory_mib: 7, ..Needs::default() };
+        let task = |attempt| HeldTask { needs: needs.clone(), srpm: attempt == 2 };
         let live = |numbers: &[i64]| {
             numbers
                 .iter()
-                .map(|number| ("w".to_owned(), AttemptId(*number), needs.clone()))
+                .map(|number| ("w".to_owned(), AttemptId(*number), task(*number)))
                 .collect::<Vec<_>>()
         };
         assert_eq!(held.replace(live(&[1, 2]), start), ["w"]);
-        assert_eq!(held.loads()["w"], WorkerLoad { attempts: 2, memory_mib: 14 });
+        assert_eq!(held.loads()["w"], WorkerLoad { attempts: 2, srpms: 1, memory_mib: 14 });
         assert!(!held.begin_read(start + GOOD_FOR / 2));
 
         assert!(held.begin_read(start + GOOD_FOR));
         held.ended("w", AttemptId(1));
         assert!(held.replace(live(&[1, 2]), start + GOOD_FOR).is_empty(), "2 is known");
         assert_eq!(held.loads()["w"].attempts, 1);
-        held.granted("w", AttemptId(3), Needs::default());
+        held.granted("w", AttemptId(3), HeldTask::default());
         // A lease that another process ended is seen at the next read.
         assert!(held.begin_read(start + GOOD_FOR * 2));
         assert_eq!(held.replace(live(&[3]), start + GOOD_FOR * 2), ["w"]);

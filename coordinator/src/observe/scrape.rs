@@ -40,7 +40,8 @@ fn workers(operations: &Operations, gauges: &Gauges, now: Instant) {
     gauges.slots.clear();
     for worker in workers.values().filter(|worker| worker.liveness == Liveness::Alive) {
         let labels = vec![("worker", worker.state.name.clone())];
-        gauges.slots.get_or_create(&labels).set(worker.state.slots.into());
+        let slots = worker.state.slots.saturating_add(worker.state.srpm_slots);
+        gauges.slots.get_or_create(&labels).set(slots.into());
     }
 }
 

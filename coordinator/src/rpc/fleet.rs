@@ -17,7 +17,7 @@ use super::request_checks::MAX_NAMED;
 use super::us;
 use crate::clock;
 use crate::commands::with_command;
-use crate::fleet::{Fleet, WorkerView};
+use crate::fleet::{Fleet, WorkerLoad, WorkerView};
 use crate::identity::Enrolment;
 use crate::identity::revocation::Revocations;
 use crate::store::{LiveAttempt, StandingRow, Store};
@@ -47,6 +47,7 @@ pub async fn all(
     let standings = store.standing_list().await?;
     let enrolled = store.enrolment_list().await?;
     let mut running = BTreeMap::<String, Vec<String>>::new();
+    let loads = loads(store).await?;
     let live = store.attempt_list_live(None).await?;
     let packages = packages(store, &live).await?;
     for attempt in live {
@@ -62,11 +63,22 @@ pub async fn all(
         let ends = enrolled.get(name).copied().flatten();
         worker.certificate_ends_us = us(ends);
         worker.running = running.remove(name).unwrap_or_default();
-        worker.busy = u32::try_from(worker.running.len()).unwrap_or(u32::MAX);
+        let load = loads.get(name).copied().unwrap_or_default();
+        worker.srpm_busy = load.srpms.min(worker.srpm_slots);
+        worker.busy = load.attempts - worker.srpm_busy;
         worker.name.clone_from(name);
         (name.clone(), worker)
     };
     Ok(names.into_iter().map(show).collect())
+}
+
+/// What each worker holds, by the leases.
+async fn loads(store: &Store) -> Result<HashMap<String, WorkerLoad>, Status> {
+    let mut loads = HashMap::<String, WorkerLoad>::new();
+    for (worker, _, task) in store.lease_list().await? {
+        loads.entry(worker).or_default().add(&task);
+    }
+    Ok(loads)
 }
 
 /// The packages of the builds of attempts, by the numbers of the builds.
@@ -91,6 +103,7 @@ fn shown(heard: Option<&WorkerView>, decided: Option<&StandingRow>) -> v1::Worke
             liveness: liveness.to_string(),
             typed_liveness: v1::Liveness::from(Some(*liveness)).into(),
             slots: state.slots,
+            srpm_slots: state.srpm_slots,
             cpus: state.cpus,
             memory_mib: state.memory_mib,
             disk_free_mib: state.disk_free_mib,

@@ -146,7 +146,7 @@ impl FleetSnapshot {
         let store = &views.store;
         let mut running = HashMap::<String, Vec<Running>>::new();
         for row in store.lease_list_running().await? {
-            let one = Running { started: row.started, takes: row.takes };
+            let one = Running { started: row.started, takes: row.takes, srpm: row.srpm };
             running.entry(row.worker).or_default().push(one);
         }
         let workers = views.fleet.workers(Instant::now());
@@ -167,6 +167,7 @@ impl FleetSnapshot {
         let waiting = WaitingTask {
             arch: place.arch,
             emulation,
+            srpm: place.srpm,
             needs: &place.needs,
             avoid: &avoid,
             except: &maker,

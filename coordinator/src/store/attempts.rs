@@ -3,9 +3,10 @@
 //! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
 //! is not live changes nothing.
 
+use rpmfarm_core::placement::HeldTask;
 use rpmfarm_core::quarantine::AttemptOutcome;
 use rpmfarm_core::task::Outcome;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, Needs, TaskId, Timestamp};
+use rpmfarm_core::{AttemptId, BuildId, Epoch, Failure, TaskId, Timestamp};
 
 use super::columns::Flag;
 use super::lists::{list, rows};
@@ -177,15 +178,18 @@ impl Store {
         Ok(sqlx::query_as(query).bind(attempt.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// Live attempts with their workers and needs, for counting free slots.
-    pub async fn lease_list(&self) -> Result<Vec<(String, AttemptId, Needs)>> {
-        let query = "SELECT v.worker, v.attempt, COALESCE(n.needs, '') FROM live_attempts v
+    /// Live attempts with their workers and what their tasks need, for counting free slots.
+    pub async fn lease_list(&self) -> Result<Vec<(String, AttemptId, HeldTask)>> {
+        let query = "SELECT v.worker, v.attempt,
+                     (SELECT COUNT(*) FROM tasks t WHERE t.id = v.task AND t.kind = 'srpm'),
+                     COALESCE(n.needs, '') FROM live_attempts v
                      LEFT JOIN task_needs n ON n.task = v.task";
-        let rows: Vec<(String, i64, String)> =
+        let rows: Vec<(String, i64, i64, String)> =
             sqlx::query_as(query).fetch_all(self.read_pool()).await?;
         rows.into_iter()
-            .map(|(worker, attempt, needs)| {
-                Ok((worker, AttemptId(attempt), parsed("task_needs", "needs", &needs)?))
+            .map(|(worker, attempt, srpm, needs)| {
+                let needs = parsed("task_needs", "needs", &needs)?;
+                Ok((worker, AttemptId(attempt), HeldTask { needs, srpm: srpm != 0 }))
             })
             .collect()
     }

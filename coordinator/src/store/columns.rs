@@ -10,7 +10,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use rpmfarm_core::{BuildId, PushId, Timestamp, time};
+use rpmfarm_core::{BatchId, BuildId, PushId, Timestamp, time};
 use serde::de::DeserializeOwned;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -48,6 +48,12 @@ impl From<OrNone> for Option<Timestamp> {
 }
 
 impl From<OrNone> for Option<BuildId> {
+    fn from(number: OrNone) -> Self {
+        number.get()
+    }
+}
+
+impl From<OrNone> for Option<BatchId> {
     fn from(number: OrNone) -> Self {
         number.get()
     }

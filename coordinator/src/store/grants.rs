@@ -3,17 +3,21 @@
 //! A commit is what costs, so a grant is as cheap as the number of its companions is large. The
 //! fence is the same for each of them: the build is held open, the task must be in its queue and
 //! not accepted, `live_attempts` has the task as its key, and the epoch is one more than the last.
+//!
+//! A task may take the place of another one of its batch. Both swap their ranks in the same
+//! transaction, so that queues have the same places with it as without.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
+use rpmfarm_core::batch::{BatchLine, swapped};
 use rpmfarm_core::learned_needs::WorkerResources;
 use rpmfarm_core::queue::{PriorityClass, Rank, lead};
 use rpmfarm_core::time::span_us;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, TaskId, Timestamp};
+use rpmfarm_core::{AttemptId, BatchId, BuildId, Epoch, TaskId, Timestamp};
 
 use super::attempts::MAKER_OF;
-use super::columns::OrNone;
+use super::columns::{Flag, OrNone, Span};
 use super::transaction_retry::again;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
@@ -26,6 +30,26 @@ pub struct Grant {
     pub worker: String,
     /// Memory and disk of that worker.
     pub had: WorkerResources,
+    /// The task of its queue whose place it takes, with the build of that; `None` for its own place.
+    pub takes_place_of: Option<(TaskId, BuildId)>,
+}
+
+/// A queue, by what its tasks have in common, as stored.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct ReadyQueue {
+    pub arch: String,
+    pub needs: String,
+    /// Whether its tasks make SRPMs.
+    #[sqlx(try_from = "Flag")]
+    pub srpm: bool,
+}
+
+impl ReadyQueue {
+    /// The queue of builds with these needs.
+    #[must_use]
+    pub fn builds(arch: &str, needs: &str) -> Self {
+        Self { arch: arch.to_owned(), needs: needs.to_owned(), srpm: false }
+    }
 }
 
 /// A task at the head of a queue.
@@ -39,6 +63,14 @@ pub struct ReadyTask {
     /// Its place: the lowest is next.
     #[sqlx(try_from = "i64")]
     pub rank: Rank,
+    pub class: String,
+    /// The batch of its build; `None` when the build is alone in it.
+    #[sqlx(try_from = "OrNone")]
+    pub batch: Option<BatchId>,
+    /// How long it is from its start to the end of all that needs it in its batch; zero when that is
+    /// not known.
+    #[sqlx(rename = "urgency_us", try_from = "Span")]
+    pub urgency: Duration,
     /// How often it was tried.
     pub tries: i64,
     /// When it was locked.
@@ -58,7 +90,25 @@ impl ReadyTask {
     pub fn since(&self) -> Timestamp {
         self.retry.map_or(self.locked, |retry| self.locked.max(retry))
     }
+
+    /// The tasks with which it may exchange its place; `None` for none.
+    ///
+    /// # Errors
+    /// When the stored class is none.
+    pub fn line(&self) -> Result<Option<BatchLine>> {
+        let Some(batch) = self.batch else { return Ok(None) };
+        let class = parsed("ready_tasks", "a class", &self.class)?;
+        Ok(Some(BatchLine { batch, class }))
+    }
 }
+
+/// What is read of a task in its queue, but for the worker that must not have it.
+const READY_COLUMNS: &str = "r.task, r.build, r.rank, r.class, r.batch, r.urgency_us,
+     COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '') AS target,
+     (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
+     COALESCE((SELECT MAX(l.at_us) FROM locks l WHERE l.task = r.task), 0) AS locked_us,
+     COALESCE((SELECT f.retry_us FROM failures f WHERE f.build = r.build AND f.task = r.task
+               ORDER BY f.at_us DESC LIMIT 1), 0) AS retry_us";
 
 /// A task that left its queue.
 #[derive(sqlx::FromRow)]
@@ -72,9 +122,9 @@ struct ClaimedTask {
 }
 
 impl Store {
-    /// The queues that there are: architecture and needs, as stored.
-    pub async fn ready_queue_list(&self) -> Result<Vec<(String, String)>> {
-        let query = "SELECT arch, needs FROM ready_queues ORDER BY arch, needs";
+    /// The queues that there are.
+    pub async fn ready_queue_list(&self) -> Result<Vec<ReadyQueue>> {
+        let query = "SELECT arch, needs, srpm FROM ready_queues ORDER BY arch, needs, srpm";
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
@@ -83,45 +133,60 @@ impl Store {
     /// stands before.
     pub async fn ready_task_list_first(
         &self,
-        arch: &str,
-        needs: &str,
+        queue: &ReadyQueue,
         limit: i64,
     ) -> Result<Vec<ReadyTask>> {
-        self.ready_task_list_after(arch, needs, None, limit).await
+        self.ready_task_list_after(queue, None, limit).await
     }
 
     /// The tasks of a queue behind one, which is named by its rank and number, as
     /// [`Store::ready_task_list_first`]; `None` begins with the first.
     pub async fn ready_task_list_after(
         &self,
-        arch: &str,
-        needs: &str,
+        queue: &ReadyQueue,
         after: Option<(Rank, TaskId)>,
         limit: i64,
     ) -> Result<Vec<ReadyTask>> {
         let (rank, task) = after.map_or((i64::MIN, i64::MIN), |(rank, task)| (rank.0, task.0));
         let query = sqlx::AssertSqlSafe(format!(
-            "SELECT r.task, r.build, r.rank,
-                     COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '')
-                     AS target,
-                     (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
-                     COALESCE((SELECT MAX(l.at_us) FROM locks l WHERE l.task = r.task), 0)
-                     AS locked_us,
-                     COALESCE((SELECT f.retry_us FROM failures f WHERE f.build = r.build
-                               AND f.task = r.task ORDER BY f.at_us DESC LIMIT 1), 0)
-                     AS retry_us,
-                     COALESCE(({MAKER_OF} r.task), '') AS except_worker
-                     FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2
-                     AND (r.rank, r.task) > ($3, $4)
-                     AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch
-                                     WHERE p.id = r.build AND q.paused_us <> 0)
-                     ORDER BY r.rank, r.task LIMIT $5"
+            "SELECT {READY_COLUMNS}, COALESCE(({MAKER_OF} r.task), '') AS except_worker
+             FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2 AND r.srpm = $3
+             AND (r.rank, r.task) > ($4, $5)
+             AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch
+                             WHERE p.id = r.build AND q.paused_us <> 0)
+             ORDER BY r.rank, r.task LIMIT $6"
         ));
         Ok(sqlx::query_as(query)
-            .bind(arch)
-            .bind(needs)
+            .bind(&queue.arch)
+            .bind(&queue.needs)
+            .bind(i64::from(queue.srpm))
             .bind(rank)
             .bind(task)
+            .bind(limit)
+            .fetch_all(self.read_pool())
+            .await?)
+    }
+
+    /// The most urgent tasks of a batch and class in a queue, at most `limit`; of equals, those that
+    /// come first.
+    pub async fn ready_task_list_urgent(
+        &self,
+        queue: &ReadyQueue,
+        line: BatchLine,
+        limit: i64,
+    ) -> Result<Vec<ReadyTask>> {
+        let query = sqlx::AssertSqlSafe(format!(
+            "SELECT {READY_COLUMNS}, COALESCE(({MAKER_OF} r.task), '') AS except_worker
+             FROM ready_tasks r WHERE r.arch = $1 AND r.needs = $2 AND r.srpm = $3
+             AND r.batch = $4 AND r.class = $5
+             ORDER BY r.urgency_us DESC, r.rank, r.task LIMIT $6"
+        ));
+        Ok(sqlx::query_as(query)
+            .bind(&queue.arch)
+            .bind(&queue.needs)
+            .bind(i64::from(queue.srpm))
+            .bind(line.batch.0)
+            .bind(line.class.as_str())
             .bind(limit)
             .fetch_all(self.read_pool())
             .await?)
@@ -136,8 +201,8 @@ impl Store {
         worker: &str,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
-        let grant =
-            Grant { task, build, worker: worker.to_owned(), had: WorkerResources::default() };
+        let (worker, had) = (worker.to_owned(), WorkerResources::default());
+        let grant = Grant { task, build, worker, had, takes_place_of: None };
         Ok(self.attempt_grant_all(&[grant], now).await?.pop())
     }
 
@@ -156,11 +221,10 @@ impl Store {
             // their numbers: so no two transactions wait for each other, and no build ends before
             // the commit.
             let open = tx.build_lock_open_all(grants, self.dialect()).await?;
-            let wanted: Vec<TaskId> = grants
-                .iter()
-                .filter(|grant| open.contains(&grant.build))
-                .map(|grant| grant.task)
-                .collect();
+            let of_open: Vec<&Grant> =
+                grants.iter().filter(|grant| open.contains(&grant.build)).collect();
+            tx.ready_task_exchange(&of_open, &open).await?;
+            let wanted: Vec<TaskId> = of_open.iter().map(|grant| grant.task).collect();
             // To delete a task from its queue is what makes a grant exclusive: of coordinators that
             // grant it at once, one gets the row.
             let claimed = tx.ready_task_remove(&wanted).await?;
@@ -190,7 +254,7 @@ impl Store {
 
 impl Tx {
     /// Holds all builds of grants that are open and may begin something, in one order, and returns
-    /// them.
+    /// them; those with whose tasks places are exchanged as well.
     async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],
@@ -198,7 +262,9 @@ impl Tx {
     ) -> Result<HashSet<BuildId>> {
         // What a worker has is nobody's to do; workers are told otherwise.
         self.wake_for(None);
-        let builds: BTreeSet<BuildId> = grants.iter().map(|grant| grant.build).collect();
+        let others = grants.iter().filter_map(|grant| Some(grant.takes_place_of?.1));
+        let builds: BTreeSet<BuildId> =
+            grants.iter().map(|grant| grant.build).chain(others).collect();
         if builds.is_empty() {
             return Ok(HashSet::new());
         }
@@ -217,6 +283,76 @@ impl Tx {
             query = query.bind(build.0);
         }
         Ok(query.fetch_all(self.conn()).await?.into_iter().map(BuildId).collect())
+    }
+
+    /// Lets tasks take the places of others whose builds are held. One whose counterpart has left the
+    /// queue keeps its own place.
+    async fn ready_task_exchange(
+        &mut self,
+        grants: &[&Grant],
+        open: &HashSet<BuildId>,
+    ) -> Result<()> {
+        let takes = |grant: &&Grant| {
+            let (other, build) = grant.takes_place_of?;
+            open.contains(&build).then_some((grant.task, other))
+        };
+        let mut takes: Vec<(TaskId, TaskId)> = grants.iter().filter_map(takes).collect();
+        let tasks: BTreeSet<TaskId> = takes.iter().flat_map(|(task, of)| [*task, *of]).collect();
+        let places = self.ready_task_list_places(&tasks).await?;
+        takes.retain(|(task, of)| places.contains_key(task) && places.contains_key(of));
+        let moved: Vec<(TaskId, &str, Rank)> = swapped(&takes)
+            .into_iter()
+            .map(|(task, of)| (task, places[&task].0.as_str(), places[&of].1))
+            .collect();
+        self.ready_task_set_places(&moved).await
+    }
+
+    /// The class and the rank of tasks that are in their queues.
+    async fn ready_task_list_places(
+        &mut self,
+        tasks: &BTreeSet<TaskId>,
+    ) -> Result<HashMap<TaskId, (String, Rank)>> {
+        if tasks.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids = places(1, tasks.len());
+        let text = format!("SELECT task, class, rank FROM ready_tasks WHERE task IN ({ids})");
+        let mut query = sqlx::query_as(sqlx::AssertSqlSafe(text));
+        for task in tasks {
+            query = query.bind(task.0);
+        }
+        let rows: Vec<(i64, String, i64)> = query.fetch_all(self.conn()).await?;
+        let place = |(task, class, rank)| (TaskId(task), (class, Rank(rank)));
+        Ok(rows.into_iter().map(place).collect())
+    }
+
+    /// Gives tasks in their queues other places, which they keep over tries.
+    async fn ready_task_set_places(&mut self, moved: &[(TaskId, &str, Rank)]) -> Result<()> {
+        if moved.is_empty() {
+            return Ok(());
+        }
+        let rows_of_3 = rows(moved.len(), 3);
+        let text = format!(
+            "INSERT INTO task_ranks (task, class, rank) VALUES {rows_of_3}
+             ON CONFLICT (task) DO UPDATE SET rank = excluded.rank"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+        for (task, class, rank) in moved {
+            query = query.bind(task.0).bind((*class).to_owned()).bind(rank.0);
+        }
+        query.execute(self.conn()).await?;
+        let ids = places(1, moved.len());
+        let text = format!(
+            "UPDATE ready_tasks
+             SET rank = (SELECT t.rank FROM task_ranks t WHERE t.task = ready_tasks.task)
+             WHERE task IN ({ids})"
+        );
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+        for (task, ..) in moved {
+            query = query.bind(task.0);
+        }
+        query.execute(self.conn()).await?;
+        Ok(())
     }
 
     /// Takes tasks that are not accepted from their queues. One that is not there is not claimed.

@@ -89,7 +89,7 @@ pub use enrolment::{Certificate, CertificateRow, Invitation};
 pub use failures::FailureRow;
 pub use fenced::{Fence, FencedStore};
 pub use fleet::{StandingRow, WorkerFault};
-pub use grants::{Grant, ReadyTask};
+pub use grants::{Grant, ReadyQueue, ReadyTask};
 pub use hooks::{HookHint, HookResult, NewHook};
 pub use kept_files::KeptFileRow;
 pub use late_results::LateResult;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rpmfarm_core::time::span;
 use rpmfarm_core::{Arch, BuildId, Needs, TaskId, Timestamp};
 
-use super::columns::Span;
+use super::columns::{Flag, Span};
 use super::{Result, Store, parsed};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,7 +15,9 @@ pub struct QueuePositionRow {
     pub arch: Arch,
     /// What the task needs.
     pub needs: Needs,
-    /// How many tasks for the architecture go first.
+    /// Whether it makes an SRPM.
+    pub srpm: bool,
+    /// How many tasks for the architecture go first: SRPMs before an SRPM, the others before another.
     pub ahead: u64,
     /// The number of these whose duration is known.
     pub known: u64,
@@ -32,30 +34,36 @@ pub struct RunningTask {
     /// What such tasks take; zero when nothing is known.
     #[sqlx(rename = "takes_us", try_from = "Span")]
     pub takes: Duration,
+    /// Whether it makes an SRPM.
+    #[sqlx(try_from = "Flag")]
+    pub srpm: bool,
 }
 
 impl Store {
     /// The place of a task in its queue; `None` when it is in none.
     pub async fn queue_position_fetch(&self, task: TaskId) -> Result<Option<QueuePositionRow>> {
-        let query = "SELECT arch, needs, rank FROM ready_tasks WHERE task = $1";
-        let row: Option<(String, String, i64)> =
+        let query = "SELECT arch, needs, rank, srpm FROM ready_tasks WHERE task = $1";
+        let row: Option<(String, String, i64, i64)> =
             sqlx::query_as(query).bind(task.0).fetch_optional(self.read_pool()).await?;
-        let Some((arch, needs, rank)) = row else { return Ok(None) };
+        let Some((arch, needs, rank, srpm)) = row else { return Ok(None) };
         let query = "SELECT COUNT(*), COUNT(l.took_us), COALESCE(CAST(SUM(l.took_us) AS BIGINT), 0)
                      FROM ready_tasks r JOIN tasks t ON t.id = r.task
                      JOIN builds b ON b.id = r.build
                      LEFT JOIN learned l ON l.target = b.target AND l.package = b.package
                      AND l.arch = r.arch AND l.kind = t.kind
-                     WHERE r.arch = $1 AND (r.rank < $2 OR (r.rank = $2 AND r.task < $3))";
+                     WHERE r.arch = $1 AND (r.rank < $2 OR (r.rank = $2 AND r.task < $3))
+                     AND r.srpm = $4";
         let (ahead, known, known_us): (i64, i64, i64) = sqlx::query_as(query)
             .bind(&arch)
             .bind(rank)
             .bind(task.0)
+            .bind(srpm)
             .fetch_one(self.read_pool())
             .await?;
         Ok(Some(QueuePositionRow {
             arch: parsed("ready_tasks", "an architecture", &arch)?,
             needs: parsed("ready_tasks", "needs", &needs)?,
+            srpm: srpm != 0,
             ahead: ahead.unsigned_abs(),
             known: known.unsigned_abs(),
             known_take: span(known_us),
@@ -64,7 +72,9 @@ impl Store {
 
     /// Everything that workers have, with what it takes.
     pub async fn lease_list_running(&self) -> Result<Vec<RunningTask>> {
-        let query = "SELECT v.worker, a.started_us, COALESCE(l.took_us, 0) AS takes_us
+        let query = "SELECT v.worker, a.started_us,
+                     (SELECT COUNT(*) FROM tasks s WHERE s.id = v.task AND s.kind = 'srpm') AS srpm,
+                     COALESCE(l.took_us, 0) AS takes_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                      JOIN tasks t ON t.id = v.task JOIN builds b ON b.id = t.build
                      LEFT JOIN learned l ON l.target = b.target AND l.package = b.package

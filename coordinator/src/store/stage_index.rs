@@ -5,20 +5,22 @@
 //! which takes a task from its queue.
 //!
 //! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait
-//! for a worker. A task gets its rank once (`core::queue`).
+//! for a worker. A task gets its rank once (`core::queue`), and may exchange it with another one of its
+//! batch when one of them is granted (`grants`).
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rpmfarm_core::next_step::{self, NextStep};
 use rpmfarm_core::queue::{PriorityClass, Rank, place};
 use rpmfarm_core::status::{TaskFacts, is_due};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::time::span;
+use rpmfarm_core::time::{span, span_us};
 use rpmfarm_core::{Arch, BuildId, TaskId, Timestamp};
 use sqlx::FromRow;
 use sqlx::any::AnyRow;
 
-use super::columns::Columns;
+use super::columns::{Columns, Flag, Span};
 use super::{Result, Store, Task, Tx, latest_due};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
@@ -32,11 +34,15 @@ struct TaskSnapshot {
     due: Timestamp,
     rank: Option<Rank>,
     needs: String,
+    /// How long it is to the end of all that needs it in its batch; zero when that is not known.
+    urgency: Duration,
 }
 
 /// The facts of a build that decide its stage.
 struct BuildSnapshot {
     submitter: String,
+    /// The number of its batch; 0 when it is alone in it.
+    shared_batch: i64,
     class: PriorityClass,
     created: Timestamp,
     imported: bool,
@@ -65,6 +71,7 @@ impl FromRow<'_, AnyRow> for TaskSnapshot {
             due: row.time("due_us")?,
             rank: (rank >= 0).then_some(Rank(rank)),
             needs: row.string("needs")?,
+            urgency: span(row.number("urgency_us")?),
         })
     }
 }
@@ -74,6 +81,7 @@ impl FromRow<'_, AnyRow> for BuildSnapshot {
         let row = Columns::of("builds", row);
         Ok(Self {
             submitter: row.string("submitter")?,
+            shared_batch: row.number("shared_batch")?,
             class: row.parsed("class", "a priority")?,
             created: row.time("created_us")?,
             imported: row.flag("imported")?,
@@ -97,18 +105,26 @@ struct IndexRow {
     arch: String,
     needs: String,
     class: String,
+    /// The number of its build's batch; 0 when the build is alone in it.
+    batch: i64,
+    /// How long it is to the end of all that needs it in its batch; zero when that is not known.
+    #[sqlx(rename = "urgency_us", try_from = "Span")]
+    urgency: Duration,
+    #[sqlx(rename = "srpm", try_from = "Flag")]
+    is_srpm: bool,
 }
 
 impl IndexRow {
     /// A row of `stage_work`.
     fn at_stage(stage: NextStep, task: Option<TaskId>, rank: Rank, due: Timestamp) -> Self {
         let task = task.map_or(0, |task| task.0);
-        let (arch, needs, class) = Default::default();
-        Self { stage: stage.as_str().to_owned(), task, rank, due, arch, needs, class }
+        let (arch, needs, class, batch, urgency, is_srpm) = Default::default();
+        let stage = stage.as_str().to_owned();
+        Self { stage, task, rank, due, arch, needs, class, batch, urgency, is_srpm }
     }
 
     /// A row of `ready_tasks`.
-    fn ready(task: &TaskSnapshot, rank: Rank, class: PriorityClass) -> Self {
+    fn ready(known: &BuildSnapshot, task: &TaskSnapshot, rank: Rank) -> Self {
         Self {
             stage: String::new(),
             task: task.id.0,
@@ -116,7 +132,10 @@ impl IndexRow {
             due: Timestamp::ZERO,
             arch: task.arch.as_str().to_owned(),
             needs: task.needs.clone(),
-            class: class.as_str().to_owned(),
+            class: known.class.as_str().to_owned(),
+            batch: known.shared_batch,
+            urgency: task.urgency,
+            is_srpm: task.kind == TaskKind::Srpm,
         }
     }
 
@@ -219,7 +238,7 @@ impl Tx {
             match next_step::of_task(task.kind, &task.facts, task.asks) {
                 Some(NextStep::Dispatch) if is_due(task.due, now) => {
                     let rank = self.ready_task_rank(known, task, now).await?;
-                    wanted.push(IndexRow::ready(task, rank, known.class));
+                    wanted.push(IndexRow::ready(known, task, rank));
                 }
                 Some(stage) => {
                     wanted.push(IndexRow::at_stage(stage, Some(task.id), known.rank(), task.due));
@@ -232,11 +251,11 @@ impl Tx {
 
     /// The rows that the indexes have of a build.
     async fn index_list(&mut self, build: BuildId) -> Result<Vec<IndexRow>> {
-        let query = "SELECT stage, task, rank, due_us, '' AS arch, '' AS needs, '' AS class
-                     FROM stage_work WHERE build = $1
+        let query = "SELECT stage, task, rank, due_us, '' AS arch, '' AS needs, '' AS class,
+                     0 AS batch, 0 AS urgency_us, 0 AS srpm FROM stage_work WHERE build = $1
                      UNION ALL
-                     SELECT '', task, rank, 0, arch, needs, class FROM ready_tasks
-                     WHERE build = $1";
+                     SELECT '', task, rank, 0, arch, needs, class, batch, urgency_us, srpm
+                     FROM ready_tasks WHERE build = $1";
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?)
     }
 
@@ -289,6 +308,21 @@ impl Tx {
         Ok(Some(task))
     }
 
+    /// Says how long it is from the start of a task to the end of all that needs it in its batch: of the
+    /// tasks of a batch that wait for a worker, the one with the longest time goes first. It counts when
+    /// the indexes of its build are made the next time, as by the lock that comes after it.
+    pub async fn task_set_urgency(&mut self, task: TaskId, urgency: Duration) -> Result<()> {
+        sqlx::query(
+            "INSERT INTO task_urgencies (task, urgency_us) VALUES ($1, $2)
+             ON CONFLICT (task) DO UPDATE SET urgency_us = excluded.urgency_us",
+        )
+        .bind(task.0)
+        .bind(span_us(urgency))
+        .execute(self.conn())
+        .await?;
+        Ok(())
+    }
+
     /// The index of a build that has just been asked for, and of which nothing else is known.
     pub(crate) async fn index_insert(
         &mut self,
@@ -323,6 +357,9 @@ impl Tx {
     /// again: a later time of an earlier one is from before a clock that went back.
     async fn index_fetch_build(&mut self, build: BuildId) -> Result<Option<BuildSnapshot>> {
         let query = "SELECT b.submitter, b.created_us,
+                     CASE WHEN EXISTS (SELECT 1 FROM builds o
+                                       WHERE o.batch = b.batch AND o.id <> b.id)
+                     THEN b.batch ELSE 0 END AS shared_batch,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
                                ORDER BY c.at_us DESC LIMIT 1), b.priority) AS class,
                      (SELECT COUNT(*) FROM imports i WHERE i.build = b.id) AS imported,
@@ -350,7 +387,9 @@ impl Tx {
                        WHERE f.build = t.build AND f.task = t.id
                        ORDER BY f.at_us DESC LIMIT 1), 0) AS due_us,
              COALESCE((SELECT r.rank FROM task_ranks r WHERE r.task = t.id), -1) AS rank,
-             COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '') AS needs
+             COALESCE((SELECT n.needs FROM task_needs n WHERE n.task = t.id), '') AS needs,
+             COALESCE((SELECT u.urgency_us FROM task_urgencies u WHERE u.task = t.id), 0)
+             AS urgency_us
              FROM tasks t WHERE t.build = $1 ORDER BY t.id";
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?)
     }
@@ -358,8 +397,8 @@ impl Tx {
     /// Puts a task into the queue of its architecture.
     async fn ready_task_insert(&mut self, build: BuildId, row: &IndexRow) -> Result<()> {
         sqlx::query(
-            "INSERT INTO ready_tasks (task, build, arch, needs, class, rank)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            "INSERT INTO ready_tasks (task, build, arch, needs, class, rank, batch, urgency_us, srpm)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING",
         )
         .bind(row.task)
         .bind(build.0)
@@ -367,13 +406,18 @@ impl Tx {
         .bind(&row.needs)
         .bind(&row.class)
         .bind(row.rank.0)
+        .bind(row.batch)
+        .bind(span_us(row.urgency))
+        .bind(i64::from(row.is_srpm))
         .execute(self.conn())
         .await?;
         sqlx::query(
-            "INSERT INTO ready_queues (arch, needs) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            "INSERT INTO ready_queues (arch, needs, srpm) VALUES ($1, $2, $3)
+             ON CONFLICT DO NOTHING",
         )
         .bind(&row.arch)
         .bind(&row.needs)
+        .bind(i64::from(row.is_srpm))
         .execute(self.conn())
         .await?;
         Ok(())
@@ -415,7 +459,8 @@ impl Tx {
         .bind(&known.submitter)
         .fetch_one(self.conn())
         .await?;
-        let place = place(known.class, now, span(lead.unwrap_or(0)), Rank(finish));
+        let lead = span(lead.unwrap_or(0));
+        let place = place(known.class, task.kind, now, lead, Rank(finish));
         sqlx::query(
             "UPDATE queue_lines SET value = $4
              WHERE arch = $1 AND class = $2 AND submitter = $3",

@@ -5,6 +5,7 @@ use std::time::Instant;
 use rpmfarm_coordinator::claims::DecisionOutcome;
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::fleet::WorkerSession;
+use rpmfarm_coordinator::store::ReadyQueue;
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::{BuildId, Failure};
 use rpmfarm_lab::fixtures::worker;
@@ -55,7 +56,7 @@ async fn what_two_workers_make_alike_is_accepted() {
         store.lock_fetch(tasks[2].id).await.unwrap(),
     ];
     assert_eq!(locks[0].unwrap().digest, locks[1].unwrap().digest);
-    let waiting = store.ready_task_list_first("x86_64", "", 9).await.unwrap();
+    let waiting = store.ready_task_list_first(&ReadyQueue::builds("x86_64", ""), 9).await.unwrap();
     let excepted: Vec<&str> = waiting.iter().map(|ready| ready.except.as_str()).collect();
     assert_eq!(excepted, ["w"]);
 

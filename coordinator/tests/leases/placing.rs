@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rpmfarm_coordinator::clock::Now;
 use rpmfarm_coordinator::fleet::WorkerSession;
 use rpmfarm_coordinator::parts::Parts;
+use rpmfarm_coordinator::rpc::fleet;
 use rpmfarm_coordinator::store::{Grant, NewBuild, NewTask, Store};
 use rpmfarm_coordinator::work::LocalPass as _;
 use rpmfarm_core::learned_needs::WorkerResources;
@@ -53,9 +54,20 @@ impl Scene {
         self.sessions.push(session);
     }
 
-    /// Tasks that wait, in this order.
+    /// Tasks of builds of one batch that wait, in this order.
     pub(crate) async fn tasks(
         &self,
+        target: &str,
+        arch: Arch,
+        needs: &Needs,
+        count: usize,
+    ) -> Vec<(BuildId, TaskId)> {
+        self.tasks_of(TaskKind::Build, target, arch, needs, count).await
+    }
+
+    async fn tasks_of(
+        &self,
+        kind: TaskKind,
         target: &str,
         arch: Arch,
         needs: &Needs,
@@ -66,7 +78,7 @@ impl Scene {
             (0..count).map(|number| new_build(target, &format!("p{number}"))).collect();
         let mut tasks = Vec::new();
         for build in store.build_insert(&builds, "ann", "", NOW).await.unwrap().ids {
-            let task = NewTask { kind: TaskKind::Build, arch };
+            let task = NewTask { kind, arch };
             let task = planned(store, build, &import(NOW), task).await;
             if !needs.is_nothing() {
                 store.task_set_needs(task, needs, NOW).await.unwrap();
@@ -77,6 +89,14 @@ impl Scene {
         tasks
     }
 
+    /// Says how urgent a task is, in seconds.
+    async fn set_urgency(&self, (build, task): (BuildId, TaskId), seconds: u64) {
+        let mut tx = self.farm.store.write().await.unwrap();
+        tx.task_set_urgency(task, Duration::from_secs(seconds)).await.unwrap();
+        tx.commit().await.unwrap();
+        self.farm.store.reindex([build], NOW).await.unwrap();
+    }
+
     /// A worker takes tasks and fails them for its own reasons; they wait again.
     pub(crate) async fn fail(&self, worker: &str, tasks: &[(BuildId, TaskId)]) {
         let store = &self.farm.store;
@@ -85,6 +105,7 @@ impl Scene {
             build: *build,
             worker: worker.into(),
             had: WorkerResources::default(),
+            takes_place_of: None,
         };
         let grants: Vec<Grant> = tasks.iter().map(grant).collect();
         let attempts = store.attempt_grant_all(&grants, NOW).await.unwrap();
@@ -186,6 +207,82 @@ async fn a_worker_that_failed_a_task_gets_it_when_no_other_could_ever_take_it() 
         scene.connect("only", |_| {});
         scene.connect("small", |state| state.memory_mib = 4 << 10);
         assert_eq!(scene.pass().await, held(&[(failed[0].1, "only")]));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_most_urgent_of_a_batch_goes_first_wherever_it_lies() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let none = Needs::default();
+        let batch = scene.tasks("strict", Arch::X86_64, &none, 60).await;
+        let other = scene.tasks("strict", Arch::X86_64, &none, 2).await;
+        scene.set_urgency(batch[59], 9).await;
+        scene.set_urgency(batch[30], 5).await;
+        scene.set_urgency(other[1], 99).await;
+        let mut expected = Vec::new();
+        // The first two have swapped their places with the ones that went, and are not so urgent.
+        for (worker, task) in [("w1", batch[59]), ("w2", batch[30]), ("w3", batch[2])] {
+            scene.connect(worker, |_| {});
+            expected.push((task.1, worker));
+            assert_eq!(scene.pass().await, held(&expected), "of its batch, the most urgent");
+        }
+        // All at once: the other batch has its turns after the first, and its own order.
+        scene.connect("many", |state| state.slots = 58);
+        let all = scene.pass().await;
+        assert_eq!(all.len(), 61);
+        assert!(all.contains_key(&other[1].1) && !all.contains_key(&other[0].1));
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_urgent_task_that_the_free_worker_failed_lets_others_of_its_batch_go() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let first = scene.tasks("strict", Arch::X86_64, &Needs::default(), 1).await;
+        scene.connect("good", |_| {});
+        assert_eq!(scene.pass().await, held(&[(first[0].1, "good")]));
+        let batch = scene.tasks("strict", Arch::X86_64, &Needs::default(), 2).await;
+        scene.set_urgency(batch[1], 9).await;
+        scene.fail("bad", &batch[1..]).await;
+        scene.connect("bad", |_| {});
+        let expected = held(&[(first[0].1, "good"), (batch[0].1, "bad")]);
+        assert_eq!(scene.pass().await, expected);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn srpms_go_ahead_in_slots_of_their_own() {
+    on_both(|store| async move {
+        let mut scene = Scene::new(store).await;
+        let none = Needs::default();
+        let builds = scene.tasks("strict", Arch::X86_64, &none, 400).await;
+        let srpms = scene.tasks_of(TaskKind::Srpm, "strict", Arch::X86_64, &none, 4).await;
+        scene.connect("new", |state| state.srpm_slots = 2);
+        scene.connect("old", |_| {});
+        let first = [(builds[0].1, "new"), (builds[1].1, "old")];
+        let ahead = [(srpms[0].1, "new"), (srpms[1].1, "new")];
+        assert_eq!(scene.pass().await, held(&[first, ahead].concat()));
+        // The slots of builds are taken, and an SRPM ends.
+        let store = &scene.farm.store;
+        let live = store.attempt_list_live(Some("new")).await.unwrap();
+        let ended = live.iter().find(|attempt| attempt.task == srpms[0].1).unwrap();
+        let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
+        let (id, epoch, later) = (ended.id, ended.epoch, Some(NOW + Duration::from_secs(60)));
+        assert!(store.attempt_end_failed(id, epoch, &crashed, later, NOW).await.unwrap());
+        scene.farm.fleet.held().ended("new", id);
+        let next = [(srpms[1].1, "new"), (srpms[2].1, "new")];
+        assert_eq!(scene.pass().await, held(&[first, next].concat()));
+        assert!(store.queue_position_fetch(srpms[3].1).await.unwrap().is_some_and(|it| it.srpm));
+        let shown = fleet::all(store, &scene.farm.fleet, Instant::now()).await.unwrap();
+        let slots = |name: &str| {
+            let worker = &shown[name];
+            (worker.busy, worker.slots, worker.srpm_busy, worker.srpm_slots)
+        };
+        assert_eq!((slots("new"), slots("old")), ((1, 1, 2, 2), (1, 1, 0, 0)));
     })
     .await;
 }

@@ -18,12 +18,17 @@ fn now() -> Now {
     Now { instant: Instant::now(), time: NOW }
 }
 
+fn grant(worker: &str, task: TaskId, build: BuildId) -> Grant {
+    let (worker, had) = (worker.to_owned(), WorkerResources::default());
+    Grant { task, build, worker, had, takes_place_of: None }
+}
+
 impl Scene {
     /// A worker builds a task, and its results are accepted.
     async fn build(&self, worker: &str, (build, task): (BuildId, TaskId)) {
         let store = &self.farm.store;
-        let grant = Grant { task, build, worker: worker.into(), had: WorkerResources::default() };
-        let attempt = store.attempt_grant_all(&[grant], NOW).await.unwrap().remove(0);
+        let attempt =
+            store.attempt_grant_all(&[grant(worker, task, build)], NOW).await.unwrap().remove(0);
         let (id, epoch) = (attempt.id, attempt.epoch);
         let outcome = Outcome::Succeeded(Success::default());
         assert!(store.attempt_end_succeeded(id, epoch, &outcome, NOW).await.unwrap());
@@ -126,9 +131,8 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
         for (worker, tries) in [("w1", true), ("w2", false)] {
             // What was tried before may rest.
             store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
-            let grant =
-                Grant { task, build, worker: worker.into(), had: WorkerResources::default() };
-            assert_eq!(store.attempt_grant_all(&[grant], NOW).await.unwrap().len(), 1);
+            let grants = [grant(worker, task, build)];
+            assert_eq!(store.attempt_grant_all(&grants, NOW).await.unwrap().len(), 1);
             let live = store.attempt_list_live(Some(worker)).await.unwrap().remove(0);
             scene.farm.reports().end(store, &live, &outcome, NOW).await.unwrap();
             let last = store.failure_list(build, None).await.unwrap().pop().unwrap();

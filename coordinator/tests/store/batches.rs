@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rpmfarm_coordinator::store::{
-    BatchCounts, BuildRequest, ChannelChange, NewBuild, NewTask, Revision, Store, WorkLeft,
+    BatchCounts, BuildRequest, ChannelChange, NewBuild, NewTask, ReadyQueue, Revision, Store,
+    WorkLeft,
 };
 use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::task::TaskKind;
@@ -64,12 +65,13 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
         let running = ready(&store, ids[3], &import(NOW), BUILD).await;
         planned(&store, ids[4], &import(NOW), NewTask { kind: TaskKind::Srpm, ..BUILD }).await;
         let attempt = store.attempt_grant(running, ids[3], "w", NOW).await.unwrap().unwrap();
+        let queue = ReadyQueue::builds("x86_64", "");
         let seen = async || {
             (
                 store.build_list_to_import(NOW).await.unwrap().len(),
                 store.batch_list_to_order(NOW).await.unwrap().len(),
                 store.task_list_srpms_to_lock(NOW, 9).await.unwrap().len(),
-                store.ready_task_list_first("x86_64", "", 9).await.unwrap().len(),
+                store.ready_task_list_first(&queue, 9).await.unwrap().len(),
             )
         };
         assert_eq!(seen().await, (1, 1, 1, 1));

@@ -26,6 +26,9 @@ JOIN (SELECT 1 AS seq UNION ALL SELECT 2 UNION ALL SELECT 3) n ON b.id % 4 = 0;
 INSERT INTO build_ends (build, target, state)
 SELECT id, target, CASE WHEN id % 10 = 1 THEN 'cancelled' WHEN id % 3 = 0 THEN 'published' ELSE 'failed' END
 FROM builds WHERE id % 4 <> 0;
-
 INSERT INTO batches (id, order_mode, paused_us, submitter, at_us)
 SELECT DISTINCT batch, 'requires', CASE WHEN batch % 20 = 0 THEN 1 ELSE 0 END, 'ann', 1 FROM builds;
+INSERT INTO task_urgencies (task, urgency_us) SELECT id, 1 + id % 100 FROM tasks WHERE kind = 'build';
+UPDATE ready_tasks SET batch = (SELECT b.batch FROM builds b WHERE b.id = ready_tasks.build);
+UPDATE ready_tasks SET urgency_us = 1 + task % 100, srpm = task % 2;
+INSERT INTO ready_queues (arch, needs, srpm) SELECT DISTINCT arch, needs, 1 FROM ready_tasks WHERE srpm = 1;

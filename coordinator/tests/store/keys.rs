@@ -1,14 +1,16 @@
 //! Facts belong to facts: both databases refuse a row without its owner, and a farm that is older than
 //! that keeps what it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{Store, explain};
 use rpmfarm_core::BuildId;
 use rpmfarm_lab::farm::Postgres;
 use sqlx::any::{AnyConnectOptions, AnyRow};
-use sqlx::{AnyConnection, AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
+use sqlx::{
+    AnyConnection, AssertSqlSafe, Column as _, ConnectOptions as _, Connection as _, Row as _,
+};
 
 use super::NOW;
 use super::common::builds::import;
@@ -98,17 +100,30 @@ pub(crate) async fn run(connection: &mut AnyConnection, statements: String) {
     sqlx::raw_sql(AssertSqlSafe(statements)).execute(connection).await.unwrap();
 }
 
-/// All rows of every table that `filled.sql` fills.
-async fn rows(connection: &mut AnyConnection) -> BTreeMap<String, Vec<String>> {
+/// The tables that `filled.sql` fills, each with its columns.
+async fn columns(connection: &mut AnyConnection) -> BTreeMap<String, String> {
     let mut all = BTreeMap::new();
     let tables = include_str!("filled.sql").split("INSERT INTO ").skip(1);
     for table in tables.map(|rest| rest.split(' ').next().unwrap()) {
-        let query = AssertSqlSafe(format!("SELECT * FROM {table}"));
+        let query = AssertSqlSafe(format!("SELECT * FROM {table} LIMIT 1"));
+        let found = sqlx::query(query).fetch_optional(&mut *connection).await.unwrap();
+        let found = found.unwrap_or_else(|| panic!("{table} is empty"));
+        let names: Vec<&str> = found.columns().iter().map(|column| column.name()).collect();
+        all.insert(table.to_owned(), names.join(", "));
+    }
+    all
+}
+
+/// All different rows of these columns.
+async fn rows(
+    connection: &mut AnyConnection,
+    columns: &BTreeMap<String, String>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut all = BTreeMap::new();
+    for (table, columns) in columns {
+        let query = AssertSqlSafe(format!("SELECT {columns} FROM {table}"));
         let found = sqlx::query(query).fetch_all(&mut *connection).await.unwrap();
-        let mut found: Vec<String> = found.iter().map(shown).collect();
-        found.sort();
-        assert!(!found.is_empty(), "{table} is empty");
-        all.insert(table.to_owned(), found);
+        all.insert(table.clone(), found.iter().map(shown).collect());
     }
     all
 }
@@ -126,13 +141,14 @@ async fn a_farm_from_before_the_keys_keeps_all_its_facts() {
     on_empty(async |url| {
         let mut connection = older(&url, BEFORE_KEYS).await;
         run(&mut connection, include_str!("filled.sql").replace(":builds", "300")).await;
-        let before = rows(&mut connection).await;
+        let columns = columns(&mut connection).await;
+        let before = rows(&mut connection, &columns).await;
         connection.close().await.unwrap();
 
         let store = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await.unwrap();
         assert!(store.import_insert(BuildId(999), &import(NOW)).await.is_err(), "it has keys");
         store.close().await;
-        assert_eq!(rows(&mut connect(&url).await).await, before);
+        assert_eq!(rows(&mut connect(&url).await, &columns).await, before);
     })
     .await;
 }

@@ -18,6 +18,7 @@ mod queries;
 mod regressions;
 mod schema;
 mod states;
+mod urgency;
 mod workers;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rpmfarm_coordinator::store::{ChannelChange, NewPackage, NewTask, Revision};
+use rpmfarm_coordinator::store::{ChannelChange, NewPackage, NewTask, ReadyQueue, Revision};
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::status::CountedState;
 use rpmfarm_core::task::{Outcome, Success, TaskKind};
@@ -85,7 +85,7 @@ async fn after_a_clock_that_jumped_back_pauses_are_kept_again() {
         assert_eq!(store.ready_task_insert_due(NOW, 9).await.unwrap(), 0);
         assert!(store.task_list_to_dispatch(9).await.unwrap().is_empty(), "it waits 5 s");
         assert_eq!(store.ready_task_insert_due(NOW + 5 * SECOND, 9).await.unwrap(), 1);
-        let head = store.ready_task_list_first("x86_64", "", 9).await.unwrap();
+        let head = store.ready_task_list_first(&ReadyQueue::builds("x86_64", ""), 9).await.unwrap();
         assert_eq!(head[0].retry, Some(NOW + 5 * SECOND));
 
         let build = start(&store, &["hello"], "").await[0];

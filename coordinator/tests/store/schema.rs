@@ -178,8 +178,15 @@ const TABLES: &[(&str, &[Described])] = &[
             ),
             (
                 "task_ranks",
-                "the transaction that queues the task",
-                "The rank of a task, given once, when it is first ready.",
+                "the transaction that queues the task, and dispatch",
+                "The rank of a task, given once, when it is first ready. It changes when the task \
+                 swaps places with another of its batch.",
+            ),
+            (
+                "task_urgencies",
+                "resolve",
+                "How long it is from the start of a task to the end of all that needs it in its \
+                 batch, when it was locked. No row for a task that no batch has put in order.",
             ),
         ],
     ),
@@ -375,12 +382,16 @@ const TABLES: &[(&str, &[Described])] = &[
             (
                 "ready_tasks",
                 "the transaction that changes the facts, and dispatch",
-                "Index: the tasks that wait for a worker, in the order of their ranks.",
+                "Index: the tasks that wait for a worker, in the order of their ranks. `batch` is \
+                 that of the build, 0 for one that is alone in it: tasks of one batch and class \
+                 swap their ranks, so that the one with the longest `urgency_us` goes first. \
+                 Tasks of SRPMs have queues of their own.",
             ),
             (
                 "ready_queues",
                 "the transaction that queues the task",
-                "Index: the needs that tasks of an architecture ever had.",
+                "Index: the needs that tasks of an architecture ever had, those of SRPMs by \
+                 themselves.",
             ),
             (
                 "queue_lines",

@@ -42,7 +42,7 @@ mod strong;
 mod tests;
 
 pub use decide::{Decided, Decision};
-pub use exchange::{Exchange, Queued, exchange};
+pub use exchange::{BatchLine, Queued, exchange, swapped};
 pub use forecast::{Choice, Forecast, Interval, Slots, forecast};
 pub use graph::{BatchGraph, Lacking};
 pub use hope::{Breaker, Lack, StuckCircle};

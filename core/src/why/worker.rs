@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::ReasonCode;
 use crate::matching::{WaitingTask, WorkerCapacity};
 use crate::needs::{Needs, size};
+use crate::placement::WorkerCandidate;
 use crate::remedy::Remedy;
 use crate::{Arch, Timestamp};
 
@@ -134,6 +135,8 @@ pub struct Running {
     pub started: Timestamp,
     /// What such tasks take; zero when nothing is known.
     pub takes: Duration,
+    /// Whether it makes an SRPM.
+    pub srpm: bool,
 }
 
 impl Running {
@@ -144,7 +147,7 @@ impl Running {
     }
 }
 
-/// The tasks for an architecture that go before a task.
+/// The tasks for an architecture that go before a task: SRPMs before an SRPM, the others before another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ahead {
     pub tasks: u64,
@@ -179,11 +182,15 @@ pub struct WorkerSummary<'a> {
 }
 
 impl WorkerSummary<'_> {
-    /// For each of its slots how long what runs there goes on, zero for a free one.
-    fn busy(&self, now: Timestamp) -> impl Iterator<Item = Duration> {
-        let idle = (self.worker.candidate.slots as usize).saturating_sub(self.running.len());
-        let left = self.running.iter().map(move |one| one.left(now));
-        left.chain(std::iter::repeat_n(Duration::ZERO, idle))
+    /// For each slot that a kind of task may have, how long what runs there goes on, zero for a free one.
+    fn busy(&self, srpm: bool, now: Timestamp) -> impl Iterator<Item = Duration> {
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let busy_srpms = count(self.running.iter().filter(|one| one.srpm).count());
+        let busy = count(self.running.len());
+        let idle = WorkerCandidate { busy, busy_srpms, ..self.worker.candidate }.free(srpm);
+        let left = self.running.iter().filter(move |one| srpm || !one.srpm);
+        let left = left.map(move |one| one.left(now));
+        left.chain(std::iter::repeat_n(Duration::ZERO, idle as usize))
     }
 }
 
@@ -199,7 +206,7 @@ pub fn why(
         return why;
     }
     let able = workers.iter().filter(|seen| seen.worker.is_able(task));
-    let busy: Vec<Duration> = able.flat_map(|seen| seen.busy(now)).collect();
+    let busy: Vec<Duration> = able.flat_map(|seen| seen.busy(task.srpm, now)).collect();
     let starts_in = starts_in(&busy, ahead.total()).unwrap_or_default();
     WaitReason::Behind { tasks: ahead.tasks, starts_in }
 }
@@ -288,7 +295,6 @@ fn moment(at: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::placement::WorkerCandidate;
 
     const MINUTE: Duration = Duration::from_secs(60);
     const SECOND: Duration = Duration::from_secs(1);
@@ -303,7 +309,9 @@ mod tests {
             arches: &[Arch::X86_64],
             emulated: &[],
             slots: 1,
+            srpm_slots: 0,
             busy: 1,
+            busy_srpms: 0,
             ready: true,
         };
         let worker = WorkerCapacity {
@@ -323,8 +331,8 @@ mod tests {
     }
 
     fn text(needs: &Needs, workers: &[WorkerSummary<'_>]) -> String {
-        let task =
-            WaitingTask { arch: Arch::X86_64, emulation: false, needs, avoid: &[], except: "" };
+        let (arch, emulation, srpm) = (Arch::X86_64, false, false);
+        let task = WaitingTask { arch, emulation, srpm, needs, avoid: &[], except: "" };
         why_none(&task, workers).map_or_else(String::new, |why| why.to_string())
     }
 
@@ -347,6 +355,7 @@ mod tests {
         let repeat = WaitingTask {
             arch: Arch::X86_64,
             emulation: false,
+            srpm: false,
             needs: &none,
             avoid: &[],
             except: "a",
@@ -379,11 +388,12 @@ mod tests {
         let task = WaitingTask {
             arch: Arch::X86_64,
             emulation: false,
+            srpm: false,
             needs: &none,
             avoid: &[],
             except: "",
         };
-        let running = |minute: u32, takes| Running { started: at(minute), takes };
+        let running = |minute: u32, takes| Running { started: at(minute), takes, srpm: false };
         let starts = |of: &[Running], ahead: Ahead| match why(
             &task,
             &[WorkerSummary { running: of, ..seen("a", 1024) }],
@@ -407,6 +417,28 @@ mod tests {
         assert_eq!(starts(&[], ahead), (2, 2 * UNKNOWN));
         let seen = [WorkerSummary { connected: false, ..seen("a", 1024) }];
         assert!(matches!(why(&task, &seen, &nobody, at(0)), WaitReason::NoWorker { .. }));
+    }
+
+    #[test]
+    fn an_srpm_starts_in_its_own_slot_while_a_build_runs() {
+        let none = Needs::default();
+        let (arch, emulation) = (Arch::X86_64, false);
+        let build =
+            WaitingTask { arch, emulation, srpm: false, needs: &none, avoid: &[], except: "" };
+        let running = |srpm| Running { started: at(0), takes: 10 * MINUTE, srpm };
+        let starts = |running: &[Running], srpm| {
+            let mut worker = WorkerSummary { running, ..seen("a", 1024) };
+            worker.worker.candidate.srpm_slots = 1;
+            let task = WaitingTask { srpm, ..build };
+            match why(&task, &[worker], &Ahead::default(), at(0)) {
+                WaitReason::Behind { starts_in, .. } => starts_in,
+                other => panic!("{other}"),
+            }
+        };
+        assert_eq!(starts(&[running(false)], true), Duration::ZERO);
+        assert_eq!(starts(&[running(false)], false), 10 * MINUTE);
+        assert_eq!(starts(&[running(true)], false), Duration::ZERO);
+        assert_eq!(starts(&[running(true), running(false)], true), 10 * MINUTE);
     }
 
     #[test]

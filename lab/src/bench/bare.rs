@@ -22,23 +22,28 @@ pub(super) struct BareRoot {
     pub(super) peak_mib: f64,
 }
 
-/// `$1` root, `$2` source package in it. Does what a build task has done in its cage, and prints
-/// when that began and ended, in seconds.
-const REBUILD: &str = r#"
+/// `$1` root, `$2` a file in it, `$3` a script for that file. Runs it in the root, and prints when that
+/// began and ended, in seconds.
+const RUN: &str = r#"
 set -eu
 mount -t proc proc "$1/proc"
 mount --rbind /dev "$1/dev"
 rm -rf "$1/builddir"
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
-script='rpm -i --nodeps --nosignature --nodigest --define "_topdir /builddir" "$1" &&
-  rpmbuild -bb --noclean --define "_topdir /builddir" /builddir/SPECS/*.spec'
 begin=$EPOCHREALTIME
-chroot "$1" /bin/sh -c "$script" bare "$2" > "$1/log" 2>&1 || {
+chroot "$1" /bin/sh -c "$3" bare "$2" > "$1/log" 2>&1 || {
   tail -n 15 "$1/log" >&2
   exit 1
 }
 echo "$begin $EPOCHREALTIME"
 "#;
+
+/// What a build task has done in its cage with a source package.
+const REBUILD: &str = r#"rpm -i --nodeps --nosignature --nodigest --define "_topdir /builddir" "$1" &&
+  rpmbuild -bb --noclean --define "_topdir /builddir" /builddir/SPECS/*.spec"#;
+
+/// What the task of the source package and the build task have done together with a spec.
+const BUILD: &str = r#"rpmbuild -ba --nodeps --noclean --define "_topdir /builddir" "$1""#;
 
 /// dnf writes rpm's database where the host's rpm has it; the root's own rpm looks for it here, and
 /// would make an empty one at each run.
@@ -71,12 +76,21 @@ impl BareRoot {
 
     /// Rebuilds a source package; the seconds that rpmbuild took.
     pub(super) fn rebuild(&self, srpm: &Path) -> anyhow::Result<f64> {
-        let name = srpm.file_name().context("a file has a name")?;
-        std::fs::copy(srpm, self.root.path().join(name))?;
+        self.run(srpm, REBUILD)
+    }
+
+    /// Builds a spec without sources, whatever it requires; the seconds that rpmbuild took.
+    pub(super) fn build(&self, spec: &Path) -> anyhow::Result<f64> {
+        self.run(spec, BUILD)
+    }
+
+    fn run(&self, file: &Path, script: &str) -> anyhow::Result<f64> {
+        let name = file.file_name().context("a file has a name")?;
+        std::fs::copy(file, self.root.path().join(name))?;
         let inside = Path::new("/").join(name);
         let mut command = Command::new("unshare");
-        command.args(["--mount", "--propagation", "private", "bash", "-c", REBUILD, "bare"]);
-        command.arg(self.root.path()).arg(inside);
+        command.args(["--mount", "--propagation", "private", "bash", "-c", RUN, "bare"]);
+        command.arg(self.root.path()).arg(inside).arg(script);
         let said = String::from_utf8(tool::output(&mut command)?)?;
         let (begin, end) = said.trim().split_once(' ').context("no times")?;
         Ok(end.parse::<f64>()? - begin.parse::<f64>()?)

@@ -54,6 +54,8 @@ pub struct Options {
     pub chart: PathBuf,
     /// Measures only figures whose names begin so.
     pub only: Option<String>,
+    /// How many packages `mass.lab` builds.
+    pub packages: usize,
 }
 
 /// Measures in a directory. A missed budget is said, and is no error.
@@ -63,7 +65,7 @@ pub struct Options {
 pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     println!("{}\n", machine::Machine::here());
     let mut report = Report::new(options.only.clone());
-    let measured = measure(directory, &options.chart, &mut report);
+    let measured = measure(directory, options, &mut report);
     if let (Ok(()), Some(only), true) = (&measured, &options.only, report.is_empty()) {
         anyhow::bail!(
             "no figure's name begins with `{only}`; `bench` alone measures and names all"
@@ -79,7 +81,7 @@ pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Result<()> {
+fn measure(directory: &Path, options: &Options, report: &mut Report) -> anyhow::Result<()> {
     let around_builds = [task::WARM, task::COLD, builds::END_TO_END, WORKER, builds::COORDINATOR];
     let follows = report.wants_any(&following::ALL);
     let history = report.wants_any(&history::ALL);
@@ -87,6 +89,7 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
     if report.wants_any(&around_builds)
         || report.wants_any(&[solve::ROOT, solve::CHILD])
         || report.wants(link::FALSE_DEATHS)
+        || report.wants_any(&mass::lab::ALL)
         || follows
         || history
         || batches
@@ -114,12 +117,17 @@ fn measure(directory: &Path, chart: &Path, report: &mut Report) -> anyhow::Resul
             solve::measure(&world.target()?, &REQUIRES, &repository, directory, report)
                 .context(solve::ROOT)?;
         }
+        if report.wants_any(&mass::lab::ALL) {
+            let inside = directory.join("mass");
+            mass::lab::measure(&inside, &world, &repository, options.packages, report)
+                .context("mass.lab")?;
+        }
         if report.wants(link::FALSE_DEATHS) {
             link::measure(directory, &world, report).context(link::FALSE_DEATHS)?;
         }
     }
     if report.wants_any(&dispatch::ALL) {
-        dispatch::measure(directory, chart, report).context("dispatch")?;
+        dispatch::measure(directory, &options.chart, report).context("dispatch")?;
     }
     if report.wants(files::FILES) {
         files::measure(&directory.join("files"), report).context(files::FILES)?;

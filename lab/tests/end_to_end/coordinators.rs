@@ -128,7 +128,8 @@ fn a_farm_on_postgresql_rebuilds_and_tells_of_it() {
         "rpmfarm_stage_duration_seconds_count{stage=\"build\"} 2",
         "rpmfarm_stage_duration_seconds_count{stage=\"accept\"} 2",
         "rpmfarm_stage_duration_seconds_count{stage=\"sign\"} 1",
-        "rpmfarm_slots{worker=\"worker1\"} 1",
+        // One for builds, one for SRPMs.
+        "rpmfarm_slots{worker=\"worker1\"} 2",
         "rpmfarm_workers{liveness=\"alive\"} 1",
         "database=\"postgres\"} 1",
     ] {

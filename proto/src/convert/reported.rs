@@ -43,6 +43,7 @@ impl From<&WorkerState> for v1::WorkerState {
             arches: state.arches.iter().map(ToString::to_string).collect(),
             emulated: state.emulated.iter().map(ToString::to_string).collect(),
             slots: state.slots,
+            srpm_slots: state.srpm_slots,
             cpus: state.cpus,
             memory_mib: state.memory_mib,
             disk_free_mib: state.disk_free_mib,
@@ -68,12 +69,12 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             let reason = format!("{} labels, at most {MAX_LABELS}", wire.labels.len());
             return Err(WireError::Bad { field: "labels", reason });
         }
-        let most = REPORTS_OF_SLOT * wire.slots.clamp(LEAST_SLOTS, MAX_SLOTS) as usize;
+        let slots = wire.slots.saturating_add(wire.srpm_slots);
+        let most = REPORTS_OF_SLOT * slots.clamp(LEAST_SLOTS, MAX_SLOTS) as usize;
         if wire.attempts.len() > most {
             let reason = format!(
-                "{} attempts, at most {most} from a worker with {} slots",
-                wire.attempts.len(),
-                wire.slots
+                "{} attempts, at most {most} from a worker with {slots} slots",
+                wire.attempts.len()
             );
             return Err(WireError::Bad { field: "reports", reason });
         }
@@ -88,6 +89,7 @@ impl TryFrom<v1::WorkerState> for WorkerState {
             arches: arches(&wire.arches)?,
             emulated: arches(&wire.emulated)?,
             slots: wire.slots.min(MAX_SLOTS),
+            srpm_slots: wire.srpm_slots.min(MAX_SLOTS),
             cpus: wire.cpus,
             memory_mib: wire.memory_mib,
             disk_free_mib: wire.disk_free_mib,
@@ -321,6 +323,7 @@ mod tests {
             arches: vec![rpmfarm_core::Arch::Ppc64le, rpmfarm_core::Arch::Aarch64],
             emulated: vec![rpmfarm_core::Arch::Aarch64],
             slots: 2,
+            srpm_slots: 1,
             cpus: 4,
             memory_mib: 5,
             disk_free_mib: 6,
@@ -354,6 +357,13 @@ mod tests {
         };
         assert!(state("w1.example.org", 0, 16).is_ok());
         assert!(state("w1", 8, 32).is_ok());
+        let more = v1::WorkerState {
+            name: "w1".into(),
+            srpm_slots: u32::MAX,
+            slots: 8,
+            ..Default::default()
+        };
+        assert_eq!(WorkerState::try_from(more).map(|state| state.srpm_slots), Ok(MAX_SLOTS));
         for (slots, reports) in [(0, 17), (8, 33), (u32::MAX, 4097)] {
             let error = state("w1", slots, reports).unwrap_err().to_string();
             assert!(error.contains(&format!("reports: {reports} attempts, at most")), "{error}");

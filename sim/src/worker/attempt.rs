@@ -51,10 +51,7 @@ impl World {
         }
         match entry.stage.clone() {
             Stage::WaitsForSlot => {
-                let at_work = self.workers[w].attempts.values().filter(|entry| {
-                    !entry.done && !matches!(entry.stage, Stage::WaitsForSlot | Stage::Over)
-                });
-                let free = at_work.count() < self.workers[w].host.slots as usize;
+                let free = self.has_slot(w, entry.assignment.kind());
                 if free {
                     self.stage(w, key, Stage::Fetch, Phase::Fetch);
                 }
@@ -66,6 +63,19 @@ impl World {
             Stage::WaitsForLock | Stage::Over => {}
             Stage::Upload(files, index, success) => self.upload(w, key, &files, index, &success),
         }
+    }
+
+    /// Whether a slot of a worker is free for a task: builds have some, and SRPMs some beside them and what
+    /// builds leave.
+    fn has_slot(&self, w: usize, kind: TaskKind) -> bool {
+        let worker = &self.workers[w];
+        let at_work = worker.attempts.values().filter(|entry| {
+            !entry.done && !matches!(entry.stage, Stage::WaitsForSlot | Stage::Over)
+        });
+        let kinds: Vec<TaskKind> = at_work.map(|entry| entry.assignment.kind()).collect();
+        let builds = kinds.iter().filter(|kind| **kind != TaskKind::Srpm).count();
+        let (slots, srpm_slots) = (worker.host.slots as usize, worker.host.srpm_slots as usize);
+        kinds.len() < slots + srpm_slots && (kind == TaskKind::Srpm || builds < slots)
     }
 
     fn stage(&mut self, w: usize, key: Key, stage: Stage, phase: Phase) {

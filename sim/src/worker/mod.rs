@@ -354,6 +354,7 @@ fn worker_state(host: &Host) -> WorkerState {
         arches: host.arches.clone(),
         emulated: Vec::new(),
         slots: host.slots,
+        srpm_slots: host.srpm_slots,
         cpus: 4,
         memory_mib: 16_384,
         disk_free_mib: 262_144,

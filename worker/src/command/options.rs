@@ -48,6 +48,10 @@ pub struct HostOptions {
     /// Builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub slots: u32,
+    /// SRPMs that are made at once beside those builds, so that no build has to end before the next
+    /// SRPMs are there [default: a quarter of the slots, at least 1].
+    #[arg(long, value_name = "N")]
+    pub srpm_slots: Option<u32>,
     /// Processors that one build sees [default: those of the host over the slots].
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
@@ -130,6 +134,7 @@ impl HostOptions {
             uid_base,
             scratch: None,
             slots: 1,
+            srpm_slots: None,
             cpus: None,
             cap_cpus: false,
             cache_size: 0,
@@ -142,6 +147,8 @@ impl HostOptions {
     pub(super) fn prepare(&mut self) -> Result<PreparedHost> {
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
         ensure!(self.slots <= MOST_SLOTS, "--slots {}: at most {MOST_SLOTS}", self.slots);
+        let srpm_slots = self.srpm_slots();
+        ensure!(srpm_slots <= MOST_SLOTS, "--srpm-slots {srpm_slots}: at most {MOST_SLOTS}");
         ensure!(self.cpus != Some(0), "--cpus 0: a build needs a processor");
         ensure!(
             (1..=MOST_CACHE).contains(&self.cache_size),
@@ -247,9 +254,10 @@ impl HostOptions {
         let disk = self.disk_ids()?;
         let mut taken: Vec<Range<u64>> = given().into_iter().map(|(ids, ..)| ids).collect();
         taken.push(FOREIGN);
-        let wanted = self.slots as usize + CAGES_BESIDE;
-        let ranges = id_ranges::for_cages(disk, &taken, wanted)
-            .map_err(|error| anyhow!("{error}: use fewer --slots or a lower --uid-base"))?;
+        let wanted = self.slots as usize + self.srpm_slots() as usize + CAGES_BESIDE;
+        let ranges = id_ranges::for_cages(disk, &taken, wanted).map_err(|error| {
+            anyhow!("{error}: use fewer --slots and --srpm-slots or a lower --uid-base")
+        })?;
         let cage = *ranges.first().context("no range of ids is wanted")?;
         let (layers, scratch) = (layers.to_path_buf(), scratch.to_path_buf());
         IdProbe { layers, scratch, disk, cage }.run(program)?;
@@ -276,6 +284,11 @@ impl HostOptions {
             data: self.data_dir.clone(),
             reserve_mib: self.reserve,
         })
+    }
+
+    /// How many SRPMs are made at once beside builds.
+    pub(super) fn srpm_slots(&self) -> u32 {
+        self.srpm_slots.unwrap_or((self.slots / 4).max(1))
     }
 
     /// Where attempts have their directories.
@@ -371,6 +384,16 @@ mod tests {
         for none in ["# a comment", "me:100000", "me:-1:5", ""] {
             assert_eq!(ids_of(none), None, "{none}");
         }
+    }
+
+    #[test]
+    fn a_quarter_of_the_slots_makes_srpms_beside_builds() {
+        let host = |slots, srpm_slots| {
+            let host = HostOptions::for_cages(PathBuf::new(), PathBuf::new(), UID_BASE);
+            HostOptions { slots, srpm_slots, ..host }.srpm_slots()
+        };
+        assert_eq!([1, 4, 7, 64].map(|slots| host(slots, None)), [1, 1, 1, 16]);
+        assert_eq!(host(4, Some(0)), 0);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, renew};
 use crate::session::{
     AttemptContext, Attempts, CoordinatorSession, DiskBudget, Pen, Shutdown, WorkerIdentity,
-    disk_budget,
+    WorkerSlots, disk_budget,
 };
 use crate::transfer::{CoordinatorConnection, FileCache};
 
@@ -103,6 +103,7 @@ impl ServeOptions {
             name: access.name.clone(),
             arches: Arc::clone(&arches),
             slots: self.host.slots,
+            srpm_slots: self.host.srpm_slots(),
             data: self.host.data_dir.clone(),
             room_mib: DiskBudget::wanted_mib(self.host.reserve),
             labels: self.labels.clone(),
@@ -121,7 +122,7 @@ impl ServeOptions {
             connection: access.connection.clone(),
             cache,
             directory: self.host.attempts(),
-            slots: tokio::sync::Semaphore::new(self.host.slots as usize),
+            slots: WorkerSlots::new(self.host.slots, self.host.srpm_slots()),
             attempts: Attempts::default(),
             arches,
             room,
@@ -132,7 +133,7 @@ impl ServeOptions {
         let (shutdown, watched) = watch::channel(Shutdown::No);
         tokio::spawn(shut_down(signals, shutdown, Duration::from_secs(self.stop_deadline)));
         tracing::info!(
-            name = %identity.name, slots = identity.slots,
+            name = %identity.name, slots = identity.slots, srpm_slots = identity.srpm_slots,
             coordinators = access.coordinators.join(", "),
             arches = ?identity.arches.working(), emulated = ?identity.arches.emulated(),
             scratch = ?prepared.engine.scratch.kind(), "the worker runs"

@@ -11,13 +11,14 @@ use rpmfarm_core::statement::{Proof, Statement, input_digest};
 use rpmfarm_core::task::{Assignment, LogName, Outcome, Phase, Progress, Success};
 use rpmfarm_core::{Arch, Failure, FailureStage, Fault, Lock};
 use rpmfarm_guarded::key::SigningKey;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::Instrument as _;
 
 use super::attempts::{AttemptKey, Attempts, StartedAttempt};
 use super::disk_budget::DiskBudget;
 use super::files::{RemoteFiles, raised};
+use super::slots::WorkerSlots;
 use crate::arches::Arches;
 use crate::build::{
     BuildOutput, Engine, FinishedBuild, Observer, RequiresRound, kept_files, log_file,
@@ -39,7 +40,7 @@ pub struct AttemptContext {
     /// Where attempts have their directories.
     pub directory: PathBuf,
     /// How many run at once.
-    pub slots: Semaphore,
+    pub slots: WorkerSlots,
     pub attempts: Attempts,
     /// Space for what comes next.
     pub room: DiskBudget,
@@ -90,8 +91,8 @@ type AttemptEnd = Option<Outcome>;
 
 /// Runs an attempt to its end.
 pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: StartedAttempt) {
-    // The semaphore is never closed.
-    let Ok(_slot) = shared.slots.acquire().await else { return };
+    let kind = started.assignment.borrow().kind();
+    let Some(_slot) = shared.slots.take(kind).await else { return };
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
     let life = AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
     let ended = life.run(&mut started.assignment).await;

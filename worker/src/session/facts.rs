@@ -16,6 +16,8 @@ pub struct WorkerIdentity {
     /// Architectures that it builds for.
     pub arches: Arc<Arches>,
     pub slots: u32,
+    /// Those of SRPM tasks, beside them.
+    pub srpm_slots: u32,
     pub data: PathBuf,
     /// MiB that must be free there for new work.
     pub room_mib: u64,
@@ -34,6 +36,7 @@ impl WorkerIdentity {
             arches: self.arches.working(),
             emulated: self.arches.emulated(),
             slots: self.slots,
+            srpm_slots: self.srpm_slots,
             cpus: cpus(),
             memory_mib: memory_mib(),
             disk_free_mib,

@@ -10,9 +10,11 @@ pub mod disk_budget;
 pub mod facts;
 mod files;
 mod lease;
+mod slots;
 
 pub use attempt::{AttemptContext, Pen};
 pub use attempts::Attempts;
 pub use connection::{CoordinatorSession, Shutdown};
 pub use disk_budget::DiskBudget;
 pub use facts::WorkerIdentity;
+pub use slots::WorkerSlots;

@@ -13,11 +13,12 @@ use crate::show::table::{Cell, Column, cell, column, number, state, table};
 use crate::show::{size, time};
 
 /// The columns; on a narrow terminal those of the highest ranks go first.
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     column("WORKER").cut(8),
     column("STATE"),
     column("ARCHES").rank(3),
     column("BUSY"),
+    column("SRPMS").rank(9),
     column("CPUS").rank(8),
     column("MEMORY").rank(7),
     column("DISK FREE").rank(5),
@@ -85,6 +86,7 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
         state(word(worker)),
         cell(arches(worker)).or(few(worker)),
         number(format!("{}/{}", worker.busy, worker.slots)),
+        number(format!("{}/{}", worker.srpm_busy, worker.srpm_slots)),
         number(worker.cpus),
         mib(worker.memory_mib),
         mib(worker.disk_free_mib),

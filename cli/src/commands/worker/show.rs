@@ -59,7 +59,11 @@ fn text(details: &WorkerDetails, width: Option<usize>, now: i64) -> String {
     add("outdated", worker.outdated.clone());
     if worker.slots > 0 {
         let mib = |mib: u64| size::bytes(mib.saturating_mul(1024 * 1024));
-        add("slots", format!("{} of {} busy", worker.busy, worker.slots));
+        let srpms = match worker.srpm_slots {
+            0 => String::new(),
+            slots => format!(", and {} of {slots} for SRPMs", worker.srpm_busy),
+        };
+        add("slots", format!("{} of {} busy{srpms}", worker.busy, worker.slots));
         add(
             "host",
             format!(
