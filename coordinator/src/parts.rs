@@ -413,6 +413,7 @@ impl Parts {
     pub fn batch_service(&self) -> BatchService {
         BatchService {
             views: self.views(),
+            orders: self.batches.clone(),
             resolver: self.resolver.clone(),
             peers: self.peers.clone(),
             reports: self.reports(),

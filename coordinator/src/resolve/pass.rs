@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use rpmfarm_core::learned_needs;
@@ -30,7 +31,7 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::retry::Retries;
-use crate::store::{Build, FarmReplacementRow, FencedStore, Srpm, Task};
+use crate::store::{Build, FarmReplacementRow, FencedStore, NewLock, Srpm, Task};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks, KeyedTaskPool};
@@ -172,7 +173,7 @@ impl ResolveStage {
         match self.solve(store, build, task.arch, Requirements::default()).await {
             Ok(lock) => {
                 let wanted = LockRequest { requirements: Requirements::default(), round: 0 };
-                self.record(store, task, build, &wanted, &lock).await?;
+                self.record(store, task, build, &wanted, (&lock, None)).await?;
                 Ok(())
             }
             Err(LockFailure { failure, .. }) => self.failed(store, task, &failure).await,
@@ -275,7 +276,7 @@ impl ResolveStage {
                 Ok(false)
             }
             (RoundDecision::Proceed, Some(lock)) => {
-                self.record(store, task, build, wanted, lock).await?;
+                self.record(store, task, build, wanted, (lock, None)).await?;
                 Ok(false)
             }
             // Without a root there is nothing to go on with.
@@ -299,14 +300,15 @@ impl ResolveStage {
         Ok(is_postponed)
     }
 
-    /// Fetches what a lock names and records it: from then on its task can be given to a worker.
+    /// Fetches what a lock names and records it: from then on its task can be given to a worker. With the
+    /// lock comes how urgent its task is in its batch, where that is new.
     pub(super) async fn record(
         &self,
         store: &FencedStore,
         task: &Task,
         build: &Build,
         wanted: &LockRequest,
-        lock: &Lock,
+        (lock, urgency): (&Lock, Option<Duration>),
     ) -> anyhow::Result<Recorded> {
         let round = wanted.round;
         let target = self.targets.get(&build.target)?;
@@ -328,14 +330,15 @@ impl ResolveStage {
             self.record_taken(store, repositories, task, build, wanted, &lock).await?;
         }
         let own: Vec<Sha256> = own.into_values().collect();
-        let (of, now) = ((build.target.as_str(), own.as_slice()), self.clock.time());
-        if !store.lock_insert_if_current(task.id, round, digest, of, now).await? {
+        let (task, target, own) = (task.id, build.target.as_str(), own.as_slice());
+        let lock = NewLock { task, round, digest, target, own, urgency };
+        if !store.lock_insert_if_current(lock, self.clock.time()).await? {
             // Something of it was withdrawn meanwhile: it is solved anew.
             tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.wake();
             return Ok(Recorded::Withdrawn);
         }
-        self.waits.clear(task.build);
+        self.waits.clear(build.id);
         Ok(Recorded::Locked)
     }
 

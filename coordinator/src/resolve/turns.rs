@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::batch::OrderMode;
+use rpmfarm_core::time::span;
 use rpmfarm_core::{BatchId, BuildId, Fault, Lock, Sha256, Timestamp};
 use tracing::Instrument as _;
 
@@ -100,8 +100,8 @@ impl ResolveStage {
     async fn load(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<SharedOrder> {
         // Before the facts: what changes meanwhile is read once more.
         let cursor = store.batch_head_fetch(batch).await?;
-        let (mode, learned) =
-            (order_mode(store, batch).await?, store.batch_learned_list(batch).await?);
+        let mode = store.batch_order_mode(batch).await?;
+        let learned = store.batch_learned_list(batch).await?;
         let mut order = BatchOrder::new(mode, learned);
         let all = |rows: &[BatchMemberRow], claims: &ClaimNames| order.without_srpm(rows, claims);
         let facts = read_facts(store, BatchScope::Whole(batch), all).await?;
@@ -271,7 +271,8 @@ impl ResolveStage {
         let Some(rank_us) = rank_us.or(planted) else { return Ok(()) };
         tracing::debug!(rank_us, "its turn has come");
         let task = turn.task.clone();
-        match self.record(store, &task, &turn.build, wanted, &lock).await? {
+        let urgency = Some(span(rank_us));
+        match self.record(store, &task, &turn.build, wanted, (&lock, urgency)).await? {
             Recorded::Locked => with(order, move |order| order.set_locked(&task)).await,
             Recorded::Withdrawn => with(order, move |order| order.set_pending(&task)).await,
             Recorded::Failed => Ok(()),
@@ -298,14 +299,9 @@ async fn read_facts(
     let tasks = store.batch_task_list(scope).await?;
     let srpms = match unknown(&members, &claims).as_slice() {
         [] => HashMap::new(),
-        wanted => store.srpm_list_of_builds(wanted).await?,
+        wanted => store.srpm_list(wanted).await?,
     };
     Ok(BatchFacts { members, tasks, srpms, claims })
-}
-
-/// Which needs put the builds of a batch in order.
-async fn order_mode(_store: &FencedStore, _batch: BatchId) -> store::Result<OrderMode> {
-    Ok(OrderMode::default())
 }
 
 /// Reads locks. One that is gone or cannot be read is none: what it needs is not known then.

@@ -14,17 +14,20 @@ use tonic::{Request, Response, Status};
 
 use super::batch_plan::{PackageFacts, Planner};
 use super::view::Views;
-use super::{request_checks, to_the_end, us};
+use super::{internal, request_checks, to_the_end, us};
+use crate::blocking;
 use crate::clock::Clock;
 use crate::dispatch::pass::matched;
 use crate::dispatch::report::Reports;
 use crate::peers::Peers;
-use crate::resolve::{ResolveError, Resolver};
+use crate::resolve::{self, ResolveError, Resolver};
 use crate::store::{self, Batch, BatchCounts, LostBuild, NewBuild, Srpm, Store, WorkLeft};
 
 #[derive(Clone)]
 pub struct BatchService {
     pub views: Views,
+    /// The orders of the open batches: of none where this coordinator does not resolve.
+    pub orders: resolve::Batches,
     /// Solves the roots of plans.
     pub resolver: Resolver,
     /// Who orders batches.
@@ -71,25 +74,6 @@ const SHOWN_LOSSES: usize = 200;
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// The order of a batch, as the coordinator knows it that orders it: `None` where this one does
-/// not.
-mod ordered {
-    use rpmfarm_core::BatchId;
-    use rpmfarm_core::batch::{Loss, Progress, StuckCircle};
-
-    pub(super) const fn progress(_: BatchId) -> Option<Progress> {
-        None
-    }
-
-    pub(super) const fn losses(_: BatchId) -> Option<Vec<Loss>> {
-        None
-    }
-
-    pub(super) const fn stuck(_: BatchId) -> Option<Vec<StuckCircle>> {
-        None
-    }
-}
-
 impl From<ResolveError> for Status {
     /// Why there is no plan.
     fn from(error: ResolveError) -> Self {
@@ -103,6 +87,15 @@ impl From<ResolveError> for Status {
 impl BatchService {
     fn store(&self) -> &Store {
         &self.views.store
+    }
+
+    /// Asks the orders of batches, which may take their time.
+    async fn ordered<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&resolve::Batches) -> T + Send + 'static,
+    ) -> Result<T, Status> {
+        let orders = self.orders.clone();
+        blocking::compute(move || ask(&orders)).await.map_err(internal)
     }
 
     async fn find(&self, id: i64) -> Result<Batch, Status> {
@@ -178,7 +171,10 @@ impl BatchService {
     ) -> Result<(), Status> {
         let left = self.store().batch_fetch_work_left(batch.id).await?;
         details.unlearned = u32::try_from(left.unknown).unwrap_or(u32::MAX);
-        match ordered::progress(batch.id) {
+        let id = batch.id;
+        let asked = self.ordered(move |orders| (orders.progress(id), orders.stuck(id)));
+        let (progress, stuck) = asked.await?;
+        match progress {
             Some(progress) => {
                 details.ordered_here = true;
                 details.set_progress(&progress);
@@ -188,8 +184,7 @@ impl BatchService {
                 details.note = self.who_orders().await?;
             }
         }
-        let stuck = ordered::stuck(batch.id).unwrap_or_default();
-        details.stuck = stuck.iter().map(Into::into).collect();
+        details.stuck = stuck.iter().flatten().map(Into::into).collect();
         if batch.paused.is_none()
             && let Ok(target) = self.views.targets.get(&batch.target)
         {
@@ -231,7 +226,7 @@ impl BatchService {
         let by_package = lost.iter().filter(of_package).count();
         details.failed_by_package = count(by_package);
         details.failed_by_farm = count(failed - by_package);
-        let losses = match ordered::losses(id) {
+        let losses = match self.ordered(move |orders| orders.losses(id)).await? {
             Some(losses) => losses,
             None => {
                 let builds: Vec<BuildId> = lost.iter().map(|lost| lost.build).collect();

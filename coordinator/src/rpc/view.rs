@@ -12,6 +12,7 @@ use rpmfarm_core::status::{
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::{check_above, superseded};
+use rpmfarm_core::why::held_by_pause;
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
@@ -119,6 +120,12 @@ fn task_facts(shown: &TaskDetailRows) -> TaskFacts {
         Some((_, Some(end))) => LastAttempt::ended(end.outcome.as_ref()),
     };
     TaskFacts::new(lock.is_some(), last, acceptance.is_some())
+}
+
+/// Whether a build in this state waits for something to begin.
+const fn has_to_begin(state: BuildState) -> bool {
+    use BuildState::{Importing, Queued, Srpm, Waiting};
+    matches!(state, Importing | Srpm | Waiting | Queued)
 }
 
 /// The failure that ended a build.
@@ -269,6 +276,7 @@ impl<'a> BuildDetails<'a> {
             }
             Some(row) if !self.stored.open => row.failure.to_string(),
             _ if state == BuildState::Claimed => claims::reason(self.build.id, &self.stored.claims),
+            _ if self.stored.paused && has_to_begin(state) => held_by_pause(self.build.batch),
             _ => self.waits.clone(),
         }
     }

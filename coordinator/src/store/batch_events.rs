@@ -11,9 +11,12 @@ use super::transaction_retry::again;
 use super::{Result, Store, Tx};
 
 impl Store {
-    /// The open batches, each with the number of its newest event.
+    /// The open batches that are not paused, each with the number of its newest event.
     pub async fn batch_head_list(&self) -> Result<Vec<(BatchId, i64)>> {
-        let query = "SELECT batch, seq FROM batch_heads ORDER BY batch";
+        let query = "SELECT batch, seq FROM batch_heads
+                     WHERE NOT EXISTS (SELECT 1 FROM batches q
+                                       WHERE q.id = batch_heads.batch AND q.paused_us <> 0)
+                     ORDER BY batch";
         let rows: Vec<(i64, i64)> = sqlx::query_as(query).fetch_all(self.read_pool()).await?;
         Ok(rows.into_iter().map(|(batch, seq)| (BatchId(batch), seq)).collect())
     }

@@ -8,7 +8,7 @@ use super::builds::COLUMNS;
 use super::columns::Flag;
 use super::lists::{numbers, rows};
 use super::owners::IS_CLAIMED;
-use super::{Build, Result, Srpm, Store, Task, parsed};
+use super::{Build, Result, Store, Task, parsed};
 
 /// The builds that are asked for.
 #[derive(Debug, Clone, Copy)]
@@ -85,15 +85,6 @@ struct TaskFacts {
     due: Timestamp,
 }
 
-/// The source package of a build.
-#[derive(sqlx::FromRow)]
-struct SrpmOfBuild {
-    #[sqlx(try_from = "i64")]
-    build: BuildId,
-    #[sqlx(flatten)]
-    srpm: Srpm,
-}
-
 impl TaskFacts {
     fn read(self) -> Result<BatchTaskRow> {
         let Self { task, lock_digest, is_accepted, rounds, due } = self;
@@ -147,17 +138,6 @@ impl Store {
              WHERE {which} AND t.kind IN ('build', 'noarch') ORDER BY t.id"
         );
         rows!(self, TaskFacts, query).into_iter().map(TaskFacts::read).collect()
-    }
-
-    /// The source packages of builds.
-    pub async fn srpm_list_of_builds(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, Srpm>> {
-        let ids = numbers(builds.iter().copied());
-        let query = format!(
-            "SELECT s.build, s.digest, s.size, s.nevra, s.requires, s.conflicts, s.predicts,
-             s.dynamic, s.terms FROM srpms s WHERE s.build IN ({ids})"
-        );
-        let found = rows!(self, SrpmOfBuild, query).into_iter();
-        Ok(found.map(|row| (row.build, row.srpm)).collect())
     }
 
     /// What builds claim of other sources, approved or not.

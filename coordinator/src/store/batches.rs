@@ -260,6 +260,7 @@ impl Store {
             .bind(OrderMode::default().as_str())
             .execute(tx.conn())
             .await?;
+            tx.batch_note_shown(id).await?;
             tx.commit().await?;
             Ok(result.rows_affected() > 0)
         })
@@ -272,6 +273,7 @@ impl Store {
             let mut tx = self.write().await?;
             let query = "UPDATE batches SET paused_us = 0 WHERE id = $1 AND paused_us <> 0";
             let result = sqlx::query(query).bind(id.0).execute(tx.conn()).await?;
+            tx.batch_note_shown(id).await?;
             tx.commit().await?;
             Ok(result.rows_affected() > 0)
         })
@@ -333,6 +335,17 @@ impl Store {
 }
 
 impl Tx {
+    /// The open builds of a batch are shown otherwise from now on, and go on or wait: who follows them is
+    /// told, and all passes are woken.
+    async fn batch_note_shown(&mut self, id: BatchId) -> Result<()> {
+        let query = "SELECT b.id FROM builds b JOIN open_builds o ON o.build = b.id
+                     WHERE b.batch = $1";
+        let builds: Vec<i64> = sqlx::query_scalar(query).bind(id.0).fetch_all(self.conn()).await?;
+        builds.into_iter().for_each(|build| self.build_note_changed(BuildId(build)));
+        self.wake_all();
+        Ok(())
+    }
+
     /// Records what the builds of a request have in common.
     pub(super) async fn batch_insert(
         &mut self,

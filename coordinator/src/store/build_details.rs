@@ -37,6 +37,8 @@ pub struct BuildDetailRows {
     pub retried_at: Option<Timestamp>,
     /// Whether it has not ended.
     pub open: bool,
+    /// Whether it has not ended, and its batch is paused.
+    pub paused: bool,
     /// The CVE ids that its sources fix.
     pub cves: Vec<String>,
     /// The notes on its sources.
@@ -148,9 +150,14 @@ impl Store {
 
     /// Whether builds are open, and what they were asked for with.
     async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
-        let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
-        for (build,) in rows!(self, (i64,), query) {
-            of(all, build).open = true;
+        let query = format!(
+            "SELECT o.build, (SELECT COUNT(*) FROM builds b JOIN batches q ON q.id = b.batch
+                              WHERE b.id = o.build AND q.paused_us <> 0)
+             FROM open_builds o WHERE o.build IN ({ids})"
+        );
+        for (build, paused) in rows!(self, (i64, i64), query) {
+            let build = of(all, build);
+            (build.open, build.paused) = (true, paused != 0);
         }
         let query =
             format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");

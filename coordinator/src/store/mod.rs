@@ -102,7 +102,7 @@ pub use pushes::{PushFilter, PushRow, StormRow};
 pub use queue_positions::{QueuePositionRow, RunningTask};
 pub use results::{AcceptedTask, ResultPackage};
 pub use sources::{Import, Srpm};
-pub use tasks::{LockRow, NewTask, Task};
+pub use tasks::{LockRow, NewLock, NewTask, Task};
 pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 

@@ -1,5 +1,7 @@
 //! Tasks, their locks, and what `%generate_buildrequires` added.
 
+use std::time::Duration;
+
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId, Timestamp};
@@ -28,6 +30,23 @@ pub struct Task {
     pub arch: Arch,
     /// When it was recorded.
     pub created: Timestamp,
+}
+
+/// A lock that is to be recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewLock<'a> {
+    pub task: TaskId,
+    /// 0, or one more for each extension.
+    pub round: u32,
+    /// SHA-256 of the lock, by which the blob store has it.
+    pub digest: Sha256,
+    /// Name of the target of its build.
+    pub target: &'a str,
+    /// The farm's packages in it, which have to be the target's still.
+    pub own: &'a [Sha256],
+    /// How long it is from the start of the task to the end of all that needs it in its batch; `None`
+    /// when that is not known, or as before.
+    pub urgency: Option<Duration>,
 }
 
 /// A lock of a task.

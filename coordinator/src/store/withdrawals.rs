@@ -10,7 +10,7 @@ use super::columns::Columns;
 use super::lists::{self, numbers, rows};
 use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
-use super::{BuildEnd, Result, Store, StoreError, Tx, parsed};
+use super::{NewLock, Result, Store, StoreError, Tx, parsed};
 
 /// A package that is to be taken back, with everything that follows at once.
 #[derive(Debug, Clone, Copy)]
@@ -255,14 +255,8 @@ impl Store {
 
     /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
     /// more: then false.
-    pub async fn lock_insert_if_current(
-        &self,
-        task: TaskId,
-        round: u32,
-        digest: Sha256,
-        (target, own): (&str, &[Sha256]),
-        now: Timestamp,
-    ) -> Result<bool> {
+    pub async fn lock_insert_if_current(&self, lock: NewLock<'_>, now: Timestamp) -> Result<bool> {
+        let NewLock { task, round, digest, target, own, urgency } = lock;
         again(|| async move {
             let mut tx = self.write().await?;
             let build: Option<i64> = sqlx::query_scalar("SELECT build FROM tasks WHERE id = $1")
@@ -278,6 +272,9 @@ impl Store {
                 if !tx.package_all_exist(target, own).await? {
                     return Ok(false);
                 }
+            }
+            if let Some(urgency) = urgency {
+                tx.task_set_urgency(task, urgency).await?;
             }
             tx.lock_insert(task, round, digest, now).await?;
             if let Some(build) = build.filter(|_| !own.is_empty()) {
@@ -359,21 +356,6 @@ impl Tx {
             .fetch_optional(self.conn())
             .await?;
         Ok(build.map(BuildId))
-    }
-
-    async fn build_cancel(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
-        if !self.build_close(build, BuildEnd::Cancelled).await? {
-            return Ok(());
-        }
-        let at = self.build_next_event_us(build, now).await?;
-        sqlx::query(
-            "INSERT INTO cancellations (build, at_us) VALUES ($1, $2) ON CONFLICT DO NOTHING",
-        )
-        .bind(build.0)
-        .bind(at.as_us())
-        .execute(self.conn())
-        .await?;
-        self.attempt_end_all_of_build(build, now).await
     }
 
     /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from

@@ -1,7 +1,7 @@
 //! Packages that are taken back, and what was made with them.
 
 use rpmfarm_coordinator::clock;
-use rpmfarm_coordinator::store::NewTask;
+use rpmfarm_coordinator::store::{NewLock, NewTask};
 use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Nevra};
@@ -122,9 +122,9 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     // A root that was solved before and is recorded after that does not count.
     let own = [own[0].digest];
     let (_, task) = waiting[0];
-    let lock = scene.lock(Vec::new());
-    assert!(
-        !store.lock_insert_if_current(task, 0, lock, ("lab", &own), clock::now()).await.unwrap()
-    );
-    assert!(store.lock_insert_if_current(task, 0, lock, ("lab", &[]), clock::now()).await.unwrap());
+    let digest = scene.lock(Vec::new());
+    let lock = NewLock { task, round: 0, digest, target: "lab", own: &own, urgency: None };
+    assert!(!store.lock_insert_if_current(lock, clock::now()).await.unwrap());
+    let lock = NewLock { own: &[], ..lock };
+    assert!(store.lock_insert_if_current(lock, clock::now()).await.unwrap());
 }

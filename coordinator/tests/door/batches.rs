@@ -52,9 +52,13 @@ async fn a_batch_is_paused_cancelled_and_tried_again_as_a_whole() {
     assert_eq!(reasons[0].code, "paused");
     let says = format!("(rpmfarm batch resume {id})");
     assert!(reasons[0].text.ends_with(&says), "{}", reasons[0].text);
+    let build = || v1::GetBuildRequest { id: builds[1].0 };
+    let shown = farm.get_build(build()).await.unwrap().into_inner();
+    assert!(shown.reason.starts_with(&format!("batch {id} is paused: ")), "{}", shown.reason);
     let resume = served.authorized(v1::ResumeBatchRequest { id });
     let resumed = client.resume_batch(resume).await.unwrap().into_inner().batch.unwrap();
     assert_eq!(resumed.paused_us, 0);
+    assert_eq!(farm.get_build(build()).await.unwrap().into_inner().reason, "");
 
     let cancel = || served.authorized(v1::CancelBatchRequest { id });
     let cancelled = client.cancel_batch(cancel()).await.unwrap().into_inner();

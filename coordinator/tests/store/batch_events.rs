@@ -101,7 +101,7 @@ async fn facts_say_where_members_and_tasks_are() {
         assert!(row.is_open && !row.has_srpm && !row.is_accepted && !row.is_claimed);
         let task = accept_srpm(&store, builds[0]).await;
         assert!(member(&store, builds[0]).await.has_srpm);
-        let srpms = store.srpm_list_of_builds(&builds).await.unwrap();
+        let srpms = store.srpm_list(&builds).await.unwrap();
         assert_eq!(srpms.into_keys().collect::<Vec<_>>(), [builds[0]]);
 
         let tasks = store.batch_task_list(BatchScope::Whole(batch)).await.unwrap();

@@ -72,14 +72,15 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
                 store.batch_list_to_order(NOW).await.unwrap().len(),
                 store.task_list_srpms_to_lock(NOW, 9).await.unwrap().len(),
                 store.ready_task_list_first(&queue, 9).await.unwrap().len(),
+                store.batch_head_list().await.unwrap().len(),
             )
         };
-        assert_eq!(seen().await, (1, 1, 1, 1));
+        assert_eq!(seen().await, (1, 1, 1, 1, 1));
         assert!(store.batch_pause(batch, NOW + US).await.unwrap());
         assert!(!store.batch_pause(batch, NOW + 2 * US).await.unwrap(), "it is paused");
         let paused = store.batch_fetch(batch).await.unwrap().unwrap().paused;
         assert_eq!(paused, Some(NOW + US));
-        assert_eq!(seen().await, (0, 0, 0, 0));
+        assert_eq!(seen().await, (0, 0, 0, 0, 0));
         // Whoever has read the queue before gets nothing either.
         assert!(store.attempt_grant(queued, ids[2], "w", NOW).await.unwrap().is_none());
         let (id, epoch) = (attempt.id, attempt.epoch);
@@ -88,14 +89,14 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
 
         // Another batch goes on.
         let other = start(&store, &["x"], "").await[0];
-        assert_eq!(seen().await, (1, 0, 0, 0));
+        assert_eq!(seen().await, (1, 0, 0, 0, 0));
         let other = batch_of(&store, other).await;
         assert!(store.batch_pause(other, NOW).await.unwrap(), "one without a row of its own");
-        assert_eq!(seen().await, (0, 0, 0, 0));
+        assert_eq!(seen().await, (0, 0, 0, 0, 0));
 
         assert!(store.batch_resume(batch).await.unwrap());
         assert!(!store.batch_resume(batch).await.unwrap(), "it goes on");
-        assert_eq!(seen().await, (1, 1, 1, 1));
+        assert_eq!(seen().await, (1, 1, 1, 1, 1));
         assert!(store.attempt_grant(queued, ids[2], "w", NOW).await.unwrap().is_some());
         assert!(!store.batch_pause(BatchId(99), NOW).await.unwrap(), "there is none");
         assert!(!store.batch_resume(BatchId(99)).await.unwrap());

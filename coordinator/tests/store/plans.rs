@@ -45,7 +45,7 @@ const WHOLE: &[(&str, &str, &str)] = &[
     ("worker_certificates", "MAX(CASE WHEN e.fingerprint IS NULL", "for a list of all workers"),
     ("ready_tasks", "COUNT(*) AS tasks", "counts for metrics, kept for some seconds"),
     ("open_builds", "FROM open_builds o LEFT JOIN imports", "counts for metrics"),
-    ("batch_heads", "SELECT batch, seq FROM batch_heads", "all that is open, a row for each batch"),
+    ("batch_heads", "SELECT batch, seq FROM batch_heads", "all that is open, one for each batch"),
     ("open_builds", "SELECT (SELECT COUNT(*) FROM open_builds)", "once at a start"),
     ("build_ends", "DELETE FROM build_ends WHERE (SELECT", "once after an older coordinator"),
     ("builds", "SELECT b.id, b.target, CASE", "once after an older coordinator"),

@@ -2,7 +2,7 @@
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{
-    ChannelChange, NewBuild, NewPackage, NewTask, PoolUpdate, Revision, Store, Withdrawal,
+    ChannelChange, NewBuild, NewLock, NewPackage, NewTask, PoolUpdate, Revision, Store, Withdrawal,
     WithdrawnPackage,
 };
 use rpmfarm_core::task::TaskKind;
@@ -168,8 +168,9 @@ async fn what_an_open_batch_has_locked_stays_until_it_ends() {
         store.task_insert(user[0], &[task], NOW).await.unwrap();
         let task: TaskId = store.task_list(user[0]).await.unwrap()[0].id;
         let own = [digest(&nevra("1").to_string())];
-        let locked = store.lock_insert_if_current(task, 0, digest("lock"), ("lab", &own[..]), NOW);
-        assert!(locked.await.unwrap());
+        let (target, own) = ("lab", &own[..]);
+        let lock = NewLock { task, round: 0, digest: digest("lock"), target, own, urgency: None };
+        assert!(store.lock_insert_if_current(lock, NOW).await.unwrap());
         ended(&store, "2").await;
         assert_eq!(known.versions(&store).await, ["1", "2"]);
         assert!(store.build_cancel(user[0], NOW).await.unwrap());

@@ -1,11 +1,18 @@
-//! A farm from before members of a batch exchanged their places, and before SRPMs had queues of their own:
-//! what waits for a worker is sorted into these.
+//! How urgent tasks are of their batches. Of a farm from before members of a batch exchanged their places,
+//! and before SRPMs had queues of their own, what waits for a worker is sorted into these.
+
+use std::time::Duration;
 
 use rpmfarm_coordinator::bus::Bus;
-use rpmfarm_coordinator::store::{ReadyQueue, Store};
+use rpmfarm_coordinator::store::{NewLock, NewTask, ReadyQueue, Store};
+use rpmfarm_core::Arch;
+use rpmfarm_core::task::TaskKind;
 use sqlx::Connection as _;
 
+use super::common::builds::{import, planned};
+use super::common::on_both;
 use super::keys::{older, on_empty, run};
+use super::{NOW, digest, start};
 
 /// A migration before there were urgencies.
 const BEFORE_URGENCIES: i64 = 38;
@@ -42,6 +49,35 @@ async fn what_waited_before_is_in_its_batch_and_srpms_are_by_themselves() {
         assert_eq!(waiting(&srpms).await, [(1, Some(7))]);
         assert_eq!(waiting(&builds).await, [(2, Some(7)), (3, None)]);
         store.close().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_comes_with_the_urgency_of_its_task() {
+    on_both(|store| async move {
+        let builds = start(&store, &["a", "b"], "").await;
+        let task = NewTask { kind: TaskKind::Build, arch: Arch::X86_64 };
+        let task = planned(&store, builds[0], &import(NOW), task).await;
+        let urgency = Duration::from_secs(90);
+        let lock = NewLock {
+            task,
+            round: 0,
+            digest: digest("lock"),
+            target: "lab",
+            own: &[],
+            urgency: Some(urgency),
+        };
+        assert!(store.lock_insert_if_current(lock, NOW).await.unwrap());
+        let queue = ReadyQueue::builds("x86_64", "");
+        let known = async || {
+            let head = store.ready_task_list_first(&queue, 9).await.unwrap();
+            head.iter().map(|one| (one.task, one.urgency)).collect::<Vec<_>>()
+        };
+        assert_eq!(known().await, [(task, urgency)]);
+        // The index is made anew without a word of it, as after a failure.
+        store.reindex([builds[0]], NOW).await.unwrap();
+        assert_eq!(known().await, [(task, urgency)]);
     })
     .await;
 }

@@ -107,8 +107,14 @@ pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> 
     newest.retry.filter(|at| *at > now)
 }
 
+/// Why a build waits whose batch is paused.
+#[must_use]
+pub fn held_by_pause(batch: BatchId) -> String {
+    format!("batch {batch} is paused: what runs goes on, and nothing more of it begins")
+}
+
 fn paused(batch: BatchId) -> Reason {
-    let text = format!("batch {batch} is paused: what runs goes on, and nothing more of it begins");
+    let text = held_by_pause(batch);
     Reason { remedy: Some(Remedy::ResumeBatch { batch }), ..reason(ReasonCode::Paused, text) }
 }
 

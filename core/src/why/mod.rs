@@ -6,7 +6,9 @@
 mod build;
 mod worker;
 
-pub use build::{BuildFacts, Failed, NOT_ACCEPTED, Reason, TaskFacts, next_try, reasons};
+pub use build::{
+    BuildFacts, Failed, NOT_ACCEPTED, Reason, TaskFacts, held_by_pause, next_try, reasons,
+};
 pub use worker::{
     Ahead, Running, UNKNOWN, WaitReason, WorkerSummary, about, starts_in, why, why_none,
 };
