@@ -7,7 +7,6 @@ use rpmfarm_core::{BatchId, BuildId, Sha256, Timestamp};
 use super::builds::COLUMNS;
 use super::columns::Flag;
 use super::lists::{numbers, rows};
-use super::owners::IS_CLAIMED;
 use super::{Build, Result, Store, Task, parsed};
 
 /// The builds that are asked for.
@@ -107,7 +106,9 @@ impl Store {
               WHERE w.build = b.id AND w.stage = 'finish' AND w.task = 0)
              + (SELECT COUNT(*) FROM publications l WHERE l.build = b.id)
              + (SELECT COUNT(*) FROM packages k WHERE k.build = b.id) AS is_accepted,
-             CAST(CASE WHEN {IS_CLAIMED} THEN 1 ELSE 0 END AS BIGINT) AS is_claimed,
+             (SELECT COUNT(*) FROM claims c WHERE c.build = b.id AND NOT EXISTS
+                  (SELECT 1 FROM claim_decisions d WHERE d.build = c.build AND d.word = 'approved'))
+             AS is_claimed,
              (SELECT COUNT(*) FROM failures f
               WHERE f.build = b.id AND f.stage = 'resolve' AND f.retry_us = 0) AS is_refused,
              (SELECT COUNT(*) FROM srpms s WHERE s.build = b.id) AS has_srpm,

@@ -105,7 +105,8 @@ impl Tx {
         sqlx::query(
             "INSERT INTO build_ends (build, target, state)
              SELECT b.id, b.target, CASE
-                 WHEN EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id) THEN 'published'
+                 WHEN (SELECT COUNT(*) FROM publications p WHERE p.build = b.id) > 0
+                      THEN 'published'
                  WHEN (SELECT COALESCE(MAX(c.at_us), 0) FROM cancellations c WHERE c.build = b.id)
                       > (SELECT COALESCE(MAX(r.at_us), 0) FROM retries r WHERE r.build = b.id)
                       THEN 'cancelled'

@@ -40,7 +40,7 @@ pub struct PoolRow {
 }
 
 /// A build is claimed as long as it has claims and none of its decisions has approved them.
-pub(super) const IS_CLAIMED: &str = "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)
+const IS_CLAIMED: &str = "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)
     AND NOT EXISTS (SELECT 1 FROM claim_decisions d WHERE d.build = b.id AND d.word = 'approved')";
 
 const CLAIMS: &str =
