@@ -8,8 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use rpmfarm_core::time::span;
-use rpmfarm_core::{BatchId, BuildId, Fault, Lock, Sha256, Timestamp};
+use rpmfarm_core::{BatchId, BuildId, Fault, Lock, Sha256, Timestamp, time};
 use tracing::Instrument as _;
 
 use super::batch_order::{BatchFacts, BatchOrder, SharedOrder, Solved, Turn, TurnAction};
@@ -271,7 +270,7 @@ impl ResolveStage {
         let Some(rank_us) = rank_us.or(planted) else { return Ok(()) };
         tracing::debug!(rank_us, "its turn has come");
         let task = turn.task.clone();
-        let urgency = Some(span(rank_us));
+        let urgency = Some(time::span(rank_us));
         match self.record(store, &task, &turn.build, wanted, (&lock, urgency)).await? {
             Recorded::Locked => with(order, move |order| order.set_locked(&task)).await,
             Recorded::Withdrawn => with(order, move |order| order.set_pending(&task)).await,
