@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::status::{BuildFacts, BuildState, LastAttempt, TaskFacts, derive};
 use rpmfarm_core::task::TaskKind;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, StageEpoch, TaskId, Timestamp};
+use rpmfarm_core::{AttemptId, BatchId, BuildId, Epoch, StageEpoch, TaskId, Timestamp};
 use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::{Builder, Runtime};
 
@@ -14,6 +14,8 @@ rpmfarm_core::words! {
     pub enum Table: "table" {
         /// `builds`.
         Builds = "builds",
+        /// `batches`.
+        Batches = "batches",
         /// `open_builds`.
         OpenBuilds = "open_builds",
         /// `cancellations`.
@@ -66,6 +68,7 @@ rpmfarm_core::words! {
 /// All facts in one question: the table of each, three numbers and two texts.
 const FACTS: &str =
     "SELECT 'builds' AS kind, id AS a, batch AS b, 0 AS c, package AS s, '' AS t FROM builds
+    UNION ALL SELECT 'batches', id, paused_us, 0, '', '' FROM batches
     UNION ALL SELECT 'open_builds', build, 0, 0, '', '' FROM open_builds
     UNION ALL SELECT 'cancellations', build, at_us, 0, '', '' FROM cancellations
     UNION ALL SELECT 'retries', build, at_us, 0, '', '' FROM retries
@@ -162,6 +165,8 @@ pub(crate) struct Package {
 pub(crate) struct Facts {
     pub(crate) builds: BTreeMap<BuildId, Build>,
     pub(crate) open: BTreeSet<BuildId>,
+    /// The batches of which nothing begins.
+    pub(crate) paused: BTreeSet<BatchId>,
     pub(crate) cancelled: BTreeMap<BuildId, Timestamp>,
     /// By build: how often it was retried, and when last.
     pub(crate) retries: BTreeMap<BuildId, (usize, Timestamp)>,
@@ -195,6 +200,7 @@ impl Facts {
             Table::Builds => {
                 self.builds.insert(BuildId(a), Build { batch: b, package: s });
             }
+            Table::Batches => self.paused.extend((b != 0).then_some(BatchId(a))),
             Table::OpenBuilds => self.open.extend([BuildId(a)]),
             Table::Cancellations => {
                 let at = self.cancelled.entry(BuildId(a)).or_default();

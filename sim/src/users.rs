@@ -1,7 +1,8 @@
 //! Users, upstream and readers: requests that are repeated when their answer is lost, cancels and
-//! retries of whatever is there, packages that move on, clients that read the repository.
+//! retries of whatever is there, batches that are paused, packages that move on, clients that read the
+//! repository.
 
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BatchId, BuildId};
 
 use crate::scenario::Defect;
 use crate::trace::note;
@@ -10,6 +11,12 @@ use crate::world::{Event, MS, S, World};
 /// How long a user waits for an answer.
 const PATIENCE: u64 = 8 * S;
 
+/// How long a batch is paused.
+const PAUSE: u64 = 15 * S;
+
+/// Days on which somebody pauses a batch, per mille.
+const PAUSES: u32 = 250;
+
 /// What somebody does.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
@@ -17,6 +24,10 @@ pub(crate) enum Action {
     Build(String, Vec<String>),
     Cancel,
     Retry,
+    /// Lets nothing more of a batch begin.
+    Pause,
+    /// Lets all batches go on, again and again: a pause may come late, and a call may be lost.
+    Resume,
     /// Upstream commits a change.
     Moves,
     /// A client reads `repomd.xml`.
@@ -47,6 +58,12 @@ impl World {
             self.after(at, Event::User(action));
         }
         self.after(S, Event::User(Action::Reads));
+        // A copy of the generator decides, so that days without a pause stay what they were.
+        let mut rng = self.rng.clone();
+        if rng.chance(PAUSES) {
+            let at = rng.range(2 * S, faulty_s * S);
+            self.after(at, Event::User(Action::Pause));
+        }
     }
 
     pub(crate) fn act(&mut self, action: Action) {
@@ -75,6 +92,20 @@ impl World {
                 }
             }
             Action::Cancel | Action::Retry => {}
+            Action::Pause => {
+                if up && let Some(batch) = self.any_batch() {
+                    self.pause_batch(c, batch);
+                }
+                self.after(PAUSE, Event::User(Action::Resume));
+            }
+            Action::Resume => {
+                if up {
+                    for batch in self.facts.paused.clone() {
+                        self.resume_batch(c, batch);
+                    }
+                }
+                self.after(PAUSE, Event::User(Action::Resume));
+            }
             Action::Moves => self.move_on(),
             Action::Reads => self.read(),
         }
@@ -94,6 +125,11 @@ impl World {
     fn any_build(&mut self) -> Option<BuildId> {
         let newest = self.facts.builds.keys().next_back().map_or(0, |id| id.0.unsigned_abs());
         (newest > 0).then(|| BuildId(self.rng.range(1, newest + 1).cast_signed()))
+    }
+
+    fn any_batch(&mut self) -> Option<BatchId> {
+        let build = self.any_build()?;
+        self.facts.builds.get(&build).map(|row| BatchId(row.batch))
     }
 
     /// A request came back.

@@ -7,7 +7,7 @@ use rpmfarm_coordinator::rpc::session;
 use rpmfarm_coordinator::store::Store;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::WorkerState;
-use rpmfarm_core::{AttemptId, BuildId, Epoch, Sha256};
+use rpmfarm_core::{AttemptId, BatchId, BuildId, Epoch, Sha256};
 use rpmfarm_proto::v1;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -134,6 +134,22 @@ impl World {
         self.call(c, |store, inbox| async move {
             let done = store.build_retry(build, clock::now()).await.ok();
             inbox.put(Reply::Done { what: "retries", build, done });
+        });
+    }
+
+    /// A user lets nothing more of a batch begin.
+    pub(crate) fn pause_batch(&mut self, c: usize, batch: BatchId) {
+        self.call(c, |store, inbox| async move {
+            let done = store.batch_pause(batch, clock::now()).await.ok();
+            inbox.put(Reply::DoneToBatch { what: "pauses", batch, done });
+        });
+    }
+
+    /// A user lets a batch go on.
+    pub(crate) fn resume_batch(&mut self, c: usize, batch: BatchId) {
+        self.call(c, |store, inbox| async move {
+            let done = store.batch_resume(batch).await.ok();
+            inbox.put(Reply::DoneToBatch { what: "resumes", batch, done });
         });
     }
 

@@ -12,7 +12,7 @@ mod steps;
 
 use rpmfarm_coordinator::simulation;
 use rpmfarm_coordinator::store::NewBuild;
-use rpmfarm_core::{AttemptId, BuildId, Epoch};
+use rpmfarm_core::{AttemptId, BatchId, BuildId, Epoch};
 
 pub(crate) use process::{FarmStorage, RunningCoordinator};
 
@@ -56,6 +56,8 @@ pub(crate) enum Reply {
     Requested { key: String, answer: Option<(Vec<BuildId>, bool)> },
     /// Something was done to a build, or not.
     Done { what: &'static str, build: BuildId, done: Option<bool> },
+    /// Something was done to a batch, or not.
+    DoneToBatch { what: &'static str, batch: BatchId, done: Option<bool> },
     /// A pass failed, and rests.
     PassFailed(&'static str),
 }

@@ -185,6 +185,9 @@ impl World {
             Reply::Done { what, build, done } => {
                 note!(self, "c{c} {what} build {build}: {done:?}");
             }
+            Reply::DoneToBatch { what, batch, done } => {
+                note!(self, "c{c} {what} batch {batch}: {done:?}");
+            }
             Reply::PassFailed(pass) => {
                 note!(self, "c{c}: {pass} rests");
             }
