@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::resolve::{Batches, ResolveStage};
-use rpmfarm_coordinator::store::{NewTask, Srpm};
+use rpmfarm_coordinator::store::{BuildRequest, NewTask, Srpm};
 use rpmfarm_coordinator::work::Stage as _;
-use rpmfarm_core::batch::{Blocker, Blockers};
+use rpmfarm_core::batch::{Blocker, Blockers, OrderMode};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BatchId, BuildId, Stage, Timestamp};
 
@@ -29,9 +29,16 @@ struct BatchOnFarm {
 impl BatchOnFarm {
     /// Asks for builds of these packages, whose sources are there.
     async fn new(scene: &Scene, packages: &[&str]) -> Self {
+        Self::in_order(scene, packages, OrderMode::default()).await
+    }
+
+    /// The same, in an order.
+    async fn in_order(scene: &Scene, packages: &[&str], order: OrderMode) -> Self {
         let farm = scene.open_farm().await;
-        let wanted: Vec<_> = packages.iter().map(|package| new_build("t", package)).collect();
-        let builds = farm.store.build_insert(&wanted, "ann", "", NOW).await.unwrap().ids;
+        let builds: Vec<_> = packages.iter().map(|package| new_build("t", package)).collect();
+        let request =
+            BuildRequest { builds: &builds, submitter: "ann", key: "", bump: false, order };
+        let builds = farm.store.build_insert_request(&request, NOW).await.unwrap().ids;
         for build in &builds {
             farm.store.import_insert(*build, &import(NOW)).await.unwrap();
         }
@@ -144,6 +151,16 @@ async fn a_program_waits_for_its_library_whoever_resolves() {
         assert!(batch.farm.store.build_retry(library, NOW).await.unwrap());
         batch.until("the retried build", async || of_batch(&batch) == (3, 0)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_no_order_a_program_goes_with_the_library_that_is_there() {
+    let scene = Scene::new().await;
+    let packages = ["library", "program"];
+    let batch = BatchOnFarm::in_order(&scene, &packages, OrderMode::Unordered).await;
+    batch.accept_srpm(0, &["compiler"], &["lib", "lib-devel"]).await;
+    batch.accept_srpm(1, &["lib-devel"], &["program"]).await;
+    batch.until_locked(&[0, 1]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
