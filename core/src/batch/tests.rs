@@ -308,7 +308,7 @@ fn what_a_build_claims_of_others_is_not_waited_for() {
     }
     graph.set_locked(BuildId(1), X);
     graph.set_done(BuildId(1), X);
-    assert_eq!(locked(&mut graph), []);
+    assert_eq!(locked(&mut graph), [0; 0]);
     // A person is to decide whether `libx` may be its.
     graph.set_names(BuildId(1), ["p1"]);
     assert_eq!(locked(&mut graph), [2]);
