@@ -441,9 +441,10 @@ impl Batches for Answers {
         self.may_read(&request)?;
         let ListBatchesRequest { limit, before } = request.into_inner();
         let before = if before == 0 { i64::MAX } else { before };
-        let batches = self.facts().batches.iter().filter_map(|details| details.batch.clone());
-        let batches = batches.filter(|batch| batch.id < before).take(limit as usize);
-        Ok(Response::new(ListBatchesReply { batches: batches.collect() }))
+        let facts = self.facts();
+        let batches = facts.batches.iter().filter_map(|details| details.batch.clone());
+        let batches = batches.filter(|batch| batch.id < before).take(limit as usize).collect();
+        Ok(Response::new(ListBatchesReply { batches }))
     }
 
     async fn pause_batch(&self, request: Request<PauseBatchRequest>) -> Reply<BatchChange> {
