@@ -1,75 +1,75 @@
-//! The bell that wakes the passes: something was written. And the words that wake those of other
-//! coordinators, which `peers` sends.
+//! The bus, which wakes the passes when something was written, and the messages that wake the
+//! passes of other coordinators. `peers` sends these.
 //!
-//! It carries nothing. A pass that wakes reads the facts that lack its result, so a bell that
-//! rings twice, or is missed because a poll came first, changes nothing.
+//! It carries no data. A pass that wakes reads the facts that lack its result, so a wake-up that
+//! comes twice, or is missed because a poll came first, changes nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Notify, mpsc};
 
-/// Words that wait to be sent; more are dropped.
+/// How many messages wait to be sent; further ones are dropped.
 const WAITING: usize = 256;
 
-/// What the other coordinators are told: to read the facts again, never the facts themselves.
+/// A message to the other coordinators: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerMessage {
     Facts,
-    /// A worker's session shall read again what the worker should have.
+    /// The worker's session shall read again what the worker should have.
     Poke(String),
     PokeAll,
-    /// A worker has reported.
+    /// A worker has reported progress.
     Progress,
 }
 
-/// Where words are given. Cheap to clone; without somebody who takes them they go nowhere.
+/// Takes messages for the other coordinators. Cheap to clone. The default one drops them.
 #[derive(Debug, Clone, Default)]
 pub struct PeerNotifier(Option<mpsc::Sender<PeerMessage>>);
 
 impl PeerNotifier {
-    /// A voice and the words that come of it.
+    /// A notifier and the receiver of its messages.
     #[must_use]
     pub fn new() -> (Self, mpsc::Receiver<PeerMessage>) {
         let (sender, receiver) = mpsc::channel(WAITING);
         (Self(Some(sender)), receiver)
     }
 
-    /// Says a word, if it can be said now.
+    /// Queues a message; drops it when the queue is full.
     pub fn send(&self, word: PeerMessage) {
         if let Some(sender) = &self.0 {
-            // A word that does not fit is one of many: the others read the facts by themselves
-            // soon.
+            // A dropped message does no harm: the other coordinators read the facts periodically.
             let _ = sender.try_send(word);
         }
     }
 }
 
-/// Rings for everyone who listens. Cheap to clone.
+/// Wakes everyone who listens. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Bus {
     wakes: Arc<WakeCounter>,
-    /// Where it is told that something was written here, for the other coordinators.
+    /// Tells the other coordinators that something was written here.
     voice: PeerNotifier,
 }
 
-/// What the clones of a bus have in common.
+/// The state that the clones of a bus share.
 #[derive(Debug, Default)]
 struct WakeCounter {
-    /// How often it was rung.
+    /// How often the bus was woken.
     count: AtomicU64,
     /// Wakes those who listen in the order in which they came, so that a simulation can repeat it.
     notify: Notify,
 }
 
 impl Bus {
-    /// A bell of which the other coordinators are told, too.
+    /// A bus that also notifies the other coordinators.
     #[must_use]
     pub fn with_voice(voice: PeerNotifier) -> Self {
         Self { voice, ..Self::default() }
     }
 
-    /// Something was written: wakes everyone here, and at the other coordinators.
+    /// Wakes the listeners of this process and those of the other coordinators, after something was
+    /// written.
     pub fn written(&self) {
         self.wake();
         self.voice.send(PeerMessage::Facts);
@@ -81,7 +81,8 @@ impl Bus {
         self.wakes.notify.notify_waiters();
     }
 
-    /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
+    /// Listens from now on. Call this before reading the facts, so that no write between the two is
+    /// missed.
     #[must_use]
     pub fn listen(&self) -> BusListener {
         BusListener { heard: self.wakes.count.load(Ordering::Acquire), wakes: self.wakes.clone() }
@@ -91,15 +92,15 @@ impl Bus {
 #[derive(Debug)]
 pub struct BusListener {
     wakes: Arc<WakeCounter>,
-    /// How often it had been rung by then.
+    /// The count of wake-ups that this listener has seen.
     heard: u64,
 }
 
 impl BusListener {
-    /// Waits until the bell has rung since the last time.
+    /// Waits until the bus was woken since the last call.
     pub async fn woken(&mut self) {
         loop {
-            // Listens before the count is read, so that what rings in between is not missed.
+            // Listens before the count is read, so that a wake-up in between is not missed.
             let notified = self.wakes.notify.notified();
             let count = self.wakes.count.load(Ordering::Acquire);
             if count != self.heard {

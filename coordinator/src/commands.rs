@@ -1,7 +1,7 @@
-//! The commands that a person may give about what `core` says.
+//! The commands that carry out a remedy of `core`.
 //!
-//! Owns the words of the command lines that stand in messages of more than one folder. It must not know
-//! when a remedy is one: that is `core`'s.
+//! Owns the words of the command lines in messages that more than one folder writes. It must not
+//! know when a remedy applies: that is `core`'s to say.
 
 use rpmfarm_core::BuildOptions;
 use rpmfarm_core::options::{AddedRepository, BuildOption, OptionError};

@@ -1,4 +1,4 @@
-//! What the coordinator is told when it starts.
+//! The options and environment variables of the coordinator.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -172,7 +172,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
 }
 
-/// It is written into `.repo` files, where dnf appends paths to it.
+/// Checks an address that is written into `.repo` files, where dnf appends paths to it.
 fn check_base_url(text: &str) -> Result<(), String> {
     let example = "expected http://HOST[:PORT][/PATH] or https://…, as https://farm.example.org";
     let url = Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
@@ -194,8 +194,8 @@ fn check_base_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// It goes into the coordinator's certificate, and the first one into the line that new workers
-/// run.
+/// Checks a name for the coordinator's certificate. The first one also goes into the line that new
+/// workers run.
 fn check_tls_name(name: &str) -> Result<(), String> {
     let example = "expected a host name or an address, as farm.example.org or 192.0.2.7";
     if name.contains("://") || name.contains('/') {
@@ -224,7 +224,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The address of a database may hold a password, so it is not repeated.
+/// Checks the address of a database. It may hold a password, so the error does not repeat it.
 fn check_database(url: &str) -> Result<(), String> {
     let expected = "expected sqlite:///PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/NAME";
     let Some((scheme, rest)) = url.split_once(':') else {
@@ -245,7 +245,7 @@ fn check_database(url: &str) -> Result<(), String> {
     }
 }
 
-/// Reads the time of a takeover: not shorter than some beats.
+/// Reads the takeover time, which must cover several heartbeats.
 fn takeover(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if (Duration::from_secs(2)..=Duration::from_secs(600)).contains(&time) {
@@ -256,10 +256,10 @@ fn takeover(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
-    /// How often workers speak, and how long they may be silent.
+    /// How often workers send their state, and how long they may be silent.
     ///
     /// # Errors
-    /// When the two do not fit.
+    /// When the two do not fit together.
     pub fn lease_terms(&self) -> anyhow::Result<LeaseTerms> {
         LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
     }
@@ -270,7 +270,7 @@ impl Config {
         self.database.clone().unwrap_or_else(default)
     }
 
-    /// Refuses values that would be found out only when somebody uses them.
+    /// Refuses values that would otherwise fail only when they are used.
     ///
     /// # Errors
     /// Names the option, its value and what to write instead.
@@ -298,7 +298,7 @@ impl Config {
         self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
     }
 
-    /// Refuses to listen where tokens would be read by others.
+    /// Refuses to listen where others could read tokens.
     ///
     /// # Errors
     /// With the remedy, for an address of --listen that other hosts reach.
@@ -312,7 +312,7 @@ impl Config {
         Ok(())
     }
 
-    /// What connections may take.
+    /// The limits on connections.
     #[must_use]
     pub fn limits(&self) -> ConnectionLimits {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -323,7 +323,7 @@ impl Config {
         }
     }
 
-    /// What is open to callers without a credential.
+    /// What callers without a credential may see.
     #[must_use]
     pub const fn opened(&self) -> PublicAccessSettings {
         PublicAccessSettings {

@@ -6,7 +6,7 @@ use super::check::CheckError;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::StoreError;
 
-/// Why results are not accepted: they are bad, or the farm could not tell.
+/// Why results are not accepted: either they are bad, or the farm could not check them.
 pub(super) enum AcceptError {
     Failure(Failure),
     Error(anyhow::Error),
@@ -15,7 +15,7 @@ pub(super) enum AcceptError {
 impl From<StoreError> for AcceptError {
     fn from(error: StoreError) -> Self {
         match error {
-            // A release that was built before with other content is the package's to mend.
+            // The package must raise its release: this release was built before with other content.
             StoreError::SameNevra { .. }
             | StoreError::SameFile { .. }
             | StoreError::OtherOptions { .. }

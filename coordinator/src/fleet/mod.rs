@@ -1,10 +1,10 @@
-//! What was heard of the workers since this coordinator started, and what other coordinators tell
-//! of theirs. Nothing here matters for correctness: leases are in the store, and a worker that is
-//! known here only is heard again.
+//! What was heard of the workers since this coordinator started, and what other coordinators report
+//! of theirs. Correctness does not depend on it: leases are in the store, and after a restart each
+//! worker is heard again.
 //!
 //! Here is what was heard and what follows from silence; `session` is one connection of a worker,
-//! `news` tells sessions that there is something to say, and `live_leases` is a copy of the leases for
-//! counting. It must not know who gives out work, nor who judges a silence.
+//! `news` wakes sessions that have something to send, and `live_leases` is a copy of the leases for
+//! counting. It must not know who grants work, nor who judges a silence.
 
 mod live_leases;
 mod news;
@@ -43,12 +43,12 @@ struct FleetState {
     looked: Instant,
     sessions: u64,
     workers: BTreeMap<String, WorkerEntry>,
-    /// Workers that are connected to other coordinators, as these told last.
+    /// Workers that are connected to other coordinators, as these last reported.
     elsewhere: BTreeMap<String, WorkerView>,
 }
 
 impl FleetState {
-    /// How long a worker was not heard, as far as anybody listened.
+    /// How long a worker was not heard while this coordinator was listening.
     fn silence(&self, known: Option<&WorkerEntry>, now: Instant) -> Duration {
         let heard = known.map_or(self.listening, |known| known.heard.max(self.listening));
         now.saturating_duration_since(heard)
@@ -58,23 +58,23 @@ impl FleetState {
 #[derive(Debug)]
 struct WorkerEntry {
     state: WorkerState,
-    /// How often it was asked to try again what it can run.
+    /// How often the worker was asked to try again which architectures it can run.
     probe: u64,
-    /// The newest session; 0 when it has hung up.
+    /// The number of the newest session; 0 after it ended.
     session: u64,
-    /// Whether what that session said first is in the store.
+    /// Whether the first state of that session has been recorded in the store.
     settled: bool,
-    /// When its session hung up, if it has since it was heard here.
+    /// When its session ended, if the worker has not been heard here since.
     hung_up: Option<Instant>,
     heard: Instant,
     heard_at: Timestamp,
-    /// How often it was poked.
+    /// How often its session was woken.
     news: u64,
     poke: Arc<Notify>,
 }
 
 impl WorkerEntry {
-    /// There is news for it.
+    /// Counts the news and wakes the session.
     fn tell(&mut self) {
         self.news += 1;
         self.poke.notify_one();
@@ -85,15 +85,14 @@ impl WorkerEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     pub state: WorkerState,
-    /// Whether it is alive, stale or gone.
     pub liveness: Liveness,
-    /// When it was heard. Coordinators tell each other by the name of the unit.
+    /// When it was last heard. Coordinators send it to each other under the name of its unit.
     #[serde(rename = "heard_us")]
     pub heard_at: Timestamp,
 }
 
 impl Fleet {
-    /// A fleet of which nothing was heard yet, held to these terms.
+    /// A fleet of which nothing was heard yet, with these terms of leases.
     #[must_use]
     pub fn new(started: Instant, terms: LeaseTerms) -> Self {
         let inner = FleetState {
@@ -111,14 +110,15 @@ impl Fleet {
         }
     }
 
-    /// How often workers speak, and how long they may be silent.
+    /// How often workers send their state, and how long they may be silent.
     #[must_use]
     pub const fn terms(&self) -> LeaseTerms {
         self.terms
     }
 
-    /// To be called before each check of the leases. When the last one is long ago, this
-    /// coordinator was stopped or starved: what it did not hear then is held against nobody.
+    /// To be called before each check of the leases. When the last check is long ago, this
+    /// coordinator was stopped or starved, and the time that it did not listen does not count as
+    /// silence.
     pub fn begin_check(&self, now: Instant) {
         let mut inner = self.lock();
         if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
@@ -127,7 +127,7 @@ impl Fleet {
         inner.looked = now;
     }
 
-    /// The same, with a voice that reaches the sessions of other coordinators.
+    /// The same, with a notifier that reaches the sessions of other coordinators.
     #[must_use]
     pub fn with_voice(self, voice: PeerNotifier) -> Self {
         Self { voice, ..self }
@@ -159,7 +159,7 @@ impl Fleet {
         all
     }
 
-    /// The workers that are connected to this coordinator, by name: it gives tasks to these.
+    /// The workers that are connected to this coordinator, by name: dispatch grants tasks to these.
     #[must_use]
     pub fn connected(&self, now: Instant) -> BTreeMap<String, WorkerView> {
         let inner = self.lock();
@@ -167,7 +167,7 @@ impl Fleet {
         connected.map(|(name, known)| (name.clone(), self.view(&inner, known, now))).collect()
     }
 
-    /// Takes what the other coordinators tell of their workers.
+    /// Takes over the reports of the other coordinators on their workers.
     pub fn see_elsewhere(&self, workers: BTreeMap<String, WorkerView>) {
         self.lock().elsewhere = workers;
     }
@@ -179,8 +179,8 @@ impl Fleet {
         inner.silence(inner.workers.get(worker), now)
     }
 
-    /// How long a worker may be silent before it has lost its attempts: its lease, or less when its
-    /// connection broke long ago and it did not come back.
+    /// How long a worker may be silent before it loses its attempts: its lease, or two thirds of it
+    /// when its connection broke and it did not come back.
     #[must_use]
     pub fn patience(&self, worker: &str, now: Instant) -> Duration {
         let inner = self.lock();
@@ -203,7 +203,7 @@ impl Fleet {
         let inner = self.lock();
         let here = inner.workers.values().flat_map(|known| &known.state.attempts);
         let elsewhere = inner.elsewhere.values().flat_map(|view| &view.state.attempts);
-        // What is heard here is newer.
+        // Entries of this coordinator are newer than those of its peers.
         elsewhere
             .chain(here)
             .filter_map(|report| match report.progress {
@@ -214,7 +214,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Architectures that any worker was ever heard to run natively.
+    /// Architectures that any worker ever reported to run natively.
     #[must_use]
     pub fn native_arches(&self) -> Vec<Arch> {
         let inner = self.lock();

@@ -1,40 +1,42 @@
-//! Telling workers that there is something for them: pokes, here and at other coordinators, and
-//! the wish for a new probe of architectures.
+//! Waking the sessions of workers, here and at other coordinators, and asking workers to probe
+//! their architectures again.
 //!
-//! Owns that somebody is woken. What there is to say, the woken session finds out itself.
+//! Owns that a session is woken. What there is to send, the woken session finds out itself.
 
 use super::{Fleet, WorkerEntry};
 use crate::bus::PeerMessage;
 
 impl Fleet {
-    /// Has a worker's session read again what the worker should have, wherever it is connected.
+    /// Has a worker's session read again what the worker should have, wherever the worker is
+    /// connected.
     pub fn poke(&self, worker: &str) {
         if !self.poke_here(worker) {
             self.voice.send(PeerMessage::Poke(worker.to_owned()));
         }
     }
 
-    /// Pokes all of them.
+    /// Wakes all sessions, here and at other coordinators.
     pub fn poke_all(&self) {
         self.poke_all_here();
         self.voice.send(PeerMessage::PokeAll);
     }
 
-    /// Pokes a worker's session if it is connected here, and answers whether it is.
+    /// Wakes a worker's session if it is connected here, and returns whether it is.
     pub fn poke_here(&self, worker: &str) -> bool {
         let mut inner = self.lock();
         let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
         known.map(WorkerEntry::tell).is_some()
     }
 
-    /// Pokes all sessions that are connected here.
+    /// Wakes all sessions that are connected here.
     pub fn poke_all_here(&self) {
         for known in self.lock().workers.values_mut() {
             known.tell();
         }
     }
 
-    /// How often a worker was poked: while that is the same, so is what it should have.
+    /// How often a worker's session was woken. While the number is the same, the worker's desired
+    /// state is, too.
     #[must_use]
     pub fn news(&self, worker: &str) -> u64 {
         self.lock().workers.get(worker).map_or(0, |known| known.news)
@@ -49,7 +51,7 @@ impl Fleet {
         }
     }
 
-    /// How often a worker was asked for that.
+    /// How often a worker was asked to probe its architectures.
     #[must_use]
     pub fn probe(&self, worker: &str) -> u64 {
         self.lock().workers.get(worker).map_or(0, |known| known.probe)

@@ -1,4 +1,4 @@
-//! Builds that follow from pushes and would not be above what is published are refused before
+//! Refuses builds that follow from pushes and would not be newer than the published package, before
 //! they cost anything.
 
 use rpmfarm_core::track::NotNewer;
@@ -10,7 +10,7 @@ use super::security::text;
 use crate::blobs::Blobs;
 use crate::store::{Build, Store, StoreError};
 
-/// Compares what a build makes with what its channel has of the package.
+/// Compares the versions that a build makes with those that its channel has of the package.
 async fn check(
     store: &Store,
     target: &Target,
@@ -22,8 +22,8 @@ async fn check(
     Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
 }
 
-/// The same of what the text of an imported spec says. What the text does not tell, what depends
-/// on the build root, or what scripts may still change, is left for the SRPM to show.
+/// The same for the version in the text of an imported spec. A version that the text does not
+/// determine, or that depends on the build root or on scripts, is left to the check of the SRPM.
 ///
 /// # Errors
 /// Database errors, and a spec that cannot be read.

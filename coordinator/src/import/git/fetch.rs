@@ -1,4 +1,4 @@
-//! Fetching one commit: which one is meant, whether it is there already, and if not, its tree
+//! Fetching one commit: which commit is meant, whether it is cached already, and if not, its tree
 //! alone (depth 1).
 
 use std::fs;
@@ -12,10 +12,10 @@ use rpmfarm_core::track::TagPattern;
 use super::FetchSession;
 use crate::import::failure::ImportError;
 
-/// The commit last fetched: what the next fetch says it has.
+/// The ref of the commit that was fetched last, which the next fetch announces as known.
 const LAST: &str = "refs/rpmfarm/last";
 
-/// Each fetch adds a pack. A cache of more is made anew.
+/// How many packs a cache may have before it is made anew; each fetch adds one.
 const MAX_PACKS: usize = 64;
 
 /// What libgit2 says of a server that gives no commits by their ids, as git's own does unless it is
@@ -25,12 +25,12 @@ const NO_IDS: &str = "cannot fetch a specific object";
 /// How many branches an error lists.
 const SHOWN_BRANCHES: usize = 12;
 
-/// A repository with a commit that is there as a whole.
+/// A repository with a commit whose tree is complete.
 pub(crate) struct Checkout {
     pub(crate) repository: Repository,
     pub(crate) commit: Oid,
     pub(crate) url: String,
-    /// The branch, tag or commit id that was followed; of a pattern of tags, the newest tag.
+    /// The branch, tag or commit id that was fetched; for a pattern of tags, the newest tag.
     pub(crate) git_ref: String,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum FetchDepth {
 }
 
 impl FetchDepth {
-    /// As the protocol counts it: commits, or 0 for all.
+    /// The depth in the terms of the protocol: a number of commits, or 0 for all.
     const fn commits(self) -> i32 {
         match self {
             Self::Tip => 1,
@@ -52,14 +52,15 @@ impl FetchDepth {
     }
 }
 
-/// All commits, also of those that are there without theirs: what libgit2 calls "unshallow".
+/// All commits, also the parents of those that were fetched without: what libgit2 calls
+/// "unshallow".
 const DEEPENED: i32 = i32::MAX;
 
 /// Fetches a branch, tag or commit, or the newest tag of a pattern, into the bare repository at
 /// `cache`.
 ///
 /// # Errors
-/// When it is not there, or the server or the cache fails.
+/// When it does not exist, or the server or the cache fails.
 pub(crate) fn fetch(
     session: &Arc<FetchSession>,
     cache: &Path,
