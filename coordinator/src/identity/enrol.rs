@@ -103,7 +103,7 @@ impl Enrolment {
     /// Gives a certificate for a token.
     ///
     /// # Errors
-    /// When the token does not count, or the request is bad; and database errors.
+    /// When the token is not valid, or the request is bad; and database errors.
     pub async fn enrol(
         &self,
         store: &Store,

@@ -1,12 +1,12 @@
-//! The lock and the id in a coordinator's cache directory, which one process has at a time. They
-//! make it the same coordinator after a restart.
+//! The lock and the id in a coordinator's cache directory. One process holds the lock at a time;
+//! the id makes it the same coordinator after a restart.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// Held until this is dropped, or the process ends however it does.
+/// The held lock. It is released when this is dropped, or when the process ends in any way.
 #[derive(Debug)]
 pub struct InstanceLock {
     id: String,
@@ -17,7 +17,7 @@ impl InstanceLock {
     /// Locks a directory, and reads or makes its id.
     ///
     /// # Errors
-    /// When another coordinator has it, or what the disk says.
+    /// When another coordinator holds the lock, or an error of the disk.
     pub fn acquire(dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("coordinator.lock");

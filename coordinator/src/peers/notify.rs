@@ -1,6 +1,7 @@
-//! Wakes the other coordinators, and is woken by them: PostgreSQL's NOTIFY and LISTEN.
+//! Wakes the other coordinators, and is woken by them, with PostgreSQL's NOTIFY and LISTEN.
 //!
-//! A word is only a wake-up. What gets lost is made up for by the periods of passes and sessions.
+//! A message is only a wake-up. A lost one costs some time, because passes and sessions also run
+//! periodically.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,13 +17,13 @@ use crate::store::Store;
 /// The channel's name in the database.
 const CHANNEL: &str = "rpmfarm";
 
-/// Words are gathered for so long, so that a burst of commits is one of them.
+/// How long messages are gathered, so that a burst of commits sends one message.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The payload of NOTIFY for a word.
+/// The payload of NOTIFY for a message.
 fn payload(word: &PeerMessage, me: &str) -> String {
     match word {
         PeerMessage::Facts => format!("{me} facts"),
@@ -32,7 +33,8 @@ fn payload(word: &PeerMessage, me: &str) -> String {
     }
 }
 
-/// Reads what another coordinator sent; `None` for one's own words and for what is not a word.
+/// Reads a payload; `None` for this coordinator's own messages and for payloads that are no
+/// message.
 fn read(payload: &str, me: &str) -> Option<PeerMessage> {
     let mut words = payload.splitn(3, ' ');
     let from = words.next()?;
@@ -46,7 +48,7 @@ fn read(payload: &str, me: &str) -> Option<PeerMessage> {
     (from != me).then_some(word)
 }
 
-/// Sends words as long as the coordinator runs.
+/// Sends messages as long as the coordinator runs.
 pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver<PeerMessage>) {
     while let Some(first) = words.recv().await {
         let mut batch = BTreeSet::from([first]);
@@ -54,13 +56,14 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver
         while let Ok(word) = words.try_recv() {
             batch.insert(word);
         }
-        // What is not sent is only a wake-up less.
+        // Nobody is there to be woken, or the message cannot be sent: it is dropped.
         if !peers.has_others(Instant::now()) || peers.database_down().is_some() {
             continue;
         }
         for word in batch {
             let text = payload(&word, peers.own_id());
-            // The function gives nothing, which is a type that is not portable.
+            // The function returns void, a type that not every driver can decode, so a constant is
+            // selected.
             let query = "SELECT 1 FROM pg_notify($1, $2)";
             let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
             if let Err(error) = sent {
@@ -71,9 +74,9 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver
     }
 }
 
-/// Wakes passes, sessions and watchers at words of other coordinators.
+/// Wakes passes, sessions and watchers when messages of other coordinators arrive.
 pub struct Listener {
-    /// This coordinator, whose own words are ignored.
+    /// This coordinator, whose own messages are ignored.
     pub peers: Peers,
     pub bus: Bus,
     pub fleet: Fleet,
@@ -82,7 +85,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Hears words until the task is dropped, and rings for each.
+    /// Receives messages until the task is dropped, and wakes for each.
     pub async fn run(self, url: String) {
         loop {
             if let Err(error) = self.hear(&url).await {
@@ -95,7 +98,7 @@ impl Listener {
     async fn hear(&self, url: &str) -> sqlx::Result<()> {
         let mut listener = PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
-        // Whatever was said before is made up for.
+        // Messages may have been missed before this, so everything is woken.
         self.bus.wake();
         loop {
             let heard = listener.recv().await?;

@@ -1,6 +1,6 @@
 //! Publishing: a channel's packages as repositories on disk, made visible by one rename.
 //!
-//! Owns the tree of files that clients and mirrors read. To read from the top:
+//! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
 //! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next. It alone knows of builds
 //!   and of the database.

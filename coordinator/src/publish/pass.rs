@@ -1,7 +1,7 @@
-//! Publishes signed packages to the first channel of their target.
+//! The publish stage: publishes signed packages in the first channel of their target.
 //!
-//! A build that does not fit into its channel fails, one whose files are damaged waits, and the
-//! others go on. When a target's key or the farm's address changes, the channel is published again,
+//! A build that conflicts with the channel fails, one whose files are damaged waits, and the others
+//! continue. When a target's key or the farm's address changes, the channel is published again,
 //! with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -36,22 +36,23 @@ use crate::targets::{Targets, one_line};
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work;
 
-/// Versions of a source package that a channel shows.
+/// How many versions of a source package a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
-/// Largest snapshot that is read into memory, in bytes.
+/// The largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
 
-/// Packages of a channel that one pass signs again, so that other targets wait for no more.
+/// How many packages of a channel one pass signs again, so that other targets do not wait for the
+/// rest.
 const ANEW: usize = 256;
 
-/// The beginning of the reason of a build that cannot be published now.
+/// The beginning of the wait reason of a build that cannot be published now.
 const WAITS: &str = "not published yet";
 
 /// A build that is signed, with its packages.
 type SignedBuild = (BuildId, Vec<SignedPackage>);
 
-/// Gives every target whose builds are signed and not published a new revision of its first channel.
+/// Gives every target with signed, unpublished builds a new revision of its first channel.
 #[derive(Clone)]
 pub struct PublishStage {
     pub targets: Targets,
@@ -61,15 +62,15 @@ pub struct PublishStage {
     pub signing: Signing,
     /// Knows the packages of external repositories.
     pub resolver: Resolver,
-    /// Where it is said why a build is not published.
+    /// Where the reason is shown why a build is not published.
     pub waits: LocalWaitReasons,
     /// Records that a build cannot be published.
     pub retries: Retries,
-    /// How long it took.
+    /// For the metric of how long it took.
     pub metrics: Metrics,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
-    /// Reads the time, which goes on while work is done.
+    /// The clock that is read while the stage works.
     pub clock: Clock,
 }
 
@@ -77,7 +78,7 @@ impl work::Stage for PublishStage {
     const NAME: Stage = Stage::Publish;
 
     /// # Errors
-    /// When a channel could not be published; the others are.
+    /// When a channel could not be published; the others are published nevertheless.
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         let mut by_target = BTreeMap::<String, Vec<Build>>::new();
         for build in store.build_list_accepted().await? {
@@ -137,7 +138,7 @@ impl PublishStage {
         Ok(())
     }
 
-    /// The number of the newest withdrawal from a target, if clients do not see it yet.
+    /// The number of the newest withdrawal from a target, if the channel was not published since.
     async fn withdrawn(
         &self,
         store: &FencedStore,
@@ -149,14 +150,14 @@ impl PublishStage {
             return Ok(None);
         }
         if self.channels.publisher.shown(&target.name, channel)?.is_none() {
-            // Nobody has seen anything of it.
+            // No client has seen the channel yet.
             store.pool_set_shown(&target.name, state.withdrawn).await?;
             return Ok(None);
         }
         Ok(Some(state.withdrawn))
     }
 
-    /// Says that builds wait until so many packages of the channel are signed anew.
+    /// Shows for builds that they wait until so many packages of the channel are signed again.
     fn wait_for_key(&self, target: &Target, channel: &str, builds: &[Build], left: usize) {
         let (name, key) = (&target.name, &target.signing_key);
         for build in builds {
@@ -168,7 +169,8 @@ impl PublishStage {
         }
     }
 
-    /// Publishes signed builds. One that cannot be shown keeps itself back, not the others of its target.
+    /// Publishes signed builds. A build that cannot be published does not hold back the others of
+    /// its target.
     async fn publish_fitting(
         &self,
         store: &FencedStore,
@@ -188,7 +190,8 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Has what was given back signed where it is not: the target's key may be another one by now.
+    /// Signs restored packages that are not signed with the target's key, which may have changed
+    /// since.
     async fn sign_returning(&self, store: &FencedStore, target: &Target) -> anyhow::Result<()> {
         let builds: BTreeSet<BuildId> =
             store.returning_list(&target.name).await?.into_iter().map(|row| row.build).collect();
@@ -203,8 +206,8 @@ impl PublishStage {
         Ok(())
     }
 
-    /// A build that does not fit has failed. One whose files are not what they should be waits for
-    /// whoever mends the disk.
+    /// Handles a build that cannot be published: one that conflicts with the channel fails; one
+    /// whose files are damaged waits until the files are repaired.
     async fn keep_back(
         &self,
         store: &FencedStore,
@@ -221,8 +224,9 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Whether clients see what was never recorded: whoever showed it died before that, or one of its
-    /// builds was cancelled meanwhile. The channel then goes on to what is recorded.
+    /// Whether clients see a generation that was never recorded, because its publisher died before
+    /// that, or because one of its builds was cancelled meanwhile. Then the channel is published
+    /// again with the recorded content.
     async fn is_ahead(
         &self,
         store: &FencedStore,
@@ -240,9 +244,9 @@ impl PublishStage {
         Ok(shown.cast_signed() > recorded)
     }
 
-    /// Whether a channel has to be published although no build is to be added: clients see what was
-    /// never recorded, or are given another address or another key than the farm has now. A signer that
-    /// is away changes nothing about that: it is asked again at the next pass.
+    /// Whether a channel must be published although no build is to be added: clients see a
+    /// generation that was never recorded, or an older address or key of the farm. When the signer
+    /// is down this stays unknown, and the next pass asks again.
     async fn is_due(
         &self,
         store: &FencedStore,
@@ -261,13 +265,13 @@ impl PublishStage {
         Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored)?)
     }
 
-    /// Where clients reach the tree of all targets.
+    /// The base URL of the tree of all targets.
     fn base_url(&self) -> String {
         format!("{}/repo", self.base_url)
     }
 
-    /// Has some of what a channel holds signed with the target's key, where another one signed it.
-    /// Answers how many are left: the next pass goes on.
+    /// Signs some of the channel's packages with the target's key, where another key signed them.
+    /// Returns how many are left for the next pass.
     async fn sign_anew(
         &self,
         store: &FencedStore,
@@ -296,7 +300,8 @@ impl PublishStage {
         })?;
         let left = unsigned.len() - signed;
         tracing::info!(target = target.name, channel, key, signed, left, "packages signed again");
-        // What is signed now is read at the next pass, which is at once: this one wrote something.
+        // The new signatures are read in the next pass, which follows at once because this one has
+        // written.
         Ok(unsigned.len())
     }
 
@@ -318,8 +323,8 @@ impl PublishStage {
         };
         let request = self.request(target, channel, shown, &snapshot).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
-        // Asked when no other publisher can show anything: the stage must still be this
-        // coordinator's, and the channel where the files say that it is.
+        // Asked while no other publisher can show anything: this coordinator must still run the
+        // stage, and the channel must still be at the generation that was read.
         let begun = self.clock.instant();
         let may_show = async || may_show(store, &target.name, channel, based_on).await;
         let published = self.channels.publisher.publish_if(request, &signer, may_show).await?;
@@ -339,7 +344,7 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Makes the request to the publisher.
+    /// Sends the request to the publisher.
     async fn request(
         &self,
         target: &Target,
@@ -363,9 +368,9 @@ impl PublishStage {
         })
     }
 
-    /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
-    /// what is decided about them. Nothing where a target has one architecture, or where its external
-    /// repositories cannot be asked: then what was decided before stays.
+    /// The requirements of `noarch` packages that nothing provides in the repositories of an
+    /// architecture, and what follows for the packages. Empty for a target with one architecture,
+    /// and when its external repositories cannot be read: then the earlier decisions stay.
     async fn lacking(
         &self,
         store: &FencedStore,
@@ -410,7 +415,7 @@ impl PublishStage {
     }
 }
 
-/// The builds of which all packages are signed.
+/// The builds whose packages are all signed.
 async fn signed_builds(
     store: &FencedStore,
     target: &Target,
@@ -428,8 +433,8 @@ async fn signed_builds(
     Ok(signed)
 }
 
-/// Records a revision that clients see already, with the builds that came with it. A coordinator
-/// that dies before leaves that to the next pass (`is_ahead`).
+/// Records a revision that clients see already, with its builds. When the coordinator dies before
+/// this, the next pass does it (`is_ahead`).
 async fn record(
     store: &FencedStore,
     revision: &Revision,
@@ -447,7 +452,7 @@ async fn record(
     Ok(())
 }
 
-/// A build that cannot be in the channel together with what is there.
+/// A build that conflicts with the content of the channel.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 struct UnfitBuildError {
@@ -455,7 +460,7 @@ struct UnfitBuildError {
     reason: SnapshotError,
 }
 
-/// Whether a build is what could not be published.
+/// Whether a build is the reason for an error of publishing.
 fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
     if let Some(unfit) = error.downcast_ref::<UnfitBuildError>() {
         return unfit.build == *build;
@@ -468,17 +473,18 @@ fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
     }
 }
 
-/// A channel's content, and which of it is signed with its target's key.
+/// A channel's content, and which packages are signed with its target's key.
 struct ChannelState {
-    /// The generation that is shown. Read first: what changes later is seen when it is shown.
+    /// The generation that is shown. Read first, so that a later change is noticed when the new one
+    /// is to be shown.
     generation: Option<u64>,
     snapshot: Snapshot,
     signed: Vec<SignedPackage>,
-    /// Restored packages that have to be in the channel again.
+    /// Restored packages that must be in the channel again.
     returning: Vec<SignedBuild>,
 }
 
-/// The packages that were given back, by their builds.
+/// The restored packages, by their builds.
 async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<SignedBuild>> {
     let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
     for row in store.returning_list(&target.name).await? {
@@ -532,8 +538,8 @@ impl Channels {
         serde_json::from_slice(&bytes).context("the snapshot's blob is not a valid snapshot")
     }
 
-    /// How many packages of a channel the key of its target has not signed, because the target's
-    /// `signing_key` is another one than when they were published.
+    /// How many packages of a channel are not signed with the target's present `signing_key`,
+    /// because it was another one when they were published.
     ///
     /// # Errors
     /// Database errors; a snapshot that cannot be read.
@@ -548,7 +554,7 @@ impl Channels {
 }
 
 impl ChannelState {
-    /// The packages of the channel that the key has not signed.
+    /// The packages of the channel that are not signed with the key.
     fn unsigned(&self) -> Vec<&Nevra> {
         let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
         let all = self.snapshot.packages().iter().map(|package| &package.nevra);
@@ -556,8 +562,8 @@ impl ChannelState {
     }
 }
 
-/// Whether a generation that is based on another one may be shown now. What was shown and not
-/// recorded, because its publisher died, is no hindrance: the new one stands on it.
+/// Whether a generation that is based on another one may be shown now. A generation that was shown
+/// and not recorded, because its publisher died, is no obstacle: the new one is based on it.
 async fn may_show(
     store: &FencedStore,
     target: &str,
@@ -576,7 +582,7 @@ async fn may_show(
     Ok(())
 }
 
-/// The content of the channel now, with these packages added build by build.
+/// The present content of the channel, with these packages added build by build.
 async fn next_snapshot(
     store: &Store,
     shown: &ChannelState,
@@ -587,9 +593,9 @@ async fn next_snapshot(
         .iter()
         .filter_map(|row| Some((&row.package.nevra, row.signature?.signed_digest)))
         .collect();
-    // What was signed anew has another digest than when the channel got it.
+    // A package that was signed again has another digest than when the channel got it.
     let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
-    // What was given back comes first: a newer version takes its place again.
+    // Restored packages come first, so that a newer version replaces them again.
     for (build, rows) in shown.returning.iter().chain(signed) {
         let srpm = store.srpm_fetch(*build).await?;
         let source = srpm
@@ -637,7 +643,7 @@ fn published_packages(
         .collect()
 }
 
-/// Has `repomd.xml` signed with the target's key.
+/// Signs `repomd.xml` with the target's key.
 struct TargetSigner<'a> {
     client: &'a SignerClient,
     key: &'a str,

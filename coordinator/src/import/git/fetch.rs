@@ -128,7 +128,8 @@ fn fetch_id(
     let named = |error: git2::Error| no_commit(error.message().to_owned());
     let by_id = fetched.map_err(named)?;
     if !by_id {
-        // What is no tip any more is in the history of one.
+        // A commit that is no tip any more is in the history of a branch, so all branches are
+        // fetched.
         tracing::info!(url, commit = %id, "the server gives no commits by their ids: all branches");
         let branches = ["+refs/heads/*:refs/rpmfarm/heads/*"];
         session
@@ -142,16 +143,16 @@ fn fetch_id(
     commit_of(repository, id).ok_or_else(|| no_commit(why.to_owned()))
 }
 
-/// The name under which a tip is fetched: that of a branch, or of a tag, also where the server
-/// lists what an annotated one points to.
+/// The full name of a ref: that of a branch or of a tag, without the suffix by which servers list
+/// the commit of an annotated tag.
 fn branch_or_tag(name: &str) -> Option<String> {
     let name = name.strip_suffix("^{}").unwrap_or(name);
     let known = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
     known.then(|| name.to_owned())
 }
 
-/// Fetches what a branch or tag points to now, and says which it is. A branch comes before a tag
-/// of the same name; a pattern stands for the newest tag.
+/// Fetches the commit that a branch or tag points to now, and returns the ref. A branch comes
+/// before a tag of the same name; a pattern stands for the newest tag.
 fn fetch_ref(
     session: &Arc<FetchSession>,
     repository: &Repository,
@@ -203,7 +204,8 @@ fn fetch_ref(
     }
 }
 
-/// Only what was asked for, to a depth in commits (0 for all); stopped at the limit of objects.
+/// The options of a fetch: no other refs, the depth in commits (0 for all), and a stop at the limit
+/// of objects.
 fn options(session: &Arc<FetchSession>, depth: i32) -> FetchOptions<'static> {
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
@@ -217,22 +219,23 @@ fn options(session: &Arc<FetchSession>, depth: i32) -> FetchOptions<'static> {
     options
 }
 
-/// The commit that an object is or, for an annotated tag, points to; if it is there.
+/// The commit that an object is or, for an annotated tag, points to; `None` when it was not
+/// fetched.
 fn commit_of(repository: &Repository, id: Oid) -> Option<Oid> {
     let commit = repository.find_object(id, None).ok()?.peel_to_commit().ok()?;
     Some(commit.id())
 }
 
-/// A full commit id; a shorter one could be a branch.
+/// A full commit id; a shorter one could be the name of a branch.
 fn full_id(git_ref: &str) -> Option<Oid> {
     (git_ref.len() == 40).then(|| Oid::from_str(git_ref).ok()).flatten()
 }
 
-/// Opens the cache, or makes it.
+/// Opens the cache, or creates it.
 fn open(cache: &Path) -> Result<Repository, git2::Error> {
     let packs = fs::read_dir(cache.join("objects/pack")).map_or(0, Iterator::count);
     if packs > 2 * MAX_PACKS {
-        // Its size is bounded by fetching a fresh tree now and then.
+        // A cache with many packs is fetched anew, which bounds its size.
         let _ = fs::remove_dir_all(cache);
     }
     match Repository::open_bare(cache) {
@@ -246,7 +249,7 @@ fn remove(cache: &Path) -> Result<(), ImportError> {
         .map_err(|source| ImportError::Disk { path: cache.display().to_string(), source })
 }
 
-/// Branches that a person may have meant.
+/// Some branches, for the error message.
 fn shown(names: &[String]) -> Vec<String> {
     names
         .iter()
