@@ -82,7 +82,7 @@ impl LeasePass {
         Ok(())
     }
 
-    /// How long a worker was silent, if that is this coordinator's to judge.
+    /// How long a worker was silent, if this coordinator judges its silence.
     fn judged(
         &self,
         owners: &BTreeMap<String, String>,

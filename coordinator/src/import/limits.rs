@@ -22,7 +22,7 @@ pub struct ImportLimits {
     /// The greatest size of one unpacked git object, in bytes. libgit2 may hold it, and an object
     /// that is a delta of it, in memory.
     pub git_object: u64,
-    /// All objects of one fetch once they are unpacked, in bytes.
+    /// The size of all unpacked objects of one fetch, in bytes.
     pub git_unpacked: u64,
     /// The size of the spec file, in bytes.
     pub spec: u64,

@@ -1,9 +1,9 @@
 //! Import: a commit of upstream's dist-git becomes a source bundle.
 //!
 //! Owns the way from a package's name to blobs: git, look-aside caches, and the limits and checks
-//! on both. Everything that upstream sends is a stranger's. To read from the top:
+//! on both. Nothing that upstream sends is trusted. Files from the top:
 //!
-//! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded about them.
+//! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded.
 //!   `above` and `security` check what was imported. They alone know of builds and of the store.
 //! - `request` is the request for an import, and its result.
 //! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are

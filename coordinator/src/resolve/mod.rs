@@ -1,10 +1,10 @@
 //! The stage `resolve`: from build requirements to a lock, and the packages that it names.
 //!
 //! Owns the metadata of external repositories, the solver pools, and the cache of external
-//! packages. It must not know what a lock is for. To read from the top:
+//! packages. It must not know what a lock is for. Files from the top:
 //!
 //! - `pass` is the stage, [`ResolveStage`]: whose turn it is, and what is recorded. It alone knows of
-//!   builds and their order. `refresh` asks repositories for news from time to time.
+//!   builds and their order. `refresh` asks repositories for new metadata periodically.
 //! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time runs
 //!   on threads that may block. The metadata of a repository are fetched when a target is first
 //!   resolved, and again only by [`Resolver::refresh`].
@@ -73,7 +73,7 @@ pub enum ResolveError {
     /// The definition of a repository cannot be used.
     #[error(transparent)]
     Definition(#[from] ExternalRepoError),
-    /// The metadata of a repository are not there and cannot be had.
+    /// The metadata of a repository are not cached and cannot be fetched.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// The farm's own packages cannot be listed.
@@ -85,7 +85,7 @@ pub enum ResolveError {
     /// There is no solution.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The solver ended while it did what no build has a part in.
+    /// The solver ended while it worked on something that the build has no part in.
     #[error("{0}")]
     Solver(String),
 }
@@ -100,7 +100,7 @@ impl From<PoolsError> for ResolveError {
     }
 }
 
-/// A try that failed.
+/// One failed try.
 enum ResolveTryError {
     Pools(PoolsError),
     Other(ResolveError),
@@ -139,8 +139,8 @@ impl ResolveError {
         }
     }
 
-    /// The requirements of the build itself that nobody provides. None when something else is in
-    /// the way.
+    /// The requirements of the build itself that nothing provides. Empty when something else
+    /// failed.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let Self::Lock(LockError::Package(found)) = self else { return Vec::new() };
@@ -148,7 +148,7 @@ impl ResolveError {
         of_build.map(|missing| missing.requirement.clone()).collect()
     }
 
-    /// The chains that lead to what is missing or in conflict, one line each.
+    /// The chains of requirements that lead to what is missing or in conflict, one line each.
     #[must_use]
     pub fn details(&self) -> &[String] {
         match self {
@@ -163,13 +163,13 @@ impl ResolveError {
 /// Resolves requirements into locks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    /// Where target files lie; the keys that they name are found from there.
+    /// The directory of the target files, to which the paths of their keys are relative.
     targets: PathBuf,
     blobs: Blobs,
     metadata: MetadataCache,
     fetcher: Fetcher,
     clashes: Arc<FileConflicts>,
-    /// What is started as solver.
+    /// The program that is started as solver.
     program: SolverProgram,
     universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
@@ -179,15 +179,16 @@ type SharedSolver = Arc<tokio::sync::Mutex<SolverProcess>>;
 /// A target's name and an architecture.
 type SolverEnvKey = (String, Arch);
 
-/// All that one architecture of a target can be built with.
+/// Everything that builds of one target and architecture are solved with.
 #[derive(Debug)]
 struct SolverEnv {
-    /// The definition that it was made from.
+    /// The target from which it was made.
     target: Target,
     external: Vec<ExternalRepo>,
-    /// One solver for each choice of module streams; most targets have only the one without.
+    /// One solver for each choice of module streams; most targets have only the one without a
+    /// choice.
     solvers: Mutex<HashMap<ModuleChoice, SharedSolver>>,
-    /// One refresh at a time.
+    /// Held by a refresh, so that there is one at a time.
     refreshing: tokio::sync::Mutex<()>,
 }
 
@@ -199,7 +200,7 @@ impl SolverEnv {
     }
 }
 
-/// A solver, locked, with what its pool is to be made of.
+/// A locked solver, with the content that its pool should have.
 struct LockedSolver {
     solver: OwnedMutexGuard<SolverProcess>,
     generation: i64,
@@ -207,9 +208,8 @@ struct LockedSolver {
 }
 
 impl Resolver {
-    /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets`
-    /// is the directory of the target files, and `program` what is started as solver
-    /// ([`solver::program`]).
+    /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets` is
+    /// the directory of the target files, and `program` is started as solver ([`solver::program`]).
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
@@ -233,7 +233,7 @@ impl Resolver {
         })
     }
 
-    /// The same where a simulation solves. No repository is asked.
+    /// The same with a simulated solver. No repository is requested.
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn simulated(&self, solver: Arc<dyn solver::SimulatedSolver>) -> Self {
@@ -241,18 +241,18 @@ impl Resolver {
         Self { program, clashes, universes: Arc::default(), ..self.clone() }
     }
 
-    /// The same with pools of its own, which go with it. For a target with repositories that only one
-    /// build has.
+    /// The same with pools of its own, which are dropped with it: for a target with repositories
+    /// that only one build has.
     #[must_use]
     pub fn apart(&self) -> Self {
         Self { universes: Arc::default(), ..self.clone() }
     }
 
-    /// Solves what a build requires. The lock is the same for the same requirements as long as
-    /// neither repositories nor the farm's packages change.
+    /// Solves the requirements of a build. The lock is the same for the same requirements as long
+    /// as neither repositories nor the farm's packages change.
     ///
     /// # Errors
-    /// When something cannot be had; [`ResolveError::fault`] says whose fault that is.
+    /// When a package cannot be provided; [`ResolveError::fault`] says whose fault that is.
     pub async fn resolve(
         &self,
         target: &Target,
@@ -262,7 +262,8 @@ impl Resolver {
         now: SystemTime,
     ) -> Result<Lock, ResolveError> {
         match self.lock(target, arch, farm, wanted.clone(), now).await {
-            // It may have been bad luck, as when the host had no memory left: once more.
+            // The solver may have died by chance, as when the host had no memory left: one more
+            // try.
             Err(ResolveTryError::Pools(PoolsError::Died { ready: true, .. })) => {}
             solved => return Ok(solved?),
         }
@@ -290,11 +291,12 @@ impl Resolver {
         Ok(blocking::run(solve).await.expect("asking the solver does not panic")?)
     }
 
-    /// Of the farm's packages that an architecture of a target is to show, the `noarch` ones that
-    /// require what nobody provides: neither the external repositories nor what is shown.
+    /// The `noarch` packages, of those that the farm would show on an architecture of a target,
+    /// with a requirement that nothing provides: neither the external repositories nor the shown
+    /// packages.
     ///
     /// # Errors
-    /// When the metadata of the repositories are not there and cannot be had.
+    /// When the metadata of the repositories are not cached and cannot be fetched.
     pub async fn lacking(
         &self,
         target: &Target,
@@ -303,7 +305,7 @@ impl Resolver {
         shown: HashSet<Nevra>,
         now: SystemTime,
     ) -> Result<Vec<(Nevra, String)>, ResolveError> {
-        // Who uses the repositories has the target's modules, not those that a package chose.
+        // Clients of the repositories have the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let LockedSolver { mut solver, generation, content } = ready;
@@ -311,12 +313,12 @@ impl Resolver {
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Looks up the owners of the things in the questions: external repositories and the farm's own
-    /// packages. Answers the generation of these too. `paths` are those that builds of the target
-    /// have required.
+    /// Finds the owners of the names in the query, in external repositories and among the farm's
+    /// own packages. Also returns the generation of these. `paths` are the paths that builds of the
+    /// target have required.
     ///
     /// # Errors
-    /// When the metadata of the repositories are not there and cannot be had.
+    /// When the metadata of the repositories are not cached and cannot be fetched.
     pub async fn owners(
         &self,
         target: &Target,
@@ -353,10 +355,10 @@ impl Resolver {
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Fetches the packages of a lock into the blob store, those that are not there.
+    /// Fetches the missing packages of a lock into the blob store.
     ///
     /// # Errors
-    /// The first that cannot be had.
+    /// For the first package that cannot be fetched.
     pub async fn fetch(
         &self,
         target: &Target,
@@ -367,10 +369,10 @@ impl Resolver {
         Ok(self.fetcher.lock(&universe.external, lock, now).await?)
     }
 
-    /// Finds what rpm would refuse in a root whose packages are all here.
+    /// Finds what rpm would refuse in a root whose packages are all in the blob store.
     ///
     /// # Errors
-    /// The first problem that is found; [`RootError::fault`] says whose fault it is.
+    /// The first problem; [`RootError::fault`] says whose fault it is.
     pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootError> {
         let hotfixes: Vec<String> = target
             .repositories
@@ -384,11 +386,11 @@ impl Resolver {
         blocking::run(check).await.expect("reading headers does not panic")
     }
 
-    /// Asks all repositories of a target for new metadata, and takes what is new. Returns
-    /// whether anything is. A repository that fails does not keep others from being refreshed.
+    /// Asks all repositories of a target for new metadata, and takes them over. Returns whether
+    /// there were any. A repository that fails does not keep others from being refreshed.
     ///
     /// # Errors
-    /// Of each repository that failed; what was known of it stays.
+    /// For each repository that failed; its cached metadata stay.
     pub async fn refresh(
         &self,
         target: &Target,
@@ -429,7 +431,7 @@ impl Resolver {
             blobs: self.blobs.root().to_owned(),
         };
         let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
-        // Listed under the solver's lock, so that no one puts an older list over a newer one.
+        // Listed under the solver's lock, so that no older list replaces a newer one.
         let solver = solver.lock_owned().await;
         let generation = farm.generation(&target.name).await?;
         let packages = if solver.has(&external, generation) {
@@ -440,7 +442,7 @@ impl Resolver {
         Ok(LockedSolver { solver, generation, content: PoolContent { external, packages } })
     }
 
-    /// The metadata of all external repositories; those that are not known are fetched.
+    /// The metadata of all external repositories; those that are not cached are fetched.
     async fn external_metadata(
         &self,
         universe: &SolverEnv,
@@ -485,8 +487,8 @@ impl Resolver {
 }
 
 impl FetchLockError {
-    /// Whether the server says that there is no such file (any more): its repository may have moved
-    /// on to newer packages.
+    /// Whether the server answers that there is no such file: its repository may have newer
+    /// packages.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(
@@ -499,13 +501,13 @@ impl FetchLockError {
     }
 }
 
-/// Why the packages of a lock are not all there.
+/// Why a package of a lock cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchLockError {
     /// The definition of a repository cannot be used.
     #[error(transparent)]
     Definition(#[from] ExternalRepoError),
-    /// A package cannot be had.
+    /// A package cannot be fetched.
     #[error(transparent)]
     Package(#[from] FetchError),
 }

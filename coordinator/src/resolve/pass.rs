@@ -1,15 +1,16 @@
-//! Gives every task its lock: at once for SRPMs, in the order of the batch for builds, and round
-//! by round for what `%generate_buildrequires` finds.
+//! The resolve stage: gives every task its lock. SRPM tasks get it at once, build tasks in the
+//! order of the batch, and running attempts round by round when `%generate_buildrequires` finds
+//! requirements.
 //!
-//! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
-//! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
-//! read anew and the root is solved again, a few times at most.
+//! The packages of a lock are fetched before the lock is recorded. A busy repository removes a
+//! package as soon as there is a newer one, while the cached metadata may be an hour old: then the
+//! metadata are read again and the root is solved again, a few times at most.
 //!
-//! Batches are ordered beside the pass, each in the queue of its target, so that a target whose
-//! repositories hang delays no other. What a running attempt finds is asked the same question as
-//! what a spec says: when another build of the batch is to provide or replace it, the attempt is
-//! taken from its worker, so that it holds no slot that the awaited build may need, and the task
-//! waits with what was found.
+//! Batches are ordered outside of the pass, each in the queue of its target, so that a target whose
+//! repositories hang delays no other. The requirements that a running attempt finds are treated
+//! like those of the spec: when another build of the batch is to provide or replace one of them,
+//! the attempt is taken from its worker, so that it holds no slot that the awaited build may need,
+//! and the task waits with these requirements.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -40,51 +41,50 @@ use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks, KeyedSemaphore, KeyedTaskPool};
 
-/// SRPM tasks of a target that one pass reads; more than there are slots.
+/// How many SRPM tasks of a target one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
-/// Batches of one target that are ordered side by side. One that is long, or a repository that
-/// hangs, keeps neither other targets nor what is more urgent waiting.
+/// How many batches of one target are ordered side by side. A long batch or a repository that hangs
+/// delays neither other targets nor more urgent batches.
 const BATCHES_AT_ONCE: usize = 4;
 
 /// How often a root is solved again because one of its packages is gone.
 const AGAIN: u32 = 2;
 
-/// Gives tasks their locks, some at once. Cheap to clone.
+/// Gives tasks their locks, several side by side. Cheap to clone.
 #[derive(Clone)]
 pub struct ResolveStage {
     pub targets: Targets,
     /// Solves roots, and fetches packages.
     pub resolver: Resolver,
-    /// Where locks are stored.
+    /// The store of locks.
     pub blobs: Blobs,
-    /// Workers that wait for a wider lock.
+    /// The workers with attempts that wait for a wider lock.
     pub fleet: Fleet,
-    /// Where it is said what a build waits for.
+    /// Where the reason is shown that a build waits.
     pub waits: LocalWaitReasons,
-    /// Whether there is a next try.
+    /// Decides whether there is a next try.
     pub retries: Retries,
-    /// Rings when something is to be solved anew.
+    /// Woken when a task must be solved again.
     pub bus: Bus,
-    /// Reads the time, which goes on while work is done.
+    /// The clock that is read while the stage works.
     pub clock: Clock,
-    /// What is under way.
+    /// The work that is under way.
     pub work: ResolveWork,
 }
 
-/// The long pieces of work of this stage that are under way. Cheap to clone.
+/// The long work of this stage that is under way. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
-    /// Makes locks, task by task.
+    /// Makes locks, one for each task.
     locks: KeyedTaskPool<TaskId>,
     batches: CoalescedTasks<BatchId>,
-    /// Turns of the batches of each target.
+    /// Permits for the batches of each target.
     targets: Arc<KeyedSemaphore<String>>,
     memory: Arc<SolveMemory>,
 }
 
 impl ResolveWork {
-    /// With this pool for locks.
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         let batches = CoalescedTasks::new("order");
@@ -127,7 +127,7 @@ impl work::Stage for ResolveStage {
     }
 }
 
-/// What solving said of the tasks of batches that wait, so that they are not solved again before
+/// The results of solving for tasks of batches that wait, so that they are not solved again before
 /// something has changed.
 #[derive(Debug, Default)]
 struct SolveMemory(Mutex<HashMap<TaskId, RememberedSolve>>);
@@ -135,18 +135,18 @@ struct SolveMemory(Mutex<HashMap<TaskId, RememberedSolve>>);
 #[derive(Debug, Clone)]
 struct RememberedSolve {
     batch: BatchId,
-    /// The count of the target's packages that it was solved with.
+    /// The generation of the target's packages that it was solved with.
     packages: i64,
-    /// How many rounds of requirements had been found.
+    /// How many rounds of requirements there were.
     rounds: usize,
     result: Result<Lock, LockFailure>,
 }
 
-/// Why there is no lock, for the record and for the order of the batch.
+/// Why a task has no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
 struct LockFailure {
     failure: Failure,
-    /// Requirements of the build that nobody provides.
+    /// Requirements of the build that nothing provides.
     missing: Vec<String>,
 }
 
@@ -154,13 +154,12 @@ struct LockFailure {
 #[derive(Debug)]
 struct LockRequest {
     requirements: Requirements,
-    /// The round of its lock: 0, or one more than the last that was found.
+    /// The round of its lock: 0, or the number of the last round of requirements plus one.
     round: u32,
 }
 
 impl LockRequest {
-    /// What a task's root is to hold on its own architecture's terms, and what was found while it
-    /// was built.
+    /// The requirements of a task on its own architecture, and those that were found in rounds.
     fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
@@ -184,7 +183,7 @@ fn span(task: &Task) -> tracing::Span {
 }
 
 impl ResolveStage {
-    /// The SRPM is made in the base root, which needs nothing of any other build.
+    /// Locks an SRPM task. Its root is the base root, which requires no other build.
     async fn lock_srpm(
         &self,
         store: &FencedStore,
@@ -202,7 +201,7 @@ impl ResolveStage {
 
     /// Solves the tasks of a batch, for all architectures, and locks those whose turn it is.
     async fn lock_batch(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
-        // All of these: who waits for whom is a matter of the whole batch.
+        // All tasks of the batch, because the order depends on the whole batch.
         let tasks = store.task_list_to_order(batch, self.clock.time()).await?;
         self.work.memory.keep_tasks(batch, &tasks);
         if let Some(late) = store.batch_member_fetch_without_srpm(batch).await? {
@@ -212,10 +211,11 @@ impl ResolveStage {
             }
             return Ok(());
         }
-        // A pass for `noarch` has its turn after the task of the same build and architecture.
+        // A task for `noarch` packages comes after the task of the same build and architecture.
         let (tasks, later) = one_of_each_arch(tasks);
         let (solved, results) = self.solve_batch(store, batch, &tasks).await?;
-        // What is not accepted and waits for no turn here is built, or is tried again later.
+        // Tasks that are not accepted and wait for no turn are being built, or will be tried again
+        // later.
         let unfinished = store.task_list_unaccepted(batch).await?;
         let moves: HashSet<BuildId> = unfinished
             .into_iter()
@@ -227,7 +227,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Solves each task of a batch, or remembers what solving it gave.
+    /// Solves each task of a batch, or takes the remembered result.
     async fn solve_batch(
         &self,
         store: &FencedStore,
@@ -248,7 +248,7 @@ impl ResolveStage {
         Ok((all, results))
     }
 
-    /// Concludes the tasks whose turn it is, and says what the others wait for.
+    /// Locks the tasks whose turn it is, and shows what the others wait for.
     fn take_turns(
         &self,
         store: &FencedStore,
@@ -296,7 +296,7 @@ impl ResolveStage {
         }
     }
 
-    /// Records that a task has no lock, to be tried again or for good.
+    /// Records that a task cannot be locked: to be tried again, or finally.
     async fn failed(
         &self,
         store: &FencedStore,
@@ -307,9 +307,10 @@ impl ResolveStage {
         Ok(self.retries.record(store, task.build, Some(task.id), failure, now).await?)
     }
 
-    /// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
-    /// it from its worker until other builds of its batch are done. It does not wait where it is: its
-    /// place may be the one that the others need.
+    /// Answers the requirements that a running attempt found: with a wider lock, with the end of
+    /// the build, or by taking the attempt from its worker until other builds of its batch are
+    /// done. An attempt does not keep its slot while it waits, because the others may need the
+    /// slot.
     async fn lock_round(
         &self,
         store: &FencedStore,
@@ -328,7 +329,8 @@ impl ResolveStage {
         };
         let mates = mates(store, build.batch, |_| false).await?;
         let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
-        // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
+        // Read before the attempt may be taken from its worker: afterwards nothing says which
+        // workers to notify.
         let workers = store.worker_list_on_build(task.build).await?;
         match turn_of_round(&found, &mates, fault) {
             BatchDecision::Proceed => self.conclude(store, task, build, &wanted, result).await?,
@@ -343,7 +345,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Takes a task from its worker until what it waits for is built.
+    /// Takes a task from its worker until the builds that it waits for are done.
     async fn postpone(
         &self,
         store: &FencedStore,
@@ -359,7 +361,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Fetches what a lock names and records it: from then on its task can be given to a worker.
+    /// Fetches the packages of a lock and records it; from then on its task can be granted.
     async fn record(
         &self,
         store: &FencedStore,
@@ -395,7 +397,7 @@ impl ResolveStage {
             )
             .await?
         {
-            // Something of it was withdrawn meanwhile: it is solved anew.
+            // One of its packages was withdrawn meanwhile: the root is solved again.
             tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.wake();
             return Ok(());
@@ -404,8 +406,9 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
-    /// read it: no build waits for it, and an error of the resolver is logged.
+    /// Records for each of the farm's own packages of a lock which package the root would have
+    /// instead. Only people read this: no build waits for it, and an error of the resolver is only
+    /// logged.
     async fn record_taken(
         &self,
         store: &FencedStore,
@@ -428,7 +431,7 @@ impl ResolveStage {
                     "the packages that the farm's packages replace in the root are unknown"
                 );
             });
-        // The pool may have changed since the lock was made: only packages of the lock count.
+        // The pool may have changed since the lock was made, so only packages of the lock count.
         let own = own_packages(lock);
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
@@ -436,11 +439,12 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Fetches the packages of a lock. Returns the lock whose packages are there: another one when the
-    /// repositories have moved on.
+    /// Fetches the packages of a lock. Returns a lock whose packages are all fetched: another one
+    /// when the repositories have changed.
     ///
     /// # Errors
-    /// Outside, the database's; inside, why the packages cannot be had or make no root.
+    /// The outer error is the database's; the inner one says why the packages cannot be fetched or
+    /// make no valid root.
     async fn fetch_lock(
         &self,
         store: &FencedStore,
@@ -469,7 +473,7 @@ impl ResolveStage {
                 tracing::warn!(%error, "a repository could not be refreshed");
             }
             match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
-                // Nothing has changed: the repository names what it does not have.
+                // The lock has not changed: the repository lists a package that it does not have.
                 Ok(same) if same == lock => return Ok(Err(failure)),
                 Ok(other) => lock = other,
                 Err(LockFailure { failure, .. }) => return Ok(Err(failure)),
@@ -478,7 +482,7 @@ impl ResolveStage {
         unreachable!("the last round returns")
     }
 
-    /// Records what a task needs of a worker, before it gets into its queue.
+    /// Records the needs of a task before it enters its queue.
     async fn record_needs(
         &self,
         store: &FencedStore,
@@ -514,7 +518,8 @@ impl ResolveStage {
         let (resolver, target) = self.resolver(&plain, &options);
         let now = self.clock.system();
         if !options.repositories.is_empty() {
-            // Nobody asks them for news from time to time.
+            // These repositories belong to one build, so the periodic refresh does not include
+            // them.
             for error in resolver
                 .refresh(&target, arch, AgePolicy::Refuse, now)
                 .await
@@ -535,7 +540,8 @@ impl ResolveStage {
     }
 
     /// The resolver of a build, and the target with its repositories. A build with repositories of
-    /// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
+    /// its own gets pools of its own, which are dropped afterwards, so that they affect no other
+    /// build.
     fn resolver(&self, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
         let mut target = target.clone();
         if options.repositories.is_empty() {
@@ -547,8 +553,8 @@ impl ResolveStage {
     }
 }
 
-/// The builds of a batch that are neither accepted nor ended. `moves` says which of them do
-/// something that waits for no turn.
+/// The builds of a batch that are neither accepted nor ended. `moves` says which of them have work
+/// under way that waits for no turn.
 async fn mates(
     store: &FencedStore,
     batch: BatchId,
@@ -565,7 +571,8 @@ async fn mates(
     Ok(mates)
 }
 
-/// A package's failure, with the build of the same request that was to make what is missing.
+/// The failure of a package, with a note about the failed build of the same batch that should have
+/// provided what is missing.
 async fn with_lost_mate(
     store: &FencedStore,
     build: &Build,
@@ -605,7 +612,7 @@ fn one_of_each_arch(tasks: Vec<(Task, Build)>) -> (Vec<(Task, Build)>, HashSet<T
     (first, later.into_iter().map(|(task, _)| task.id).collect())
 }
 
-/// The result of solving, in the form that the order of the batch needs.
+/// The result of solving in the form that the order of the batch takes.
 fn root(result: &Result<Lock, LockFailure>) -> SolveOutcome {
     match result {
         Ok(lock) => SolveOutcome::Packages(lock.packages().cloned().collect()),
@@ -625,7 +632,7 @@ fn own_packages(lock: &Lock) -> HashMap<Nevra, Sha256> {
     own.map(|package| (package.nevra.clone(), package.digest)).collect()
 }
 
-/// What a build requires, with what its options or its target add to that.
+/// The requirements of a build, with the additional ones of its options and of its target.
 fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> Requirements {
     let more = target.additional_packages(&build.package);
     match wanted.layers.first_mut() {
@@ -639,7 +646,7 @@ fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> 
 fn unsolved(error: &ResolveError, arch: Arch) -> LockFailure {
     let excerpt = error.details().iter().take(10).cloned().collect();
     let fault = error.fault();
-    // A build may fail on one architecture of several: the message says on which.
+    // A build may fail on one of several architectures, so the message names it.
     let message = match fault {
         Fault::Package => format!("no build root for {arch}: {error}"),
         Fault::Worker | Fault::Farm => error.to_string(),
@@ -653,19 +660,19 @@ impl SolveMemory {
         self.0.lock()
     }
 
-    /// Forgets the batches that wait no more.
+    /// Forgets the batches that no longer wait.
     fn keep_batches(&self, batches: &[(BatchId, String)]) {
         let waiting: HashSet<BatchId> = batches.iter().map(|(batch, _)| *batch).collect();
         self.lock().retain(|_, known| waiting.contains(&known.batch));
     }
 
-    /// Forgets the tasks of a batch that wait no more.
+    /// Forgets the tasks of a batch that no longer wait.
     fn keep_tasks(&self, batch: BatchId, tasks: &[(Task, Build)]) {
         let waiting: HashSet<TaskId> = tasks.iter().map(|(task, _)| task.id).collect();
         self.lock().retain(|id, known| known.batch != batch || waiting.contains(id));
     }
 
-    /// Solves a task, or remembers what solving it said while its target had the same packages.
+    /// Solves a task, or takes the remembered result when its target has the same packages.
     async fn solve(
         &self,
         stage: &ResolveStage,
@@ -683,7 +690,8 @@ impl SolveMemory {
             return Ok(known.result);
         }
         let result = stage.solve(store, build, task.arch, wanted.requirements.clone()).await;
-        // What the farm could not do says nothing of the package, and may pass.
+        // A failure of the farm says nothing about the package and may be temporary, so it is not
+        // remembered.
         if !matches!(&result, Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm) {
             let (batch, result) = (build.batch, result.clone());
             self.lock().insert(task.id, RememberedSolve { batch, packages, rounds, result });

@@ -1,9 +1,9 @@
-//! Builds that somebody watches.
+//! Watching builds.
 //!
-//! Owns when a build is told again. It must not know how one is shown.
+//! Owns when a build is sent again. It must not know how a build is shown.
 //!
-//! Builds are read again after a pause and not for each wake-up, and a digest of what was told is
-//! remembered: a thousand watchers of a busy farm cost what one read per pause costs.
+//! Builds are read again after a pause and not for each wake-up, and only a digest of what was sent
+//! last is kept, so that a thousand watchers of a busy farm cost one read for each pause.
 
 use std::time::{Duration, Instant};
 
@@ -16,21 +16,22 @@ use super::view::Views;
 use crate::bus::Bus;
 use crate::store::Build;
 
-/// Builds that are read together.
+/// How many builds are read together.
 const PAGE: usize = 100;
 
-/// The shortest time between two reads, for each build that is watched: bells ring for every fact
-/// of the farm.
+/// The shortest time between two reads, for each watched build, because every fact of the farm
+/// wakes the watcher.
 const PACE: Duration = Duration::from_millis(1);
 
-/// A build, and a digest of what was told of it last: that alone is kept of thousands.
+/// A watched build, and a digest of the view that was sent last: with thousands of them nothing
+/// else is kept.
 struct WatchedBuild {
     build: Build,
     told: Option<Sha256>,
     ended: bool,
 }
 
-/// Sends builds whenever they change, until all have ended. One bell rings for facts, one for
+/// Sends builds whenever they change, until all have ended. One bus wakes for facts, one for
 /// progress.
 pub(super) async fn builds(
     views: &Views,
@@ -53,7 +54,7 @@ pub(super) async fn builds(
         tokio::select! {
             () = facts.woken() => {}
             () = progress.woken() => {}
-            // Reasons to wait change without a bell.
+            // Nothing wakes the watcher when a wait reason changes.
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
             () = answers.closed() => return Ok(()),
         }
@@ -61,7 +62,7 @@ pub(super) async fn builds(
     }
 }
 
-/// Sends what has changed of some builds. False when nobody takes it any more.
+/// Sends those of some builds that have changed. False when the client has gone.
 async fn send_if_changed(
     views: &Views,
     page: &mut [WatchedBuild],

@@ -1,6 +1,6 @@
-//! What people and scripts call to follow upstream.
+//! The calls that follow upstream.
 //!
-//! Owns what a request must be and what is done for it; `view` says how packages and pushes are
+//! Owns the checks of these requests and what they do; `view` says how packages and pushes are
 //! shown.
 mod view;
 
@@ -30,16 +30,16 @@ use crate::track::{ForgeListError, Tracker, plan};
 pub struct TrackingService {
     pub store: Store,
     pub targets: Targets,
-    /// Asks forges, and is told which packages to poll.
+    /// Asks forges for lists of repositories, and schedules polls.
     pub tracker: Tracker,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// Packages of one request at most.
+/// How many packages one request may have.
 const MAX_PACKAGES: usize = 20_000;
 
-/// Pushes that are shown of one package.
+/// How many pushes of one package are shown.
 const SHOWN_PUSHES: i64 = 50;
 
 impl From<ForgeListError> for Status {
@@ -76,7 +76,7 @@ impl TrackingService {
         })
     }
 
-    /// The targets that are meant: one, or all that can be used.
+    /// The targets of a request: one, or all that can be used.
     fn meant(&self, name: &str) -> Result<Vec<Arc<Target>>, Status> {
         if !name.is_empty() {
             return Ok(vec![self.targets.get(name)?]);
@@ -88,7 +88,7 @@ impl TrackingService {
         Ok(plan::orders(&self.store, target).await?)
     }
 
-    /// Why the build that a push led to has failed; none when it has not.
+    /// Why the build of a push has failed; `None` when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
         let is_built = row.ended() == Some(PushVerdict::Build);
         let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
@@ -98,7 +98,7 @@ impl TrackingService {
         Ok(last.map(|row| shown(&row.failure.message)))
     }
 
-    /// The open pushes of a target as they are shown.
+    /// The open pushes of a target, in the form of the API.
     async fn open(
         &self,
         target: &Target,
@@ -152,7 +152,7 @@ impl Tracking for TrackingService {
                 due: first(index, pause, now),
             })
             .collect();
-        // Policy first, so that no push is decided on before it holds.
+        // The policy is set first, so that no push is decided on before it applies.
         if let Some(policy) = policy {
             for package in &packages {
                 let row = order(package, policy.as_str(), "", None, &who, now);

@@ -1,6 +1,7 @@
-//! Packages that are followed and their pushes, as they are shown.
+//! Tracked packages and their pushes, in the form of the API.
 //!
-//! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
+//! Owns the words for what became of a push. It must not query anything: it is given rows and
+//! rules.
 
 use rpmfarm_core::track::plan::{self, PlannedPush};
 use rpmfarm_core::track::policy::EffectivePolicy;
@@ -90,7 +91,7 @@ fn number(build: Option<BuildId>) -> i64 {
     build.map_or(0, |build| build.0)
 }
 
-/// What is said of a push to a commit that the branch had left.
+/// A note about a push to a commit that the branch had left.
 const fn returned(returns: bool) -> &'static str {
     if returns { "; the branch went back to this commit" } else { "" }
 }
