@@ -1,8 +1,8 @@
-//! What this coordinator has in memory and the others show: its workers, and why builds wait. And
-//! which of its workers are others' by now.
+//! Snapshots of state in memory that the other coordinators show: workers, and why builds wait.
+//! Also the hand-over of workers that have connected to another coordinator.
 //!
-//! Notes are written while others live, when they change, and at most once in a while; others read
-//! them to show them, never to decide.
+//! Snapshots are written while other coordinators are alive, when they change, and at most once in
+//! a period; the others read them to show them, never to decide.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -21,13 +21,13 @@ use crate::work::LocalPass;
 /// How often changes are written and read.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The stages whose passes know why builds wait.
+/// The stages whose passes set wait reasons.
 const KNOW_WAITS: [Stage; 3] = [Stage::Resolve, Stage::Sign, Stage::Publish];
 
 const WORKER: &str = "worker";
 const WAIT: &str = "wait";
 
-/// What was written last, by kind and subject.
+/// The snapshots that were written last, by kind and subject.
 #[derive(Debug, Default)]
 struct WrittenSnapshots(Mutex<BTreeMap<(&'static str, String), String>>);
 
@@ -41,15 +41,16 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Notes of these workers and reasons, of which nothing was written yet.
+    /// The exchange for these workers and reasons, before anything was written.
     #[must_use]
     pub fn new(peers: Peers, fleet: Fleet, waits: LocalWaitReasons, voice: PeerNotifier) -> Self {
         Self { peers, fleet, waits, voice, written: WrittenSnapshots::default() }
     }
 
-    /// Lets go of workers that have connected to another coordinator.
+    /// Forgets workers that have connected to another coordinator.
     async fn let_go(&self, store: &Store, now: Instant) -> store::Result<()> {
-        // Listed before the owners are read: a session that began in between is not meant.
+        // Listed before the owners are read, so that a session that begins in between is not
+        // forgotten.
         let sessions = self.fleet.sessions();
         if sessions.is_empty() || !self.peers.has_others(now) {
             return Ok(());
@@ -65,7 +66,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes what has changed here, and reads what the others know.
+    /// Writes what has changed here, and reads the snapshots of the others.
     async fn exchange(&self, store: &Store, now: Instant) -> store::Result<()> {
         if !self.peers.has_others(now) {
             self.fleet.see_elsewhere(BTreeMap::new());
@@ -73,7 +74,7 @@ impl Notes {
         }
         let here = self.peers.stages(now);
         if !KNOW_WAITS.iter().any(|stage| here.contains(stage)) {
-            // Only their passes know why builds wait.
+            // Only the passes of these stages set wait reasons.
             self.waits.clear_all();
         }
         let wanted = self.wanted(now);
@@ -127,7 +128,7 @@ impl LocalPass for Notes {
     }
 }
 
-/// Without what changes with each heartbeat and interests nobody far away.
+/// Leaves out what changes with each heartbeat and is not shown elsewhere.
 fn coarse(mut view: WorkerView) -> WorkerView {
     view.state.disk_free_mib -= view.state.disk_free_mib % 1024;
     let us = view.heard_at.as_us();
@@ -153,17 +154,17 @@ impl WrittenSnapshots {
     }
 }
 
-/// Why builds wait, as this coordinator knows, or another one that lives. Cheap to clone.
+/// Why builds wait, known here or at another living coordinator. Cheap to clone.
 #[derive(Clone)]
 pub struct WaitReasons {
     pub peers: Peers,
-    /// What is known here.
+    /// The reasons that are known here.
     pub waits: LocalWaitReasons,
 }
 
 impl WaitReasons {
-    /// Why builds wait, of which anything is known: as this coordinator knows, or another one that
-    /// lives. However many they are, the database is asked once.
+    /// Why builds wait, where it is known here or at another living coordinator. The database is
+    /// queried once, however many builds there are.
     pub async fn of_each(
         &self,
         store: &Store,
@@ -186,7 +187,7 @@ impl WaitReasons {
         Ok(known)
     }
 
-    /// The same of one build.
+    /// Why one build waits.
     pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
         let here = self.waits.reason(build);
         let now = Instant::now();

@@ -41,23 +41,23 @@ use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, LocalPass};
 use crate::{blob_cleanup, process, scrub, server};
 
-/// The largest result file that is taken, in bytes.
+/// The largest permitted result file, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
 /// How often the age of the coordinator's certificate is checked.
 const RENEWAL: Duration = Duration::from_secs(60);
 
-/// How long a database that is away is waited for at start.
+/// How long the start waits for a database that is down.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a good-bye to the other coordinators may take.
+/// How long the good-bye to the other coordinators may take.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 
-/// Opens everything that a farm has, and takes this coordinator's place in it. Answers the words
-/// that are to be told to the other coordinators, too.
+/// Opens all parts of a farm, and registers this coordinator. Also returns the receiver of the
+/// messages to the other coordinators.
 ///
 /// # Errors
-/// When something cannot be opened; the error names it.
+/// When a part cannot be opened; the error names it.
 pub async fn open(
     config: &Config,
     address: &str,
@@ -120,7 +120,7 @@ pub async fn open(
     Ok((parts, words))
 }
 
-/// What is recorded of this coordinator.
+/// The row of this coordinator in the database.
 fn coordinator(seat: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
     CoordinatorRow {
         id: seat.id().to_owned(),
@@ -138,7 +138,7 @@ fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Re
     Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), DownloadTimeouts::default(), solver)?)
 }
 
-/// Opens the blobs and the database, and keeps others from where they lie.
+/// Opens the blobs and the database, and makes their directories private.
 async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)> {
     let blobs = Blobs::open(config.data.join("blobs"))?;
     let store = open_store(&config.database_url(), bus).await?;
@@ -153,7 +153,7 @@ async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)
     Ok((blobs, store))
 }
 
-/// Opens the database; one that is away may be coming up beside this program.
+/// Opens the database. One that is down may be starting beside this program, so it is waited for.
 async fn open_store(url: &str, bus: &Bus) -> anyhow::Result<Store> {
     let begun = Instant::now();
     loop {
@@ -171,10 +171,10 @@ async fn open_store(url: &str, bus: &Bus) -> anyhow::Result<Store> {
     }
 }
 
-/// Runs a coordinator until `stop` is done.
+/// Runs a coordinator until `stop` completes.
 ///
 /// # Errors
-/// When something cannot be opened or the listener fails.
+/// When a part cannot be opened or the listener fails.
 pub async fn start(
     config: Config,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -184,7 +184,7 @@ pub async fn start(
     let plain = bind(config.listen).await?;
     let address = plain.local_addr()?;
     let base = format!("http://{address}");
-    // A database that is away is waited for, but not against whoever wants this program to end.
+    // The start waits for a database that is down, but ends at once when the program is to stop.
     let (mut parts, words) = tokio::select! {
         opened = open(&config, &base) => opened?,
         () = &mut stop => return Ok(()),
@@ -235,7 +235,7 @@ pub async fn start(
     Ok(())
 }
 
-/// The farm's CA, and what comes from it for this coordinator.
+/// The farm's CA, and what this coordinator gets from it.
 fn secure(
     config: &Config,
     address: SocketAddr,
@@ -254,7 +254,7 @@ fn secure(
     names.retain(|name| seen.insert(name.clone()));
     let certificate =
         ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
-    // A lone address needs brackets where it is IPv6.
+    // An IPv6 address in a URL needs brackets.
     let host = match certificate.name().parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
         Err(_) => certificate.name().to_owned(),
@@ -267,7 +267,7 @@ fn secure(
     Ok((enrolment, Arc::new(certificate)))
 }
 
-/// Keeps the coordinator's own certificate from ending.
+/// Renews the coordinator's own certificate before it expires.
 async fn renew(certificate: Arc<ServerCertificate>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
@@ -286,7 +286,7 @@ fn write_address_file(
     address: SocketAddr,
 ) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
-    // Whoever started this may be another user.
+    // The file may be read by another user, who started this process.
     std::fs::write(file, format!("{scheme}://{address}\n"))
         .and_then(|()| std::fs::set_permissions(file, Permissions::from_mode(0o644)))
         .with_context(|| format!("cannot write {}", file.display()))
@@ -296,7 +296,8 @@ fn write_address_file(
 fn passes(parts: &Parts) -> JoinSet<()> {
     let bus = || parts.bus.clone();
     let mut passes = Passes { parts, set: JoinSet::new() };
-    // Those that run on the coordinator that has the stage's lease, in the order of a build's way.
+    // The passes of stages, on the coordinator that has the stage's lease, in the order of the
+    // pipeline.
     passes.stage(parts.poll(), parts.tracker.bell());
     passes.stage(parts.decide(), bus());
     passes.stage(parts.import(), bus());
@@ -305,12 +306,13 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     passes.stage(parts.accept(), bus());
     passes.stage(parts.sign(), bus());
     passes.stage(parts.publish(), bus());
-    // Those that each coordinator runs. No bell rings for a silence, a revocation or a note.
+    // The local passes, on every coordinator. Nothing wakes them for a silence, a revocation or a
+    // snapshot.
     passes.local(parts.dispatch(), bus());
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
     passes.local(parts.notes(), Bus::default());
-    // Those that read what is not in the database.
+    // Loops whose input is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
     set.spawn(blob_cleanup::run(parts.blobs.clone()));
@@ -319,19 +321,19 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     set
 }
 
-/// The passes that run.
+/// The running passes.
 struct Passes<'a> {
     parts: &'a Parts,
     set: JoinSet<()>,
 }
 
 impl Passes<'_> {
-    /// Has a stage run, woken by this bell.
+    /// Runs a stage, woken by this bus.
     fn stage(&mut self, stage: impl work::Stage, bell: Bus) {
         self.set.spawn(self.parts.runner().stage(stage, bell));
     }
 
-    /// Has a pass of this coordinator's own run, woken by this bell.
+    /// Runs a local pass, woken by this bus.
     fn local(&mut self, pass: impl LocalPass, bell: Bus) {
         self.set.spawn(self.parts.runner().local(pass, bell));
     }

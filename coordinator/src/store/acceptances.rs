@@ -1,5 +1,5 @@
-//! Acceptances: the successes that wait to be read, and the one attempt whose results are its
-//! task's.
+//! Acceptances: the successful attempts that wait to be checked, and the one attempt of each task
+//! whose results were accepted.
 
 use rpmfarm_core::next_step::NextStep;
 use rpmfarm_core::statement::SignedAcceptance;
@@ -11,7 +11,7 @@ use super::transaction_retry::again;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// Successes that one pass reads.
+/// How many successful attempts one pass reads.
 const AT_ONCE: i64 = 256;
 
 /// An attempt whose success waits to be accepted.
@@ -33,8 +33,8 @@ struct SuccessRow {
 }
 
 impl Store {
-    /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
-    /// and oldest first, of each target as many as are of use at once.
+    /// Successful attempts of open builds that are not accepted and do not wait for a retry, the
+    /// most urgent and oldest first; of each target at most [`AT_ONCE`].
     pub async fn attempt_list_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
         let look = StageQuery {
             stage: NextStep::Accept,
@@ -53,7 +53,8 @@ impl Store {
         Ok(ended)
     }
 
-    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
+    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and the time of
+    /// the acceptance.
     pub async fn acceptance_fetch(
         &self,
         task: TaskId,
@@ -64,7 +65,7 @@ impl Store {
         Ok(row.map(|(attempt, ms, at)| (attempt.into(), ms.unsigned_abs(), at.into())))
     }
 
-    /// What the acceptor has signed of a target's file.
+    /// The acceptor's signature of a file of a target.
     pub async fn signed_acceptance(
         &self,
         target: &str,
@@ -83,8 +84,8 @@ impl Store {
         .transpose()
     }
 
-    /// Turns a success that was refused into a failure, to be tried again at `retry`; without that
-    /// the build ends.
+    /// Turns a success whose results were refused into a failure, to be tried again at `retry`;
+    /// without a `retry` the build ends.
     pub async fn attempt_refuse(
         &self,
         ended: &EndedAttempt,
@@ -115,7 +116,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Accepts an attempt: from now on its results are the task's. False when another one was.
+    /// Accepts an attempt: from now on its results are the task's. False when another attempt was
+    /// accepted before.
     pub async fn acceptance_insert(
         &mut self,
         task: TaskId,
@@ -145,8 +147,8 @@ impl Tx {
         Ok(accepted)
     }
 
-    /// Records what the acceptor has signed of files. Of one file the newest counts: another acceptor
-    /// has another key.
+    /// Records the acceptor's signatures of files. The newest signature of a file is kept, because
+    /// an acceptor that was replaced has another key.
     pub async fn add_acceptances(
         &mut self,
         target: &str,

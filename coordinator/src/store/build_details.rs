@@ -1,7 +1,7 @@
-//! Everything that the store holds of some builds, read at once to be shown.
+//! All facts of some builds, read together to be shown.
 //!
-//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
-//! by one query for all of them. What the facts mean is the API's to say.
+//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read by
+//! one query for all of them. What the facts mean is decided by the API.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ use super::{
 /// The facts of a build, but for its packages ([`Store::package_list_of_builds`]).
 #[derive(Debug, Clone, Default)]
 pub struct BuildDetailRows {
-    /// The architectures that were asked for; none for all of the target's.
+    /// The requested architectures; empty for all of the target's.
     pub arches: Vec<Arch>,
     pub import: Option<Import>,
     pub srpm: Option<SrpmDetailRow>,
@@ -45,34 +45,34 @@ pub struct BuildDetailRows {
     pub notes: Vec<String>,
     /// Requirements of its packages that no package of their channels provides.
     pub lacking: Vec<LackingPackage>,
-    /// Options of the request, such as bconds and macros.
+    /// Options of the request, as bconds and macros.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
     pub kept_files: u32,
-    /// The things of other source packages that it makes.
+    /// The names of other source packages that the build makes.
     pub claims: Vec<Claim>,
     /// The decisions on its claims, oldest first.
     pub decisions: Vec<ClaimDecision>,
-    /// Packages that were taken back.
+    /// Its withdrawn packages.
     pub withdrawn: Vec<WithdrawnPackage>,
-    /// Packages that it was made with and that were taken back, each with the build whose packages it
-    /// was made with, if it was not the package itself.
+    /// Withdrawn packages that the build was made with, each with the build that passed the package
+    /// on; `None` when the package was in the build's own root.
     pub impacts: Vec<(Nevra, Option<BuildId>)>,
     /// The farm's own packages in its roots.
     pub taken: Vec<FarmReplacementDetail>,
 }
 
-/// A package that a root took from the farm.
+/// A package of the farm in a root.
 #[derive(Debug, Clone)]
 pub struct FarmReplacementDetail {
-    /// The package, and what would have been taken without it.
+    /// The package, and the one that would have been there without it.
     pub row: FarmReplacementRow,
-    /// The build that made it; `None` when that is not known any more.
+    /// The build that made the package; `None` when that is unknown.
     pub build: Option<BuildId>,
 }
 
 impl BuildDetailRows {
-    /// Whether a person has to decide.
+    /// Whether a person has to decide on its claims.
     #[must_use]
     pub fn is_claimed(&self) -> bool {
         !self.claims.is_empty() && self.decisions.iter().all(|one| one.word != "approved")
@@ -95,14 +95,14 @@ pub struct TaskDetailRows {
     pub lock: Option<LockRow>,
     /// Its attempts with their ends, oldest first.
     pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
-    /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
+    /// The accepted attempt, rpmbuild's time in it in milliseconds, and the time of the acceptance.
     pub acceptance: Option<(AttemptId, u64, Timestamp)>,
     /// Results that came too late.
     pub late: Vec<LateResult>,
 }
 
-/// A version that a channel got: target, channel, package, the build that brought it, and what it
-/// is.
+/// A version that was published: target, channel, package, the build that brought it, and the
+/// version.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
 
 /// The facts of builds, by their numbers.
@@ -113,7 +113,7 @@ fn of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
 }
 
 impl Store {
-    /// Builds by their numbers, newest first; those that are not there are left out.
+    /// Builds by their numbers, newest first; unknown ones are left out.
     pub async fn build_list_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
         let ids = list(ids.iter().map(|id| id.0));
         let query =
@@ -121,7 +121,7 @@ impl Store {
         Ok(rows!(self, Build, query))
     }
 
-    /// The facts of builds, each that was asked for.
+    /// The facts of builds, by build.
     pub async fn build_list_details(
         &self,
         builds: &[BuildId],
@@ -143,7 +143,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Whether builds are open, and what they were asked for with.
+    /// Reads whether builds are open, and their requests.
     async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
         for (build,) in rows!(self, (i64,), query) {
@@ -374,7 +374,7 @@ impl Store {
         Ok(shown)
     }
 
-    /// Every version that was published of the packages of these builds, in their targets.
+    /// All published versions of the packages of these builds, in their targets.
     pub async fn channel_list_evrs_of_builds(
         &self,
         builds: &[BuildId],
@@ -396,7 +396,8 @@ impl Store {
         rows.into_iter().map(row).collect()
     }
 
-    /// When the last package of each build was signed with a key; those without are left out.
+    /// When the last package of each build was signed with a key; builds without signatures are
+    /// left out.
     pub async fn signed_each(
         &self,
         builds: &[BuildId],

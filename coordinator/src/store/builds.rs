@@ -1,4 +1,4 @@
-//! Builds: what was asked for, and by whom.
+//! Builds: the requests, and who made them.
 
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::{Arch, BatchId, BuildId, BuildOptions, Timestamp};
@@ -14,9 +14,9 @@ pub struct NewBuild {
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// Branch, tag or commit; empty for the target's own.
+    /// Branch, tag or commit; empty for the target's default branch.
     pub git_ref: String,
-    /// Commit of the modifications; empty for what the target's branch of them has.
+    /// Commit of the modifications; empty for the target's branch of them.
     pub modification_ref: String,
     /// How urgent it is.
     pub class: PriorityClass,
@@ -31,19 +31,19 @@ pub struct NewBuild {
 pub struct Build {
     #[sqlx(try_from = "i64")]
     pub id: BuildId,
-    /// The builds of one request share it.
+    /// The request that the build belongs to.
     #[sqlx(try_from = "i64")]
     pub batch: BatchId,
     /// Name of the target.
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// Branch, tag or commit; empty for the target's own.
+    /// Branch, tag or commit; empty for the target's default branch.
     pub git_ref: String,
     pub submitter: String,
     #[sqlx(rename = "created_us", try_from = "i64")]
     pub created: Timestamp,
-    /// How urgent it is, by the newest that was said of it.
+    /// Its priority class; the newest decision on it counts.
     pub priority: String,
 }
 
@@ -52,11 +52,11 @@ pub struct Build {
 pub struct StartedBuilds {
     /// The builds, in the order of the request.
     pub ids: Vec<BuildId>,
-    /// False when an earlier request with the same key had made them.
+    /// False when an earlier request with the same key had made the builds.
     pub new: bool,
 }
 
-/// Whether builds have ended, and how, as far as that is a fact of its own.
+/// Whether builds have ended, and how, as far as a fact says that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EndedFilter {
     #[default]
@@ -70,8 +70,8 @@ pub enum EndedFilter {
 }
 
 impl EndedFilter {
-    /// The condition of a query on `builds b`. Of open builds it begins with those,
-    /// which are few, and not with all that there ever were.
+    /// The condition of a query on `builds b`. For open builds it starts from the table of these,
+    /// which is short.
     const fn condition(self) -> &'static str {
         match self {
             Self::Any => "",
@@ -85,9 +85,9 @@ impl EndedFilter {
     }
 }
 
-/// Conditions on the columns for which there is a value, whose placeholders begin with `$first`, and
-/// the values to bind. An alternative as `$3 = '' OR target = $3` would keep both databases from an
-/// index.
+/// Conditions on the columns for which there is a value, whose placeholders begin with `$first`,
+/// and the values to bind. An alternative as `$3 = '' OR target = $3` would keep both databases
+/// from using an index.
 pub(super) fn named<'a>(first: usize, columns: &[(&str, &'a str)]) -> (String, Vec<&'a str>) {
     let mut conditions = String::new();
     let mut values = Vec::new();
@@ -134,7 +134,7 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a request. The same `request_key` again makes nothing new.
+    /// Records a request. The same `request_key` again makes no new builds.
     pub async fn build_insert(
         &self,
         builds: &[NewBuild],
@@ -145,7 +145,7 @@ impl Store {
         self.build_insert_request(builds, submitter, request_key, now, false).await
     }
 
-    /// Records a request for rebuilds without a change, whose releases are raised.
+    /// Records a request for rebuilds without a change, with raised releases.
     pub async fn build_insert_bumps(
         &self,
         builds: &[NewBuild],
@@ -166,7 +166,7 @@ impl Store {
     ) -> Result<StartedBuilds> {
         let started = self.build_insert_rows(builds, submitter, request_key, now, bump).await;
         match started {
-            // Its key tells whether it happened, be it here or at another coordinator.
+            // The key shows whether the request was recorded, here or at another coordinator.
             Err(error) if !request_key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
                 self.build_insert_rows(builds, submitter, request_key, now, bump).await
@@ -207,7 +207,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// The architectures that a build was asked for; none for all of its target's.
+    /// The requested architectures of a build; empty for all of its target's.
     pub async fn build_fetch_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
         let rows: Vec<String> =
@@ -215,13 +215,13 @@ impl Store {
         rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
     }
 
-    /// The commit of the modifications that a build is for; none for what their branch has.
+    /// The commit of the modifications that a build is for; `None` for their branch.
     pub async fn build_fetch_modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
         Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// The options that a build was asked for with.
+    /// The options of a build's request.
     pub async fn build_fetch_options(&self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read_pool()).await?;
@@ -246,7 +246,7 @@ impl Store {
     }
 }
 
-/// What the builds of a request have in common.
+/// The properties that the builds of a request share.
 struct NewRequest<'a> {
     batch: BatchId,
     submitter: &'a str,
@@ -257,12 +257,13 @@ struct NewRequest<'a> {
 }
 
 impl Tx {
-    /// The builds that were recorded with a key; none without a key.
+    /// The builds that were recorded with a key; empty without a key.
     async fn builds_of_request(&mut self, request_key: &str) -> Result<Vec<BuildId>> {
         if request_key.is_empty() {
             return Ok(Vec::new());
         }
-        // The index leaves out builds without a key, so the query has to say that as well.
+        // The index leaves out builds without a key, so the query needs the same condition to use
+        // it.
         let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
                      ORDER BY id";
         let ids: Vec<i64> =
@@ -297,7 +298,7 @@ impl Tx {
         Ok(id)
     }
 
-    /// Records what a build was asked for beyond its package.
+    /// Records the parts of a request beyond the package.
     async fn add_build_settings(&mut self, id: BuildId, build: &NewBuild) -> Result<()> {
         if !build.modification_ref.is_empty() {
             sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")

@@ -11,7 +11,7 @@ pub struct QueueCount {
     pub arch: String,
     pub priority: String,
     pub tasks: i64,
-    /// When the first of them had its lock.
+    /// When the first of them was locked.
     #[sqlx(rename = "oldest_us", try_from = "i64")]
     pub oldest: Timestamp,
 }
@@ -26,8 +26,8 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// How many builds are in each state that is counted. What is asked here of all builds at once is
-    /// what `core::status` derives of each, which a test holds.
+    /// How many builds are in each counted state. The query computes for all builds at once what
+    /// `core::status` derives for each, which a test checks.
     pub async fn build_count_by_state(&self) -> Result<Vec<(CountedState, i64)>> {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL
@@ -46,7 +46,7 @@ impl Store {
                                                 WHERE r.build = c.build), 0)
                       AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = c.build)
                       AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = c.build))";
-        // A build is in one of the two at any time, whichever is read first.
+        // A build matches one of the two at any time, whichever is read first.
         let (importing, srpm, building, open): (i64, i64, i64, i64) =
             sqlx::query_as(open).fetch_one(self.read_pool()).await?;
         let (all, published, cancelled): (i64, i64, i64) =

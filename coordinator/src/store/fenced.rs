@@ -49,7 +49,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// Only where the database has just granted the lease.
+    /// Only for [`Store::stage_lease_acquire`], which has just obtained the lease.
     pub(super) fn granted(stage: Stage, holder: &str, epoch: StageEpoch) -> Self {
         Self { stage, holder: holder.to_owned(), epoch }
     }
@@ -71,7 +71,7 @@ impl Fence {
     }
 }
 
-/// A store whose transactions all stand behind a fence. Cheap to clone.
+/// A store each of whose transactions compares the fence. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FencedStore {
     store: Store,

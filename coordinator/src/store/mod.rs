@@ -101,7 +101,7 @@ pub enum StoreError {
     /// The connection broke during a commit: it is not known whether the transaction happened.
     #[error("database: the answer to a commit was lost: {0}")]
     Unanswered(sqlx::Error),
-    /// The stage's lease has moved to another coordinator, which decides what is written for it.
+    /// The stage's lease moved to another coordinator; this write is rejected.
     #[error(
         "the lease of the {stage} stage moved to another coordinator; this write under epoch {epoch} is rejected"
     )]
@@ -118,7 +118,7 @@ pub enum StoreError {
     Corrupt {
         table: &'static str,
         value: String,
-        /// What a valid value is.
+        /// The expected kind of value.
         expected: &'static str,
     },
     /// A NEVRA that exists with another digest.
@@ -149,7 +149,7 @@ pub enum StoreError {
         /// Options of this one, in words.
         new: String,
     },
-    /// A NEVRA that was taken back.
+    /// The NEVRA of a withdrawn package.
     #[error(
         "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; or restore it with rpmfarm package restore)"
     )]
@@ -158,11 +158,11 @@ pub enum StoreError {
         target: String,
         /// The build that made it.
         build: BuildId,
-        /// Who took it back.
+        /// Who withdrew it.
         who: String,
         reason: String,
     },
-    /// A package whose file has the name of another one, as their epochs alone differ.
+    /// A package whose file would have the name of another one, because only their epochs differ.
     #[error(
         "{nevra} would have the same file name as {existing}, which build {build} made for {target} (file names do not contain the epoch; raise the release)"
     )]
@@ -177,7 +177,7 @@ pub enum StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// A row that found its own column corrupt is told as that (`columns`).
+    /// A row that could not be read because of a corrupt column is reported as that (`columns`).
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Decode(source) => match source.downcast::<Self>() {
@@ -200,18 +200,18 @@ pub enum Dialect {
     Postgres,
 }
 
-/// How long to wait for a connection. It is less than a heartbeat's answer may take, so that workers
+/// How long to wait for a connection: less than the answer to a heartbeat may take, so that workers
 /// get answers while the database is down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A coordinator that was stopped during a transaction, or whose host is gone, must not keep its
-/// locks: the server ends a transaction whose client has been silent for this time.
+/// The server ends a transaction whose client has been silent for this time: a coordinator that was
+/// stopped during a transaction, or whose host is gone, must not keep its locks.
 const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
-/// Beats do not wait for locks.
+/// Heartbeats do not wait for locks.
 const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 
-/// How long a beat waits for its connection.
+/// How long a heartbeat waits for its connection.
 const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The store. Cheap to clone.
@@ -219,14 +219,14 @@ const PULSE_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Store {
     dialect: Dialect,
     readers: AnyPool,
-    /// SQLite takes one writer at a time; with PostgreSQL these are the readers' connections.
+    /// SQLite has one writer at a time; with PostgreSQL these are the readers' connections.
     writers: AnyPool,
-    /// For beats, which must not wait behind work.
+    /// For heartbeats, which must not wait behind other work.
     pulse: AnyPool,
     bus: Bus,
-    /// The fence that each transaction compares, in a [`FencedStore`].
+    /// The fence that each transaction compares; only in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
-    /// The task of the checkpoints; it ends with the last clone of the store.
+    /// The task that makes checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -243,16 +243,16 @@ impl Store {
         let (readers, writers, pulse) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
-                // A connection that no work can take: the others would take one that waits behind
-                // work for dead.
+                // A connection of its own, because a heartbeat that waits behind other work would
+                // make this coordinator look dead.
                 let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
                 (pool.clone(), pool, pulse)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
-                // The writer comes first: it sets the journal mode, which stays in the file.
-                // Foreign keys count only on connections that say so. A commit that was
-                // acknowledged must survive a loss of power, since builds are facts: so FULL.
+                // The writer is opened first: it sets the journal mode, which is stored in the
+                // file. SQLite checks foreign keys only on connections that ask for it. FULL,
+                // because an acknowledged build must survive a loss of power.
                 let settings = [
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",
@@ -263,7 +263,7 @@ impl Store {
                 let writers = pool(&url, 1, 4 * PATIENCE, settings.to_vec()).await?;
                 let readers =
                     pool(&url, 4, 4 * PATIENCE, vec!["PRAGMA busy_timeout = 10000"]).await?;
-                // What nobody chose must not happen in a simulation.
+                // Checkpoints would run at times that the simulation does not choose.
                 if !steps::is_simulated() {
                     beside.spawn(checkpoints::run(pool(&url, 1, PATIENCE, Vec::new()).await?));
                 }
@@ -303,7 +303,7 @@ impl Store {
         Ok(tx)
     }
 
-    /// The same store, each of whose transactions stands behind a fence.
+    /// The same store, each of whose transactions compares a fence.
     fn with_fence(&self, fence: Arc<Fence>) -> Self {
         Self { fence: Some(fence), ..self.clone() }
     }
@@ -314,7 +314,7 @@ impl Store {
         &self.readers
     }
 
-    /// The connection of beats.
+    /// The connection of heartbeats.
     #[cfg(not(feature = "simulation"))]
     pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
         &self.pulse
@@ -326,13 +326,13 @@ impl Store {
         steps::SteppedPool::new(&self.readers, crate::simulation::StepKind::Query)
     }
 
-    /// The connection of beats.
+    /// The connection of heartbeats.
     #[cfg(feature = "simulation")]
     pub(crate) const fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
         steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
     }
 
-    /// Closes all connections, so that the database can go away.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.beside.lock().abort_all();
         self.readers.close().await;
@@ -350,34 +350,34 @@ impl Store {
     }
 }
 
-/// A transaction. Dropped without [`Tx::commit`], it has not happened.
+/// A transaction. If it is dropped without [`Tx::commit`], it is rolled back.
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     bus: Bus,
-    /// Over when the transaction is: dropped last.
+    /// Ends with the transaction: dropped last.
     step: Step,
 }
 
 impl Tx {
-    /// Makes it durable and wakes the passes.
+    /// Commits, and wakes the passes.
     ///
     /// # Errors
-    /// When the database could not; then nothing has happened, unless it is
+    /// When the database could not commit; then nothing was written, unless it is
     /// [`StoreError::Unanswered`].
     pub async fn commit(self) -> Result<()> {
         let bus = self.bus.clone();
         self.commit_without_wake().await?;
-        // Not before the commit: a pass that wakes too early does not see what it was woken for.
+        // Only after the commit: a pass that wakes too early would not see the new rows.
         bus.written();
         Ok(())
     }
 
-    /// Makes it durable, and wakes no pass.
+    /// Commits, and wakes no pass.
     pub(crate) async fn commit_without_wake(self) -> Result<()> {
         let Self { inner, step, .. } = self;
         inner.commit().await.map_err(|error| match error {
-            // It has spoken: it is rolled back.
+            // The database answered, so the transaction was rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
             error => StoreError::Unanswered(error),
         })?;
@@ -422,7 +422,7 @@ async fn pool(
     Ok(pool)
 }
 
-/// Reads a column's text as what it must be.
+/// Parses the text of a column.
 pub(crate) fn parsed<T: std::str::FromStr>(
     table: &'static str,
     expected: &'static str,
@@ -432,7 +432,7 @@ pub(crate) fn parsed<T: std::str::FromStr>(
     value.parse().map_err(|_| corrupt())
 }
 
-/// Reads a column's JSON.
+/// Parses the JSON of a column.
 pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
     table: &'static str,
     expected: &'static str,
@@ -442,7 +442,7 @@ pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
     serde_json::from_str(value).map_err(corrupt)
 }
 
-/// What waits until a later time than this was set by a clock that has gone back since.
+/// The latest time that is waited for: a later one was set by a clock that has since been set back.
 pub(super) fn latest_due(now: Timestamp) -> Timestamp {
     if is_planted(PlantedBug::FarFutureRetry) {
         Timestamp::LAST

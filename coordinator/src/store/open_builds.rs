@@ -1,7 +1,7 @@
-//! Which builds are open: what ends one, and what opens it again.
+//! The open builds: what ends a build, and what opens it again.
 //!
 //! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction
-//! that changes the facts: so a pass reads what is under way and never history.
+//! that changes the facts, so that a pass reads present work only and no history.
 
 use rpmfarm_core::{BuildId, Timestamp};
 
@@ -98,8 +98,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
-    /// when the clock has gone back. So they are in the order in which they came.
+    /// The time for a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock was set back, so that they stay in their order.
     pub(crate) async fn build_next_event_us(
         &mut self,
         id: BuildId,
@@ -115,9 +115,9 @@ impl Tx {
         Ok(newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next())))
     }
 
-    /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    /// Marks a build as ended. False when it had ended before: then nothing may be added to it.
     ///
-    /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
+    /// Of two transactions that end a build, only one deletes its row.
     pub async fn build_close(&mut self, id: BuildId) -> Result<bool> {
         let result = sqlx::query("DELETE FROM open_builds WHERE build = $1")
             .bind(id.0)
@@ -127,9 +127,9 @@ impl Tx {
         Ok(result.rows_affected() > 0)
     }
 
-    /// Whether a build is open, held so until the transaction ends.
+    /// Whether a build is open. Its row is locked until the transaction ends.
     pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
-        // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
+        // On PostgreSQL, an update that changes nothing locks the row; SQLite's writer has locked
         // the whole database.
         let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")
             .bind(id.0)

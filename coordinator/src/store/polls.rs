@@ -1,9 +1,9 @@
-//! What polls of tracked packages led to: the next poll, what was seen, new pushes.
+//! The results of polls of tracked packages: the time of the next poll, the refs, new pushes.
 //!
 //! A push is a branch that left the commit in `track_refs`. That is compared in the transaction
-//! that records the poll, behind the lock of the package's row in `tracked`, and a poll counts only
-//! if no other was recorded since it began. So a push is recorded once, whoever tells of it and
-//! however often; and a branch that returns to a commit which it had left is pushed again.
+//! that records the poll, with the package's row in `tracked` locked, and a poll counts only if no
+//! other was recorded since it began. So a push is recorded once, whoever reports it and however
+//! often; and a branch that returns to a commit that it had left is pushed again.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use rpmfarm_core::track::push::{Push, RefChange};
 
 use super::{Result, Store, Tx};
 
-/// What a poll of a package led to.
+/// The result of a poll of a package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollResult {
     /// Name of the target.
@@ -23,27 +23,27 @@ pub struct PollResult {
     pub package: String,
     /// How often the package had been polled when this poll began.
     pub sequence: i64,
-    /// When the poll began: a webhook that came later is not answered by it.
+    /// When the poll began; a webhook that came later needs another poll.
     pub began: Timestamp,
     pub at: Timestamp,
     /// When the next one is due.
     pub due: Timestamp,
     /// The time between polls from now on.
     pub interval: Duration,
-    /// How often in a row it could not be read; 0 when it could.
+    /// How often in a row the repository could not be read; 0 when it could.
     pub failures: u32,
     pub problem: String,
-    /// Whether a webhook's push is still to be seen.
+    /// Whether the push of a webhook was not observed yet.
     pub hinted: bool,
     /// The refs of the package and of its modifications; without those that could not be read.
     pub observations: Vec<RefObservation>,
 }
 
 impl Store {
-    /// Records what polls led to, all of them or none. Returns how many new pushes there are.
+    /// Records the results of polls, all or none. Returns how many new pushes there are.
     ///
-    /// What a poll saw counts if no other poll of the package was recorded since it began: else
-    /// it may be older than what is known, and the package is polled once more.
+    /// The observations of a poll count if no other poll of the package was recorded since it
+    /// began; otherwise they may be older than the known refs, and the package is polled once more.
     pub async fn poll_record(&self, looks: &[PollResult]) -> Result<usize> {
         let mut tx = self.write().await?;
         let mut pushes = 0;
@@ -70,11 +70,11 @@ impl Store {
 }
 
 impl Tx {
-    /// Plans the next poll, and tells whether what this one saw counts. A webhook that came since
-    /// it began keeps the package due at once, as does another poll.
+    /// Schedules the next poll, and returns whether the observations of this one count. A webhook
+    /// that came since this poll began keeps the package due at once, and so does another poll.
     ///
-    /// From here to the transaction's end nobody else records a poll of the package: its row is
-    /// locked.
+    /// From here to the end of the transaction the row of the package is locked, so that nobody
+    /// else records a poll of it.
     async fn poll_finish(&mut self, looked: &PollResult) -> Result<bool> {
         let looks: Option<i64> = sqlx::query_scalar(
             "UPDATE tracked SET
@@ -101,7 +101,7 @@ impl Tx {
         .bind(looked.sequence)
         .fetch_optional(self.conn())
         .await?;
-        // Nothing when nobody follows it any more.
+        // No row when the package is no longer tracked.
         Ok(looks == Some(looked.sequence + 1))
     }
 
@@ -122,8 +122,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Records a push. False when it is known: the branch was seen there last. A branch that comes
-    /// back to where it has been is pushed anew.
+    /// Records a push. False when the branch was last observed at this commit. A branch that
+    /// returns to an earlier commit is pushed again.
     async fn push_insert(&mut self, looked: &PollResult, saw: &RefObservation) -> Result<bool> {
         let push = &saw.push;
         let before: Option<String> = sqlx::query_scalar(

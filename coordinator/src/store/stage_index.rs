@@ -1,10 +1,10 @@
-//! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
+//! The work of each stage: indexes over facts, so that a pass reads its own work only.
 //!
-//! The indexes of a build are made anew by [`Tx::reindex`] from its facts, in the transaction that
-//! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
-//! which takes a task from its queue.
+//! The indexes of a build are rewritten by [`Tx::reindex`] from its facts, in the transaction that
+//! changed them; `core::next_step` decides what the facts mean. Nothing else writes them, except a
+//! grant, which removes a task from its queue.
 //!
-//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait
+//! `stage_work` says for which step an open build or its tasks wait, `ready_tasks` which tasks wait
 //! for a worker. A task gets its rank once (`core::queue`).
 
 use std::collections::BTreeSet;
@@ -91,8 +91,8 @@ struct IndexEntry {
 }
 
 impl Store {
-    /// Tasks that failed and whose time for another try has come get into their queues. Returns
-    /// how many builds were checked, at most `limit`.
+    /// Puts failed tasks whose retry is due into their queues. Returns how many builds were
+    /// checked, at most `limit`.
     pub async fn ready_task_insert_due(&self, now: Timestamp, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
@@ -108,14 +108,15 @@ impl Store {
         Ok(count)
     }
 
-    /// Makes the indexes of builds anew.
+    /// Rewrites the indexes of builds.
     pub async fn reindex(
         &self,
         builds: impl IntoIterator<Item = BuildId>,
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.write().await?;
-        // Rows are locked in one order, whoever else is at it.
+        // Rows are locked in one order, so that transactions do not wait for each other in a
+        // circle.
         let builds: BTreeSet<BuildId> = builds.into_iter().collect();
         for build in builds {
             tx.reindex(build, now).await?;
@@ -125,11 +126,11 @@ impl Store {
 }
 
 impl Tx {
-    /// Makes the indexes of a build anew from its facts. Every transaction that changes facts of
-    /// a build ends with it, after its last change.
+    /// Rewrites the indexes of a build from its facts. Every transaction that changes facts of a
+    /// build ends with it, after its last change.
     pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
-        // The build's row is locked first, so that two who change facts of one build see each
-        // other's.
+        // The build's row is locked first, so that of two transactions on one build the later sees
+        // the facts of the earlier.
         let open = self.build_lock_open(build).await?;
         self.index_clear(build).await?;
         if !open {
@@ -162,7 +163,7 @@ impl Tx {
         Ok(())
     }
 
-    /// No stage has anything to do for a build any more.
+    /// Removes the index entries of a build, which no stage works on any more.
     pub(crate) async fn index_clear(&mut self, build: BuildId) -> Result<()> {
         for query in
             ["DELETE FROM stage_work WHERE build = $1", "DELETE FROM ready_tasks WHERE build = $1"]
@@ -172,7 +173,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the indexes of a task's build anew.
+    /// Rewrites the indexes of a task's build.
     pub(crate) async fn index_rebuild_of_task(
         &mut self,
         task: TaskId,
@@ -187,7 +188,7 @@ impl Tx {
         }
     }
 
-    /// The index of a build that has just been asked for, and of which nothing else is known.
+    /// Writes the index of a build that was just requested, and has no other facts yet.
     pub(crate) async fn index_insert(
         &mut self,
         build: BuildId,
@@ -220,8 +221,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The facts of a build that decide its stage. Its newest failure says when a stage may try
-    /// again: a later time of an earlier one is from before a clock that went back.
+    /// The facts of a build that decide its next step. Its newest failure says when a stage may try
+    /// again: a later time of an earlier failure is from before the clock was set back.
     async fn index_fetch_build(&mut self, build: BuildId) -> Result<Option<BuildSnapshot>> {
         let query = "SELECT b.submitter, b.created_us,
                      COALESCE((SELECT c.priority FROM priority_changes c WHERE c.build = b.id
@@ -256,7 +257,8 @@ impl Tx {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.conn()).await?)
     }
 
-    /// Puts a task into the queue of its architecture, at the place that it has, or at a new one.
+    /// Puts a task into the queue of its architecture, with the rank that it has, or with a new
+    /// one.
     async fn ready_task_insert(
         &mut self,
         build: BuildId,
@@ -302,7 +304,7 @@ impl Tx {
         .bind(task.arch.as_str())
         .fetch_optional(self.conn())
         .await?;
-        // An update that changes nothing holds the line until the transaction ends.
+        // An update that changes nothing locks the row until the transaction ends.
         let finish: i64 = sqlx::query_scalar(
             "INSERT INTO queue_lines (arch, class, submitter, value) VALUES ($1, $2, $3, 0)
              ON CONFLICT (arch, class, submitter) DO UPDATE SET value = queue_lines.value

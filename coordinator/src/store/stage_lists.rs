@@ -1,4 +1,4 @@
-//! The builds of which a stage has something to do, as the index says.
+//! The builds that a stage can work on, by the index.
 
 use std::collections::HashMap;
 
@@ -9,22 +9,22 @@ use super::builds::COLUMNS;
 use super::stage_queries::StageQuery;
 use super::{Build, Result, Store, Task, latest_due};
 
-/// Builds of one target that one pass of a stage reads.
+/// How many builds of one target one pass of a stage reads.
 const AT_ONCE: i64 = 256;
 
 impl Store {
-    /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
-    /// and oldest first, of each target as many as are of use at once.
+    /// Open builds without sources that do not wait for a retry, the most urgent and oldest first;
+    /// of each target at most [`AT_ONCE`].
     pub async fn build_list_to_import(&self, now: Timestamp) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Import, now).await
     }
 
-    /// Open builds that are imported and have no task yet, likewise.
+    /// Open builds that are imported and have no task yet, in the same order.
     pub async fn build_list_to_plan(&self) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Plan, Timestamp::LAST).await
     }
 
-    /// Open builds of which every task is accepted, likewise.
+    /// Open builds whose tasks are all accepted, in the same order.
     pub async fn build_list_accepted(&self) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Finish, Timestamp::LAST).await
     }
@@ -35,9 +35,9 @@ impl Store {
         self.stage_list_next_per_target(&look, now, AT_ONCE).await
     }
 
-    /// Names of the targets that anything was ever built for.
+    /// Names of the targets with any build.
     pub async fn target_list_built(&self) -> Result<Vec<String>> {
-        // One step along the index for each, however much was built.
+        // One step along the index for each target, however many builds there are.
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM builds
                          UNION ALL
@@ -47,8 +47,8 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The batches of which a task waits for its turn, with their targets, those with the most
-    /// urgent and oldest first.
+    /// The batches with a task that waits for its turn, with their targets; those with the most
+    /// urgent and oldest tasks first.
     pub async fn batch_list_to_order(&self, now: Timestamp) -> Result<Vec<(BatchId, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)
@@ -80,13 +80,13 @@ impl Store {
         let builds: Vec<Build> = builds.fetch_all(self.read_pool()).await?;
         let builds: HashMap<BuildId, Build> =
             builds.into_iter().map(|build| (build.id, build)).collect();
-        // One that is gone between the two questions has been locked, or has ended.
+        // A build that is gone between the two queries has been locked, or has ended.
         let with_build = |task: Task| Some((builds.get(&task.build)?.clone(), task));
         let both = tasks.into_iter().filter_map(with_build);
         Ok(both.map(|(build, task)| (task, build)).collect())
     }
 
-    /// The oldest open build of a request that has no SRPM yet.
+    /// The oldest open build of a batch that has no SRPM yet.
     pub async fn batch_member_fetch_without_srpm(&self, batch: BatchId) -> Result<Option<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -97,7 +97,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(batch.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// Builds of one request that are neither accepted nor ended, oldest first.
+    /// Builds of a batch that are neither accepted nor ended, oldest first.
     pub async fn batch_member_list_open(&self, batch: BatchId) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1
@@ -109,7 +109,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(batch.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// Builds of one request that have an SRPM and ended without being published, newest first.
+    /// Builds of a batch that have an SRPM and ended without being published, newest first.
     pub async fn batch_member_list_lost(&self, batch: BatchId) -> Result<Vec<Build>> {
         let query = sqlx::AssertSqlSafe(format!(
             "SELECT {COLUMNS} FROM builds b WHERE b.batch = $1

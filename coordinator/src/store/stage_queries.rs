@@ -1,5 +1,5 @@
-//! The rows that a stage reads: the most urgent and oldest of each target, so that builds of one target
-//! that cannot go on do not hide those of another.
+//! The rows that a stage reads: the most urgent and oldest of each target, so that builds of a
+//! target that cannot continue do not hide those of another target.
 //!
 //! It must not know what the rows mean to the stage.
 
@@ -63,12 +63,12 @@ impl Store {
                 .bind(each);
             heads.extend(query.fetch_all(self.read_pool()).await?);
         }
-        // Stable: a build's rows are of one target, and stay in their order.
+        // A stable sort: a build's rows are of one target, and keep their order.
         heads.sort_by_key(|head| head.place);
         Ok(heads.into_iter().map(|head| head.row).collect())
     }
 
-    /// The targets for which a stage has something to do. One step along the index for each.
+    /// The targets for which a stage has work. One step along the index for each.
     async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1

@@ -1,4 +1,4 @@
-//! Packages that were taken back, and what was made with them.
+//! Withdrawn packages, and the builds that were made with them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -11,31 +11,31 @@ use super::lists::{self, numbers, rows};
 use super::transaction_retry::again;
 use super::{Result, Store, StoreError, Tx, parsed};
 
-/// A package that is to be taken back, with everything that follows at once.
+/// A withdrawal, with everything that follows from it in the same transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Withdrawal<'a> {
     pub target: &'a str,
     pub packages: &'a [Nevra],
-    /// Tasks whose roots hold one of them, with their builds: as long as nothing was made of them
-    /// they are solved again.
+    /// Tasks whose roots contain one of the packages, with their builds. They are solved again, as
+    /// long as nothing was accepted of them.
     pub roots: &'a [(BuildId, TaskId)],
-    /// What was made with them.
+    /// The builds that were made with the packages.
     pub impacts: &'a [ImpactRow],
     pub who: &'a str,
     pub reason: &'a str,
 }
 
-/// A build that was made with a package that was taken back.
+/// A build that was made with a withdrawn package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpactRow {
     pub build: BuildId,
     pub nevra: Nevra,
     pub digest: Sha256,
-    /// The build whose packages it was made with; none for the package itself.
+    /// The build whose packages it was made with; `None` for the withdrawn package itself.
     pub through: Option<BuildId>,
 }
 
-/// A package that is taken back now.
+/// A withdrawn package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithdrawnPackage {
     pub nevra: Nevra,
@@ -49,7 +49,7 @@ pub struct WithdrawnPackage {
     pub at: Timestamp,
 }
 
-/// A package that was given back and is not in its channel yet.
+/// A package that was restored and is not in its channel yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturningPackage {
     pub nevra: Nevra,
@@ -57,7 +57,7 @@ pub struct ReturningPackage {
     pub build: BuildId,
 }
 
-/// A root of the farm.
+/// A root of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootRow {
     pub build: BuildId,
@@ -65,7 +65,7 @@ pub struct RootRow {
     pub task: TaskId,
     /// SHA-256 of the lock, by which the blob store has it.
     pub lock: Sha256,
-    /// Whether what was made in it is accepted.
+    /// Whether the task that was built in it is accepted.
     pub accepted: bool,
 }
 
@@ -110,8 +110,8 @@ impl FromRow<'_, AnyRow> for RootRow {
 }
 
 impl Store {
-    /// Takes packages back. Those that the target does not have are passed over; answers the others.
-    /// Builds of theirs that have not ended are cancelled.
+    /// Withdraws packages. Those that the target does not have are skipped; returns the others.
+    /// Their builds that have not ended are cancelled.
     pub async fn withdrawal_insert(
         &self,
         what: &Withdrawal<'_>,
@@ -126,10 +126,10 @@ impl Store {
         .await
     }
 
-    /// Gives back the packages of a build, or one of them, that were taken back.
+    /// Restores the withdrawn packages of a build, or one of them.
     ///
     /// # Errors
-    /// [`StoreError::SameNevra`] when another package has such a name by now; database errors.
+    /// [`StoreError::SameNevra`] when another package has such a name now; database errors.
     pub async fn withdrawal_restore(
         &self,
         packages: &[WithdrawnPackage],
@@ -145,7 +145,7 @@ impl Store {
         .await
     }
 
-    /// The packages of these builds that are taken back.
+    /// The withdrawn packages of these builds.
     pub async fn withdrawal_list_of_builds(
         &self,
         builds: &[BuildId],
@@ -155,7 +155,7 @@ impl Store {
         Ok(rows!(self, WithdrawnPackage, query))
     }
 
-    /// The packages of a target with this full name that are taken back.
+    /// The withdrawn packages of a target with this NEVRA.
     pub async fn withdrawal_list(
         &self,
         target: &str,
@@ -166,7 +166,7 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// All that is taken back of a target: full names, each with that of its source package.
+    /// All withdrawn packages of a target: NEVRAs, each with that of its source package.
     pub async fn withdrawal_list_names(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
         let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
                      JOIN srpms s ON s.build = p.build WHERE p.target = $1";
@@ -185,7 +185,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
-    /// The channel of a target shows everything that was taken back and given back up to this state.
+    /// Records that the channel of a target was published up to this withdrawal or restoration.
     pub async fn pool_set_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -200,7 +200,7 @@ impl Store {
         .await
     }
 
-    /// The packages of a build as it was the first to make them.
+    /// The packages that a build was the first to make.
     pub async fn package_list_own(&self, build: BuildId) -> Result<Vec<Nevra>> {
         let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
         let rows: Vec<String> =
@@ -208,7 +208,7 @@ impl Store {
         rows.iter().map(|nevra| parsed("packages", "a NEVRA", nevra)).collect()
     }
 
-    /// All roots that were made for a target, newest first: of each task the one that counts.
+    /// All roots of a target, newest first: for each task the valid one.
     pub async fn root_list(&self, target: &str) -> Result<Vec<RootRow>> {
         let query = "SELECT b.id AS build, b.package, t.id AS task, l.digest,
                      (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted
@@ -223,7 +223,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
-    /// The digests of what each build of a target made, taken back or not, and their names.
+    /// The digests and names of the packages of each build of a target, withdrawn or not.
     pub async fn package_list_digests(
         &self,
         target: &str,
