@@ -1,15 +1,15 @@
-//! The order of builds in one batch: who waits for whom before its root is solved.
+//! The order of builds in one batch: which builds wait for which before their roots are solved.
 //!
-//! A build whose root would hold packages that another build of its batch is about to replace
-//! waits for that one. A build whose requirements nobody provides waits as long as another one
+//! A build whose root would hold packages that another build of its batch is about to replace waits
+//! for that build. A build with requirements that nothing provides waits as long as another build
 //! may still provide them, and fails at once when none can. A circle is broken at the build that
 //! needs least.
 //!
-//! What a build finds while it runs (`%generate_buildrequires`, requirements under conditions) is
-//! asked the same question: [`waits_for`].
+//! The requirements that a build finds while it runs (`%generate_buildrequires`, requirements under
+//! conditions) are decided in the same way: [`waits_for`].
 //!
-//! All architectures are decided on together: what a build waits for on one may itself wait for
-//! it on another, and only whoever sees both sees the circle.
+//! All architectures are decided together: a build may wait for another on one architecture, and be
+//! awaited by it on another, and that circle is seen only from both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,25 +18,27 @@ use crate::name::counted;
 use crate::owners::Claim;
 use crate::{Arch, BuildId, Failure, Fault};
 
-/// Builds that a text names of those that one waits for.
+/// How many awaited builds a text names.
 const NAMED: usize = 5;
 
-/// A build that has not been accepted yet, as others of its batch see it.
+/// A build that has not been accepted yet, as the other builds of its batch see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchMember {
     pub build: BuildId,
     /// Name of its source package.
     pub package: String,
-    /// Names of the packages that its spec says it makes, and of what it says they provide and
-    /// obsolete; empty before its SRPM is there.
+    /// Names of the packages that its spec makes, and of what they provide and obsolete by the
+    /// spec; empty before its SRPM is made.
     pub predicts: Vec<String>,
-    /// Something of it is under way that waits for no turn: it is built, or is tried again later.
+    /// Whether work on it is under way that waits for no turn: it is being built, or will be tried
+    /// again later.
     pub in_progress: bool,
 }
 
 impl BatchMember {
-    /// A build with what its spec predicts, and what it claims of others' names without approval.
-    /// `is_moving` says whether something of it is under way that waits for no turn.
+    /// A build with the names that its spec predicts, without those that it claims from others and
+    /// nobody has approved. `is_moving` says whether work on it is under way that waits for no
+    /// turn.
     #[must_use]
     pub fn new(
         build: BuildId,
@@ -45,7 +47,8 @@ impl BatchMember {
         claims: &[Claim],
         is_moving: bool,
     ) -> Self {
-        // What it claims is others' until a person has decided, so nobody waits for that.
+        // A claimed name belongs to another source package until a person has decided, so no build
+        // waits for it.
         predicts.retain(|name| claims.iter().all(|claim| claim.what != *name));
         Self { build, package, predicts, in_progress: is_moving || !claims.is_empty() }
     }
@@ -61,29 +64,29 @@ pub struct LostBatchMember {
     pub predicts: Vec<String>,
 }
 
-/// What solving said of a build that has no lock for an architecture yet.
+/// The result of solving a build that has no lock for an architecture yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SolvedMember {
     pub build: BuildId,
     pub arch: Arch,
-    /// Its build requirements, those that were found while it was built among them.
+    /// Its build requirements, including those that were found while it was built.
     pub requires: Vec<String>,
-    /// Its root as of now.
+    /// Its root at present.
     pub root: SolveOutcome,
 }
 
-/// What solving a root gave.
+/// The result of solving a root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SolveOutcome {
     /// The packages of the root.
     Packages(Vec<LockedPackage>),
-    /// There is no root: nobody provides these requirements of the build. Empty when the reason is
-    /// another one, as a conflict or what a package of the root lacks.
+    /// There is no root: nothing provides these requirements of the build. Empty when the reason is
+    /// another one, as a conflict, or a requirement of a package of the root.
     Unsolvable(Vec<String>),
 }
 
 impl SolveOutcome {
-    /// The packages; none when there is no root.
+    /// The packages; empty when there is no root.
     fn packages(&self) -> &[LockedPackage] {
         match self {
             Self::Packages(packages) => packages,
@@ -96,19 +99,20 @@ impl SolveOutcome {
     }
 }
 
-/// What is to be done with a build that was solved for an architecture.
+/// The decision on a build that was solved for an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BatchDecision {
-    /// Take the lock, or the failure, that solving gave.
+    /// Take the lock, or the failure, that solving resulted in.
     Proceed,
     /// Wait for these builds.
     WaitFor(Vec<BuildId>),
 }
 
 /// Decides for all solved builds of one batch, on all architectures. `mates` are all its builds
-/// that are neither accepted nor ended, the solved ones among them.
+/// that are neither accepted nor ended, including the solved ones.
 ///
-/// When no mate moves, some build goes: a batch cannot hang by itself.
+/// When no mate is in progress, at least one build proceeds: a batch cannot wait for itself
+/// forever.
 #[must_use]
 pub fn decide_batch(
     solved: &[SolvedMember],
@@ -147,7 +151,7 @@ fn needs(
             .filter(|mate| will_replace(mate, root) || will_provide(mate, &build.requires))
             .map(|mate| mate.build)
             .collect(),
-        // Whatever is missing, one that is itself stuck will not bring it.
+        // Whatever is missing, a build that itself cannot proceed will not provide it.
         SolveOutcome::Unsolvable(missing) => {
             let others: Vec<&BatchMember> =
                 others.filter(|mate| helpful.contains(&mate.build)).collect();
@@ -157,8 +161,8 @@ fn needs(
 }
 
 /// The builds that may provide what is missing: those whose specs say so, or all when a spec cannot
-/// say it. None when nobody can provide one of the requirements, for then there is nothing to wait
-/// for.
+/// say it. Empty when no build can provide one of the requirements, because then waiting does not
+/// help.
 fn providers(missing: &[String], others: &[&BatchMember]) -> BTreeSet<BuildId> {
     let mut found = BTreeSet::new();
     for requirement in missing {
@@ -177,25 +181,26 @@ fn providers(missing: &[String], others: &[&BatchMember]) -> BTreeSet<BuildId> {
     if missing.is_empty() { others.iter().map(|mate| mate.build).collect() } else { found }
 }
 
-/// Whether packages get such a provide from their files when they are built, so that no spec need
-/// name it: `python3dist(wheel)`, `pkgconfig(zlib)`, `libfoo.so.1`, `/usr/bin/foo`, and rich
-/// requirements, which may hold one of these.
+/// Whether rpm generates such a provide from a package's files, so that no spec needs to name it:
+/// `python3dist(wheel)`, `pkgconfig(zlib)`, `libfoo.so.1`, `/usr/bin/foo`, and rich requirements,
+/// which may contain one of these.
 fn is_generated(requirement: &str) -> bool {
     let name = requirement.split_whitespace().next().unwrap_or_default();
     name.starts_with('/') || name.contains('(') || name.contains(".so")
 }
 
-/// The builds that a running attempt has to wait for with what it found, solved as if it had
-/// waited: empty when its next lock can be made. `mates` as in [`decide_batch`], which also decides
-/// which of several that cannot be solved is helped by whom, once the task waits with the others.
+/// The builds that a running attempt has to wait for because of the requirements that it found;
+/// empty when its next lock can be made. `mates` are as in [`decide_batch`], which also decides
+/// which builds help which, once the task waits with the others.
 #[must_use]
 pub fn waits_for(found: &SolvedMember, mates: &[BatchMember]) -> Vec<BuildId> {
     let all = mates.iter().map(|mate| mate.build).collect();
     needs(found, mates, &all).into_iter().collect()
 }
 
-/// Decides on a running attempt that found requirements: it goes on with what solving gave, or waits
-/// for others of its batch. `fault` is whose fault it is that there is no root, if there is none.
+/// Decides on a running attempt that found requirements: it proceeds with the result of solving, or
+/// waits for other builds of its batch. `fault` is whose fault it is that there is no root, if
+/// there is none.
 #[must_use]
 pub fn turn_of_round(
     found: &SolvedMember,
@@ -203,7 +208,7 @@ pub fn turn_of_round(
     fault: Option<Fault>,
 ) -> BatchDecision {
     let blockers = waits_for(found, mates);
-    // What the farm could not solve says nothing about the package: it is tried again.
+    // A failure of the farm says nothing about the package: solving is tried again.
     let is_farms = fault == Some(Fault::Farm);
     if blockers.is_empty() || is_farms {
         BatchDecision::Proceed
@@ -212,8 +217,8 @@ pub fn turn_of_round(
     }
 }
 
-/// What a build waits for of another: a package of its root, or a requirement. `None` when it is
-/// not known which.
+/// What a build waits for from another: a package of its root, or a requirement. `None` when that
+/// is not known.
 #[must_use]
 pub fn wanted(build: &SolvedMember, mate: &BatchMember) -> Option<String> {
     let required = required_of(&build.requires, &mate.predicts);
@@ -244,8 +249,8 @@ pub fn waits_for_text(waits: &SolvedMember, builds: &[BuildId], mates: &[BatchMe
     format!("waits for {}{more}", names.join(", "))
 }
 
-/// The requirements of a build that its failure names. None when the failure is not the package's:
-/// then no other build of the batch is to blame.
+/// The requirements of a build that its failure names. Empty when the failure is not the package's
+/// fault: then no other build of the batch is the cause.
 #[must_use]
 pub fn lacking(failure: &Failure, requires: &[String]) -> Vec<String> {
     if failure.fault != Fault::Package {
@@ -258,8 +263,8 @@ pub fn lacking(failure: &Failure, requires: &[String]) -> Vec<String> {
     requires.iter().filter(is_said).cloned().collect()
 }
 
-/// The failure, put down to a build of the same batch that was to make what is lacking. `None` when that
-/// build was to make nothing of it.
+/// The failure, attributed to a build of the same batch that should have made what is missing.
+/// `None` when that build would have made none of it.
 #[must_use]
 pub fn put_down_to(
     failure: &Failure,
@@ -285,7 +290,7 @@ fn will_provide(mate: &BatchMember, requires: &[String]) -> bool {
     required_of(requires, &mate.predicts).is_some()
 }
 
-/// The first requirement, by its name, that is among what another's spec says it makes.
+/// The first requirement, by its name, that another build's spec predicts.
 #[must_use]
 pub fn required_of<'a>(requires: &'a [String], predicts: &[String]) -> Option<&'a str> {
     requires
@@ -294,8 +299,8 @@ pub fn required_of<'a>(requires: &'a [String], predicts: &[String]) -> Option<&'
         .find(|name| predicts.iter().any(|predicted| predicted == name))
 }
 
-/// Of builds that all wait for each other, the one that is solvable somewhere and waits there for
-/// the fewest; of equals the oldest.
+/// Of builds that all wait for each other, the one that is solvable on some architecture and waits
+/// there for the fewest builds; of equal ones the oldest.
 fn breaks_circle(solved: &[SolvedMember], needs: &[BTreeSet<BuildId>]) -> Option<BuildId> {
     solved
         .iter()

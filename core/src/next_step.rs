@@ -1,8 +1,7 @@
-//! What is to happen next with a build or a task. The store keeps an index by it, so that each pass
-//! reads its own work and not everything that is open.
+//! The next step of a build or a task. The store keeps an index by it, so that each pass reads its
+//! own work and not everything that is open.
 //!
-//! The words of a step are finer than those of the [stages](crate::stage): one stage may have several
-//! steps, as that of `resolve`.
+//! Steps are finer than [stages](crate::stage): one stage may have several, as `resolve` has.
 
 use crate::status::TaskFacts;
 use crate::task::TaskKind;
@@ -24,15 +23,15 @@ words! {
         Round = "round",
         /// A success waits to be accepted.
         Accept = "accept",
-        /// A build makes what others own: a person decides.
+        /// A build makes names that others own: a person decides.
         Claim = "claim",
         /// A build is accepted, to be signed and published.
         Finish = "finish",
     }
 }
 
-/// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
-/// has approved that. `None` when the build waits for its tasks.
+/// The step that an open build as a whole waits for. `claims` is whether it makes names that others
+/// own, and nobody has approved that. `None` when the build waits for its tasks.
 #[must_use]
 pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<NextStep> {
     if !imported {
@@ -46,8 +45,8 @@ pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -
     accepted.then_some(if claims { NextStep::Claim } else { NextStep::Finish })
 }
 
-/// What a task of an open build waits for. `asks` is whether its running attempt has found
-/// requirements that no lock answers yet. `None` when it is a worker's, or done.
+/// The step that a task of an open build waits for. `asks` is whether its running attempt has found
+/// requirements that no lock answers yet. `None` while a worker has the task, or when it is done.
 #[must_use]
 pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<NextStep> {
     if task.accepted {

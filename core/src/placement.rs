@@ -1,20 +1,20 @@
-//! A worker as it is seen when tasks are given away; `matching` does that.
+//! A worker as a candidate for tasks; `matching` chooses among them.
 
 use crate::Arch;
 
-/// A worker as placement sees it.
+/// A worker, as placement sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerCandidate<'a> {
     pub name: &'a str,
-    /// What it builds for, natively or not.
+    /// The architectures that it builds for, natively or not.
     pub arches: &'a [Arch],
-    /// Those of them that it runs under emulation only.
+    /// Those of them that it only emulates.
     pub emulated: &'a [Arch],
-    /// Attempts that it runs at once.
+    /// How many attempts it can run at once.
     pub slots: u32,
-    /// Attempts that it holds, derived from the leases.
+    /// How many attempts it holds, derived from the leases.
     pub busy: u32,
-    /// It is heard and wants work.
+    /// Whether it is alive and takes work.
     pub ready: bool,
 }
 

@@ -12,7 +12,7 @@ use crate::track::NotNewer;
 use crate::{Arch, Fault, Nevra, Sha256};
 
 words! {
-    /// What a result file is.
+    /// The kind of a result file.
     pub enum ResultKind: "kind of result" {
         Rpm = "rpm",
         Srpm = "srpm",
@@ -37,71 +37,68 @@ pub enum ResultError {
     /// A bad file name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Nothing, or not what the task makes.
+    /// No files, or other ones than the task makes.
     #[error("the build made {found}, expected {expected}")]
     Set { found: String, expected: &'static str },
     /// Two files with one name.
     #[error("two result files are named `{0}`")]
     Twice(String),
-    /// The header says another name than the file.
+    /// The header has another name than the file.
     #[error("file `{file}` holds the package {nevra} (expected a file named `{expected}`)")]
     FileName {
         file: String,
-        /// What the header says.
         nevra: Box<Nevra>,
-        /// What the name should be.
+        /// The file name for the package in the header.
         expected: String,
     },
     /// A package for another architecture.
     #[error("{nevra} is not a package for {arch}")]
     Arch {
-        /// What the header says.
         nevra: Box<Nevra>,
-        /// Where it was built.
+        /// The architecture of the task.
         arch: Arch,
     },
-    /// A package of another source.
+    /// A package that was built from another source package.
     #[error("{nevra} says it was built from `{found}`, not from `{expected}`")]
     Source {
         nevra: Box<Nevra>,
         found: String,
-        /// The SRPM that was given.
+        /// The SRPM of the task.
         expected: String,
     },
-    /// A package that none of a build's architectures builds.
+    /// A package that is built on none of the build's architectures.
     #[error(
         "{nevra} is not for any of the requested architectures ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
     NoArch { nevra: Box<Nevra>, arches: Vec<Arch> },
-    /// An SRPM that is not what the tag says that was asked for.
+    /// An SRPM whose version is not the one in the requested tag.
     #[error("the spec makes {}, but the tag `{tag}` says {nvr}", made.nvr())]
     Tag {
-        /// What the SRPM's header says.
+        /// The NEVRA in the SRPM's header.
         made: Box<Nevra>,
-        /// What was asked for.
+        /// The requested tag.
         tag: String,
         nvr: String,
     },
-    /// A macro in a tag of the spec that nothing defines.
+    /// A macro in a tag of the spec that is not defined.
     #[error("{place} is `{}`: {}", name::shown(text), crate::unexpanded::undefined(macro_name))]
     Macro {
         place: &'static str,
-        /// What it says, as rpm has expanded it.
+        /// The value of the tag, as rpm has expanded it.
         text: String,
-        /// The macro that is still in it.
+        /// The macro that is left in it.
         macro_name: String,
     },
-    /// More build requirements than anybody can want.
+    /// More build requirements than are accepted.
     #[error(
         "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
     )]
     Requires { package: String, count: usize },
-    /// A dependency or path beyond what the solver could bear.
+    /// A dependency or path that exceeds the bounds of the solver.
     #[error("{package}: {source}")]
     OutOfBounds {
         package: String,
-        /// Which one, and by how much.
         source: relation::RelationError,
     },
     /// A file of an SRPM that is not among the sources that the worker was given.

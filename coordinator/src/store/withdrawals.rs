@@ -242,7 +242,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Marks builds as made with what was taken back.
+    /// Records builds as made with withdrawn packages.
     pub async fn impact_insert(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -252,8 +252,8 @@ impl Store {
         .await
     }
 
-    /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
-    /// more: then false.
+    /// Records the lock of a round. False, and nothing recorded, when one of the farm's packages in
+    /// it is no longer a package of the target.
     pub async fn lock_insert_if_current(
         &self,
         task: TaskId,
@@ -268,7 +268,7 @@ impl Store {
                 .bind(task.0)
                 .fetch_optional(tx.conn())
                 .await?;
-            // The build's row is locked before all others, here as everywhere.
+            // The build's row is locked before all others, as in every transaction.
             if let Some(build) = build {
                 tx.build_lock_open(BuildId(build)).await?;
             }
@@ -299,14 +299,14 @@ impl Tx {
         Ok(usize::try_from(count).is_ok_and(|count| count == wanted.len()))
     }
 
-    /// Takes packages back, as [`Store::withdrawal_insert`].
+    /// Withdraws packages, as [`Store::withdrawal_insert`].
     pub async fn withdrawal_insert(
         &mut self,
         what: &Withdrawal<'_>,
         now: Timestamp,
     ) -> Result<Vec<Nevra>> {
         let Withdrawal { target, packages, roots, impacts, who, reason } = *what;
-        // Rows of builds are locked in their order, before all others.
+        // Rows of builds are locked first, and in their order.
         let mut builds: BTreeSet<BuildId> = roots.iter().map(|(build, _)| *build).collect();
         let mut makers = BTreeSet::new();
         for nevra in packages {
@@ -368,8 +368,8 @@ impl Tx {
         self.attempt_end_all_of_build(build, now).await
     }
 
-    /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from
-    /// its worker; not when something was made of them.
+    /// Forgets the locks of a task, so that it is solved again, and takes its attempt from the
+    /// worker; not when something of the task is accepted.
     async fn root_forget(&mut self, build: BuildId, task: TaskId, now: Timestamp) -> Result<()> {
         let query = "SELECT (SELECT COUNT(*) FROM acceptances WHERE task = $1)
                      + (SELECT COUNT(*) FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
@@ -439,7 +439,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that packages were withdrawn or restored, which the channel does not show yet.
+    /// Records that packages were withdrawn or restored since the channel was published.
     async fn pool_raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
         let changes = self.pool_raise(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
         sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")

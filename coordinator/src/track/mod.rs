@@ -53,30 +53,30 @@ use ref_poll::RefPoller;
 use secrets::HookSecrets;
 use tracked_repositories::TrackedRepositories;
 
-/// Polls under way at all hosts together: each takes a connection and little else.
+/// How many polls are under way at all hosts together; each needs a connection and little else.
 const POLLS: usize = 256;
 
 /// The submitter of builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
 
-/// Asks upstream: what polls need, and what people ask of forges. Cheap to clone.
+/// Asks upstream, for polls and for people. Cheap to clone.
 #[derive(Clone)]
 pub struct Tracker(Arc<Asking>);
 
 struct Asking {
     looker: RefPoller,
     hosts: HostThrottles,
-    /// Polls that are under way or being recorded, by target and package.
+    /// Polls that are under way or are being recorded, by target and package.
     polls: KeyedTaskPool<(String, String)>,
     batcher: PollBatcher,
-    /// Rings when something is due sooner than was known.
+    /// Woken when a poll is due earlier than was known.
     bell: Bus,
-    /// The seed of the jitter of polls.
+    /// The seed for the random spread of polls.
     seed: u64,
 }
 
 impl Tracker {
-    /// Starts what writes in the background. Must be called within a tokio runtime.
+    /// Starts the task that records polls. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
@@ -92,7 +92,7 @@ impl Tracker {
         })))
     }
 
-    /// Rings when the pass `poll` should run again.
+    /// Wakes the pass `poll`.
     #[must_use]
     pub fn bell(&self) -> Bus {
         self.0.bell.clone()
@@ -104,7 +104,7 @@ impl Tracker {
     }
 }
 
-/// Takes webhooks. Cheap to clone.
+/// Records webhooks. Cheap to clone.
 #[derive(Clone)]
 pub struct Webhooks(Arc<Taking>);
 
@@ -116,11 +116,11 @@ struct Taking {
 }
 
 impl Webhooks {
-    /// Starts what writes in the background, and rings this bell for it. Must be called within a tokio
-    /// runtime.
+    /// Starts the task that records webhooks, and wakes this bus after each write. Must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
-    /// When the file of secrets holds none.
+    /// When the file of secrets is not valid.
     pub fn new(
         store: &Store,
         bell: Bus,

@@ -1,11 +1,11 @@
-//! What would become of the open pushes of a target, now, by what the store knows of them.
+//! The verdicts on the open pushes of a target, at this moment, by the facts in the store.
 
 use rpmfarm_core::track::plan::{OpenPushContext, PlannedPush, PolicyOverrides, plan};
 use rpmfarm_core::{Target, Timestamp};
 
 use crate::store::{PolicyOverrideRow, Store, StoreError};
 
-/// Plans for the open pushes of a target.
+/// The plans for the open pushes of a target.
 pub async fn of_target(
     store: &Store,
     target: &Target,
@@ -21,10 +21,10 @@ pub async fn of_target(
     Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now))
 }
 
-/// What maintainers have said of a target and its packages.
+/// The policy overrides of a target and its packages.
 ///
 /// # Errors
-/// Database errors, and a row that holds no order.
+/// Database errors, and a malformed row.
 pub async fn orders(store: &Store, target: &str) -> Result<PolicyOverrides, StoreError> {
     read(&store.policy_override_list(target).await?)
 }

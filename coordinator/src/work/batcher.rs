@@ -1,14 +1,14 @@
-//! Work of many callers that is done together, so that what comes at the same time shares a
-//! transaction.
+//! A batcher does the work of many callers together, so that items that arrive at the same time
+//! share a transaction.
 
 use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Items that are worked on together, at most.
+/// How many items a batch has at most.
 const BATCH: usize = 256;
 
-/// Items that wait for the batch under way; whoever brings more waits as well.
+/// How many items wait for the batch under way; callers with further ones wait as well.
 const WAITING: usize = 1024;
 
 type Item<T, R> = (T, oneshot::Sender<R>);

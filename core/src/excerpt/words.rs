@@ -1,13 +1,13 @@
-//! The words with which tools say that something went wrong.
+//! The phrases by which tools report errors.
 
-/// A line whose indented lines below belong to it.
+/// Whether the indented lines below a line belong to it.
 pub(super) fn is_heading(line: &str) -> bool {
     ["error: Installed (but unpackaged) file(s) found:", "error: Failed build dependencies:"]
         .iter()
         .any(|heading| line.starts_with(heading))
 }
 
-/// Words that a tool uses to say what is wrong.
+/// Phrases of lines that say what is wrong.
 const CAUSE: &[&str] = &[
     ": error: ",
     ": error:",
@@ -41,7 +41,7 @@ const CAUSE: &[&str] = &[
     "Failed test ",
 ];
 
-/// Words that say so often, but also of what did not matter.
+/// Phrases that often say what is wrong, but also occur without an error.
 const SUSPECT: &[&str] = &[
     "command not found",
     "No such file or directory",
@@ -82,10 +82,10 @@ const CAUSE_AT_START: &[&str] = &[
     "FAIL ",
 ];
 
-/// What rpmbuild says of a script that failed.
+/// rpmbuild's message about a failed script.
 const END_OF_SCRIPT: &str = "Bad exit status from ";
 
-/// What only says that something before has failed.
+/// Phrases of lines that only report an earlier failure.
 const CONSEQUENCE: &[&str] = &[
     END_OF_SCRIPT,
     "RPM build errors:",
@@ -175,7 +175,7 @@ pub(super) fn is_suspect(line: &str) -> bool {
     !is_harmless(line) && (SUSPECT.iter().any(|words| line.contains(words)) || is_exception(line))
 }
 
-/// Whether a line is the last of a traceback of Python: `package.SomeError: what it says`.
+/// Whether a line is the last of a traceback of Python: `package.SomeError: message`.
 fn is_exception(line: &str) -> bool {
     let name = line.split(':').next().unwrap_or(line);
     let is_class = ["Error", "Exception"].iter().any(|end| name.ends_with(end));
@@ -193,7 +193,8 @@ pub(super) fn is_end_of_script(line: &str) -> bool {
     line.contains(END_OF_SCRIPT)
 }
 
-/// What configure scripts try, shells trace and test suites count.
+/// Whether a line is output of configure scripts, shell traces and test suites that means no
+/// failure.
 fn is_harmless(line: &str) -> bool {
     // A test that is known to fail, or was left out, in the Test Anything Protocol.
     let tap = line.trim_start().starts_with("not ok ")
