@@ -56,10 +56,7 @@ pub enum BlobError {
     },
     /// An operation on the disk failed.
     #[error("blob store {path}: {source}")]
-    Io {
-        path: PathBuf,
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl BlobError {

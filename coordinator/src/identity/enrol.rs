@@ -46,10 +46,7 @@ pub enum EnrolError {
     },
     /// An architecture that the worker was not invited for.
     #[error("the token makes a worker for {invited}, not for {asked}")]
-    Arch {
-        invited: String,
-        asked: Arch,
-    },
+    Arch { invited: String, asked: Arch },
     /// A malformed request, or one that is not signed by its own key.
     #[error(transparent)]
     Request(#[from] CsrError),

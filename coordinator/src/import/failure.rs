@@ -131,16 +131,10 @@ pub enum ImportError {
     },
     /// The disk of the coordinator failed, outside of the blob store.
     #[error("{path}: {source}")]
-    Disk {
-        path: String,
-        source: std::io::Error,
-    },
+    Disk { path: String, source: std::io::Error },
     /// The cached copy of the repository failed.
     #[error("the cached copy of {url} failed: {source}")]
-    Git {
-        url: String,
-        source: git2::Error,
-    },
+    Git { url: String, source: git2::Error },
     /// A bug of the farm.
     #[error("the import ended without a result: {0}")]
     Broken(String),

@@ -45,16 +45,10 @@ pub enum PublishError {
     Name(String),
     /// The target's public key.
     #[error("the public key of {target} cannot be used: {reason}")]
-    Key {
-        target: String,
-        reason: String,
-    },
+    Key { target: String, reason: String },
     /// A package differs from its record.
     #[error("{nevra}: {source}")]
-    Package {
-        nevra: Box<Nevra>,
-        source: ProofError,
-    },
+    Package { nevra: Box<Nevra>, source: ProofError },
     /// The repodata could not be written.
     #[error(transparent)]
     Repodata(#[from] RepodataError),
@@ -100,10 +94,7 @@ pub enum ProofError {
     Damaged(rpmfarm_rpmfile::RpmError),
     /// The file is not signed with the target's key.
     #[error("its signature is invalid with the key of {target}: {source}")]
-    Signature {
-        target: String,
-        source: rpmfarm_rpmfile::RpmError,
-    },
+    Signature { target: String, source: rpmfarm_rpmfile::RpmError },
     /// The header has another name.
     #[error("its header says that it is {0}")]
     Header(Box<Nevra>),

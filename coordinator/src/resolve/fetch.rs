@@ -66,10 +66,7 @@ pub enum FetchErrorKind {
     },
     /// Its signature is missing or invalid.
     #[error("{url}: {source}")]
-    Rpm {
-        url: String,
-        source: rpmfarm_rpmfile::RpmError,
-    },
+    Rpm { url: String, source: rpmfarm_rpmfile::RpmError },
     /// It is another package.
     #[error("{url}: it is {found}")]
     OtherPackage {

@@ -46,10 +46,7 @@ pub enum MetadataErrorKind {
     Compression { url: String, reason: String },
     /// A dependency in the metadata exceeds the bounds of the solver.
     #[error("{url}: {source}")]
-    OutOfBounds {
-        url: String,
-        source: RelationError,
-    },
+    OutOfBounds { url: String, source: RelationError },
     /// The metadata are older than the cached ones.
     #[error(
         "{url}: older than the cached metadata: {what} {found} after {known}; a repository should not go back (if this is intended, remove {cache})"

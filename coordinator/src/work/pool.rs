@@ -1,4 +1,4 @@
-//! Long pieces of work of one kind, side by side, each known by its key.
+//! A pool of long tasks of one kind, side by side, each known by its key.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -31,9 +31,9 @@ pub struct KeyedTaskPool<K> {
 
 #[derive(Debug)]
 struct Tasks<K> {
-    /// Those that hold a slot, with their fairness keys.
+    /// The tasks that hold a slot, with their fairness keys.
     running: HashMap<K, Option<String>>,
-    /// Those that failed and have given their slot back.
+    /// The tasks that failed and have given their slots back.
     pausing: HashSet<K>,
 }
 
@@ -58,14 +58,14 @@ impl<K: Eq + Hash> Tasks<K> {
 }
 
 impl<K> KeyedTaskPool<K> {
-    /// A pool of so many slots, with its name in the log. It rings the bell for each slot that becomes
-    /// free.
+    /// A pool of so many slots, with its name in the log. It wakes the bus for each slot that
+    /// becomes free.
     #[must_use]
     pub fn new(name: &'static str, slots: usize, bus: Bus) -> Self {
         Self { name, slots, tasks: Arc::default(), bus, metrics: None }
     }
 
-    /// The same pool, whose tasks are measured.
+    /// The same pool, with the durations of its tasks in the metrics.
     #[must_use]
     pub fn measured(self, metrics: Metrics) -> Self {
         Self { metrics: Some(metrics), ..self }
@@ -113,14 +113,14 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         Some(SlotGuard { key, pool: self.clone() })
     }
 
-    /// How many tasks are in the pool, those that pause among them.
+    /// How many tasks are in the pool, including those that pause.
     #[must_use]
     pub fn busy(&self) -> usize {
         let tasks = self.lock();
         tasks.running.len() + tasks.pausing.len()
     }
 
-    /// The keys of all tasks in the pool, those that pause among them.
+    /// The keys of all tasks in the pool, including those that pause.
     #[must_use]
     pub fn keys(&self) -> HashSet<K> {
         let tasks = self.lock();
@@ -128,8 +128,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
     }
 }
 
-/// A slot of a pool. Dropping it gives slot and key back and rings the bell, even when the task
-/// panicked.
+/// A slot of a pool. Dropping it frees slot and key and wakes the bus, even when the task panicked.
 #[derive(Debug)]
 pub struct SlotGuard<K: Eq + Hash> {
     key: K,
@@ -143,7 +142,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         tokio::spawn(async move {
-            // Moved in here, so that its drop gives the slot back even when the work panics.
+            // Moved into the task, so that the slot is freed even when the work panics.
             let slot = self;
             let begun = Instant::now();
             let ended = work.await;
@@ -159,12 +158,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         });
     }
 
-    /// Gives the slot back, and keeps the key.
+    /// Frees the slot, and keeps the key.
     fn pause(&self) {
         let mut tasks = self.pool.lock();
         tasks.running.remove(&self.key);
         tasks.pausing.insert(self.key.clone());
-        // Whoever the bell wakes takes the lock.
+        // Released first, because the woken pass takes the lock.
         drop(tasks);
         self.pool.bus.wake();
     }

@@ -1,9 +1,9 @@
-//! Webhooks: what a forge sends when somebody has pushed, and when anything else has happened.
+//! Webhooks: what a forge sends after a push, and after other events.
 //!
-//! Owns the forms of the bodies and the names of the headers. A webhook is a hint: it says which
-//! branch of which repository to poll, and nothing in it is built or fetched. What a forge has
-//! signed is right, whatever it tells of: forges count refusals, and give up a webhook that has
-//! several in a row. It must not know how signatures are checked.
+//! Owns the formats of the bodies and the names of the headers. A webhook is a hint: it says which
+//! branch of which repository to poll, and nothing in it is built or fetched. A genuine webhook is
+//! never refused because of its event: forges count refusals, and disable a webhook after several
+//! in a row. It must not know how signatures are checked.
 
 mod form;
 mod repository;
@@ -20,30 +20,30 @@ use super::tags::TagPattern;
 use crate::name::{check_git_ref, shown};
 use form::FormDecoder;
 
-/// The largest body that is read, in bytes. GitHub and GitLab send up to 25 MB.
+/// The largest body, in bytes. GitHub and GitLab send up to 25 MB.
 pub const MAX_BODY: usize = 32 << 20;
 
-/// The largest body that is read when it is sent as a form, in which a byte may take three.
+/// The largest body that is sent as a form, in which a byte may take three.
 pub const MAX_FORM: usize = 3 * MAX_BODY;
 
-/// How a forge proves that a webhook is its own.
+/// How a forge proves that a webhook is genuine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookProof {
     /// The HMAC-SHA256 of the body under the secret, in hex, after this prefix.
     Hmac {
-        /// Headers that may carry it, the first that is there counts.
+        /// The headers that may contain it; the first that exists is used.
         headers: &'static [&'static str],
-        /// What comes before the digits.
+        /// The prefix of the digits.
         prefix: &'static str,
     },
     Token {
-        /// The header that carries it.
+        /// The header that contains it.
         header: &'static str,
     },
 }
 
 impl Forge {
-    /// How it proves a webhook.
+    /// How the forge proves a webhook.
     #[must_use]
     pub const fn proof(self) -> HookProof {
         match self {
@@ -59,7 +59,7 @@ impl Forge {
         }
     }
 
-    /// Headers that name the event, the first that is there counts.
+    /// The headers with the event; the first that exists is used.
     #[must_use]
     pub const fn event_headers(self) -> &'static [&'static str] {
         match self {
@@ -70,25 +70,25 @@ impl Forge {
         }
     }
 
-    /// Headers that name the delivery, the first that is there counts.
+    /// The headers with the delivery's id; the first that exists is used.
     #[must_use]
     pub const fn delivery_headers(self) -> &'static [&'static str] {
         match self {
             Self::Github => &["x-github-delivery"],
             Self::Gitlab => &["idempotency-key", "x-gitlab-event-uuid"],
             Self::Gitea => &["x-forgejo-delivery", "x-gitea-delivery", "x-gogs-delivery"],
-            // It names the delivery in the body.
+            // The id of the delivery is in the body.
             Self::Pagure => &[],
         }
     }
 }
 
-/// A branch or tag that is said to point to another commit.
+/// A branch or tag that was moved to another commit, by the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MovedRef {
     /// The branch or tag.
     pub branch: String,
-    /// The commit that it is said to point to.
+    /// The commit that the webhook names.
     pub commit: String,
 }
 
@@ -96,18 +96,19 @@ pub struct MovedRef {
 pub struct PushNotice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
     pub repository: Vec<String>,
-    /// The number that the forge gives the repository, which stays when that is renamed; empty
-    /// where it tells none.
+    /// The forge's number of the repository, which stays when the repository is renamed; empty
+    /// where the forge sends none.
     pub id: String,
     pub moved: Vec<MovedRef>,
-    /// More was pushed than is listed.
+    /// Whether more branches were pushed than are listed.
     pub more: bool,
 }
 
 impl PushNotice {
-    /// The commit that it tells of for a package whose branch, tag or pattern is followed; empty when it
-    /// may be meant and is not listed, `None` when the package is not meant. `modifies` says whether
-    /// `branch` is that of the package's modifications: those have no patterns.
+    /// The commit that the webhook names for a package with this tracked branch, tag or pattern;
+    /// empty when the branch may be among those that are not listed, `None` when the package is not
+    /// affected. `modifies` says whether `branch` is that of the package's modifications, which
+    /// have no patterns.
     #[must_use]
     pub fn commit_for(&self, package: &str, branch: &str, modifies: bool) -> Option<&str> {
         let pattern = TagPattern::parse(branch).filter(|_| !modifies);
@@ -121,7 +122,8 @@ impl PushNotice {
         }
     }
 
-    /// Why nobody is meant. `branch` is followed in the repository; `None` when nothing is.
+    /// Why no package is affected. `branch` is tracked in the repository; `None` when no package
+    /// is.
     #[must_use]
     pub fn why_nobody(&self, branch: Option<&str>) -> String {
         match (branch, self.moved.first()) {
@@ -136,11 +138,11 @@ impl PushNotice {
     }
 }
 
-/// What a webhook says.
+/// The event of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookEvent {
     Push(PushNotice),
-    /// Something that leads to no build, in words.
+    /// An event that leads to no build, in words.
     Other(String),
 }
 
@@ -148,29 +150,29 @@ pub enum HookEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookBody {
     pub said: HookEvent,
-    /// The delivery's id, where the body has it.
+    /// The delivery's id, where the body contains it.
     pub delivery: Option<String>,
 }
 
 /// Why a webhook cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
-    /// It is no JSON, or not that of a push.
+    /// It is not JSON, or not a push.
     #[error("the body is not what {forge} sends for `{event}`: {why}")]
     Body { forge: Forge, event: String, why: String },
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("the body's {field} cannot be `{value}`")]
     Value { field: &'static str, value: String },
-    /// Neither a header nor the body says what has happened.
+    /// Neither a header nor the body names the event.
     #[error("neither a header nor the body names the event")]
     NoEvent,
 }
 
-/// What is read of a body.
+/// The values that are read from a body.
 const PATHS: &[KeyPath] = &[
     &["ref"],
     &["after"],
-    // What has happened: GitLab's words for it, and Pagure's.
+    // The event, in GitLab and in Pagure.
     &["object_kind"],
     &["event_name"],
     &["topic"],
@@ -194,29 +196,29 @@ const PATHS: &[KeyPath] = &[
     &["msg", "repo", "full_url"],
 ];
 
-/// Reads a body piece by piece. It holds a few values, never the body.
+/// Reads a body piece by piece. It keeps a few values, never the body.
 #[derive(Debug)]
 pub struct HookReader {
     form: BodyEncoding,
     scanner: JsonScanner,
-    /// The piece of the JSON that was sent last as a form.
+    /// The JSON in the last piece of a form.
     payload: Vec<u8>,
 }
 
-/// How the JSON is sent.
+/// How the JSON is encoded.
 #[derive(Debug)]
 enum BodyEncoding {
-    /// These first bytes do not tell yet.
+    /// The first bytes, which are not enough to tell.
     Unknown(Vec<u8>),
     Plain,
     Form(FormDecoder),
 }
 
-/// What a form begins with, where its content type says that it is JSON: so does Pagure.
+/// The beginning of a form. Pagure sends forms with the content type of JSON.
 const FORM: &[u8] = b"payload=";
 
 impl HookReader {
-    /// Reads a body whose content type says whether it is a form.
+    /// A reader for a body whose content type says whether it is a form.
     #[must_use]
     pub fn new(is_form: bool) -> Self {
         let form = if is_form {
@@ -227,7 +229,7 @@ impl HookReader {
         Self { form, scanner: JsonScanner::new(PATHS), payload: Vec::new() }
     }
 
-    /// Takes the next bytes. Of a form, returns what they hold of the JSON: some forges sign that.
+    /// Reads the next bytes. For a form, returns the JSON in them, because some forges sign that.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<&[u8]> {
         match &mut self.form {
             BodyEncoding::Plain => {
@@ -258,7 +260,7 @@ impl HookReader {
         }
     }
 
-    /// How many bytes may come at most.
+    /// How many bytes the body may have.
     #[must_use]
     pub const fn most(&self) -> usize {
         match self.form {
@@ -267,10 +269,10 @@ impl HookReader {
         }
     }
 
-    /// What the body says. `event` is what a header says of it.
+    /// The content of the body. `event` is the event in a header.
     ///
     /// # Errors
-    /// When the body is not the forge's.
+    /// When the body is not valid for the forge.
     pub fn end(self, forge: Forge, event: Option<&str>) -> Result<HookBody, HookError> {
         let wrong = |why: String| HookError::Body {
             forge,
@@ -282,10 +284,10 @@ impl HookReader {
     }
 }
 
-/// Reads a body that is all there, and no form. `event` is what its header says.
+/// Reads a whole body that is not a form. `event` is the event in its header.
 ///
 /// # Errors
-/// When the body is not the forge's.
+/// When the body is not valid for the forge.
 pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<HookBody, HookError> {
     let mut reader = HookReader::new(false);
     reader.feed(body);
@@ -306,7 +308,7 @@ fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody
             let commit = if get(&["msg", "end_commit"]).is_some() { "end_commit" } else { "rev" };
             push(kept, ["repo", "fullname"], &["msg", "repo"], &["msg", name], &["msg", commit])?
         }
-        // Its header says `System Hook` for whatever an administrator is told of.
+        // The header of GitLab's system hooks is `System Hook` for every event.
         Forge::Gitlab => match told.unwrap_or(event) {
             "push" | "tag_push" | "Push Hook" | "Tag Push Hook" => {
                 push(kept, ["project", "path_with_namespace"], &["project"], &["ref"], &["after"])?
@@ -319,10 +321,10 @@ fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody
     Ok(HookBody { said, delivery: get(&["msg_id"]).map(str::to_owned) })
 }
 
-/// Pagure's topics that tell of a branch or tag at a commit.
+/// Pagure's topics for a branch or tag at a commit.
 const PAGURE: [&str; 3] = ["git.receive", "git.branch.creation", "git.tag.creation"];
 
-/// The names of the repository, of which this one must be there.
+/// The names of the repository; this one is required.
 fn repository(
     kept: &KeptValues,
     named: [&'static str; 2],
@@ -337,7 +339,7 @@ fn repository(
     Ok(names)
 }
 
-/// The number of the repository; none that nobody would give.
+/// The number of the repository; empty when it is not valid.
 fn id(kept: &KeptValues, object: &[&str]) -> String {
     let id = kept.get(&[object, &["id"]].concat()).unwrap_or_default();
     let is_number = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -364,7 +366,7 @@ fn push(
     })
 }
 
-/// GitLab tells once of all that was pushed together.
+/// GitLab sends one event for everything that was pushed together.
 fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     let repository = repository(kept, ["project", "path_with_namespace"], &["project"])?;
     let mut all = BTreeSet::new();
@@ -381,7 +383,7 @@ fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     Ok(HookEvent::Push(PushNotice { repository, id, moved, more }))
 }
 
-/// A branch or tag that was pushed, or why it is not to be polled.
+/// The branch or tag that was pushed, or why it is not polled.
 fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookError> {
     if !is_commit_id(commit) {
         return Err(HookError::Value { field: "commit", value: shown(commit) });
@@ -396,7 +398,7 @@ fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookEr
     if commit.bytes().all(|byte| byte == b'0') {
         return Ok(Err(format!("`{}` was deleted", shown(branch))));
     }
-    // Git allows names that no target can name.
+    // Git allows names that no target can contain.
     if check_git_ref(branch).is_err() {
         return Ok(Err(format!("`{}` cannot be followed", shown(branch))));
     }

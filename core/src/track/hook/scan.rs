@@ -1,27 +1,27 @@
 //! Reads JSON piece by piece and keeps a few named values of it.
 //!
-//! A webhook of a large push has tens of megabytes of commits, of which nothing is of interest. So
-//! the body is never held: a string that nobody asked for is passed over, whatever its length, and
-//! what is kept is bounded in number and in length. It must not know what the values mean.
+//! A webhook of a large push has tens of megabytes of commits, which are not needed. So the body is
+//! never kept in memory: other strings are skipped, whatever their length, and the kept values are
+//! bounded in number and in length. It must not know what the values mean.
 
 use std::collections::BTreeMap;
 
-/// The longest value that is kept, in bytes. Longer ones count as absent.
+/// The longest value that is kept, in bytes. Longer ones are treated as absent.
 const MAX_VALUE: usize = 4096;
 
-/// The longest key that is told from others, in bytes.
+/// The longest key that is compared, in bytes.
 const MAX_KEY: usize = 64;
 
-/// How deep objects and lists may lie in each other.
+/// How deep objects and lists may be nested.
 const MAX_DEPTH: usize = 256;
 
-/// Values are searched for so deep.
+/// The depth to which values are searched for.
 const PATH_DEPTH: usize = 4;
 
-/// Changes of a list that are kept; more are counted.
+/// How many changes of a list are kept; further ones are counted.
 pub const MAX_CHANGES: usize = 64;
 
-/// Which values are kept: the keys that lead to each.
+/// The path of a kept value: the keys that lead to it.
 pub type KeyPath = &'static [&'static str];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,15 +41,15 @@ impl KeptValues {
     }
 }
 
-/// What an object or list that is open is.
+/// An open object or list.
 #[derive(Debug)]
 enum OpenLevel {
-    /// An object, and the key whose value comes next; none where it is of no interest.
+    /// An object, and the key whose value comes next; `None` where no value is kept.
     Object(Option<String>),
     List,
 }
 
-/// What may come next.
+/// What is expected next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanState {
     Value,
@@ -60,7 +60,7 @@ enum ScanState {
     Key,
     /// The colon after a key.
     Colon,
-    /// A comma, or the end of what is open.
+    /// A comma, or the end of the open object or list.
     After,
     /// The rest of a string.
     Text {
@@ -92,11 +92,11 @@ pub struct JsonScanner {
     /// The string or number that is being read, when it is kept.
     text: Vec<u8>,
     keeps: bool,
-    /// It is longer than what is kept.
+    /// Whether it is longer than what is kept.
     overflows: bool,
-    /// The first half of a pair of surrogates.
+    /// The first half of a surrogate pair.
     high: Option<u32>,
-    /// `ref` and `after` of the object in `changes` that is open.
+    /// `ref` and `after` of the open object in `changes`.
     change: (String, String),
     at: usize,
     problem: Option<String>,
@@ -121,7 +121,7 @@ impl JsonScanner {
         }
     }
 
-    /// Takes the next bytes. After the first that cannot be JSON, nothing is read any more.
+    /// Reads the next bytes. After the first invalid byte, nothing is read any more.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while self.problem.is_none() && !rest.is_empty() {
@@ -129,7 +129,7 @@ impl JsonScanner {
             self.at += passed;
             rest = &rest[passed..];
             let Some((byte, after)) = rest.split_first() else { break };
-            // A byte that ends a number is also what comes after it.
+            // The byte that ends a number is also the next token.
             if self.step(*byte) {
                 rest = after;
                 self.at += 1;
@@ -137,10 +137,10 @@ impl JsonScanner {
         }
     }
 
-    /// What was kept.
+    /// The kept values.
     ///
     /// # Errors
-    /// What is wrong and where, when it was not a JSON object.
+    /// The first error and its position, when the text was not a JSON object.
     pub fn end(mut self) -> Result<KeptValues, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
             self.fail("it broke off");
@@ -151,7 +151,7 @@ impl JsonScanner {
         self.problem.map_or(Ok(self.kept), Err)
     }
 
-    /// Bytes of a string that need no check of their own.
+    /// Skips bytes of a string that need no check.
     fn pass_over(&mut self, bytes: &[u8]) -> usize {
         let ScanState::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';
@@ -168,13 +168,13 @@ impl JsonScanner {
         self.problem.get_or_insert_with(|| format!("{why} at byte {at}"));
     }
 
-    /// Takes a byte. False when it has to be taken once more.
+    /// Reads a byte. False when it must be read again.
     fn step(&mut self, byte: u8) -> bool {
         let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
             ScanState::Value | ScanState::FirstOfList | ScanState::FirstKey | ScanState::Key | ScanState::Colon
             | ScanState::After
-                // Some programs put a byte order mark first.
+                // Some programs write a byte order mark first.
                 if is_space || (self.at < 3 && self.open.is_empty() && byte == BOM[self.at]) => {}
             ScanState::FirstOfList if byte == b']' => self.close(),
             ScanState::Value | ScanState::FirstOfList => self.begin_value(byte),
@@ -229,7 +229,7 @@ impl JsonScanner {
 
     fn begin_value(&mut self, byte: u8) {
         if self.open.is_empty() && byte != b'{' {
-            // What forges send is always an object.
+            // Forges always send an object.
             return self.fail("no object");
         }
         match byte {
@@ -302,7 +302,7 @@ impl JsonScanner {
         self.state = ScanState::Text { is_key };
     }
 
-    /// Keeps what `\uXXXX` stands for: a character, or a half of one.
+    /// Keeps the character of `\\uXXXX`, or half of a surrogate pair.
     fn keep_unit(&mut self, unit: u32) {
         let whole = match (self.high, unit) {
             (Some(high), 0xdc00..=0xdfff) => {
@@ -323,7 +323,7 @@ impl JsonScanner {
         self.keep(whole.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// A first half whose second does not follow stands for no character.
+    /// A first half without a second one stands for no character.
     fn keep_half(&mut self) {
         if self.high.take().is_some() {
             self.keep(char::REPLACEMENT_CHARACTER.encode_utf8(&mut [0; 4]).as_bytes());
@@ -378,7 +378,7 @@ impl JsonScanner {
         self.paths.iter().chain(&CHANGES).any(|path| self.is_at(path))
     }
 
-    /// Whether what is open is an object of the list `changes`.
+    /// Whether the open object is one of the list `changes`.
     fn is_change(&self) -> bool {
         let [OpenLevel::Object(Some(key)), OpenLevel::List, OpenLevel::Object(_)] =
             self.open.as_slice()
@@ -388,7 +388,7 @@ impl JsonScanner {
         key == "changes"
     }
 
-    /// Whether the value that is read is at these keys.
+    /// Whether the value that is read has this path.
     fn is_at(&self, path: &[&str]) -> bool {
         self.open.len() == path.len()
             && self.open.iter().zip(path).all(|(level, name)| match level {
@@ -398,13 +398,13 @@ impl JsonScanner {
     }
 }
 
-/// Stands in a path for a list.
+/// Stands for a list in a path.
 const LIST: &str = "[]";
 
 /// The paths within the list of changes.
 const CHANGES: [KeyPath; 2] = [&["changes", LIST, "ref"], &["changes", LIST, "after"]];
 
-/// What some programs begin a text with.
+/// The byte order mark.
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 #[cfg(test)]
