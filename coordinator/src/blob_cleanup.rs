@@ -27,7 +27,7 @@ pub struct CleanupStats {
     pub bytes: u64,
 }
 
-/// Scans for unfinished files every [`PERIOD`], until the task is dropped.
+/// Scans for unfinished files once an hour, until the task is dropped.
 pub async fn run(blobs: Blobs) {
     loop {
         let store = blobs.clone();

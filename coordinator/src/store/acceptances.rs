@@ -34,7 +34,7 @@ struct SuccessRow {
 
 impl Store {
     /// Successful attempts of open builds that are not accepted and do not wait for a retry, the
-    /// most urgent and oldest first; of each target at most [`AT_ONCE`].
+    /// most urgent and oldest first; of each target at most 256.
     pub async fn attempt_list_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
         let look = StageQuery {
             stage: NextStep::Accept,

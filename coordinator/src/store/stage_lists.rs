@@ -14,7 +14,7 @@ const AT_ONCE: i64 = 256;
 
 impl Store {
     /// Open builds without sources that do not wait for a retry, the most urgent and oldest first;
-    /// of each target at most [`AT_ONCE`].
+    /// of each target at most 256.
     pub async fn build_list_to_import(&self, now: Timestamp) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Import, now).await
     }

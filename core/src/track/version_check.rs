@@ -1,9 +1,9 @@
-//! Whether what would be built is above what is published: clients take nothing else.
+//! Whether a build is newer than what is published: clients update to nothing else.
 
 use crate::Evr;
 use crate::remedy::Remedy;
 
-/// A build that nobody's update would take.
+/// A build that no client would update to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{package} would be {made}, which is {} {published} in {channel}: clients would not update to it; {}",
@@ -13,9 +13,9 @@ use crate::remedy::Remedy;
 pub struct NotNewer {
     /// Name of the package.
     pub package: String,
-    /// What would be made.
+    /// The version that would be made.
     pub made: Box<Evr>,
-    /// The newest that is published.
+    /// The newest published version.
     pub published: Box<Evr>,
     pub channel: String,
 }
@@ -34,19 +34,19 @@ fn is_same_version(made: &Evr, published: &Evr) -> bool {
 }
 
 impl NotNewer {
-    /// What can be done about it beyond what the text says.
+    /// The remedy that the text does not contain.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
-        // What a build of the same sources adds is above the same release, and no other.
+        // A bump of the same sources is newer than the same release, and than no other.
         let is_same = self.made == self.published;
         is_same.then(|| Remedy::BuildHigherRelease { package: self.package.clone() })
     }
 }
 
-/// Compares what would be made of a package with all that was published of it.
+/// Compares the version of a build of a package with all published versions.
 ///
 /// # Errors
-/// When it is not above the newest of them.
+/// When it is not newer than the newest of them.
 pub fn check_above(
     package: &str,
     made: &Evr,
