@@ -70,12 +70,12 @@ impl Memory {
         }
     }
 
-    /// What there is of an attempt that made this: when it was accepted, if it was. A newer attempt
+    /// When an attempt with these results was accepted; `None` when it was not. A newer attempt
     /// may take the place of an older one: the coordinator may have refused that afterwards.
     ///
     /// # Errors
     /// When it must not be accepted.
-    pub fn look(
+    pub fn accepted_at(
         &self,
         task: TaskId,
         attempt: AttemptId,
@@ -119,7 +119,7 @@ mod tests {
     fn an_attempt_is_accepted_once_and_a_task_goes_forward() {
         let mut memory = Memory::default();
         let look = |memory: &Memory, attempt, made: &[u8]| {
-            memory.look(TaskId(1), AttemptId(attempt), Sha256::compute(made))
+            memory.accepted_at(TaskId(1), AttemptId(attempt), Sha256::compute(made))
         };
         assert_eq!(look(&memory, 5, b"a"), Ok(None));
         memory.apply(&accepted(1, 5, b"a", 77));

@@ -111,7 +111,7 @@ impl Desk {
             }
             Err(denied) => {
                 let reason = denied.to_string();
-                self.tell(asked, &reason);
+                self.log_refusal(asked, &reason);
                 match denied.fault() {
                     Some(fault) => {
                         Verdict::Refused(v1::Failure::from(&Failure::new(fault, STAGE, reason)))
@@ -129,7 +129,7 @@ impl Desk {
         }
         // Before anything is read.
         self.workers.check(&asked.worker, asked.proof.key)?;
-        self.book().memory.look(asked.task, asked.attempt, asked.set())?;
+        self.book().memory.accepted_at(asked.task, asked.attempt, asked.set())?;
         let found = check::files(&self.blobs, asked)?;
         let time = self.take(asked, &found)?;
         let sign = |found: &Found| {
@@ -147,7 +147,7 @@ impl Desk {
         let (worker, key) = (&asked.worker, asked.proof.key);
         let is_known = self.workers.check(worker, key)?;
         let set = asked.set();
-        if let Some(at) = book.memory.look(asked.task, asked.attempt, set)? {
+        if let Some(at) = book.memory.accepted_at(asked.task, asked.attempt, set)? {
             return Ok(at);
         }
         let mut events = Vec::with_capacity(found.len() + 2);
@@ -165,7 +165,7 @@ impl Desk {
     }
 
     /// Logs a denial, once. That it is logged is no condition of denying it.
-    fn tell(&self, asked: &Asked, reason: &str) {
+    fn log_refusal(&self, asked: &Asked, reason: &str) {
         let (worker, attempt) = (asked.worker.clone(), asked.attempt);
         tracing::warn!(worker, attempt = attempt.0, reason, "not accepted");
         let mut told = self.told.lock();

@@ -17,8 +17,8 @@ const WAITING: usize = 256;
 pub enum PeerMessage {
     Facts,
     /// The worker's session shall read again what the worker should have.
-    Poke(String),
-    PokeAll,
+    WakeSession(String),
+    WakeSessions,
     /// A worker has reported progress.
     Progress,
 }
@@ -49,7 +49,7 @@ impl PeerNotifier {
 pub struct Bus {
     wakes: Arc<WakeCounter>,
     /// Tells the other coordinators that something was written here.
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
 }
 
 /// The state that the clones of a bus share.
@@ -64,15 +64,15 @@ struct WakeCounter {
 impl Bus {
     /// A bus that also notifies the other coordinators.
     #[must_use]
-    pub fn with_voice(voice: PeerNotifier) -> Self {
-        Self { voice, ..Self::default() }
+    pub fn with_notifier(notifier: PeerNotifier) -> Self {
+        Self { notifier, ..Self::default() }
     }
 
     /// Wakes the listeners of this process and those of the other coordinators, after something was
     /// written.
     pub fn written(&self) {
         self.wake();
-        self.voice.send(PeerMessage::Facts);
+        self.notifier.send(PeerMessage::Facts);
     }
 
     /// Wakes the listeners of this process; other coordinators are not told.

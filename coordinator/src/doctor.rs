@@ -57,7 +57,7 @@ const FEW_FILES: u64 = 10_000;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The same for a call that makes the signer read all of its log.
-const LOOK_PATIENCE: Duration = Duration::from_secs(20);
+const LOG_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Doctor {
     /// Checks the store, the space, signer and acceptor, the targets and the workers.
@@ -211,7 +211,7 @@ impl Doctor {
             Err(error) => return Some(check(name, "warning", error.to_string())),
         };
         let whose = format!("{target}/{channel}, line {}", logged.line);
-        let asked = tokio::time::timeout(LOOK_PATIENCE, self.signer.check_log(&logged)).await;
+        let asked = tokio::time::timeout(LOG_PATIENCE, self.signer.check_log(&logged)).await;
         let found = match asked {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Some(check(name, "warning", format!("{whose}: {error:#}"))),
@@ -272,7 +272,7 @@ impl Doctor {
             emulated: &view.state.emulated,
             idle: idle(view, standings.get(name)),
         });
-        let (level, message) = told(&seen.collect::<Vec<_>>(), &wanted);
+        let (level, message) = workers_found(&seen.collect::<Vec<_>>(), &wanted);
         check("workers", level, message)
     }
 }
@@ -425,11 +425,11 @@ fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
 }
 
 /// How many idle workers are listed with their reasons.
-const TOLD: usize = 4;
+const SHOWN: usize = 4;
 
 /// The state and text of the check. No worker at all is an error when workers are known, and a
 /// warning when none has ever come; the same holds for each architecture.
-fn told(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
+fn workers_found(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
     let taking = || seen.iter().filter(|worker| worker.idle.is_none());
     let mut message = format!("{} of {} known workers take work", taking().count(), seen.len());
     let mut counts = Vec::new();
@@ -450,7 +450,7 @@ fn told(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, S
         message += &format!("; none for {}", without.join(", "));
     }
     let mut reasons = seen.iter().filter_map(|worker| Some((worker.name, worker.idle.as_ref()?)));
-    for (name, reason) in reasons.by_ref().take(TOLD) {
+    for (name, reason) in reasons.by_ref().take(SHOWN) {
         message += &format!("; {name} {reason}");
     }
     let more = reasons.count();
@@ -484,18 +484,18 @@ mod tests {
         let plain = seen("a", &[X86_64], &[], None);
         let emulating = seen("b", &[X86_64, Aarch64], &[Aarch64], None);
         let out = seen("c", &[X86_64], &[], Some("is quarantined: it failed"));
-        assert_eq!(told(&[], &both), ("warning", "0 of 0 known workers take work".into()));
+        assert_eq!(workers_found(&[], &both), ("warning", "0 of 0 known workers take work".into()));
         let said = "0 of 1 known workers take work; c is quarantined: it failed";
-        assert_eq!(told(std::slice::from_ref(&out), &both), ("error", said.into()));
+        assert_eq!(workers_found(std::slice::from_ref(&out), &both), ("error", said.into()));
         let said = "1 of 2 known workers take work (x86_64 1); none for aarch64; c is quarantined: \
                     it failed";
-        assert_eq!(told(&[plain, out], &both), ("warning", said.into()));
+        assert_eq!(workers_found(&[plain, out], &both), ("warning", said.into()));
         let plain = seen("a", &[X86_64], &[], None);
         let said = "2 of 2 known workers take work (x86_64 2, aarch64 1 (1 emulating))";
-        assert_eq!(told(&[plain, emulating], &both), ("ok", said.into()));
+        assert_eq!(workers_found(&[plain, emulating], &both), ("ok", said.into()));
         let away: Vec<_> =
             ["a", "b", "c", "d", "e", "f"].map(|n| seen(n, &[], &[], Some("is gone"))).into();
-        let (_, said) = told(&away, &both);
+        let (_, said) = workers_found(&away, &both);
         assert!(said.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{said}");
     }
 

@@ -75,16 +75,16 @@ pub struct Parts {
     /// What was heard of the workers.
     pub fleet: Fleet,
     /// How far dispatch has read the queues.
-    pub further: QueueCursors,
+    pub cursors: QueueCursors,
     /// Woken when a fact was written.
     pub bus: Bus,
     /// This coordinator among the others.
     pub peers: Peers,
-    pub voice: PeerNotifier,
+    pub notifier: PeerNotifier,
     /// Woken when a worker has reported, also when only a phase changed.
     pub progress: Bus,
     /// Woken when a log has grown.
-    pub log_bell: Bus,
+    pub log_bus: Bus,
     /// The farm's token, for calls that write.
     pub token: FarmToken,
     /// Enrols workers; `None` without TLS.
@@ -201,7 +201,7 @@ impl Parts {
         DispatchPass {
             targets: self.targets.clone(),
             fleet: self.fleet.clone(),
-            further: self.further.clone(),
+            cursors: self.cursors.clone(),
             metrics: self.metrics.clone(),
         }
     }
@@ -268,13 +268,13 @@ impl Parts {
     #[must_use]
     pub fn notes(&self) -> Notes {
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        Notes::new(peers, fleet, self.waits.clone(), self.voice.clone())
+        Notes::new(peers, fleet, self.waits.clone(), self.notifier.clone())
     }
 
     /// Wakes the passes at messages of the other coordinators.
     #[must_use]
-    pub fn listener(&self) -> notify::Listener {
-        notify::Listener {
+    pub fn peer_listener(&self) -> notify::PeerListener {
+        notify::PeerListener {
             peers: self.peers.clone(),
             bus: self.bus.clone(),
             fleet: self.fleet.clone(),
@@ -369,7 +369,7 @@ impl Parts {
             blobs: self.blobs.clone(),
             bus: self.bus.clone(),
             progress: self.progress.clone(),
-            log_bell: self.log_bell.clone(),
+            log_bus: self.log_bus.clone(),
             reports: self.reports(),
             streams: self.streams.clone(),
             tracker: self.tracker.clone(),
@@ -446,7 +446,7 @@ impl Parts {
             },
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),
-            log_bell: self.log_bell.clone(),
+            log_bus: self.log_bus.clone(),
             waits: self.waits.clone(),
             max_result_bytes: self.max_result_bytes,
         }

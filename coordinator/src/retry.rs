@@ -16,7 +16,7 @@ pub struct Retries {
 impl Retries {
     /// The time of the next try; `None` when the failure is final. `task` is the task that failed, or
     /// `None` when the build failed before it had tasks.
-    pub async fn at(
+    pub async fn retry_time(
         &self,
         store: &Store,
         build: BuildId,
@@ -63,7 +63,7 @@ impl Retries {
         failure: &Failure,
         now: Timestamp,
     ) -> store::Result<()> {
-        let retry = self.at(store, build, task, failure, now).await?;
+        let retry = self.retry_time(store, build, task, failure, now).await?;
         tracing::info!(
             build = build.0,
             task = task.map(|task| task.0),
@@ -84,7 +84,7 @@ async fn earlier_failures(
     build: BuildId,
     task: Option<TaskId>,
 ) -> store::Result<Vec<Failure>> {
-    let since = store.retried_at(build).await?;
+    let since = store.build_retried_at(build).await?;
     let failures = store.failure_list(build, since).await?;
     Ok(failures.into_iter().filter(|row| row.task == task).map(|row| row.failure).collect())
 }

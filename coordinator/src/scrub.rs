@@ -61,7 +61,7 @@ impl DamagedFiles {
     }
 
     /// The same for a published file that is not a hard link to a stored one.
-    pub fn look_at_published(&self, blobs: &Blobs, path: &Path, digest: Sha256) -> u64 {
+    pub fn verify_published(&self, blobs: &Blobs, path: &Path, digest: Sha256) -> u64 {
         let Ok(found) = fs::metadata(path) else {
             return self.is_damaged(path.to_owned(), format!("{} is gone", path.display()));
         };
@@ -143,7 +143,7 @@ async fn published(blobs: &Blobs, repos: &Path, damaged: &DamagedFiles) {
     damaged.keep(repos, &all);
     for (path, digest) in all {
         let (store, known) = (blobs.clone(), damaged.clone());
-        let look = move || known.look_at_published(&store, &path, digest);
+        let look = move || known.verify_published(&store, &path, digest);
         let size = tokio::task::spawn_blocking(look).await.unwrap_or(0);
         // Files that are hard links to blobs were not read, so no pause is needed.
         if size > 0 {
@@ -213,19 +213,19 @@ mod tests {
         let path = dir.path().join("a.rpm");
         fs::hard_link(blobs.path(digest), &path).unwrap();
         let damaged = DamagedFiles::default();
-        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 0, "it is read as a blob");
+        assert_eq!(damaged.verify_published(&blobs, &path, digest), 0, "it is read as a blob");
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"package").unwrap();
-        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 7);
+        assert_eq!(damaged.verify_published(&blobs, &path, digest), 7);
         assert!(damaged.all().is_empty());
 
         fs::write(&path, b"PACKAGE").unwrap();
-        damaged.look_at_published(&blobs, &path, digest);
+        damaged.verify_published(&blobs, &path, digest);
         assert!(damaged.all()[0].1.contains("is not the package that was published"));
         damaged.keep(dir.path(), &[]);
         assert!(damaged.all().is_empty(), "nothing shows it any more");
         fs::remove_file(&path).unwrap();
-        damaged.look_at_published(&blobs, &path, digest);
+        damaged.verify_published(&blobs, &path, digest);
         assert!(damaged.all()[0].1.contains("is gone"));
     }
 }

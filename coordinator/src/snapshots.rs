@@ -36,15 +36,20 @@ pub struct Notes {
     peers: Peers,
     fleet: Fleet,
     waits: LocalWaitReasons,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     written: WrittenSnapshots,
 }
 
 impl Notes {
     /// The exchange for these workers and reasons, before anything was written.
     #[must_use]
-    pub fn new(peers: Peers, fleet: Fleet, waits: LocalWaitReasons, voice: PeerNotifier) -> Self {
-        Self { peers, fleet, waits, voice, written: WrittenSnapshots::default() }
+    pub fn new(
+        peers: Peers,
+        fleet: Fleet,
+        waits: LocalWaitReasons,
+        notifier: PeerNotifier,
+    ) -> Self {
+        Self { peers, fleet, waits, notifier, written: WrittenSnapshots::default() }
     }
 
     /// Forgets workers that have connected to another coordinator.
@@ -82,7 +87,7 @@ impl Notes {
         if !changes.is_empty() {
             store.peer_snapshot_write(self.peers.own_id(), &changes).await?;
             self.written.set(wanted);
-            self.voice.send(PeerMessage::Progress);
+            self.notifier.send(PeerMessage::Progress);
         }
         let alive: Vec<String> = self
             .peers

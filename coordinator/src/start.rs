@@ -66,10 +66,10 @@ pub async fn open(
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let cache = config.cache_dir();
-    let seat = InstanceLock::acquire(cache)?;
+    let instance_lock = InstanceLock::acquire(cache)?;
     let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
-    let (voice, words) = PeerNotifier::new();
-    let bus = Bus::with_voice(voice.clone());
+    let (notifier, words) = PeerNotifier::new();
+    let bus = Bus::with_notifier(notifier.clone());
     let (blobs, store) = open_facts(config, &bus).await?;
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
@@ -77,8 +77,8 @@ pub async fn open(
     let now = Instant::now();
     let alone = store.dialect() == Dialect::Sqlite;
     let database = if alone { "sqlite" } else { "postgres" };
-    let me = coordinator(&seat, address, &base_url);
-    let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
+    let me = coordinator(&instance_lock, address, &base_url);
+    let peers = Peers::new(me, Some(instance_lock), config.takeover, alone, now);
     peers::heartbeat::begin(&peers, &store, now)
         .await
         .context("cannot register this coordinator")?;
@@ -86,10 +86,10 @@ pub async fn open(
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
-        fleet: Fleet::new(now, terms).with_voice(voice.clone()),
-        further: QueueCursors::default(),
+        fleet: Fleet::new(now, terms).with_notifier(notifier.clone()),
+        cursors: QueueCursors::default(),
         progress: Bus::default(),
-        log_bell: Bus::default(),
+        log_bus: Bus::default(),
         token: FarmToken::load_or_make(&data.join("token"))?,
         enrolment: None,
         connections: CertificateConnections::default(),
@@ -98,7 +98,7 @@ pub async fn open(
         bases: BaseRootFileOwners::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
-        webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
+        webhooks: Webhooks::new(&store, tracker.bus(), hook_secrets, &default_secrets)?,
         tracker,
         resolver: resolver(cache, &targets, &blobs)?,
         acceptor: config.acceptor_socket.as_deref().map(AcceptorClient::new),
@@ -113,7 +113,7 @@ pub async fn open(
         targets,
         bus,
         peers,
-        voice,
+        notifier,
         clock: Clock,
         random: RandomSource,
     };
@@ -121,9 +121,9 @@ pub async fn open(
 }
 
 /// The row of this coordinator in the database.
-fn coordinator(seat: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
+fn coordinator(instance_lock: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
     CoordinatorRow {
-        id: seat.id().to_owned(),
+        id: instance_lock.id().to_owned(),
         address: address.to_owned(),
         base_url: base_url.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -218,7 +218,7 @@ pub async fn start(
         let (peers, store, bus) = (parts.peers.clone(), parts.store.clone(), parts.bus.clone());
         passes.spawn(peers::heartbeat::run(peers.clone(), store.clone(), bus));
         passes.spawn(peers::notify::send_messages(peers, store, words));
-        passes.spawn(parts.listener().run(config.database_url()));
+        passes.spawn(parts.peer_listener().run(config.database_url()));
     }
     tracing::info!(%address, coordinator = parts.peers.own_id(), data = %config.data.display(), "coordinator started");
     write_address_file(config.address_file.as_deref(), "http", address)?;
@@ -298,7 +298,7 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     let mut passes = Passes { parts, set: JoinSet::new() };
     // The passes of stages, on the coordinator that has the stage's lease, in the order of the
     // pipeline.
-    passes.stage(parts.poll(), parts.tracker.bell());
+    passes.stage(parts.poll(), parts.tracker.bus());
     passes.stage(parts.decide(), bus());
     passes.stage(parts.import(), bus());
     passes.stage(parts.plan(), bus());
@@ -329,12 +329,12 @@ struct Passes<'a> {
 
 impl Passes<'_> {
     /// Runs a stage, woken by this bus.
-    fn stage(&mut self, stage: impl work::Stage, bell: Bus) {
-        self.set.spawn(self.parts.runner().stage(stage, bell));
+    fn stage(&mut self, stage: impl work::Stage, bus: Bus) {
+        self.set.spawn(self.parts.runner().stage(stage, bus));
     }
 
     /// Runs a local pass, woken by this bus.
-    fn local(&mut self, pass: impl LocalPass, bell: Bus) {
-        self.set.spawn(self.parts.runner().local(pass, bell));
+    fn local(&mut self, pass: impl LocalPass, bus: Bus) {
+        self.set.spawn(self.parts.runner().local(pass, bus));
     }
 }

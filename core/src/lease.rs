@@ -143,8 +143,8 @@ pub fn liveness(terms: LeaseTerms, silence: Duration, connected: bool) -> Livene
 /// between. If it was stopped, or had no processor, the workers were not silent, and their silence
 /// is counted from now.
 #[must_use]
-pub fn listening(terms: LeaseTerms, since_last_look: Duration) -> bool {
-    since_last_look < terms.lease / 2
+pub fn listening(terms: LeaseTerms, since_last_check: Duration) -> bool {
+    since_last_check < terms.lease / 2
 }
 
 #[cfg(test)]

@@ -37,7 +37,10 @@ impl WithheldPackages {
     /// The list for people, by package and architecture. `lacks` are the missing requirements of
     /// each architecture.
     #[must_use]
-    pub fn told(&self, lacks: &BTreeMap<Arch, MissingRequirements>) -> Vec<LackingPackage> {
+    pub fn lacking_packages(
+        &self,
+        lacks: &BTreeMap<Arch, MissingRequirements>,
+    ) -> Vec<LackingPackage> {
         let kept = self.from.iter().flat_map(|(nevra, arches)| {
             arches.iter().filter_map(|arch| {
                 let requirement = lacks.get(arch)?.get(nevra)?.clone();
@@ -99,8 +102,11 @@ mod tests {
         let found = held(&all, shows);
         assert_eq!(found.from, HashMap::from([(nevra("script"), vec![Aarch64])]));
         assert_eq!(found.everywhere, lacks(&["never", "one-sided"]));
-        let told: Vec<_> =
-            found.told(&all).into_iter().map(|one| (one.nevra.name, one.arch)).collect();
+        let told: Vec<_> = found
+            .lacking_packages(&all)
+            .into_iter()
+            .map(|one| (one.nevra.name, one.arch))
+            .collect();
         let expected = [("never", None), ("one-sided", None), ("script", Some(Aarch64))];
         assert_eq!(told, expected.map(|(name, arch)| (name.to_owned(), arch)));
         assert_eq!(held(&BTreeMap::new(), |_, _| true), WithheldPackages::default());

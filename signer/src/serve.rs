@@ -52,7 +52,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     }
     let audit = AuditLog::open(&config.audit_log, config.state_dir()).context("opening the log")?;
     let service = SignerService::new(keys, audit.clone(), acceptors, config);
-    service.look_at_switch().await?;
+    service.check_switch().await?;
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), "ready");
 

@@ -13,7 +13,7 @@ const FOLLOWED: [Column; 8] = [
     column("BRANCH").rank(3).cut(8),
     column("COMMIT").rank(6),
     column("POLICY"),
-    column("LOOKED").rank(5),
+    column("POLLED").rank(5),
     column("PUSH").rank(1),
     column("PROBLEM").rank(2).cut(20),
 ];
@@ -38,7 +38,7 @@ pub(crate) fn short(commit: &str) -> String {
 /// A table of what is followed.
 pub(crate) fn list(out: &StandardOutput, packages: &[v1::Tracked], now: i64) -> String {
     let row = |row: &v1::Tracked| -> Vec<Cell> {
-        let looked =
+        let polled =
             if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) };
         vec![
             cell(&row.target),
@@ -46,7 +46,7 @@ pub(crate) fn list(out: &StandardOutput, packages: &[v1::Tracked], now: i64) -> 
             cell(&row.branch),
             cell(short(&row.commit)),
             state(&row.policy),
-            cell(looked),
+            cell(polled),
             state(if row.push.is_empty() { "-" } else { &row.push }),
             cell(&row.problem),
         ]

@@ -97,7 +97,7 @@ impl CheckError {
 
     /// The message, with the command that helps where there is one.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
             Self::Refused(ResultError::NotAbove(why)) => commands::not_above(why),
             error => error.to_string(),

@@ -112,8 +112,10 @@ impl AcceptStage {
             }
             Err(AcceptError::Failure(failure)) => {
                 let now = self.clock.time();
-                let retry =
-                    self.retries.at(store, ended.build, Some(task.id), &failure, now).await?;
+                let retry = self
+                    .retries
+                    .retry_time(store, ended.build, Some(task.id), &failure, now)
+                    .await?;
                 tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
                 Ok(store.attempt_refuse(ended, &failure, retry, now).await?)
             }

@@ -31,10 +31,12 @@ impl From<CheckError> for AcceptError {
     fn from(error: CheckError) -> Self {
         match error.fault() {
             Some(Fault::Worker) if is_planted(PlantedBug::BrokenFileAsPackageFault) => {
-                let message = error.told();
+                let message = error.message();
                 Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, message))
             }
-            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
+            Some(fault) => {
+                Self::Failure(Failure::new(fault, FailureStage::Accept, error.message()))
+            }
             None => Self::Error(error.into()),
         }
     }

@@ -72,7 +72,7 @@ impl Claims {
         };
         let gone = store.withdrawal_insert(&what, self.clock.time()).await?;
         for worker in workers {
-            self.fleet.poke(&worker);
+            self.fleet.wake_session(&worker);
         }
         // Roots may have been recorded between the search and the transaction.
         let rows = self.mark(store, target, &gone).await?;

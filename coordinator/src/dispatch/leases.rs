@@ -46,13 +46,13 @@ impl LocalPass for LeasePass {
     }
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        self.look(store, now).await
+        self.check(store, now).await
     }
 }
 
 impl LeasePass {
     /// Checks all leases once.
-    async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
+    async fn check(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
         let mut silent = store.worker_list_with_leases().await?;
         // Without its database, the coordinator could not process what workers sent either: that
         // time is no silence of theirs.

@@ -40,7 +40,7 @@ pub struct DispatchPass {
     /// The workers, and what they hold.
     pub fleet: Fleet,
     /// How far queues were read.
-    pub further: QueueCursors,
+    pub cursors: QueueCursors,
     /// For the metric of how long tasks waited.
     pub metrics: Metrics,
 }
@@ -66,7 +66,7 @@ impl DispatchPass {
         if free.is_empty() {
             return Ok(false);
         }
-        let from = QueueReader { store, targets: &self.targets, further: &self.further };
+        let from = QueueReader { store, targets: &self.targets, cursors: &self.cursors };
         let mut heads = QueueHeads::read(from, &free).await?;
         let (workers, pairs) = place(&mut heads, &all).await?;
         if pairs.is_empty() {
@@ -103,7 +103,7 @@ impl DispatchPass {
         }
         let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
         self.fleet.held().granted(&attempt.worker, attempt.id, needs);
-        self.fleet.poke(&attempt.worker);
+        self.fleet.wake_session(&attempt.worker);
     }
 
     /// Reads the live leases again when the copy is too old.
@@ -113,7 +113,7 @@ impl DispatchPass {
             // The workers whose leases another process granted or took, or that were cancelled here
             // in the same moment.
             for worker in self.fleet.held().replace(live, now) {
-                self.fleet.poke(&worker);
+                self.fleet.wake_session(&worker);
             }
         }
         Ok(())

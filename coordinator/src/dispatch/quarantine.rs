@@ -65,7 +65,7 @@ pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyh
     }
     if store.standing_set_quarantined(worker, &stand_ins(&it, &others), &reason, now.time).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
-        fleet.poke(worker);
+        fleet.wake_session(worker);
     }
     Ok(())
 }

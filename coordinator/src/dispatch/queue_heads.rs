@@ -82,7 +82,7 @@ pub struct QueueReader<'a> {
     /// Say whether emulating workers may build for a target.
     pub targets: &'a Targets,
     /// How far the queues were read before.
-    pub further: &'a QueueCursors,
+    pub cursors: &'a QueueCursors,
 }
 
 /// How far the queues were read whose heads no worker could take: the last task that was read.
@@ -140,10 +140,10 @@ impl<'a> QueueHeads<'a> {
             if placed.contains(&index) || !queue.fits(workers) {
                 continue;
             }
-            let place = self.from.further.place(queue).map_or(read_to, |place| place.max(read_to));
+            let place = self.from.cursors.place(queue).map_or(read_to, |place| place.max(read_to));
             self.read_page(index, Some(place), AT_ONCE).await?;
             let queue = &self.queues[index];
-            self.from.further.set(queue, queue.read_to);
+            self.from.cursors.set(queue, queue.read_to);
         }
         self.sort();
         Ok(self.tasks.len() > before)

@@ -39,7 +39,7 @@ impl Reports {
     /// # Errors
     /// A `PERMISSION_DENIED` status when one of them is on another worker's attempt; database
     /// errors.
-    pub async fn take(
+    pub async fn apply_reports(
         &self,
         store: &Store,
         worker: &str,
@@ -97,7 +97,7 @@ impl Reports {
         // still live and is reported again.
         if let Outcome::Failed(failure) = outcome {
             let mut failure = self.retries.confirmed(store, build, task, failure).await?;
-            let next = self.retries.at(store, build, Some(task), &failure, now).await?;
+            let next = self.retries.retry_time(store, build, Some(task), &failure, now).await?;
             if next.is_none() && failure.fault == Fault::Worker {
                 let mut workers = store.worker_list_failed_task(task).await?;
                 workers.push(attempt.worker.clone());
@@ -128,7 +128,7 @@ impl Reports {
         self.metrics.worked(Milestone::Build.as_str(), now.since(attempt.started));
         self.fleet.held().ended(&attempt.worker, id);
         self.finish_logs(id);
-        self.fleet.poke(&attempt.worker);
+        self.fleet.wake_session(&attempt.worker);
         Ok(())
     }
 

@@ -30,7 +30,7 @@ pub use session::WorkerSession;
 #[derive(Debug, Clone)]
 pub struct Fleet {
     terms: LeaseTerms,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     inner: Arc<Mutex<FleetState>>,
     held: LiveLeaseCache,
 }
@@ -40,7 +40,7 @@ struct FleetState {
     /// Since when this coordinator listens without a break.
     listening: Instant,
     /// When the leases were last checked.
-    looked: Instant,
+    last_check: Instant,
     sessions: u64,
     workers: BTreeMap<String, WorkerEntry>,
     /// Workers that are connected to other coordinators, as these last reported.
@@ -70,14 +70,14 @@ struct WorkerEntry {
     heard_at: Timestamp,
     /// How often its session was woken.
     news: u64,
-    poke: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl WorkerEntry {
     /// Counts the news and wakes the session.
-    fn tell(&mut self) {
+    fn add_news(&mut self) {
         self.news += 1;
-        self.poke.notify_one();
+        self.wake.notify_one();
     }
 }
 
@@ -97,14 +97,14 @@ impl Fleet {
     pub fn new(started: Instant, terms: LeaseTerms) -> Self {
         let inner = FleetState {
             listening: started,
-            looked: started,
+            last_check: started,
             sessions: 0,
             workers: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
         };
         Self {
             terms,
-            voice: PeerNotifier::default(),
+            notifier: PeerNotifier::default(),
             inner: Arc::new(Mutex::new(inner)),
             held: LiveLeaseCache::default(),
         }
@@ -121,16 +121,16 @@ impl Fleet {
     /// silence.
     pub fn begin_check(&self, now: Instant) {
         let mut inner = self.lock();
-        if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
+        if !listening(self.terms, now.saturating_duration_since(inner.last_check)) {
             inner.listening = now;
         }
-        inner.looked = now;
+        inner.last_check = now;
     }
 
     /// The same, with a notifier that reaches the sessions of other coordinators.
     #[must_use]
-    pub fn with_voice(self, voice: PeerNotifier) -> Self {
-        Self { voice, ..self }
+    pub fn with_notifier(self, notifier: PeerNotifier) -> Self {
+        Self { notifier, ..self }
     }
 
     fn view(&self, inner: &FleetState, known: &WorkerEntry, now: Instant) -> WorkerView {
@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn a_worker_is_shown_where_it_is_connected() {
         let start = Instant::now();
-        let (voice, mut words) = PeerNotifier::new();
-        let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
+        let (notifier, mut words) = PeerNotifier::new();
+        let fleet = Fleet::new(start, LeaseTerms::default()).with_notifier(notifier);
         let session = fleet.connect(state("w"), start, time(1));
         assert!(fleet.sessions().is_empty(), "it is not settled");
         session.settle();
@@ -304,10 +304,13 @@ mod tests {
         assert_eq!(fleet.workers(start)["v"], other);
         assert_eq!(fleet.connected(start).keys().collect::<Vec<_>>(), ["w"]);
 
-        fleet.poke("w");
-        assert!(words.try_recv().is_err(), "a worker that is here is poked here");
-        fleet.poke("v");
-        assert_eq!(words.try_recv(), Ok(PeerMessage::Poke("v".into())));
+        fleet.wake_session("w");
+        assert!(
+            words.try_recv().is_err(),
+            "the session of a worker that is connected here is woken here"
+        );
+        fleet.wake_session("v");
+        assert_eq!(words.try_recv(), Ok(PeerMessage::WakeSession("v".into())));
 
         let sessions = fleet.sessions();
         assert_eq!(sessions.len(), 1);

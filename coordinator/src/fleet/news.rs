@@ -9,29 +9,29 @@ use crate::bus::PeerMessage;
 impl Fleet {
     /// Has a worker's session read again what the worker should have, wherever the worker is
     /// connected.
-    pub fn poke(&self, worker: &str) {
-        if !self.poke_here(worker) {
-            self.voice.send(PeerMessage::Poke(worker.to_owned()));
+    pub fn wake_session(&self, worker: &str) {
+        if !self.wake_local_session(worker) {
+            self.notifier.send(PeerMessage::WakeSession(worker.to_owned()));
         }
     }
 
     /// Wakes all sessions, here and at other coordinators.
-    pub fn poke_all(&self) {
-        self.poke_all_here();
-        self.voice.send(PeerMessage::PokeAll);
+    pub fn wake_sessions(&self) {
+        self.wake_local_sessions();
+        self.notifier.send(PeerMessage::WakeSessions);
     }
 
     /// Wakes a worker's session if it is connected here, and returns whether it is.
-    pub fn poke_here(&self, worker: &str) -> bool {
+    pub fn wake_local_session(&self, worker: &str) -> bool {
         let mut inner = self.lock();
         let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
-        known.map(WorkerEntry::tell).is_some()
+        known.map(WorkerEntry::add_news).is_some()
     }
 
     /// Wakes all sessions that are connected here.
-    pub fn poke_all_here(&self) {
+    pub fn wake_local_sessions(&self) {
         for known in self.lock().workers.values_mut() {
-            known.tell();
+            known.add_news();
         }
     }
 
@@ -47,7 +47,7 @@ impl Fleet {
         if let Some(known) = self.lock().workers.get_mut(worker) {
             known.probe += 1;
             known.news += 1;
-            known.poke.notify_one();
+            known.wake.notify_one();
         }
     }
 

@@ -19,7 +19,7 @@ pub struct WorkerSession {
     fleet: Fleet,
     name: String,
     id: u64,
-    poke: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl Fleet {
@@ -31,7 +31,7 @@ impl Fleet {
         inner.sessions += 1;
         let id = inner.sessions;
         let name = state.name.clone();
-        let poke = Arc::new(Notify::new());
+        let wake = Arc::new(Notify::new());
         let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
         let known = WorkerEntry {
             state,
@@ -42,12 +42,12 @@ impl Fleet {
             heard: now,
             heard_at: time,
             news: 0,
-            poke: poke.clone(),
+            wake: wake.clone(),
         };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
-            before.poke.notify_one();
+            before.wake.notify_one();
         }
-        WorkerSession { fleet: self.clone(), name, id, poke }
+        WorkerSession { fleet: self.clone(), name, id, wake }
     }
 
     /// Workers that this coordinator has heard and recorded as its own, each with the number of its
@@ -66,7 +66,7 @@ impl Fleet {
         if inner.workers.get(worker).is_some_and(|known| known.session == session)
             && let Some(known) = inner.workers.remove(worker)
         {
-            known.poke.notify_one();
+            known.wake.notify_one();
         }
     }
 }
@@ -110,8 +110,8 @@ impl WorkerSession {
     }
 
     /// Waits until the session was woken.
-    pub async fn poked(&self) {
-        self.poke.notified().await;
+    pub async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 

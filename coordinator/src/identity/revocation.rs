@@ -51,7 +51,7 @@ impl Revocations {
         let mut standings = store.standing_list().await?;
         standings.retain(|_, row| !row.standing.may_connect());
         for (worker, row) in &standings {
-            self.fleet.poke(worker);
+            self.fleet.wake_session(worker);
             for attempt in store.attempt_list_live(Some(worker)).await? {
                 let message = format!(
                     "worker {worker} was revoked ({}); the task goes to another",

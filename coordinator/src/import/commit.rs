@@ -141,15 +141,15 @@ impl ImportJob {
     ) -> Result<ImportedCommit, ImportError> {
         let checkout = self.checkout(shared, watch)?;
         let changes = FetchedModifications::fetch(self, shared, watch)?;
-        let said = checkout.said()?;
+        let meta = checkout.meta()?;
         let import = CommitImport { job: self, shared, watch, checkout: &checkout };
-        let made = import.bundle(changes.as_ref(), said.at)?;
+        let made = import.bundle(changes.as_ref(), meta.at)?;
         let digest = shared.blobs.put(&made.bundle.to_bytes())?;
         let git_ref = checkout.git_ref.clone();
         let record = SourceRecord { git_ref: git_ref.clone(), ..made.record };
-        let mut cves = said.cves;
+        let mut cves = meta.cves;
         cves.extend(changes.into_iter().flat_map(|changes| changes.cves));
-        let (bundle, subject, committed_at) = (made.bundle, said.subject, said.at);
+        let (bundle, subject, committed_at) = (made.bundle, meta.subject, meta.at);
         Ok(ImportedCommit { bundle, digest, git_ref, subject, cves, committed_at, record })
     }
 }
@@ -533,7 +533,7 @@ impl FetchedModifications {
         let text = checkout.text(&name, *id, watch.limits().list)?;
         let config = Config::parse(&name, &text)?;
         let steps = modify::steps(&config.changes)?;
-        let CommitMeta { subject, at: committed_at, cves } = checkout.said()?;
+        let CommitMeta { subject, at: committed_at, cves } = checkout.meta()?;
         let modification = Modification {
             url: checkout.url.clone(),
             commit: checkout.commit.to_string(),

@@ -50,7 +50,7 @@ pub(super) fn preview(
 ) -> Result<Preview, ImportError> {
     let checkout = job.checkout(shared, watch)?;
     let changes = FetchedModifications::fetch(job, shared, watch)?;
-    let said = checkout.said()?;
+    let meta = checkout.meta()?;
     let limit = watch.limits().committed_file;
     let files = checkout.files()?;
     let sources = CommitSources { checkout: &checkout, files: &files, limit };
@@ -59,7 +59,7 @@ pub(super) fn preview(
         url: checkout.url.clone(),
         git_ref: checkout.git_ref.clone(),
         commit: checkout.commit.to_string(),
-        subject: said.subject,
+        subject: meta.subject,
         modification: changes.as_ref().map(|changes| changes.modification.clone()),
         modification_subject: String::new(),
         actions: Vec::new(),
@@ -69,7 +69,7 @@ pub(super) fn preview(
         preview.modification_subject.clone_from(&changes.subject);
         let of_modifications = changes.sources(limit);
         let modifications = of_modifications.tree();
-        let context = context(job, said.at, Some(changes));
+        let context = context(job, meta.at, Some(changes));
         preview.actions = actions(changes, &mut tree, &modifications, &context);
     }
     preview.diffs = modify::diff(&tree)

@@ -47,7 +47,7 @@ pub(super) async fn mark(
         }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(build = build.id.0, error, "not looked at for security fixes");
+            tracing::warn!(build = build.id.0, error, "not checked for security fixes");
             BTreeSet::new()
         }
     }

@@ -43,7 +43,7 @@ struct MetricsRoutes {
     last: Arc<Mutex<Option<(Instant, String)>>>,
     /// Held while readiness is checked: the check writes a file and asks the signer, and anybody
     /// may request it.
-    looking: Arc<Mutex<()>>,
+    checking: Arc<Mutex<()>>,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz`.
@@ -52,7 +52,7 @@ pub fn router(operations: Operations) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(MetricsRoutes { operations, last: Arc::default(), looking: Arc::default() })
+        .with_state(MetricsRoutes { operations, last: Arc::default(), checking: Arc::default() })
 }
 
 async fn metrics_page(
@@ -90,9 +90,9 @@ fn has_token(token: &FarmToken, headers: &HeaderMap) -> bool {
 }
 
 async fn ready_page(
-    State(MetricsRoutes { operations, looking, .. }): State<MetricsRoutes>,
+    State(MetricsRoutes { operations, checking, .. }): State<MetricsRoutes>,
 ) -> Response {
-    let _one = looking.lock().await;
+    let _one = checking.lock().await;
     let reasons = health::reasons(&operations).await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });

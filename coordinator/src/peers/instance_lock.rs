@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn one_process_has_it_and_it_keeps_its_id() {
         let dir = tempfile::tempdir().unwrap();
-        let seat = InstanceLock::acquire(dir.path()).unwrap();
+        let instance_lock = InstanceLock::acquire(dir.path()).unwrap();
         let error = InstanceLock::acquire(dir.path()).unwrap_err().to_string();
         assert!(error.contains("--cache"), "{error}");
-        let id = seat.id().to_owned();
-        drop(seat);
+        let id = instance_lock.id().to_owned();
+        drop(instance_lock);
         assert_eq!(InstanceLock::acquire(dir.path()).unwrap().id(), id);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(InstanceLock::acquire(other.path()).unwrap().id(), id);

@@ -52,7 +52,7 @@ pub struct Peers(Arc<PeersShared>);
 #[derive(Debug)]
 struct PeersShared {
     me: CoordinatorRow,
-    _seat: Option<InstanceLock>,
+    _instance_lock: Option<InstanceLock>,
     takeover: Duration,
     /// Whether this is the only coordinator that can have this database (SQLite).
     alone: bool,
@@ -92,13 +92,20 @@ impl Peers {
     #[must_use]
     pub fn new(
         me: CoordinatorRow,
-        seat: Option<InstanceLock>,
+        instance_lock: Option<InstanceLock>,
         takeover: Duration,
         alone: bool,
         now: Instant,
     ) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(PeersShared { me, _seat: seat, takeover, alone, began: now, state }))
+        Self(Arc::new(PeersShared {
+            me,
+            _instance_lock: instance_lock,
+            takeover,
+            alone,
+            began: now,
+            state,
+        }))
     }
 
     #[must_use]

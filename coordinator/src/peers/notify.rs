@@ -27,8 +27,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 fn payload(word: &PeerMessage, me: &str) -> String {
     match word {
         PeerMessage::Facts => format!("{me} facts"),
-        PeerMessage::Poke(worker) => format!("{me} poke {worker}"),
-        PeerMessage::PokeAll => format!("{me} poke-all"),
+        PeerMessage::WakeSession(worker) => format!("{me} poke {worker}"),
+        PeerMessage::WakeSessions => format!("{me} poke-all"),
         PeerMessage::Progress => format!("{me} progress"),
     }
 }
@@ -40,8 +40,8 @@ fn read(payload: &str, me: &str) -> Option<PeerMessage> {
     let from = words.next()?;
     let word = match (words.next()?, words.next()) {
         ("facts", None) => PeerMessage::Facts,
-        ("poke", Some(worker)) => PeerMessage::Poke(worker.to_owned()),
-        ("poke-all", None) => PeerMessage::PokeAll,
+        ("poke", Some(worker)) => PeerMessage::WakeSession(worker.to_owned()),
+        ("poke-all", None) => PeerMessage::WakeSessions,
         ("progress", None) => PeerMessage::Progress,
         _ => return None,
     };
@@ -75,7 +75,7 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver
 }
 
 /// Wakes passes, sessions and watchers when messages of other coordinators arrive.
-pub struct Listener {
+pub struct PeerListener {
     /// This coordinator, whose own messages are ignored.
     pub peers: Peers,
     pub bus: Bus,
@@ -84,18 +84,18 @@ pub struct Listener {
     pub progress: Bus,
 }
 
-impl Listener {
+impl PeerListener {
     /// Receives messages until the task is dropped, and wakes for each.
     pub async fn run(self, url: String) {
         loop {
-            if let Err(error) = self.hear(&url).await {
+            if let Err(error) = self.receive(&url).await {
                 tracing::debug!(%error, "no notifications arrive from the other coordinators");
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn hear(&self, url: &str) -> sqlx::Result<()> {
+    async fn receive(&self, url: &str) -> sqlx::Result<()> {
         let mut listener = PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
         // Messages may have been missed before this, so everything is woken.
@@ -104,8 +104,10 @@ impl Listener {
             let heard = listener.recv().await?;
             match read(heard.payload(), self.peers.own_id()) {
                 Some(PeerMessage::Facts) => self.bus.wake(),
-                Some(PeerMessage::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
-                Some(PeerMessage::PokeAll) => self.fleet.poke_all_here(),
+                Some(PeerMessage::WakeSession(worker)) => {
+                    drop(self.fleet.wake_local_session(&worker))
+                }
+                Some(PeerMessage::WakeSessions) => self.fleet.wake_local_sessions(),
                 Some(PeerMessage::Progress) => self.progress.wake(),
                 None => {}
             }
@@ -121,8 +123,8 @@ mod tests {
     fn words_are_read_by_others_and_not_by_who_said_them() {
         let words = [
             PeerMessage::Facts,
-            PeerMessage::Poke("w 1".into()),
-            PeerMessage::PokeAll,
+            PeerMessage::WakeSession("w 1".into()),
+            PeerMessage::WakeSessions,
             PeerMessage::Progress,
         ];
         for word in words {

@@ -410,8 +410,8 @@ impl PublishStage {
         let held = held(&lacks, |nevra, arch| {
             noarch.get(nevra).is_some_and(|package| package.is_meant_for(arch))
         });
-        let told = held.told(&lacks);
-        Some((held, told))
+        let lacking = held.lacking_packages(&lacks);
+        Some((held, lacking))
     }
 }
 

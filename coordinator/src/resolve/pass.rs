@@ -340,7 +340,7 @@ impl ResolveStage {
             }
         }
         for worker in workers {
-            self.fleet.poke(&worker);
+            self.fleet.wake_session(&worker);
         }
         Ok(())
     }

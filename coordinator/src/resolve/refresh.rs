@@ -16,7 +16,7 @@ use crate::work::{CoalescedTasks, Runner};
 const REFRESH: Duration = Duration::from_secs(600);
 
 /// How often it is checked whether the resolve stage has moved to this coordinator.
-const LOOK: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Refreshes the metadata of external repositories. Cheap to clone.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ impl Refresh {
                 Some(_) => {}
                 None => last = None,
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PERIOD).await;
         }
     }
 

@@ -41,7 +41,7 @@ pub struct FarmService {
     /// Woken when a worker has reported.
     pub progress: Bus,
     /// Woken when a log has grown.
-    pub log_bell: Bus,
+    pub log_bus: Bus,
     /// Logs of attempts, and what follows when attempts end.
     pub reports: Reports,
     /// Limits the streams of callers.
@@ -342,7 +342,7 @@ impl FarmApi for FarmService {
         let reader = logs::LogTail {
             store: self.store().clone(),
             logs: self.reports.logs.clone(),
-            grown: self.log_bell.clone(),
+            grown: self.log_bus.clone(),
             facts: self.bus.clone(),
             task: task.id,
             log,
@@ -371,7 +371,7 @@ impl FarmApi for FarmService {
         let cancel = async move { store.build_cancel(id, clock::now()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
-            self.views.fleet.poke(&worker);
+            self.views.fleet.wake_session(&worker);
         }
         for task in self.store().task_list(id).await? {
             for (attempt, _) in self.store().attempt_list(task.id).await? {

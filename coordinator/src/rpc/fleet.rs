@@ -215,7 +215,7 @@ impl FleetApi for FleetService {
             self.revocations.enforce(&self.store, clock::now()).await.map_err(super::internal)?;
         }
         // The session sends the new standing at once.
-        self.fleet.poke(&name);
+        self.fleet.wake_session(&name);
         Ok(Response::new(self.details(&name).await?))
     }
 }

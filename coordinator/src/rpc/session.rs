@@ -71,14 +71,14 @@ pub async fn serve(
     let session = parts.fleet.connect(first.clone(), parts.clock.instant(), parts.clock.time());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let asking = PendingQuery::new(parts, first, heard);
-    let mut talk = Talk { parts, session, asking, heard };
+    let mut conversation = Conversation { parts, session, asking, heard };
     let mut said = None;
-    while let Some(event) = talk.next(&mut states, caller).await? {
+    while let Some(event) = conversation.next(&mut states, caller).await? {
         // An answer is sent for each state that was received, and when the desired state has
         // changed.
-        let Some(answer) = talk.take(event)? else { continue };
+        let Some(answer) = conversation.handle(event)? else { continue };
         if said.as_ref() != Some(&answer) {
-            if !send_answer(parts.clock, answers, answer.clone(), &talk.session).await? {
+            if !send_answer(parts.clock, answers, answer.clone(), &conversation.session).await? {
                 return Ok(());
             }
             said = Some(answer);
@@ -88,7 +88,7 @@ pub async fn serve(
 }
 
 /// The conversation with a worker.
-struct Talk<'a> {
+struct Conversation<'a> {
     parts: &'a Sessions,
     session: WorkerSession,
     asking: PendingQuery,
@@ -99,9 +99,9 @@ struct Talk<'a> {
 /// An event of a session.
 enum Event {
     /// The worker has sent its state.
-    Said(Box<v1::WorkerState>),
+    State(Box<v1::WorkerState>),
     /// The desired state of the worker may have changed, or the worker has a newer session.
-    Poked,
+    Woken,
     /// A query of the store has ended; `None` when the store did not answer.
     Answered(anyhow::Result<Option<v1::DesiredState>>),
     /// A query of the store takes too long.
@@ -110,7 +110,7 @@ enum Event {
     CertificateEnded,
 }
 
-impl Talk<'_> {
+impl Conversation<'_> {
     /// Waits for the next event; `None` when the worker has ended its stream.
     async fn next(
         &mut self,
@@ -123,10 +123,10 @@ impl Talk<'_> {
             // In this order, so that an answer that is due is sent first to a worker that sends all
             // the time, and so that a simulation can repeat it.
             biased;
-            () = self.session.poked() => Event::Poked,
+            () = self.session.woken() => Event::Woken,
             answer = self.asking.answered() => Event::Answered(answer),
             state = states.try_next() => match state? {
-                Some(state) => Event::Said(Box::new(state)),
+                Some(state) => Event::State(Box::new(state)),
                 None => return Ok(None),
             },
             () = certificate_end(self.parts.clock, caller) => Event::CertificateEnded,
@@ -135,9 +135,9 @@ impl Talk<'_> {
     }
 
     /// Handles an event. Returns the answer to the worker, if there is one.
-    fn take(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
+    fn handle(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
         match event {
-            Event::Said(state) => {
+            Event::State(state) => {
                 self.heard = state.sequence;
                 let worker = self.session.worker();
                 self.parts.metrics.roots(worker, state.root_hits, state.root_misses);
@@ -145,8 +145,8 @@ impl Talk<'_> {
                 self.asking.reported(state, self.heard);
                 Ok(None)
             }
-            Event::Poked if !self.session.is_current() => Err(overtaken()),
-            Event::Poked => {
+            Event::Woken if !self.session.is_current() => Err(overtaken()),
+            Event::Woken => {
                 self.asking.due = true;
                 Ok(None)
             }
@@ -394,7 +394,7 @@ async fn try_ask(
             SessionBaseline::Begin | SessionBaseline::Taken => None,
         };
         let now = parts.clock.time();
-        parts.assignments.reports.take(&parts.store, worker, reports, before, now).await?;
+        parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now).await?;
         (*since, asked.reports) = (SessionBaseline::Taken, None);
         parts.progress.wake();
     }

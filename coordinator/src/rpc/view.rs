@@ -175,7 +175,7 @@ impl<'a> BuildDetails<'a> {
             }
             let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
             packages.extend(store.package_list_of_builds(name, &ids, &key).await?);
-            signed.extend(store.signed_each(&ids, &key).await?);
+            signed.extend(store.build_list_signed_at(&ids, &key).await?);
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
         let mut waits = views.reasons.of_each(store, &open.copied().collect::<Vec<_>>()).await?;

@@ -60,7 +60,7 @@ async fn reasons_of(
         return Ok(reasons(&facts, now));
     }
     let store = &views.store;
-    let rows = store.failure_list(build, store.retried_at(build).await?).await?;
+    let rows = store.failure_list(build, store.build_retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
     let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {

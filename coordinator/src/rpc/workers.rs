@@ -39,7 +39,7 @@ pub struct WorkerService {
     pub targets: Targets,
     pub blobs: Blobs,
     /// Woken when a log has grown.
-    pub log_bell: Bus,
+    pub log_bus: Bus,
     /// Where the reason is shown that the disk is full.
     pub waits: LocalWaitReasons,
     /// The largest permitted result file, in bytes.
@@ -86,7 +86,7 @@ impl Workers for WorkerService {
             logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
         });
         let appended = appended.await.map_err(internal)?;
-        self.log_bell.wake();
+        self.log_bus.wake();
         match appended {
             Ok(next) => Ok(Response::new(v1::LogOffset { next })),
             Err(LogError::Io(error)) => Err(internal(error)),

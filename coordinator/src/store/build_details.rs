@@ -398,7 +398,7 @@ impl Store {
 
     /// When the last package of each build was signed with a key; builds without signatures are
     /// left out.
-    pub async fn signed_each(
+    pub async fn build_list_signed_at(
         &self,
         builds: &[BuildId],
         key: &str,

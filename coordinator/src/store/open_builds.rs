@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// When a build was last cancelled; `None` when never.
-    pub async fn cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+    pub async fn build_cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;
@@ -72,7 +72,7 @@ impl Store {
     }
 
     /// When a build was last retried; `None` when never.
-    pub async fn retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+    pub async fn build_retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;

@@ -268,7 +268,7 @@ impl Store {
     }
 
     /// When the last package of a build was signed with a key; `None` when none is.
-    pub async fn signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
+    pub async fn build_signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
         let latest: Option<i64> =

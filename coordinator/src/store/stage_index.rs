@@ -142,12 +142,12 @@ impl Tx {
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
         let claimed = self.build_is_claimed(build).await?;
-        if let Some(stage) = next_step::of_build(known.imported, claimed, &facts) {
+        if let Some(stage) = next_step::for_build(known.imported, claimed, &facts) {
             let due = if stage == NextStep::Import { known.due } else { Timestamp::ZERO };
             entries.push(IndexEntry { stage, task: None, due });
         }
         for task in &tasks {
-            match next_step::of_task(task.kind, &task.facts, task.asks) {
+            match next_step::for_task(task.kind, &task.facts, task.asks) {
                 Some(NextStep::Dispatch) if is_due(task.due, now) => {
                     self.ready_task_insert(build, &known, task, now).await?;
                 }

@@ -46,9 +46,10 @@ pub struct TrackedPackage {
     pub interval: Option<Duration>,
     /// When it was polled last.
     #[sqlx(rename = "looked_us", try_from = "OrNone")]
-    pub looked_at: Option<Timestamp>,
+    pub polled_at: Option<Timestamp>,
     /// How often it was polled.
-    pub looks: i64,
+    #[sqlx(rename = "looks")]
+    pub polls: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
     /// The reason of the last failure.
@@ -103,7 +104,7 @@ impl PolicyOverrideRow {
     ///
     /// # Errors
     /// When the row is malformed.
-    pub fn order(&self) -> Result<Option<PolicyOverride>> {
+    pub fn policy_override(&self) -> Result<Option<PolicyOverride>> {
         Ok(Some(match self.word.as_str() {
             "add" | "remove" => return Ok(None),
             "default" => PolicyOverride::Default,

@@ -42,7 +42,7 @@ impl work::Stage for DecideStage {
 
 async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> anyhow::Result<()> {
     let since = now - target.track.storm().window;
-    let sorted = sort(plan::of_target(store, target, now).await?, since);
+    let sorted = sort(plan::for_target(store, target, now).await?, since);
     let is_admitted = is_admitted(store, target, &sorted, now).await?;
     let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
     if is_admitted {

@@ -36,13 +36,13 @@ pub(super) struct HookBatcher {
 impl HookBatcher {
     /// Starts the task that writes, and wakes this bus after each write. Must be called within a
     /// tokio runtime.
-    pub(super) fn start(store: Store, bell: Bus) -> Self {
+    pub(super) fn start(store: Store, bus: Bus) -> Self {
         let forgets = AbortOnDropHandle::new(tokio::spawn(forget(store.clone())));
         let batcher = Batcher::start(move |hooks: Vec<NewHook>| {
-            let (store, bell) = (store.clone(), bell.clone());
+            let (store, bus) = (store.clone(), bus.clone());
             async move {
                 let results = record(&store, &hooks).await;
-                bell.wake();
+                bus.wake();
                 results
             }
         });

@@ -81,7 +81,7 @@ async fn hook(
     let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let begun = hooks.begin(&forge, &target, &head.headers);
     let answer = match begun {
-        Ok(begun) => hooks.take(begun, &head.headers, &mut body, peer).await,
+        Ok(begun) => hooks.receive_hook(begun, &head.headers, &mut body, peer).await,
         Err(answer) => {
             pass_over(&mut body).await;
             Err(answer)
@@ -132,7 +132,7 @@ impl Hooks {
     }
 
     /// Reads the body, and records the push that it announces.
-    async fn take(
+    async fn receive_hook(
         &self,
         begun: PendingHook,
         headers: &HeaderMap,
@@ -141,7 +141,7 @@ impl Hooks {
     ) -> Result<HookResponse, HookResponse> {
         let PendingHook { forge, target, check } = begun;
         let (read, digest) = self.read(forge, check, headers, body, peer).await?;
-        let notice = match read.said {
+        let notice = match read.event {
             HookEvent::Push(notice) => notice,
             HookEvent::Other(what) => return Ok(nothing_to_do(&what)),
         };

@@ -70,7 +70,7 @@ struct Asking {
     polls: KeyedTaskPool<(String, String)>,
     batcher: PollBatcher,
     /// Woken when a poll is due earlier than was known.
-    bell: Bus,
+    bus: Bus,
     /// The seed for the random spread of polls.
     seed: u64,
 }
@@ -81,26 +81,26 @@ impl Tracker {
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(clock: Clock, limits: PollLimits, seed: u64) -> anyhow::Result<Self> {
-        let bell = Bus::default();
+        let bus = Bus::default();
         Ok(Self(Arc::new(Asking {
             looker: RefPoller::new(Http::new()?, limits),
             hosts: HostThrottles::new(clock),
-            polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bell.clone()),
+            polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bus.clone()),
             batcher: PollBatcher::start(),
-            bell,
+            bus,
             seed,
         })))
     }
 
     /// Wakes the pass `poll`.
     #[must_use]
-    pub fn bell(&self) -> Bus {
-        self.0.bell.clone()
+    pub fn bus(&self) -> Bus {
+        self.0.bus.clone()
     }
 
     /// Has the pass `poll` run again.
     pub fn wake(&self) {
-        self.0.bell.wake();
+        self.0.bus.wake();
     }
 }
 
@@ -123,12 +123,12 @@ impl Webhooks {
     /// When the file of secrets is not valid.
     pub fn new(
         store: &Store,
-        bell: Bus,
+        bus: Bus,
         secrets: Option<&Path>,
         default_secrets: &Path,
     ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Taking {
-            batcher: HookBatcher::start(store.clone(), bell),
+            batcher: HookBatcher::start(store.clone(), bus),
             secrets: HookSecrets::open(secrets, default_secrets)?,
             permits: BodyPermits::default(),
             repositories: TrackedRepositories::default(),

@@ -136,7 +136,7 @@ impl PackagePoll {
     async fn run(self) {
         let began = self.clock.time();
         let inner = &self.tracker.0;
-        let turn = self.row.looks.unsigned_abs();
+        let turn = self.row.polls.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
         let upstream = self.upstream().await;
         let answer = upstream.as_ref().err().map_or(HostResponse::Well, PollError::answer);
@@ -155,12 +155,12 @@ impl PackagePoll {
             }
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
-        let looked = self.looked(upstream, modified, began, jitter).await;
-        inner.batcher.record(self.store.clone(), looked).await;
+        let result = self.result(upstream, modified, began, jitter).await;
+        inner.batcher.record(self.store.clone(), result).await;
     }
 
     /// The result of the poll.
-    async fn looked(
+    async fn result(
         &self,
         upstream: Result<(String, Option<RefTip>), PollError>,
         modified: ModificationsTip,
@@ -187,7 +187,7 @@ impl PackagePoll {
         PollResult {
             target: row.target.clone(),
             package: row.package.clone(),
-            sequence: row.looks,
+            sequence: row.polls,
             began,
             at: now,
             due: next.due,

@@ -23,17 +23,17 @@ impl PollBatcher {
     }
 
     /// Records the result of a poll, under the lease that it began under.
-    pub(super) async fn record(&self, store: FencedStore, looked: PollResult) {
+    pub(super) async fn record(&self, store: FencedStore, result: PollResult) {
         // The batcher is gone only when the farm is stopping.
-        let _ = self.0.submit((store, looked)).await;
+        let _ = self.0.submit((store, result)).await;
     }
 }
 
 /// Records polls that began under one lease.
 async fn record(ended: &[Ended]) {
     let Some((store, _)) = ended.first() else { return };
-    let looks: Vec<PollResult> = ended.iter().map(|(_, looked)| looked.clone()).collect();
-    match store.poll_record(&looks).await {
+    let results: Vec<PollResult> = ended.iter().map(|(_, result)| result.clone()).collect();
+    match store.poll_record(&results).await {
         Ok(0) => {}
         Ok(pushes) => tracing::info!(pushes, "new pushes upstream"),
         // Another coordinator runs the stage now, and polls these packages again.

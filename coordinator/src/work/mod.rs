@@ -43,7 +43,7 @@ where
     F: Future<Output = anyhow::Result<()>>,
 {
     // Listens before the first pass, so that a write during that pass causes a second one.
-    let mut bell = bus.listen();
+    let mut listener = bus.listen();
     loop {
         let begun = Instant::now();
         if let Err(error) = pass().await {
@@ -56,7 +56,7 @@ where
         tokio::time::sleep(took.max(GAP.saturating_sub(took)).min(PERIOD)).await;
         // Either future may be dropped: the listener counts wake-ups, so none is lost.
         tokio::select! {
-            () = bell.woken() => {}
+            () = listener.woken() => {}
             () = tokio::time::sleep(period) => {}
         }
     }

@@ -197,18 +197,18 @@ mod tests {
                 Ok(())
             });
         };
-        let mut bell = bus.listen();
+        let mut listener = bus.listen();
         for key in [1, 1, 2, 3] {
             start(key);
         }
         tokio::task::yield_now().await;
         assert_eq!((pool.busy(), started.lock().len()), (2, 2));
         gate.add_permits(1);
-        bell.woken().await;
+        listener.woken().await;
         start(3);
         gate.add_permits(2);
         while pool.busy() > 0 {
-            bell.woken().await;
+            listener.woken().await;
         }
         assert_eq!(started.lock().len(), 3);
     }
@@ -240,9 +240,9 @@ mod tests {
     async fn a_task_that_failed_pauses_and_leaves_its_slot_to_others() {
         let bus = Bus::default();
         let pool = KeyedTaskPool::new("test", 1, bus.clone());
-        let mut bell = bus.listen();
+        let mut listener = bus.listen();
         pool.spawn(1, async { anyhow::bail!("no") });
-        bell.woken().await;
+        listener.woken().await;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         pool.spawn(1, async { panic!("it pauses") });
         pool.spawn(2, async move {
@@ -251,7 +251,7 @@ mod tests {
         });
         receiver.await.expect("the second one is started while the first pauses");
         while pool.busy() > 0 {
-            bell.woken().await;
+            listener.woken().await;
         }
     }
 }

@@ -127,7 +127,7 @@ async fn scene() -> Scene {
     let scene = Scene::new().await;
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene
 }
 
@@ -192,7 +192,7 @@ async fn unsigned_or_wrongly_signed() {
 async fn forget_hint(scene: &Scene) {
     let looked = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
     assert!(looked);
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
 }
 
 #[tokio::test]
@@ -421,7 +421,7 @@ async fn of_modifications_and_of_tags() {
     let scene = Scene::modified("").await;
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     let good = hook("gitea", &id('b'), "1");
     let of = |repository: &str, branch: &str| {
         good.with_body(&good.body.replace("rpms/bash", repository).replace("c9s", branch))
@@ -446,7 +446,7 @@ async fn of_modifications_and_of_tags() {
     let scene = Scene::tagged().await;
     scene.upstream.push("bash", "tags/imports/c9/bash-5-1.el9", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     for (tag, status) in [
         ("imports/c9/bash-5-2.el9", StatusCode::ACCEPTED),
         ("imports/c9/bash-completion-5-2.el9", StatusCode::OK),

@@ -13,8 +13,8 @@ mod following;
 #[allow(dead_code, reason = "it can do more than is needed here")]
 mod git;
 mod hooks;
-mod looks;
 mod modifications;
+mod polls;
 mod scene;
 mod tags;
 mod upstream;

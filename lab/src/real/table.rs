@@ -114,7 +114,7 @@ pub fn sums(records: &[Record]) -> String {
     format!(
         "{} branches: {} built and published; of these {} are the same as plain rpmbuild's ({} packages \
          compared), {} differ for a reason that is given; {} fail under both; {} want what the lab lacks; \
-         {} cannot be read; of {} a tarball could not be had; {} unexplained; {} not looked at.\n\n\
+         {} cannot be read; of {} a tarball could not be had; {} unexplained; {} not checked.\n\n\
          Of what was built: rpmbuild {:.0} s on the farm, {:.0} s plain; around it {:.0} s on the farm \
          (sources, root, results), {:.0} s plain (root by rpm, on a base root that was there).\n",
         records.len(),

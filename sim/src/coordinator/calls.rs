@@ -123,7 +123,7 @@ impl World {
             let workers = store.worker_list_on_build(build).await.unwrap_or_default();
             let done = store.build_cancel(build, clock::now()).await.ok();
             for worker in workers {
-                fleet.poke(&worker);
+                fleet.wake_session(&worker);
             }
             inbox.put(Reply::Done { what: "cancels", build, done });
         });

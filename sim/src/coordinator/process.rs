@@ -114,8 +114,8 @@ impl RunningCoordinator {
         pace_us: u64,
     ) -> Self {
         let runtime = simulation::new_runtime().expect("the system gives a runtime");
-        let (voice, words) = PeerNotifier::new();
-        let bus = Bus::with_voice(voice.clone());
+        let (notifier, words) = PeerNotifier::new();
+        let bus = Bus::with_notifier(notifier.clone());
         simulation::run_within(&runtime, c, || ());
         // Nobody else is at the database: no step is open.
         let store = runtime.block_on(Store::open(&storage.url, bus.clone()));
@@ -123,7 +123,7 @@ impl RunningCoordinator {
         let inbox = Inbox::default();
         let pace = Duration::from_micros(pace_us);
         let parts = simulation::run_within(&runtime, c, || {
-            Parts::new(storage, outside, signer, store, bus.clone(), voice, c, is_alone)
+            Parts::new(storage, outside, signer, store, bus.clone(), notifier, c, is_alone)
         });
         let parts = Parts { inbox: inbox.clone(), pace, ..parts };
         let service = parts.worker_service();
@@ -152,7 +152,7 @@ struct Parts {
     targets: Targets,
     fleet: Fleet,
     bus: Bus,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     peers: Peers,
     waits: LocalWaitReasons,
     metrics: Metrics,
@@ -173,7 +173,7 @@ impl Parts {
         signer: &Signer,
         store: Store,
         bus: Bus,
-        voice: PeerNotifier,
+        notifier: PeerNotifier,
         c: usize,
         is_alone: bool,
     ) -> Self {
@@ -199,7 +199,7 @@ impl Parts {
         let upstream = Upstream { outside: outside.clone(), blobs: blobs.clone() };
         Self {
             peers: Peers::new(me, None, TAKEOVER, is_alone, now.instant),
-            fleet: Fleet::new(now.instant, LeaseTerms::default()).with_voice(voice.clone()),
+            fleet: Fleet::new(now.instant, LeaseTerms::default()).with_notifier(notifier.clone()),
             publisher: Publisher::new(&storage.repos, blobs.clone()).on_step(on_step),
             importer: Importer::simulated(Arc::new(upstream)),
             resolver: storage.resolver.simulated(Arc::new(Solver(outside.clone()))),
@@ -213,7 +213,7 @@ impl Parts {
             store,
             blobs,
             bus,
-            voice,
+            notifier,
         }
     }
 
@@ -234,11 +234,11 @@ impl Parts {
             DispatchPass {
                 targets: self.targets.clone(),
                 fleet: self.fleet.clone(),
-                further: QueueCursors::default(),
+                cursors: QueueCursors::default(),
                 metrics: self.metrics.clone(),
             },
         );
-        // No bell rings for a silence, nor for a note.
+        // Nothing wakes these passes for a silence or a snapshot.
         let leases = LeasePass {
             fleet: self.fleet.clone(),
             peers: self.peers.clone(),
@@ -249,7 +249,7 @@ impl Parts {
             return;
         }
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        let notes = Notes::new(peers, fleet, self.waits.clone(), self.voice.clone());
+        let notes = Notes::new(peers, fleet, self.waits.clone(), self.notifier.clone());
         self.local(notes.period(), Bus::default(), notes);
         heartbeat::run(self.peers, self.store, self.bus).await;
     }
@@ -404,7 +404,7 @@ impl Parts {
             },
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),
-            log_bell: Bus::default(),
+            log_bus: Bus::default(),
             waits: self.waits.clone(),
             max_result_bytes: MAX_RESULT,
         }
@@ -420,12 +420,12 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Runs a pass whenever the bell rings, and at least at its pace, as `coordinator/src/work` does.
+    /// Runs a pass whenever the bus is woken, and at least at its pace, as `coordinator/src/work` does.
     async fn run<F>(self, pass: impl Fn() -> F)
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let mut bell = self.bus.listen();
+        let mut listener = self.bus.listen();
         loop {
             if pass().await.is_err() {
                 self.inbox.put(Reply::PassFailed(self.name));
@@ -433,12 +433,12 @@ impl Schedule {
             }
             Clock.sleep(GAP).await;
             if is_planted(PlantedBug::NoPoll) {
-                bell.woken().await;
+                listener.woken().await;
                 continue;
             }
             tokio::select! {
                 biased;
-                () = bell.woken() => {}
+                () = listener.woken() => {}
                 () = Clock.sleep(self.pace) => {}
             }
         }

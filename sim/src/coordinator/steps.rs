@@ -219,10 +219,10 @@ impl World {
         let Some(running) = &coordinator.running else { return };
         simulation::run_within(&running.runtime, c, || match word {
             PeerMessage::Facts => running.bus.wake(),
-            PeerMessage::Poke(worker) => {
-                running.fleet().poke_here(&worker);
+            PeerMessage::WakeSession(worker) => {
+                running.fleet().wake_local_session(&worker);
             }
-            PeerMessage::PokeAll => running.fleet().poke_all_here(),
+            PeerMessage::WakeSessions => running.fleet().wake_local_sessions(),
             PeerMessage::Progress => {}
         });
         self.settle(c);

@@ -40,7 +40,7 @@ impl VersionTags {
 
     /// The same as rpm compares it; nothing when it cannot be told.
     #[must_use]
-    pub fn told(&self) -> Option<Evr> {
+    pub fn evr(&self) -> Option<Evr> {
         let epoch = match &self.epoch {
             Some(epoch) => epoch.as_ref().ok()?.parse().ok()?,
             None => 0,

@@ -147,7 +147,7 @@ impl Arches {
         match ended? {
             (CageExit::Code(program::STATUS), _) => Ok(()),
             (exit, log) => {
-                let said = said(&String::from_utf8_lossy(&log));
+                let said = last_line(&String::from_utf8_lossy(&log));
                 Err(format!(
                     "a program that should end with {} ended with {exit:?} ({said})",
                     program::STATUS
@@ -159,7 +159,7 @@ impl Arches {
 
 /// The last line that came out of the cage. When the program could not be started it is crun's own,
 /// which is JSON.
-fn said(log: &str) -> String {
+fn last_line(log: &str) -> String {
     let last = log.lines().last().unwrap_or("it printed nothing");
     let message = serde_json::from_str::<serde_json::Value>(last).ok();
     let message = message.as_ref().and_then(|line| line.get("msg")?.as_str());

@@ -11,7 +11,7 @@ use rpmfarm_core::{Allowed, Failure, FailureStage, Fault};
 
 use super::engine::{EarlyEnd, Engine, RequiresRound, worker};
 use super::log::LogFile;
-use super::watch::{BuildWatcher, LOOK};
+use super::watch::{BuildWatcher, PERIOD};
 use crate::cages::cage::{Bind, Overlay};
 use crate::cages::run::CageResult;
 use crate::cages::scratch::Scratch;
@@ -82,7 +82,7 @@ impl Engine {
             observer: round.observer,
             disk_filled: false,
             inodes_filled: false,
-            next_look: LOOK,
+            next_measurement: PERIOD,
         };
         let cage = self.cage(round.assignment, lease, scratch, command);
         let ended = self

@@ -31,12 +31,12 @@ pub(super) struct BuildWatcher<'a> {
     /// Whether it had (nearly) no inode left at some time.
     pub(super) inodes_filled: bool,
     /// When a scratch space without a file system of its own is measured next.
-    pub(super) next_look: Duration,
+    pub(super) next_measurement: Duration,
 }
 
 /// How often that is done, which reads all of its directories; and so many times as long as it took,
 /// the build is left alone afterwards.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
+pub(super) const PERIOD: Duration = Duration::from_secs(5);
 const REST: u32 = 10;
 
 /// Of a scratch space, what is left when it counts as used up, in MiB: a file system keeps some
@@ -65,17 +65,17 @@ impl BuildWatcher<'_> {
         with_option(evidence.ending, diagnose(evidence, &self.reader))
     }
 
-    fn look_at_disk(&mut self) {
+    fn check_disk(&mut self) {
         self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
         self.inodes_filled |= self.scratch.free_inodes().is_some_and(|n| n < FULL_INODES);
     }
 
     /// Measures a scratch space that has no file system of its own to limit it.
     fn measure(&mut self, running: Duration) -> Option<StopReason> {
-        let bounds = self.scratch.bounds().filter(|_| running >= self.next_look)?;
+        let bounds = self.scratch.bounds().filter(|_| running >= self.next_measurement)?;
         let begun = Instant::now();
         let measured = trees::measure(self.scratch.path(), &bounds);
-        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        self.next_measurement = running + PERIOD.max(begun.elapsed() * REST);
         match measured {
             // A build may move its directories; the next measurement finds them elsewhere.
             Ok(_) | Err(TreeError::Moved { .. }) => return None,
@@ -107,7 +107,7 @@ impl Watcher for BuildWatcher<'_> {
         let before = self.reader.part();
         self.reader.feed(bytes);
         if self.reader.saw_no_space() && !self.disk_filled && !self.inodes_filled {
-            self.look_at_disk();
+            self.check_disk();
         }
         let part = self.reader.part();
         if part != before
@@ -126,7 +126,7 @@ impl Watcher for BuildWatcher<'_> {
         if self.cancel.raised().is_some() {
             return Some(StopReason::Cancelled);
         }
-        self.look_at_disk();
+        self.check_disk();
         self.limit_hit(running, silent).or_else(|| self.measure(running))
     }
 }

@@ -23,8 +23,8 @@ use super::options::{HostOptions, PreparedHost};
 use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, renew};
 use crate::session::{
-    AttemptContext, Attempts, CoordinatorSession, DiskBudget, Pen, Shutdown, WorkerIdentity,
-    disk_budget,
+    AttemptContext, Attempts, CoordinatorSession, DiskBudget, ResultSigner, Shutdown,
+    WorkerIdentity, disk_budget,
 };
 use crate::transfer::{CoordinatorConnection, FileCache};
 
@@ -108,7 +108,7 @@ impl ServeOptions {
             labels: self.labels.clone(),
         };
         let cache = FileCache::open(self.host.files()).context("cannot open the cache of files")?;
-        let room = DiskBudget {
+        let disk_budget = DiskBudget {
             engine: Arc::clone(&prepared.engine),
             cache: cache.clone(),
             data: self.host.data_dir.clone(),
@@ -124,8 +124,8 @@ impl ServeOptions {
             slots: tokio::sync::Semaphore::new(self.host.slots as usize),
             attempts: Attempts::default(),
             arches,
-            room,
-            pen: Pen { worker: access.name.clone(), key: self.signing_key()? },
+            disk_budget,
+            signer: ResultSigner { worker: access.name.clone(), key: self.signing_key()? },
         });
         tokio::spawn(disk_budget::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
@@ -266,12 +266,12 @@ async fn token(path: &Path) -> Result<String> {
                 path.display()
             );
         }
-        tokio::time::sleep(TOKEN_LOOK).await;
+        tokio::time::sleep(TOKEN_PERIOD).await;
     }
 }
 
 /// How often the token's file is checked, and a warning given that it is missing.
-const TOKEN_LOOK: Duration = Duration::from_millis(500);
+const TOKEN_PERIOD: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 
 fn label(text: &str) -> Result<String, LabelError> {

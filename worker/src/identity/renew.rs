@@ -13,7 +13,7 @@ use crate::transfer::CoordinatorConnection;
 use crate::transfer::channel::pause;
 
 /// The clock is read so often at least: it may be set.
-const LOOK: Duration = Duration::from_secs(600);
+const PERIOD: Duration = Duration::from_secs(600);
 
 /// How long the coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub async fn keep(
         let now = Timestamp::from_us(now_us());
         let left = renewal(credentials.issued, credentials.ends).since(now);
         if !left.is_zero() {
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::time::sleep(left.min(PERIOD)).await;
             continue;
         }
         match renew(&connection, &file, &credentials).await {

@@ -33,7 +33,7 @@ const DEPTH: usize = 2048;
 
 /// How often the tree is measured, which reads all of its directories; and so many times as long as
 /// that took, it is left alone afterwards.
-const LOOK: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(2);
 const REST: u32 = 4;
 
 /// It is measured at once when so much went of what is free on the worker's disk.
@@ -47,7 +47,7 @@ pub(super) struct LayerBounds<'a, W> {
     tree: &'a Path,
     bounds: trees::TreeBounds,
     cancel: &'a CancelFlag,
-    next_look: Duration,
+    next_measurement: Duration,
     /// What was free on the disk when it was last read: MiB and inodes.
     free: (u64, u64),
     /// The error of the tree that ended the transaction.
@@ -69,14 +69,14 @@ impl<'a, W: Write> LayerBounds<'a, W> {
         bounds: trees::TreeBounds,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let (free, next_look) = (free(tree), LOOK);
-        Self { log, written: 0, tree, bounds, cancel, next_look, free, wrong: None }
+        let (free, next_measurement) = (free(tree), PERIOD);
+        Self { log, written: 0, tree, bounds, cancel, next_measurement, free, wrong: None }
     }
 
     /// Whether the tree is to be measured now: its time has come, or the disk fills fast.
     fn is_time(&self, running: Duration) -> bool {
         let (mib, inodes) = free(self.tree);
-        running >= self.next_look
+        running >= self.next_measurement
             || mib.saturating_add(FELL_MIB) <= self.free.0
             || inodes.saturating_add(FELL_INODES) <= self.free.1
     }
@@ -86,7 +86,7 @@ impl<'a, W: Write> LayerBounds<'a, W> {
         let begun = Instant::now();
         self.free = free(self.tree);
         self.wrong = trees::measure(self.tree, &self.bounds).err();
-        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        self.next_measurement = running + PERIOD.max(begun.elapsed() * REST);
         self.wrong.is_some().then_some(StopReason::HostDisk)
     }
 }

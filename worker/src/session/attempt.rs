@@ -42,22 +42,22 @@ pub struct AttemptContext {
     pub slots: Semaphore,
     pub attempts: Attempts,
     /// Space for what comes next.
-    pub room: DiskBudget,
+    pub disk_budget: DiskBudget,
     /// The architectures that this host runs.
     pub arches: Arc<Arches>,
     /// Signs what attempts made.
-    pub pen: Pen,
+    pub signer: ResultSigner,
 }
 
 /// A worker's name and signing key.
-pub struct Pen {
+pub struct ResultSigner {
     pub worker: String,
     /// Its signing key, which is not that of its certificate: those change, and a worker with the
     /// farm's token has none.
     pub key: SigningKey,
 }
 
-impl Pen {
+impl ResultSigner {
     /// Signs that an attempt made these files.
     fn proof(&self, assignment: &Assignment, files: &[ResultFile]) -> Proof {
         let Assignment { target, build, task, attempt, package, arch, .. } = assignment;
@@ -114,7 +114,7 @@ pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: Star
     shared.attempts.done(key);
     // Not waited for, so that the slot is free at once.
     let shared = Arc::clone(&shared);
-    tokio::task::spawn_blocking(move || shared.room.free_space());
+    tokio::task::spawn_blocking(move || shared.disk_budget.free_space());
 }
 
 struct AttemptRun<'a> {
@@ -323,7 +323,7 @@ impl AttemptRun<'_> {
         }
         let BuildOutput { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } =
             made;
-        let proof = Some(Box::new(self.shared.pen.proof(assignment, &files)));
+        let proof = Some(Box::new(self.shared.signer.proof(assignment, &files)));
         let success =
             Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib, proof };
         Some(Outcome::Succeeded(success))

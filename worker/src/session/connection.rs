@@ -77,7 +77,7 @@ impl CoordinatorSession {
                 () = &mut ended => return,
                 () = &mut lapse => return,
                 () = &mut mend => return,
-                broken = self.talk(&pace) => match broken {
+                broken = self.connect(&pace) => match broken {
                     // At once: builds and transfers go on meanwhile.
                     ConnectionEnd::Renewed => continue,
                     ConnectionEnd::Status(status) => self.broken(&status),
@@ -123,7 +123,7 @@ impl CoordinatorSession {
     }
 
     /// One connection's life. Answers why it ended.
-    async fn talk(&mut self, pace: &watch::Sender<LeaseClock>) -> ConnectionEnd {
+    async fn connect(&mut self, pace: &watch::Sender<LeaseClock>) -> ConnectionEnd {
         let mut replaced = self.shared.connection.replacements();
         tokio::select! {
             status = self.session(pace) => ConnectionEnd::Status(status),

@@ -29,7 +29,7 @@ pub struct DiskBudget {
 const RESERVES: u64 = 2;
 
 /// How often free disk space is checked.
-const LOOK: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(2);
 
 impl DiskBudget {
     /// MiB that must be free for new work, of a worker whose builds leave so many free.
@@ -69,11 +69,11 @@ impl DiskBudget {
 /// worker that gets no work.
 pub async fn keep(shared: Arc<AttemptContext>) {
     loop {
-        tokio::time::sleep(LOOK).await;
-        if shared.room.lacks() > 0 {
+        tokio::time::sleep(PERIOD).await;
+        if shared.disk_budget.lacks() > 0 {
             let shared = Arc::clone(&shared);
             // A panic in there is logged, and the next round tries again.
-            let _ = tokio::task::spawn_blocking(move || shared.room.free_space()).await;
+            let _ = tokio::task::spawn_blocking(move || shared.disk_budget.free_space()).await;
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod facts;
 mod files;
 mod lease;
 
-pub use attempt::{AttemptContext, Pen};
+pub use attempt::{AttemptContext, ResultSigner};
 pub use attempts::Attempts;
 pub use connection::{CoordinatorSession, Shutdown};
 pub use disk_budget::DiskBudget;

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::channel::{CoordinatorConnection, passes, pause};
 
 /// How often a growing log is read.
-const LOOK: Duration = Duration::from_millis(200);
+const PERIOD: Duration = Duration::from_millis(200);
 
 /// A log on its way.
 pub struct LogShipment {
@@ -41,7 +41,7 @@ impl LogShipment {
             if data.is_empty() && !last {
                 tokio::select! {
                     _ = complete.wait_for(|complete| *complete) => {}
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(PERIOD) => {}
                 }
                 continue;
             }
@@ -64,7 +64,7 @@ impl LogShipment {
                         return;
                     }
                     if !moved {
-                        tokio::time::sleep(LOOK).await;
+                        tokio::time::sleep(PERIOD).await;
                     }
                 }
                 Err(status) if passes(&status) => {

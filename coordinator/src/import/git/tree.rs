@@ -142,7 +142,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(crate) fn said(&self) -> Result<CommitMeta, ImportError> {
+    pub(crate) fn meta(&self) -> Result<CommitMeta, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
         let bytes = commit.message_bytes();
         let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);

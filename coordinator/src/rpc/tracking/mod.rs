@@ -84,15 +84,15 @@ impl TrackingService {
         Ok(self.targets.all().into_values().filter_map(Result::ok).collect())
     }
 
-    async fn orders(&self, target: &str) -> Result<PolicyOverrides, Status> {
-        Ok(plan::orders(&self.store, target).await?)
+    async fn policy_overrides(&self, target: &str) -> Result<PolicyOverrides, Status> {
+        Ok(plan::policy_overrides(&self.store, target).await?)
     }
 
     /// Why the build of a push has failed; `None` when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
         let is_built = row.ended() == Some(PushVerdict::Build);
         let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
-        let since = self.store.retried_at(build).await?;
+        let since = self.store.build_retried_at(build).await?;
         let failures = self.store.failure_list(build, since).await?;
         let last = failures.into_iter().next_back().filter(|row| row.retry.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
@@ -104,10 +104,10 @@ impl TrackingService {
         target: &Target,
         now: Timestamp,
     ) -> Result<Vec<(PlannedPush, v1::Push)>, Status> {
-        let planned = plan::of_target(&self.store, target, now).await?;
-        let orders = self.orders(&target.name).await?;
+        let planned = plan::for_target(&self.store, target, now).await?;
+        let overrides = self.policy_overrides(&target.name).await?;
         let show = |planned: PlannedPush| {
-            let rule = orders.rule(target, &planned.push.package, now);
+            let rule = overrides.rule(target, &planned.push.package, now);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
         };
@@ -189,7 +189,7 @@ impl Tracking for TrackingService {
         let now = clock::now();
         let mut packages = Vec::new();
         for target in self.meant(&wanted)? {
-            let orders = self.orders(&target.name).await?;
+            let overrides = self.policy_overrides(&target.name).await?;
             let open = self.open(&target, now).await?;
             let open: BTreeMap<&str, PushVerdict> = open
                 .iter()
@@ -202,7 +202,7 @@ impl Tracking for TrackingService {
             }
             let seen = of_package;
             for row in self.store.tracked_list(&target.name).await? {
-                let rule = orders.rule(&target, &row.package, now);
+                let rule = overrides.rule(&target, &row.package, now);
                 let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
                 let verdict = open.get(row.package.as_str()).copied();
                 let mut tracked = view::tracked(&target, row, &rule, seen);
@@ -221,7 +221,7 @@ impl Tracking for TrackingService {
         let loaded = self.targets.get(&target)?;
         let row = self.followed(&target, &package).await?;
         let now = clock::now();
-        let rule = self.orders(&target).await?.rule(&loaded, &package, now);
+        let rule = self.policy_overrides(&target).await?.rule(&loaded, &package, now);
         let seen = self.store.track_ref_list(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<PushId, v1::Push> = BTreeMap::new();
@@ -244,11 +244,11 @@ impl Tracking for TrackingService {
             };
             pushes.push(shown);
         }
-        let orders = self.store.policy_override_list_history(&target, &package).await?;
+        let overrides = self.store.policy_override_list_history(&target, &package).await?;
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
-            orders: orders.into_iter().map(view::order).collect(),
+            orders: overrides.into_iter().map(view::order).collect(),
         }))
     }
 

@@ -40,7 +40,7 @@ pub(super) fn tracked(
         reason,
         until_us: us(rule.freeze.as_ref().map(|freeze| freeze.until)),
         added_us: row.added.as_us(),
-        looked_us: us(row.looked_at),
+        looked_us: us(row.polled_at),
         due_us: row.due.as_us(),
         problem: row.problem,
         push: String::new(),

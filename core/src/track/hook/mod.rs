@@ -149,7 +149,7 @@ pub enum HookEvent {
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookBody {
-    pub said: HookEvent,
+    pub event: HookEvent,
     /// The delivery's id, where the body contains it.
     pub delivery: Option<String>,
 }
@@ -280,7 +280,7 @@ impl HookReader {
             why: shown(&why),
         };
         let kept = self.scanner.end().map_err(wrong)?;
-        said(forge, event, &kept)
+        parse_body(forge, event, &kept)
     }
 }
 
@@ -294,7 +294,7 @@ pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<HookBody, HookErro
     reader.end(forge, Some(event))
 }
 
-fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
+fn parse_body(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
     let get = |path: &[&str]| kept.get(path).filter(|value| !value.is_empty());
     let told = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
     let event = event.or(told).ok_or(HookError::NoEvent)?;
@@ -318,7 +318,7 @@ fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody
         },
         _ => other(format!("event `{}`", shown(event))),
     };
-    Ok(HookBody { said, delivery: get(&["msg_id"]).map(str::to_owned) })
+    Ok(HookBody { event: said, delivery: get(&["msg_id"]).map(str::to_owned) })
 }
 
 /// Pagure's topics for a branch or tag at a commit.
@@ -473,7 +473,7 @@ mod tests {
     fn pushes() {
         for (forge, event, body) in bodies() {
             let read = read(forge, event, body.as_bytes()).unwrap();
-            let notice = pushed(read.said);
+            let notice = pushed(read.event);
             assert_eq!((notice.moved, notice.more), (moved_to("c9s"), false), "{forge}");
             assert_eq!(notice.repository[0], "rpms/bash");
             let is_github = matches!(forge, Forge::Github | Forge::Gitea);
@@ -491,7 +491,7 @@ mod tests {
             reader.feed(body.as_bytes());
             let body = reader.end(forge, None);
             match forge {
-                Forge::Gitlab | Forge::Pagure => drop(pushed(body.unwrap().said)),
+                Forge::Gitlab | Forge::Pagure => drop(pushed(body.unwrap().event)),
                 Forge::Github | Forge::Gitea => assert_eq!(body, Err(HookError::NoEvent)),
             }
         }
@@ -511,7 +511,7 @@ mod tests {
                     }
                     assert_eq!(reader.most(), MAX_FORM);
                     assert_eq!(String::from_utf8(payload).unwrap(), body);
-                    drop(pushed(reader.end(forge, Some(event)).unwrap().said));
+                    drop(pushed(reader.end(forge, Some(event)).unwrap().event));
                 }
             }
         }
@@ -531,7 +531,7 @@ mod tests {
             )
         };
         let said = |changes: &str| {
-            read(Forge::Gitlab, "System Hook", body(changes).as_bytes()).map(|body| body.said)
+            read(Forge::Gitlab, "System Hook", body(changes).as_bytes()).map(|body| body.event)
         };
         let two = [change("refs/heads/c9s", A), change("refs/heads/x", &zero)].join(",");
         let notice = pushed(said(&two).unwrap());
@@ -549,15 +549,15 @@ mod tests {
         let zero = "0".repeat(40);
         for (forge, event, body) in bodies() {
             let deleted = body.replace(A, &zero);
-            let said = read(forge, event, deleted.as_bytes()).unwrap().said;
+            let said = read(forge, event, deleted.as_bytes()).unwrap().event;
             assert_eq!(said, HookEvent::Other("`c9s` was deleted".into()), "{forge}");
-            let said = read(forge, "ping", b"{}").unwrap().said;
+            let said = read(forge, "ping", b"{}").unwrap().event;
             assert_eq!(said, HookEvent::Other("event `ping`".into()));
             assert!(read(forge, "ping", b"zen").is_err());
             // Git allows them; no target can name them.
             for odd in ["-c9s", "a b", "refs/merge-requests/1/head~", r"caf\u00e9\u0007"] {
                 let odd = body.replace("refs/heads/c9s", "c9s").replace("c9s", odd);
-                let said = read(forge, event, odd.as_bytes()).unwrap().said;
+                let said = read(forge, event, odd.as_bytes()).unwrap().event;
                 let HookEvent::Other(what) = said else { panic!("{odd}") };
                 assert!(what.ends_with("cannot be followed"), "{what}");
             }
@@ -574,7 +574,7 @@ mod tests {
             (Forge::Pagure, "pull-request.flag.added", r#"{"msg":{"flag":{}},"topic":"x"}"#),
             (Forge::Pagure, "git.branch.deletion", r#"{"msg":{"branch":"x"}}"#),
         ] {
-            let said = read(forge, event, body.as_bytes()).unwrap().said;
+            let said = read(forge, event, body.as_bytes()).unwrap().event;
             assert!(matches!(said, HookEvent::Other(_)), "{forge} {event}: {said:?}");
         }
     }

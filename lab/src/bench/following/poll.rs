@@ -64,7 +64,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         ratio: Some(each / peer.median),
         note: format!(
             "time of one core for each poll, nothing changed: {:.0} repositories a second of a core; \
-             {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} looks",
+             {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} polls",
             1.0 / each,
             asked / wall,
             memory as f64 / 1024.0,
