@@ -28,7 +28,9 @@ pub fn trust(state: &Path, worker: &str) -> anyhow::Result<String> {
     name::check_worker(worker)?;
     let key = open(state)?.trust(worker)?;
     let key = key.with_context(|| {
-        format!("no key of {worker} waits: it has signed nothing, or is known by its key")
+        format!(
+            "no key of {worker} waits: the worker has signed nothing, or its key is trusted already"
+        )
     })?;
     Ok(format!("{worker} is known by {key}"))
 }

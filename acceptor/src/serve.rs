@@ -54,7 +54,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     book.begin(key.public())?;
     let workers = Workers::open(&config.state, config.only_known)?;
     if !config.only_known {
-        tracing::warn!("the first key of a worker's name is believed (--only-known believes none)");
+        tracing::warn!("the first key of a worker's name is trusted (with --only-known none is)");
     }
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), key = %key.public(), "ready");

@@ -18,7 +18,7 @@ use rpmfarm_guarded::path::{PathError, io_at};
 pub enum Untrusted {
     /// It is known by another key.
     #[error(
-        "worker {worker} signs with the key {key} and is known by {known}: if it was set up again, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
+        "worker {worker} signs with the key {key}, and its trusted key is {known}: if it was set up again, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
     )]
     Other {
         worker: String,

@@ -394,7 +394,7 @@ async fn what_is_no_result_of_the_task_is_refused() {
         limits: Some((&Limits { results_files: 1, ..Limits::default() }).into()),
         ..sign(TaskKind::Build, input, rpm(&built_with_two().binary))
     };
-    scene.refused(little, package, "at most 1 are taken").await;
+    scene.refused(little, package, "at most 1 are accepted").await;
     assert!(scene.logged("attempt").is_empty() && scene.logged("worker").is_empty());
 }
 

@@ -31,7 +31,7 @@ use crate::listen::ConnectionLimits;
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
 pub struct Config {
-    /// Directory of everything that the coordinator keeps: database, blobs, logs, repositories.
+    /// Directory of the coordinator's data: database, blobs, logs, repositories.
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
 
@@ -215,7 +215,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
             && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(good) {
-        return Err(format!("it can be no name of a host; {example}"));
+        return Err(format!("it is not a valid host name; {example}"));
     }
     // A malformed address, like 10.0.0 or 300.1.1.1, is not a host name either.
     if name.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit())) {

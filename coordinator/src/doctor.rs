@@ -126,7 +126,7 @@ impl Doctor {
                 }
                 Err(error) => {
                     let check = check("space", "error", format!("{}: {error}", dir.display()));
-                    checks.push(remedied(check, "the directory must be there and readable"));
+                    checks.push(remedied(check, "the directory must exist and be readable"));
                 }
             }
         }

@@ -42,7 +42,7 @@ pub struct Logs {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The log would exceed its limit.
-    #[error("a log of at most {limit} bytes is taken")]
+    #[error("a log of at most {limit} bytes is accepted")]
     TooLong {
         /// The limit, in bytes.
         limit: u64,

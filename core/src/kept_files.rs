@@ -53,10 +53,10 @@ pub struct KeptFile {
 /// Why the report of a worker is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeptError {
-    #[error("{0} kept files, at most {MAX_FILES} are taken")]
+    #[error("{0} kept files, at most {MAX_FILES} are accepted")]
     Many(usize),
     /// Too large, alone or together.
-    #[error("kept file {path} makes {bytes} bytes, at most {limit} are taken")]
+    #[error("kept file {path} makes {bytes} bytes, at most {limit} are accepted")]
     Large {
         path: String,
         /// Its size, or the sum up to it.
@@ -117,7 +117,7 @@ pub fn check(files: &[KeptFile]) -> Result<(), KeptError> {
 pub fn pattern_problem(patterns: &[String]) -> Option<(&str, String)> {
     let (most, longest) = MAX_PATTERNS;
     if patterns.len() > most {
-        return Some(("…", format!("{} patterns, at most {most} are taken", patterns.len())));
+        return Some(("…", format!("{} patterns, at most {most} are accepted", patterns.len())));
     }
     let bad = |pattern: &&String| {
         pattern.trim().is_empty()

@@ -207,7 +207,7 @@ impl ComparedPackage<'_> {
     fn one_sided(&self, what: String, on_first: bool, refused: bool) -> Difference {
         let [a, b] = self.on;
         let (on, off) = if on_first { (a, b) } else { (b, a) };
-        Difference { what, how: format!("is there on {on} and not on {off}"), refused }
+        Difference { what, how: format!("is on {on} and not on {off}"), refused }
     }
 }
 
@@ -466,28 +466,23 @@ mod tests {
                 "flags 0 and 2 (x86_64, aarch64)",
                 true,
             ),
-            (
-                one_file,
-                "/usr/share/b of d-1-1.noarch",
-                "is there on x86_64 and not on aarch64",
-                true,
-            ),
+            (one_file, "/usr/share/b of d-1-1.noarch", "is on x86_64 and not on aarch64", true),
             (
                 with_relation("requires", &["x", "y"]),
                 "requires `y` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 true,
             ),
             (
                 with_relation("obsoletes", &["old"]),
                 "obsoletes `old` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 true,
             ),
             (
                 with_relation("recommends", &["y"]),
                 "recommends `y` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 false,
             ),
             (
@@ -559,7 +554,7 @@ mod tests {
             made(Aarch64, &[("d-1-1.noarch", other())]),
         ];
         let found = differences(&sides);
-        assert_eq!(found[0].how, "is there on ppc64le and not on aarch64");
+        assert_eq!(found[0].how, "is on ppc64le and not on aarch64");
         assert_eq!(found.len(), 2);
     }
 

@@ -244,7 +244,7 @@ impl BuildOptions {
             (BuildOption::AddRepo, self.repositories.len(), MAX_REPOSITORIES),
         ] {
             if count > most {
-                let what = format!("at most {most} are taken; put them into the target's file");
+                let what = format!("at most {most} are accepted; put them into the target's file");
                 return Err(refused(option, &format!("{count} times"), what));
             }
         }

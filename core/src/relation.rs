@@ -25,7 +25,7 @@ impl RelationError {
     fn new(place: &str, text: &str, found: usize, unit: &str, limit: usize) -> Self {
         let start: String = shown(text).chars().take(60).collect();
         let message =
-            format!("the {place} `{start}…` has {found} {unit}; rpmfarm takes at most {limit}");
+            format!("the {place} `{start}…` has {found} {unit}; rpmfarm accepts at most {limit}");
         Self(message.into())
     }
 }
@@ -225,7 +225,7 @@ impl AttributeScanner {
         if COMMENT.starts_with(&self.recent) || CDATA.starts_with(&self.recent) {
             return XmlState::Markup;
         }
-        self.refuse("the metadata have a document type, which rpmfarm does not take");
+        self.refuse("the metadata have a document type, which rpmfarm does not accept");
         XmlState::Text
     }
 

@@ -112,7 +112,7 @@ pub enum ResultError {
     },
     /// Packages that are too large when they are unpacked.
     #[error(
-        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
+        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are accepted (limit `{key}`)"
     )]
     Unpacked {
         /// The file with which the limit was exceeded.
@@ -469,14 +469,16 @@ mod tests {
         let said = many.to_string();
         assert!(
             said.ends_with(
-                "with b.rpm they have 11 files, at most 10 are taken (limit `results_files`)"
+                "with b.rpm they have 11 files, at most 10 are accepted (limit `results_files`)"
             ),
             "{said}"
         );
         let large =
             UnpackedSize { files: 1, bytes: (3 << 20) + 1 }.check("b.rpm", &limits).unwrap_err();
         assert!(
-            large.to_string().contains("4 MiB, at most 3 are taken (limit `results_unpacked_mib`)")
+            large
+                .to_string()
+                .contains("4 MiB, at most 3 are accepted (limit `results_unpacked_mib`)")
         );
         let most = UnpackedSize { files: u64::MAX, bytes: u64::MAX };
         assert!(most.and(most).check("b.rpm", &limits).is_err());

@@ -117,7 +117,7 @@ pub(crate) fn check_once(blob: &[u8], kind: HeaderKind) -> Result<()> {
     match tags.find(|tag| !seen.insert(*tag)) {
         None => Ok(()),
         Some(tag) => {
-            let reason = format!("tag {tag} is there twice");
+            let reason = format!("tag {tag} occurs twice");
             Err(RpmError::Malformed { place: kind.place, reason })
         }
     }

@@ -85,7 +85,7 @@ async fn main() {
 fn beside() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let binary = own.ancestors().nth(2).unwrap().join("rpmfarm-signer");
-    assert!(binary.exists(), "{} is not there: build it first", binary.display());
+    assert!(binary.exists(), "{} does not exist: build it first", binary.display());
     binary
 }
 

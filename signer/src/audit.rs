@@ -315,8 +315,8 @@ impl LogWriter {
         let end = io_at(path, kept.end.ok_or_else(missing))?;
         let aside = io_at(path, put_aside(path))?;
         let found = match &aside {
-            Some(aside) => format!("the file before is {}", aside.display()),
-            None => "the file before was not there".to_owned(),
+            Some(aside) => format!("the old file is {}", aside.display()),
+            None => "the old file did not exist".to_owned(),
         };
         let file = open_log(path, true)?;
         let (log, reason) = (kept.name.clone(), reason.to_owned());

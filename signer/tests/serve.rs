@@ -266,7 +266,7 @@ async fn refuses_headers_that_were_tampered_with() {
         ("as much data as can be", with_word(12, u32::MAX), "that are accepted"),
         ("an offset beyond the data", with_entry(&header, VERSION, end(8)), "beyond the data"),
         ("as many items as can be", with_entry(&header, VERSION, end(12)), "beyond the data"),
-        ("two names", with_entry(&header, BUILDHOST, tag(1000)), "tag 1000 is there twice"),
+        ("two names", with_entry(&header, BUILDHOST, tag(1000)), "tag 1000 occurs twice"),
         (
             "no digest of the payload",
             with_entry(&header, PAYLOADDIGEST, tag(0x00ff_ffff)),

@@ -176,7 +176,10 @@ async fn fetch(
     }
     to.flush().map_err(Error::Output)?;
     if left > 0 {
-        return Err(Error::Farm(format!("{} came without its last {left} bytes", file.path)));
+        return Err(Error::Farm(format!(
+            "{} was received without its last {left} bytes",
+            file.path
+        )));
     }
     Ok(())
 }

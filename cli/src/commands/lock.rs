@@ -66,7 +66,7 @@ fn checked(reply: &LockReply) -> Result<Lock, Error> {
         return Ok(lock);
     }
     Err(Error::Farm(format!(
-        "the lock that came has the digest {found}, not {}; is the coordinator's version another one? (rpmfarm version, rpmfarm doctor)",
+        "the received lock has the digest {found}, not {}; is the coordinator's version another one? (rpmfarm version, rpmfarm doctor)",
         reply.digest
     )))
 }

@@ -53,7 +53,7 @@ fn reached(settings: &Settings, info: &Info, took: i64) -> Finding {
 fn unreached(error: &Error) -> Finding {
     // The error has the remedy where it is known.
     let remedy = match error {
-        Error::Token(_) => "it answers, and shows nothing without its token",
+        Error::Token(_) => "it answers, and needs its token for everything",
         _ => "when it is elsewhere, name it with --server or RPMFARM_SERVER",
     };
     bad(Level::Error, "coordinator", error.to_string(), remedy)

@@ -58,14 +58,14 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
         ],
         (Fault::Package, FailureStage::Transaction) => vec![
             format!("see how the root was made: rpmfarm log {id} --root"),
-            "mend the package that is named, or do not require it".into(),
+            "repair the named package, or do not require it".into(),
             retry,
         ],
         (Fault::Package, _) => vec![
             format!("read the whole log: {}", read_log(build)),
             format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
         ],
-        (Fault::Worker, _) => vec!["see how the workers are: rpmfarm worker list".into(), retry],
+        (Fault::Worker, _) => vec!["check the workers: rpmfarm worker list".into(), retry],
         (Fault::Farm, _) => vec!["run rpmfarm doctor to find the problem".into(), retry],
     }
 }

@@ -41,7 +41,7 @@ impl<S> StallGuard<S> {
         match self.deadline.as_mut().poll(context) {
             Poll::Ready(()) => {
                 let seconds = self.patience.as_secs();
-                let message = format!("the other side took nothing for {seconds} s");
+                let message = format!("the client read nothing for {seconds} s");
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
             }
             Poll::Pending => Poll::Pending,

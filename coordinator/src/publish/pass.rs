@@ -103,7 +103,7 @@ impl work::Stage for PublishStage {
             }
         }
         for build in by_target.into_values().flatten() {
-            self.waits.set(build.id, format!("target `{}` is not there any more", build.target));
+            self.waits.set(build.id, format!("target `{}` no longer exists", build.target));
         }
         result
     }

@@ -42,7 +42,7 @@ pub struct FetchError {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchErrorKind {
     /// The target no longer has the repository that the lock names.
-    #[error("the target has no such repository any more, and the package was not kept")]
+    #[error("the target no longer has this repository, and the package is not in the blob store")]
     UnknownRepository,
     /// The blob of one of the farm's own packages is missing.
     #[error("blob {0} is missing: it was built here, so it cannot be fetched")]

@@ -25,7 +25,7 @@ const MAX_LAYERS: usize = 100_000;
 pub enum RootError {
     /// Two packages conflict in a file.
     #[error(
-        "{first} and {second} both have {path}, and not the same one: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
+        "{first} and {second} both have {path}, with different content: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
     )]
     Conflict {
         first: String,

@@ -43,13 +43,13 @@ pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
 pub fn check(href: &str) -> Result<(), LocationError> {
     let refused = |why| Err(LocationError::Place { href: href.to_owned(), why });
     if href.is_empty() || href.len() > 4096 {
-        return refused("is not the place of a file");
+        return refused("is not the location of a file");
     }
     if href.starts_with('/') || href.split('/').next().is_some_and(|first| first.contains(':')) {
-        return refused("is absolute; only places below the repository are taken");
+        return refused("is absolute; only locations below the repository are accepted");
     }
     if href.contains('\\') || href.chars().any(char::is_control) {
-        return refused("has characters that no place has");
+        return refused("has characters that a location must not have");
     }
     for segment in href.split('/') {
         // Servers and proxies may decode percent-encoded dots.

@@ -137,7 +137,7 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), String> {
         }
     }
     if page.data.is_some() {
-        return Err("it ends in the middle".to_owned());
+        return Err("it is truncated".to_owned());
     }
     Ok((page.revision.flatten(), page.all))
 }

@@ -277,7 +277,7 @@ impl FarmApi for FarmService {
             }
             if read >= MAX_READ {
                 reply.note = format!(
-                    "{read} builds were looked at, down to build {oldest}; older ones were not"
+                    "{read} builds were checked, down to build {oldest}; older ones were not"
                 );
                 return Ok(Response::new(reply));
             }

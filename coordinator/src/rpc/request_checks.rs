@@ -54,7 +54,7 @@ pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
         return Ok(());
     }
     Err(Status::invalid_argument(format!(
-        "{} {thing}s in one call, at most {MAX_NAMED} are taken; name the others in further calls",
+        "{} {thing}s in one call, at most {MAX_NAMED} are accepted; name the others in further calls",
         list.len()
     )))
 }

@@ -235,7 +235,9 @@ impl WorkerService {
             };
             to_the_end(end).await?.map_err(internal)?;
         }
-        Ok(Status::out_of_range(format!("attempt {attempt}: {message}; no more of it is taken")))
+        Ok(Status::out_of_range(format!(
+            "attempt {attempt}: {message}; no more of the log is accepted"
+        )))
     }
 
     /// Runs work on the blobs for a build, on a thread that may block. When the disk is full, that
@@ -290,7 +292,7 @@ impl AdmittedUpload {
         let limit = service.max_result_bytes;
         if file.size > limit {
             return Err(Status::out_of_range(format!(
-                "{} has {} bytes, at most {limit} are taken",
+                "{} has {} bytes, at most {limit} are accepted",
                 file.name, file.size
             )));
         }

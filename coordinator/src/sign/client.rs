@@ -198,7 +198,10 @@ impl SignerClient {
 /// # Errors
 /// When the signer did not send it.
 pub fn logged(signature: &v1::Signature) -> anyhow::Result<LogHead> {
-    let position = signature.logged.clone().context("the signer does not say where it logged")?;
+    let position = signature
+        .logged
+        .clone()
+        .context("the signer's answer does not have the position in its log")?;
     let v1::LogPosition { log, line, digest } = position;
     let digest = digest.parse().context("the digest of the signer's log")?;
     Ok(LogHead { log, line, digest })

@@ -212,7 +212,7 @@ impl Hooks {
         let packages = listed(&hook.hints);
         match self.webhooks.0.batcher.record(hook).await {
             Ok(HookResult::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
-            Ok(HookResult::Again) => Ok(nothing_to_do("this delivery was taken before")),
+            Ok(HookResult::Again) => Ok(nothing_to_do("this delivery was received before")),
             Ok(HookResult::Often) => Ok(nothing_to_do(&format!(
                 "the same delivery came too often lately; {packages} is polled as scheduled"
             ))),
@@ -292,10 +292,13 @@ async fn read_body(
             Ok(Some(Ok(bytes))) => bytes,
             Ok(None) => break,
             Ok(Some(Err(_))) => {
-                return Err((StatusCode::BAD_REQUEST, "the body broke off".to_owned()));
+                return Err((StatusCode::BAD_REQUEST, "the body is incomplete".to_owned()));
             }
             Err(_) => {
-                return Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()));
+                return Err((
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body arrived too slowly".to_owned(),
+                ));
             }
         };
         for piece in bytes.chunks(PIECE) {

@@ -108,7 +108,7 @@ impl RefPoller {
     ) -> Result<Option<RefTip>, PollError> {
         let time = self.limits.time;
         timeout(time, self.ask(repository, question, allowed)).await.unwrap_or_else(|_| {
-            let why = format!("{repository}: no end within {} s", time.as_secs_f32());
+            let why = format!("{repository}: no complete answer within {} s", time.as_secs_f32());
             Err(PollError::Host { why, after: None })
         })
     }

@@ -191,14 +191,14 @@ async fn packages_that_hold_too_much_unpacked() {
             "many",
             rpms.clone(),
             "limits.results_files = 2",
-            "3 files, at most 2 are taken (limit `results_files`)",
+            "3 files, at most 2 are accepted (limit `results_files`)",
         ),
         (
             &large,
             "large",
             vec![file(&large.binary)],
             "limits.results_unpacked_mib = 2",
-            "at most 2 are taken (limit `results_unpacked_mib`)",
+            "at most 2 are accepted (limit `results_unpacked_mib`)",
         ),
     ] {
         let scene = Scene::with(limit).await;

@@ -206,7 +206,7 @@ async fn sent_again() {
         let due = scene.tracked("bash").await.due;
         let (status, message) = send(&scene, &first).await;
         assert_eq!(status, StatusCode::OK, "{forge}: {message}");
-        assert!(message.contains("nothing to do: this delivery was taken before"), "{message}");
+        assert!(message.contains("nothing to do: this delivery was received before"), "{message}");
         assert_eq!(scene.tracked("bash").await.due, due, "nobody looks again");
         // GitLab gives events that follow from each other one name: the body tells them apart.
         let other = hook(forge, &id('c'), &format!("{forge}-1"));
@@ -251,11 +251,11 @@ async fn of_another_repository_or_branch() {
         let body = good.body.replace("rpms/bash", other);
         let (status, message) = send(&scene, &good.with_body(&body)).await;
         assert_eq!(status, StatusCode::OK, "{other}: {message}");
-        assert!(message.contains("is not followed"), "{message}");
+        assert!(message.contains("is not tracked"), "{message}");
     }
     let (status, message) = send(&scene, &good.with_body(&good.body.replace("c9s", "main"))).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(message.contains("`c9s` is followed, not `main`"), "{message}");
+    assert!(message.contains("`c9s` is tracked, not `main`"), "{message}");
     let zero = "0".repeat(40);
     let (status, message) =
         send(&scene, &good.with_body(&good.body.replace(&id('b'), &zero))).await;

@@ -125,14 +125,14 @@ impl TargetCheck<'_> {
                 self.refuse(
                     &format!("{table}modules"),
                     &text,
-                    "another stream of the same module is there too; a root can have one",
+                    "another stream of the same module is listed, too; a root can have only one",
                 );
             }
         }
         for module in disabled {
             if !seen.insert(module.as_str()) {
                 let key = format!("{table}disabled_modules");
-                self.refuse(&key, module.as_str(), "is there twice, or in `modules` too");
+                self.refuse(&key, module.as_str(), "is listed twice, or also in `modules`");
             }
         }
     }
@@ -241,7 +241,7 @@ impl TargetCheck<'_> {
             self.refuse(
                 &key("baseurl"),
                 &found.join(", "),
-                "say once where the repository lies: by baseurl, mirrorlist or metalink",
+                "set one of baseurl, mirrorlist and metalink, and only one",
             );
         }
         for (field, template) in places {
@@ -414,7 +414,7 @@ impl TargetCheck<'_> {
         let mut seen = BTreeSet::new();
         for value in values {
             if !seen.insert(value) {
-                self.refuse(key, value, "is there twice; remove one");
+                self.refuse(key, value, "is listed twice; remove one");
             }
         }
     }

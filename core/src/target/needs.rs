@@ -48,7 +48,7 @@ impl TryFrom<String> for Size {
             number.checked_mul(*mib)
         });
         size.filter(|mib| *mib > 0).map(Self).ok_or_else(|| {
-            format!("`{text}` is no size (expected a number with a unit, as 512M, 32G or 1T)")
+            format!("`{text}` is not a size (expected a number with a unit, as 512M, 32G or 1T)")
         })
     }
 }

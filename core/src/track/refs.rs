@@ -96,7 +96,7 @@ impl RefReader {
     /// When the list is incomplete.
     pub fn end(self) -> Result<Option<RefTip>, RefsError> {
         if !self.ended {
-            return Err(RefsError::Format("it broke off".to_owned()));
+            return Err(RefsError::Format("it is incomplete".to_owned()));
         }
         let branch =
             self.branch.map(|commit| RefTip { name: self.question.git_ref().to_owned(), commit });
@@ -294,8 +294,8 @@ mod tests {
     fn refusals() {
         for (bytes, words) in [
             (&b"<html>"[..], "not a valid list of refs"),
-            (b"", "broke off"),
-            (b"0032", "broke off"),
+            (b"", "incomplete"),
+            (b"0032", "incomplete"),
             (b"ffff", "not a valid list of refs"),
             (b"0008abcd", "not a valid list of refs: abcd"),
             (b"000eERR no\x1b[m\n", "the git server says: no\u{fffd}[m"),

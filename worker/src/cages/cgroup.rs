@@ -240,7 +240,7 @@ fn remove(directory: &Path, v2: bool) {
             return;
         }
         if Instant::now() > deadline {
-            tracing::warn!(directory = %directory.display(), %error, "a control group stays behind");
+            tracing::warn!(directory = %directory.display(), %error, "a control group could not be removed");
             return;
         }
         for pid in pids(directory) {

@@ -89,7 +89,7 @@ fn remove(number: u32) {
         .open(CONTROL)
         .and_then(|control| calls::remove(&control, number));
     if let Err(error) = removed {
-        tracing::warn!(%error, device, "a loop device of a build stays behind");
+        tracing::warn!(%error, device, "a loop device of a build could not be removed");
     }
 }
 

@@ -216,7 +216,7 @@ fn throw_away(kind: ScratchKind, directory: &Path) {
         tracing::debug!(%error, directory = %directory.display(), "no scratch was mounted");
     }
     if let Err(error) = trees::remove(directory) {
-        tracing::warn!(%error, directory = %directory.display(), "scratch space stays behind");
+        tracing::warn!(%error, directory = %directory.display(), "scratch space could not be removed");
     }
 }
 

@@ -166,7 +166,7 @@ pub(super) fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
     says.take(4096).read_line(&mut line)?;
     match line.trim_end() {
         said if said == word => Ok(()),
-        "" => bail!("who makes the user namespace ended before it was {word}"),
+        "" => bail!("the process that makes the user namespace ended before it was {word}"),
         said => bail!("{said}"),
     }
 }

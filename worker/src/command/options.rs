@@ -30,7 +30,7 @@ pub(super) const UID_BASE: u32 = 1_879_048_192;
 /// Options about this host.
 #[derive(Debug, Clone, Args)]
 pub struct HostOptions {
-    /// Where roots, fetched files and builds lie; on ext4 or XFS.
+    /// Directory for roots, fetched files and builds; on ext4 or XFS.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/rpmfarm-worker")]
     pub data_dir: PathBuf,
     /// The crun program.
@@ -45,13 +45,13 @@ pub struct HostOptions {
     /// are there, else plain].
     #[arg(long, value_enum)]
     pub scratch: Option<ScratchKind>,
-    /// Builds at once.
+    /// Number of builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub slots: u32,
     /// Processors that one build sees [default: those of the host over the slots].
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Hold each build to its processors' worth of time, even when others are idle.
+    /// Limit each build to the time of its processors, even when others are idle.
     #[arg(long)]
     pub cap_cpus: bool,
     /// GiB that stored roots and fetched files may take together.
@@ -156,7 +156,10 @@ impl HostOptions {
         );
         let (sandbox, lock) = self.sandbox()?;
         for limit in sandbox.cgroups.missing() {
-            tracing::warn!(limit, "builds are not limited: the host has no control group for it");
+            tracing::warn!(
+                limit,
+                "the limits of builds are not enforced: the host has no control group for it"
+            );
         }
         trees::tell_aside(&self.data_dir.join(ASIDE));
         self.emptied("attempts")?;
@@ -178,7 +181,7 @@ impl HostOptions {
         // Mounts and crun want whole paths.
         self.data_dir = self.data_dir.canonicalize()?;
         reachable(&self.data_dir)?;
-        self.close_data_dir().context("cannot close the data directory to others")?;
+        self.close_data_dir().context("cannot make the data directory private")?;
         let lock = lock(&self.data_dir)?;
         let cgroups = Cgroups::detect(&group(&self.data_dir));
         cgroups.clean();
@@ -260,7 +263,7 @@ impl HostOptions {
         let kind = self.scratch.unwrap_or_else(ScratchKind::best);
         if kind == ScratchKind::Plain {
             tracing::warn!(
-                "what a build writes is measured now and then, and between that limited by single files only; sparse ones count as if they were full (--scratch)"
+                "what a build writes is measured periodically, and in between only the size of single files is limited; sparse files count with their holes (--scratch)"
             );
         }
         let scratch = ScratchPool::new(kind, self.emptied("scratch")?);

@@ -34,7 +34,7 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host.clone())
-        .with_context(|| format!("`{host}` can stand in no certificate"))?;
+        .with_context(|| format!("`{host}` cannot be in a certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pinned = Arc::new(PinnedAuthority {
         fingerprint,

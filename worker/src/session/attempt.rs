@@ -107,7 +107,7 @@ pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: Star
         shared.attempts.set(key, Progress::Ended(outcome));
     }
     if let Err(error) = trees::remove(&directory) {
-        tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
+        tracing::warn!(%error, directory = %directory.display(), "an attempt's files could not be removed");
     }
     // Only now: until then no second life of the attempt begins, which would use the same
     // directory.
@@ -361,7 +361,7 @@ fn fetch_lock(
         FilesError::Local { .. } => fault(Fault::Worker, error.to_string()),
     })?;
     read_lock(&bytes, assignment).map_err(|error| {
-        fault(Fault::Farm, format!("the lock {} is of no use: {error:#}", assignment.lock))
+        fault(Fault::Farm, format!("the lock {} cannot be used: {error:#}", assignment.lock))
     })
 }
 

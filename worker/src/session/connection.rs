@@ -107,7 +107,7 @@ impl CoordinatorSession {
             // The farm has taken everything from this worker already.
             tracing::error!(
                 reason,
-                "the coordinator lets this worker in no more: builds are killed"
+                "the coordinator no longer admits this worker: builds are killed"
             );
             self.shared.attempts.forget_all(CancelReason::Unwanted);
         } else {

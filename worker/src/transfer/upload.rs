@@ -88,7 +88,7 @@ pub async fn upload(
             Ok(true) => return Ok(()),
             // The digest was wrong and the coordinator has forgotten the bytes, or another try
             // overtook this one.
-            Ok(false) => tonic::Status::aborted("the upload came to no end"),
+            Ok(false) => tonic::Status::aborted("the upload was not completed"),
             Err(status) => status,
         };
         if !passes(&status) {

@@ -79,13 +79,13 @@ async fn add(target: String, options: AddOptions, mut session: Session) -> Resul
     }
     let mut more = Vec::new();
     if reply.known > 0 {
-        more.push(format!("{} were followed already", reply.known));
+        more.push(format!("{} were tracked already", reply.known));
     }
     if reply.skipped > 0 {
         more.push(format!("{} repositories are archived, empty or no packages", reply.skipped));
     }
     let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
-    out.line(&format!("following {} for {target}{more}", counted(reply.added.len(), "package")))?;
+    out.line(&format!("tracking {} for {target}{more}", counted(reply.added.len(), "package")))?;
     Ok(Exit::Done)
 }
 
@@ -94,7 +94,7 @@ async fn list(target: Option<String>, mut session: Session) -> Result<Exit, Erro
     if session.out.json {
         session.out.document(&tracking::TrackedListDocument::from(packages.as_slice()))?;
     } else if packages.is_empty() {
-        session.out.line("nothing is followed: begin with rpmfarm track add")?;
+        session.out.line("no package is tracked; start with: rpmfarm track add")?;
     } else {
         session.out.text(&show::list(&session.out, &packages, time::now()))?;
     }
@@ -122,7 +122,7 @@ async fn remove(
         session.out.document(&tracking::TrackRemoveDocument { removed })?;
     } else {
         let names = escape::line(&removed.join(" "));
-        session.out.line(&format!("followed no longer for {target}: {names}"))?;
+        session.out.line(&format!("no longer tracked for {target}: {names}"))?;
     }
     Ok(Exit::Done)
 }

@@ -145,7 +145,9 @@ impl PackGuard {
             PackState::Header => {
                 let Some(head) = bytes.get(..12) else { return Ok(None) };
                 if !head.starts_with(b"PACK") {
-                    return Err(PackError::Format("it does not begin like one"));
+                    return Err(PackError::Format(
+                        "it does not begin with the signature of a pack",
+                    ));
                 }
                 self.objects = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
                 self.inner = self.next_part();
@@ -207,7 +209,7 @@ impl ObjectInflater {
             let status = self
                 .zlib
                 .decompress(&bytes[taken..], &mut out, FlushDecompress::None)
-                .map_err(|_| PackError::Format("an object does not unpack"))?;
+                .map_err(|_| PackError::Format("an object cannot be unpacked"))?;
             let read = usize::try_from(self.zlib.total_in() - before_in).unwrap_or(usize::MAX);
             let made = usize::try_from(self.zlib.total_out() - before_out).unwrap_or(usize::MAX);
             taken += read;
@@ -268,7 +270,7 @@ fn object_head(bytes: &[u8]) -> Result<Option<(u8, u64, usize)>, PackError> {
                 return Ok(None);
             }
         }
-        _ => return Err(PackError::Format("an object is of no known type")),
+        _ => return Err(PackError::Format("an object has an unknown type")),
     }
     Ok(Some((kind, size, at)))
 }

@@ -56,7 +56,8 @@ pub fn program() -> std::io::Result<PathBuf> {
     }
     let places = own.ancestors().skip(1).take(2).map(|dir| dir.join(NAME));
     places.into_iter().find(|path| path.is_file()).ok_or_else(|| {
-        let reason = format!("no program {NAME} beside {}: it is the solver, too", own.display());
+        let reason =
+            format!("no program {NAME} beside {}: it is needed as the solver", own.display());
         std::io::Error::new(std::io::ErrorKind::NotFound, reason)
     })
 }

@@ -70,7 +70,7 @@ impl TrackingService {
         let row = self.store.tracked_fetch(target, package).await?;
         row.ok_or_else(|| {
             Status::not_found(format!(
-                "{} is not followed for {target} (rpmfarm track list)",
+                "{} is not tracked for {target} (rpmfarm track list)",
                 shown(package)
             ))
         })
@@ -262,7 +262,7 @@ impl Tracking for TrackingService {
         match request.word.as_str() {
             "default" => {}
             "freeze" if Timestamp::from_us(request.until_us) <= now => {
-                return Err(bad("a freeze needs an end that is not past"));
+                return Err(bad("a freeze needs an end in the future"));
             }
             "freeze" if request.reason.trim().is_empty() => {
                 return Err(bad("a freeze needs a reason"));
@@ -362,7 +362,8 @@ impl Tracking for TrackingService {
             }
             for (id, packages) in storms {
                 let storm = self.store.storm_fetch(id).await?;
-                let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
+                let storm = storm
+                    .ok_or_else(|| internal(anyhow::anyhow!("storm {id} no longer exists")))?;
                 let (target, reason, at_us) = (storm.target, storm.reason, storm.at.as_us());
                 reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
             }

@@ -107,8 +107,8 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
             format!("build {} had these sources already", number(row.build))
         }
         Some(PushVerdict::Superseded) => "a later push came before it was built".to_owned(),
-        Some(PushVerdict::Removed) => "it is followed no longer".to_owned(),
-        _ => "a later push stands for it".to_owned(),
+        Some(PushVerdict::Removed) => "it is no longer tracked".to_owned(),
+        _ => "a later push supersedes it".to_owned(),
     } + returned(row.left_by.is_some());
     v1::Push {
         id: row.id.0,

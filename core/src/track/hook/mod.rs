@@ -128,11 +128,11 @@ impl PushNotice {
     pub fn why_nobody(&self, branch: Option<&str>) -> String {
         match (branch, self.moved.first()) {
             (Some(branch), Some(moved)) => {
-                format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
+                format!("`{branch}` is tracked, not `{}`", shown(&moved.branch))
             }
             _ => {
                 let repository = self.repository.first().map_or("", String::as_str);
-                format!("`{}` is not followed for this target", shown(repository))
+                format!("`{}` is not tracked for this target", shown(repository))
             }
         }
     }
@@ -377,7 +377,9 @@ fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     }
     let more = kept.more_changes > 0;
     if all.is_empty() && !more {
-        return Ok(HookEvent::Other("nothing that could be followed was pushed".to_owned()));
+        return Ok(HookEvent::Other(
+            "no branch or tag that could be tracked was pushed".to_owned(),
+        ));
     }
     let (id, moved) = (id(kept, &["project"]), all.into_iter().collect());
     Ok(HookEvent::Push(PushNotice { repository, id, moved, more }))
@@ -400,7 +402,7 @@ fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookEr
     }
     // Git allows names that no target can contain.
     if check_git_ref(branch).is_err() {
-        return Ok(Err(format!("`{}` cannot be followed", shown(branch))));
+        return Ok(Err(format!("`{}` cannot be tracked", shown(branch))));
     }
     Ok(Ok(MovedRef { branch: branch.to_owned(), commit: commit.to_owned() }))
 }
@@ -438,8 +440,8 @@ mod tests {
         assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", false), Some(A));
         assert_eq!(of_tag.commit_for("zlib", "imports/c9/{nvr}", false), None);
         assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", true), None);
-        assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is followed, not `c9s`");
-        let unknown = "`rpms/bash` is not followed for this target";
+        assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is tracked, not `c9s`");
+        let unknown = "`rpms/bash` is not tracked for this target";
         assert_eq!(of_branch.why_nobody(None), unknown);
         assert_eq!(PushNotice { moved: Vec::new(), ..of_branch }.why_nobody(Some("c8s")), unknown);
     }
@@ -559,7 +561,7 @@ mod tests {
                 let odd = body.replace("refs/heads/c9s", "c9s").replace("c9s", odd);
                 let said = read(forge, event, odd.as_bytes()).unwrap().event;
                 let HookEvent::Other(what) = said else { panic!("{odd}") };
-                assert!(what.ends_with("cannot be followed"), "{what}");
+                assert!(what.ends_with("cannot be tracked"), "{what}");
             }
         }
         for (forge, event, body) in [

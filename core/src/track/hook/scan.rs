@@ -143,10 +143,10 @@ impl JsonScanner {
     /// The first error and its position, when the text was not a JSON object.
     pub fn end(mut self) -> Result<KeptValues, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
-            self.fail("it broke off");
+            self.fail("it is incomplete");
         }
         if self.problem.is_none() && self.state != ScanState::After {
-            self.fail("it broke off");
+            self.fail("it is incomplete");
         }
         self.problem.map_or(Ok(self.kept), Err)
     }
@@ -190,7 +190,7 @@ impl JsonScanner {
                 (b',', Some(OpenLevel::Object(_))) => self.state = ScanState::Key,
                 (b',', Some(OpenLevel::List)) => self.state = ScanState::Value,
                 (b'}', Some(OpenLevel::Object(_))) | (b']', Some(OpenLevel::List)) => self.close(),
-                _ => self.fail("something unexpected after a value"),
+                _ => self.fail("an unexpected byte after a value"),
             },
             ScanState::Text { is_key } => match byte {
                 b'"' => self.end_text(is_key),
@@ -234,7 +234,7 @@ impl JsonScanner {
         }
         match byte {
             b'{' | b'[' if self.open.len() >= MAX_DEPTH => {
-                self.fail(&format!("more than {MAX_DEPTH} values in each other"));
+                self.fail(&format!("more than {MAX_DEPTH} nested values"));
             }
             b'{' => {
                 self.open.push(OpenLevel::Object(None));
@@ -463,16 +463,16 @@ mod tests {
     #[test]
     fn what_is_no_object() {
         for (text, words) in [
-            ("", "broke off"),
-            (" ", "broke off"),
-            ("{", "broke off"),
-            (r#"{"a"#, "broke off"),
-            (r#"{"a":1"#, "broke off"),
+            ("", "incomplete"),
+            (" ", "incomplete"),
+            ("{", "incomplete"),
+            (r#"{"a"#, "incomplete"),
+            (r#"{"a":1"#, "incomplete"),
             ("[]", "no object"),
             ("null", "no object"),
             ("zen", "no object"),
             ("\0", "no object"),
-            ("\u{feff}", "broke off"),
+            ("\u{feff}", "incomplete"),
             ("{}{}", "unexpected after a value at byte 3"),
             ("{]", "no key"),
             (r#"{"a" 1}"#, "no colon"),
