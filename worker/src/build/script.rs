@@ -1,4 +1,5 @@
-//! What runs in the cage, in a login shell as mock has it: `/etc/profile` counts. Values reach the scripts as arguments, never as text of the script.
+//! The shell scripts that run in the cage, in a login shell as in mock: `/etc/profile` is read.
+//! Values are passed to the scripts as arguments, never as part of their text.
 
 use rpmfarm_core::Arch;
 
@@ -6,15 +7,16 @@ use super::python;
 
 /// Time marks around rpmbuild, in the build directory: seconds since the machine's start.
 pub(super) const TIMES: &str = "rpmbuild.times";
-/// Names of the packages that the spec makes, in the build directory.
+/// The file with the names of the packages that the spec makes, in the build directory.
 pub(super) const PREDICTS: &str = "predicts";
-/// Names of what the spec says that these packages provide and obsolete, in the build directory.
+/// The file with the names that the spec says these packages provide and obsolete, in the build
+/// directory.
 pub(super) const PROVIDES: &str = "provides";
-/// What the spec says with other targets of rpm, in the build directory, in the form that
-/// [`rpmfarm_core::terms::parse`] reads.
+/// The file with what the spec says with other rpm targets, in the build directory, in the form
+/// that [`rpmfarm_core::terms::parse`] reads.
 pub(super) const TERMS: &str = "terms";
-/// What the spec requires on the build's architecture, in the build directory; only of a build
-/// that found something missing.
+/// The file with the spec's requirements on the build's architecture, in the build directory; only
+/// of a build that found one missing.
 pub(super) const REQUIRES: &str = "requires";
 
 /// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes rpmbuild.
@@ -124,8 +126,8 @@ fn shell(script: &str, target: &str, file: &str) -> Vec<String> {
     login.map(str::to_owned).to_vec()
 }
 
-/// Milliseconds between the first and the last mark. What the build made of the file is its own
-/// affair: it counts for statistics only.
+/// Milliseconds between the first and the last mark. The build can change the file, so the number
+/// is used for statistics only.
 pub(super) fn elapsed_ms(times: &str) -> u64 {
     let marks: Vec<f64> = times.lines().filter_map(|line| line.trim().parse().ok()).collect();
     match (marks.first(), marks.last()) {

@@ -50,7 +50,7 @@ impl IdMap {
         }
         let namespace =
             File::open(process.join("ns/user")).context("opening the namespace of the map")?;
-        // The holder ends when nobody can ask any more; the namespace stays as long as it is open.
+        // The holder ends when its input is closed; the namespace stays as long as it is open.
         drop(asks);
         ensure!(holder.wait()?.success(), "the holder of a map of ids failed");
         Ok(Self { namespace, disk, cage })
@@ -83,12 +83,12 @@ impl IdMap {
     }
 }
 
-/// What the holder does: makes a user namespace, and lives until its map is written and the namespace
-/// opened. Errors are said on standard output, which is read by whoever waits for the word.
+/// The process that holds the map: makes a user namespace, and lives until its map is written and
+/// the namespace opened. Errors are printed on standard output, where the worker waits for a word.
 pub(super) fn hold() -> u8 {
     let done = hold_namespace(&mut io::stdin(), &mut io::stdout());
     if let Err(error) = &done {
-        // Whoever should hear it is dead, then.
+        // The reader is dead in that case.
         let _ = writeln!(io::stdout(), "{error:#}");
     }
     u8::from(done.is_err())
@@ -109,7 +109,7 @@ mod setattr {
 
     use nix::libc;
 
-    /// Gives a mount that is nowhere yet the map of a user namespace.
+    /// Gives a detached mount the map of a user namespace.
     pub(super) fn idmap(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
         let attributes = libc::mount_attr {
             attr_set: libc::MOUNT_ATTR_IDMAP,

@@ -1,6 +1,6 @@
-//! Which of the host's ids the cages of a worker get.
+//! The host ids that the cages of a worker get.
 //!
-//! Owns who has which range now. It must not know what a range is used for.
+//! Owns which cage has which range. It must not know what a range is used for.
 
 use std::io;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Drop for TakenIds {
     }
 }
 
-/// Nothing is half done while it is locked.
+/// The lock of the pool; every change under it is complete.
 fn lock(pool: &Mutex<IdPool>) -> MutexGuard<'_, IdPool> {
     pool.lock()
 }

@@ -45,7 +45,7 @@ pub(super) struct StagePlan {
     /// Allowances beyond the default.
     pub(super) allow: Allowed,
     pub(super) users: CageUsers,
-    /// The ids on disk, where they are others than those of the cage.
+    /// The ids on disk, where they differ from those of the cage.
     pub(super) mapped: Option<Mapped>,
 }
 
@@ -87,7 +87,7 @@ impl StagePlan {
     }
 }
 
-/// The outer stage. Answers the exit code of the command in the cage.
+/// The outer stage. Returns the exit code of the command in the cage.
 #[must_use]
 pub fn outer(directory: &Path) -> u8 {
     noting(directory, || run_outer(directory))
@@ -120,7 +120,7 @@ pub fn probe_ids(directory: &Path) -> u8 {
     id_probe::try_in(directory)
 }
 
-/// Leaves the error where the worker reads it.
+/// Writes an error to the file where the worker reads it.
 fn noting(directory: &Path, stage: impl FnOnce() -> Result<u8>) -> u8 {
     stage().unwrap_or_else(|error| {
         let _ = fs::write(directory.join(STAGE_ERROR), format!("{error:#}"));
@@ -155,13 +155,13 @@ fn signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// Waits for the init, and kills it when asked to end. The kernel lets an init be reaped only
-/// when everything in its namespace is dead.
+/// Waits for the init, and kills it on request. The kernel lets an init be reaped only when
+/// everything in its namespace is dead.
 fn wait(mut init: Child, signals: &SignalFd) -> Result<u8> {
     loop {
         if let Some(status) = init.try_wait()? {
-            // crun exits with what the command ended with. That it dies itself is nothing that the
-            // command could do: it is outside of the cage's PID namespace.
+            // crun exits with the exit status of the command. The command cannot kill crun, which
+            // is outside of the cage's PID namespace.
             if let Some(signal) = status.signal() {
                 bail!("crun was killed by signal {signal}");
             }
@@ -214,10 +214,9 @@ fn run_inner(directory: &Path) -> Result<u8> {
     Err(error).with_context(|| format!("starting {}", plan.crun.display()))
 }
 
-/// Mounts layers at a place, by short names: a cage sees in its `/proc` what was mounted, and where a
-/// worker keeps its files is nobody's business there. A directory that is only shown is mounted as a
-/// layer too: a bind mount tells its path. With a map, what has the ids on disk is shown with those of
-/// the cage.
+/// Mounts layers, by short names: a cage sees in its `/proc` what was mounted, and must not see the
+/// worker's paths. A directory that is only shown is mounted as a layer, too, because a bind mount
+/// shows its path. With a map, files with the ids on disk are shown with those of the cage.
 pub(super) fn mount_layers(layers: &MountedLayers, at: &Path, map: Option<&IdMap>) -> Result<()> {
     fs::create_dir_all(at)?;
     let names = at.with_extension("names");

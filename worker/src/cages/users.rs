@@ -54,8 +54,8 @@ const KINDS: &[&str] = &["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "
 /// How many of each kind a user in the cage may make, without and with `user_namespaces`.
 const NAMESPACES: (u64, u64) = (8, 1024);
 
-/// Resource limits that the kernel counts for a user and not for a process: signals that wait, bytes
-/// of message queues, and bytes of locked shared memory. They hold for each user in the cage and for
+/// Resource limits that the kernel counts for a user and not for a process: pending signals, bytes
+/// of message queues, and bytes of locked shared memory. They apply to each user in the cage and to
 /// all of them together.
 pub(super) const COUNTED: &[(&str, Resource, u64)] = &[
     ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK, 8 << 20),
@@ -118,14 +118,14 @@ impl CageUsers {
         Ok(())
     }
 
-    /// What the owner does: becomes it, makes the namespace, and limits it once its ids are mapped.
-    /// Errors are said on standard output: there is nowhere else that it may write to.
+    /// The owner process: becomes the owner, makes the namespace, and limits it when its ids are
+    /// mapped. Errors are printed on standard output, because it can write nowhere else.
     pub(super) fn own(&self) -> u8 {
         let mut says = io::stdout();
         let mut asks = io::stdin();
         let done = self.own_namespace(&mut asks, &mut says);
         if let Err(error) = &done {
-            // Whoever should hear it is dead, then.
+            // The reader is dead in that case.
             let _ = writeln!(says, "{error:#}");
         }
         u8::from(done.is_err())
@@ -150,7 +150,7 @@ impl CageUsers {
         }
         writeln!(says, "{LIMITED}")?;
         says.flush()?;
-        // Until it is bound.
+        // Until the namespace is bound.
         asks.read_to_end(&mut Vec::new())?;
         Ok(())
     }
@@ -160,7 +160,7 @@ impl CageUsers {
 pub(super) const MADE: &str = "made";
 const LIMITED: &str = "limited";
 
-/// Waits for a word of a process that makes a user namespace; anything else is its error.
+/// Waits for a word of the process that makes a user namespace; anything else is its error.
 pub(super) fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
     let mut line = String::new();
     says.take(4096).read_line(&mut line)?;

@@ -1,4 +1,4 @@
-//! What every command needs to know of the host, and the engine that is made from it.
+//! The options about the host, and the engine that is made from them.
 
 use std::fs;
 use std::ops::Range;
@@ -69,23 +69,24 @@ const MOST_SLOTS: u32 = 4096;
 /// A larger cache than any host has, in GiB: 1 PiB.
 const MOST_CACHE: u64 = 1 << 20;
 
-/// Cages beside those of builds: architectures are tried, by the session and after builds that failed.
+/// How many cages there are beside those of builds: architectures are probed, by the session and
+/// after failed builds.
 const CAGES_BESIDE: usize = 4;
 
 /// Ids that systemd keeps for files of images (systemd's UIDS-GIDS.md, "foreign UID range").
 const FOREIGN: Range<u64> = 0x7ffe_0000..0x7fff_0000;
 
-/// Where hosts write down which ids they have given to users.
+/// The files in which hosts record the ids of users.
 const GIVEN: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 
 /// The scratch space, in MiB, with which it is tried whether cages can have ids of their own.
 const PROBE_MIB: u64 = 16;
 
-/// Of the cache, roots get three quarters and fetched files the rest.
+/// The share of stored roots in the cache; fetched files get the rest.
 const ROOTS_SHARE: (u64, u64) = (3, 4);
 
-/// Name of a worker's place among control groups: one for each data directory, so that what one
-/// worker cleans when it starts is never another's.
+/// The name of a worker's parent among control groups: one for each data directory, so that a
+/// worker never cleans another's at its start.
 fn group(data_dir: &Path) -> String {
     let digest = Sha256::compute(data_dir.as_os_str().as_encoded_bytes()).hex();
     format!("rpmfarm-worker-{}", &digest[..12])
@@ -107,7 +108,7 @@ fn reachable(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A host that is made ready for builds. The lock is held as long as this lives.
+/// A host that is prepared for builds. The lock is held as long as this exists.
 pub(super) struct PreparedHost {
     pub(super) engine: Arc<Engine>,
     pub(super) roots_bytes: u64,
@@ -137,8 +138,8 @@ impl HostOptions {
         }
     }
 
-    /// Makes the host ready, and clears away what an earlier life left. To be called while the
-    /// program has one thread: namespaces belong to threads.
+    /// Prepares the host, and removes what an earlier process left. To be called while the program
+    /// has one thread: namespaces belong to threads.
     pub(super) fn prepare(&mut self) -> Result<PreparedHost> {
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
         ensure!(self.slots <= MOST_SLOTS, "--slots {}: at most {MOST_SLOTS}", self.slots);
@@ -207,7 +208,7 @@ impl HostOptions {
     /// that a worker uses.
     pub(super) fn prove(&mut self, arches: &[Arch]) -> Result<()> {
         let native = host_arch()?;
-        // What this program itself is needs no proof, nor a host that is made ready for one.
+        // The program's own architecture needs neither proof nor preparation.
         if arches.iter().all(|arch| *arch == native) {
             return Ok(());
         }
@@ -220,7 +221,8 @@ impl HostOptions {
         Ok(())
     }
 
-    /// Root owns it, and only root in a cage may pass through: sources of builds can be secret.
+    /// Makes the directory accessible for root only, because sources of builds can be secret; root
+    /// of a cage may pass through.
     fn close_data_dir(&self) -> std::io::Result<()> {
         chown(&self.data_dir, Some(0), Some(self.uid_base))?;
         fs::set_permissions(&self.data_dir, fs::Permissions::from_mode(0o710))
@@ -291,8 +293,7 @@ impl HostOptions {
         self.data_dir.join("files")
     }
 
-    /// A directory of the data directory, with nothing in it but what can be neither removed nor
-    /// moved.
+    /// A directory in the data directory, emptied of everything that can be removed or moved.
     pub(super) fn emptied(&self, name: &str) -> Result<PathBuf> {
         let path = self.data_dir.join(name);
         trees::emptied(&path, &self.data_dir.join(ASIDE))
@@ -300,7 +301,7 @@ impl HostOptions {
         Ok(path)
     }
 
-    /// The ids that files of cages have on disk. Those that the host has given to somebody are refused.
+    /// The ids that files of cages have on disk. Ids that the host has given to users are refused.
     pub(super) fn disk_ids(&self) -> Result<IdRange> {
         let base = self.uid_base;
         let ids = IdRange::new(base, ID_COUNT).filter(|_| base >= 65536).with_context(|| {
@@ -313,7 +314,7 @@ impl HostOptions {
     }
 }
 
-/// Ids that the host has given to somebody, with the line and the file that say so.
+/// Ids that the host has given to users, with the line and the file that say so.
 fn given() -> Vec<(Range<u64>, String, &'static str)> {
     let mut given = Vec::new();
     for file in GIVEN {
@@ -331,9 +332,8 @@ fn ids_of(line: &str) -> Option<Range<u64>> {
     Some(first..first.saturating_add(count))
 }
 
-/// A mount namespace of the worker's own: however it ends, its mounts end with it. Its mounts are
-/// shared with the cages' namespaces below it, so that an unmount reaches them, and with nobody
-/// else.
+/// A mount namespace of the worker's own: its mounts end with it in any case. They are shared with
+/// the cages' namespaces below it, so that an unmount reaches those, and with no other.
 fn own_mounts() -> nix::Result<()> {
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -341,7 +341,7 @@ fn own_mounts() -> nix::Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
 }
 
-/// Two workers in one directory would throw each other's work away.
+/// Two workers in one directory would remove each other's files.
 fn lock(data: &Path) -> Result<nix::fcntl::Flock<fs::File>> {
     let file = fs::File::create(data.join("lock"))?;
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)

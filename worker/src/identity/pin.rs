@@ -1,5 +1,5 @@
-//! Finds the CA that a token names: the coordinator shows it with its own certificate, and only
-//! one with the right fingerprint is believed.
+//! Finds the CA that a token names: the coordinator sends it with its own certificate, and only one
+//! with the right fingerprint is trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -83,7 +83,7 @@ fn explained(error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Believes a server whose certificate comes from the one CA.
+/// Trusts a server whose certificate comes from the one CA.
 #[derive(Debug)]
 struct PinnedAuthority {
     fingerprint: Sha256,

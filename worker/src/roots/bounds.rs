@@ -1,5 +1,4 @@
-//! What a transaction may do while it runs, and what it may leave: the scriptlets of packages are
-//! strangers' code too, whoever asked for the packages.
+//! The limits of a transaction, in time and on disk: the scriptlets of packages are untrusted, too.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,7 +14,8 @@ use crate::trees::{self, TreeError};
 /// How long a transaction may take, in minutes.
 pub(super) const MINUTES: u64 = 30;
 
-/// How much rpm and the scriptlets may say, in MiB. A line for each package is a thousandth of it.
+/// How much rpm and the scriptlets may print, in MiB. A line for each package is a thousandth of
+/// it.
 pub(super) const LOG_MIB: u64 = 64;
 
 /// Installed files may take so many times the size of their packages, and this much beside, in
@@ -31,12 +31,12 @@ const ENTRIES: u64 = 5_000_000;
 /// twenty steps.
 const DEPTH: usize = 2048;
 
-/// How often the tree is measured, which reads all of its directories; and so many times as long as
-/// that took, it is left alone afterwards.
+/// How often the tree is measured, which reads all of its directories; after each measurement the
+/// transaction is left alone for a multiple of the time that it took.
 const PERIOD: Duration = Duration::from_secs(2);
 const REST: u32 = 4;
 
-/// It is measured at once when so much went of what is free on the worker's disk.
+/// The tree is measured at once when the free space of the worker's disk has fallen by so much.
 const FELL_MIB: u64 = 512;
 const FELL_INODES: u64 = 100_000;
 
@@ -81,7 +81,7 @@ impl<'a, W: Write> LayerBounds<'a, W> {
             || inodes.saturating_add(FELL_INODES) <= self.free.1
     }
 
-    /// Measures the tree. One that cannot be measured is never taken for an empty one.
+    /// Measures the tree. A tree that cannot be measured never counts as empty.
     fn check(&mut self, running: Duration) -> Option<StopReason> {
         let begun = Instant::now();
         self.free = free(self.tree);

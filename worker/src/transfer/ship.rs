@@ -1,5 +1,5 @@
-//! Shipping a log while it grows, by offset: what the coordinator has is never sent twice, and
-//! what it lacks is sent again.
+//! Sends a log while it grows, by offset: bytes that the coordinator has are never sent twice, and
+//! missing ones are sent again.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -28,13 +28,13 @@ pub struct LogShipment {
 }
 
 impl LogShipment {
-    /// Ships until the log is complete, which `complete` tells. Ends early when the coordinator
-    /// does not want it any more.
+    /// Sends until the log is complete, which `complete` says. Ends early when the coordinator no
+    /// longer wants it.
     pub async fn run(self, mut complete: watch::Receiver<bool>) {
         let mut offset = 0;
         let mut tries = 0;
         loop {
-            // Checked before reading: what is read after the end is the whole rest.
+            // Checked before reading: after the end, a read returns the whole rest.
             let last = *complete.borrow();
             let data = self.read(offset).unwrap_or_default();
             let end_of_file = data.len() < CHUNK;
