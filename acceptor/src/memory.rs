@@ -1,4 +1,4 @@
-//! What was accepted, as far as it decides what may be. Decides; writes nothing.
+//! The acceptances, as far as they decide what may be accepted. Decides; writes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,13 +11,13 @@ use crate::event::Event;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     pub attempt: AttemptId,
-    /// Digest of what it made.
+    /// Digest of its results.
     pub set: Sha256,
     /// When, in seconds since 1970.
     pub at: u64,
 }
 
-/// Why results may not be accepted after what was.
+/// Why results may not be accepted after earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Replay {
     /// The attempt was accepted with other files.
@@ -31,9 +31,9 @@ pub enum Replay {
     )]
     Older {
         task: TaskId,
-        /// The attempt that is to be accepted.
+        /// The attempt of the request.
         attempt: AttemptId,
-        /// The one that was.
+        /// The attempt that was accepted.
         newer: AttemptId,
     },
 }
@@ -45,17 +45,17 @@ fn remedy(attempt: &AttemptId) -> String {
     )
 }
 
-/// Everything that is remembered.
+/// The state of all acceptances.
 #[derive(Debug, Default)]
 pub struct Memory {
     tasks: HashMap<TaskId, Taken>,
-    /// The keys of workers, as they were used last.
+    /// The keys that workers used last.
     keys: BTreeMap<String, PublicKey>,
     accepted: u64,
 }
 
 impl Memory {
-    /// Takes what the log says.
+    /// Applies an event of the log.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Worker { worker, key, .. } => {
@@ -91,7 +91,7 @@ impl Memory {
         if taken.set == set { Ok(Some(taken.at)) } else { Err(Replay::Other { attempt }) }
     }
 
-    /// The key with which a worker signed last.
+    /// The key that a worker used last.
     #[must_use]
     pub fn key(&self, worker: &str) -> Option<PublicKey> {
         self.keys.get(worker).copied()

@@ -1,5 +1,5 @@
-//! The operator's switch: a file beside the keys. While it is there nothing is signed. It is read
-//! before each signature, so it needs no signer that runs, and none that listens.
+//! The operator's switch: a file beside the keys. While it exists nothing is signed. It is read
+//! before each signature, so it works whether or not a signer runs.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};

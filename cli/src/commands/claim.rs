@@ -1,4 +1,4 @@
-//! `rpmfarm claim`: decides on builds that make what packages of other sources own.
+//! `rpmfarm claim`: decisions on builds that make names of other source packages.
 
 use clap::{Args, Subcommand};
 use rpmfarm_core::name::counted;
@@ -75,7 +75,7 @@ const LIST: [Column; 5] = [
     column("CLAIMS").told(),
 ];
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what.unwrap_or(ClaimCommand::List(ListOptions::default())) {
         ClaimCommand::List(options) => list(options, session).await,

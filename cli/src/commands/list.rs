@@ -25,7 +25,7 @@ const COLUMNS: [Column; 9] = [
     column("WHAT").rank(2).cut(20),
 ];
 
-/// Builds that are asked for at once.
+/// How many builds are requested at once.
 const PAGE: u32 = 200;
 
 /// Which builds.
@@ -85,7 +85,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// Asks for page after page.
+/// Requests page after page.
 async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error> {
     let limit = options.limit as usize;
     let mut request = ListBuildsRequest {
@@ -102,7 +102,7 @@ async fn all(client: &mut Client, options: &Options) -> Result<Vec<Build>, Error
         if !note.is_empty() {
             out::note(wrap::hanging("rpmfarm: ", &note, 2, None).trim_end());
         }
-        // A page that does not lead further down would be asked for without end.
+        // A page that does not lead further would be requested forever.
         let Some(last) = page.last().map(|build| build.id) else { break };
         if request.before != 0 && last >= request.before {
             break;

@@ -1,4 +1,4 @@
-//! `rpmfarm package`: takes packages back, and finds what was made with them.
+//! `rpmfarm package`: withdraws packages, and finds the builds that were made with them.
 
 use std::collections::BTreeSet;
 
@@ -83,7 +83,7 @@ struct ImpactOptions {
 const BUILDS: [Column; 4] =
     [column("BUILD"), column("PACKAGE"), column("STATE"), column("MADE WITH").told()];
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what {
         PackageCommand::Withdraw(options) => withdraw(options, session).await,
@@ -92,7 +92,7 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     }
 }
 
-/// The build, or the target and the full name.
+/// The build, or the target and the NEVRA.
 async fn which(
     which: PackageSelection,
     session: &mut Session,

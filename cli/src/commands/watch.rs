@@ -29,7 +29,7 @@ pub(crate) struct Options {
     builds: Vec<i64>,
 }
 
-/// Follows the builds; how they end decides on the exit code.
+/// Follows the builds; how they end decides the exit code.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     let mut ids = options.builds;
     ids.sort_unstable();
@@ -37,7 +37,7 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     follow_ids(session, &ids).await
 }
 
-/// Follows builds that were just asked for.
+/// Follows builds that were just requested.
 pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
     let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
     follow_ids(session, &ids).await

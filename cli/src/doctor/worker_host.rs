@@ -1,4 +1,4 @@
-//! Checks that a worker can run on this host: what it needs of the kernel, its tools, space.
+//! Checks that a worker can run on this host: the kernel's features, tools, free space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -79,7 +79,7 @@ fn user_namespaces(limit: &str) -> Finding {
     }
 }
 
-/// The limits of builds need the controllers `memory`, `pids` and `cpu`, in either version.
+/// The limits of builds need the controllers `memory`, `pids` and `cpu`, of version 1 or 2.
 fn cgroups(mountinfo: &str, v2_controllers: &str) -> Finding {
     const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];
     let mut there: Vec<&str> = v2_controllers.split_whitespace().collect();

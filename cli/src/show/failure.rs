@@ -1,5 +1,5 @@
-//! A failed build: what and whose fault in one line, the lines of the log that show it, and
-//! what to do next.
+//! A failed build: the failure and whose fault it is in one line, lines of the log, and what to do
+//! next.
 
 use rpmfarm_core::status::TaskState;
 use rpmfarm_core::{FailureStage, Fault};
@@ -21,7 +21,7 @@ pub(crate) fn text(build: &Build, width: Option<usize>) -> Option<String> {
     Some(text)
 }
 
-/// The word for whose fault it is. What nobody claims is the farm's.
+/// The word for whose fault it is. An unknown fault counts as the farm's.
 pub(crate) fn fault(failure: &Failure) -> &'static str {
     failure.whose().as_str()
 }

@@ -1,4 +1,4 @@
-//! `rpmfarm track`: which packages of upstream are followed, and what becomes of pushes.
+//! `rpmfarm track`: the tracked packages, and the verdicts on pushes.
 
 mod options;
 

@@ -1,6 +1,6 @@
-//! What can be said of following, and how its words are read.
+//! The options of `rpmfarm track`, and how their words are read.
 //!
-//! Owns the words of the command line and its help. It must not know what is asked of the farm.
+//! Owns the words of the command line and its help. It must not know the requests to the farm.
 
 use std::path::{Path, PathBuf};
 
