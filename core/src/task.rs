@@ -123,7 +123,7 @@ pub struct Assignment {
     /// Whether `%check` is left out.
     #[serde(default)]
     pub nocheck: bool,
-    /// Patterns of the files to keep when the build fails ([`crate::kept`]).
+    /// Patterns of the files to keep when the build fails ([`crate::kept_files`]).
     #[serde(default)]
     pub keep: Vec<String>,
     /// Limits on its time, memory, disk and files.
@@ -248,7 +248,7 @@ pub struct WorkerState {
     pub name: String,
     /// Version of its program.
     pub version: String,
-    /// Version of the protocol that it speaks; see [`crate::fleet::PROTOCOL`].
+    /// Version of the protocol that it speaks; see [`crate::worker_standing::PROTOCOL`].
     pub protocol: u32,
     /// Architectures that it builds for.
     pub arches: Vec<Arch>,

@@ -254,7 +254,7 @@ fn tags_of(text: &str) {
     let preamble = Preamble::read(&lines, macros.clone());
     let tags = version_tags(&lines, macros);
     assert_eq!(preamble.tags, tags);
-    if let Some(evr) = tags.evr() {
+    if let Some(evr) = tags.parsed_evr() {
         assert!(tags.evr().is_ok(), "{evr}");
         assert!(!evr.version.is_empty() && !evr.release.contains('%'), "{evr}");
     }

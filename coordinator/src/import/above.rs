@@ -45,7 +45,7 @@ pub(super) async fn of_spec(
     let macros = target.macros_of(&build.package);
     let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str()));
     let macros: Macros = macros.collect();
-    match version_tags(&lines, macros).evr() {
+    match version_tags(&lines, macros).parsed_evr() {
         Some(made) => Ok(check(store, target, build, &made).await?),
         None => Ok(Ok(())),
     }

@@ -179,7 +179,7 @@ impl PackagePoll {
         let outcome = match upstream {
             Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now),
             Err(error) => {
-                tracing::debug!(target = row.target, package = row.package, %error, "look failed");
+                tracing::debug!(target = row.target, package = row.package, %error, "poll failed");
                 polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };

@@ -29,7 +29,7 @@ impl VersionTags {
     /// `EPOCH:VERSION-RELEASE`, or without the epoch.
     ///
     /// # Errors
-    /// When one of them cannot be told.
+    /// When a part is unknown: its value needs a macro that only a build root defines.
     pub fn evr(&self) -> Result<String, UnknownValueError> {
         let (version, release) = (self.version.clone()?, self.release.clone()?);
         Ok(match &self.epoch {
@@ -38,9 +38,9 @@ impl VersionTags {
         })
     }
 
-    /// The same as rpm compares it; nothing when it cannot be told.
+    /// The same in the form that rpm compares; `None` when a part is unknown.
     #[must_use]
-    pub fn evr(&self) -> Option<Evr> {
+    pub fn parsed_evr(&self) -> Option<Evr> {
         let epoch = match &self.epoch {
             Some(epoch) => epoch.as_ref().ok()?.parse().ok()?,
             None => 0,
@@ -57,7 +57,7 @@ impl VersionTags {
 pub struct Preamble {
     /// The macros at its end.
     pub macros: Macros,
-    /// `Name`, if it can be told.
+    /// `Name`, if its value is known.
     pub name: Option<String>,
     pub tags: VersionTags,
 }
