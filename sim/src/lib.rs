@@ -45,19 +45,20 @@ use world::World;
 /// Seeds of `make test`.
 pub const SEEDS: u64 = 500;
 
-/// Runs a seed and looks for a violation.
+/// Runs a seed and checks the invariants.
 #[must_use]
 pub fn run(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     World::new(seed, bug, Trace::default()).run()
 }
 
-/// Runs a seed again with every line of what happens: the same seed, the same run.
+/// Runs a seed with a trace of every event: the same seed gives the same run.
 #[must_use]
 pub fn replay(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     World::new(seed, bug, Trace::on()).run()
 }
 
-/// The report on a violation: what broke, the last lines before it, and how to see them all.
+/// The report on a violation: the broken invariant, the last lines of the trace, and the command
+/// that shows all.
 #[must_use]
 pub fn report(seed: u64, bug: Option<PlantedBug>) -> String {
     const LAST: usize = 40;

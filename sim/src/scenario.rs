@@ -1,6 +1,6 @@
-//! What the simulated world is made of before anything happens: packages with their
-//! dependencies and defects, workers with their tempers. It is the truth that the invariants
-//! hold the farm against; no rule of the farm looks at it.
+//! The simulated world at the start: packages with their dependencies and defects, workers with
+//! their behaviour. It is the truth against which the invariants check the farm; no rule of the
+//! farm reads it.
 
 use rpmfarm_core::Arch;
 
@@ -12,7 +12,7 @@ pub(crate) const TARGET: &str = "lab";
 pub(crate) const CHANNEL: &str = "testing";
 pub(crate) const KEY: &str = "lab-key";
 
-/// What is really wrong with a package.
+/// The defect of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
@@ -22,9 +22,9 @@ pub(crate) enum Defect {
     BadSpec,
     /// It does not compile.
     BadBuild,
-    /// It requires what nobody provides.
+    /// It requires a name that nothing provides.
     Unsolvable,
-    /// Its build takes the whole worker down with it.
+    /// Its build crashes the worker.
     KillsWorkers,
 }
 
@@ -32,34 +32,34 @@ pub(crate) enum Defect {
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) name: String,
-    /// Upstream moves: one more for each change.
+    /// Its version; upstream raises it with each change.
     pub(crate) version: u64,
     /// Names that its build requires.
     pub(crate) requires: Vec<String>,
-    /// Names that `%generate_buildrequires` finds, a round each.
+    /// Names that `%generate_buildrequires` finds, one per round.
     pub(crate) dynamic: Vec<String>,
     pub(crate) arches: Vec<Arch>,
     pub(crate) defect: Defect,
-    /// Whether building it again gives the same bytes.
+    /// Whether another build gives the same bytes.
     pub(crate) reproducible: bool,
-    /// The architectures for which the base repository has an older one.
+    /// The architectures for which the base repository has an older version.
     pub(crate) in_base: Vec<Arch>,
     /// How long its build takes, in milliseconds.
     pub(crate) build_ms: u64,
 }
 
-/// How a worker is.
+/// The behaviour of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Temper {
     Good,
     Slow,
-    /// Breaks files, forgets uploads, repeats old reports, reports what is not its own.
+    /// Damages files, leaves out uploads, repeats old reports, reports attempts of others.
     Lying,
     /// Its process dies in the middle of most builds.
     Crashing,
 }
 
-/// A worker as it is bought.
+/// A worker's host.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -68,7 +68,7 @@ pub(crate) struct Host {
     pub(crate) temper: Temper,
 }
 
-/// Everything that a seed decides beforehand.
+/// Everything that a seed decides at the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) arches: Vec<Arch>,
@@ -86,7 +86,7 @@ impl Scenario {
         let name = |index: u64| format!("p{index}");
         let mut sources = Vec::new();
         for index in 0..count {
-            // Any package may need any other, so there are circles.
+            // Any package may require any other, so there are cycles.
             let mut requires: Vec<String> =
                 (0..count).filter(|other| *other != index && rng.chance(300)).map(name).collect();
             let defect = match rng.below(14) {

@@ -1,5 +1,5 @@
-//! What a simulated coordinator is made of: the parts, stages and services of a real one, put together
-//! as `coordinator/src/parts.rs` does, with what is outside of it in place of hosts and processes.
+//! The parts of a simulated coordinator: the parts, stages and services of a real one, put together
+//! as `coordinator/src/parts.rs` does, with simulated hosts, processes and networks around it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -48,16 +48,17 @@ use super::Reply;
 use crate::outside::{OutsideWorld, Signer, Solver, Upstream};
 use crate::tree::PublishedTree;
 
-/// How long a pass rests that failed.
+/// How long a failed pass waits.
 const REST: Duration = Duration::from_secs(1);
 
-/// The least time between two runs of a pass: more than in a farm, so that fewer queries are made.
+/// The least time between two runs of a pass: longer than in a farm, so that fewer queries are
+/// made.
 const GAP: Duration = Duration::from_millis(150);
 
 /// The largest result file, in bytes.
 const MAX_RESULT: u64 = 1 << 20;
 
-/// Where everything lies that outlives a process: on a file system in memory.
+/// The files and the database that survive a process: on a file system in memory.
 #[derive(Clone)]
 pub(crate) struct FarmStorage {
     pub(crate) url: String,
@@ -65,11 +66,11 @@ pub(crate) struct FarmStorage {
     pub(crate) repos: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) targets: Targets,
-    /// One whose network nobody uses; making it takes long.
+    /// A resolver whose network nobody uses, kept since creating one takes long.
     pub(crate) resolver: Resolver,
 }
 
-/// What came back and was not looked at yet. Cheap to clone.
+/// Replies that the simulation has not handled yet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inbox(Arc<Mutex<Vec<Reply>>>);
 
@@ -87,14 +88,14 @@ impl Inbox {
 pub(super) struct WorkerConnection {
     pub(super) worker: usize,
     pub(super) states: mpsc::UnboundedSender<Result<v1::WorkerState, Status>>,
-    /// How many states have come.
+    /// How many states of the worker have arrived.
     pub(super) heard: u64,
     pub(super) answers: mpsc::Receiver<Result<v1::DesiredState, Status>>,
 }
 
-/// A process.
+/// A running process.
 pub(crate) struct RunningCoordinator {
-    /// Dropped first: all of its tasks are gone then.
+    /// Dropped first, so that all of its tasks end.
     pub(crate) runtime: Runtime,
     pub(super) service: WorkerService,
     pub(super) bus: Bus,
@@ -104,7 +105,7 @@ pub(crate) struct RunningCoordinator {
 }
 
 impl RunningCoordinator {
-    /// Starts a coordinator; nothing of it has run yet.
+    /// Starts a coordinator; none of its tasks has run yet.
     pub(crate) fn start(
         storage: &FarmStorage,
         outside: &OutsideWorld,
@@ -145,7 +146,7 @@ impl RunningCoordinator {
     }
 }
 
-/// Everything that was opened.
+/// The parts of the process, opened.
 struct Parts {
     store: Store,
     blobs: Blobs,
@@ -188,7 +189,7 @@ impl Parts {
         };
         let (blobs, tree) = (storage.blobs.clone(), PublishedTree::new(&storage.repos));
         let seen = outside.clone();
-        // What a client would find at the very moment in which something is shown.
+        // Checks what a client would read at the moment of a publication.
         let on_step = move |step: PublishStep| {
             if step == PublishStep::Shown
                 && let Some(broken) = tree.find_damage()
@@ -217,7 +218,7 @@ impl Parts {
         }
     }
 
-    /// Takes its place among the others, and runs everything that a coordinator runs.
+    /// Registers among the coordinators, and runs every pass of a coordinator.
     async fn run(self, is_alone: bool) {
         while heartbeat::begin(&self.peers, &self.store, Clock.instant()).await.is_err() {
             Clock.sleep(REST).await;
@@ -447,7 +448,7 @@ impl Schedule {
 
 const BASE_URL: &str = "http://farm";
 
-/// How a coordinator is called in the database.
+/// The name of a coordinator in the database.
 pub(crate) const fn name(c: usize) -> &'static str {
     if c == 0 { "c0" } else { "c1" }
 }

@@ -1,4 +1,4 @@
-//! The signer: the rules of the real one about what it has signed before, and a key of its own.
+//! The signer: the rules of the real one about earlier signatures, with a key of its own.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};

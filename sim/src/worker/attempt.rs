@@ -1,4 +1,4 @@
-//! The life of one attempt on a worker: slot, root, build, upload, end.
+//! One attempt on a worker: slot, root, build, upload, end.
 
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success, TaskInput, TaskKind};
@@ -12,14 +12,14 @@ use crate::scenario::{Defect, Temper};
 use crate::trace::note;
 use crate::world::{Event, MS, MadeFile, S, World};
 
-/// Where an attempt is.
+/// The stage of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stage {
     WaitsForSlot,
     Fetch,
     Build,
     WaitsForLock,
-    /// The files, the next of which goes, and the report on them.
+    /// The files, the index of the next one, and the report on them.
     Upload(Vec<BuiltFile>, usize, Box<Success>),
     Over,
 }
@@ -31,7 +31,7 @@ pub(crate) struct BuiltFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Locks and specs that a worker reads are small, in bytes.
+/// The largest lock or spec that a worker reads, in bytes.
 const MAX_INPUT: u64 = 1 << 20;
 
 /// How long an upload waits for its answer.
@@ -76,7 +76,7 @@ impl World {
         self.say(w);
     }
 
-    /// Inputs come from the coordinator, sooner or later.
+    /// An input has arrived from the coordinator.
     fn fetched(&mut self, w: usize, key: Key) {
         let uses = self.workers[w].uses;
         let link = &self.links[w][uses];
@@ -114,7 +114,7 @@ impl World {
             let root = self.root(&assignment);
             if let Some(name) = source.dynamic.iter().find(|name| !root.contains(*name)) {
                 self.needs(w, key, assignment.round, name.clone());
-                // It may die while the lock is made.
+                // The worker may die while the lock is solved.
                 let mortal =
                     self.profile.faults.iter().any(|(f, _)| *f == profile::Fault::WorkerDies);
                 let dies = if self.faulty && (mortal || crashing) { 300 } else { 0 };
@@ -133,7 +133,7 @@ impl World {
         self.next_step(w, key, MS);
     }
 
-    /// What rpmbuild fails with, if it does: the worker's disk, or what is wrong with the package.
+    /// The failure of rpmbuild, if any: the worker's disk, or the package's defect.
     fn failure(&self, w: usize, kind: TaskKind, defect: Defect) -> Option<Failure> {
         let (fault, stage, message) = match (kind, defect) {
             _ if self.workers[w].disk_full_until > self.now => {
@@ -150,7 +150,7 @@ impl World {
         Some(Failure::new(fault, stage, message))
     }
 
-    /// The names of the packages of a root.
+    /// The names of the packages in a root.
     fn root(&self, assignment: &Assignment) -> Vec<String> {
         let lock = self.storage.blobs.read_small(assignment.lock, MAX_INPUT).ok();
         let lock = lock.and_then(|bytes| Lock::from_bytes(&bytes).ok());
@@ -158,7 +158,7 @@ impl World {
         lock.map(names).unwrap_or_default()
     }
 
-    /// The version that the inputs have.
+    /// The version of the inputs.
     fn version(&self, assignment: &Assignment) -> Option<String> {
         match &assignment.input {
             TaskInput::Sources { spec, .. } => {
@@ -182,7 +182,7 @@ impl World {
         self.say(w);
     }
 
-    /// What rpmbuild leaves.
+    /// The files that rpmbuild writes.
     fn results(
         &mut self,
         w: usize,
@@ -238,7 +238,7 @@ impl World {
         let mut sent = file.bytes.clone();
         let digest = (file.digest, sent.len() as u64);
         if self.faulty && self.rng.chance(20) {
-            // A byte flips on the way: one that no digest within the file covers.
+            // A byte is damaged on the way, at a place that no digest within the file covers.
             sent[20] ^= 1;
         }
         let connection = self.workers[w].connection;
@@ -256,7 +256,7 @@ impl World {
         }
         match taken {
             Some(true) => *at += 1,
-            // It is sent again when its patience is over.
+            // It is sent again after its timeout.
             Some(false) => return,
             None => {
                 let failure =
@@ -267,7 +267,8 @@ impl World {
         self.next_step(w, key, MS);
     }
 
-    /// The attempt's task has ended; how is told until nobody wants to hear of it.
+    /// The attempt's task has ended; the outcome is reported until the coordinator no longer wants
+    /// it.
     fn over(&mut self, w: usize, key: Key, outcome: Option<Outcome>) {
         let Some(entry) = self.workers[w].attempts.get_mut(&key) else { return };
         entry.done = true;
