@@ -125,7 +125,7 @@ impl Serve {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    harden::shut()?;
+    harden::protect_memory()?;
     log::start_filtered("RUST_LOG", "info", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config(), run::stopped()?).await,

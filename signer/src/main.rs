@@ -232,7 +232,7 @@ impl ServeOptions {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    harden::shut()?;
+    harden::protect_memory()?;
     log::start_filtered("RUST_LOG", "info,pgp=warn", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config()?, run::stopped()?).await,
