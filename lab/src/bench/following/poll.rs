@@ -30,7 +30,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         if let Ok(hosts) = serde_json::from_value(serde_json::json!(hosts)) {
             target.private_hosts = hosts;
         }
-        // As soon as one has been polled, it is due again.
+        // A package is due again as soon as it has been polled.
         target.track.poll_seconds = 1;
         target.track.poll_longest_seconds = 1;
         target.track.host_connections = 32;
@@ -41,7 +41,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
     std::fs::write(&list, names.join("\n"))?;
     let list = list.to_str().context("a path of text")?;
     farm.client().json(&["track", "add", "--file", list, "--target", TARGET])?;
-    // Where following begins is written once for each.
+    // The first poll of each package also stores its commit.
     let all = 2 * REPOSITORIES as u64;
     wait(|| Ok((refs.asked() >= all).then_some(())))?;
 
@@ -74,7 +74,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
     })
 }
 
-/// Processor time that a process has had, in seconds.
+/// The processor time of a process, in seconds.
 fn seconds(process: &Process) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
     // The name, in parentheses, may hold blanks.
