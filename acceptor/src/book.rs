@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_core::statement::PublicKey;
-use rpmfarm_guarded::chain::{self, Broken, Head};
+use rpmfarm_guarded::chain::{self, ChainError, ChainHead};
 use rpmfarm_guarded::path::{PathError, io_at};
 
 use crate::event::{Entry, Event};
@@ -31,7 +31,7 @@ pub enum BookError {
         "the log {path} was changed: {source}; find out what happened to it and put it back. If it is moved away, a new log is started: attempts that were accepted before can then be accepted again, with the keys that workers have now",
         path = .path.display()
     )]
-    Broken { path: PathBuf, source: Broken },
+    Broken { path: PathBuf, source: ChainError },
     /// It could not be written before.
     #[error("the log {path} could not be written; nothing is accepted without it", path = .0.display())]
     Failed(PathBuf),
@@ -42,7 +42,7 @@ pub enum BookError {
 pub struct Book {
     path: PathBuf,
     file: File,
-    head: Head,
+    head: ChainHead,
     /// The state that follows from the log.
     pub memory: Memory,
     /// After a failed write the content of the disk is unknown, so no other write is tried.
@@ -80,7 +80,7 @@ impl Book {
 
     /// Begins a new log.
     pub fn begin(&mut self, key: PublicKey) -> Result<(), BookError> {
-        if self.head == Head::START {
+        if self.head == ChainHead::START {
             self.append(vec![Event::Began { key }])?;
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use rpmfarm_guarded::client_auth::Allowed;
+use rpmfarm_guarded::client_auth::AllowedUsers;
 use rpmfarm_guarded::key::{SigningKey, public_pem};
 use rpmfarm_guarded::{run, socket};
 use rpmfarm_proto::v1::acceptor_server::AcceptorServer;
@@ -65,5 +65,5 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
         .max_encoding_message_size(MAX_MESSAGE);
     let server = Server::builder().add_service(grpc);
     let place = (config.socket.as_path(), listener);
-    run::serve(server, place, Allowed::with(&config.allow_uids), stop, service.failed()).await
+    run::serve(server, place, AllowedUsers::with(&config.allow_uids), stop, service.failed()).await
 }

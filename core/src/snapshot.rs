@@ -70,7 +70,7 @@ pub struct SnapshotPackage {
     /// The source package that it was built from; for a source package, itself.
     pub source: Nevra,
     /// For a `noarch` package, the architectures whose repositories leave it out.
-    #[serde(default, skip_serializing_if = "Without::is_empty")]
+    #[serde(default, skip_serializing_if = "ExcludedArches::is_empty")]
     pub without: ExcludedArches,
 }
 

@@ -23,7 +23,7 @@ use rpmfarm_core::track::Forge;
 use rpmfarm_core::track::hook::{self, HookEvent, RepositoryLookup, read};
 use rpmfarm_core::track::refs::{RefQuery, RefReader, is_commit_id};
 use rpmfarm_core::track::security::{cve_ids, fixed};
-use rpmfarm_sources::autospec::{Generated, SpecState, fill_in, uses};
+use rpmfarm_sources::autospec::{AutospecValues, SpecState, fill_in, uses};
 use rpmfarm_sources::distgit::{EntryKind, Layout, LookasideFile, TreeEntry, followed};
 use rpmfarm_sources::modify::{self, Config, Context, Node, Step, Tree};
 use rpmfarm_sources::spec::{self, Macros, Preamble, is_version_fixed, version_tags};
@@ -271,8 +271,9 @@ fn tags_of(text: &str) {
 /// The macros of rpmautospec: a spec without them stays unchanged.
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
-    let _ = SpecState::of(text, &macros);
-    let generated = Generated { release: 3, changelog: "* x\n- y".to_owned(), included: false };
+    let _ = SpecState::read(text, &macros);
+    let generated =
+        AutospecValues { release: 3, changelog: "* x\n- y".to_owned(), included: false };
     let filled = fill_in(text, &generated, &[], 1_700_000_000);
     let lines = spec::lines(text);
     let uses = uses(&lines);
@@ -293,8 +294,14 @@ fn bumped(text: &str) {
         let mut tree = Tree::new(files.keys().map(|path| (path.clone(), Node::Original)), &files);
         let (modifications, parameters) = (Tree::new([], &files), Default::default());
         let step = Step::Bump(number);
-        match modify::take(&step, &parameters, &mut tree, &modifications, &context, &mut Vec::new())
-        {
+        match modify::apply_step(
+            &step,
+            &parameters,
+            &mut tree,
+            &modifications,
+            &context,
+            &mut Vec::new(),
+        ) {
             Ok(()) => assert_ne!(tree.text("hello.spec").expect("it is text"), text),
             Err(error) => one_line(&error),
         }
@@ -353,7 +360,7 @@ fn take(config: &Config, steps: &[Step]) {
     for step in steps.iter().take_while(|step| !matches!(step, Step::Script(_))) {
         let parameters = &config.parameters;
         if let Err(error) =
-            modify::take(step, parameters, &mut sources, &modifications, &context, &mut notes)
+            modify::apply_step(step, parameters, &mut sources, &modifications, &context, &mut notes)
         {
             assert!(!error.to_string().is_empty());
             return;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use rpmfarm_core::excerpt::{LINES, LogReader};
 use rpmfarm_core::{terms, transaction};
-use rpmfarm_guarded::chain::{Head, walk};
+use rpmfarm_guarded::chain::{ChainHead, walk};
 use rpmfarm_signer::event::{Event, Fact, LogEntry};
 use rpmfarm_signer::memory::SigningMemory;
 
@@ -63,7 +63,7 @@ pub fn fuzz_audit_log(data: &[u8]) {
     let all = [data, next.as_slice()].concat();
     let again = walk(all.as_slice(), None, |_, _| ()).expect("the next line follows");
     assert_eq!(again.head, head);
-    assert!(walk(next.as_slice(), Some(Head::START), |_, _| ()).is_err() || data.is_empty());
+    assert!(walk(next.as_slice(), Some(ChainHead::START), |_, _| ()).is_err() || data.is_empty());
 }
 
 /// The signer's journal: rewriting it loses nothing.

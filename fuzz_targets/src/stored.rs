@@ -9,7 +9,7 @@ use rpmfarm_core::name::{check_file, check_git_ref};
 use rpmfarm_core::source::{SourceBundle, SourceRecord};
 use rpmfarm_core::terms::AllTerms;
 use rpmfarm_core::{Lock, Target};
-use rpmfarm_sources::modify::Plan;
+use rpmfarm_sources::modify::ScriptPlan;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,11 +30,11 @@ pub fn fuzz_bundle(data: &[u8]) {
 
 /// The steps that are left for the cage.
 pub fn fuzz_plan(data: &[u8]) {
-    let Ok(plan) = Plan::from_bytes(data) else { return };
+    let Ok(plan) = ScriptPlan::from_bytes(data) else { return };
     for file in plan.tree.iter().chain(&plan.modifications) {
         assert!(file.path.split('/').all(|part| check_part(part).is_ok()), "{file:?}");
     }
-    assert_eq!(Plan::from_bytes(&plan.to_bytes()).expect("it was written so"), plan);
+    assert_eq!(ScriptPlan::from_bytes(&plan.to_bytes()).expect("it was written so"), plan);
 }
 
 /// Records of a task: its sources, the terms of its spec, the kept files.

@@ -17,7 +17,7 @@ use std::time::SystemTime;
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::signing::LogHead;
-use rpmfarm_guarded::chain::{self, Broken, Head, Walked};
+use rpmfarm_guarded::chain::{self, ChainError, ChainHead, ChainSummary};
 use rpmfarm_guarded::path::{PathError, io_at};
 use tokio::sync::{oneshot, watch};
 
@@ -74,7 +74,7 @@ pub struct AuditLog {
     queue: mpsc::SyncSender<QueuedEntry>,
     failed: watch::Receiver<Option<LogError>>,
     memory: Arc<Mutex<SigningMemory>>,
-    head: Arc<Mutex<Head>>,
+    head: Arc<Mutex<ChainHead>>,
     log: Arc<str>,
     path: Arc<Path>,
 }
@@ -204,7 +204,7 @@ pub enum LogCheck {
 /// Compares a line of a file with its earlier content, and the rest with the head.
 fn compare(path: &Path, then: &LogHead, now: &LogHead) -> LogCheck {
     let (mut line_then, mut line_now) = (None, None);
-    let walked = File::open(path).map_err(Broken::from).and_then(|file| {
+    let walked = File::open(path).map_err(ChainError::from).and_then(|file| {
         chain::walk(BufReader::new(file), None, |head, _| {
             if head.line == then.line {
                 line_then = Some(head.digest);
@@ -267,7 +267,7 @@ pub struct LogWriter {
     file: File,
     /// The offsets of the last line.
     last: (u64, u64),
-    head: Head,
+    head: ChainHead,
     journal: Journal,
     /// The name of the log; empty before its first line.
     name: String,
@@ -287,7 +287,7 @@ impl LogWriter {
             path: path.to_owned(),
             file,
             last: (0, 0),
-            head: Head::START,
+            head: ChainHead::START,
             journal,
             name: kept.name,
             memory: kept.memory,
@@ -373,7 +373,7 @@ impl LogWriter {
         });
         let walked = match walked {
             Ok(walked) => walked,
-            Err(Broken::Io(error)) => return Ok(io_at(&self.path, Err(error))?),
+            Err(ChainError::Io(error)) => return Ok(io_at(&self.path, Err(error))?),
             Err(error) => return Err(self.touched(error.to_string()).into()),
         };
         // A crash may leave an incomplete last line.
@@ -384,7 +384,12 @@ impl LogWriter {
         self.go_on(begin, &walked, &entries)
     }
 
-    fn go_on(&mut self, begin: u64, walked: &Walked, new: &[LogEntry]) -> Result<(), OpenError> {
+    fn go_on(
+        &mut self,
+        begin: u64,
+        walked: &ChainSummary,
+        new: &[LogEntry],
+    ) -> Result<(), OpenError> {
         for entry in new {
             if let Some(log) = entry.event.log() {
                 log.clone_into(&mut self.name);
@@ -413,7 +418,7 @@ impl LogWriter {
     fn write_items(
         &mut self,
         items: &mpsc::Receiver<QueuedEntry>,
-        shown: &Mutex<Head>,
+        shown: &Mutex<ChainHead>,
     ) -> Result<(), LogError> {
         while let Ok(first) = items.recv() {
             let batch: Vec<QueuedEntry> = std::iter::once(first).chain(items.try_iter()).collect();
@@ -462,7 +467,7 @@ impl LogWriter {
     }
 
     /// Appends entries to log and journal, and syncs both. Returns the head after each.
-    fn write(&mut self, entries: Vec<LogEntry>) -> io::Result<Vec<Head>> {
+    fn write(&mut self, entries: Vec<LogEntry>) -> io::Result<Vec<ChainHead>> {
         let (mut bytes, mut heads) = (Vec::new(), Vec::new());
         let mut last = self.last;
         let mut head = self.head;

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rpmfarm_guarded::chain::Head;
+use rpmfarm_guarded::chain::ChainHead;
 use rpmfarm_guarded::path::io_at;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +21,7 @@ const LOCK: &str = "state.lock";
 /// The end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogEnd {
-    pub(crate) head: Head,
+    pub(crate) head: ChainHead,
     /// The offsets of that line in the file, in bytes.
     pub(crate) last: (u64, u64),
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use rpmfarm_core::name;
-use rpmfarm_guarded::chain::{self, Head};
+use rpmfarm_guarded::chain::{self, ChainHead};
 
 use crate::audit::LogWriter;
 use crate::config::Config;
@@ -139,7 +139,7 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
         walked.head.line,
         walked.head.digest
     );
-    if walked.from != Head::START {
+    if walked.from != ChainHead::START {
         said += &format!("\nfollows\t{}\t{}", walked.from.line, walked.from.digest);
     }
     if walked.before > 0 {

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use anyhow::Context;
-use rpmfarm_guarded::client_auth::Allowed;
+use rpmfarm_guarded::client_auth::AllowedUsers;
 use rpmfarm_guarded::key::read_public;
 use rpmfarm_guarded::{run, socket};
 use rpmfarm_proto::v1::signer_server::SignerServer;
@@ -59,7 +59,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     let service = SignerServer::new(service).max_decoding_message_size(MAX_MESSAGE);
     let server = Server::builder().add_service(service);
     let place = (config.socket.as_path(), listener);
-    run::serve(server, place, Allowed::with(&config.allow_uids), stop, audit.failed()).await
+    run::serve(server, place, AllowedUsers::with(&config.allow_uids), stop, audit.failed()).await
 }
 
 fn create_missing(config: &Config) -> anyhow::Result<()> {

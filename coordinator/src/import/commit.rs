@@ -13,10 +13,11 @@ use rpmfarm_core::name::{check_git_ref, check_package};
 use rpmfarm_core::source::{Modification, SourceBundle, SourceFile, SourceOrigin, SourceRecord};
 use rpmfarm_core::target::{MODIFICATIONS_CONFIG, is_modifications_config};
 use rpmfarm_core::{Sha256, Target};
-use rpmfarm_sources::autospec::{self, Generated, History, Uses};
-use rpmfarm_sources::distgit::{Committed, EntryKind, Layout, LookasideFile};
+use rpmfarm_sources::autospec::{self, AutospecValues, History, MacroUse};
+use rpmfarm_sources::distgit::{CommittedFile, EntryKind, Layout, LookasideFile};
 use rpmfarm_sources::modify::{
-    self, Config, Context, Node, Note, Parameters, Plan, PlannedFile, PlannedNode, Step, Tree,
+    self, ChangelogNote, Config, Context, Node, Parameters, PlannedFile, PlannedNode, ScriptPlan,
+    Step, Tree,
 };
 
 use super::failure::ImportError;
@@ -176,7 +177,7 @@ struct UnstoredBundle {
 /// The files that a look-aside list names.
 struct Listed {
     /// Files that are also committed.
-    committed: Vec<(Committed, LookasideFile)>,
+    committed: Vec<(CommittedFile, LookasideFile)>,
     /// The others, which are fetched.
     lookaside: Vec<LookasideFile>,
 }
@@ -217,7 +218,7 @@ impl CommitImport<'_> {
         let listed = self.listed(&layout, &tree, &files)?;
         let mut collected = self.collect(&layout, listed, &tree, &files)?;
         let plan = match (&of_changes, rest.is_empty()) {
-            (Some(of_changes), false) => Some(self.plan(Plan {
+            (Some(of_changes), false) => Some(self.plan(ScriptPlan {
                 parameters,
                 context,
                 tree: planned(&of_package, &tree, self.shared, self.watch)?,
@@ -240,7 +241,7 @@ impl CommitImport<'_> {
     ) -> Result<Listed, ImportError> {
         let mut lookaside = self.list(layout, tree, files)?;
         let both = layout.check_list(&lookaside, self.job.target.upstream.allow_md5)?;
-        let committed: Vec<(Committed, LookasideFile)> =
+        let committed: Vec<(CommittedFile, LookasideFile)> =
             both.into_iter().map(|(committed, file)| (committed.clone(), file.clone())).collect();
         lookaside.retain(|file| committed.iter().all(|(_, listed)| listed != file));
         let count = layout.sources.len() + lookaside.len();
@@ -287,7 +288,7 @@ impl CommitImport<'_> {
     fn check_committed(
         &self,
         layout: &Layout,
-        listed: Vec<(Committed, LookasideFile)>,
+        listed: Vec<(CommittedFile, LookasideFile)>,
         sources: &[SourceFile],
     ) -> Result<Vec<(LookasideFile, SourceFile)>, ImportError> {
         let mut checked = Vec::with_capacity(listed.len());
@@ -338,7 +339,7 @@ impl CommitImport<'_> {
         &self,
         sources: &CommitSources<'_>,
         tree: &Tree<'_>,
-    ) -> Result<Option<Generated>, ImportError> {
+    ) -> Result<Option<AutospecValues>, ImportError> {
         // With several specs or none, the layout reports the error later.
         let Ok(path) = tree.spec() else { return Ok(None) };
         let Ok(text) = tree.text(&path) else { return Ok(None) };
@@ -347,11 +348,11 @@ impl CommitImport<'_> {
             return Ok(None);
         }
         let included = self.includes_autospec(&text, tree);
-        if autospec::uses(&lines) == Uses::default() && !included {
+        if autospec::uses(&lines) == MacroUse::default() && !included {
             return Ok(None);
         }
         let history = self.job.history(self.shared, self.watch, sources.checkout, &path)?;
-        Ok(Some(Generated { included, ..autospec::generate(&history) }))
+        Ok(Some(AutospecValues { included, ..autospec::generate(&history) }))
     }
 
     /// Whether a spec uses the macros in committed sources that it includes.
@@ -370,7 +371,7 @@ impl CommitImport<'_> {
     }
 
     /// Stores the plan of the steps that are left for the cage.
-    fn plan(&self, plan: Plan) -> Result<SourceFile, ImportError> {
+    fn plan(&self, plan: ScriptPlan) -> Result<SourceFile, ImportError> {
         let bytes = plan.to_bytes();
         let digest = self.shared.blobs.put(&bytes)?;
         let (name, size) = ("plan.json".to_owned(), bytes.len() as u64);
@@ -394,7 +395,7 @@ impl CommitImport<'_> {
     /// Stores a file of the tree. Also returns whether it is as in git.
     fn tree_file(
         &self,
-        file: &Committed,
+        file: &CommittedFile,
         tree: &Tree<'_>,
         files: &CommitFiles,
         limit: u64,
@@ -567,7 +568,7 @@ pub(super) fn context(
 fn all_steps(
     job: &ImportJob,
     changes: Option<&FetchedModifications>,
-    generated: Option<Generated>,
+    generated: Option<AutospecValues>,
 ) -> Vec<Step> {
     let mut steps = changes.map_or_else(Vec::new, |changes| changes.steps.clone());
     if job.bump {
@@ -587,12 +588,12 @@ fn take_pure(
     tree: &mut Tree<'_>,
     modifications: &Tree<'_>,
     context: &Context,
-) -> Result<(Vec<Note>, Vec<Step>), ImportError> {
+) -> Result<(Vec<ChangelogNote>, Vec<Step>), ImportError> {
     let first = steps.iter().position(|step| matches!(step, Step::Script(_)));
     let (pure, rest) = steps.split_at(first.unwrap_or(steps.len()));
     let mut notes = Vec::new();
     for step in pure {
-        modify::take(step, parameters, tree, modifications, context, &mut notes)?;
+        modify::apply_step(step, parameters, tree, modifications, context, &mut notes)?;
     }
     Ok((notes, rest.to_vec()))
 }

@@ -7,7 +7,7 @@ use reqwest::{Method, Response, StatusCode};
 use rpmfarm_core::Sha256;
 use rpmfarm_core::digest::{Checksum, DigestKind};
 use rpmfarm_core::target::PrivateHosts;
-use rpmfarm_sources::distgit::{Committed, DistgitError, LookasideFile};
+use rpmfarm_sources::distgit::{CommittedFile, DistgitError, LookasideFile};
 use sha2::digest::DynDigest;
 use tokio::time::Instant;
 use url::Url;
@@ -228,7 +228,7 @@ impl PartialDownload {
 /// When they differ.
 pub(super) fn check_same(
     content: &[u8],
-    committed: &Committed,
+    committed: &CommittedFile,
     list: &str,
     listed: &LookasideFile,
 ) -> Result<(), DistgitError> {

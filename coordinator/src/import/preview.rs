@@ -96,7 +96,7 @@ fn actions(
                 let step = Step::Changes(vec![change.clone()]);
                 let parameters = &changes.config.parameters;
                 let notes = &mut Vec::new();
-                match modify::take(&step, parameters, tree, modifications, context, notes) {
+                match modify::apply_step(&step, parameters, tree, modifications, context, notes) {
                     Ok(()) => (ActionState::Applied, String::new()),
                     Err(error) if scripted => (ActionState::AfterScript, error.why.to_string()),
                     Err(error) => (ActionState::Failed, error.why.to_string()),

@@ -1,7 +1,7 @@
 //! The files of a commit as a tree that modifications can change.
 
 use rpmfarm_sources::distgit::{EntryKind, TreeEntry};
-use rpmfarm_sources::modify::{Node, Read, Tree, TreeError};
+use rpmfarm_sources::modify::{Node, ReadFiles, Tree, TreeError};
 
 use super::git::{Checkout, CommitFiles};
 
@@ -13,7 +13,7 @@ pub(super) struct CommitSources<'a> {
     pub(super) limit: u64,
 }
 
-impl Read for CommitSources<'_> {
+impl ReadFiles for CommitSources<'_> {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let failed = |why: String| TreeError { path: path.to_owned(), why };
         let (_, id) = self.files.get(path).ok_or_else(|| failed("is not there".to_owned()))?;

@@ -65,7 +65,7 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: mpsc::Receiver
             // The function returns void, a type that not every driver can decode, so a constant is
             // selected.
             let query = "SELECT 1 FROM pg_notify($1, $2)";
-            let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read()).await;
+            let sent = sqlx::query(query).bind(CHANNEL).bind(text).execute(store.read_pool()).await;
             if let Err(error) = sent {
                 tracing::debug!(%error, "the other coordinators were not notified");
                 break;

@@ -29,7 +29,7 @@ macro_rules! rows {
     ($store:expr, $row:ty, $query:expr) => {{
         let query = sqlx::AssertSqlSafe($query);
         let rows: Vec<$row> =
-            sqlx::query_as(query).persistent(false).fetch_all($store.read()).await?;
+            sqlx::query_as(query).persistent(false).fetch_all($store.read_pool()).await?;
         rows
     }};
 }

@@ -2,7 +2,7 @@
 
 use rpmfarm_coordinator::import::{ActionState, ImportRequest};
 use rpmfarm_core::Fault;
-use rpmfarm_sources::modify::{Plan, Step};
+use rpmfarm_sources::modify::{ScriptPlan, Step};
 
 use crate::Scene;
 use crate::upstream::{Serve, sha512};
@@ -181,7 +181,8 @@ async fn scripts_are_left_for_the_cage() {
     let imported = scene.import(None).await.unwrap();
     assert_eq!(imported.record.scripts, ["x.sh"]);
     let plan = imported.bundle.plan.as_ref().unwrap();
-    let plan = Plan::from_bytes(&scene.blobs.read_small(plan.digest, plan.size).unwrap()).unwrap();
+    let plan =
+        ScriptPlan::from_bytes(&scene.blobs.read_small(plan.digest, plan.size).unwrap()).unwrap();
     assert!(matches!(&plan.steps[..], [Step::Script(_), Step::Changes(_)]), "{:?}", plan.steps);
     let paths: Vec<_> = plan.tree.iter().map(|file| file.path.as_str()).collect();
     assert_eq!(paths, ["1000-farm.patch", "hello.spec", "sources"]);

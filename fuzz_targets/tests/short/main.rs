@@ -180,7 +180,7 @@ fn good_inputs_are_read() {
     assert!(rpmfarm_rpmfile::Headers::read(&mut rpm.as_slice()).is_ok());
     rpmfarm_core::Lock::from_bytes(&seed("lock")).unwrap();
     rpmfarm_core::source::SourceBundle::from_bytes(&seed("bundle")).unwrap();
-    rpmfarm_sources::modify::Plan::from_bytes(&seed("plan")).unwrap();
+    rpmfarm_sources::modify::ScriptPlan::from_bytes(&seed("plan")).unwrap();
     assert_eq!(rpmfarm_signer::repomd::revision(&seed("page")), Ok(1_700_000_000));
     rpmfarm_coordinator::resolve::repomd::Repomd::parse(&seed("repomd")).unwrap();
     let text = String::from_utf8(seed("metalink")).unwrap();

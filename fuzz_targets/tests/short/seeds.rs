@@ -5,11 +5,11 @@ use std::io::Write as _;
 use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::source::{SourceBundle, SourceFile};
 use rpmfarm_core::{Arch, BuildOptions, Evr, Lock, Nevra, Sha256};
-use rpmfarm_guarded::chain::Head;
+use rpmfarm_guarded::chain::ChainHead;
 use rpmfarm_proto::{Message as _, v1};
 use rpmfarm_rpmfile::Headers;
 use rpmfarm_signer::event::{Event, LogEntry};
-use rpmfarm_sources::modify::{Context, Parameters, Plan, PlannedFile, PlannedNode, Step};
+use rpmfarm_sources::modify::{Context, Parameters, PlannedFile, PlannedNode, ScriptPlan, Step};
 
 use crate::forge::{self, File};
 
@@ -445,7 +445,7 @@ fn bundle() -> Vec<u8> {
 fn plan() -> Vec<u8> {
     let planned = |path: &str, node| PlannedFile { path: path.to_owned(), node };
     let file = PlannedNode::File { digest: Sha256::compute(b"a"), size: 1, executable: true };
-    Plan {
+    ScriptPlan {
         parameters: Parameters::default(),
         context: Context {
             package: "a".to_owned(),
@@ -464,7 +464,7 @@ fn plan() -> Vec<u8> {
 }
 
 fn audit_log() -> Vec<u8> {
-    let mut head = Head::START;
+    let mut head = ChainHead::START;
     let mut log = Vec::new();
     for event in [Event::Began { log: "x".to_owned() }, Event::Resumed] {
         let entry = LogEntry { time: "2026-01-01T00:00:00Z".to_owned(), event };

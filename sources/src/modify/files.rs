@@ -107,7 +107,7 @@ mod tests {
         AddFile {
             kind,
             name: name.to_owned(),
-            number: super::super::number::Number::Is(900),
+            number: super::super::number::PatchNumber::Is(900),
             modify_spec: true,
             insert_almalinux_line: Some(false),
             no_backup: false,

@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use rpmfarm_sources::distgit::{EntryKind, TreeEntry};
-use rpmfarm_sources::modify::{PlannedFile, PlannedNode, Read, TreeError};
+use rpmfarm_sources::modify::{PlannedFile, PlannedNode, ReadFiles, TreeError};
 
 use super::home::owned_directory;
 
@@ -27,7 +27,7 @@ pub(super) enum TreeItem {
     Link(String),
 }
 
-impl Read for SourceTree {
+impl ReadFiles for SourceTree {
     fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         let failed = |why: String| TreeError { path: path.to_owned(), why };
         let Some(TreeItem::File(file, _)) = self.0.get(path) else {

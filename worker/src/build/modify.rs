@@ -13,9 +13,10 @@ use std::path::{Path, PathBuf};
 
 use rpmfarm_core::diagnosis::RunEnd;
 use rpmfarm_core::{Allowed, Failure, FailureStage, Fault, Sha256};
-use rpmfarm_sources::distgit::{Committed, Layout, LookasideFile, MAX_FILES};
+use rpmfarm_sources::distgit::{CommittedFile, Layout, LookasideFile, MAX_FILES};
 use rpmfarm_sources::modify::{
-    self, MAX_PLAN, Node, Note, Plan, PlannedNode, Read, RunScript, Step, Tree, WorkingDirectory,
+    self, ChangelogNote, MAX_PLAN, Node, PlannedNode, ReadFiles, RunScript, ScriptPlan, Step, Tree,
+    WorkingDirectory,
 };
 
 use super::caged::{CagedCommand, CagedRun};
@@ -54,13 +55,13 @@ struct ScriptRun<'a> {
     engine: &'a Engine,
     round: &'a RequiresRound<'a>,
     lease: &'a RootHandle,
-    plan: &'a Plan,
+    plan: &'a ScriptPlan,
     /// The worker's own files.
     directory: PathBuf,
     rpms: SourceTree,
     autopatch: SourceTree,
     /// Entries for the changelog.
-    notes: Vec<Note>,
+    notes: Vec<ChangelogNote>,
     /// Names files of the worker's own.
     next: usize,
 }
@@ -79,7 +80,7 @@ impl Engine {
             let mut bytes = Vec::new();
             file.take(MAX_PLAN).read_to_end(&mut bytes).map(|_| bytes)
         });
-        let plan = Plan::from_bytes(&bytes.map_err(failed)?).map_err(|error| {
+        let plan = ScriptPlan::from_bytes(&bytes.map_err(failed)?).map_err(|error| {
             Failure::new(Fault::Farm, FailureStage::Modify, format!("the plan: {error}"))
         })?;
         let directory = round.directory.join("modify");
@@ -111,7 +112,7 @@ impl Engine {
 }
 
 /// Every file of a plan, each digest once.
-fn wanted(plan: &Plan) -> Vec<WantedFile> {
+fn wanted(plan: &ScriptPlan) -> Vec<WantedFile> {
     let trees = plan.tree.iter().chain(&plan.modifications).filter_map(|file| match file.node {
         PlannedNode::File { digest, size, .. } => Some((digest, size)),
         PlannedNode::Link(_) => None,
@@ -152,10 +153,10 @@ impl ScriptRun<'_> {
     /// Takes a step that is not a script.
     fn step(&mut self, step: &Step) -> Result<(), EarlyEnd> {
         let (rpms, autopatch) = (self.rpms.clone(), self.autopatch.clone());
-        let mut tree = Tree::of(&rpms.entries(), &rpms).with_spec(&self.spec_names());
-        let modifications = Tree::of(&autopatch.entries(), &autopatch);
-        let Plan { parameters, context, .. } = self.plan;
-        modify::take(step, parameters, &mut tree, &modifications, context, &mut self.notes)
+        let mut tree = Tree::from_entries(&rpms.entries(), &rpms).with_spec(&self.spec_names());
+        let modifications = Tree::from_entries(&autopatch.entries(), &autopatch);
+        let ScriptPlan { parameters, context, .. } = self.plan;
+        modify::apply_step(step, parameters, &mut tree, &modifications, context, &mut self.notes)
             .map_err(|error| of_package(format!("modifications: {error}")))?;
         let mut after = SourceTree::default();
         for (path, node) in tree.nodes() {
@@ -306,7 +307,7 @@ impl ScriptRun<'_> {
             fs::copy(from, input.join(name))
                 .map_err(worker(FailureStage::Modify, "put a source in its place"))
         };
-        let committed = |file: &Committed| -> Result<ModifiedFile, EarlyEnd> {
+        let committed = |file: &CommittedFile| -> Result<ModifiedFile, EarlyEnd> {
             let from = self.rpms.file(&file.path);
             let from = from.ok_or_else(|| failed(format!("{} is not a file", file.path)))?;
             put(from, &file.name)?;

@@ -81,7 +81,7 @@ impl ScratchPool {
         let ready = self.0.lock().take().filter(|scratch| scratch.mib == mib);
         let scratch = match ready {
             Some(scratch) => scratch,
-            None => self.0.make(mib)?,
+            None => self.0.create(mib)?,
         };
         self.prepare(mib);
         Ok(scratch)
@@ -92,7 +92,7 @@ impl ScratchPool {
     /// # Errors
     /// When it cannot be made.
     pub fn make(&self, mib: u64) -> io::Result<Scratch> {
-        self.0.make(mib)
+        self.0.create(mib)
     }
 
     /// Makes a scratch of that size ahead, in the background.
@@ -102,7 +102,7 @@ impl ScratchPool {
             if pool.0.lock().is_some() {
                 return;
             }
-            match pool.0.make(mib) {
+            match pool.0.create(mib) {
                 Ok(scratch) => *pool.0.lock() = Some(scratch),
                 Err(error) => tracing::warn!(%error, mib, "cannot prepare scratch space"),
             }

@@ -111,7 +111,7 @@ impl Specs<'_> {
             Entry::Occupied(known) => Ok(known.get().clone()),
             Entry::Vacant(place) => {
                 let bytes = self.checkout.content(self.path, blob, self.limit)?;
-                Ok(place.insert(SpecState::of(&text(&bytes), self.macros)).clone())
+                Ok(place.insert(SpecState::read(&text(&bytes), self.macros)).clone())
             }
         }
     }
