@@ -57,7 +57,7 @@ impl Book {
     /// When another process has it, it was changed, or an error of the disk.
     pub fn open(state: &Path) -> Result<Self, BookError> {
         io_at(state, fs::DirBuilder::new().recursive(true).mode(0o700).create(state))?;
-        let lock = take(&state.join(LOCK))?;
+        let lock = open_locked(&state.join(LOCK))?;
         let path = state.join(LOG);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
@@ -115,7 +115,7 @@ impl Book {
     }
 }
 
-fn take(path: &Path) -> Result<File, BookError> {
+fn open_locked(path: &Path) -> Result<File, BookError> {
     let mut options = OpenOptions::new();
     let lock =
         io_at(path, options.write(true).create(true).truncate(false).mode(0o600).open(path))?;

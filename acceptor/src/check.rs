@@ -12,7 +12,7 @@ use crate::request::Asked;
 
 /// A package that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct CheckedFile {
     /// What its header says.
     pub nevra: Nevra,
     /// SHA-256 of its file.
@@ -70,7 +70,7 @@ impl CheckError {
 ///
 /// # Errors
 /// For the first file that is not valid.
-pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<Found>, CheckError> {
+pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<CheckedFile>, CheckError> {
     results::check_set(asked.kind, &asked.files)?;
     let expected = expectation(blobs, asked)?;
     let mut room = ResultBudget::new(asked.limits.clone());
@@ -100,7 +100,7 @@ fn check(
     file: &ResultFile,
     expected: &Expected,
     room: &mut ResultBudget,
-) -> Result<Found, CheckError> {
+) -> Result<CheckedFile, CheckError> {
     let mut package = open(blobs, file.digest)?;
     let failed = |source| unread(blobs, file.digest, &file.name, source);
     let inspected = package.inspect().map_err(failed)?;
@@ -112,9 +112,9 @@ fn check(
     let fits = |held: &UnpackedSize| room.check(&file.name, *held);
     let archived = package.check_contents_within(|held| fits(held).is_ok()).map_err(failed)?;
     fits(&archived.contents)?;
-    room.take(archived.contents);
+    room.add(archived.contents);
     let (nevra, header) = (inspected.nevra, inspected.header_sha256);
-    Ok(Found { nevra, file: file.digest, header })
+    Ok(CheckedFile { nevra, file: file.digest, header })
 }
 
 fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {

@@ -129,11 +129,13 @@ async fn main() -> anyhow::Result<()> {
     log::start_filtered("RUST_LOG", "info", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config(), run::stopped()?).await,
-        Command::Key { place } => say(public_pem(&serve::key(&place.state)?.public()).trim_end()),
+        Command::Key { place } => {
+            print_line(public_pem(&serve::key(&place.state)?.public()).trim_end())
+        }
         Command::Worker(command) => worker(command),
         Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
             operate::forget_attempts(&place.state, AttemptId(from), &reason)?;
-            say(&format!("attempts from {from} on may be accepted again"))
+            print_line(&format!("attempts from {from} on may be accepted again"))
         }
     }
 }
@@ -141,18 +143,18 @@ async fn main() -> anyhow::Result<()> {
 fn worker(command: WorkerCommand) -> anyhow::Result<()> {
     match command {
         WorkerCommand::List { place } => {
-            operate::workers(&place.state)?.iter().try_for_each(|line| say(line))
+            operate::workers(&place.state)?.iter().try_for_each(|line| print_line(line))
         }
-        WorkerCommand::Trust { name, place } => say(&operate::trust(&place.state, &name)?),
+        WorkerCommand::Trust { name, place } => print_line(&operate::trust(&place.state, &name)?),
         WorkerCommand::Forget { name, place } => {
             operate::forget(&place.state, &name)?;
-            say(&format!("{name} is forgotten"))
+            print_line(&format!("{name} is forgotten"))
         }
     }
 }
 
 #[allow(clippy::print_stdout, reason = "the output of the command")]
-fn say(text: &str) -> anyhow::Result<()> {
+fn print_line(text: &str) -> anyhow::Result<()> {
     println!("{text}");
     Ok(())
 }

@@ -9,7 +9,7 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 use rpmfarm_guarded::key::verify;
 use rpmfarm_proto::{WireError, v1};
 
-use crate::check::Found;
+use crate::check::CheckedFile;
 
 /// How many files an attempt may have, as at the coordinator.
 const MAX_FILES: usize = 20_000;
@@ -64,7 +64,7 @@ impl Asked {
 
     /// The acceptance of one of the packages.
     #[must_use]
-    pub fn acceptance(&self, found: &Found, time: u64) -> Acceptance {
+    pub fn acceptance(&self, found: &CheckedFile, time: u64) -> Acceptance {
         Acceptance {
             target: self.target.clone(),
             build: self.build,

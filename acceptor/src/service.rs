@@ -16,7 +16,7 @@ use tokio::sync::{Notify, Semaphore};
 use tonic::{Request, Response, Status};
 
 use crate::book::{Book, BookError};
-use crate::check::{self, CheckError, Found};
+use crate::check::{self, CheckError, CheckedFile};
 use crate::event::Event;
 use crate::memory::Replay;
 use crate::request::Asked;
@@ -132,8 +132,8 @@ impl Desk {
         self.workers.check(&asked.worker, asked.proof.key)?;
         self.book().memory.accepted_at(asked.task, asked.attempt, asked.set())?;
         let found = check::files(&self.blobs, asked)?;
-        let time = self.take(asked, &found)?;
-        let sign = |found: &Found| {
+        let time = self.record_acceptance(asked, &found)?;
+        let sign = |found: &CheckedFile| {
             let text = asked.acceptance(found, time).to_text();
             let signature = self.key.sign(text.as_bytes());
             SignedAcceptance { text, signature }
@@ -143,7 +143,7 @@ impl Desk {
 
     /// Logs the acceptance, and returns its time. Of two concurrent requests for different results
     /// only one succeeds.
-    fn take(&self, asked: &Asked, found: &[Found]) -> Result<u64, Denied> {
+    fn record_acceptance(&self, asked: &Asked, found: &[CheckedFile]) -> Result<u64, Denied> {
         let mut book = self.book();
         let (worker, key) = (&asked.worker, asked.proof.key);
         let is_known = self.workers.check(worker, key)?;
@@ -195,7 +195,7 @@ impl Desk {
     }
 }
 
-fn package(asked: &Asked, found: &Found) -> Event {
+fn package(asked: &Asked, found: &CheckedFile) -> Event {
     Event::Package {
         target: asked.target.clone(),
         build: asked.build,

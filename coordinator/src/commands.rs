@@ -29,7 +29,7 @@ pub fn with_command(text: String, remedy: Option<&Remedy>) -> String {
 
 /// The message for a build that clients would not update to.
 #[must_use]
-pub fn not_above(why: &NotNewer) -> String {
+pub fn not_newer(why: &NotNewer) -> String {
     match why.remedy() {
         Some(remedy) => format!("{why}, or ask for {}", command(&remedy)),
         None => why.to_string(),
@@ -75,7 +75,7 @@ fn flag(option: BuildOption) -> String {
 #[cfg(test)]
 mod tests {
     use rpmfarm_core::Evr;
-    use rpmfarm_core::track::check_above;
+    use rpmfarm_core::track::check_newer;
 
     use super::*;
 
@@ -92,8 +92,8 @@ mod tests {
         let published = Evr::new(0, "1.10", "2.el9");
         let told = |release: &str| {
             let made = Evr::new(0, "1.10", release);
-            let why = check_above("hello", &made, [published.clone()], "testing");
-            not_above(&why.expect_err("it is not above"))
+            let why = check_newer("hello", &made, [published.clone()], "testing");
+            not_newer(&why.expect_err("it is not newer"))
         };
         assert!(told("2.el9").ends_with(", or ask for rpmfarm build hello --bump"));
         assert!(!told("1.el9").contains("--bump"));

@@ -46,7 +46,7 @@ use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
 use crate::scrub::DamagedFiles;
 use crate::sign::{SignStage, SignerClient, Signing};
-use crate::snapshots::{Notes, WaitReasons};
+use crate::snapshots::{SnapshotPass, WaitReasons};
 use crate::store::{FencedStore, Store};
 use crate::streams::StreamLimits;
 use crate::targets::Targets;
@@ -266,9 +266,9 @@ impl Parts {
 
     /// Shares the state in memory with the other coordinators.
     #[must_use]
-    pub fn notes(&self) -> Notes {
+    pub fn snapshot_pass(&self) -> SnapshotPass {
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        Notes::new(peers, fleet, self.waits.clone(), self.notifier.clone())
+        SnapshotPass::new(peers, fleet, self.waits.clone(), self.notifier.clone())
     }
 
     /// Wakes the passes at messages of the other coordinators.

@@ -32,7 +32,7 @@ const WAIT: &str = "wait";
 struct WrittenSnapshots(Mutex<BTreeMap<(&'static str, String), String>>);
 
 /// Shares the state in memory with the other coordinators, and reads theirs.
-pub struct Notes {
+pub struct SnapshotPass {
     peers: Peers,
     fleet: Fleet,
     waits: LocalWaitReasons,
@@ -40,7 +40,7 @@ pub struct Notes {
     written: WrittenSnapshots,
 }
 
-impl Notes {
+impl SnapshotPass {
     /// The exchange for these workers and reasons, before anything was written.
     #[must_use]
     pub fn new(
@@ -120,7 +120,7 @@ impl Notes {
     }
 }
 
-impl LocalPass for Notes {
+impl LocalPass for SnapshotPass {
     const NAME: &'static str = "notes";
 
     fn period(&self) -> Duration {
@@ -193,7 +193,7 @@ impl WaitReasons {
     }
 
     /// Why one build waits.
-    pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
+    pub async fn of_build(&self, store: &Store, build: BuildId) -> store::Result<String> {
         let here = self.waits.reason(build);
         let now = Instant::now();
         if !here.is_empty() || !self.peers.has_others(now) {

@@ -311,7 +311,7 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     passes.local(parts.dispatch(), bus());
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
-    passes.local(parts.notes(), Bus::default());
+    passes.local(parts.snapshot_pass(), Bus::default());
     // Loops whose input is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));

@@ -108,25 +108,26 @@ pub enum BatchDecision {
     WaitFor(Vec<BuildId>),
 }
 
-/// Decides for all solved builds of one batch, on all architectures. `mates` are all its builds
+/// Decides for all solved builds of one batch, on all architectures. `members` are all its builds
 /// that are neither accepted nor ended, including the solved ones.
 ///
-/// When no mate is in progress, at least one build proceeds: a batch cannot wait for itself
+/// When no member is in progress, at least one build proceeds: a batch cannot wait for itself
 /// forever.
 #[must_use]
 pub fn decide_batch(
     solved: &[SolvedMember],
-    mates: &[BatchMember],
+    members: &[BatchMember],
 ) -> BTreeMap<(BuildId, Arch), BatchDecision> {
     let helpful: BTreeSet<BuildId> = solved
         .iter()
         .filter(|build| build.root.is_solved())
         .map(|build| build.build)
-        .chain(mates.iter().filter(|mate| mate.in_progress).map(|mate| mate.build))
+        .chain(members.iter().filter(|member| member.in_progress).map(|member| member.build))
         .collect();
     let needs: Vec<BTreeSet<BuildId>> =
-        solved.iter().map(|build| needs(build, mates, &helpful)).collect();
-    let moves = mates.iter().any(|mate| mate.in_progress) || needs.iter().any(BTreeSet::is_empty);
+        solved.iter().map(|build| needs(build, members, &helpful)).collect();
+    let moves =
+        members.iter().any(|member| member.in_progress) || needs.iter().any(BTreeSet::is_empty);
     let first = if moves { None } else { breaks_circle(solved, &needs) };
     let turn = |(build, needs): (&SolvedMember, BTreeSet<BuildId>)| {
         let breaks = first == Some(build.build) && build.root.is_solved();
@@ -142,19 +143,19 @@ pub fn decide_batch(
 
 fn needs(
     build: &SolvedMember,
-    mates: &[BatchMember],
+    members: &[BatchMember],
     helpful: &BTreeSet<BuildId>,
 ) -> BTreeSet<BuildId> {
-    let others = mates.iter().filter(|mate| mate.build != build.build);
+    let others = members.iter().filter(|member| member.build != build.build);
     match &build.root {
         SolveOutcome::Packages(root) => others
-            .filter(|mate| will_replace(mate, root) || will_provide(mate, &build.requires))
-            .map(|mate| mate.build)
+            .filter(|member| will_replace(member, root) || will_provide(member, &build.requires))
+            .map(|member| member.build)
             .collect(),
         // Whatever is missing, a build that itself cannot proceed will not provide it.
         SolveOutcome::Unsolvable(missing) => {
             let others: Vec<&BatchMember> =
-                others.filter(|mate| helpful.contains(&mate.build)).collect();
+                others.filter(|member| helpful.contains(&member.build)).collect();
             providers(missing, &others)
         }
     }
@@ -168,17 +169,17 @@ fn providers(missing: &[String], others: &[&BatchMember]) -> BTreeSet<BuildId> {
     for requirement in missing {
         let mut able = others
             .iter()
-            .filter(|mate| {
-                is_generated(requirement) || will_provide(mate, std::slice::from_ref(requirement))
+            .filter(|member| {
+                is_generated(requirement) || will_provide(member, std::slice::from_ref(requirement))
             })
-            .map(|mate| mate.build)
+            .map(|member| member.build)
             .peekable();
         if able.peek().is_none() {
             return BTreeSet::new();
         }
         found.extend(able);
     }
-    if missing.is_empty() { others.iter().map(|mate| mate.build).collect() } else { found }
+    if missing.is_empty() { others.iter().map(|member| member.build).collect() } else { found }
 }
 
 /// Whether rpm generates such a provide from a package's files, so that no spec needs to name it:
@@ -190,12 +191,12 @@ fn is_generated(requirement: &str) -> bool {
 }
 
 /// The builds that a running attempt has to wait for because of the requirements that it found;
-/// empty when its next lock can be made. `mates` are as in [`decide_batch`], which also decides
+/// empty when its next lock can be made. `members` are as in [`decide_batch`], which also decides
 /// which builds help which, once the task waits with the others.
 #[must_use]
-pub fn waits_for(found: &SolvedMember, mates: &[BatchMember]) -> Vec<BuildId> {
-    let all = mates.iter().map(|mate| mate.build).collect();
-    needs(found, mates, &all).into_iter().collect()
+pub fn waits_for(found: &SolvedMember, members: &[BatchMember]) -> Vec<BuildId> {
+    let all = members.iter().map(|member| member.build).collect();
+    needs(found, members, &all).into_iter().collect()
 }
 
 /// Decides on a running attempt that found requirements: it proceeds with the result of solving, or
@@ -204,10 +205,10 @@ pub fn waits_for(found: &SolvedMember, mates: &[BatchMember]) -> Vec<BuildId> {
 #[must_use]
 pub fn turn_of_round(
     found: &SolvedMember,
-    mates: &[BatchMember],
+    members: &[BatchMember],
     fault: Option<Fault>,
 ) -> BatchDecision {
-    let blockers = waits_for(found, mates);
+    let blockers = waits_for(found, members);
     // A failure of the farm says nothing about the package: solving is tried again.
     let is_farms = fault == Some(Fault::Farm);
     if blockers.is_empty() || is_farms {
@@ -220,11 +221,11 @@ pub fn turn_of_round(
 /// What a build waits for from another: a package of its root, or a requirement. `None` when that
 /// is not known.
 #[must_use]
-pub fn wanted(build: &SolvedMember, mate: &BatchMember) -> Option<String> {
-    let required = required_of(&build.requires, &mate.predicts);
+pub fn wanted(build: &SolvedMember, member: &BatchMember) -> Option<String> {
+    let required = required_of(&build.requires, &member.predicts);
     let in_root = || {
         build.root.packages().iter().find(|package| {
-            package.source == mate.package || mate.predicts.contains(&package.nevra.name)
+            package.source == member.package || member.predicts.contains(&package.nevra.name)
         })
     };
     required.map(str::to_owned).or_else(|| in_root().map(|package| package.nevra.name.clone()))
@@ -232,14 +233,14 @@ pub fn wanted(build: &SolvedMember, mate: &BatchMember) -> Option<String> {
 
 /// `waits for foo-devel from build 41 (foo)`.
 #[must_use]
-pub fn waits_for_text(waits: &SolvedMember, builds: &[BuildId], mates: &[BatchMember]) -> String {
+pub fn waits_for_text(waits: &SolvedMember, builds: &[BuildId], members: &[BatchMember]) -> String {
     let name = |id: &BuildId| {
-        let mate = mates.iter().find(|mate| mate.build == *id);
-        let what = mate.and_then(|mate| wanted(waits, mate));
+        let member = members.iter().find(|member| member.build == *id);
+        let what = member.and_then(|member| wanted(waits, member));
         format!(
             "{} from build {id} ({})",
             what.as_deref().unwrap_or("packages"),
-            mate.map_or("?", |mate| mate.package.as_str())
+            member.map_or("?", |member| member.package.as_str())
         )
     };
     let names: Vec<String> = builds.iter().take(NAMED).map(name).collect();
@@ -280,14 +281,14 @@ pub fn put_down_to(
     Some(Failure { message, ..failure.clone() })
 }
 
-fn will_replace(mate: &BatchMember, root: &[LockedPackage]) -> bool {
+fn will_replace(member: &BatchMember, root: &[LockedPackage]) -> bool {
     root.iter().any(|package| {
-        package.source == mate.package || mate.predicts.contains(&package.nevra.name)
+        package.source == member.package || member.predicts.contains(&package.nevra.name)
     })
 }
 
-fn will_provide(mate: &BatchMember, requires: &[String]) -> bool {
-    required_of(requires, &mate.predicts).is_some()
+fn will_provide(member: &BatchMember, requires: &[String]) -> bool {
+    required_of(requires, &member.predicts).is_some()
 }
 
 /// The first requirement, by its name, that another build's spec predicts.
@@ -315,7 +316,7 @@ mod tests {
     use super::*;
     use crate::Sha256;
 
-    fn mate(build: i64, package: &str, predicts: &[&str]) -> BatchMember {
+    fn member(build: i64, package: &str, predicts: &[&str]) -> BatchMember {
         BatchMember {
             build: BuildId(build),
             package: package.into(),
@@ -324,8 +325,8 @@ mod tests {
         }
     }
 
-    fn moving(mate: BatchMember) -> BatchMember {
-        BatchMember { in_progress: true, ..mate }
+    fn moving(member: BatchMember) -> BatchMember {
+        BatchMember { in_progress: true, ..member }
     }
 
     fn solved(build: i64, requires: &[&str], root: Option<&[&str]>) -> SolvedMember {
@@ -365,14 +366,17 @@ mod tests {
 
     #[test]
     fn programs_wait_for_the_library_in_their_batch() {
-        let mates =
-            [mate(1, "foo", &["foo", "foo-devel"]), mate(2, "a", &["a"]), mate(3, "b", &["b"])];
+        let members = [
+            member(1, "foo", &["foo", "foo-devel"]),
+            member(2, "a", &["a"]),
+            member(3, "b", &["b"]),
+        ];
         let all = [
             solved(1, &["gcc"], Some(&["gcc"])),
             solved(2, &["foo-devel >= 1"], None),
             solved(3, &["gcc"], Some(&["gcc", "foo-devel"])),
         ];
-        let turns = decide_batch(&all, &mates);
+        let turns = decide_batch(&all, &members);
         assert_eq!(turns[&key(1)], BatchDecision::Proceed);
         // Not solvable: whatever moves may help, and so may `b`.
         assert_eq!(turns[&key(2)], wait(&[1, 3]));
@@ -382,7 +386,7 @@ mod tests {
 
     #[test]
     fn what_is_waited_for_has_a_name() {
-        let lib = mate(1, "foo-source", &["foo", "foo-devel"]);
+        let lib = member(1, "foo-source", &["foo", "foo-devel"]);
         assert_eq!(wanted(&solved(2, &["foo-devel >= 1"], None), &lib), Some("foo-devel".into()));
         let by_root = solved(3, &["gcc"], Some(&["gcc", "foo"]));
         assert_eq!(wanted(&by_root, &lib), Some("foo".into()));
@@ -392,16 +396,17 @@ mod tests {
     #[test]
     fn what_nobody_will_provide_is_told_at_once() {
         let all = [solved(1, &["nothing"], None)];
-        assert_eq!(decide_batch(&all, &[mate(1, "a", &["a"])])[&key(1)], BatchDecision::Proceed);
+        assert_eq!(decide_batch(&all, &[member(1, "a", &["a"])])[&key(1)], BatchDecision::Proceed);
         // Two that are stuck do not wait for each other.
         let all = [solved(1, &["x"], None), solved(2, &["y"], None)];
-        let turns = decide_batch(&all, &[mate(1, "a", &[]), mate(2, "b", &[])]);
+        let turns = decide_batch(&all, &[member(1, "a", &[]), member(2, "b", &[])]);
         assert!(turns.values().all(|turn| *turn == BatchDecision::Proceed));
     }
 
     #[test]
     fn what_no_build_of_the_batch_can_provide_is_not_waited_for() {
-        let under_way = [moving(mate(1, "lib", &["lib", "lib-devel"])), mate(2, "app", &["app"])];
+        let under_way =
+            [moving(member(1, "lib", &["lib", "lib-devel"])), member(2, "app", &["app"])];
         let of = |missing: &[&str]| decide_batch(&[lacks(2, missing)], &under_way)[&key(2)].clone();
         assert_eq!(of(&["lib-devel >= 2"]), wait(&[1]));
         assert_eq!(of(&["nobody-has-this"]), BatchDecision::Proceed);
@@ -420,8 +425,9 @@ mod tests {
 
     #[test]
     fn what_is_found_while_building_waits_like_what_the_spec_says() {
-        let mates = [mate(1, "lib", &["lib", "lib-devel", "lib-static"]), mate(2, "app", &["app"])];
-        let waits = |found: SolvedMember| waits_for(&found, &mates);
+        let members =
+            [member(1, "lib", &["lib", "lib-devel", "lib-static"]), member(2, "app", &["app"])];
+        let waits = |found: SolvedMember| waits_for(&found, &members);
         assert_eq!(waits(lacks(2, &["lib-devel"])), [BuildId(1)]);
         assert_eq!(waits(lacks(2, &["crate(lib) >= 1"])), [BuildId(1)]);
         assert_eq!(waits(lacks(2, &["nobody-has-this"])), []);
@@ -432,40 +438,40 @@ mod tests {
 
     #[test]
     fn a_source_in_the_root_counts_whatever_its_packages_are_named() {
-        let mates = [moving(mate(1, "foo-source", &[])), mate(2, "b", &[])];
-        let turns = decide_batch(&[solved(2, &[], Some(&["foo"]))], &mates);
+        let members = [moving(member(1, "foo-source", &[])), member(2, "b", &[])];
+        let turns = decide_batch(&[solved(2, &[], Some(&["foo"]))], &members);
         assert_eq!(turns[&key(2)], wait(&[1]));
     }
 
     #[test]
     fn a_circle_is_broken_once_and_only_when_nothing_else_moves() {
-        let mates = [mate(1, "a", &["a"]), mate(2, "b", &["b"])];
+        let members = [member(1, "a", &["a"]), member(2, "b", &["b"])];
         let all = [solved(1, &["b"], Some(&["b"])), solved(2, &["a"], Some(&["a"]))];
-        let turns_now = decide_batch(&all, &mates);
+        let turns_now = decide_batch(&all, &members);
         assert_eq!(turns_now[&key(1)], BatchDecision::Proceed);
         assert_eq!(turns_now[&key(2)], wait(&[1]));
 
-        let mut more = mates.to_vec();
-        more.push(moving(mate(3, "c", &[])));
+        let mut more = members.to_vec();
+        more.push(moving(member(3, "c", &[])));
         assert_eq!(decide_batch(&all, &more)[&key(1)], wait(&[2]));
     }
 
     #[test]
     fn a_circle_through_two_architectures_is_one() {
         // `a` is built for x86_64 already and waits for `b` on aarch64; `b` the other way round.
-        let mates = [mate(1, "a", &["a"]), mate(2, "b", &["b"])];
+        let members = [member(1, "a", &["a"]), member(2, "b", &["b"])];
         let on = |arch, solved: SolvedMember| SolvedMember { arch, ..solved };
         let all = [
             on(Arch::Aarch64, solved(1, &["b"], Some(&["b"]))),
             on(Arch::X86_64, solved(2, &["a"], Some(&["a"]))),
         ];
-        let turns_now = decide_batch(&all, &mates);
+        let turns_now = decide_batch(&all, &members);
         assert_eq!(turns_now[&(BuildId(1), Arch::Aarch64)], BatchDecision::Proceed);
         assert_eq!(turns_now[&(BuildId(2), Arch::X86_64)], wait(&[1]));
         // What neither can bring to the other is told at once.
         let all =
             [on(Arch::Aarch64, solved(1, &["b"], None)), on(Arch::X86_64, solved(2, &["a"], None))];
-        assert!(decide_batch(&all, &mates).values().all(|turn| *turn == BatchDecision::Proceed));
+        assert!(decide_batch(&all, &members).values().all(|turn| *turn == BatchDecision::Proceed));
     }
 
     proptest::proptest! {
@@ -475,9 +481,9 @@ mod tests {
                           stuck in proptest::collection::vec((0_i64..6, 0_usize..3), 0..8),
                           waiting in proptest::collection::vec((0_i64..6, 0_usize..3), 1..18)) {
             let name = |build: i64| format!("p{build}");
-            let mates: Vec<BatchMember> = (0..6)
+            let members: Vec<BatchMember> = (0..6)
                 .filter(|b| waiting.iter().any(|(build, _)| build == b))
-                .map(|b| mate(b, &name(b), &[&name(b)]))
+                .map(|b| member(b, &name(b), &[&name(b)]))
                 .collect();
             let all: Vec<SolvedMember> = waiting.iter().map(|(b, arch)| {
                 let needs: Vec<String> =
@@ -486,7 +492,7 @@ mod tests {
                 let root = (!stuck.contains(&(*b, *arch))).then_some(&needs[..]);
                 SolvedMember { arch: Arch::ALL[*arch], ..solved(*b, &needs, root) }
             }).collect();
-            let turns = decide_batch(&all, &mates);
+            let turns = decide_batch(&all, &members);
             proptest::prop_assert!(turns.values().any(|turn| *turn == BatchDecision::Proceed));
         }
     }
@@ -510,24 +516,24 @@ mod tests {
 
     #[test]
     fn a_round_waits_unless_it_is_the_farms_fault() {
-        let mates = [mate(1, "foo", &["foo-devel"]), mate(2, "a", &["a"])];
+        let members = [member(1, "foo", &["foo-devel"]), member(2, "a", &["a"])];
         let found = solved(2, &["foo-devel >= 2"], Some(&["foo-devel"]));
-        assert_eq!(turn_of_round(&found, &mates, None), wait(&[1]));
-        assert_eq!(turn_of_round(&found, &mates, Some(Fault::Package)), wait(&[1]));
-        assert_eq!(turn_of_round(&found, &mates, Some(Fault::Farm)), BatchDecision::Proceed);
-        assert_eq!(turn_of_round(&found, &mates[1..], None), BatchDecision::Proceed);
+        assert_eq!(turn_of_round(&found, &members, None), wait(&[1]));
+        assert_eq!(turn_of_round(&found, &members, Some(Fault::Package)), wait(&[1]));
+        assert_eq!(turn_of_round(&found, &members, Some(Fault::Farm)), BatchDecision::Proceed);
+        assert_eq!(turn_of_round(&found, &members[1..], None), BatchDecision::Proceed);
     }
 
     #[test]
     fn who_waits_is_told_for_what_and_for_whom() {
-        let mates: Vec<BatchMember> = (1..8)
-            .map(|id| mate(id, "foo", &["foo-devel"]))
-            .chain([mate(8, "a", &["a"])])
+        let members: Vec<BatchMember> = (1..8)
+            .map(|id| member(id, "foo", &["foo-devel"]))
+            .chain([member(8, "a", &["a"])])
             .collect();
         let found = solved(8, &["foo-devel"], Some(&[]));
         let text = |builds: &[i64]| {
             let builds: Vec<BuildId> = builds.iter().copied().map(BuildId).collect();
-            waits_for_text(&found, &builds, &mates)
+            waits_for_text(&found, &builds, &members)
         };
         assert_eq!(text(&[1]), "waits for foo-devel from build 1 (foo)");
         assert_eq!(text(&[9]), "waits for packages from build 9 (?)");

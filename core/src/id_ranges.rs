@@ -112,7 +112,7 @@ impl IdPool {
     }
 
     /// The lowest range that is free.
-    pub fn take(&mut self) -> Option<IdRange> {
+    pub fn acquire(&mut self) -> Option<IdRange> {
         self.free.pop_first()
     }
 
@@ -187,11 +187,11 @@ mod tests {
     fn a_range_belongs_to_one_cage_at_a_time() {
         let (low, high) = (range(100, 10), range(110, 10));
         let mut pool = IdPool::new([high, low]);
-        assert_eq!(pool.take(), Some(low));
-        assert_eq!(pool.take(), Some(high));
-        assert_eq!(pool.take(), None);
+        assert_eq!(pool.acquire(), Some(low));
+        assert_eq!(pool.acquire(), Some(high));
+        assert_eq!(pool.acquire(), None);
         pool.give_back(high);
-        assert_eq!(pool.take(), Some(high));
+        assert_eq!(pool.acquire(), Some(high));
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub enum ResultError {
     },
     /// An SRPM that is not newer than what is published.
     #[error(transparent)]
-    NotAbove(#[from] Box<NotNewer>),
+    NotNewer(#[from] Box<NotNewer>),
     /// A binary package where the source package should be.
     #[error("{nevra} is not a source package")]
     NotSource { nevra: Box<Nevra> },
@@ -155,7 +155,7 @@ impl ResultError {
             | Self::Source { .. }
             | Self::NoArch { .. }
             | Self::Tag { .. }
-            | Self::NotAbove(_)
+            | Self::NotNewer(_)
             | Self::Requires { .. }
             | Self::OutOfBounds { .. }
             | Self::Unpacked { .. }
@@ -230,7 +230,7 @@ impl ResultBudget {
     }
 
     /// Counts an accepted file.
-    pub fn take(&mut self, held: UnpackedSize) {
+    pub fn add(&mut self, held: UnpackedSize) {
         self.before = self.before.and(held);
     }
 }

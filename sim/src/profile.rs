@@ -113,7 +113,7 @@ impl Profile {
     }
 
     /// The profile of a seed.
-    pub(crate) fn of(rng: &mut Rng) -> Self {
+    pub(crate) fn generate(rng: &mut Rng) -> Self {
         match rng.below(12) {
             0 => Self::calm("calm"),
             1 => Self::lossy(),

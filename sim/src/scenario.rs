@@ -79,7 +79,7 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn of(rng: &mut Rng, profile: &Profile) -> Self {
+    pub(crate) fn generate(rng: &mut Rng, profile: &Profile) -> Self {
         let arches: Vec<Arch> =
             Arch::ALL.into_iter().take(usize::try_from(rng.range(1, 3)).unwrap_or(1)).collect();
         let count = rng.range(2, 6);

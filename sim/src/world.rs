@@ -49,7 +49,7 @@ pub(crate) enum Event {
     WorkerStarts(usize),
     Tick(usize, u64),
     /// The next step of an attempt on a worker.
-    Life(usize, u64, Key, u64),
+    AttemptStep(usize, u64, Key, u64),
     Fault,
     FaultsStop,
     /// An operator cancels builds whose files are damaged.
@@ -134,8 +134,8 @@ impl World {
         simulation::begin(seed);
         plant(bug);
         let mut rng = Rng::new(seed);
-        let profile = Profile::of(&mut rng);
-        let scenario = Scenario::of(&mut rng, &profile);
+        let profile = Profile::generate(&mut rng);
+        let scenario = Scenario::generate(&mut rng, &profile);
         let pair = rng.chance(profile.pairs);
         let storage = storage::create(&scenario.arches);
         store_base_packages(&storage.blobs, &scenario).expect("the disk takes it");
@@ -267,10 +267,12 @@ impl World {
             Event::Up(w, c, connection, message) => {
                 self.receive_from_worker(w, c, connection, message)
             }
-            Event::Down(w, connection, message) => self.told(w, connection, message),
+            Event::Down(w, connection, message) => {
+                self.receive_from_coordinator(w, connection, message);
+            }
             Event::WorkerStarts(w) => self.start_worker(w),
             Event::Tick(w, life) => self.tick(w, life),
-            Event::Life(w, life, key, step) => self.live(w, life, key, step),
+            Event::AttemptStep(w, life, key, step) => self.run_attempt_step(w, life, key, step),
             Event::Fault => {
                 self.fault();
                 self.next_fault();

@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What the coordinator of a test knows.
 #[derive(Default)]
-struct Known {
+struct CoordinatorState {
     blobs: HashMap<String, PathBuf>,
     desired: Vec<Assignment>,
     states: Vec<WorkerState>,
@@ -46,12 +46,12 @@ struct Known {
 }
 
 #[derive(Clone, Default)]
-struct Coordinator(Arc<Mutex<Known>>);
+struct Coordinator(Arc<Mutex<CoordinatorState>>);
 
 const LEASE: u64 = 1500;
 
 impl Coordinator {
-    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut CoordinatorState) -> T) -> T {
         look(&mut self.0.lock())
     }
 

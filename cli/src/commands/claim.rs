@@ -72,7 +72,7 @@ const LIST: [Column; 5] = [
     column("TARGET").rank(1),
     column("PACKAGE"),
     column("STATE"),
-    column("CLAIMS").told(),
+    column("CLAIMS").wrapped(),
 ];
 
 /// Runs the subcommand.

@@ -13,7 +13,7 @@ use crate::show::table::{Column, cell, column, lines, state, table};
 
 /// The columns. What was found is never shortened, however narrow the terminal is.
 const COLUMNS: [Column; 4] =
-    [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").told()];
+    [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").wrapped()];
 
 /// What to check.
 #[derive(Debug, Args)]

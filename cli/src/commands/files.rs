@@ -18,7 +18,7 @@ const COLUMNS: [Column; 4] = [
     column("ATTEMPT").rank(1),
     column("ARCH").rank(2),
     column("SIZE").rank(3),
-    column("PATH").told(),
+    column("PATH").wrapped(),
 ];
 
 /// Which files, and what to do with them.

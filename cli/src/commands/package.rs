@@ -81,7 +81,7 @@ struct ImpactOptions {
 }
 
 const BUILDS: [Column; 4] =
-    [column("BUILD"), column("PACKAGE"), column("STATE"), column("MADE WITH").told()];
+    [column("BUILD"), column("PACKAGE"), column("STATE"), column("MADE WITH").wrapped()];
 
 /// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {

@@ -16,7 +16,7 @@ const COLUMNS: [Column; 5] = [
     column("ARCHES").rank(2).cut(8),
     column("CHANNELS").rank(1).cut(8),
     column("DIST").rank(3),
-    column("ABOUT").told(),
+    column("ABOUT").wrapped(),
 ];
 
 /// What to show.

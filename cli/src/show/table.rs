@@ -115,12 +115,12 @@ pub(crate) struct Column {
     /// The least width that its text may be cut to; 0 when it must not be cut.
     least: usize,
     /// Its texts are broken into lines, below their row where there is too little room beside it.
-    told: bool,
+    is_wrapped: bool,
 }
 
 /// A column that is always shown in full.
 pub(crate) const fn column(header: &'static str) -> Column {
-    Column { header, rank: 0, least: 0, told: false }
+    Column { header, rank: 0, least: 0, is_wrapped: false }
 }
 
 impl Column {
@@ -135,8 +135,8 @@ impl Column {
     }
 
     /// The last column, whose texts are never cut but wrapped.
-    pub(crate) const fn told(self) -> Self {
-        Self { told: true, ..self }
+    pub(crate) const fn wrapped(self) -> Self {
+        Self { is_wrapped: true, ..self }
     }
 }
 
@@ -195,7 +195,7 @@ impl TableLayout {
             let shortened = rows.iter().map(|row| row[at].short_width()).max().unwrap_or(0);
             let shortened = shortened.max(measure_text_width(column.header));
             let least = match column {
-                Column { told: true, .. } => BESIDE,
+                Column { is_wrapped: true, .. } => BESIDE,
                 Column { least: 0, .. } => shortened,
                 Column { least, .. } => least.max(measure_text_width(column.header)),
             };
@@ -210,7 +210,7 @@ impl TableLayout {
         }
         let mut below = None;
         if needs(&shown) > width
-            && let Some(at) = shown.iter().position(|(at, _)| columns[*at].told)
+            && let Some(at) = shown.iter().position(|(at, _)| columns[*at].is_wrapped)
         {
             below = Some(shown.remove(at).0);
         }
@@ -238,7 +238,7 @@ impl TableLayout {
             let (at, wide) = &mut shown[place];
             let more = spare.min(natural[*at].saturating_sub(*wide));
             // A text with a short form needs all of its room or none.
-            let all_or_none = columns[*at].least == 0 && !columns[*at].told;
+            let all_or_none = columns[*at].least == 0 && !columns[*at].is_wrapped;
             if !all_or_none || *wide + more == natural[*at] {
                 *wide += more;
                 spare -= more;
@@ -258,7 +258,7 @@ impl TableLayout {
         let fields: Vec<Vec<String>> = self
             .shown
             .iter()
-            .map(|(at, wide)| fitted(&row[*at], *wide, natural[*at], columns[*at].told))
+            .map(|(at, wide)| fitted(&row[*at], *wide, natural[*at], columns[*at].is_wrapped))
             .collect();
         let height = fields.iter().map(Vec::len).max().unwrap_or(0);
         for line in 0..height {
@@ -278,8 +278,8 @@ impl TableLayout {
 }
 
 /// The lines of a cell in a column of this width.
-fn fitted(cell: &Cell, wide: usize, natural: usize, told: bool) -> Vec<String> {
-    if told {
+fn fitted(cell: &Cell, wide: usize, natural: usize, is_wrapped: bool) -> Vec<String> {
+    if is_wrapped {
         let broken = wrap::lines(&cell.text, wide);
         return if broken.is_empty() { vec![String::new()] } else { broken };
     }
@@ -353,7 +353,7 @@ BUILD  PACKAGE    STATE   WHAT
 
     #[test]
     fn what_is_told_goes_on_below_its_row() {
-        let columns = [column("LEVEL"), column("CHECK"), column("FOUND").told()];
+        let columns = [column("LEVEL"), column("CHECK"), column("FOUND").wrapped()];
         let told = lines("the disk below /srv/rpmfarm is nearly full\n→ make room");
         let rows = [vec![state("error"), cell("space"), told]];
         let wide = lay_out(Some(80), false, &columns, &rows);

@@ -27,7 +27,7 @@ const PUSHES: [Column; 8] = [
     column("BY").rank(6),
     column("VERDICT"),
     column("BUILD").rank(1),
-    column("WHY").told(),
+    column("WHY").wrapped(),
 ];
 
 /// The first digits of a commit; a dash when there is none.

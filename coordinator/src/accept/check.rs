@@ -99,7 +99,7 @@ impl CheckError {
     #[must_use]
     pub fn message(&self) -> String {
         match self {
-            Self::Refused(ResultError::NotAbove(why)) => commands::not_above(why),
+            Self::Refused(ResultError::NotNewer(why)) => commands::not_newer(why),
             error => error.to_string(),
         }
     }
@@ -133,7 +133,7 @@ pub async fn files(
         let left = room.clone();
         let one = blocking::run(move || check(&blobs, &file, &expected, &left));
         let (one, holds) = one.await??;
-        room.take(holds);
+        room.add(holds);
         checked.push(one);
     }
     Ok(checked)

@@ -9,7 +9,7 @@ use rpmfarm_core::results::{
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
-use rpmfarm_core::track::check_above;
+use rpmfarm_core::track::check_newer;
 use rpmfarm_core::{Arch, Evr, Target};
 use rpmfarm_sources::distgit::tag_agrees;
 
@@ -75,7 +75,7 @@ impl ExpectedSrpm {
             return Err(ResultError::Tag { made, tag: self.git_ref.clone(), nvr }.into());
         }
         let channel = target.first_channel();
-        check_above(&self.package, &file.nevra.evr, self.published, channel)
+        check_newer(&self.package, &file.nevra.evr, self.published, channel)
             .map_err(|why| ResultError::from(Box::new(why)).into())
     }
 }

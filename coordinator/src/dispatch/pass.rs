@@ -61,7 +61,7 @@ impl DispatchPass {
     /// One round of grants. True when there may be more to grant.
     async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
         let connected = self.fleet.connected(now.instant);
-        let all = matched(&connected, &self.fleet.held().loads(), standings);
+        let all = matched(&connected, &self.fleet.live_leases().loads(), standings);
         let free = free_slots(&all);
         if free.is_empty() {
             return Ok(false);
@@ -102,17 +102,17 @@ impl DispatchPass {
             self.metrics.dispatched(head.arch, now.since(head.ready.since()));
         }
         let needs = head.map(|head| head.needs.clone()).unwrap_or_default();
-        self.fleet.held().granted(&attempt.worker, attempt.id, needs);
+        self.fleet.live_leases().granted(&attempt.worker, attempt.id, needs);
         self.fleet.wake_session(&attempt.worker);
     }
 
     /// Reads the live leases again when the copy is too old.
     async fn refresh(&self, store: &Store, now: Instant) -> anyhow::Result<()> {
-        if self.fleet.held().begin_read(now) {
+        if self.fleet.live_leases().begin_read(now) {
             let live = store.lease_list().await?;
             // The workers whose leases another process granted or took, or that were cancelled here
             // in the same moment.
-            for worker in self.fleet.held().replace(live, now) {
+            for worker in self.fleet.live_leases().replace(live, now) {
                 self.fleet.wake_session(&worker);
             }
         }

@@ -126,7 +126,7 @@ impl Reports {
             tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
         }
         self.metrics.worked(Milestone::Build.as_str(), now.since(attempt.started));
-        self.fleet.held().ended(&attempt.worker, id);
+        self.fleet.live_leases().ended(&attempt.worker, id);
         self.finish_logs(id);
         self.fleet.wake_session(&attempt.worker);
         Ok(())

@@ -193,7 +193,7 @@ impl Fleet {
     }
 
     #[must_use]
-    pub const fn held(&self) -> &LiveLeaseCache {
+    pub const fn live_leases(&self) -> &LiveLeaseCache {
         &self.held
     }
 

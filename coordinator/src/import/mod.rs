@@ -16,7 +16,6 @@
 //! on a lane of the package's git host. Of a repository there is one import at a time, and so
 //! nothing else touches what is cached for it meanwhile.
 
-mod above;
 mod commit;
 mod failure;
 mod git;
@@ -29,6 +28,7 @@ mod preview;
 mod request;
 mod security;
 mod sources;
+mod version_check;
 mod watch;
 
 use std::path::Path;

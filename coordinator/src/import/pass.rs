@@ -81,9 +81,10 @@ impl ImportStage {
                 }
                 if build.submitter == track::SUBMITTER
                     && let Err(why) =
-                        above::of_spec(store, &self.blobs, &target, build, &imported).await?
+                        version_check::check_spec(store, &self.blobs, &target, build, &imported)
+                            .await?
                 {
-                    let why = commands::not_above(&why);
+                    let why = commands::not_newer(&why);
                     let failure = Failure::new(Fault::Package, FailureStage::Import, why);
                     return Ok(self
                         .retries

@@ -9,7 +9,7 @@ use url::Url;
 pub enum LocationError {
     /// The location is not below the repository.
     #[error("`{}` {why}", shown(.href))]
-    Place {
+    Location {
         /// The location, as in the metadata.
         href: String,
         why: &'static str,
@@ -41,7 +41,7 @@ pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
 /// # Errors
 /// When it does not.
 pub fn check(href: &str) -> Result<(), LocationError> {
-    let refused = |why| Err(LocationError::Place { href: href.to_owned(), why });
+    let refused = |why| Err(LocationError::Location { href: href.to_owned(), why });
     if href.is_empty() || href.len() > 4096 {
         return refused("is not the location of a file");
     }

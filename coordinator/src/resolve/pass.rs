@@ -222,8 +222,8 @@ impl ResolveStage {
             .filter(|(_, task)| !results.contains_key(task) && !later.contains(task))
             .map(|(build, _)| build)
             .collect();
-        let mates = mates(store, batch, |build| moves.contains(&build)).await?;
-        self.take_turns(store, tasks, &solved, results, &mates);
+        let members = batch_members(store, batch, |build| moves.contains(&build)).await?;
+        self.apply_decisions(store, tasks, &solved, results, &members);
         Ok(())
     }
 
@@ -249,15 +249,15 @@ impl ResolveStage {
     }
 
     /// Locks the tasks whose turn it is, and shows what the others wait for.
-    fn take_turns(
+    fn apply_decisions(
         &self,
         store: &FencedStore,
         tasks: Vec<(Task, Build)>,
         solved: &[SolvedMember],
         mut results: SolvedTasks,
-        mates: &[BatchMember],
+        members: &[BatchMember],
     ) {
-        let mut turns = decide_batch(solved, mates);
+        let mut turns = decide_batch(solved, members);
         let solved: HashMap<(BuildId, Arch), &SolvedMember> =
             solved.iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
         for (task, build) in tasks {
@@ -272,7 +272,7 @@ impl ResolveStage {
                     self.work.locks.spawn_for(&target, id, work.instrument(span));
                 }
                 (Some(BatchDecision::WaitFor(builds)), _) => {
-                    self.waits.set(task.build, waits_for_text(solved[&key], &builds, mates));
+                    self.waits.set(task.build, waits_for_text(solved[&key], &builds, members));
                 }
                 _ => {}
             }
@@ -290,7 +290,7 @@ impl ResolveStage {
         match result {
             Ok(lock) => self.record(store, task, build, wanted, &lock).await,
             Err(LockFailure { failure, .. }) => {
-                let failure = with_lost_mate(store, build, wanted, failure).await?;
+                let failure = with_lost_member(store, build, wanted, failure).await?;
                 self.failed(store, task, &failure).await
             }
         }
@@ -327,15 +327,15 @@ impl ResolveStage {
             requires: wanted.requires(),
             root: root(&result),
         };
-        let mates = mates(store, build.batch, |_| false).await?;
+        let members = batch_members(store, build.batch, |_| false).await?;
         let fault = result.as_ref().err().map(|unsolved| unsolved.failure.fault);
         // Read before the attempt may be taken from its worker: afterwards nothing says which
         // workers to notify.
         let workers = store.worker_list_on_build(task.build).await?;
-        match turn_of_round(&found, &mates, fault) {
+        match turn_of_round(&found, &members, fault) {
             BatchDecision::Proceed => self.conclude(store, task, build, &wanted, result).await?,
             BatchDecision::WaitFor(blockers) => {
-                let reason = waits_for_text(&found, &blockers, &mates);
+                let reason = waits_for_text(&found, &blockers, &members);
                 self.postpone(store, task, round, reason).await?;
             }
         }
@@ -555,25 +555,25 @@ impl ResolveStage {
 
 /// The builds of a batch that are neither accepted nor ended. `moves` says which of them have work
 /// under way that waits for no turn.
-async fn mates(
+async fn batch_members(
     store: &FencedStore,
     batch: BatchId,
     moves: impl Fn(BuildId) -> bool,
 ) -> anyhow::Result<Vec<BatchMember>> {
-    let mut mates = Vec::new();
+    let mut members = Vec::new();
     for build in store.batch_member_list_open(batch).await? {
         let srpm = store.srpm_fetch(build.id).await?;
         let predicts = srpm.as_ref().map(Srpm::predicts_anywhere).unwrap_or_default();
         let claims = store.claim_list_open(build.id).await?;
         let (id, is_moving) = (build.id, moves(build.id));
-        mates.push(BatchMember::new(id, build.package, predicts, &claims, is_moving));
+        members.push(BatchMember::new(id, build.package, predicts, &claims, is_moving));
     }
-    Ok(mates)
+    Ok(members)
 }
 
 /// The failure of a package, with a note about the failed build of the same batch that should have
 /// provided what is missing.
-async fn with_lost_mate(
+async fn with_lost_member(
     store: &FencedStore,
     build: &Build,
     wanted: &LockRequest,

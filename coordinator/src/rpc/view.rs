@@ -11,7 +11,7 @@ use rpmfarm_core::status::{
 };
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::track::{check_above, superseded};
+use rpmfarm_core::track::{check_newer, superseded};
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
@@ -389,8 +389,8 @@ fn warnings(
     }
     match channel {
         Some(channel) if stored.open => {
-            let checked = check_above(&build.package, &srpm.nevra.evr, beside(channel), channel);
-            checked.err().as_ref().map(commands::not_above).into_iter().collect()
+            let checked = check_newer(&build.package, &srpm.nevra.evr, beside(channel), channel);
+            checked.err().as_ref().map(commands::not_newer).into_iter().collect()
         }
         _ => Vec::new(),
     }

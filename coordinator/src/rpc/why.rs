@@ -67,7 +67,7 @@ async fn reasons_of(
         matches!(task.state, Some(TaskState::Accepting | TaskState::Waiting))
     };
     let waits = if tasks.iter().any(is_told) {
-        views.reasons.of(store, build).await?
+        views.reasons.of_build(store, build).await?
     } else {
         String::new()
     };
@@ -150,7 +150,7 @@ impl FleetSnapshot {
         }
         let workers = views.fleet.workers(Instant::now());
         let standings = store.standing_list().await?;
-        Ok(Self { workers, loads: views.fleet.held().loads(), running, standings })
+        Ok(Self { workers, loads: views.fleet.live_leases().loads(), running, standings })
     }
 
     /// Why a task waits; `None` when it is in no queue any more.

@@ -108,7 +108,7 @@ pub type PublishedEvr = (String, String, String, BuildId, Evr);
 /// The facts of builds, by their numbers.
 type ShownBuilds = HashMap<BuildId, BuildDetailRows>;
 
-fn of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
+fn rows_of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
     all.entry(BuildId(build)).or_default()
 }
 
@@ -147,16 +147,16 @@ impl Store {
     async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!("SELECT build FROM open_builds WHERE build IN ({ids})");
         for (build,) in rows!(self, (i64,), query) {
-            of(all, build).open = true;
+            rows_of(all, build).open = true;
         }
         let query =
             format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
         for (build, arch) in rows!(self, (i64, String), query) {
-            of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+            rows_of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
         }
         let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
         for (build, text) in rows!(self, (i64, String), query) {
-            of(all, build).options = super::builds::options(&text)?;
+            rows_of(all, build).options = super::builds::options(&text)?;
         }
         Ok(())
     }
@@ -172,22 +172,22 @@ impl Store {
         {
             let bundle = parsed("imports", "a digest", &bundle)?;
             let at = Timestamp::from_us(at);
-            of(all, build).import = Some(Import { url, commit, subject, bundle, at });
+            rows_of(all, build).import = Some(Import { url, commit, subject, bundle, at });
         }
         let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
         for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
             let nevra = parsed("srpms", "a NEVRA", &nevra)?;
             let terms = unjson("srpms", "terms", &terms)?;
-            of(all, build).srpm = Some(SrpmDetailRow { nevra, terms });
+            rows_of(all, build).srpm = Some(SrpmDetailRow { nevra, terms });
         }
         let query =
             format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
         for (build, note) in rows!(self, (i64, String), query) {
-            of(all, build).source_notes.push(note);
+            rows_of(all, build).source_notes.push(note);
         }
         let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
         for (build, cves) in rows!(self, (i64, String), query) {
-            of(all, build).cves = unjson("build_cves", "a list", &cves)?;
+            rows_of(all, build).cves = unjson("build_cves", "a list", &cves)?;
         }
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Store {
         let query =
             format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
         for (build, note) in rows!(self, (i64, String), query) {
-            of(all, build).notes.push(note);
+            rows_of(all, build).notes.push(note);
         }
         let query = format!(
             "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
@@ -210,14 +210,14 @@ impl Store {
                 word => Some(parsed("lacking_packages", "an architecture", word)?),
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
+            rows_of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
              JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
         );
         for (build, count) in rows!(self, (i64, i64), query) {
-            of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+            rows_of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
         }
         let query = format!(
             "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
@@ -225,7 +225,7 @@ impl Store {
         );
         // The oldest comes last and stays.
         for row in rows!(self, Publication, query) {
-            let build = of(all, row.build.0);
+            let build = rows_of(all, row.build.0);
             build.publication = Some(row);
         }
         Ok(())
@@ -238,7 +238,7 @@ impl Store {
                 "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
             );
             for (build, at) in rows!(self, (i64, i64), query) {
-                let (build, at) = (of(all, build), Some(Timestamp::from_us(at)));
+                let (build, at) = (rows_of(all, build), Some(Timestamp::from_us(at)));
                 if which == 0 { build.cancelled_at = at } else { build.retried_at = at }
             }
         }
@@ -247,7 +247,7 @@ impl Store {
              ORDER BY at_us"
         );
         for (build, task, failure, at, retry) in rows!(self, (i64, i64, String, i64, i64), query) {
-            let (build, at) = (of(all, build), Timestamp::from_us(at));
+            let (build, at) = (rows_of(all, build), Timestamp::from_us(at));
             if Some(at) > build.retried_at {
                 build.failures.push(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
@@ -269,7 +269,7 @@ impl Store {
         type Row = (i64, String, String, String, String);
         for (build, kind, what, package, owners) in rows!(self, Row, query) {
             let claim = super::owners::claim((kind, what, package, owners))?;
-            of(all, build).claims.push(claim);
+            rows_of(all, build).claims.push(claim);
         }
         let query = format!(
             "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
@@ -278,7 +278,7 @@ impl Store {
         for (build, at, word, who, reason) in rows!(self, (i64, i64, String, String, String), query)
         {
             let decision = ClaimDecision { at: at.into(), word, who, reason };
-            of(all, build).decisions.push(decision);
+            rows_of(all, build).decisions.push(decision);
         }
         let query = format!(
             "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
@@ -286,7 +286,7 @@ impl Store {
         for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
             let nevra = parsed("impacts", "a NEVRA", &nevra)?;
             let through = (through != 0).then_some(BuildId(through));
-            of(all, build).impacts.push((nevra, through));
+            rows_of(all, build).impacts.push((nevra, through));
         }
         let query = format!(
             "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
@@ -295,7 +295,7 @@ impl Store {
         for (build, target, taken) in rows!(self, (i64, String, String), query) {
             let taken: Vec<FarmReplacementRow> = unjson("taken_packages", "a list", &taken)?;
             for row in taken {
-                let shown = of(all, build);
+                let shown = rows_of(all, build);
                 if shown.taken.iter().any(|known| known.row == row) {
                     continue;
                 }

@@ -183,7 +183,7 @@ impl PackagePoll {
                 polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };
-        let PollOutcome { next, failures, problem, hinted, saw } = outcome;
+        let PollOutcome { next, failures, problem, hinted, observations } = outcome;
         PollResult {
             target: row.target.clone(),
             package: row.package.clone(),
@@ -195,7 +195,7 @@ impl PackagePoll {
             failures,
             problem,
             hinted,
-            observations: saw,
+            observations,
         }
     }
 

@@ -235,7 +235,7 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
             .attempt_end_failed(id, epoch, &crashed, Some(NOW + US), NOW)
             .await
             .unwrap();
-        scene.farm.fleet.held().ended("big", id);
+        scene.farm.fleet.live_leases().ended("big", id);
         let held = scene.pass().await;
         assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
     })
@@ -259,7 +259,7 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
         let mut tx = store.write().await.unwrap();
         assert!(tx.acceptance_insert(first[0].1, id, 1, NOW + US).await.unwrap());
         tx.commit().await.unwrap();
-        scene.farm.fleet.held().ended("small", id);
+        scene.farm.fleet.live_leases().ended("small", id);
 
         let learned =
             store.learned_fetch("strict", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();

@@ -6,7 +6,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod above;
 mod facts;
 mod following;
 #[path = "../import/upstream.rs"]
@@ -18,3 +17,4 @@ mod polls;
 mod scene;
 mod tags;
 mod upstream;
+mod version_check;

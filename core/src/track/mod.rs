@@ -31,4 +31,4 @@ pub use push::Push;
 pub use ref_query::{RefQuery, RefTip};
 pub use schedule::{NextPoll, PollFinding, next};
 pub use tags::TagPattern;
-pub use version_check::{NotNewer, check_above, superseded};
+pub use version_check::{NotNewer, check_newer, superseded};

@@ -72,7 +72,7 @@ pub struct PollOutcome {
     pub hinted: bool,
     /// The observations of the package and of its modifications, without those that could not be
     /// read.
-    pub saw: Vec<RefObservation>,
+    pub observations: Vec<RefObservation>,
 }
 
 /// An observed branch.
@@ -88,9 +88,9 @@ pub struct RefObservation {
 }
 
 /// The result for one of the two repositories.
-struct Found {
+struct TipFinding {
     change: RefChange,
-    saw: Option<RefObservation>,
+    observation: Option<RefObservation>,
     problem: String,
     /// Whether a webhook named another commit.
     is_not_yet: bool,
@@ -111,10 +111,11 @@ impl PolledPackage<'_> {
         let modifications = self.modifications(modified);
         let is_not_yet = package.is_not_yet || modifications.is_not_yet;
         let problem = [modifications.problem, package.problem].into_iter().find(|p| !p.is_empty());
-        let saw: Vec<RefObservation> = package.saw.into_iter().chain(modifications.saw).collect();
+        let observations: Vec<RefObservation> =
+            package.observation.into_iter().chain(modifications.observation).collect();
 
         let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
-        let has_pushed = saw.iter().any(|saw| saw.change == RefChange::Pushed);
+        let has_pushed = observations.iter().any(|one| one.change == RefChange::Pushed);
         let look = match believed.filter(|_| is_not_yet) {
             Some(hint) => PollFinding::NotYet { told: hint.told },
             None if has_pushed => PollFinding::Observed(RefChange::Pushed),
@@ -125,7 +126,7 @@ impl PolledPackage<'_> {
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
             hinted: matches!(look, PollFinding::NotYet { .. }),
-            saw,
+            observations,
         }
     }
 
@@ -150,28 +151,28 @@ impl PolledPackage<'_> {
             failures,
             problem: shown(error),
             hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told, now)),
-            saw: Vec::new(),
+            observations: Vec::new(),
         }
     }
 
-    fn package(&self, git_ref: &str, tip: Option<RefTip>) -> Found {
+    fn package(&self, git_ref: &str, tip: Option<RefTip>) -> TipFinding {
         let told = self.hint.map(|hint| hint.commit).filter(|commit| !commit.is_empty());
         let change = self.change_of_package(git_ref, tip.as_ref(), told);
         let commit = tip.as_ref().map(|tip| tip.commit.as_str());
         let is_not_yet = told.is_some() && told != commit;
         let problem = if change == RefChange::Gone { self.gone(git_ref) } else { String::new() };
-        let saw = tip.map(|RefTip { name: branch, commit }| {
+        let observation = tip.map(|RefTip { name: branch, commit }| {
             let push = Push { repository: self.target.git_url(self.package), branch, commit };
             RefObservation { push, change, modifies: false, told_by: told_by(told) }
         });
-        Found { change, saw, problem, is_not_yet }
+        TipFinding { change, observation, problem, is_not_yet }
     }
 
-    fn modifications(&self, modified: ModificationsTip) -> Found {
+    fn modifications(&self, modified: ModificationsTip) -> TipFinding {
         let told = self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
-        let nothing = |problem: String, is_not_yet: bool| Found {
+        let nothing = |problem: String, is_not_yet: bool| TipFinding {
             change: RefChange::Same,
-            saw: None,
+            observation: None,
             problem,
             is_not_yet,
         };
@@ -191,8 +192,8 @@ impl PolledPackage<'_> {
             _ => String::new(),
         };
         let push = Push { repository, branch, commit: commit.unwrap_or_default() };
-        let saw = RefObservation { push, change, modifies: true, told_by: told_by(told) };
-        Found { change, saw: Some(saw), problem, is_not_yet }
+        let observation = RefObservation { push, change, modifies: true, told_by: told_by(told) };
+        TipFinding { change, observation: Some(observation), problem, is_not_yet }
     }
 
     /// Whether the observation is a push. With a pattern of tags, a tag that is older than the
@@ -308,11 +309,11 @@ mod tests {
             ("v/a-3-1", "two", RefChange::Pushed),
         ] {
             let outcome = answered(&polled, Some((tag, commit)), NOW);
-            assert_eq!(outcome.saw[0].change, change, "{tag} {commit}");
+            assert_eq!(outcome.observations[0].change, change, "{tag} {commit}");
             assert_eq!((outcome.failures, outcome.problem.as_str()), (0, ""));
         }
         let outcome = answered(&polled, None, NOW);
-        assert!(outcome.saw.is_empty() && outcome.failures == 1);
+        assert!(outcome.observations.is_empty() && outcome.failures == 1);
         assert!(outcome.problem.ends_with("has no tag `v/{nvr}` with {nvr} of a"), "{outcome:?}");
     }
 
@@ -323,8 +324,8 @@ mod tests {
         let hint = Some(WebhookHint { told: at(1), commit: "new", modification: "" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
         let told = answered(&polled, Some(("c9s", "new")), at(2));
-        assert_eq!((told.hinted, told.saw[0].told_by), (false, "webhook"));
-        assert_eq!(told.saw[0].change, RefChange::Pushed);
+        assert_eq!((told.hinted, told.observations[0].told_by), (false, "webhook"));
+        assert_eq!(told.observations[0].change, RefChange::Pushed);
         let not_yet = |now| answered(&polled, Some(("c9s", "old")), now).hinted;
         assert!(not_yet(at(2)) && not_yet(at(0) + BELIEVED));
         assert!(!not_yet(at(1) + BELIEVED));
@@ -343,7 +344,7 @@ mod tests {
         let hidden = ModificationsTip::Hidden("no access".into());
         let outcome = polled.answered("c9s", None, hidden, jitter, at(2));
         assert_eq!((outcome.problem.as_str(), outcome.failures), ("modifications: no access", 1));
-        assert!(outcome.hinted && outcome.saw.is_empty());
+        assert!(outcome.hinted && outcome.observations.is_empty());
     }
 
     #[test]

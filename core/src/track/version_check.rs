@@ -47,7 +47,7 @@ impl NotNewer {
 ///
 /// # Errors
 /// When it is not newer than the newest of them.
-pub fn check_above(
+pub fn check_newer(
     package: &str,
     made: &Evr,
     published: impl IntoIterator<Item = Evr>,
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn only_what_is_above_is_an_update() {
         let check = |made: &Evr, published: &[Evr]| {
-            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            let error = check_newer("hello", made, published.to_vec(), "testing").err();
             error.map(|error| error.to_string()).unwrap_or_default()
         };
         let evr = |epoch, version: &str, release: &str| Evr::new(epoch, version, release);
@@ -112,7 +112,7 @@ mod tests {
             assert!(text.contains(words), "{text}");
         }
         let remedy = |made: &Evr| {
-            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            let error = check_newer("hello", made, published.to_vec(), "testing").err();
             error.and_then(|error| error.remedy())
         };
         let package = "hello".to_owned();

@@ -32,7 +32,7 @@ use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
 use rpmfarm_coordinator::sign::{SignStage, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
-use rpmfarm_coordinator::snapshots::Notes;
+use rpmfarm_coordinator::snapshots::SnapshotPass;
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_coordinator::wait_reasons::LocalWaitReasons;
@@ -250,7 +250,7 @@ impl Parts {
             return;
         }
         let (peers, fleet) = (self.peers.clone(), self.fleet.clone());
-        let notes = Notes::new(peers, fleet, self.waits.clone(), self.notifier.clone());
+        let notes = SnapshotPass::new(peers, fleet, self.waits.clone(), self.notifier.clone());
         self.local(notes.period(), Bus::default(), notes);
         heartbeat::run(self.peers, self.store, self.bus).await;
     }

@@ -38,8 +38,8 @@ const MAX_INPUT: u64 = 1 << 20;
 const PATIENCE: u64 = 3 * S;
 
 impl World {
-    pub(crate) fn live(&mut self, w: usize, life: u64, key: Key, step: u64) {
-        if self.is_idle(w, Some(life), || Event::Life(w, life, key, step)) {
+    pub(crate) fn run_attempt_step(&mut self, w: usize, life: u64, key: Key, step: u64) {
+        if self.is_idle(w, Some(life), || Event::AttemptStep(w, life, key, step)) {
             return;
         }
         let Some(entry) = self.workers[w].attempts.get(&key) else { return };
@@ -73,7 +73,7 @@ impl World {
             entry.stage = stage;
             entry.progress = Progress::Running(phase);
         }
-        self.say(w);
+        self.report_state(w);
     }
 
     /// An input has arrived from the coordinator.
@@ -179,7 +179,7 @@ impl World {
             entry.progress = Progress::NeedsRequires { round, requires: vec![name] };
             entry.stage = Stage::WaitsForLock;
         }
-        self.say(w);
+        self.report_state(w);
     }
 
     /// The files that rpmbuild writes.
@@ -280,6 +280,6 @@ impl World {
         if self.workers[w].attempts.get(&key).is_some_and(|entry| entry.forgotten) {
             self.workers[w].attempts.remove(&key);
         }
-        self.say(w);
+        self.report_state(w);
     }
 }

@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Its state has changed: it reports to the coordinator at once.
-    fn say(&mut self, w: usize) {
+    fn report_state(&mut self, w: usize) {
         if self.workers[w].connection == 0 {
             return;
         }
@@ -217,12 +217,12 @@ impl World {
         } else if now - worker.answered.max(worker.opened) > worker.lease {
             self.disconnect(w);
         } else if now - worker.spoken >= worker.heartbeat {
-            self.say(w);
+            self.report_state(w);
         }
     }
 
     /// Handles a message of the coordinator.
-    pub(crate) fn told(&mut self, w: usize, connection: u64, message: Down) {
+    pub(crate) fn receive_from_coordinator(&mut self, w: usize, connection: u64, message: Down) {
         if !self.workers[w].up {
             return;
         }
@@ -276,7 +276,7 @@ impl World {
             }
         }
         if news {
-            self.say(w);
+            self.report_state(w);
         }
     }
 
@@ -335,7 +335,7 @@ impl World {
         let (step, life) = (self.workers[w].steps, self.workers[w].life);
         if let Some(entry) = self.workers[w].attempts.get_mut(&key) {
             entry.step = step;
-            self.after(delay, Event::Life(w, life, key, step));
+            self.after(delay, Event::AttemptStep(w, life, key, step));
         }
     }
 }

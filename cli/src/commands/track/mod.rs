@@ -38,14 +38,16 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         TrackCommand::Show { package } => one(target, package, session).await,
         TrackCommand::Remove { packages } => remove(target, packages, session).await,
         TrackCommand::Policy { policy, whom, reason } => {
-            say(target, &policy, whom, reason, 0, session).await
+            set_policy(target, &policy, whom, reason, 0, session).await
         }
-        TrackCommand::Pause { whom, reason } => say(target, "hold", whom, reason, 0, session).await,
+        TrackCommand::Pause { whom, reason } => {
+            set_policy(target, "hold", whom, reason, 0, session).await
+        }
         TrackCommand::Freeze { whom, until, reason } => {
-            say(target, "freeze", whom, reason, until, session).await
+            set_policy(target, "freeze", whom, reason, until, session).await
         }
         TrackCommand::Resume { whom } => {
-            say(target, "default", whom, String::new(), 0, session).await
+            set_policy(target, "default", whom, String::new(), 0, session).await
         }
         TrackCommand::Approve { packages, all, .. } => {
             approve(approval(target, packages, 0, all), session).await
@@ -127,7 +129,7 @@ async fn remove(
     Ok(Exit::Done)
 }
 
-async fn say(
+async fn set_policy(
     target: String,
     word: &str,
     whom: TrackSelection,

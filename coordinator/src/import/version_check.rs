@@ -19,7 +19,7 @@ async fn check(
 ) -> Result<Result<(), NotNewer>, StoreError> {
     let channel = target.first_channel();
     let published = store.channel_list_evrs(&target.name, channel, &build.package).await?;
-    Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
+    Ok(rpmfarm_core::track::check_newer(&build.package, made, published, channel))
 }
 
 /// The same for the version in the text of an imported spec. A version that the text does not
@@ -27,7 +27,7 @@ async fn check(
 ///
 /// # Errors
 /// Database errors, and a spec that cannot be read.
-pub(super) async fn of_spec(
+pub(super) async fn check_spec(
     store: &Store,
     blobs: &Blobs,
     target: &Target,
