@@ -105,7 +105,7 @@ impl PeerListener {
             match read(heard.payload(), self.peers.own_id()) {
                 Some(PeerMessage::Facts) => self.bus.wake(),
                 Some(PeerMessage::WakeSession(worker)) => {
-                    drop(self.fleet.wake_local_session(&worker))
+                    drop(self.fleet.wake_local_session(&worker));
                 }
                 Some(PeerMessage::WakeSessions) => self.fleet.wake_local_sessions(),
                 Some(PeerMessage::Progress) => self.progress.wake(),
