@@ -1,4 +1,4 @@
-//! Running the acceptor: from its options to a service that answers until it is told to stop.
+//! Running the acceptor: from its options to a service that answers until it is stopped.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

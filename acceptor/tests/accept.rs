@@ -1,5 +1,5 @@
-//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild made:
-//! what a known worker has signed is accepted, and nothing else.
+//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild
+//! made: what a known worker has signed is accepted, and nothing else.
 
 #![allow(clippy::unwrap_used)]
 

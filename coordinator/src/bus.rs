@@ -75,7 +75,7 @@ impl Bus {
         self.notifier.send(PeerMessage::Facts);
     }
 
-    /// Wakes the listeners of this process; other coordinators are not told.
+    /// Wakes the listeners of this process; other coordinators are not notified.
     pub fn wake(&self) {
         self.wakes.count.fetch_add(1, Ordering::Release);
         self.wakes.notify.notify_waiters();

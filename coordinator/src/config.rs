@@ -59,14 +59,14 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_LISTEN_TLS")]
     pub listen_tls: Option<SocketAddr>,
 
-    /// Name or address under which others reach --listen-tls; the first one is told to new
+    /// Name or address under which others reach --listen-tls; the first one is given to new
     /// workers. May be repeated. Default: the host's name.
     #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
     pub tls_names: Vec<String>,
 
-    /// Let anybody read at every address that is listened on: builds, logs, locks, sources, workers.
-    /// Without it that needs the farm's token or a worker's certificate at all addresses but this
-    /// host's own. Published repositories are open to everybody anyway.
+    /// Let anybody read at every address that is listened on: builds, logs, locks, sources,
+    /// workers. Without it that needs the farm's token or a worker's certificate at all addresses
+    /// but this host's own. Published repositories are open to everybody anyway.
     #[arg(long, env = "RPMFARM_PUBLIC_READ")]
     pub public_read: bool,
 
@@ -108,13 +108,14 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_SIGNER")]
     pub signer: Option<PathBuf>,
 
-    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed that
-    /// it accepts them, which the signer can ask for. Default: none.
+    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed
+    /// that it accepts them, which the signer can ask for. Default: none.
     #[arg(long, env = "RPMFARM_ACCEPTOR", value_name = "PATH")]
     pub acceptor_socket: Option<PathBuf>,
 
-    /// A group, by its number, that may read the blobs that are made from now on: of signer and acceptor,
-    /// which read packages as users of their own (their --blobs). Default: nobody but this user reads.
+    /// A group, by its number, that may read the blobs that are made from now on: of signer and
+    /// acceptor, which read packages as users of their own (their --blobs). Default: nobody but
+    /// this user reads.
     #[arg(long, env = "RPMFARM_BLOBS_GROUP", value_name = "GID")]
     pub blobs_group: Option<u32>,
 

@@ -263,7 +263,7 @@ mod tests {
         // It ends in the middle of being read.
         logs.finish(id, name).unwrap();
         all.extend(reader.next(1000).unwrap().unwrap().0);
-        // What is unpacked now is what the one reader has open: no piece begins anew.
+        // Only the piece that the one reader has open is unpacked: no piece is read again.
         fs::remove_file(logs.ended(id, name)).unwrap();
         while let Some((piece, true)) = reader.next(100_000).unwrap().filter(|p| !p.0.is_empty()) {
             all.extend(piece);

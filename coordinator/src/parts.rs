@@ -1,5 +1,5 @@
-//! Everything that a coordinator has opened, and what is composed from it: stages, services and
-//! pages, each with the parts that it needs.
+//! Everything that a coordinator has opened, and the values composed from them: stages, services
+//! and pages, each with the parts that it needs.
 //!
 //! This is the one place that knows all parts. It is for [`crate::start`] and [`crate::server`]
 //! only: no stage, service or page takes it, so that this file shows what each of them can access.

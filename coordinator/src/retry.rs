@@ -14,8 +14,8 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The time of the next try; `None` when the failure is final. `task` is the task that failed, or
-    /// `None` when the build failed before it had tasks.
+    /// The time of the next try; `None` when the failure is final. `task` is the task that failed,
+    /// or `None` when the build failed before it had tasks.
     pub async fn retry_time(
         &self,
         store: &Store,
@@ -78,7 +78,8 @@ impl Retries {
     }
 }
 
-/// The failures of a task, or of a build before it had tasks, since a person last asked for a retry.
+/// The failures of a task, or of a build before it had tasks, since a person last asked for a
+/// retry.
 async fn earlier_failures(
     store: &Store,
     build: BuildId,

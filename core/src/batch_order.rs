@@ -161,9 +161,9 @@ fn needs(
     }
 }
 
-/// The builds that may provide what is missing: those whose specs say so, or all when a spec cannot
-/// say it. Empty when no build can provide one of the requirements, because then waiting does not
-/// help.
+/// The builds that may provide the missing packages: those whose specs say so, or all when a spec
+/// cannot say it. Empty when no build can provide one of the requirements, because then waiting
+/// does not help.
 fn providers(missing: &[String], others: &[&BatchMember]) -> BTreeSet<BuildId> {
     let mut found = BTreeSet::new();
     for requirement in missing {
@@ -264,7 +264,7 @@ pub fn lacking(failure: &Failure, requires: &[String]) -> Vec<String> {
     requires.iter().filter(is_said).cloned().collect()
 }
 
-/// The failure, attributed to a build of the same batch that should have made what is missing.
+/// The failure, attributed to a build of the same batch that should have made the missing package.
 /// `None` when that build would have made none of it.
 #[must_use]
 pub fn put_down_to(
@@ -419,7 +419,7 @@ mod tests {
         for generated in ["python3dist(x)", "/usr/bin/x", "libx.so.1()(64bit)", "(a or b)"] {
             assert_eq!(of(&[generated]), wait(&[1]), "{generated}");
         }
-        // Not missing, but in conflict: what is under way may change that.
+        // Not missing, but in conflict: a build in progress may change that.
         assert_eq!(of(&[]), wait(&[1]));
     }
 
@@ -468,7 +468,7 @@ mod tests {
         let turns_now = decide_batch(&all, &members);
         assert_eq!(turns_now[&(BuildId(1), Arch::Aarch64)], BatchDecision::Proceed);
         assert_eq!(turns_now[&(BuildId(2), Arch::X86_64)], wait(&[1]));
-        // What neither can bring to the other is told at once.
+        // A package that neither build provides fails at once.
         let all =
             [on(Arch::Aarch64, solved(1, &["b"], None)), on(Arch::X86_64, solved(2, &["a"], None))];
         assert!(decide_batch(&all, &members).values().all(|turn| *turn == BatchDecision::Proceed));

@@ -22,7 +22,7 @@ pub enum RunEnd {
     Disk,
 }
 
-/// What is known about a run in addition to its log.
+/// The facts about a run besides its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     pub ending: RunEnd,

@@ -33,13 +33,14 @@ impl Fault {
 }
 
 words! {
-    /// Where something failed: a stage of the farm, a phase or a part of an attempt, or how it was cut short.
+    /// Where something failed: a stage of the farm, a phase or a part of an attempt, or how it was
+    /// cut short.
     pub enum FailureStage {
         /// The sources could not be fetched.
         Import = "import",
         /// There is no build root.
         Resolve = "resolve",
-        /// A worker could not be told what to do.
+        /// No assignment could be made for a worker.
         Dispatch = "dispatch",
         /// The worker could not fetch packages or sources.
         Fetch = "fetch",

@@ -122,7 +122,7 @@ impl IdPool {
     }
 }
 
-/// What is written to `uid_map` and `gid_map` of a cage's user namespace (user_namespaces(7)): the ids
+/// The line for `uid_map` and `gid_map` of a cage's user namespace (user_namespaces(7)): the ids
 /// in the cage begin at 0.
 #[must_use]
 pub fn cage_map(cage: IdRange) -> String {

@@ -1,4 +1,4 @@
-//! What is learned about a package from its last builds: how long it takes, and what it needs.
+//! Facts learned about a package from its last builds: its duration and its needs.
 //!
 //! Learned needs never exceed the resources of a worker that was sufficient: a higher need would
 //! keep the package from a worker that has built it.
@@ -172,7 +172,7 @@ mod tests {
         let tiny = WorkerResources { memory_mib: 1900, ..had };
         let fits = Sample { memory_mib: 1700, disk_mib: 0, had: tiny, ..once };
         assert!(needs(&none, &learn(&[fits])).is_nothing());
-        // What is set is meant.
+        // A need that the target sets is not changed.
         let set = Needs { memory_mib: 16 << 10, ..none };
         assert_eq!(needs(&set, &learn(&[once])).memory_mib, 16 << 10);
     }

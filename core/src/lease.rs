@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 /// How often a worker sends its state, and how long it may be silent. Set when a coordinator
-/// starts; workers are told.
+/// starts; workers receive them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTerms {
     heartbeat: Duration,

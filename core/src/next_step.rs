@@ -15,7 +15,8 @@ words! {
         Plan = "plan",
         /// The task of an SRPM lacks its lock.
         Lock = "lock",
-        /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
+        /// A task that builds packages lacks its lock, and may have to wait for others of its
+        /// batch.
         Order = "order",
         /// A task waits for a worker.
         Dispatch = "dispatch",

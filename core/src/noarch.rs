@@ -164,7 +164,7 @@ impl ComparedPackage<'_> {
         }
         for (kind, pair) in sides(&one.flagged, &other.flagged) {
             let (one, other) = (pair.0.unwrap_or(&none), pair.1.unwrap_or(&none));
-            // What is there on one side only was named already.
+            // Files that are only on one side were named already.
             let plain = |text: &String| text.rsplit_once(' ').map(|(text, _)| text.to_owned());
             let names = |set: &BTreeSet<String>| set.iter().filter_map(plain).collect();
             let (plain_one, plain_other): (BTreeSet<String>, BTreeSet<String>) =
@@ -269,7 +269,7 @@ const NAMED: usize = 3;
 /// Lines of an excerpt, and of notes.
 const LINES: usize = 10;
 
-/// What is named, `NAMED` of it, and how much more there is.
+/// The first `NAMED` entries, and the number of the others.
 fn named<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
     let mut named: Vec<&str> = Vec::new();
     for difference in differences {

@@ -126,7 +126,7 @@ pub enum ResultError {
         /// The key of a target's limits.
         key: &'static str,
     },
-    /// An SRPM that is not newer than what is published.
+    /// An SRPM that is not newer than the published package.
     #[error(transparent)]
     NotNewer(#[from] Box<NotNewer>),
     /// A binary package where the source package should be.

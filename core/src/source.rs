@@ -1,7 +1,7 @@
 //! The sources of a package: the source bundle, a list of files by digest.
 //!
 //! The bundle of a commit has one spec and its sources; each file is a blob of its own, so that a
-//! new commit with the same tarball stores and transfers only what is new.
+//! new commit with the same tarball stores and transfers only the changed files.
 
 use serde::{Deserialize, Serialize};
 

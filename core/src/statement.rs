@@ -89,7 +89,7 @@ pub struct Statement<'a> {
     pub build: BuildId,
     pub task: TaskId,
     pub attempt: AttemptId,
-    /// The kind of the task. A worker is not told that it repeats a build, so its statement says
+    /// The kind of the task. A worker does not know that it repeats a build, so its statement says
     /// `build`.
     pub kind: TaskKind,
     /// Name of the package.

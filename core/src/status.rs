@@ -470,7 +470,7 @@ mod tests {
         let facts = BuildFacts { cancelled: true, failed: true, ..Default::default() };
         assert_eq!(derive(&facts), BuildState::Cancelled);
         assert_eq!(derive(&BuildFacts { cancelled: false, ..facts }), BuildState::Failed);
-        // What is published stays published, whoever pressed cancel too late.
+        // A published build stays published even if a cancellation comes later.
         assert_eq!(derive(&BuildFacts { published: true, ..facts }), BuildState::Published);
     }
 

@@ -27,8 +27,8 @@ words! {
         /// Build them again with rpm's target `noarch`, in a root of the task's architecture: a
         /// spec that names `noarch` beside others in `ExclusiveArch` makes packages only then.
         Noarch = "noarch",
-        /// Build binary packages once more, on another worker and in the same root, to compare them with
-        /// the first ones ([`crate::repeat`]).
+        /// Build binary packages once more, on another worker and in the same root, to compare them
+        /// with the first ones ([`crate::repeat`]).
         Repeat = "repeat",
     }
 }
@@ -133,7 +133,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// The kind of the work. A worker is not told that it repeats the work of another one.
+    /// The kind of the work. A worker does not know that it repeats the work of another one.
     #[must_use]
     pub const fn kind(&self) -> TaskKind {
         match self.input {

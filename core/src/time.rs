@@ -133,8 +133,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The algorithm is
-/// Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is a year's last.
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The algorithm
+/// is Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is a year's
+/// last.
 const fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_OF_400_YEARS: i64 = 146_097;
     const DAYS_FROM_YEAR_0: i64 = 719_468;

@@ -76,7 +76,7 @@ fn problem(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What rpm 4.18 printed in a root of the lab, and what is told of it.
+    /// The output of rpm 4.18 in a root of the lab, and the message from it.
     #[test]
     fn what_rpm_refuses_is_named() {
         let table = [

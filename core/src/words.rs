@@ -18,13 +18,14 @@ pub struct UnknownWord {
     pub known: String,
 }
 
-/// Defines an enum whose variants have words: its list `ALL`, `as_str`, `Display`, `FromStr`, and serde by
-/// the word. Whatever stores, sends or shows one uses these, so that nothing compares texts.
+/// Defines an enum whose variants have words: its list `ALL`, `as_str`, `Display`, `FromStr`, and
+/// serde by the word. Whatever stores, sends or shows one uses these, so that nothing compares
+/// texts.
 ///
 /// After `|` a variant may have further words that are read for it, and never written.
 ///
-/// With `or NAME` behind its variants the enum is open: a word of an older or newer program is kept as it
-/// came, in the variant of that name, and `from_word` reads every text.
+/// With `or NAME` behind its variants the enum is open: a word of an older or newer program is kept
+/// as it came, in the variant of that name, and `from_word` reads every text.
 #[macro_export]
 macro_rules! words {
     (

@@ -1,4 +1,4 @@
-//! What is fuzzed: one function for each reader of bytes that strangers send.
+//! The fuzz targets: one function for each reader of untrusted bytes.
 //!
 //! The same functions are run by `cargo fuzz` (the folder `fuzz`, which needs a nightly toolchain)
 //! and, for a moment and with seeds that do not change, by this crate's tests. Each takes any bytes

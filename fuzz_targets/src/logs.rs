@@ -79,8 +79,8 @@ pub fn fuzz_journal(data: &[u8]) {
     assert_eq!(facts(&again), facts(&memory));
 }
 
-/// Facts of packages, pages and floors. Which page is the newest may depend on the order of two of one
-/// revision, which the signer never makes.
+/// Facts of packages, pages and floors. Which page is the newest may depend on the order of two of
+/// one revision, which the signer never makes.
 fn facts(memory: &SigningMemory) -> BTreeSet<String> {
     memory
         .facts()

@@ -119,9 +119,9 @@ impl Apt {
         Ok(Self { config, stamp, downloads: cache.directory("pool")?, _lock: lock })
     }
 
-    /// Opens a state of its own for source packages of several releases, on the mirror that the host
-    /// names for the recipes' release. A release that the mirror has no more is left out. What is
-    /// fetched from there proves nothing by itself: the caller knows the digest that it wants.
+    /// Opens a state of its own for source packages of several releases, on the mirror that the
+    /// host names for the recipes' release. A release that the mirror has no more is left out. What
+    /// is fetched from there proves nothing by itself: the caller knows the digest that it wants.
     ///
     /// # Errors
     /// When the host has no sources of the recipes' release, or the mirror has none of them all.

@@ -42,14 +42,16 @@ keys = ["lab.asc"]
 pub struct TargetFile(Value);
 
 impl TargetFile {
-    /// The lab's own target, `deploy/targets/lab.toml`, whose servers are all at one address, `HOST:PORT`.
+    /// The lab's own target, `deploy/targets/lab.toml`, whose servers are all at one address,
+    /// `HOST:PORT`.
     #[must_use]
     pub fn lab(address: &str) -> Self {
         Self(read(&TEXT.replace(ADDRESS, address)))
     }
 
     /// A target `lab` with one architecture, one channel and one repository, without modifications,
-    /// look-aside cache, macros and limits of its own. Its servers are all at one address, `HOST:PORT`.
+    /// look-aside cache, macros and limits of its own. Its servers are all at one address,
+    /// `HOST:PORT`.
     #[must_use]
     pub fn small(address: &str) -> Self {
         Self(read(&SMALL.replace(ADDRESS, address)))
@@ -140,7 +142,8 @@ fn merge(below: &mut Value, above: Value) {
     }
 }
 
-/// A worker that takes work: one slot, one processor, 8 GiB of memory and 100 GiB of disk, for `x86_64`.
+/// A worker that takes work: one slot, one processor, 8 GiB of memory and 100 GiB of disk, for
+/// `x86_64`.
 #[must_use]
 pub fn worker(name: &str) -> WorkerState {
     WorkerState {

@@ -237,7 +237,7 @@ impl ReusableDocument {
     }
 }
 
-/// Counts and hashes what is written through it.
+/// Counts and hashes all bytes that are written through it.
 struct CountingWriter<W> {
     inner: W,
     count: u64,

@@ -54,9 +54,9 @@ impl Fragments {
 
     /// Describes the RPM at `path`. Only its headers are read.
     ///
-    /// The file's modification time is told as the build time: the same package always gives
+    /// The file's modification time is given as the build time: the same package always gives
     /// the same bytes, wherever and whenever it was stored. Texts and paths that are not UTF-8 are
-    /// told as createrepo_c tells them.
+    /// converted as by createrepo_c.
     ///
     /// # Errors
     /// When the headers cannot be read, or say what XML cannot carry (control characters in

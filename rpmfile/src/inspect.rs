@@ -80,15 +80,15 @@ pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<InspectedPack
 ///
 /// # Errors
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
-/// entry is not in the header or the other way round, when a path is not absolute, or when a digest of
-/// the contents or of one file does not match.
+/// entry is not in the header or the other way round, when a path is not absolute, or when a digest
+/// of the contents or of one file does not match.
 pub fn check_contents(path: &Path) -> Result<ArchiveSummary> {
     check_contents_within(path, |_| true)
 }
 
-/// The same for a package that may not hold everything: `fits` is asked for what the header says, before
-/// anything is decompressed, and then for what was found, entry by entry. Answers what was found, or,
-/// where something did not fit, how much that was.
+/// The same for a package that may not hold everything: `fits` is asked for what the header says,
+/// before anything is decompressed, and then for what was found, entry by entry. Answers what was
+/// found, or, where something did not fit, how much that was.
 ///
 /// # Errors
 /// As of [`check_contents`].

@@ -69,8 +69,8 @@ impl UnsignedPackage {
     }
 
     /// Writes a copy that has this signature (an OpenPGP packet, RSA, v4) in place of those that it
-    /// had. Main header and payload stay as they are, and so do digests and sizes. The copy must not
-    /// be there before; it is synced to disk.
+    /// had. Main header and payload stay as they are, and so do digests and sizes. The copy must
+    /// not be there before; it is synced to disk.
     ///
     /// # Errors
     /// When the headers are malformed or the system refuses; what was written of the copy is left.

@@ -1,10 +1,10 @@
 //! A main header as text that every reader can take: its strings in UTF-8.
 //!
-//! rpm itself knows bytes only, and packages have names, summaries and changelogs in Latin-1. What is
-//! not UTF-8 is read as Latin-1, string by string, as createrepo_c does it (`cr_latin1_to_utf8`, which
-//! leaves out 0x80 to 0xBF: here they stay, so that two names do not become one); a
-//! path is one string for this, although a header keeps its directory apart. Must not be used where
-//! the bytes count: digests and signatures, and the names of files that are made.
+//! rpm itself knows bytes only, and packages have names, summaries and changelogs in Latin-1. What
+//! is not UTF-8 is read as Latin-1, string by string, as createrepo_c does it (`cr_latin1_to_utf8`,
+//! which leaves out 0x80 to 0xBF: here they stay, so that two names do not become one); a path is
+//! one string for this, although a header keeps its directory apart. Must not be used where the
+//! bytes count: digests and signatures, and the names of files that are made.
 
 use std::borrow::Cow;
 

@@ -52,8 +52,8 @@ enum Command {
 /// Where a signer keeps what it remembers.
 #[derive(Debug, Args)]
 struct StateOptions {
-    /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`, `blobs`,
-    /// `acceptors`, `[bind]` and `[[create]]`.
+    /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`,
+    /// `blobs`, `acceptors`, `[bind]` and `[[create]]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the keys.
@@ -157,12 +157,12 @@ struct ServeOptions {
     /// Signatures in a minute at most, and at once [default: 6000].
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u32>,
-    /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs only
-    /// the header of that package.
+    /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs
+    /// only the header of that package.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_BLOBS")]
     blobs: Option<PathBuf>,
-    /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several times. Then
-    /// a header is signed only when one of them has signed that it accepts the package.
+    /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several
+    /// times. Then a header is signed only when one of them has signed that it accepts the package.
     #[arg(long, value_name = "FILE", env = "RPMFARM_SIGNER_ACCEPTOR", value_delimiter = ',')]
     acceptor: Vec<PathBuf>,
 }

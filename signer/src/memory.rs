@@ -236,7 +236,7 @@ mod tests {
         RepositoryId::new("lab", channel, path).unwrap()
     }
 
-    /// What is left when all is written and read again.
+    /// The state after writing all and reading it again.
     fn again(memory: &SigningMemory) -> SigningMemory {
         let mut read = SigningMemory::default();
         for fact in memory.facts() {

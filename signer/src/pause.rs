@@ -59,7 +59,7 @@ impl PauseSwitch {
         }))
     }
 
-    /// How it is, and what is to be logged where it was otherwise before.
+    /// The state, and the event to log if it has changed.
     #[must_use]
     pub fn reread(&self) -> (Option<PauseState>, Option<Event>) {
         let now = self.read();

@@ -1,4 +1,4 @@
-//! Running the signer: from a configuration to a service that answers until it is told to stop.
+//! Running the signer: from a configuration to a service that answers until it is stopped.
 
 use std::future::Future;
 use std::time::SystemTime;

@@ -105,8 +105,8 @@ struct RequestSummary {
 }
 
 impl SignerService {
-    /// Signs with these keys what these acceptors have accepted, as the configuration says, and logs
-    /// there.
+    /// Signs with these keys what these acceptors have accepted, as the configuration says, and
+    /// logs there.
     #[must_use]
     pub fn new(
         keys: SigningKeys,

@@ -230,8 +230,8 @@ async fn refuses_and_says_why() {
     assert_eq!(log_lines(&signer).len(), 1);
 }
 
-/// Changes the entry of a header's index that has a tag: tag, type, offset and count of four bytes each,
-/// behind an intro of 16.
+/// Changes the entry of a header's index that has a tag: tag, type, offset and count of four bytes
+/// each, behind an intro of 16.
 fn with_entry(header: &[u8], tag: u32, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = header.to_vec();
     let count = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;

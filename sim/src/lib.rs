@@ -1,17 +1,17 @@
-//! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the network
-//! between them. The coordinators are the real ones: their stages, their sessions with workers
-//! and their calls, on a real database and a real tree of repositories, both in memory. The invariants
-//! I1 to I10 are checked after every step.
+//! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the
+//! network between them. The coordinators are the real ones: their stages, their sessions with
+//! workers and their calls, on a real database and a real tree of repositories, both in memory. The
+//! invariants I1 to I10 are checked after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. Whatever a
-//! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`): each
-//! query, transaction and piece of work on the disk is an event, before and after which anything can
-//! happen, and of which there is one at a time.
+//! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`):
+//! each query, transaction and piece of work on the disk is an event, before and after which
+//! anything can happen, and of which there is one at a time.
 //!
 //! - `scenario` and `profile`: what a seed chooses — packages, workers, and how bad the day is.
 //! - `world`: time and the queue of events; `network`, `faults`, `users`: what comes from outside.
-//! - `coordinator`: the real coordinators, and the schedule of their steps; `storage`: where their files
-//!   lie; `outside`: upstream, solver, signer.
+//! - `coordinator`: the real coordinators, and the schedule of their steps; `storage`: where their
+//!   files lie; `outside`: upstream, solver, signer.
 //! - `worker`: a model of the worker, that speaks the real protocol.
 //! - `facts`, `tree`: what is in the database and what clients see; `invariants`: what must hold;
 //!   [`planted_bugs`]: rules broken on purpose in the coordinator's code, which it must catch.

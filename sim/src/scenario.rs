@@ -104,8 +104,8 @@ impl Scenario {
             let in_base =
                 arches.iter().copied().filter(|_| everywhere || rng.chance(500)).collect();
             let rounds = if rng.chance(300) { rng.range(1, 3) } else { 0 };
-            // What is found while building is mostly of the base, and sometimes another package. A
-            // copy of the generator draws it, so that the rest of a seed stays what it was.
+            // Requirements found while building are mostly packages of the base, sometimes others.
+            // A copy of the generator draws it, so that the rest of a seed stays what it was.
             let mut aside = rng.clone();
             let found: Vec<String> = (0..rounds)
                 .map(|round| match aside.range(0, count) {

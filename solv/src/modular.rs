@@ -3,7 +3,8 @@
 //! Owns what dnf decides in `ModulePackageContainer` and `setModuleExcludes` of libdnf: default
 //! streams and chosen ones are solved together with what they require, as packages of a pool of
 //! their own. Packages of the streams that are not active are hidden, and so is whatever has, or
-//! provides, the name of a package of an active one. Where the metadata come from is not known here.
+//! provides, the name of a package of an active one. Where the metadata come from is not known
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;

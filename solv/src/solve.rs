@@ -154,9 +154,9 @@ impl Pool {
         }
     }
 
-    /// The same as [`Self::solve`], without those packages of `repository` that were added one by one
-    /// and are not `wanted`, by their full name and their source package. Packages of the solution can be
-    /// pinned in later ones.
+    /// The same as [`Self::solve`], without those packages of `repository` that were added one by
+    /// one and are not `wanted`, by their full name and their source package. Packages of the
+    /// solution can be pinned in later ones.
     ///
     /// # Errors
     /// As [`Self::solve`]; when there is no such repository.

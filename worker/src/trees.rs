@@ -386,7 +386,7 @@ fn hollow(top: &OwnedFd, name: &CStr, moved: &mut UniqueNames) -> nix::Result<()
         }
     }
     match (unlinkat(top, name, UnlinkatFlags::RemoveDir), kept) {
-        // What is left is read again, as long as something goes.
+        // The rest is read again, as long as a round removes something.
         (Err(_), _) if went => Ok(()),
         (Err(_), Some(kept)) => Err(kept),
         (done, _) => done,

@@ -172,7 +172,7 @@ impl Client {
         }
         match status.code() {
             Code::NotFound => Error::NotFound(message),
-            // The coordinator answered, and its message says what is not available.
+            // The coordinator answered, and its message names the unavailable part.
             Code::Unavailable if !message.is_empty() => Error::Unreachable(format!(
                 "the coordinator at {} cannot do it now: {message}",
                 self.server

@@ -50,8 +50,8 @@ struct PackageSelection {
     /// Number of a build, or the full name of one package: NAME-VERSION-RELEASE.ARCH
     #[arg(value_name = "BUILD|NEVRA")]
     package: String,
-    /// Target of a package that is named [default: `target` of the configuration file, else the only
-    /// one of the farm]
+    /// Target of a package that is named [default: `target` of the configuration file, else the
+    /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
 }

@@ -6,7 +6,7 @@ pub(crate) fn line(text: &str) -> String {
     escaped(text, |c| c == '\t')
 }
 
-/// The same for a text that may have several lines and is told in one: its line breaks are blanks.
+/// As above, for a text of several lines that is shown in one: its line breaks become blanks.
 pub(crate) fn flat(text: &str) -> String {
     line(&text.lines().map(str::trim_end).collect::<Vec<_>>().join(" "))
 }
@@ -49,7 +49,7 @@ impl StreamEscaper {
         text
     }
 
-    /// What is left at the end.
+    /// The rest at the end.
     pub(crate) fn finish(&mut self) -> String {
         readable(&std::mem::take(&mut self.rest))
     }

@@ -1,17 +1,18 @@
 //! The stage that reads what a worker has uploaded, and accepts it whole or not at all.
 //!
-//! From the moment of acceptance the packages are in the solver's pool, unless they take what packages of
-//! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
-//! said is believed: names, architectures and digests are read from the files. Where there is an
-//! acceptor, it reads them once more and signs that it accepts them.
+//! From the moment of acceptance the packages are in the solver's pool, unless they take what
+//! packages of other sources own: then they wait for a person ([`crate::claims`]). Nothing that the
+//! worker said is believed: names, architectures and digests are read from the files. Where there
+//! is an acceptor, it reads them once more and signs that it accepts them.
 //!
-//! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
-//! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
-//! another worker makes the same once more. `refused` is why something is not accepted.
+//! Here are the stage and the one transaction that accepts. `check` reads the files before,
+//! `acceptor` asks the process of that name, `srpm` says what follows from a source package, and
+//! `repeat` whether another worker makes the same once more. `refused` is why something is not
+//! accepted.
 //!
 //! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
 //! applied). What a task made goes to `results`; the last accepted task of a build makes them
-//! `packages`, in one transaction. What was looked up about owners counts only while the target's
+//! `packages`, in one transaction. The owners that were looked up are valid only while the target's
 //! row in `pools` has the generation of the look-up.
 
 mod acceptor;

@@ -1,4 +1,5 @@
-//! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build it.
+//! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build
+//! it.
 
 use anyhow::Context as _;
 use rpm::IndexTag;

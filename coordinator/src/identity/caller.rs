@@ -3,7 +3,7 @@
 use rpmfarm_core::{Sha256, Timestamp};
 use tonic::{Request, Status};
 
-/// What is known about the other end of a connection.
+/// The facts about the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// No TLS: only on this host, unless an option allows more.

@@ -31,7 +31,7 @@ pub struct PublicAccessSettings {
 }
 
 impl PublicAccessSettings {
-    /// What is open at an address that is listened on.
+    /// The access without a credential at a listen address.
     #[must_use]
     pub fn at(self, address: IpAddr) -> PublicAccess {
         let own = address.to_canonical().is_loopback() && !self.none_for_this_host;

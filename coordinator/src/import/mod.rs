@@ -4,7 +4,8 @@
 //! on both. Nothing that upstream sends is trusted. Files from the top:
 //!
 //! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded.
-//!   `version_check` and `security` check what was imported. They alone know of builds and of the store.
+//!   `version_check` and `security` check what was imported. They alone know of builds and of the
+//!   store.
 //! - `request` is the request for an import, and its result.
 //! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are
 //!   stopped, and `limits` what they may use.

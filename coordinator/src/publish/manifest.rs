@@ -23,8 +23,8 @@ pub struct PublishedPackage {
     pub digest: Sha256,
     /// Size of the signed file in bytes.
     pub size: u64,
-    /// The blob of its repodata fragments, made of the signed file with [`crate::pool_path::href`] or
-    /// [`crate::pool_path::href_of_signed`].
+    /// The blob of its repodata fragments, made of the signed file with [`crate::pool_path::href`]
+    /// or [`crate::pool_path::href_of_signed`].
     pub repodata: Sha256,
     /// For a `noarch` package, the architectures whose repositories leave it out.
     #[serde(default)]

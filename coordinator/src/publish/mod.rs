@@ -2,13 +2,15 @@
 //!
 //! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
-//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next. It alone knows of builds
-//!   and of the database.
-//! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata fragments,
-//!   proves each of them, and either shows all of them or changes nothing. It holds no key.
-//! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files, `layout`
-//!   says where everything lies, and `lock` that one publisher is at work.
-//! - `current_generation` is the link that clients follow, `clients` what they are told once, and `http` serves it.
+//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next. It alone knows of
+//!   builds and of the database.
+//! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata
+//!   fragments, proves each of them, and either shows all of them or changes nothing. It holds no
+//!   key.
+//! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files,
+//!   `layout` says where everything lies, and `lock` that one publisher is at work.
+//! - `current_generation` is the link that clients follow, `clients` what they are told once, and
+//!   `http` serves it.
 //!
 //! ```text
 //! repos/TARGET/
@@ -27,8 +29,8 @@
 //!                                          before it
 //! ```
 //!
-//! Generations are numbered as they are signed: one that was signed and never shown leaves its number
-//! out, because the signer signs no other content under it.
+//! Generations are numbered as they are signed: one that was signed and never shown leaves its
+//! number out, because the signer signs no other content under it.
 //!
 //! A client that read `repomd.xml` of one generation finds the documents that it names also
 //! after the next ones were shown, at the same place, for as many generations as are kept.

@@ -3,15 +3,15 @@
 //! Owns the metadata of external repositories, the solver pools, and the cache of external
 //! packages. It must not know what a lock is for. Files from the top:
 //!
-//! - `pass` is the stage, [`ResolveStage`]: whose turn it is, and what is recorded. It alone knows of
-//!   builds and their order. `refresh` asks repositories for new metadata periodically.
-//! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time runs
-//!   on threads that may block. The metadata of a repository are fetched when a target is first
-//!   resolved, and again only by [`Resolver::refresh`].
+//! - `pass` is the stage, [`ResolveStage`]: whose turn it is, and what is recorded. It alone knows
+//!   of builds and their order. `refresh` asks repositories for new metadata periodically.
+//! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time
+//!   runs on threads that may block. The metadata of a repository are fetched when a target is
+//!   first resolved, and again only by [`Resolver::refresh`].
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
-//! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
-//!   in and comes out.
+//! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what
+//!   goes in and comes out.
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
 mod checks;
@@ -148,7 +148,7 @@ impl ResolveError {
         of_build.map(|missing| missing.requirement.clone()).collect()
     }
 
-    /// The chains of requirements that lead to what is missing or in conflict, one line each.
+    /// The chains of requirements that lead to each missing or conflicting package, one line each.
     #[must_use]
     pub fn details(&self) -> &[String] {
         match self {

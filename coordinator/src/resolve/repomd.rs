@@ -61,7 +61,7 @@ impl Repomd {
     /// Reads a `repomd.xml`.
     ///
     /// # Errors
-    /// In words: what is malformed, missing or refused.
+    /// The malformed, missing or refused part.
     pub fn parse(xml: &[u8]) -> Result<Self, String> {
         let (revision, all) = read(xml)?;
         let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);

@@ -32,7 +32,7 @@ const MAX_PACKAGES: usize = 20_000;
 /// takes an `s`.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` with the number, or with what is named twice.
+/// `INVALID_ARGUMENT` with the number, or with the repeated name.
 pub(super) fn named<T: Eq + Hash + Display>(list: &[T], thing: &str) -> Result<(), Status> {
     few(list, thing)?;
     let mut seen = HashSet::new();

@@ -553,7 +553,7 @@ mod tests {
         assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
         let other = [brought(6, "testing", "hello-2-1.src")];
         assert!(told(&other)[0].contains("the same as"), "{:?}", told(&other));
-        // What is in another channel is no hindrance.
+        // Packages of other channels do not matter.
         assert_eq!(told(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
     }
 }

@@ -1,7 +1,7 @@
 //! Attempts: leases with epochs, and their ends.
 //!
-//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
-//! is not live changes nothing.
+//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt
+//! that is not live changes nothing.
 
 use rpmfarm_core::quarantine::AttemptOutcome;
 use rpmfarm_core::task::Outcome;

@@ -29,8 +29,8 @@ impl From<Flag> for bool {
     }
 }
 
-/// A number that the databases store as 0 when it is absent. For rows that derive how they are read:
-/// `#[sqlx(try_from = "OrNone")]`.
+/// A number that the databases store as 0 when it is absent. For rows that derive how they are
+/// read: `#[sqlx(try_from = "OrNone")]`.
 #[derive(Debug, Clone, Copy, sqlx::Type)]
 #[sqlx(transparent)]
 pub(super) struct OrNone(i64);

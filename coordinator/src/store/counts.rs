@@ -1,4 +1,4 @@
-//! Counts for metrics, each by one query over what is open.
+//! Counts for metrics, each by one query over open builds and tasks.
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::CountedState;

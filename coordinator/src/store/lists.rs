@@ -1,7 +1,7 @@
 //! Queries with a list in them, as for the facts of some builds.
 //!
 //! Owns how a list is written into the text of a query, since a list cannot be bound alike in both
-//! databases. It must not know what is queried.
+//! databases. It must not know any query.
 
 use std::collections::BTreeSet;
 

@@ -36,8 +36,8 @@ impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for RankedRow<T> {
 }
 
 impl Store {
-    /// The rows on which a stage can work now, the most urgent and oldest first, at most `each` rows of
-    /// a target.
+    /// The rows on which a stage can work now, the most urgent and oldest first, at most `each`
+    /// rows of a target.
     pub(super) async fn stage_list_next_per_target<T>(
         &self,
         look: &StageQuery,

@@ -1,16 +1,17 @@
 //! Following upstream: pushes are found, and become builds.
 //!
-//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories,
-//! and what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: what is
-//! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
-//! builds as everybody does. To read from the top:
+//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories, and
+//! what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: the thing
+//! that is built is what the tracked repository itself shows. It must not know how a build runs: it
+//! asks for builds as everybody does. To read from the top:
 //!
 //! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
-//!   whether it is genuine, `tracked_repositories` what it is about, `hook_batcher` that it is recorded.
-//! - `poll` is the stage that polls repositories, [`PollStage`]: `ref_poll` asks one, `hosts` how much
-//!   each host is to bear, `poll_batcher` records what was seen.
-//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
-//!   each.
+//!   whether it is genuine, `tracked_repositories` what it is about, `hook_batcher` that it is
+//!   recorded.
+//! - `poll` is the stage that polls repositories, [`PollStage`]: `ref_poll` asks one, `hosts` how
+//!   much each host is to bear, `poll_batcher` records what was seen.
+//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would
+//!   become of each.
 //! - `existence` and `forges` ask upstream for people.
 
 mod body_permits;

@@ -146,7 +146,7 @@ mod tests {
                 assert_eq!(verify(forge, &bad, body, &secrets), SignatureVerdict::Wrong);
             }
         }
-        // Of a form, what is in it may be signed.
+        // For a form, the signature may cover the content of its field.
         let signed = headers("x-gitea-signature", tag);
         let mut check = SignatureCheck::begin(Forge::Gitea, &signed, &secrets).unwrap();
         check.body(b"payload=Hello%2C+World%21");

@@ -2,7 +2,8 @@
 //! what does the long pieces of a stage beside it:
 //!
 //! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
-//! - `coalesced_tasks`: work that is done once more when it was asked for meanwhile ([`CoalescedTasks`]);
+//! - `coalesced_tasks`: work that is done once more when it was asked for meanwhile
+//!   ([`CoalescedTasks`]);
 //! - `semaphore`: turns for each host, repository or target ([`KeyedSemaphore`]);
 //! - `batcher`: what comes at the same time shares a transaction ([`Batcher`]).
 //!

@@ -13,9 +13,9 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// A bounded number of tasks at once, each known by its key, no key twice. A task that failed pauses
-/// for a second before its key is free again, and gives its slot to others meanwhile: those that
-/// always fail do not hold up the rest.
+/// A bounded number of tasks at once, each known by its key, no key twice. A task that failed
+/// pauses for a second before its key is free again, and gives its slot to others meanwhile: those
+/// that always fail do not hold up the rest.
 ///
 /// A task may have a fairness key, such as a git host or a target, and a key may hold no more slots
 /// than remain free. One key whose tasks hang takes half of the pool, the next one a quarter: of
@@ -87,7 +87,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         }
     }
 
-    /// Starts a task, unless its key is in the pool already or no slot is free for the fairness key.
+    /// Starts a task, unless its key is in the pool already or no slot is free for the fairness
+    /// key.
     pub fn spawn_for<F>(&self, fairness_key: &str, key: K, work: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -97,8 +98,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         }
     }
 
-    /// Takes a slot for a task that is started afterwards, by [`SlotGuard::spawn`]; `None` when its key
-    /// is in the pool already or no slot is free.
+    /// Takes a slot for a task that is started afterwards, by [`SlotGuard::spawn`]; `None` when its
+    /// key is in the pool already or no slot is free.
     #[must_use]
     pub fn reserve(&self, key: K) -> Option<SlotGuard<K>> {
         self.take_slot(key, None)
@@ -213,8 +214,8 @@ mod tests {
         assert_eq!(started.lock().len(), 3);
     }
 
-    /// Eight slots: of three hosts that hang, the first gets four, the second two, the third one. The
-    /// last slot is there for a fourth.
+    /// Eight slots: of three hosts that hang, the first gets four, the second two, the third one.
+    /// The last slot is there for a fourth.
     #[tokio::test]
     async fn hosts_that_hang_leave_a_slot_for_others() {
         let pool = KeyedTaskPool::new("test", 8, Bus::default());

@@ -14,8 +14,8 @@ use crate::store::{FencedStore, Store};
 /// A stage: a value that has the parts which its pass needs, and no others. It runs on one
 /// coordinator at a time.
 ///
-/// The store is not among the parts: each pass is given one that is fenced by the stage's lease, and
-/// work that outlives the pass takes a clone of that.
+/// The store is not among the parts: each pass is given one that is fenced by the stage's lease,
+/// and work that outlives the pass takes a clone of that.
 pub trait Stage: Send + Sync + 'static {
     /// Its name, which is also that of its lease; one of [`crate::peers::STAGES`].
     const NAME: rpmfarm_core::Stage;
@@ -33,8 +33,8 @@ pub trait Stage: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// A pass that each coordinator runs for the workers and callers that are connected to it. It has no
-/// lease: where two of them might do the same, a transaction decides who was first.
+/// A pass that each coordinator runs for the workers and callers that are connected to it. It has
+/// no lease: where two of them might do the same, a transaction decides who was first.
 pub trait LocalPass: Send + Sync + 'static {
     /// Its name, for the log.
     const NAME: &'static str;

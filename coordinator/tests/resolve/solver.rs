@@ -8,8 +8,8 @@ use rpmfarm_core::Fault;
 
 use crate::scene::Scene;
 
-/// Stands between the coordinator and a real solver. When a question has the word `deadly`, it kills
-/// the solver and itself once the pool is prepared; with `unreadable` beside it, before.
+/// Stands between the coordinator and a real solver. When a question has the word `deadly`, it
+/// kills the solver and itself once the pool is prepared; with `unreadable` beside it, before.
 const DEADLY: &str = r#"#!/usr/bin/python3
 import os, signal, subprocess, sys
 directory, program = "DIRECTORY", "PROGRAM"

@@ -143,7 +143,7 @@ fn all_digits(word: &str) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TraceLine<'a> {
     Command(&'a str),
-    /// What only ends a script, a function or a test, with its status if it is told.
+    /// A line that only ends a script, a function or a test, with its status if it has one.
     End(Option<u8>),
 }
 
@@ -151,7 +151,8 @@ pub(super) enum TraceLine<'a> {
 /// further plus signs, are not the script's own.
 pub(super) fn traced(line: &str) -> Option<TraceLine<'_>> {
     let command = line.strip_prefix("+ ")?;
-    // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit ${RPM_EC}
+    // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit
+    // ${RPM_EC}
     if let Some(status) = command.strip_prefix("RPM_EC=") {
         return Some(TraceLine::End(status.parse().ok()));
     }

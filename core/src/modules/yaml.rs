@@ -50,7 +50,7 @@ impl Modules {
     /// Reads the text of a `modules.yaml`.
     ///
     /// # Errors
-    /// When a document is malformed or of an unknown kind, with its number and what is wrong.
+    /// When a document is malformed or of an unknown kind, with its number and the error.
     pub fn parse(text: &str) -> Result<Self, ModulesError> {
         if text.len() > MAX_BYTES {
             return Err(ModulesError::TooLong);

@@ -84,7 +84,7 @@ pub(super) fn pair(
     };
     match at {
         Some((branch, commit)) => {
-            // The version in a tag is compared with what is made.
+            // The version in a tag is compared with the version of the build.
             let is_tag = TagPattern::parse(&followed).is_some();
             let git_ref = if is_tag { branch.clone() } else { commit.clone() };
             CommitPair { branch, commit, git_ref, modification }

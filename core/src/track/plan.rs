@@ -183,7 +183,7 @@ impl PackageFacts<'_> {
     }
 }
 
-/// The plans of a target, sorted by what is to be done with them now.
+/// The plans of a target, sorted by the next action on each.
 #[derive(Debug, Clone, Default)]
 pub struct SortedPlans {
     /// Pushes that end without a build: nobody tracks the package, or it is built already.
@@ -533,7 +533,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was pushed, each push is in one plan, and a storm that holds one holds its package.
+        /// Whatever was pushed, each push is in one plan, and a storm that holds one holds its
+        /// package.
         #[test]
         fn no_push_is_lost_or_planned_twice(
             pushes in prop::collection::vec((0usize..3, any::<bool>(), prop::option::of(1i64..3)), 0..12),

@@ -84,7 +84,7 @@ pub struct PushedBuild {
     pub stands: bool,
 }
 
-/// What is known about a branch before it is polled.
+/// The last known state of a branch, before a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PreviousRef<'a> {
     /// The last observed commit; `None` when it was never polled.

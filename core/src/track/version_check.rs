@@ -1,4 +1,4 @@
-//! Whether a build is newer than what is published: clients update to nothing else.
+//! Whether a build is newer than the published package: clients update to nothing else.
 
 use crate::Evr;
 use crate::remedy::Remedy;

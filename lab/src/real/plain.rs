@@ -1,7 +1,9 @@
-//! The peer: the same sources in the same root, built by plain rpmbuild in a chroot as mock sets it up.
+//! The peer: the same sources in the same root, built by plain rpmbuild in a chroot as mock sets it
+//! up.
 //!
-//! Owns that root (made by the host's rpm from the packages of the farm's lock) and the build in it.
-//! It shares nothing with the worker but the list of packages, and must not know what came out there.
+//! Owns that root (made by the host's rpm from the packages of the farm's lock) and the build in
+//! it. It shares nothing with the worker but the list of packages, and must not know what came out
+//! there.
 
 use std::collections::BTreeMap;
 use std::fs;

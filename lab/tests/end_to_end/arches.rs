@@ -80,8 +80,8 @@ fn what_has_one_architecture(build: &Value) {
     assert!(nevras(build).iter().all(|nevra| !nevra.contains("ppc64le")), "{build:#}");
 }
 
-/// Requirements of one architecture alone, firmware for one machine as a noarch package, and a pass for
-/// `noarch`.
+/// Requirements of one architecture alone, firmware for one machine as a noarch package, and a pass
+/// for `noarch`.
 fn what_is_said_on_each_architecture(build: &Value) {
     assert_eq!(tasks(build, "build").into_keys().collect::<Vec<_>>(), ["aarch64", "x86_64"]);
     assert_eq!(tasks(build, "noarch").into_keys().collect::<Vec<_>>(), ["x86_64"], "native");

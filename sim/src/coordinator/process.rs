@@ -421,7 +421,8 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Runs a pass whenever the bus is woken, and at least at its pace, as `coordinator/src/work` does.
+    /// Runs a pass whenever the bus is woken, and at least at its pace, as `coordinator/src/work`
+    /// does.
     async fn run<F>(self, pass: impl Fn() -> F)
     where
         F: Future<Output = anyhow::Result<()>>,

@@ -16,7 +16,8 @@ use tonic::{Request, Response, Status};
 
 use super::OutsideWorld;
 
-/// The key is the same in every run, so that a run always makes the same files. It signs nothing else.
+/// The key is the same in every run, so that a run always makes the same files. It signs nothing
+/// else.
 static KEY: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::from_armored(include_str!("key.asc")).expect("it is a key"));
 

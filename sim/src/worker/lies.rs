@@ -1,5 +1,5 @@
-//! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves
-//! out uploads, uses bad names, passes off another's files, repeats old reports and reports what is not
+//! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves out
+//! uploads, uses bad names, passes off another's files, repeats old reports and reports what is not
 //! its own.
 //!
 //! A worker that lies about the package itself (that it does not compile, say) cannot be told

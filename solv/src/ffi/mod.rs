@@ -310,7 +310,7 @@ impl RawPool {
 
     /// Builds the index of providers, which the functions below need.
     pub(crate) fn index(&mut self) {
-        // SAFETY: the pool is live; its map of what is seen has a bit for each package then.
+        // SAFETY: the pool is live; its map of visible packages has a bit for each package then.
         unsafe {
             farm_see_new(self.pool.as_ptr());
             pool_createwhatprovides(self.pool.as_ptr());

@@ -120,7 +120,7 @@ mod tests {
             (vec![(Some("1"), "c", ""), (Some("1"), "b", ""), (Some("1"), "a", "")], 3),
             (vec![(Some("2"), "c", ""), (Some("1"), "b", ""), (Some("1"), "a", "")], 1),
             (vec![(Some("1"), "c", ""), (Some("2"), "b", ""), (Some("1"), "a", "")], 1),
-            // One whose version cannot be told does not begin anew.
+            // A commit with an unknown version does not restart the count.
             (vec![(Some("1"), "c", ""), (Some(""), "b", ""), (Some("1"), "a", "")], 3),
             // A retired package.
             (vec![(Some("1"), "c", ""), (None, "b", ""), (Some("1"), "a", "")], 2),

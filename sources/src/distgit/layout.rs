@@ -407,7 +407,7 @@ mod tests {
         assert!(error.to_string().contains("allow_md5"), "{error}");
         let error = layout.check_list(&[of("x", 64), of("x", 64)], false).unwrap_err();
         assert!(matches!(error, DistgitError::Twice { .. }), "{error}");
-        // What is committed as well is for the caller to compare.
+        // The caller compares the files that are committed as well.
         let files = [of("y", 64), of("a.patch", 32)];
         let both = layout.check_list(&files, false).unwrap();
         assert_eq!(both, [(&layout.sources[0], &files[1])]);

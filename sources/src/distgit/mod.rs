@@ -62,7 +62,7 @@ pub enum DistgitError {
     /// The sources are in another repository.
     #[error("{0} is a submodule; dist-git sources must be files of the repository itself")]
     Submodule(String),
-    /// A symlink that would read what is not in the commit.
+    /// A symlink whose target is not in the commit.
     #[error("symlink {path} leads out of the repository, to {target}; commit the file itself")]
     LinkOutside { path: String, target: String },
     /// A symlink that leads to no file.

@@ -349,7 +349,8 @@ fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     })
 }
 
-/// The names in rpm's answer, each once, in its order. rpm writes `(none)` for a list that is empty.
+/// The names in rpm's answer, each once, in its order. rpm writes `(none)` for a list that is
+/// empty.
 fn names(answer: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let names = answer.lines().filter(|line| !line.is_empty() && *line != "(none)");

@@ -19,22 +19,22 @@ pub(super) const TERMS: &str = "terms";
 /// of a build that found one missing.
 pub(super) const REQUIRES: &str = "requires";
 
-/// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes rpmbuild.
-/// Reading `/proc/uptime` with a builtin is a clock that costs no process.
+/// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes
+/// rpmbuild. Reading `/proc/uptime` with a builtin is a clock that costs no process.
 const MARK: &str = "exec < /dev/null\nSHLVL=0\nmark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
 
 /// `$1` architecture, `$2` spec file, after them the other architectures that are asked for.
 ///
-/// What is known of the worker must not get into the source package (rpm 4.18 and later put the whole
-/// spec with its macros expanded into the header). So rpm and whatever a macro runs are told of one
+/// Facts about the worker must not get into the source package (rpm 4.18 and later put the whole
+/// spec with its macros expanded into the header). So rpm and every program of a macro see one
 /// processor: by [`srpm_environment`], and for those who ask the kernel by the affinity. And a spec
 /// without a changelog, which has no time of its own, gets that of its sources.
 ///
-/// An SRPM lists what its spec says on the architecture on which it was made. What it says on others
-/// is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the macros
-/// of the platform that rpm has for every architecture. Packages without `%files` are not made; an
-/// rpm that cannot leave them out (before 4.15) names them too. What the spec itself prints while it
-/// is read again is shown only when rpm cannot read it.
+/// An SRPM lists what its spec says on the architecture on which it was made. What it says on
+/// others is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the
+/// macros of the platform that rpm has for every architecture. Packages without `%files` are not
+/// made; an rpm that cannot leave them out (before 4.15) names them too. What the spec itself
+/// prints while it is read again is shown only when rpm cannot read it.
 const SRPM: &str = "\
 cd /builddir/build || exit 1
 while read -r key value; do
@@ -100,7 +100,7 @@ fi
 exit $status
 ";
 
-/// What a cage in which a source package is made is told of processors, beside its architecture
+/// The processors that the cage of a source package build shows, beside its architecture
 /// nothing of which may depend on the worker. `nproc` reads the second.
 pub(super) fn srpm_environment() -> Vec<(String, String)> {
     ["RPM_BUILD_NCPUS", "OMP_NUM_THREADS"].map(|name| (name.to_owned(), "1".to_owned())).to_vec()

@@ -45,7 +45,7 @@ pub enum CageRoot {
 pub struct Overlay {
     /// Read-only trees, the lowest first.
     pub layers: Vec<PathBuf>,
-    /// The upper directory, for what is written.
+    /// The upper directory, for writes.
     pub upper: PathBuf,
     /// The work directory of overlayfs; on the file system of `upper`.
     pub work: PathBuf,

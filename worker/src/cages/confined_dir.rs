@@ -145,7 +145,7 @@ impl ConfinedDir {
         Ok(())
     }
 
-    /// What is in the directory, sorted by name; at most `limit` entries.
+    /// The entries of the directory, sorted by name; at most `limit` of them.
     ///
     /// # Errors
     /// When there are more, or it cannot be read.

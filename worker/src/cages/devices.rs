@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sysfs;
 
-/// What is made for one root of a cage: `dev`, `bus` and `class` in a directory.
+/// The directories for one root of a cage: `dev`, `bus` and `class` in a directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CageDevices {
     pub(super) at: PathBuf,

@@ -25,8 +25,8 @@ pub(super) struct KernelLog(Option<File>);
 pub struct OomVictims {
     /// Their names, the first ones, each once.
     pub names: Vec<String>,
-    /// Whether memory ran out elsewhere than in the control group that they were in: on the host, or
-    /// in a group above.
+    /// Whether memory ran out elsewhere than in the control group that they were in: on the host,
+    /// or in a group above.
     pub outside: bool,
 }
 

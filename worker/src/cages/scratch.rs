@@ -147,7 +147,7 @@ impl Scratch {
         &self.directory
     }
 
-    /// The largest file that may be written, in MiB, where nothing better limits what is written.
+    /// The largest file that may be written, in MiB, where no better limit on writes is available.
     #[must_use]
     pub fn largest_file_mib(&self) -> Option<u64> {
         (self.kind == ScratchKind::Plain).then_some(self.mib)

@@ -1,10 +1,11 @@
 //! The processes between the worker and crun.
 //!
-//! The outer one dies with the worker, joins the cage's control groups and makes a PID and a
-//! mount namespace; the inner one is the init of that PID namespace, has a third make the user
-//! namespace, mounts what the cage needs and becomes crun. So however the worker ends, SIGKILL included, the kernel kills everything in
-//! the cage and unmounts everything that was mounted for it. The worker ends a cage by SIGTERM
-//! to the outer process, and when that has exited, nothing of the cage is alive.
+//! The outer one dies with the worker, joins the cage's control groups and makes a PID and a mount
+//! namespace; the inner one is the init of that PID namespace, has a third make the user namespace,
+//! mounts what the cage needs and becomes crun. So however the worker ends, SIGKILL included, the
+//! kernel kills everything in the cage and unmounts everything that was mounted for it. The worker
+//! ends a cage by SIGTERM to the outer process, and when that has exited, nothing of the cage is
+//! alive.
 
 use std::fs;
 use std::io;
@@ -49,7 +50,8 @@ pub(super) struct StagePlan {
     pub(super) mapped: Option<Mapped>,
 }
 
-/// What is shown with the ids of a cage that has other ids than its files have on disk.
+/// The directories that are mounted with the ids of a cage, where those differ from the ids on
+/// disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mapped {
     /// The ids on disk.
@@ -62,7 +64,7 @@ pub(super) struct Mapped {
 /// A mount of a cage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum MountedLayers {
-    /// Layers with one on top that takes what is written.
+    /// Layers with a writable one on top.
     Overlay(Overlay),
     /// The tree of a root, read-only.
     Root(PathBuf),
@@ -257,8 +259,8 @@ fn name_overlay(overlay: &Overlay, names: &Path, map: Option<&IdMap>) -> Result<
     Ok(format!("lowerdir={lower},upperdir=upper,workdir=work"))
 }
 
-/// Mounts the directory of `upper` and `work` with the ids of the cage, and answers where both are then:
-/// overlayfs wants the two on one mount.
+/// Mounts the directory of `upper` and `work` with the ids of the cage, and answers where both are
+/// then: overlayfs wants the two on one mount.
 fn map_upper(overlay: &Overlay, names: &Path, map: &IdMap) -> Result<(PathBuf, PathBuf)> {
     let Overlay { upper, work, .. } = overlay;
     let both = upper.parent().filter(|both| work.parent() == Some(*both)).with_context(|| {

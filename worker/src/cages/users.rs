@@ -1,10 +1,10 @@
-//! The user namespace of a cage, and whom the kernel charges for what is taken in it.
+//! The user namespace of a cage, and the user whom the kernel charges for its resources.
 //!
 //! What the kernel counts for a user (inotify instances and watches, namespaces, signals that wait,
-//! message queues) counts in a namespace for the id there, and besides, all together, for the id that
-//! made the namespace. crun would make it as the host's root, and a build could then take all that
-//! root may have. So it is made here, by an id that is this cage's alone while it lives, with limits
-//! that nothing in the cage can raise, and crun joins it.
+//! message queues) counts in a namespace for the id there, and besides, all together, for the id
+//! that made the namespace. crun would make it as the host's root, and a build could then take all
+//! that root may have. So it is made here, by an id that is this cage's alone while it lives, with
+//! limits that nothing in the cage can raise, and crun joins it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -40,8 +40,8 @@ const OWNERS: u32 = 1 << 16;
 /// Where the namespace is bound, in the cage's directory.
 const NAMESPACE: &str = "users";
 
-/// Per user in the cage: what a kernel gives by default, whatever the host has been set to. Where the
-/// host has less, that holds.
+/// Per user in the cage: what a kernel gives by default, whatever the host has been set to. Where
+/// the host has less, that holds.
 const COUNTS: &[(&str, u64)] = &[
     ("max_inotify_instances", 128),
     ("max_inotify_watches", 65_536),
@@ -64,8 +64,8 @@ pub(super) const COUNTED: &[(&str, Resource, u64)] = &[
 ];
 
 impl CageUsers {
-    /// The users of the next cage of this process, whose ids are these and have the ids of `disk` in
-    /// its files; with an owner that no other of its living cages has.
+    /// The users of the next cage of this process, whose ids are these and have the ids of `disk`
+    /// in its files; with an owner that no other of its living cages has.
     pub(super) fn next(ids: IdRange, disk: IdRange, allow: &Allowed) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Workers with the same ids, each with a data directory of its own, begin elsewhere.
@@ -86,8 +86,8 @@ impl CageUsers {
         directory.join(NAMESPACE)
     }
 
-    /// Makes the namespace through a process that becomes its owner, and binds it at its place. To be
-    /// called by the cage's init, whose `/proc` shows that process.
+    /// Makes the namespace through a process that becomes its owner, and binds it at its place. To
+    /// be called by the cage's init, whose `/proc` shows that process.
     pub(super) fn create(&self, directory: &Path) -> Result<()> {
         let mut owner = Command::new(std::env::current_exe()?)
             .arg("cage-owner")
@@ -136,8 +136,8 @@ impl CageUsers {
             let most = at_most(*resource, *most);
             setrlimit(*resource, most, most).with_context(|| format!("setting {name}"))?;
         }
-        // Some hosts let nobody without privileges make user namespaces. On the others, in a container
-        // that may not change this, it works without.
+        // Some hosts let nobody without privileges make user namespaces. On the others, in a
+        // container that may not change this, it works without.
         let _ = keep_privileges();
         seteuid(Uid::from_raw(self.owner)).context("becoming the owner")?;
         unshare(CloneFlags::CLONE_NEWUSER).context("making the user namespace")?;

@@ -36,9 +36,9 @@ pub struct HostOptions {
     /// The crun program.
     #[arg(long, value_name = "FILE", default_value = "crun")]
     pub crun: PathBuf,
-    /// First of the 16,777,216 host user and group ids that files of builds have; each build that runs
-    /// gets as many above them. They must belong to nobody else, nor to another worker of this host; the
-    /// default lies above those of container managers.
+    /// First of the 16,777,216 host user and group ids that files of builds have; each build that
+    /// runs gets as many above them. They must belong to nobody else, nor to another worker of this
+    /// host; the default lies above those of container managers.
     #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     pub uid_base: u32,
     /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
@@ -246,8 +246,8 @@ impl HostOptions {
         Ok(sandbox)
     }
 
-    /// Ids for each cage, when there are enough, and a cage with ids of its own has the right files: this
-    /// is tried with layers and scratch space in these empty directories.
+    /// Ids for each cage, when there are enough, and a cage with ids of its own has the right
+    /// files: this is tried with layers and scratch space in these empty directories.
     pub(super) fn own_ids(&self, program: &Path, layers: &Path, scratch: &Path) -> Result<CageIds> {
         let disk = self.disk_ids()?;
         let mut taken: Vec<Range<u64>> = given().into_iter().map(|(ids, ..)| ids).collect();

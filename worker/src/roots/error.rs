@@ -93,7 +93,7 @@ impl RootError {
         move |source| Self::Local { what, source }
     }
 
-    /// What is wrong with a layer's tree: the disk's fault, or that of what made it.
+    /// The error in a layer's tree: the fault of the disk, or of the program that made it.
     pub(super) fn tree(layer: &'static str, packages: String, source: TreeError) -> Self {
         match source {
             TreeError::Io { place, source } => {

@@ -109,7 +109,8 @@ impl RootStore {
         }
     }
 
-    /// Gives what was made, of so many bytes, its name. Its durability is seen to in the background.
+    /// Gives what was made, of so many bytes, its name. Its durability is seen to in the
+    /// background.
     ///
     /// # Errors
     /// When it cannot be renamed.

@@ -23,7 +23,7 @@ pub(super) struct RpmTransaction<'a> {
     /// Which layer, in words.
     pub(super) layer: &'static str,
     pub(super) bootstrap: &'a Path,
-    /// What is bound at the target: an empty tree, or layers with an empty one on top.
+    /// The tree that is bound at the target: an empty one, or layers with an empty one on top.
     pub(super) target: BindSource,
     /// A directory with the packages.
     pub(super) packages: &'a Path,

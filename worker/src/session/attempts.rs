@@ -67,7 +67,7 @@ impl Attempts {
         self.0.changed.send_replace(());
     }
 
-    /// Is told of each change.
+    /// Notified of each change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()

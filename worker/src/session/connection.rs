@@ -253,7 +253,7 @@ impl CoordinatorSession {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);
                     let package = &assignment.package;
-                    // What is logged on the way says which build, task and attempt it is about.
+                    // Log lines on the way have the build, task and attempt.
                     let span = tracing::info_span!(
                         "attempt",
                         build = assignment.build.0,

@@ -135,7 +135,7 @@ impl CoordinatorConnection {
         Ok(())
     }
 
-    /// Is told when the connections were replaced.
+    /// Notified when the connections were replaced.
     #[must_use]
     pub fn replacements(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()

@@ -179,7 +179,8 @@ pub(super) struct AddOptions {
     /// A file with a package a line; `#` begins a comment
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// All packages of an organisation (github, gitea, forgejo), group (gitlab) or namespace (pagure)
+    /// All packages of an organisation (github, gitea, forgejo), group (gitlab) or namespace
+    /// (pagure)
     #[arg(long, value_name = "FORGE:NAME", value_parser = namespace)]
     pub(super) namespace: Option<(String, String)>,
     /// Branch or tag [default: the target's own]

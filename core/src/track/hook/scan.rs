@@ -49,7 +49,7 @@ enum OpenLevel {
     List,
 }
 
-/// What is expected next.
+/// The expected next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanState {
     Value,
@@ -92,7 +92,7 @@ pub struct JsonScanner {
     /// The string or number that is being read, when it is kept.
     text: Vec<u8>,
     keeps: bool,
-    /// Whether it is longer than what is kept.
+    /// Whether it is longer than the kept part.
     overflows: bool,
     /// The first half of a surrogate pair.
     high: Option<u32>,
