@@ -292,7 +292,7 @@ mod tests {
         let deep = check("requirement", &nested(5_000)).unwrap_err().to_string();
         assert!(deep.starts_with("the requirement `((("), "{deep}");
         assert!(
-            deep.ends_with("has 5000 levels of parentheses; rpmfarm takes at most 64"),
+            deep.ends_with("has 5000 levels of parentheses; rpmfarm accepts at most 64"),
             "{deep}"
         );
         let long = check("Provides", &"x".repeat(MAX_LENGTH + 1)).unwrap_err().to_string();

@@ -29,7 +29,7 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     let named = cases[..3].iter().map(|(name, _)| *name);
     for name in named.chain(["provided", "found"]) {
         let shown = scene.fails(name);
-        assert!(message(&shown).contains("rpmfarm takes at most"), "{name}: {shown:#}");
+        assert!(message(&shown).contains("rpmfarm accepts at most"), "{name}: {shown:#}");
     }
     scene.farm.client().publish(&["fine"], SOON).unwrap();
     scene.goes_on();

@@ -457,7 +457,7 @@ mod tests {
             scan(format!(r#"{{"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)).as_bytes())
         };
         assert!(deep(MAX_DEPTH - 1).is_ok());
-        assert!(deep(MAX_DEPTH).unwrap_err().contains("in each other"));
+        assert!(deep(MAX_DEPTH).unwrap_err().contains("nested values"));
     }
 
     #[test]
@@ -473,13 +473,13 @@ mod tests {
             ("zen", "no object"),
             ("\0", "no object"),
             ("\u{feff}", "incomplete"),
-            ("{}{}", "unexpected after a value at byte 3"),
+            ("{}{}", "unexpected byte after a value at byte 3"),
             ("{]", "no key"),
             (r#"{"a" 1}"#, "no colon"),
             (r#"{"a":}"#, "no value"),
             (r#"{"a":nil}"#, "no value"),
-            (r#"{"a":[1 2]}"#, "unexpected after a value"),
-            (r#"{"a":[1}"#, "unexpected after a value"),
+            (r#"{"a":[1 2]}"#, "unexpected byte after a value"),
+            (r#"{"a":[1}"#, "unexpected byte after a value"),
             (r#"{"a":1,}"#, "no key"),
             ("{\"a\":\"\n\"}", "a control character"),
             (r#"{"a":"\x"}"#, "an unknown escape"),
