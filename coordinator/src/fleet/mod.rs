@@ -32,7 +32,7 @@ pub struct Fleet {
     terms: LeaseTerms,
     notifier: PeerNotifier,
     inner: Arc<Mutex<FleetState>>,
-    held: LiveLeaseCache,
+    live_leases: LiveLeaseCache,
 }
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Fleet {
             terms,
             notifier: PeerNotifier::default(),
             inner: Arc::new(Mutex::new(inner)),
-            held: LiveLeaseCache::default(),
+            live_leases: LiveLeaseCache::default(),
         }
     }
 
@@ -194,7 +194,7 @@ impl Fleet {
 
     #[must_use]
     pub const fn live_leases(&self) -> &LiveLeaseCache {
-        &self.held
+        &self.live_leases
     }
 
     /// The phases of all running attempts.

@@ -171,7 +171,7 @@ pub struct Resolver {
     clashes: Arc<FileConflicts>,
     /// The program that is started as solver.
     program: SolverProgram,
-    universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
+    environments: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
 type SharedSolver = Arc<tokio::sync::Mutex<SolverProcess>>;
@@ -229,7 +229,7 @@ impl Resolver {
             blobs,
             clashes: Arc::default(),
             program: SolverProgram::Process(program),
-            universes: Arc::default(),
+            environments: Arc::default(),
         })
     }
 
@@ -238,14 +238,14 @@ impl Resolver {
     #[must_use]
     pub fn simulated(&self, solver: Arc<dyn solver::SimulatedSolver>) -> Self {
         let (program, clashes) = (SolverProgram::Simulated(solver), Arc::default());
-        Self { program, clashes, universes: Arc::default(), ..self.clone() }
+        Self { program, clashes, environments: Arc::default(), ..self.clone() }
     }
 
     /// The same with pools of its own, which are dropped with it: for a target with repositories
     /// that only one build has.
     #[must_use]
     pub fn apart(&self) -> Self {
-        Self { universes: Arc::default(), ..self.clone() }
+        Self { environments: Arc::default(), ..self.clone() }
     }
 
     /// Solves the requirements of a build. The lock is the same for the same requirements as long
@@ -365,8 +365,8 @@ impl Resolver {
         lock: &Lock,
         now: SystemTime,
     ) -> Result<(), FetchLockError> {
-        let universe = self.universe(target, lock.arch)?;
-        Ok(self.fetcher.lock(&universe.external, lock, now).await?)
+        let environment = self.environment(target, lock.arch)?;
+        Ok(self.fetcher.lock(&environment.external, lock, now).await?)
     }
 
     /// Finds what rpm would refuse in a root whose packages are all in the blob store.
@@ -398,11 +398,11 @@ impl Resolver {
         older: AgePolicy,
         now: SystemTime,
     ) -> Result<bool, Vec<ResolveError>> {
-        let universe = self.universe(target, arch).map_err(|error| vec![error.into()])?;
-        let _turn = universe.refreshing.lock().await;
+        let environment = self.environment(target, arch).map_err(|error| vec![error.into()])?;
+        let _turn = environment.refreshing.lock().await;
         let mut changed = false;
         let mut failed: Vec<ResolveError> = Vec::new();
-        for repo in &universe.external {
+        for repo in &environment.external {
             let known = self.metadata.known(repo, now).await;
             match self.metadata.refresh(repo, older, now).await {
                 Ok(new) => changed |= !known.is_ok_and(|known| known == Some(new)),
@@ -420,17 +420,18 @@ impl Resolver {
         farm: &impl FarmPackages,
         now: SystemTime,
     ) -> Result<LockedSolver, ResolveError> {
-        let universe = self.universe(target, arch)?;
-        let external = self.external_metadata(&universe, now).await?;
+        let environment = self.environment(target, arch)?;
+        let external = self.external_metadata(&environment, now).await?;
         let external: Vec<_> =
             external.into_iter().map(|(repo, metadata)| (repo.for_solver(), metadata)).collect();
         let start = || SolverSetup {
-            target: universe.target.clone(),
+            target: environment.target.clone(),
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
         };
-        let solver = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
+        let solver =
+            environment.solver(modules, || SolverProcess::new(self.program.clone(), start()));
         // Listed under the solver's lock, so that no older list replaces a newer one.
         let solver = solver.lock_owned().await;
         let generation = farm.generation(&target.name).await?;
@@ -445,7 +446,7 @@ impl Resolver {
     /// The metadata of all external repositories; those that are not cached are fetched.
     async fn external_metadata(
         &self,
-        universe: &SolverEnv,
+        environment: &SolverEnv,
         now: SystemTime,
     ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
         let mut all = Vec::new();
@@ -453,10 +454,10 @@ impl Resolver {
         if matches!(self.program, SolverProgram::Simulated(_)) {
             return Ok(all);
         }
-        for repo in &universe.external {
+        for repo in &environment.external {
             let mut metadata = self.metadata.known(repo, now).await?;
             if metadata.is_none() {
-                let _turn = universe.refreshing.lock().await;
+                let _turn = environment.refreshing.lock().await;
                 metadata = self.metadata.known(repo, now).await?;
                 if metadata.is_none() {
                     metadata = Some(self.metadata.refresh(repo, AgePolicy::Refuse, now).await?);
@@ -469,20 +470,24 @@ impl Resolver {
         Ok(all)
     }
 
-    fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<SolverEnv>, ExternalRepoError> {
-        let mut universes = self.universes.lock();
+    fn environment(
+        &self,
+        target: &Target,
+        arch: Arch,
+    ) -> Result<Arc<SolverEnv>, ExternalRepoError> {
+        let mut environments = self.environments.lock();
         let key = (target.name.clone(), arch);
-        if let Some(known) = universes.get(&key).filter(|known| known.target == *target) {
+        if let Some(known) = environments.get(&key).filter(|known| known.target == *target) {
             return Ok(Arc::clone(known));
         }
-        let universe = Arc::new(SolverEnv {
+        let environment = Arc::new(SolverEnv {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
             solvers: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         });
-        universes.insert(key, Arc::clone(&universe));
-        Ok(universe)
+        environments.insert(key, Arc::clone(&environment));
+        Ok(environment)
     }
 }
 

@@ -38,14 +38,14 @@ impl SourcesApi for SourceService {
     ) -> Result<Response<v1::ModificationsPreview>, Status> {
         let request = request.into_inner();
         let target = self.targets.get(&request.target)?;
-        let order = ImportRequest {
+        let import = ImportRequest {
             git_ref: Some(request.git_ref.as_str()).filter(|text| !text.is_empty()),
             modification_ref: Some(request.modification_ref.as_str())
                 .filter(|text| !text.is_empty()),
             built: self.store.srpm_list_releases(&target.name, &request.package).await?,
             ..ImportRequest::new(&target, &request.package)
         };
-        let preview = self.importer.preview(order).await.map_err(refused)?;
+        let preview = self.importer.preview(import).await.map_err(refused)?;
         Ok(Response::new(shown(preview)))
     }
 

@@ -36,14 +36,15 @@ impl Store {
     /// Successful attempts of open builds that are not accepted and do not wait for a retry, the
     /// most urgent and oldest first; of each target at most 256.
     pub async fn attempt_list_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
-        let look = StageQuery {
+        let stage_query = StageQuery {
             stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
             joins: "JOIN attempts a ON a.task = w.task
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        let rows: Vec<SuccessRow> = self.stage_list_next_per_target(&look, now, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> =
+            self.stage_list_next_per_target(&stage_query, now, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {

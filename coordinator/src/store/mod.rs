@@ -212,7 +212,7 @@ const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
 const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 
 /// How long a heartbeat waits for its connection.
-const PULSE_PATIENCE: Duration = Duration::from_secs(2);
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The store. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -222,7 +222,7 @@ pub struct Store {
     /// SQLite has one writer at a time; with PostgreSQL these are the readers' connections.
     writers: AnyPool,
     /// For heartbeats, which must not wait behind other work.
-    pulse: AnyPool,
+    heartbeat: AnyPool,
     bus: Bus,
     /// The fence that each transaction compares; only in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
@@ -240,13 +240,14 @@ impl Store {
         sqlx::any::install_default_drivers();
         let dialect = if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite };
         let mut beside = JoinSet::new();
-        let (readers, writers, pulse) = match dialect {
+        let (readers, writers, heartbeat) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
                 // A connection of its own, because a heartbeat that waits behind other work would
                 // make this coordinator look dead.
-                let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
-                (pool.clone(), pool, pulse)
+                let heartbeat =
+                    self::pool(url, 1, HEARTBEAT_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
+                (pool.clone(), pool, heartbeat)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
@@ -272,7 +273,7 @@ impl Store {
         };
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
-        Ok(Self { dialect, readers, writers, pulse, bus, fence: None, beside })
+        Ok(Self { dialect, readers, writers, heartbeat, bus, fence: None, beside })
     }
 
     /// Which database it is.
@@ -317,7 +318,7 @@ impl Store {
     /// The connection of heartbeats.
     #[cfg(not(feature = "simulation"))]
     pub(crate) const fn heartbeat_pool(&self) -> &AnyPool {
-        &self.pulse
+        &self.heartbeat
     }
 
     /// The connections for reading.
@@ -329,7 +330,7 @@ impl Store {
     /// The connection of heartbeats.
     #[cfg(feature = "simulation")]
     pub(crate) const fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
-        steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
+        steps::SteppedPool::new(&self.heartbeat, crate::simulation::StepKind::Heartbeat)
     }
 
     /// Closes all connections.
@@ -337,7 +338,7 @@ impl Store {
         self.beside.lock().abort_all();
         self.readers.close().await;
         self.writers.close().await;
-        self.pulse.close().await;
+        self.heartbeat.close().await;
     }
 
     /// Whether the database answers.

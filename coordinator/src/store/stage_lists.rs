@@ -31,8 +31,8 @@ impl Store {
 
     async fn build_list_at_stage(&self, stage: NextStep, now: Timestamp) -> Result<Vec<Build>> {
         let joins = "JOIN builds b ON b.id = w.build";
-        let look = StageQuery { stage, columns: COLUMNS, joins, within: "w.task" };
-        self.stage_list_next_per_target(&look, now, AT_ONCE).await
+        let stage_query = StageQuery { stage, columns: COLUMNS, joins, within: "w.task" };
+        self.stage_list_next_per_target(&stage_query, now, AT_ONCE).await
     }
 
     /// Names of the targets with any build.

@@ -40,14 +40,14 @@ impl Store {
     /// rows of a target.
     pub(super) async fn stage_list_next_per_target<T>(
         &self,
-        look: &StageQuery,
+        stage_query: &StageQuery,
         now: Timestamp,
         each: i64,
     ) -> Result<Vec<T>>
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
-        let StageQuery { stage, columns, joins, within } = look;
+        let StageQuery { stage, columns, joins, within } = stage_query;
         let query = format!(
             "SELECT {columns}, w.rank AS at_rank, w.build AS at_build FROM stage_work w {joins}
              WHERE w.stage = $1 AND w.target = $2 AND (w.due_us <= $3 OR w.due_us > $4)

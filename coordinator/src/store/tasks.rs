@@ -91,13 +91,13 @@ impl Store {
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
     pub async fn task_list_srpms_to_lock(&self, now: Timestamp, each: i64) -> Result<Vec<Task>> {
-        let look = StageQuery {
+        let stage_query = StageQuery {
             stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        self.stage_list_next_per_target(&look, now, each).await
+        self.stage_list_next_per_target(&stage_query, now, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.

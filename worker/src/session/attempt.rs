@@ -93,8 +93,9 @@ pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: Star
     // The semaphore is never closed.
     let Ok(_slot) = shared.slots.acquire().await else { return };
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
-    let life = AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
-    let ended = life.run(&mut started.assignment).await;
+    let attempt =
+        AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
+    let ended = attempt.run(&mut started.assignment).await;
     match &ended {
         Some(Outcome::Succeeded(success)) => {
             tracing::info!(files = success.files.len(), "succeeded");

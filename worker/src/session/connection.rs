@@ -261,8 +261,8 @@ impl CoordinatorSession {
                         attempt = key.0.0
                     );
                     span.in_scope(|| tracing::info!(epoch = %key.1, %package, "attempt started"));
-                    let life = attempt::run(Arc::clone(&self.shared), key, started);
-                    tokio::spawn(life.instrument(span));
+                    let attempt = attempt::run(Arc::clone(&self.shared), key, started);
+                    tokio::spawn(attempt.instrument(span));
                 }
             }
         }
