@@ -15,7 +15,7 @@
 //! - `worker`: a model of the worker, that speaks the real protocol.
 //! - `facts`, `tree`: what is in the database and what clients see; `invariants`: what must hold;
 //!   [`planted_bugs`]: rules broken on purpose in the coordinator's code, which it must catch.
-//! - [`trace`]: what happened, a line each.
+//! - `processor`: a run stays on one; [`trace`]: what happened, a line each.
 
 mod coordinator;
 mod facts;
@@ -24,6 +24,7 @@ mod invariants;
 mod network;
 mod outside;
 pub mod planted_bugs;
+mod processor;
 mod profile;
 mod rng;
 mod scenario;
@@ -39,6 +40,7 @@ pub use rng::Rng;
 pub use world::Outcome;
 
 use planted_bugs::PlantedBug;
+use processor::OneProcessor;
 use trace::Trace;
 use world::World;
 
@@ -48,12 +50,14 @@ pub const SEEDS: u64 = 500;
 /// Runs a seed and checks the invariants.
 #[must_use]
 pub fn run(seed: u64, bug: Option<PlantedBug>) -> Outcome {
+    let _processor = OneProcessor::choose();
     World::new(seed, bug, Trace::default()).run()
 }
 
 /// Runs a seed with a trace of every event: the same seed gives the same run.
 #[must_use]
 pub fn replay(seed: u64, bug: Option<PlantedBug>) -> Outcome {
+    let _processor = OneProcessor::choose();
     World::new(seed, bug, Trace::on()).run()
 }
 
