@@ -203,7 +203,7 @@ pub fn waits_for(found: &SolvedMember, members: &[BatchMember]) -> Vec<BuildId> 
 /// waits for other builds of its batch. `fault` is whose fault it is that there is no root, if
 /// there is none.
 #[must_use]
-pub fn turn_of_round(
+pub fn decide_round(
     found: &SolvedMember,
     members: &[BatchMember],
     fault: Option<Fault>,
@@ -376,12 +376,12 @@ mod tests {
             solved(2, &["foo-devel >= 1"], None),
             solved(3, &["gcc"], Some(&["gcc", "foo-devel"])),
         ];
-        let turns = decide_batch(&all, &members);
-        assert_eq!(turns[&key(1)], BatchDecision::Proceed);
+        let decisions = decide_batch(&all, &members);
+        assert_eq!(decisions[&key(1)], BatchDecision::Proceed);
         // Not solvable: whatever moves may help, and so may `b`.
-        assert_eq!(turns[&key(2)], wait(&[1, 3]));
+        assert_eq!(decisions[&key(2)], wait(&[1, 3]));
         // Needed by way of another package: seen in the root.
-        assert_eq!(turns[&key(3)], wait(&[1]));
+        assert_eq!(decisions[&key(3)], wait(&[1]));
     }
 
     #[test]
@@ -399,8 +399,8 @@ mod tests {
         assert_eq!(decide_batch(&all, &[member(1, "a", &["a"])])[&key(1)], BatchDecision::Proceed);
         // Two that are stuck do not wait for each other.
         let all = [solved(1, &["x"], None), solved(2, &["y"], None)];
-        let turns = decide_batch(&all, &[member(1, "a", &[]), member(2, "b", &[])]);
-        assert!(turns.values().all(|turn| *turn == BatchDecision::Proceed));
+        let decisions = decide_batch(&all, &[member(1, "a", &[]), member(2, "b", &[])]);
+        assert!(decisions.values().all(|turn| *turn == BatchDecision::Proceed));
     }
 
     #[test]
@@ -439,17 +439,17 @@ mod tests {
     #[test]
     fn a_source_in_the_root_counts_whatever_its_packages_are_named() {
         let members = [moving(member(1, "foo-source", &[])), member(2, "b", &[])];
-        let turns = decide_batch(&[solved(2, &[], Some(&["foo"]))], &members);
-        assert_eq!(turns[&key(2)], wait(&[1]));
+        let decisions = decide_batch(&[solved(2, &[], Some(&["foo"]))], &members);
+        assert_eq!(decisions[&key(2)], wait(&[1]));
     }
 
     #[test]
     fn a_circle_is_broken_once_and_only_when_nothing_else_moves() {
         let members = [member(1, "a", &["a"]), member(2, "b", &["b"])];
         let all = [solved(1, &["b"], Some(&["b"])), solved(2, &["a"], Some(&["a"]))];
-        let turns_now = decide_batch(&all, &members);
-        assert_eq!(turns_now[&key(1)], BatchDecision::Proceed);
-        assert_eq!(turns_now[&key(2)], wait(&[1]));
+        let decisions_now = decide_batch(&all, &members);
+        assert_eq!(decisions_now[&key(1)], BatchDecision::Proceed);
+        assert_eq!(decisions_now[&key(2)], wait(&[1]));
 
         let mut more = members.to_vec();
         more.push(moving(member(3, "c", &[])));
@@ -465,9 +465,9 @@ mod tests {
             on(Arch::Aarch64, solved(1, &["b"], Some(&["b"]))),
             on(Arch::X86_64, solved(2, &["a"], Some(&["a"]))),
         ];
-        let turns_now = decide_batch(&all, &members);
-        assert_eq!(turns_now[&(BuildId(1), Arch::Aarch64)], BatchDecision::Proceed);
-        assert_eq!(turns_now[&(BuildId(2), Arch::X86_64)], wait(&[1]));
+        let decisions_now = decide_batch(&all, &members);
+        assert_eq!(decisions_now[&(BuildId(1), Arch::Aarch64)], BatchDecision::Proceed);
+        assert_eq!(decisions_now[&(BuildId(2), Arch::X86_64)], wait(&[1]));
         // A package that neither build provides fails at once.
         let all =
             [on(Arch::Aarch64, solved(1, &["b"], None)), on(Arch::X86_64, solved(2, &["a"], None))];
@@ -492,8 +492,8 @@ mod tests {
                 let root = (!stuck.contains(&(*b, *arch))).then_some(&needs[..]);
                 SolvedMember { arch: Arch::ALL[*arch], ..solved(*b, &needs, root) }
             }).collect();
-            let turns = decide_batch(&all, &members);
-            proptest::prop_assert!(turns.values().any(|turn| *turn == BatchDecision::Proceed));
+            let decisions = decide_batch(&all, &members);
+            proptest::prop_assert!(decisions.values().any(|turn| *turn == BatchDecision::Proceed));
         }
     }
 
@@ -518,10 +518,10 @@ mod tests {
     fn a_round_waits_unless_it_is_the_farms_fault() {
         let members = [member(1, "foo", &["foo-devel"]), member(2, "a", &["a"])];
         let found = solved(2, &["foo-devel >= 2"], Some(&["foo-devel"]));
-        assert_eq!(turn_of_round(&found, &members, None), wait(&[1]));
-        assert_eq!(turn_of_round(&found, &members, Some(Fault::Package)), wait(&[1]));
-        assert_eq!(turn_of_round(&found, &members, Some(Fault::Farm)), BatchDecision::Proceed);
-        assert_eq!(turn_of_round(&found, &members[1..], None), BatchDecision::Proceed);
+        assert_eq!(decide_round(&found, &members, None), wait(&[1]));
+        assert_eq!(decide_round(&found, &members, Some(Fault::Package)), wait(&[1]));
+        assert_eq!(decide_round(&found, &members, Some(Fault::Farm)), BatchDecision::Proceed);
+        assert_eq!(decide_round(&found, &members[1..], None), BatchDecision::Proceed);
     }
 
     #[test]

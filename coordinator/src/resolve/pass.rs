@@ -18,8 +18,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::batch_order::{
-    BatchDecision, BatchMember, LostBatchMember, SolveOutcome, SolvedMember, decide_batch, lacking,
-    put_down_to, turn_of_round, waits_for_text,
+    BatchDecision, BatchMember, LostBatchMember, SolveOutcome, SolvedMember, decide_batch,
+    decide_round, lacking, put_down_to, waits_for_text,
 };
 use rpmfarm_core::learned_needs;
 use rpmfarm_core::task::TaskKind;
@@ -257,12 +257,12 @@ impl ResolveStage {
         mut results: SolvedTasks,
         members: &[BatchMember],
     ) {
-        let mut turns = decide_batch(solved, members);
+        let mut decisions = decide_batch(solved, members);
         let solved: HashMap<(BuildId, Arch), &SolvedMember> =
             solved.iter().map(|solved| ((solved.build, solved.arch), solved)).collect();
         for (task, build) in tasks {
             let key = (task.build, task.arch);
-            match (turns.remove(&key), results.remove(&task.id)) {
+            match (decisions.remove(&key), results.remove(&task.id)) {
                 (Some(BatchDecision::Proceed), Some((wanted, result))) => {
                     self.waits.clear(task.build);
                     let (stage, store) = (self.clone(), store.clone());
@@ -332,7 +332,7 @@ impl ResolveStage {
         // Read before the attempt may be taken from its worker: afterwards nothing says which
         // workers to notify.
         let workers = store.worker_list_on_build(task.build).await?;
-        match turn_of_round(&found, &members, fault) {
+        match decide_round(&found, &members, fault) {
             BatchDecision::Proceed => self.conclude(store, task, build, &wanted, result).await?,
             BatchDecision::WaitFor(blockers) => {
                 let reason = waits_for_text(&found, &blockers, &members);
