@@ -180,7 +180,7 @@ struct ActiveStreams<'a> {
 /// A stream as a package of the modules' own pool.
 struct SolvableStream<'a> {
     stream: &'a Stream,
-    /// `NAME:STREAM:CONTEXT`: all versions of a chosen stream are active.
+    /// `NAME:STREAM:CONTEXT`; all versions with an active name are active.
     name: String,
     id: Id,
 }

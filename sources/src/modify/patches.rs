@@ -121,7 +121,8 @@ fn last_tag(lines: &[String], kind: FileType) -> Option<LastTag> {
     (kind == FileType::Patch).then(|| last_tag(lines, FileType::Source)).flatten()
 }
 
-/// How many `%endif` and `popd` have been passed, from the end, without their beginnings.
+/// Whether a scan from the end of a spec is inside of a block that ends with `%endif` or `popd`,
+/// and the last such line that it passed.
 #[derive(Default)]
 struct ConditionScan {
     inside: bool,
