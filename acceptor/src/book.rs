@@ -1,6 +1,5 @@
-//! The log of everything that was accepted, a chain of JSON lines ([`rpmfarm_guarded::chain`]), and
-//! what is remembered of it: nothing but what the log says. It is on disk before an acceptance
-//! leaves the process.
+//! The log of all acceptances, a chain of JSON lines ([`rpmfarm_guarded::chain`]), and the memory
+//! that is rebuilt from it. A line is on disk before its acceptance leaves the process.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, Write as _};
@@ -21,13 +20,13 @@ const LOCK: &str = "lock";
 /// Why the log cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BookError {
-    /// The system says no.
+    /// An error of the system.
     #[error(transparent)]
     Io(#[from] PathError),
     /// Another process has it.
     #[error("{path}: an acceptor runs on it; stop it first", path = .0.display())]
     Held(PathBuf),
-    /// It is not as it was left.
+    /// The log was changed by another program.
     #[error(
         "the log {path} was changed: {source}; find out what happened to it and put it back. If it is moved away, a new log is started: attempts that were accepted before can then be accepted again, with the keys that workers have now",
         path = .path.display()
@@ -38,15 +37,15 @@ pub enum BookError {
     Failed(PathBuf),
 }
 
-/// Log and memory. Whoever has it is alone with them.
+/// Log and memory; whoever locks it has exclusive access.
 #[derive(Debug)]
 pub struct Book {
     path: PathBuf,
     file: File,
     head: ChainHead,
-    /// What the log says.
+    /// The state that follows from the log.
     pub memory: Memory,
-    /// What a failed write has left on disk is not known: it is not tried again.
+    /// After a failed write the content of the disk is unknown, so no other write is tried.
     has_failed: bool,
     _lock: File,
 }
@@ -55,10 +54,10 @@ impl Book {
     /// Opens the log in a directory, and reads it.
     ///
     /// # Errors
-    /// When another process has it, it was changed, or the disk says no.
+    /// When another process has it, it was changed, or an error of the disk.
     pub fn open(state: &Path) -> Result<Self, BookError> {
         io_at(state, fs::DirBuilder::new().recursive(true).mode(0o700).create(state))?;
-        let lock = take(&state.join(LOCK))?;
+        let lock = open_locked(&state.join(LOCK))?;
         let path = state.join(LOG);
         let mut options = OpenOptions::new();
         options.read(true).append(true).create(true).mode(0o600);
@@ -72,14 +71,14 @@ impl Book {
             }
         });
         let walked = walked.map_err(|source| BookError::Broken { path: path.clone(), source })?;
-        // A crash cuts the last line.
+        // A crash may leave an incomplete last line.
         if walked.is_torn {
             io_at(&path, file.write_all(b"\n"))?;
         }
         Ok(Self { path, file, head: walked.head, memory, has_failed: false, _lock: lock })
     }
 
-    /// Begins the log where it is new.
+    /// Begins a new log.
     pub fn begin(&mut self, key: PublicKey) -> Result<(), BookError> {
         if self.head == ChainHead::START {
             self.append(vec![Event::Began { key }])?;
@@ -87,10 +86,10 @@ impl Book {
         Ok(())
     }
 
-    /// Writes events, each a line, and remembers them.
+    /// Writes events, one line each, and remembers them.
     ///
     /// # Errors
-    /// When the disk says no, now or before.
+    /// An error of the disk, now or before.
     pub fn append(&mut self, events: Vec<Event>) -> Result<(), BookError> {
         if self.has_failed {
             return Err(BookError::Failed(self.path.clone()));
@@ -116,7 +115,7 @@ impl Book {
     }
 }
 
-fn take(path: &Path) -> Result<File, BookError> {
+fn open_locked(path: &Path) -> Result<File, BookError> {
     let mut options = OpenOptions::new();
     let lock =
         io_at(path, options.write(true).create(true).truncate(false).mode(0o600).open(path))?;

@@ -1,4 +1,4 @@
-//! Reads what a worker made, by the same rules as the coordinator has.
+//! Checks the results of workers, by the same rules as the coordinator.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use rpmfarm_rpmfile::{Proved, RpmError, is_intact};
 
 use crate::request::Asked;
 
-/// A package that is what it should be.
+/// A package that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct CheckedFile {
     /// What its header says.
     pub nevra: Nevra,
     /// SHA-256 of its file.
@@ -21,40 +21,40 @@ pub struct Found {
     pub header: Sha256,
 }
 
-/// Why it is not.
+/// Why results are not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// It is not what was asked for.
+    /// The files differ from the request.
     #[error(transparent)]
     Refused(#[from] ResultError),
-    /// The file is no RPM that is accepted.
+    /// The file is not an RPM that is accepted.
     #[error("{file}: {source}")]
     Rpm {
         file: String,
-        /// What is wrong with it.
         source: RpmError,
-        /// Whether its own digests match: then rpmbuild made it as it is.
+        /// Whether the package's own digests match. If they do, the package is as rpmbuild made it.
         intact: bool,
     },
-    /// The worker has signed another size.
+    /// The file has another size than the one that the worker signed.
     #[error("{file} has {found} bytes, the worker says {said}")]
     Size {
         file: String,
-        /// As the worker has it.
+        /// The size that the worker signed.
         said: u64,
         found: u64,
     },
-    /// The file that the worker has signed cannot be had.
+    /// The signed file cannot be read.
     #[error("{}: {reason}", .path.display())]
     Store {
-        /// Where it should be.
+        /// Its expected path.
         path: PathBuf,
         reason: String,
     },
 }
 
 impl CheckError {
-    /// Whose fault it is; `None` when the files are not what the worker has signed, or cannot be read.
+    /// Whose fault it is; `None` when the files are not those that the worker signed, or cannot be
+    /// read.
     #[must_use]
     pub const fn fault(&self) -> Option<Fault> {
         match self {
@@ -69,15 +69,15 @@ impl CheckError {
 /// Checks all files of an attempt, which are read here.
 ///
 /// # Errors
-/// For the first that is not as it should be.
-pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<Found>, CheckError> {
+/// For the first file that is not valid.
+pub fn files(blobs: &Blobs, asked: &Asked) -> Result<Vec<CheckedFile>, CheckError> {
     results::check_set(asked.kind, &asked.files)?;
     let expected = expectation(blobs, asked)?;
     let mut room = ResultBudget::new(asked.limits.clone());
     asked.files.iter().map(|file| check(blobs, file, &expected, &mut room)).collect()
 }
 
-/// What the headers must say. Which source package was built is what the worker has signed.
+/// The expected headers. The worker has signed which source package was built.
 fn expectation(blobs: &Blobs, asked: &Asked) -> Result<Expected, CheckError> {
     let package = asked.package.clone();
     if asked.kind == TaskKind::Srpm {
@@ -100,7 +100,7 @@ fn check(
     file: &ResultFile,
     expected: &Expected,
     room: &mut ResultBudget,
-) -> Result<Found, CheckError> {
+) -> Result<CheckedFile, CheckError> {
     let mut package = open(blobs, file.digest)?;
     let failed = |source| unread(blobs, file.digest, &file.name, source);
     let inspected = package.inspect().map_err(failed)?;
@@ -112,9 +112,9 @@ fn check(
     let fits = |held: &UnpackedSize| room.check(&file.name, *held);
     let archived = package.check_contents_within(|held| fits(held).is_ok()).map_err(failed)?;
     fits(&archived.contents)?;
-    room.take(archived.contents);
+    room.add(archived.contents);
     let (nevra, header) = (inspected.nevra, inspected.header_sha256);
-    Ok(Found { nevra, file: file.digest, header })
+    Ok(CheckedFile { nevra, file: file.digest, header })
 }
 
 fn open(blobs: &Blobs, digest: Sha256) -> Result<Proved, CheckError> {

@@ -1,10 +1,10 @@
-//! What the log has of each thing that was done, as JSON.
+//! The entries of the log, as JSON.
 
 use rpmfarm_core::statement::PublicKey;
 use rpmfarm_core::{AttemptId, BuildId, Sha256, TaskId};
 use serde::{Deserialize, Serialize};
 
-/// A line of the log, but for its place in the chain.
+/// A line of the log, without its place in the chain.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Entry {
     /// When, as RFC 3339 in UTC.
@@ -18,11 +18,11 @@ pub struct Entry {
 pub enum Event {
     /// The log was begun.
     Began { key: PublicKey },
-    /// A worker is known by a key from now on.
+    /// The key of a worker is trusted from now on.
     Worker {
         worker: String,
         key: PublicKey,
-        /// Whether an operator said so; else it was the first of that name.
+        /// Whether an operator did that; otherwise it was the first key of that name.
         by_hand: bool,
     },
     /// A package was accepted.
@@ -43,25 +43,25 @@ pub enum Event {
     Attempt {
         task: TaskId,
         attempt: AttemptId,
-        /// Digest of what it made.
+        /// Digest of its results.
         set: Sha256,
-        /// Digest of what it was given, as the worker has signed it.
+        /// Digest of its input, as the worker signed it.
         input: Sha256,
-        /// The key by which the worker was known.
+        /// The trusted key of the worker.
         key: PublicKey,
         /// The time of the acceptances, in seconds since 1970.
         at: u64,
     },
     /// Something was not accepted.
     Denied {
-        /// Who is said to have made it.
+        /// The worker that the request named.
         worker: String,
         attempt: AttemptId,
         reason: String,
     },
-    /// An operator had attempts forgotten.
+    /// An operator let attempts be accepted again.
     Forgot {
-        /// From this one on.
+        /// The first of these attempts.
         from: AttemptId,
         reason: String,
         /// User id of the operator.
@@ -70,7 +70,7 @@ pub enum Event {
 }
 
 impl Entry {
-    /// An entry of this moment.
+    /// An entry with the present time.
     #[must_use]
     pub fn now(event: Event) -> Self {
         Self { time: jiff::Timestamp::now().to_string(), event }

@@ -1,9 +1,10 @@
-//! The acceptor: reads what workers made, and signs that it accepts it. It does nothing else.
+//! The acceptor: checks the results of workers, and signs that it accepts them. It does nothing
+//! else.
 //!
-//! Owns one key, which workers it knows by which keys, and a log of everything that it accepted. It
-//! believes the coordinator nothing that a worker could have signed: what was made is what a known
-//! worker has signed, and what a package is stands in its file, which is read here once more. What was
-//! to be made is the coordinator's word. docs/signer.md says what all this is worth.
+//! Owns one key, the trusted keys of workers, and a log of all acceptances. It trusts the
+//! coordinator with nothing that a worker signs: the results are those that a trusted worker has
+//! signed, and each package is judged by its file, which is read here again. The coordinator only
+//! says what was to be built. docs/signer.md says what this is worth.
 
 pub mod book;
 pub mod check;

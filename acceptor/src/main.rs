@@ -10,7 +10,7 @@ use rpmfarm_daemon::log::{self, LogFormat};
 use rpmfarm_guarded::key::public_pem;
 use rpmfarm_guarded::{harden, run};
 
-/// Reads what workers made, and signs that it accepts it.
+/// Checks the results of workers, and signs that it accepts them.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Cli {
@@ -38,7 +38,7 @@ enum Command {
 /// Where an acceptor keeps what it has.
 #[derive(Debug, Args)]
 struct Place {
-    /// Directory of key, log and the workers' keys.
+    /// Directory of the acceptor's key, its log and the workers' keys.
     #[arg(
         long,
         value_name = "DIR",
@@ -52,7 +52,7 @@ struct Place {
 struct Serve {
     #[command(flatten)]
     place: Place,
-    /// Where to listen.
+    /// The Unix socket to listen on.
     #[arg(
         long,
         value_name = "PATH",
@@ -66,8 +66,7 @@ struct Serve {
     /// A user that may request acceptances, beside root and the acceptor's own.
     #[arg(long, value_name = "UID")]
     allow_uid: Vec<u32>,
-    /// Let workers that are not known wait for `worker trust`, instead of believing the first key of a
-    /// name.
+    /// Let unknown workers wait for `worker trust`, instead of trusting the first key of a name.
     #[arg(long)]
     only_known: bool,
 }
@@ -97,7 +96,7 @@ enum WorkerCommand {
 
 #[derive(Debug, Subcommand)]
 enum AttemptsCommand {
-    /// Forget what was accepted from an attempt on, as after a backup of the coordinator was put back.
+    /// Forget the acceptances from an attempt on, as after a restore of the coordinator's backup.
     /// The acceptor must be stopped.
     Forget {
         /// The number of the first.
@@ -126,15 +125,17 @@ impl Serve {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    harden::shut()?;
+    harden::protect_memory()?;
     log::start_filtered("RUST_LOG", "info", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config(), run::stopped()?).await,
-        Command::Key { place } => say(public_pem(&serve::key(&place.state)?.public()).trim_end()),
+        Command::Key { place } => {
+            print_line(public_pem(&serve::key(&place.state)?.public()).trim_end())
+        }
         Command::Worker(command) => worker(command),
         Command::Attempts(AttemptsCommand::Forget { from, reason, place }) => {
             operate::forget_attempts(&place.state, AttemptId(from), &reason)?;
-            say(&format!("attempts from {from} on may be accepted again"))
+            print_line(&format!("attempts from {from} on may be accepted again"))
         }
     }
 }
@@ -142,18 +143,18 @@ async fn main() -> anyhow::Result<()> {
 fn worker(command: WorkerCommand) -> anyhow::Result<()> {
     match command {
         WorkerCommand::List { place } => {
-            operate::workers(&place.state)?.iter().try_for_each(|line| say(line))
+            operate::workers(&place.state)?.iter().try_for_each(|line| print_line(line))
         }
-        WorkerCommand::Trust { name, place } => say(&operate::trust(&place.state, &name)?),
+        WorkerCommand::Trust { name, place } => print_line(&operate::trust(&place.state, &name)?),
         WorkerCommand::Forget { name, place } => {
             operate::forget(&place.state, &name)?;
-            say(&format!("{name} is forgotten"))
+            print_line(&format!("{name} is forgotten"))
         }
     }
 }
 
 #[allow(clippy::print_stdout, reason = "the output of the command")]
-fn say(text: &str) -> anyhow::Result<()> {
+fn print_line(text: &str) -> anyhow::Result<()> {
     println!("{text}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What was accepted, as far as it decides what may be. Decides; writes nothing.
+//! The acceptances, as far as they decide what may be accepted. Decides; writes nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,13 +11,13 @@ use crate::event::Event;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
     pub attempt: AttemptId,
-    /// Digest of what it made.
+    /// Digest of its results.
     pub set: Sha256,
     /// When, in seconds since 1970.
     pub at: u64,
 }
 
-/// Why results may not be accepted after what was.
+/// Why results may not be accepted after earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Replay {
     /// The attempt was accepted with other files.
@@ -31,9 +31,9 @@ pub enum Replay {
     )]
     Older {
         task: TaskId,
-        /// The attempt that is to be accepted.
+        /// The attempt of the request.
         attempt: AttemptId,
-        /// The one that was.
+        /// The attempt that was accepted.
         newer: AttemptId,
     },
 }
@@ -45,17 +45,17 @@ fn remedy(attempt: &AttemptId) -> String {
     )
 }
 
-/// Everything that is remembered.
+/// The state of all acceptances.
 #[derive(Debug, Default)]
 pub struct Memory {
     tasks: HashMap<TaskId, Taken>,
-    /// The keys of workers, as they were used last.
+    /// The keys that workers used last.
     keys: BTreeMap<String, PublicKey>,
     accepted: u64,
 }
 
 impl Memory {
-    /// Takes what the log says.
+    /// Applies an event of the log.
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::Worker { worker, key, .. } => {
@@ -70,12 +70,12 @@ impl Memory {
         }
     }
 
-    /// What there is of an attempt that made this: when it was accepted, if it was. A newer attempt
+    /// When an attempt with these results was accepted; `None` when it was not. A newer attempt
     /// may take the place of an older one: the coordinator may have refused that afterwards.
     ///
     /// # Errors
     /// When it must not be accepted.
-    pub fn look(
+    pub fn accepted_at(
         &self,
         task: TaskId,
         attempt: AttemptId,
@@ -91,7 +91,7 @@ impl Memory {
         if taken.set == set { Ok(Some(taken.at)) } else { Err(Replay::Other { attempt }) }
     }
 
-    /// The key with which a worker signed last.
+    /// The key that a worker used last.
     #[must_use]
     pub fn key(&self, worker: &str) -> Option<PublicKey> {
         self.keys.get(worker).copied()
@@ -119,7 +119,7 @@ mod tests {
     fn an_attempt_is_accepted_once_and_a_task_goes_forward() {
         let mut memory = Memory::default();
         let look = |memory: &Memory, attempt, made: &[u8]| {
-            memory.look(TaskId(1), AttemptId(attempt), Sha256::compute(made))
+            memory.accepted_at(TaskId(1), AttemptId(attempt), Sha256::compute(made))
         };
         assert_eq!(look(&memory, 5, b"a"), Ok(None));
         memory.apply(&accepted(1, 5, b"a", 77));

@@ -1,5 +1,5 @@
-//! What operators do by hand. It needs the directory of the state: whoever only reaches the socket can
-//! do none of it.
+//! The operator's commands. They need the directory of the state: whoever reaches only the socket
+//! can run none of them.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::book::Book;
 use crate::event::Event;
 use crate::workers::Workers;
 
-/// The workers that are known, and those that wait, a line each.
+/// The trusted workers and those that wait, one line each.
 pub fn workers(state: &Path) -> anyhow::Result<Vec<String>> {
     let workers = open(state)?;
     let known = workers.known()?.into_iter().map(|(name, key)| format!("{name}\t{key}\tknown"));
@@ -20,23 +20,25 @@ pub fn workers(state: &Path) -> anyhow::Result<Vec<String>> {
     Ok(known.chain(waiting).collect())
 }
 
-/// Believes the key with which a worker signs. An acceptor that runs knows it at once.
+/// Trusts the key with which a worker signs. A running acceptor notices it at once.
 ///
 /// # Errors
-/// When none waits, or the disk says no.
+/// When no key waits, or an error of the disk.
 pub fn trust(state: &Path, worker: &str) -> anyhow::Result<String> {
     name::check_worker(worker)?;
     let key = open(state)?.trust(worker)?;
     let key = key.with_context(|| {
-        format!("no key of {worker} waits: it has signed nothing, or is known by its key")
+        format!(
+            "no key of {worker} waits: the worker has signed nothing, or its key is trusted already"
+        )
     })?;
     Ok(format!("{worker} is known by {key}"))
 }
 
-/// Forgets a worker: the next key of that name is as the first.
+/// Forgets a worker: the next key of that name counts as the first.
 ///
 /// # Errors
-/// When it is not known, or the disk says no.
+/// When it is unknown, or an error of the disk.
 pub fn forget(state: &Path, worker: &str) -> anyhow::Result<()> {
     name::check_worker(worker)?;
     if !open(state)?.forget(worker)? {
@@ -45,8 +47,8 @@ pub fn forget(state: &Path, worker: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Forgets that attempts were accepted, from a number on: their numbers come again after the
-/// coordinator's data were put back from a backup.
+/// Forgets acceptances of attempts from a number on, because their numbers come again after the
+/// coordinator's data were restored from a backup.
 ///
 /// # Errors
 /// When an acceptor runs, the reason is empty, or a file cannot be written.
@@ -61,8 +63,8 @@ fn open(state: &Path) -> anyhow::Result<Workers> {
     Ok(Workers::open(own(state)?, false)?)
 }
 
-/// The directory of the state, which must be of whoever runs this: files of another user in it would
-/// keep the acceptor from reading them.
+/// The directory of the state, which must belong to the caller: the acceptor could not read files
+/// of another user in it.
 fn own(state: &Path) -> anyhow::Result<&Path> {
     let metadata = std::fs::metadata(state).with_context(|| state.display().to_string())?;
     let (owner, own) = (metadata.uid(), nix::unistd::geteuid().as_raw());

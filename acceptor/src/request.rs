@@ -1,4 +1,4 @@
-//! What is asked for: wire to domain, with its checks.
+//! Requests for acceptances: from the message to checked values.
 
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::name::{self, NameError};
@@ -9,12 +9,12 @@ use rpmfarm_core::{Arch, AttemptId, BuildId, Sha256, TaskId};
 use rpmfarm_guarded::key::verify;
 use rpmfarm_proto::{WireError, v1};
 
-use crate::check::Found;
+use crate::check::CheckedFile;
 
-/// Files of one attempt at most, as the coordinator takes them.
+/// How many files an attempt may have, as at the coordinator.
 const MAX_FILES: usize = 20_000;
 
-/// Asks for the acceptance of what an attempt made.
+/// A request for the acceptance of an attempt's results.
 #[derive(Debug, Clone)]
 pub struct Asked {
     /// Name of the target.
@@ -32,12 +32,12 @@ pub struct Asked {
     pub worker: String,
     pub proof: Proof,
     pub files: Vec<ResultFile>,
-    /// What that may hold.
+    /// How much the packages may hold.
     pub limits: Limits,
 }
 
 impl Asked {
-    /// Whether the worker's key has signed this very statement.
+    /// Whether the worker's key has signed this statement.
     #[must_use]
     pub fn is_signed(&self) -> bool {
         let Self { target, build, task, attempt, kind, arch, package, worker, proof, .. } = self;
@@ -56,7 +56,7 @@ impl Asked {
         verify(&proof.key, &statement.to_bytes(), &proof.signature)
     }
 
-    /// The digest of everything that was made.
+    /// The digest of all results.
     #[must_use]
     pub fn set(&self) -> Sha256 {
         set_digest(&self.files)
@@ -64,7 +64,7 @@ impl Asked {
 
     /// The acceptance of one of the packages.
     #[must_use]
-    pub fn acceptance(&self, found: &Found, time: u64) -> Acceptance {
+    pub fn acceptance(&self, found: &CheckedFile, time: u64) -> Acceptance {
         Acceptance {
             target: self.target.clone(),
             build: self.build,

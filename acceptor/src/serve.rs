@@ -1,4 +1,4 @@
-//! Running the acceptor: from its options to a service that answers until it is told to stop.
+//! Running the acceptor: from its options to a service that answers until it is stopped.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -14,27 +14,28 @@ use crate::book::Book;
 use crate::service::AcceptorService;
 use crate::workers::Workers;
 
-/// A request of as many files as there may be, in bytes.
+/// The largest message, in bytes: room for as many files as there may be.
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// The configuration of the acceptor.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Directory of everything that it keeps.
+    /// Directory of the acceptor's data.
     pub state: PathBuf,
     pub socket: PathBuf,
     /// The coordinator's blob store.
     pub blobs: PathBuf,
-    /// Users that may ask, beside root and the acceptor's own.
+    /// Users that may request acceptances, in addition to root and the acceptor's own.
     pub allow_uids: Vec<u32>,
-    /// Whether workers that are not known wait for an operator.
+    /// Whether unknown workers wait for an operator.
     pub only_known: bool,
 }
 
-/// The key in a directory of state, which is made when it is not there. Its public part is beside it.
+/// The key in a directory of state, which is made when it is missing. Its public part is stored
+/// beside it.
 ///
 /// # Errors
-/// When it cannot be used, or the disk says no.
+/// When it cannot be used, or an error of the disk.
 pub fn key(state: &Path) -> anyhow::Result<SigningKey> {
     let key = SigningKey::load_or_make(&state.join("acceptor.key"))?;
     let (path, pem) = (state.join("acceptor.pub"), public_pem(&key.public()));
@@ -44,7 +45,7 @@ pub fn key(state: &Path) -> anyhow::Result<SigningKey> {
     Ok(key)
 }
 
-/// Answers until `stop` is there. Calls that run then are finished.
+/// Answers requests until `stop` completes. Running calls are finished.
 ///
 /// # Errors
 /// When state or socket cannot be used, or the log fails while running.
@@ -54,7 +55,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     book.begin(key.public())?;
     let workers = Workers::open(&config.state, config.only_known)?;
     if !config.only_known {
-        tracing::warn!("the first key of a worker's name is believed (--only-known believes none)");
+        tracing::warn!("the first key of a worker's name is trusted (with --only-known none is)");
     }
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), key = %key.public(), "ready");

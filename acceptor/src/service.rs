@@ -16,16 +16,16 @@ use tokio::sync::{Notify, Semaphore};
 use tonic::{Request, Response, Status};
 
 use crate::book::{Book, BookError};
-use crate::check::{self, CheckError, Found};
+use crate::check::{self, CheckError, CheckedFile};
 use crate::event::Event;
 use crate::memory::Replay;
 use crate::request::Asked;
 use crate::workers::{Untrusted, Workers};
 
-/// Where it failed, as other failures of results have it.
+/// The stage of its failures, the same as for other failures of results.
 const STAGE: FailureStage = FailureStage::Accept;
 
-/// Denials that are known to be logged; asked again, they are not logged again.
+/// How many logged denials are remembered, so that they are not logged again.
 const DENIALS: usize = 1024;
 
 #[derive(Debug, Clone)]
@@ -36,17 +36,17 @@ struct Desk {
     key: SigningKey,
     blobs: Blobs,
     workers: Workers,
-    /// One acceptance is written after the other.
+    /// Locked for one acceptance after the other.
     book: Mutex<Book>,
     /// The denials that were logged.
     told: Mutex<BTreeSet<String>>,
-    /// Rings when the log has failed.
+    /// Woken when the log has failed.
     failed: Notify,
-    /// Reading packages fills cores.
+    /// Limits how many packages are read at once, since reading needs a processor.
     places: Arc<Semaphore>,
 }
 
-/// Why something is not accepted.
+/// Why results are not accepted.
 #[derive(Debug, thiserror::Error)]
 enum Denied {
     #[error(
@@ -64,7 +64,7 @@ enum Denied {
 }
 
 impl Denied {
-    /// Whose fault it is; `None` when it may be accepted later.
+    /// Whose fault it is; `None` when the results may be accepted later.
     const fn fault(&self) -> Option<Fault> {
         match self {
             Self::Signature { .. } => Some(Fault::Worker),
@@ -75,7 +75,8 @@ impl Denied {
 }
 
 impl AcceptorService {
-    /// Accepts what is in this blob store, of these workers, with this key, and logs there.
+    /// A service that accepts results in this blob store, of these workers, with this key and this
+    /// log.
     #[must_use]
     pub fn new(key: SigningKey, blobs: &Path, workers: Workers, book: Book) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -101,7 +102,7 @@ impl Desk {
         self.book.lock()
     }
 
-    /// Reads what is asked for, and says what comes of it.
+    /// Checks a request, and returns the verdict.
     fn verdict(&self, asked: &Asked) -> v1::accept_reply::Verdict {
         use v1::accept_reply::Verdict;
         match self.accept(asked) {
@@ -111,7 +112,7 @@ impl Desk {
             }
             Err(denied) => {
                 let reason = denied.to_string();
-                self.tell(asked, &reason);
+                self.log_refusal(asked, &reason);
                 match denied.fault() {
                     Some(fault) => {
                         Verdict::Refused(v1::Failure::from(&Failure::new(fault, STAGE, reason)))
@@ -127,12 +128,12 @@ impl Desk {
             let (worker, key) = (asked.worker.clone(), asked.proof.key.to_string());
             return Err(Denied::Signature { worker, key, attempt: asked.attempt });
         }
-        // Before anything is read.
+        // Checked before any file is read.
         self.workers.check(&asked.worker, asked.proof.key)?;
-        self.book().memory.look(asked.task, asked.attempt, asked.set())?;
+        self.book().memory.accepted_at(asked.task, asked.attempt, asked.set())?;
         let found = check::files(&self.blobs, asked)?;
-        let time = self.take(asked, &found)?;
-        let sign = |found: &Found| {
+        let time = self.record_acceptance(asked, &found)?;
+        let sign = |found: &CheckedFile| {
             let text = asked.acceptance(found, time).to_text();
             let signature = self.key.sign(text.as_bytes());
             SignedAcceptance { text, signature }
@@ -140,14 +141,14 @@ impl Desk {
         Ok(found.iter().map(sign).collect())
     }
 
-    /// Writes it down, and answers the time of the acceptances. Of two that ask at once for different
-    /// things only one gets it.
-    fn take(&self, asked: &Asked, found: &[Found]) -> Result<u64, Denied> {
+    /// Logs the acceptance, and returns its time. Of two concurrent requests for different results
+    /// only one succeeds.
+    fn record_acceptance(&self, asked: &Asked, found: &[CheckedFile]) -> Result<u64, Denied> {
         let mut book = self.book();
         let (worker, key) = (&asked.worker, asked.proof.key);
         let is_known = self.workers.check(worker, key)?;
         let set = asked.set();
-        if let Some(at) = book.memory.look(asked.task, asked.attempt, set)? {
+        if let Some(at) = book.memory.accepted_at(asked.task, asked.attempt, set)? {
             return Ok(at);
         }
         let mut events = Vec::with_capacity(found.len() + 2);
@@ -164,8 +165,8 @@ impl Desk {
         Ok(at)
     }
 
-    /// Logs a denial, once. That it is logged is no condition of denying it.
-    fn tell(&self, asked: &Asked, reason: &str) {
+    /// Logs a denial, once. The request is denied even if that fails.
+    fn log_refusal(&self, asked: &Asked, reason: &str) {
         let (worker, attempt) = (asked.worker.clone(), asked.attempt);
         tracing::warn!(worker, attempt = attempt.0, reason, "not accepted");
         let mut told = self.told.lock();
@@ -194,7 +195,7 @@ impl Desk {
     }
 }
 
-fn package(asked: &Asked, found: &Found) -> Event {
+fn package(asked: &Asked, found: &CheckedFile) -> Event {
     Event::Package {
         target: asked.target.clone(),
         build: asked.build,
@@ -206,7 +207,7 @@ fn package(asked: &Asked, found: &Found) -> Event {
     }
 }
 
-/// Since 1970, by the acceptor's own clock.
+/// Seconds since 1970, by the acceptor's own clock.
 fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,8 +1,9 @@
-//! Which key each worker has: a file for each name, so that an operator can say whose a key is
-//! while the acceptor runs.
+//! The trusted key of each worker: a file for each name, so that an operator can change it while
+//! the acceptor runs.
 //!
-//! The first key of a name is believed, unless only known workers are: whoever has the coordinator can
-//! make up workers, but not without a line in the log for each, nor sign for one that is there.
+//! The first key of a name is trusted, unless only known workers are: whoever controls the
+//! coordinator can invent workers, but each leaves a line in the log, and nobody can sign for an
+//! existing one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -13,26 +14,26 @@ use rpmfarm_core::name;
 use rpmfarm_core::statement::PublicKey;
 use rpmfarm_guarded::path::{PathError, io_at};
 
-/// Why a worker's signature is not believed.
+/// Why a worker's signature is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum Untrusted {
-    /// It is known by another key.
+    /// Another key of the worker is trusted.
     #[error(
-        "worker {worker} signs with the key {key} and is known by {known}: if it was set up again, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
+        "worker {worker} signs with the key {key}, and its trusted key is {known}: if it was set up again, run `rpmfarm-acceptor worker trust {worker}`; if not, somebody else signs in its name"
     )]
     Other {
         worker: String,
-        /// The key that it signs with.
+        /// The key of the signature.
         key: PublicKey,
         known: PublicKey,
     },
-    /// It is not known, and the first key of a name is not believed.
+    /// The worker is unknown, and the first key of a name is not trusted.
     #[error(
         "worker {worker} (key {key}) is not known: if it is one of the farm's, run `rpmfarm-acceptor worker trust {worker}`"
     )]
     New {
         worker: String,
-        /// The key that it signs with.
+        /// The key of the signature.
         key: PublicKey,
     },
     /// The files cannot be read.
@@ -49,7 +50,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Those of a state directory, which are made when they are not there.
+    /// The keys in a state directory, which is made when it is missing.
     pub fn open(state: &Path, only_known: bool) -> Result<Self, Untrusted> {
         let (known, waiting) = (state.join("workers"), state.join("waiting"));
         for dir in [&known, &waiting] {
@@ -58,16 +59,16 @@ impl Workers {
         Ok(Self { known, waiting, only_known })
     }
 
-    /// Whether an operator has said of each whose key it is.
+    /// Whether only keys that an operator has confirmed are trusted.
     #[must_use]
     pub fn are_all_known(&self) -> bool {
         self.only_known
     }
 
-    /// Whether a key is that of a worker. False when it would be the first of its name.
+    /// Whether a key is the trusted one of a worker. False when it would be the first of its name.
     ///
     /// # Errors
-    /// When it is not; then it waits for an operator.
+    /// When it is not trusted; then it waits for an operator.
     pub fn check(&self, worker: &str, key: PublicKey) -> Result<bool, Untrusted> {
         let owned = || worker.to_owned();
         let untrusted = match read(&self.known, worker)? {
@@ -82,25 +83,25 @@ impl Workers {
         Err(untrusted)
     }
 
-    /// Believes a worker's key from now on.
+    /// Trusts a worker's key from now on.
     pub fn learn(&self, worker: &str, key: PublicKey) -> Result<(), Untrusted> {
         write(&self.known, worker, key)?;
         remove(&self.waiting, worker).map(drop)
     }
 
-    /// Believes the key that waits for it. `None` when none does.
+    /// Trusts the waiting key of a worker. `None` when none waits.
     pub fn trust(&self, worker: &str) -> Result<Option<PublicKey>, Untrusted> {
         let Some(key) = read(&self.waiting, worker)? else { return Ok(None) };
         self.learn(worker, key)?;
         Ok(Some(key))
     }
 
-    /// Forgets a worker's keys. Answers whether there were any.
+    /// Forgets a worker's keys. Returns whether there were any.
     pub fn forget(&self, worker: &str) -> Result<bool, Untrusted> {
         Ok(remove(&self.waiting, worker)? | remove(&self.known, worker)?)
     }
 
-    /// Names and keys of those that are known, sorted.
+    /// Names and keys of the trusted workers, sorted.
     pub fn known(&self) -> Result<Vec<(String, PublicKey)>, Untrusted> {
         list(&self.known)
     }
@@ -137,7 +138,7 @@ fn read(dir: &Path, worker: &str) -> Result<Option<PublicKey>, Untrusted> {
     }
 }
 
-/// Whole, or not at all. Names of workers do not begin with a dot.
+/// Renamed into place. Names of workers do not begin with a dot.
 fn write(dir: &Path, worker: &str, key: PublicKey) -> Result<(), Untrusted> {
     let (path, beside) = (dir.join(worker), dir.join(format!(".{worker}")));
     let written = || -> io::Result<()> {

@@ -1,5 +1,5 @@
-//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild made:
-//! what a known worker has signed is accepted, and nothing else.
+//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild
+//! made: what a known worker has signed is accepted, and nothing else.
 
 #![allow(clippy::unwrap_used)]
 
@@ -394,7 +394,7 @@ async fn what_is_no_result_of_the_task_is_refused() {
         limits: Some((&Limits { results_files: 1, ..Limits::default() }).into()),
         ..sign(TaskKind::Build, input, rpm(&built_with_two().binary))
     };
-    scene.refused(little, package, "at most 1 are taken").await;
+    scene.refused(little, package, "at most 1 are accepted").await;
     assert!(scene.logged("attempt").is_empty() && scene.logged("worker").is_empty());
 }
 

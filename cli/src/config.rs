@@ -9,7 +9,7 @@ use crate::args::Global;
 use crate::exit::{Error, reason};
 use crate::token::TokenSource;
 
-/// Where a coordinator listens when nobody says otherwise.
+/// The default address of the coordinator.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:7878";
 
 /// The file for everybody on the host.
@@ -77,7 +77,7 @@ impl Settings {
     }
 }
 
-/// `$XDG_CONFIG_HOME/rpmfarm`, or what stands for it.
+/// `$XDG_CONFIG_HOME/rpmfarm`, or its default.
 fn user_directory() -> Option<PathBuf> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CONFIG_HOME")
@@ -110,7 +110,7 @@ fn filled_path(value: Option<PathBuf>) -> Option<PathBuf> {
     value.filter(|value| !value.as_os_str().is_empty())
 }
 
-/// An empty variable of the environment is one that is not set.
+/// An empty variable of the environment counts as not set.
 pub(crate) fn filled(value: Option<String>) -> Option<String> {
     value.filter(|value| !value.is_empty())
 }

@@ -1,4 +1,4 @@
-//! How the command ends: the errors that it prints and the codes that scripts see.
+//! How the command ends: its error messages and its exit codes.
 
 use std::io;
 use std::process::ExitCode;
@@ -11,19 +11,19 @@ pub(crate) enum Exit {
     Done = 0,
     /// A build failed, by the package's own fault.
     PackageFailed = 1,
-    /// The command line is wrong, or the farm refuses what it asks for.
+    /// The command line is wrong, or the farm refuses the request.
     Usage = 2,
     /// There is no such build, target, channel or log.
     NotFound = 3,
     /// The coordinator cannot be reached, or it refuses the token.
     Unreachable = 4,
-    /// A build failed by a fault of the farm or of a worker, or the farm itself is not well.
+    /// A build failed by a fault of the farm or of a worker, or the farm itself has a problem.
     FarmFailed = 5,
     /// A build was cancelled.
     Cancelled = 6,
     /// Ctrl-C while watching; the builds go on.
     Interrupted = 130,
-    /// The reader of the output went away; what a shell reports for SIGPIPE.
+    /// The reader of the output has closed it; what a shell reports for SIGPIPE.
     ClosedPipe = 141,
 }
 
@@ -33,8 +33,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why the command could not do what was asked. Each message is one line: what, the value, the
-/// remedy.
+/// Why the command failed. Each message is one line: the thing, the value, the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// See [`Exit::Usage`].
@@ -71,7 +70,7 @@ impl Error {
     }
 }
 
-/// An operating system's reason in the tone of our messages: no capital, no error number.
+/// An operating system's error in the style of our messages: no capital letter, no error number.
 pub(crate) fn reason(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error ").next().unwrap_or_default();

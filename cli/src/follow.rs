@@ -23,14 +23,14 @@ pub(crate) trait BuildView {
     /// A build is new or has changed.
     fn update(&mut self, build: &Build) -> Result<(), Error>;
     fn tick(&mut self) -> Result<(), Error>;
-    /// Something happened that is not about a build.
+    /// Shows a message that is not about a build.
     fn note(&mut self, text: &str) -> Result<(), Error>;
     fn close(&mut self) -> Result<(), Error>;
 }
 
-/// Follows builds until all have ended, and says how it went as a whole.
+/// Follows builds until all have ended, and returns the result for all of them.
 ///
-/// The first connection must come up; later ones are tried for as long as it takes.
+/// The first connection must succeed; later ones are tried for as long as it takes.
 pub(crate) async fn follow(
     settings: &Settings,
     client: Client,
@@ -60,7 +60,7 @@ struct WatchLoop<'a> {
     ids: &'a [i64],
     builds: BTreeMap<i64, Build>,
     ticks: Interval,
-    /// Before the next try to reach the coordinator.
+    /// The pause before the next try to reach the coordinator.
     pause: Duration,
     view: &'a mut dyn BuildView,
 }
@@ -115,7 +115,7 @@ impl WatchLoop<'_> {
         }
     }
 
-    /// Warns about builds that are published and hidden by newer ones.
+    /// Warns about published builds that are hidden by newer ones.
     fn warn(&mut self) -> Result<(), Error> {
         for build in self.builds.values() {
             for warning in &build.warnings {

@@ -1,8 +1,8 @@
 //! The command `rpmfarm`: a client of the farm's API for people and scripts.
 //!
-//! Knows the API of `rpmfarm-proto` and this host; nothing of the coordinator's insides. Each
-//! file of `commands` is one subcommand, `show` turns builds into text for people, `document`
-//! into JSON for scripts.
+//! Knows the API of `rpmfarm-proto` and this host; nothing of how the coordinator works. Each file
+//! of `commands` is one subcommand, `show` turns builds into text for people, `document` into JSON
+//! for scripts.
 
 mod args;
 mod client;

@@ -1,6 +1,6 @@
-//! Standard output and standard error: who reads them, and how they are written to.
+//! Standard output and standard error: what they are connected to, and how they are written to.
 //!
-//! A closed pipe is an error like any other here, never a panic; `main` ends quietly on it.
+//! A closed pipe is an error like any other here, never a panic; `main` ends silently on it.
 
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -76,7 +76,7 @@ impl StandardOutput {
     }
 }
 
-/// Tells a person something that is not output. When nobody reads standard error, nobody is told.
+/// Prints a message that is not output. An error of standard error is ignored.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

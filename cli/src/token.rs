@@ -1,5 +1,5 @@
-//! The token that guards the calls that write, and elsewhere than on the coordinator's own host also
-//! those that read: where it is searched for, and reading it.
+//! The token, which guards the calls that write, and on other hosts than the coordinator's own also
+//! those that read: where it is searched for, and how it is read.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,14 +9,14 @@ use crate::exit::{Error, reason};
 /// Where a coordinator on the same host keeps its token.
 const HOST_TOKEN: &str = "/var/lib/rpmfarm/token";
 
-/// Where the token is to come from.
+/// The source of the token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TokenSource {
-    /// It was given in the environment.
+    /// From the environment.
     Given(String),
-    /// Somebody named this file.
+    /// From the named file.
     File(PathBuf),
-    /// Nobody named one: the user's file, if it is there, else the host's.
+    /// No source is named: the user's file, if it exists, or else the host's.
     Search(Vec<PathBuf>),
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Token {
 }
 
 impl TokenSource {
-    /// An option wins over the environment, and that over a configuration file.
+    /// An option takes precedence over the environment, and that over a configuration file.
     pub(crate) fn choose(
         option: Option<PathBuf>,
         configured: Option<PathBuf>,
@@ -51,7 +51,7 @@ impl TokenSource {
 
     /// Reads the token for a call to `server`.
     ///
-    /// The host's own token goes to a coordinator on this host only: whoever makes somebody call
+    /// The host's own token goes only to a coordinator on this host: somebody who makes a user call
     /// another address must not get it.
     ///
     /// # Errors

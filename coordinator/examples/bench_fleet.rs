@@ -1,11 +1,11 @@
-//! A fleet of workers that build nothing, for benchmarks of dispatch: each is a connection and a
-//! session of its own, as a real worker's.
+//! A fleet of workers that build nothing, for benchmarks of dispatch. Each is a connection and a
+//! session of its own, as a real worker's is.
 //!
-//! Told on its standard input, a line each: `hold MS` (what is assigned from now on is reported as
-//! failed by the package after about so long; `never`), `release` (what is held is reported as
-//! failed now), `drop NAME` (the worker's connection breaks, and it does not come back), `retry
-//! BUILD` (asks the farm to try a build again). It writes a line of JSON for each thing that
-//! happens, with the time in microseconds since 1970.
+//! It reads commands on its standard input, a line each: `hold MS` (attempts that are assigned from
+//! now on are reported as failed by the package after about so long; `never`), `release` (the
+//! attempts that are held are reported as failed now), `drop NAME` (the worker's connection breaks,
+//! and the worker does not come back), `retry BUILD` (asks the farm to try a build again). It
+//! writes a line of JSON for each event, with the time in microseconds since 1970.
 #![allow(clippy::print_stdout, reason = "what it measures is read there")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +32,7 @@ use tonic::transport::{Channel, Endpoint};
 /// `hold never`.
 const NEVER: u64 = u64::MAX;
 
-/// Pause before a worker connects again.
+/// Pause before a worker connects again after its connection broke.
 const AGAIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Parser)]
@@ -43,13 +43,13 @@ struct Options {
     /// The file of its token.
     #[arg(long)]
     token_file: PathBuf,
-    /// Workers, as ARCH=COUNT; several times.
+    /// Workers, as ARCH=COUNT; may be repeated.
     #[arg(long = "workers", value_name = "ARCH=COUNT")]
     workers: Vec<String>,
-    /// How long they hold what they get at first.
+    /// How long workers hold the attempts that they get at first.
     #[arg(long, default_value = "never")]
     hold: String,
-    /// How often they speak, in milliseconds.
+    /// How often workers send their state, in milliseconds.
     #[arg(long, default_value_t = 5000)]
     heartbeat_ms: u64,
 }
@@ -126,10 +126,10 @@ fn authorized<T>(fleet: &Fleet, message: T) -> Request<T> {
     request
 }
 
-/// What a worker has of one attempt.
+/// A worker's own record of an attempt.
 struct Mine {
     epoch: i64,
-    /// When it ends.
+    /// When the attempt is reported as failed; `None` when never.
     ends: Option<Instant>,
     ended: bool,
 }
@@ -205,7 +205,8 @@ fn end(name: &str, mine: &mut HashMap<i64, Mine>, which: impl Fn(&Mine, Instant)
     }
 }
 
-/// Takes what the worker should have. True when that is something new.
+/// Takes over the state that the worker should have. True when it has an attempt that the worker
+/// did not have before.
 fn follow(
     fleet: &Fleet,
     name: &str,
@@ -224,7 +225,8 @@ fn follow(
             "attempt": wanted.attempt, "task": wanted.task, "build": wanted.build,
         }));
         let hold_ms = fleet.hold_ms.load(Ordering::Relaxed);
-        // Between half and one and a half of it, by the attempt's number.
+        // Between half and one and a half of the time, by the attempt's number, so that the ends
+        // are spread.
         let spread = wanted.attempt.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54;
         let ends = (hold_ms != NEVER)
             .then(|| Instant::now() + Duration::from_millis(hold_ms / 2 + hold_ms * spread / 1024));

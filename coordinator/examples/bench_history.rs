@@ -57,7 +57,7 @@ async fn main() -> anyhow::Result<()> {
         run(&mut connection, query).await?;
     }
     connection.execute("COMMIT").await?;
-    // A farm that has run for a while has its statistics.
+    // A farm that has run for a while has statistics of its tables, which the planner needs.
     connection.execute("ANALYZE").await?;
     Ok(())
 }

@@ -19,16 +19,16 @@ struct Options {
     /// Name of the target.
     #[arg(long, default_value = "lab")]
     target: String,
-    /// Builds that wait.
+    /// Number of builds that wait for a worker.
     #[arg(long, default_value_t = 100_000)]
     queued: i64,
-    /// Their architecture.
+    /// Architecture of the builds that wait.
     #[arg(long, default_value = "x86_64")]
     arch: String,
-    /// Builds that failed.
+    /// Number of builds that failed.
     #[arg(long, default_value_t = 1_000)]
     ended: i64,
-    /// Their architecture.
+    /// Architecture of the builds that failed.
     #[arg(long, default_value = "aarch64")]
     ended_arch: String,
 }
@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
         sqlx::query(sqlx::AssertSqlSafe(query)).execute(&mut connection).await?;
     }
     connection.execute("COMMIT").await?;
-    // A farm that has run for a while has its statistics.
+    // A farm that has run for a while has statistics of its tables, which the planner needs.
     connection.execute("ANALYZE").await?;
     Ok(())
 }
@@ -113,7 +113,7 @@ async fn fill(
     Ok(())
 }
 
-/// They are open, and their tasks in their queue.
+/// The builds become open, and their tasks enter the queue.
 async fn open(
     connection: &mut AnyConnection,
     arch: &str,
@@ -129,7 +129,7 @@ async fn open(
     Ok(())
 }
 
-/// They failed for good.
+/// The builds fail, finally.
 async fn fail(connection: &mut AnyConnection, first: i64, last: i64) -> anyhow::Result<()> {
     let failure = r#"{"fault":"package","stage":"build","message":"it did","excerpt":[]}"#;
     let row = format!("i, {}, i, 'build', '{failure}', 0", now_us());

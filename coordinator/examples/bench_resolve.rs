@@ -55,7 +55,7 @@ async fn main() -> anyhow::Result<()> {
         times.push(start.elapsed());
         packages = lock.layers.iter().map(|layer| layer.packages().len()).sum::<usize>();
     }
-    // The first one has fetched and loaded the metadata.
+    // Not counted: the first answer includes fetching and loading the metadata.
     let first = times.remove(0);
     times.sort_unstable();
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;

@@ -1,9 +1,9 @@
-//! Clears away what dead writers left beside the blobs: uploads that nobody goes on with, and files
-//! that were being made when a process died.
+//! Removes unfinished files that dead processes left beside the blobs: uploads that nobody
+//! continues, and files that were being written when a process died.
 //!
-//! Owns how old such a file must be. What is being written is touched all the time, and an upload
-//! whose first half has been cleared away begins again; so age alone decides, and several
-//! coordinators may clear the same directory.
+//! Owns how old such a file must be. A file that is being written is touched all the time, and an
+//! upload whose beginning was removed starts again. So the age alone decides, and several
+//! coordinators may clean the same directory.
 
 use std::fs::{self, DirEntry};
 use std::io;
@@ -12,22 +12,22 @@ use std::time::{Duration, SystemTime};
 
 use crate::blobs::Blobs;
 
-/// How long nothing must have been written.
+/// How long a file must be unchanged before it is removed.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often unfinished files are searched for.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
 
-/// The files that were removed.
+/// How much a pass removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CleanupStats {
-    /// Files, and directories of files.
+    /// Number of files and of directories of files.
     pub entries: u64,
-    /// What they held, in bytes.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
-/// Searches now and then, until the task is dropped.
+/// Scans for unfinished files once an hour, until the task is dropped.
 pub async fn run(blobs: Blobs) {
     loop {
         let store = blobs.clone();
@@ -44,16 +44,16 @@ pub async fn run(blobs: Blobs) {
     }
 }
 
-/// One search. Blocks: not for a thread of the runtime.
+/// One scan. Blocks, so it must not run on a thread of the runtime.
 ///
 /// # Errors
-/// When a directory cannot be read or something in it cannot be removed.
+/// When a directory cannot be read or an entry cannot be removed.
 pub fn pass(blobs: &Blobs, now: SystemTime) -> io::Result<CleanupStats> {
     let mut cleared = CleanupStats::default();
     for directory in blobs.unfinished() {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            // Whoever writes it may end it at any time.
+            // The entry may vanish at any time, when its writer finishes it.
             let Some((written, bytes)) = gone(about(&entry))? else { continue };
             let old = now.duration_since(written).is_ok_and(|age| age > LEFT_AFTER);
             if old && gone(remove(&entry.path()))?.is_some() {
@@ -65,7 +65,7 @@ pub fn pass(blobs: &Blobs, now: SystemTime) -> io::Result<CleanupStats> {
     Ok(cleared)
 }
 
-/// When something was last written, and how much is there: a file, or a directory of files.
+/// When an entry was last written, and its size in bytes: a file, or a directory of files.
 fn about(entry: &DirEntry) -> io::Result<(SystemTime, u64)> {
     let itself = entry.metadata()?;
     if !itself.is_dir() {
@@ -81,7 +81,7 @@ fn about(entry: &DirEntry) -> io::Result<(SystemTime, u64)> {
 }
 
 fn remove(path: &Path) -> io::Result<()> {
-    // Asked of the entry itself: a link is removed, and not what it leads to.
+    // `symlink_metadata` does not follow links: the link itself is removed, not its target.
     if fs::symlink_metadata(path)?.is_dir() {
         fs::remove_dir_all(path)
     } else {
@@ -89,7 +89,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// `None` for what is no longer there.
+/// Turns `NotFound` into `None`: the entry is no longer there.
 fn gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

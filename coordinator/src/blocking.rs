@@ -1,11 +1,12 @@
-//! Work that blocks on the disk, or computes for long, done where it holds up no task.
+//! Work that blocks on the disk or computes for long, on a thread of its own so that it delays no
+//! task of the runtime.
 
 use tokio::task::JoinError;
 
-/// Does work that blocks, on a thread for that.
+/// Runs blocking work on a thread for it.
 ///
 /// # Errors
-/// When it panicked.
+/// When the work panicked.
 pub async fn run<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {

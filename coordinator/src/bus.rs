@@ -1,11 +1,11 @@
-//! The bell that wakes the passes: something was written. And the words that wake those of other
-//! coordinators, which `peers` sends.
+//! The bus, which wakes the passes when something was written, and the messages that wake the
+//! passes of other coordinators. `peers` sends these.
 //!
-//! For passes it carries nothing but which steps of builds there are to do, where that is known, so
-//! that the others need not look. A pass that wakes reads the facts that lack its result, so a bell that
-//! rings twice, or is missed because a poll came first, changes nothing. Beside that it says of which
-//! builds facts have changed ([`Bus::follow`]), for whoever shows builds: who is too far behind is told
-//! that any may have.
+//! For passes it carries no data except the steps of builds that have new work, where they are known,
+//! so that passes of other steps need not read the database. A pass that wakes reads the facts that
+//! lack its result, so a wake-up that comes twice, or is missed because a poll came first, changes
+//! nothing. It also carries the builds whose facts have changed ([`Bus::follow`]), for those who show
+//! builds: a follower that is too far behind learns only that any build may have changed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use rpmfarm_core::BuildId;
 use rpmfarm_core::next_step::NextStep;
 use tokio::sync::{Notify, mpsc, watch};
 
-/// Words that wait to be sent; more are dropped.
+/// How many messages wait to be sent; further ones are dropped.
 const WAITING: usize = 256;
 
 /// Changes that are remembered for those who have not read them yet.
@@ -89,19 +89,19 @@ impl Rings {
     }
 }
 
-/// What the other coordinators are told: to read the facts again, never the facts themselves.
+/// A message to the other coordinators: to read the facts again, never the facts themselves.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerMessage {
     /// Facts were written, of these builds.
     Facts(ChangedBuilds),
-    /// A worker's session shall read again what the worker should have.
-    Poke(String),
-    PokeAll,
-    /// A worker has reported.
+    /// The worker's session shall read again what the worker should have.
+    WakeSession(String),
+    WakeSessions,
+    /// A worker has reported progress.
     Progress,
 }
 
-/// Where words are given. Cheap to clone; without somebody who takes them they go nowhere.
+/// Takes messages for the other coordinators. Cheap to clone. The default one drops them.
 #[derive(Debug, Clone, Default)]
 pub struct PeerNotifier(Option<PeerQueue>);
 
@@ -120,7 +120,7 @@ pub struct PeerMessages {
 }
 
 impl PeerNotifier {
-    /// A notifier and the words that come of it.
+    /// A notifier and the receiver of its messages.
     #[must_use]
     pub fn new() -> (Self, PeerMessages) {
         let (sender, receiver) = mpsc::channel(WAITING);
@@ -128,11 +128,11 @@ impl PeerNotifier {
         (Self(Some(PeerQueue { sender, lost: lost.clone() })), PeerMessages { receiver, lost })
     }
 
-    /// Sends a word, if it can be sent now.
+    /// Queues a message; drops it when the queue is full.
     pub fn send(&self, word: PeerMessage) {
         let Some(PeerQueue { sender, lost }) = &self.0 else { return };
         let names_builds = matches!(word, PeerMessage::Facts(_));
-        // A word that does not fit is one of many: the others read the facts by themselves soon.
+        // A dropped message does no harm: the other coordinators read the facts periodically.
         if sender.try_send(word).is_err() && names_builds {
             lost.store(true, Ordering::Relaxed);
         }
@@ -140,19 +140,19 @@ impl PeerNotifier {
 }
 
 impl PeerMessages {
-    /// The next word; `None` when no more can come.
+    /// The next message; `None` when no more can come.
     pub async fn next(&mut self) -> Option<PeerMessage> {
         self.receiver.recv().await
     }
 
-    /// A word that is there by now.
+    /// The next message, if one is queued.
     #[must_use]
     pub fn try_next(&mut self) -> Option<PeerMessage> {
         self.receiver.try_recv().ok()
     }
 
-    /// The words that are there by now, with that of facts once. Words on facts that got lost are
-    /// made up for: any build may have changed.
+    /// The messages that are queued, those about facts combined into one. When a message about facts
+    /// was dropped, that one says that any build may have changed.
     pub fn gather(&mut self, first: PeerMessage) -> BTreeSet<PeerMessage> {
         let (mut words, mut facts) = (BTreeSet::new(), None::<ChangedBuilds>);
         let mut next = Some(first);
@@ -175,20 +175,21 @@ impl PeerMessages {
         words
     }
 
-    /// Words could not be sent: with the next ones the others are told that any build may have changed.
+    /// Records that messages could not be sent: the next message tells the other coordinators that any
+    /// build may have changed.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Relaxed);
     }
 }
 
-/// The last changes, by their place among all changes.
+/// The last changes, numbered among all changes.
 #[derive(Debug, Default)]
 struct RecentChanges {
     /// How many there were in all.
     count: u64,
     /// The last of them, the newest at the end.
     builds: VecDeque<BuildId>,
-    /// The place after the newest change of which the builds are not known.
+    /// The number after the newest change whose builds are not known.
     unknown: u64,
 }
 
@@ -197,7 +198,7 @@ impl RecentChanges {
         let ChangedBuilds::Only(builds) = changed else {
             self.count += 1;
             self.unknown = self.count;
-            // What came before is of no use to anybody any more.
+            // Nobody needs the changes before this one any more.
             self.builds.clear();
             return;
         };
@@ -209,7 +210,7 @@ impl RecentChanges {
         self.builds.drain(..excess);
     }
 
-    /// What came after this place.
+    /// The changes after this number.
     fn since(&self, place: u64) -> ChangedBuilds {
         let missed = usize::try_from(self.count.saturating_sub(place)).unwrap_or(usize::MAX);
         if place < self.unknown || missed > self.builds.len() {
@@ -219,22 +220,22 @@ impl RecentChanges {
     }
 }
 
-/// Rings for everyone who listens. Cheap to clone.
+/// Wakes everyone who listens. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Bus {
     wakes: Arc<WakeCounter>,
     /// Of which builds facts have changed.
     changes: watch::Sender<RecentChanges>,
-    /// Where it is told that something was written here, for the other coordinators.
-    voice: PeerNotifier,
+    /// Tells the other coordinators that something was written here.
+    notifier: PeerNotifier,
     /// The steps for which it is used; `None` for all.
     steps: Option<&'static [NextStep]>,
 }
 
-/// What the clones of a bus have in common.
+/// The state that the clones of a bus share.
 #[derive(Debug, Default)]
 struct WakeCounter {
-    /// How often it was rung.
+    /// How often the bus was woken.
     rings: Mutex<Rings>,
     /// Wakes those who listen in the order in which they came, so that a simulation can repeat it.
     notify: Notify,
@@ -245,42 +246,42 @@ impl Default for Bus {
         Self {
             wakes: Arc::default(),
             changes: watch::Sender::new(RecentChanges::default()),
-            voice: PeerNotifier::default(),
+            notifier: PeerNotifier::default(),
             steps: None,
         }
     }
 }
 
 impl Bus {
-    /// A bell of which the other coordinators are told, too.
+    /// A bus that also notifies the other coordinators.
     #[must_use]
-    pub fn with_voice(voice: PeerNotifier) -> Self {
-        Self { voice, ..Self::default() }
+    pub fn with_notifier(notifier: PeerNotifier) -> Self {
+        Self { notifier, ..Self::default() }
     }
 
-    /// The same bell for passes that do these steps of builds: who listens to it is not woken for other
-    /// steps, and whoever wakes by it wakes those passes alone.
+    /// The same bus for passes that do these steps of builds: its listeners are not woken for other
+    /// steps, and a wake-up from it wakes only those passes.
     #[must_use]
     pub fn for_steps(&self, steps: &'static [NextStep]) -> Self {
         Self { steps: Some(steps), ..self.clone() }
     }
 
-    /// Facts of these builds were written: wakes those here for whom it is news, and everyone at the
-    /// other coordinators.
+    /// Wakes the listeners of this process that these steps concern, and all listeners of the other
+    /// coordinators, after facts of these builds were written.
     pub fn written(&self, builds: BTreeSet<BuildId>, news: &News) {
         let changed = ChangedBuilds::Only(builds);
         self.note(&changed);
         self.ring(news);
-        self.voice.send(PeerMessage::Facts(changed));
+        self.notifier.send(PeerMessage::Facts(changed));
     }
 
-    /// Another coordinator has written: wakes everyone here.
+    /// Wakes all listeners of this process, after another coordinator has written facts.
     pub fn heard(&self, changed: &ChangedBuilds) {
         self.note(changed);
         self.ring(&News::All);
     }
 
-    /// Wakes the listeners of this process; other coordinators are not told, and nobody who follows
+    /// Wakes the listeners of this process; other coordinators are not notified, nor are followers of
     /// builds.
     pub fn wake(&self) {
         self.ring(&match self.steps {
@@ -300,7 +301,8 @@ impl Bus {
         self.wakes.notify.notify_waiters();
     }
 
-    /// Listens from now on. Listen first and read the facts then, so that nothing falls between.
+    /// Listens from now on. Call this before reading the facts, so that no write between the two is
+    /// missed.
     #[must_use]
     pub fn listen(&self) -> BusListener {
         let heard = *self.wakes.rings.lock();
@@ -320,17 +322,17 @@ impl Bus {
 #[derive(Debug)]
 pub struct BusListener {
     wakes: Arc<WakeCounter>,
-    /// How often it had rung when this listener was woken last.
+    /// The counts of wake-ups that this listener has seen.
     heard: Rings,
-    /// The steps for which it wakes; `None` for whatever is written.
+    /// The steps for which it wakes; `None` for any facts.
     steps: Option<&'static [NextStep]>,
 }
 
 impl BusListener {
-    /// Waits until the bell has rung since the last time.
+    /// Waits until the bus was woken since the last call.
     pub async fn woken(&mut self) {
         loop {
-            // Listens before the counts are read, so that what rings in between is not missed.
+            // Listens before the counts are read, so that a wake-up in between is not missed.
             let notified = self.wakes.notify.notified();
             let now = *self.wakes.rings.lock();
             let before = std::mem::replace(&mut self.heard, now);
@@ -461,14 +463,14 @@ mod tests {
 
     #[test]
     fn words_on_facts_are_gathered_and_none_is_lost() {
-        let (voice, mut words) = PeerNotifier::new();
+        let (notifier, mut words) = PeerNotifier::new();
         let facts = |id| PeerMessage::Facts(only([id]));
-        voice.send(facts(2));
-        voice.send(PeerMessage::PokeAll);
+        notifier.send(facts(2));
+        notifier.send(PeerMessage::WakeSessions);
         let gathered = words.gather(facts(1));
-        assert_eq!(gathered, [PeerMessage::Facts(only([1, 2])), PeerMessage::PokeAll].into());
+        assert_eq!(gathered, [PeerMessage::Facts(only([1, 2])), PeerMessage::WakeSessions].into());
         for _ in 0..=WAITING {
-            voice.send(facts(3));
+            notifier.send(facts(3));
         }
         let gathered = words.gather(facts(3));
         assert_eq!(gathered, [PeerMessage::Facts(ChangedBuilds::Any)].into());

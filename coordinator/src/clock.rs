@@ -1,4 +1,4 @@
-//! The clocks, read here and passed on as arguments; and pauses.
+//! The clocks, read here and passed on as arguments, and pauses.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -7,13 +7,13 @@ use rpmfarm_core::Timestamp;
 /// One moment, on both clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// On the clock that never jumps, for silences and pauses.
+    /// On the monotonic clock, for silences and pauses.
     pub instant: Instant,
-    /// On the wall clock, for what is recorded.
+    /// On the wall clock, for records.
     pub time: Timestamp,
 }
 
-/// This moment on the wall clock.
+/// The present moment on the wall clock.
 #[must_use]
 pub fn now() -> Timestamp {
     #[cfg(feature = "simulation")]
@@ -23,8 +23,8 @@ pub fn now() -> Timestamp {
     Timestamp::from_us(rpmfarm_daemon::now_us())
 }
 
-/// Where the work of a stage that goes on for long reads the time that it records, and where it pauses. It is a
-/// part of each such stage.
+/// The clock of a stage whose work takes long, so that each record has the time at which it is
+/// made; also its pauses.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock;
 
@@ -34,13 +34,13 @@ impl Clock {
         Now { instant: self.instant(), time: self.time() }
     }
 
-    /// This moment on the wall clock, for what is recorded.
+    /// The present moment on the wall clock, for records.
     #[must_use]
     pub fn time(self) -> Timestamp {
         now()
     }
 
-    /// A moment on the clock that never jumps.
+    /// The present moment on the monotonic clock.
     #[must_use]
     pub fn instant(self) -> Instant {
         #[cfg(feature = "simulation")]
@@ -50,7 +50,7 @@ impl Clock {
         Instant::now()
     }
 
-    /// The wall clock, for what compares signatures and metadata with it.
+    /// The wall clock, to compare with the times of signatures and metadata.
     #[must_use]
     pub fn system(self) -> SystemTime {
         #[cfg(feature = "simulation")]

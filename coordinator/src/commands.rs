@@ -1,7 +1,7 @@
-//! The commands that a person may give about what `core` says.
+//! The commands that carry out a remedy of `core`.
 //!
-//! Owns the words of the command lines that stand in messages of more than one folder. It must not know
-//! when a remedy is one: that is `core`'s.
+//! Owns the words of the command lines in messages that more than one folder writes. It must not
+//! know when a remedy applies: that is `core`'s to say.
 
 use rpmfarm_core::BuildOptions;
 use rpmfarm_core::options::{AddedRepository, BuildOption, OptionError};
@@ -30,7 +30,7 @@ pub fn with_command(text: String, remedy: Option<&Remedy>) -> String {
 
 /// The message for a build that clients would not update to.
 #[must_use]
-pub fn not_above(why: &NotNewer) -> String {
+pub fn not_newer(why: &NotNewer) -> String {
     match why.remedy() {
         Some(remedy) => format!("{why}, or ask for {}", command(&remedy)),
         None => why.to_string(),
@@ -76,7 +76,7 @@ fn flag(option: BuildOption) -> String {
 #[cfg(test)]
 mod tests {
     use rpmfarm_core::Evr;
-    use rpmfarm_core::track::check_above;
+    use rpmfarm_core::track::check_newer;
 
     use super::*;
 
@@ -93,8 +93,8 @@ mod tests {
         let published = Evr::new(0, "1.10", "2.el9");
         let told = |release: &str| {
             let made = Evr::new(0, "1.10", release);
-            let why = check_above("hello", &made, [published.clone()], "testing");
-            not_above(&why.expect_err("it is not above"))
+            let why = check_newer("hello", &made, [published.clone()], "testing");
+            not_newer(&why.expect_err("it is not newer"))
         };
         assert!(told("2.el9").ends_with(", or ask for rpmfarm build hello --bump"));
         assert!(!told("1.el9").contains("--bump"));

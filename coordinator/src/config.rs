@@ -1,4 +1,4 @@
-//! What the coordinator is told when it starts.
+//! The options and environment variables of the coordinator.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ use crate::listen::ConnectionLimits;
         The token that the command rpmfarm and the workers need is made at first start: DATA/token."
 )]
 pub struct Config {
-    /// Directory of everything that the coordinator keeps: database, blobs, logs, repositories.
+    /// Directory of the coordinator's data: database, blobs, logs, repositories.
     #[arg(long, env = "RPMFARM_DATA", default_value = "/var/lib/rpmfarm")]
     pub data: PathBuf,
 
@@ -59,14 +59,14 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_LISTEN_TLS")]
     pub listen_tls: Option<SocketAddr>,
 
-    /// Name or address under which others reach --listen-tls; the first one is told to new
+    /// Name or address under which others reach --listen-tls; the first one is given to new
     /// workers. May be repeated. Default: the host's name.
     #[arg(long = "tls-name", env = "RPMFARM_TLS_NAME", value_name = "NAME", value_delimiter = ',')]
     pub tls_names: Vec<String>,
 
-    /// Let anybody read at every address that is listened on: builds, logs, locks, sources, workers.
-    /// Without it that needs the farm's token or a worker's certificate at all addresses but this
-    /// host's own. Published repositories are open to everybody anyway.
+    /// Let anybody read at every address that is listened on: builds, logs, locks, sources,
+    /// workers. Without it that needs the farm's token or a worker's certificate at all addresses
+    /// but this host's own. Published repositories are open to everybody anyway.
     #[arg(long, env = "RPMFARM_PUBLIC_READ")]
     pub public_read: bool,
 
@@ -113,13 +113,14 @@ pub struct Config {
     #[arg(long, env = "RPMFARM_SIGNER")]
     pub signer: Option<PathBuf>,
 
-    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed that
-    /// it accepts them, which the signer can ask for. Default: none.
+    /// The acceptor's Unix socket. With it, results are accepted only when the acceptor has signed
+    /// that it accepts them, which the signer can ask for. Default: none.
     #[arg(long, env = "RPMFARM_ACCEPTOR", value_name = "PATH")]
     pub acceptor_socket: Option<PathBuf>,
 
-    /// A group, by its number, that may read the blobs that are made from now on: of signer and acceptor,
-    /// which read packages as users of their own (their --blobs). Default: nobody but this user reads.
+    /// A group, by its number, that may read the blobs that are made from now on: of signer and
+    /// acceptor, which read packages as users of their own (their --blobs). Default: nobody but
+    /// this user reads.
     #[arg(long, env = "RPMFARM_BLOBS_GROUP", value_name = "GID")]
     pub blobs_group: Option<u32>,
 
@@ -177,7 +178,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(scale).map(Duration::from_millis).ok_or_else(|| "too long".into())
 }
 
-/// It is written into `.repo` files, where dnf appends paths to it.
+/// Checks an address that is written into `.repo` files, where dnf appends paths to it.
 fn check_base_url(text: &str) -> Result<(), String> {
     let example = "expected http://HOST[:PORT][/PATH] or https://…, as https://farm.example.org";
     let url = Url::parse(text).map_err(|error| format!("{error}; {example}"))?;
@@ -199,8 +200,8 @@ fn check_base_url(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// It goes into the coordinator's certificate, and the first one into the line that new workers
-/// run.
+/// Checks a name for the coordinator's certificate. The first one also goes into the line that new
+/// workers run.
 fn check_tls_name(name: &str) -> Result<(), String> {
     let example = "expected a host name or an address, as farm.example.org or 192.0.2.7";
     if name.contains("://") || name.contains('/') {
@@ -220,7 +221,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
             && !label.ends_with('-')
     };
     if name.len() > 253 || !name.split('.').all(good) {
-        return Err(format!("it can be no name of a host; {example}"));
+        return Err(format!("it is not a valid host name; {example}"));
     }
     // A malformed address, like 10.0.0 or 300.1.1.1, is not a host name either.
     if name.rsplit('.').next().is_some_and(|last| last.chars().all(|c| c.is_ascii_digit())) {
@@ -229,7 +230,7 @@ fn check_tls_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The address of a database may hold a password, so it is not repeated.
+/// Checks the address of a database. It may hold a password, so the error does not repeat it.
 fn check_database(url: &str) -> Result<(), String> {
     let expected = "expected sqlite:///PATH or postgres://USER[:PASSWORD]@HOST[:PORT]/NAME";
     let Some((scheme, rest)) = url.split_once(':') else {
@@ -250,7 +251,7 @@ fn check_database(url: &str) -> Result<(), String> {
     }
 }
 
-/// Reads the time of a takeover: not shorter than some beats.
+/// Reads the takeover time, which must cover several heartbeats.
 fn takeover(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if (Duration::from_secs(2)..=Duration::from_secs(600)).contains(&time) {
@@ -261,10 +262,10 @@ fn takeover(text: &str) -> Result<Duration, String> {
 }
 
 impl Config {
-    /// How often workers speak, and how long they may be silent.
+    /// How often workers send their state, and how long they may be silent.
     ///
     /// # Errors
-    /// When the two do not fit.
+    /// When the two do not fit together.
     pub fn lease_terms(&self) -> anyhow::Result<LeaseTerms> {
         LeaseTerms::new(self.heartbeat, self.lease).context("--heartbeat and --lease")
     }
@@ -275,7 +276,7 @@ impl Config {
         self.database.clone().unwrap_or_else(default)
     }
 
-    /// Refuses values that would be found out only when somebody uses them.
+    /// Refuses values that would otherwise fail only when they are used.
     ///
     /// # Errors
     /// Names the option, its value and what to write instead.
@@ -303,7 +304,7 @@ impl Config {
         self.base_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
     }
 
-    /// Refuses to listen where tokens would be read by others.
+    /// Refuses to listen where others could read tokens.
     ///
     /// # Errors
     /// With the remedy, for an address of --listen that other hosts reach.
@@ -317,7 +318,7 @@ impl Config {
         Ok(())
     }
 
-    /// What connections may take.
+    /// The limits on connections.
     #[must_use]
     pub fn limits(&self) -> ConnectionLimits {
         let count = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
@@ -334,7 +335,7 @@ impl Config {
         usize::try_from(self.max_batch).unwrap_or(usize::MAX)
     }
 
-    /// What is open to callers without a credential.
+    /// What callers without a credential may see.
     #[must_use]
     pub const fn opened(&self) -> PublicAccessSettings {
         PublicAccessSettings {
@@ -412,10 +413,10 @@ mod tests {
             ("--base-url", "https://farm/a b", "characters"),
             ("--tls-name", "https://farm.example.org", "no URL"),
             ("--tls-name", "farm:7879", "not have a port"),
-            ("--tls-name", "", "no name of a host"),
-            ("--tls-name", "farm..org", "no name of a host"),
-            ("--tls-name", "-farm", "no name of a host"),
-            ("--tls-name", "*.example.org", "no name of a host"),
+            ("--tls-name", "", "not a valid host name"),
+            ("--tls-name", "farm..org", "not a valid host name"),
+            ("--tls-name", "-farm", "not a valid host name"),
+            ("--tls-name", "*.example.org", "not a valid host name"),
             ("--tls-name", "10.0.0", "not an address"),
             ("--database", "mysql://db/farm", "`mysql:`"),
             ("--database", "/var/lib/farm.db", "not a database URL"),

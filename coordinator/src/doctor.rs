@@ -1,4 +1,4 @@
-//! What the coordinator can say of its own health.
+//! The checks that `rpmfarm doctor` shows: what the coordinator finds wrong with the farm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -33,7 +33,7 @@ pub struct Doctor {
     pub targets: Targets,
     pub fleet: Fleet,
     pub peers: Peers,
-    /// The acceptor; none where the coordinator's own verdict is enough.
+    /// The acceptor; `None` where none is set up.
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
     pub channels: Channels,
@@ -43,20 +43,21 @@ pub struct Doctor {
     pub base_url: Arc<str>,
 }
 
-/// Space below which the coordinator warns, in MiB: sources and packages of a few large builds.
+/// Free space below which the coordinator warns, in MiB: sources and packages of a few large
+/// builds.
 const LOW_SPACE_MIB: u64 = 4096;
 
-/// Space below which hardly anything can be imported, accepted or published any more, in MiB.
+/// Free space below which hardly anything can be imported, accepted or published any more, in MiB.
 const NO_SPACE_MIB: u64 = 512;
 
-/// Files that can still be made, below which the coordinator warns; each package is some files.
+/// Number of free inodes below which the coordinator warns; each package takes several files.
 const FEW_FILES: u64 = 10_000;
 
-/// How long signer and acceptor may take to answer.
+/// How long the signer and the acceptor may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// The same where it reads all of its log.
-const LOOK_PATIENCE: Duration = Duration::from_secs(20);
+/// The same for a call that makes the signer read all of its log.
+const LOG_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Doctor {
     /// Checks the store, the space, signer and acceptor, the targets and the workers.
@@ -82,8 +83,8 @@ impl Doctor {
         checks
     }
 
-    /// The other coordinators, where there are any: how many live, and whether they publish under the
-    /// same address.
+    /// The other coordinators, where there are any: how many are alive, and whether all publish
+    /// under the same address.
     fn coordinators(&self) -> Option<Check> {
         let others = self.peers.others(Instant::now());
         let alive: Vec<_> = others.iter().filter(|(_, alive)| *alive).map(|(row, _)| row).collect();
@@ -114,10 +115,10 @@ impl Doctor {
         for dir in [self.blobs.root(), self.repos.as_path()] {
             match nix::sys::statvfs::statvfs(dir) {
                 Ok(stat) => {
-                    // Directories on one file system are one finding.
+                    // Several directories on one file system are one finding.
                     if seen.insert(stat.filesystem_id()) {
                         let mib = stat.blocks_available() * stat.fragment_size() / (1 << 20);
-                        // Some file systems count no files: they have as many as fit.
+                        // Some file systems report no number of inodes: they have no limit.
                         let counts = stat.files() > 0;
                         let files = if counts { stat.files_available() } else { u64::MAX };
                         checks.push(judged(dir, mib, files));
@@ -125,7 +126,7 @@ impl Doctor {
                 }
                 Err(error) => {
                     let check = check("space", "error", format!("{}: {error}", dir.display()));
-                    checks.push(remedied(check, "the directory must be there and readable"));
+                    checks.push(remedied(check, "the directory must exist and be readable"));
                 }
             }
         }
@@ -137,7 +138,7 @@ impl Doctor {
         for target in self.targets.all().into_values().flatten() {
             keys.entry(target.signing_key.clone()).or_default().push(target.name.clone());
         }
-        // A signer that is not there is one problem, however many keys it should have.
+        // A signer that does not answer is one problem, however many keys it should have.
         let mut problems = BTreeMap::<String, Vec<String>>::new();
         let mut remedy = "";
         for (key, targets) in &keys {
@@ -188,7 +189,7 @@ impl Doctor {
         checks
     }
 
-    /// Whether the acceptor answers, and whom it waits for.
+    /// Whether the acceptor answers, and which workers it does not trust yet.
     async fn acceptor(&self) -> Option<Check> {
         let asked = self.acceptor.as_ref()?.status();
         let problem = match tokio::time::timeout(PATIENCE, asked).await {
@@ -201,7 +202,8 @@ impl Doctor {
         Some(remedied(check("acceptor", "error", problem), remedy))
     }
 
-    /// Whether the signer's log goes on from where it stood when a channel was signed.
+    /// Whether the signer's log continues from the line that was its last when a channel was
+    /// signed.
     async fn signer_log(&self, target: &str, channel: &str) -> Option<Check> {
         let name = "signer log";
         let logged = match self.channels.publisher.logged(target, channel) {
@@ -209,7 +211,7 @@ impl Doctor {
             Err(error) => return Some(check(name, "warning", error.to_string())),
         };
         let whose = format!("{target}/{channel}, line {}", logged.line);
-        let asked = tokio::time::timeout(LOOK_PATIENCE, self.signer.check_log(&logged)).await;
+        let asked = tokio::time::timeout(LOG_PATIENCE, self.signer.check_log(&logged)).await;
         let found = match asked {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => return Some(check(name, "warning", format!("{whose}: {error:#}"))),
@@ -231,7 +233,7 @@ impl Doctor {
         }
     }
 
-    /// Whether what a channel holds is signed with the key that its target names now.
+    /// Whether the packages of a channel are signed with the key that its target names now.
     async fn signatures(&self, target: &Target) -> Option<Check> {
         let channel = target.first_channel();
         let name = format!("target {}", target.name);
@@ -254,7 +256,7 @@ impl Doctor {
         }
     }
 
-    /// How many workers take work, and for which architectures of the targets nobody does.
+    /// How many workers take work, and for which architectures of the targets no worker does.
     async fn workers(&self) -> Check {
         let seen = self.fleet.workers(Instant::now());
         let standings = match self.store.standing_list().await {
@@ -270,12 +272,12 @@ impl Doctor {
             emulated: &view.state.emulated,
             idle: idle(view, standings.get(name)),
         });
-        let (level, message) = told(&seen.collect::<Vec<_>>(), &wanted);
+        let (level, message) = workers_found(&seen.collect::<Vec<_>>(), &wanted);
         check("workers", level, message)
     }
 }
 
-/// The files that were found damaged; nothing when all that were read again are whole.
+/// The files that were found damaged; `None` when all that were read again are whole.
 fn damaged(all: &[(PathBuf, String)]) -> Option<Check> {
     let (_, first) = all.first()?;
     let message = format!("{}: {first}", counted(all.len(), "damaged file"));
@@ -284,7 +286,7 @@ fn damaged(all: &[(PathBuf, String)]) -> Option<Check> {
     Some(remedied(check("blobs", "error", message), remedy))
 }
 
-/// The key files of a target's repositories that cannot be read; nothing when all can.
+/// The key files of a target's repositories that cannot be read; `None` when all can.
 fn missing_keys(target: &Target, dir: &Path) -> Option<String> {
     let keys = target.repositories.iter().flat_map(|repository| &repository.keys);
     let files: BTreeSet<PathBuf> = keys.filter_map(|key| key.file(dir)).collect();
@@ -301,12 +303,12 @@ fn check(name: &str, level: &str, message: impl Into<String>) -> Check {
     Check { name, level, message, remedy: String::new() }
 }
 
-/// The same with what to do about it.
+/// The check with its remedy.
 fn remedied(check: Check, remedy: impl Into<String>) -> Check {
     Check { remedy: remedy.into(), ..check }
 }
 
-/// The check of a file system with so much free space, in MiB and in files that can be made.
+/// The check of a file system with so much free space, in MiB and in inodes.
 fn judged(dir: &Path, mib: u64, files: u64) -> Check {
     let dir = dir.display();
     if files < FEW_FILES && mib >= NO_SPACE_MIB {
@@ -328,7 +330,7 @@ fn judged(dir: &Path, mib: u64, files: u64) -> Check {
     }
 }
 
-/// Whether the signer signs at all.
+/// Whether the signer signs at all, or is paused.
 fn signs(status: &SignerStatus) -> Vec<Check> {
     let mut checks = Vec::new();
     if !status.stopped.is_empty() {
@@ -341,7 +343,7 @@ fn signs(status: &SignerStatus) -> Vec<Check> {
     checks
 }
 
-/// Whether the signer wants to see that somebody else than the coordinator has accepted what it signs.
+/// Whether the signer demands acceptances, and the coordinator asks for them.
 fn asks_for_acceptances(status: &SignerStatus, has_acceptor: bool) -> Option<Check> {
     match (status.acceptors, has_acceptor) {
         (0, _) => Some(remedied(
@@ -379,7 +381,7 @@ fn accepts(status: &AcceptorStatus) -> Check {
     remedied(check("acceptor", "warning", message), remedy)
 }
 
-/// Whether the key of a target signs for this target, and for others only where that is meant.
+/// Whether the key of a target is bound to this target, and to others only where that is meant.
 fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
     let (name, key) = (&target.name, &target.signing_key);
     let found = status.keys.iter().find(|known| known.name == *key)?;
@@ -395,7 +397,7 @@ fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
     (!found.targets.contains(name)).then(|| remedied(check("signer", "error", message()), remedy))
 }
 
-/// A worker as it is counted.
+/// A worker as it is counted by architecture.
 struct CountedWorker<'a> {
     name: &'a str,
     arches: &'a [Arch],
@@ -422,12 +424,12 @@ fn idle(view: &WorkerView, decided: Option<&StandingRow>) -> Option<String> {
     })
 }
 
-/// At most so many workers are listed with their reasons.
-const TOLD: usize = 4;
+/// How many idle workers are listed with their reasons.
+const SHOWN: usize = 4;
 
-/// Nobody to build at all is an error where there are workers, and a warning where none has come
-/// yet; so is an architecture for which nobody builds.
-fn told(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
+/// The state and text of the check. No worker at all is an error when workers are known, and a
+/// warning when none has ever come; the same holds for each architecture.
+fn workers_found(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, String) {
     let taking = || seen.iter().filter(|worker| worker.idle.is_none());
     let mut message = format!("{} of {} known workers take work", taking().count(), seen.len());
     let mut counts = Vec::new();
@@ -448,7 +450,7 @@ fn told(seen: &[CountedWorker<'_>], wanted: &BTreeSet<Arch>) -> (&'static str, S
         message += &format!("; none for {}", without.join(", "));
     }
     let mut reasons = seen.iter().filter_map(|worker| Some((worker.name, worker.idle.as_ref()?)));
-    for (name, reason) in reasons.by_ref().take(TOLD) {
+    for (name, reason) in reasons.by_ref().take(SHOWN) {
         message += &format!("; {name} {reason}");
     }
     let more = reasons.count();
@@ -482,18 +484,18 @@ mod tests {
         let plain = seen("a", &[X86_64], &[], None);
         let emulating = seen("b", &[X86_64, Aarch64], &[Aarch64], None);
         let out = seen("c", &[X86_64], &[], Some("is quarantined: it failed"));
-        assert_eq!(told(&[], &both), ("warning", "0 of 0 known workers take work".into()));
+        assert_eq!(workers_found(&[], &both), ("warning", "0 of 0 known workers take work".into()));
         let said = "0 of 1 known workers take work; c is quarantined: it failed";
-        assert_eq!(told(std::slice::from_ref(&out), &both), ("error", said.into()));
+        assert_eq!(workers_found(std::slice::from_ref(&out), &both), ("error", said.into()));
         let said = "1 of 2 known workers take work (x86_64 1); none for aarch64; c is quarantined: \
                     it failed";
-        assert_eq!(told(&[plain, out], &both), ("warning", said.into()));
+        assert_eq!(workers_found(&[plain, out], &both), ("warning", said.into()));
         let plain = seen("a", &[X86_64], &[], None);
         let said = "2 of 2 known workers take work (x86_64 2, aarch64 1 (1 emulating))";
-        assert_eq!(told(&[plain, emulating], &both), ("ok", said.into()));
+        assert_eq!(workers_found(&[plain, emulating], &both), ("ok", said.into()));
         let away: Vec<_> =
             ["a", "b", "c", "d", "e", "f"].map(|n| seen(n, &[], &[], Some("is gone"))).into();
-        let (_, said) = told(&away, &both);
+        let (_, said) = workers_found(&away, &both);
         assert!(said.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{said}");
     }
 

@@ -1,5 +1,5 @@
-//! HTTP to servers that a target names: no redirect is followed unseen, and no private address is
-//! connected to unless the target allows the host.
+//! HTTP to servers that a target names: redirects are followed only after a check, and a private
+//! address is connected to only when the target allows the host.
 
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,8 @@ const REDIRECTS: usize = 5;
 /// Some git servers refuse clients that do not name themselves as git does.
 const USER_AGENT: &str = concat!("git/2.0 (rpmfarm/", env!("CARGO_PKG_VERSION"), ")");
 
-/// Host and port of an address: what is asked gently, and what hangs as one.
+/// Host and port of an address. Requests to one host are limited together, and a host that hangs
+/// delays only its own.
 pub(crate) fn host_of(url: &str) -> String {
     Url::parse(url).map_or_else(
         |_| url.to_owned(),
@@ -30,34 +31,33 @@ pub(crate) fn host_of(url: &str) -> String {
     )
 }
 
-/// An address as messages may have it: without a user and a password, which a redirect of a
-/// stranger may hold.
+/// An address for messages: without user and password, which the redirect of a server may contain.
 pub(crate) fn shown(url: &Url) -> String {
     if url.username().is_empty() && url.password().is_none() {
         return url.to_string();
     }
     let mut url = url.clone();
-    // Refused only where there is no host, and so nobody to name.
+    // Setting a user fails only for a URL without a host, which has no user.
     let _ = (url.set_username(""), url.set_password(None));
     url.to_string()
 }
 
-/// Two clients: one that connects to public addresses alone, one for the hosts that are allowed
-/// to be private. Cheap to clone.
+/// Two clients: one that connects to public addresses only, one for hosts that the target lists as
+/// private. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Http {
     public: Client,
     private: Client,
 }
 
-/// Why there is no answer.
+/// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HttpError {
-    /// The URL must not be asked.
+    /// The URL must not be requested.
     #[error("{url}: refused: {why}")]
     Refused {
         url: String,
-        /// Why, and what to do.
+        /// The reason and the remedy.
         why: String,
     },
     /// The server, or the way to it, failed.
@@ -71,9 +71,9 @@ impl Http {
     /// # Errors
     /// When the system's certificates cannot be read.
     pub(crate) fn new() -> Result<Self, reqwest::Error> {
-        // Another part of the process may have chosen the provider already; any will do.
+        // Another part of the process may have installed a provider already; any will do.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // A proxy would resolve names itself, past the check of addresses.
+        // No proxy: it would resolve names itself, and so bypass the check of addresses.
         let builder = || {
             Client::builder()
                 .redirect(Policy::none())
@@ -87,7 +87,7 @@ impl Http {
         })
     }
 
-    /// A request that may be sent.
+    /// A request that is allowed.
     ///
     /// # Errors
     /// [`HttpError::Refused`] for a scheme or an address that is not allowed.
@@ -112,7 +112,7 @@ impl Http {
         if allowed.allow(host, port) {
             return Ok(self.private.request(method, url.clone()));
         }
-        // The resolver sees no addresses, so those are checked here.
+        // A literal address never reaches the resolver, so it is checked here.
         let address = match url.host() {
             Some(Host::Ipv4(v4)) => Some(IpAddr::V4(v4)),
             Some(Host::Ipv6(v6)) => Some(IpAddr::V6(v6)),
@@ -139,7 +139,7 @@ impl Http {
         for _ in 0..=REDIRECTS {
             let request = prepare(self.request(Method::GET, &url, allowed)?);
             let response = request.send().await.map_err(|error| explain(&url, error))?;
-            // 304 counts as one of them, and leads nowhere.
+            // 304 is a redirection, too, but has no location.
             if !response.status().is_redirection() || !response.headers().contains_key(LOCATION) {
                 return Ok(response);
             }
@@ -149,10 +149,10 @@ impl Http {
     }
 }
 
-/// Where a redirect leads. It may not lead from https to http.
+/// The target of a redirect. It must not lead from https to http.
 ///
 /// # Errors
-/// When it does, or leads nowhere.
+/// When it does, or has no usable location.
 pub(crate) fn redirected(from: &Url, response: &Response) -> Result<Url, HttpError> {
     let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let to = location.and_then(|location| from.join(location).ok()).ok_or_else(|| {
@@ -166,7 +166,7 @@ pub(crate) fn redirected(from: &Url, response: &Response) -> Result<Url, HttpErr
     Ok(to)
 }
 
-/// What a failed request means.
+/// The cause of a failed request, in one line.
 pub(crate) fn explain(url: &Url, error: reqwest::Error) -> HttpError {
     let error = error.without_url();
     let mut why = error.to_string();
@@ -187,13 +187,13 @@ fn remedy(host: &str) -> String {
     )
 }
 
-/// A name that leads into the own network.
+/// A name that resolves to a private address.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} has a private address")]
 struct PrivateAddress(String);
 
-/// Gives out public addresses only. What it gives is what is connected to, so a name cannot
-/// change between the check and the use.
+/// A resolver that returns public addresses only. The client connects to the very addresses that it
+/// returns, so a name cannot change between the check and the use.
 #[derive(Debug)]
 struct PublicResolver;
 

@@ -1,7 +1,7 @@
-//! Places that are counted, in all and for each who takes them: connections and streams of one
+//! A semaphore with a limit for all permits and one for each key: connections and streams of one
 //! address, streams of one connection.
 //!
-//! Owns the counts. It must not know what the places are for.
+//! Owns the counts. It must not know what the permits are for.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// Counted places. Cheap to clone.
+/// Counts permits. Cheap to clone.
 #[derive(Debug)]
 pub struct KeyedSemaphore<K: Eq + Hash>(Arc<Mutex<PermitCounts<K>>>);
 
@@ -20,22 +20,22 @@ struct PermitCounts<K> {
     of: HashMap<K, usize>,
 }
 
-/// How many places there may be.
+/// How many permits there may be.
 #[derive(Debug, Clone, Copy)]
 pub struct PermitLimits {
     pub all: usize,
     pub of_one: usize,
 }
 
-/// Why there is no place, with the bound that was reached.
+/// Why there is no permit, with the limit that was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoPermit {
     All(usize),
-    /// Those of one are taken.
+    /// The permits of one key are taken.
     OfOne(usize),
 }
 
-/// A place, until it is dropped.
+/// A permit, which is returned when it is dropped.
 #[derive(Debug)]
 pub struct Permit<K: Eq + Hash + Clone> {
     tally: KeyedSemaphore<K>,
@@ -62,10 +62,10 @@ impl<K: Eq + Hash + Clone> Permit<K> {
 }
 
 impl<K: Eq + Hash + Clone> KeyedSemaphore<K> {
-    /// Takes a place.
+    /// Takes a permit.
     ///
     /// # Errors
-    /// When the bounds are reached.
+    /// When a limit is reached.
     pub fn acquire(&self, who: K, bounds: PermitLimits) -> Result<Permit<K>, NoPermit> {
         let mut counts = self.lock();
         if counts.of.get(&who).copied().unwrap_or(0) >= bounds.of_one {
@@ -79,7 +79,7 @@ impl<K: Eq + Hash + Clone> KeyedSemaphore<K> {
         Ok(Permit { tally: self.clone(), who })
     }
 
-    /// How many places are taken.
+    /// How many permits are taken.
     #[must_use]
     pub fn taken(&self) -> usize {
         self.lock().all
@@ -105,7 +105,8 @@ impl<K: Eq + Hash + Clone> Drop for Permit<K> {
     }
 }
 
-/// What counts as one address: of IPv6 the network, in which a host has as many as it likes.
+/// The key of an address. For IPv6 it is the network, because a host can use any address of its
+/// network.
 #[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {

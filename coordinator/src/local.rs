@@ -1,12 +1,12 @@
-//! Channels over Unix sockets, to the processes beside this one: signer and acceptor.
+//! gRPC channels over Unix sockets, to the signer and the acceptor on this host.
 
 use std::path::Path;
 
 use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 
-/// A channel to whoever listens on a socket. Connects when it is first used, and again when they were
-/// away.
+/// A channel to the server on a socket. It connects at its first use, and again after the server
+/// was away.
 ///
 /// # Panics
 /// Must be called within a tokio runtime.
@@ -16,6 +16,6 @@ pub(crate) fn channel(socket: &Path) -> Channel {
         let path = path.clone();
         async move { tokio::net::UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    // The address is not used: the connector knows the socket.
+    // The URL is not used: the connector has the path of the socket.
     Endpoint::from_static("http://local").connect_with_connector_lazy(connect)
 }

@@ -1,7 +1,7 @@
-//! Logs of attempts: appended by offset while they run, kept compressed when they have ended.
+//! Logs of attempts: appended by offset while the attempts run, compressed when they have ended.
 //!
-//! Owns the files `logs/ATTEMPT-NAME.log` (growing) and `.log.zst` (ended). It must not know
-//! what the lines say.
+//! Owns the files `logs/ATTEMPT-NAME.log` (growing) and `.log.zst` (ended). It must not know what
+//! the lines mean.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
@@ -11,24 +11,23 @@ use std::path::{Path, PathBuf};
 use rpmfarm_core::AttemptId;
 pub use rpmfarm_core::task::LogName;
 
-/// A piece of a log as it comes.
+/// A piece of a log, as it arrives.
 #[derive(Debug, Clone, Copy)]
 pub struct Chunk<'a> {
-    /// Where it belongs, in bytes.
+    /// Its offset in the log, in bytes.
     pub offset: u64,
-    /// Its bytes.
     pub data: &'a [u8],
-    /// Whether the log ends with it.
+    /// Whether it is the end of the log.
     pub last: bool,
 }
 
-/// Reads one log piece by piece, each after the other. What is kept of an ended log is how far it
-/// was unpacked: from the beginning for each piece, a long one would be unpacked hundreds of times.
+/// Reads one log piece by piece. For an ended log it keeps the decompressor: a long log would
+/// otherwise be decompressed from its beginning for each piece, hundreds of times.
 pub struct LogReader {
     logs: Logs,
     attempt: AttemptId,
     name: LogName,
-    /// Where the next piece begins, in bytes.
+    /// The offset of the next piece, in bytes.
     offset: u64,
     ended: Option<zstd::Decoder<'static, BufReader<File>>>,
 }
@@ -39,16 +38,16 @@ pub struct Logs {
     dir: PathBuf,
 }
 
-/// Why a chunk of a log is not taken.
+/// Why a chunk of a log is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The log would be longer than it may be.
-    #[error("a log of at most {limit} bytes is taken")]
+    /// The log would exceed its limit.
+    #[error("a log of at most {limit} bytes is accepted")]
     TooLong {
-        /// How long it may be, in bytes.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// What the disk says.
+    /// An error of the disk.
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -57,18 +56,18 @@ impl Logs {
     /// Opens the directory.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When the directory cannot be made.
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir)?;
         Ok(Self { dir })
     }
 
-    /// Appends what is new of a chunk, and says where the next one goes. A chunk that leaves a
-    /// gap changes nothing; the last one ends the log.
+    /// Appends the new part of a chunk, and returns the offset of the next one. A chunk that leaves
+    /// a gap changes nothing; the last one ends the log.
     ///
     /// # Errors
-    /// [`LogError::TooLong`] beyond the limit, with the log filled up to it; what the disk says.
+    /// [`LogError::TooLong`] beyond the limit, with the log filled up to it; an error of the disk.
     pub fn append(
         &self,
         attempt: AttemptId,
@@ -92,9 +91,10 @@ impl Logs {
         let fits = end.min(limit);
         if fits > have {
             let within = |at: u64| usize::try_from(at - offset).expect("within a chunk in memory");
-            // At its place: the same bytes may come to another coordinator at the same time.
+            // Written at its offset: the same bytes may be written by another coordinator at the
+            // same time.
             if let Err(error) = file.write_all_at(&data[within(have)..within(fits)], have) {
-                // A torn tail would be taken for progress.
+                // A partly written chunk would be counted as progress.
                 let _ = file.set_len(have);
                 return Err(error.into());
             }
@@ -109,7 +109,7 @@ impl Logs {
         Ok(have)
     }
 
-    /// Ends a log whose worker is gone, as it is.
+    /// Ends a log whose worker is gone.
     pub fn finish(&self, attempt: AttemptId, name: LogName) -> io::Result<()> {
         let path = self.growing(attempt, name);
         if path.exists() { compress(&path, &self.ended(attempt, name)) } else { Ok(()) }
@@ -131,20 +131,20 @@ impl Logs {
 }
 
 impl LogReader {
-    /// Where the next piece begins, in bytes.
+    /// The offset of the next piece, in bytes.
     #[must_use]
     pub const fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The next piece of up to `limit` bytes, and whether the log has ended; shorter ones are at
-    /// its end for now. `None` when there is no such log.
+    /// The next piece of up to `limit` bytes, and whether the log has ended. A shorter piece is all
+    /// that has arrived. `None` when there is no such log.
     pub fn next(&mut self, limit: usize) -> io::Result<Option<(Vec<u8>, bool)>> {
         if self.ended.is_none() {
-            // The growing file first: when it is compressed between the two reads, the second
-            // finds it.
+            // The growing file comes first: when the log is compressed between the two reads, the
+            // second read finds it.
             if let Some(mut file) = found(&self.logs.growing(self.attempt, self.name))? {
-                // File systems refuse to seek to where no file of theirs can be.
+                // A seek beyond the largest possible file would be an error of the file system.
                 if self.offset > file.metadata()?.len() {
                     return Ok(Some((Vec::new(), false)));
                 }
@@ -159,7 +159,8 @@ impl LogReader {
         Ok(Some((data, true)))
     }
 
-    /// The ended log, unpacked up to where the next piece begins; none when it is not there.
+    /// A decompressor of the ended log, at the offset of the next piece; `None` when the log has
+    /// not ended.
     fn unpacked(&self) -> io::Result<Option<zstd::Decoder<'static, BufReader<File>>>> {
         let Some(file) = found(&self.logs.ended(self.attempt, self.name))? else {
             return Ok(None);
@@ -192,7 +193,7 @@ fn compress(from: &Path, to: &Path) -> io::Result<()> {
     encoder.finish()?.sync_all()?;
     beside.persist(to).map_err(|error| error.error)?;
     match fs::remove_file(from) {
-        // Another coordinator ended it at the same time.
+        // Another coordinator compressed it at the same time.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         removed => removed,
     }
@@ -262,7 +263,7 @@ mod tests {
         // It ends in the middle of being read.
         logs.finish(id, name).unwrap();
         all.extend(reader.next(1000).unwrap().unwrap().0);
-        // What is unpacked now is what the one reader has open: no piece begins anew.
+        // Only the piece that the one reader has open is unpacked: no piece is read again.
         fs::remove_file(logs.ended(id, name)).unwrap();
         while let Some((piece, true)) = reader.next(100_000).unwrap().filter(|p| !p.0.is_empty()) {
             all.extend(piece);

@@ -11,11 +11,11 @@ use rpmfarm_coordinator::start::start;
 use rpmfarm_daemon::log;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// How long what still runs on threads of its own may take when the program ends.
+/// How long threads that block may take to end when the program ends.
 const LEFT: Duration = Duration::from_secs(2);
 
 fn main() -> anyhow::Result<()> {
-    // Not a subcommand that anybody is to see: the coordinator starts itself so.
+    // The hidden subcommand by which the coordinator starts its solver process.
     if std::env::args_os().nth(1).is_some_and(|argument| argument == solver::ARGUMENT) {
         return solver::child::run();
     }

@@ -1,4 +1,4 @@
-//! The metrics: their names, units and help. docs/metrics.md says the same.
+//! The metrics: their names, units and help texts, which docs/metrics.md repeats.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use rpmfarm_core::{Arch, Failure};
 
-/// Labels as names and values.
+/// Labels, each a name and a value.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
 type Counts = Family<Labels, Gauge>;
@@ -32,7 +32,7 @@ struct MetricsState {
     pub(crate) gauges: Gauges,
 }
 
-/// Gauges that are set with each scrape.
+/// Gauges that are set at each scrape.
 pub(crate) struct Gauges {
     pub(crate) queue: Counts,
     pub(crate) oldest: Seconds,
@@ -55,11 +55,11 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// From a millisecond to a quarter of an hour.
+/// Buckets in seconds, from a millisecond to a quarter of an hour.
 const LATENCIES: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0, 300.0, 900.0];
 
-/// From a hundredth of a second to several hours.
+/// Buckets in seconds, from a hundredth of a second to several hours.
 const WORK: [f64; 14] =
     [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1200.0, 3600.0, 14400.0];
 
@@ -70,7 +70,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Metrics of which nothing was counted yet, of a coordinator with this database.
+    /// Metrics without any count, of a coordinator with this kind of database.
     #[must_use]
     pub fn new(database: &'static str) -> Self {
         let mut registry = Registry::with_prefix("rpmfarm");
@@ -79,49 +79,49 @@ impl Metrics {
         let faults = Family::<Labels, Counter>::default();
         registry.register_with_unit(
             "dispatch_latency",
-            "From a task being ready to its being given to a worker, by architecture",
+            "Time from a task being ready to its grant to a worker, by architecture",
             Unit::Seconds,
             dispatch.clone(),
         );
         registry.register_with_unit(
             "stage_duration",
-            "How long a piece of work of a stage took: import, resolve, build, accept, sign, publish",
+            "Duration of a piece of work of a stage: import, resolve, build, accept, sign, publish",
             Unit::Seconds,
             stages.clone(),
         );
         registry.register(
             "faults",
-            "Failures by whose they are (package, worker, farm) and the stage that failed",
+            "Failures by fault (package, worker, farm) and by the stage that failed",
             faults.clone(),
         );
         let gauges = Gauges::register(&mut registry);
         let version = env!("CARGO_PKG_VERSION").to_owned();
         let info = Counts::default();
         info.get_or_create(&vec![("version", version), ("database", database.to_owned())]).set(1);
-        registry.register("coordinator", "Always 1; what runs here", info);
+        registry.register("coordinator", "Always 1; the version and the database are labels", info);
         Self(Arc::new(MetricsState { registry, dispatch, stages, faults, gauges }))
     }
 
-    /// A task was given to a worker so long after it was ready.
+    /// Counts a task that was granted so long after it was ready.
     pub fn dispatched(&self, arch: Arch, waited: Duration) {
         let labels = vec![("arch", arch.to_string())];
         self.0.dispatch.get_or_create(&labels).observe(waited.as_secs_f64());
     }
 
-    /// A piece of work of a stage has ended.
+    /// Counts a piece of work of a stage that has ended.
     pub fn worked(&self, stage: &str, took: Duration) {
         let labels = vec![("stage", stage.to_owned())];
         self.0.stages.get_or_create(&labels).observe(took.as_secs_f64());
     }
 
-    /// A stage has failed.
+    /// Counts a failure.
     pub fn failed(&self, failure: &Failure) {
         let labels =
             vec![("fault", failure.fault.to_string()), ("stage", failure.stage.to_string())];
         self.0.faults.get_or_create(&labels).inc();
     }
 
-    /// Counts of a worker's stored roots: how often one was there, and how often not.
+    /// Adds to a worker's counts of stored roots that it found, and of those that it did not.
     pub fn roots(&self, worker: &str, hits: u64, misses: u64) {
         let labels = vec![("worker", worker.to_owned())];
         let gauges = &self.0.gauges;
@@ -133,7 +133,7 @@ impl Metrics {
         &self.0.gauges
     }
 
-    /// All of them in the text form of OpenMetrics.
+    /// All metrics in the text form of OpenMetrics.
     #[must_use]
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -153,7 +153,7 @@ impl Gauges {
         let oldest = Seconds::default();
         registry.register_with_unit(
             "queue_oldest",
-            "How long the task that is ready longest has waited, by architecture and priority",
+            "How long the longest waiting task has waited, by architecture and priority",
             Unit::Seconds,
             oldest.clone(),
         );
@@ -168,7 +168,7 @@ impl Gauges {
         let free = Gauge::default();
         registry.register_with_unit(
             "data_free",
-            "Free space where blobs and repositories lie",
+            "Free space of the file systems of blobs and repositories",
             Unit::Bytes,
             free.clone(),
         );
@@ -190,7 +190,7 @@ impl Gauges {
             root_hits: count(
                 registry,
                 "worker_root_hits",
-                "How often a root was there when a build needed it, since the worker's start",
+                "How often a build found its root in the worker's store, since the worker's start",
             ),
             root_misses: count(
                 registry,

@@ -1,5 +1,5 @@
-//! Packages of no architecture that several architectures made: what they consist of, in what they
-//! differ, and which of them the build has.
+//! `noarch` packages that several architectures made: their content, their differences, and which
+//! one the build keeps.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,13 +15,13 @@ use crate::store::{AcceptedTask, ResultPackage};
 /// The largest description of a package that is read into memory, in bytes.
 const MAX_CONTENT: u64 = 256 << 20;
 
-/// What a package consists of, as its header says.
+/// The content of a package, as its header describes it.
 ///
 /// # Errors
 /// When a tag cannot be read.
 pub fn content(metadata: &PackageMetadata) -> Result<PackageContent, rpm::Error> {
     let mut files = BTreeMap::new();
-    // One for each file, in the order of the entries; a header without files has neither.
+    // One value for each file, in the order of the entries; a header without files has neither tag.
     let header = &metadata.header;
     let verify = header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILEVERIFYFLAGS);
     let devices = header.get_entry_data_as_u16_array(IndexTag::RPMTAG_FILERDEVS);
@@ -74,10 +74,10 @@ pub fn content(metadata: &PackageMetadata) -> Result<PackageContent, rpm::Error>
     Ok(PackageContent { files, relations, scripts: scripts(metadata), tags: Some(tags) })
 }
 
-/// The digest of the description of a package that is a blob.
+/// The digest of the blob that describes a package.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the package cannot be read.
 pub fn content_of_blob(blobs: &Blobs, package: Sha256) -> anyhow::Result<Sha256> {
     let inspected = rpmfarm_rpmfile::inspect(&blobs.path(package))?;
     Ok(Sha256::compute(&serde_json::to_vec(&content(&inspected.metadata)?)?))
@@ -121,8 +121,8 @@ fn script_text(scriptlet: &Scriptlet) -> String {
     format!("{program}\n{}", scriptlet.script)
 }
 
-/// Whether what accepted tasks made of the same package has one description. Equal descriptions have
-/// one digest, so nothing is read for that.
+/// Whether all accepted tasks that made a package describe it alike. Equal descriptions have one
+/// digest, so no blob is read.
 #[must_use]
 pub fn agree(accepted: &[AcceptedTask]) -> bool {
     let mut known = BTreeMap::new();
@@ -132,7 +132,7 @@ pub fn agree(accepted: &[AcceptedTask]) -> bool {
     })
 }
 
-/// What differs between packages that several tasks made.
+/// The differences between packages that several tasks made.
 ///
 /// # Errors
 /// When a description cannot be read.
@@ -151,7 +151,7 @@ pub fn differences(blobs: &Blobs, accepted: &[AcceptedTask]) -> anyhow::Result<V
     Ok(noarch::differences(&all))
 }
 
-/// The packages that a build has when all its tasks are accepted, each with the task that made it.
+/// The packages of a build whose tasks are all accepted, each with the task that made it.
 #[must_use]
 pub fn taken(order: &[Arch], accepted: &[AcceptedTask]) -> Vec<(usize, ResultPackage)> {
     let all: Vec<(usize, &ResultPackage)> = accepted

@@ -1,8 +1,8 @@
-//! Everything that a coordinator has opened, and what is put together from it: stages, services and
-//! pages, each with the parts that it needs.
+//! Everything that a coordinator has opened, and the values composed from them: stages, services
+//! and pages, each with the parts that it needs.
 //!
-//! This is the one place that knows all parts. It is for [`crate::start`] and [`crate::server`] alone:
-//! no stage, service or page takes it, so that what each of them may touch is read here.
+//! This is the one place that knows all parts. It is for [`crate::start`] and [`crate::server`]
+//! only: no stage, service or page takes it, so that this file shows what each of them can access.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ use crate::rpc::view::Views;
 use crate::rpc::workers::WorkerService;
 use crate::scrub::DamagedFiles;
 use crate::sign::{SignStage, SignedBuilds, SignerClient, Signing};
-use crate::snapshots::{Notes, WaitReasons};
+use crate::snapshots::{SnapshotPass, WaitReasons};
 use crate::store::{FencedStore, Store};
 use crate::streams::StreamLimits;
 use crate::targets::Targets;
@@ -57,8 +57,9 @@ use crate::track::{DecideStage, Hooks, PollStage, Tracker, Webhooks};
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks, KeyedTaskPool, Runner};
 
-/// Imports, locks, checks and signatures at once. Each is bound by the network or the disk. Half
-/// of the imports may be from one git host, half of the locks for one target.
+/// The sizes of the task pools: imports, locks, checks and signatures at once. Each is bound by the
+/// network or the disk. At most half of the imports may be from one git host, and half of the locks
+/// for one target.
 const IMPORTS: usize = 16;
 const LOCKS: usize = 8;
 const CHECKS: usize = 2;
@@ -69,34 +70,34 @@ const SIGNATURES: usize = 2;
 pub struct Parts {
     pub store: Store,
     pub blobs: Blobs,
-    /// Those that were found damaged.
+    /// Files that were found damaged.
     pub damaged: DamagedFiles,
     pub logs: Logs,
     pub targets: Targets,
     /// What was heard of the workers.
     pub fleet: Fleet,
-    /// How far queues were read.
-    pub further: QueueCursors,
-    /// Rings when a fact was written.
+    /// How far dispatch has read the queues.
+    pub cursors: QueueCursors,
+    /// Woken when a fact was written.
     pub bus: Bus,
     /// This coordinator among the others.
     pub peers: Peers,
-    pub voice: PeerNotifier,
-    /// Rings when a worker has reported, be it only a phase.
+    pub notifier: PeerNotifier,
+    /// Woken when a worker has reported, also when only a phase changed.
     pub progress: Bus,
-    /// Rings when a log has grown.
-    pub log_bell: Bus,
-    /// The secret of calls that write.
+    /// Woken when a log has grown.
+    pub log_bus: Bus,
+    /// The farm's token, for calls that write.
     pub token: FarmToken,
-    /// Makes hosts workers; none without TLS.
+    /// Enrols workers; `None` without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
     /// The connections of workers with certificates.
     pub connections: CertificateConnections,
-    /// The streams that callers have.
+    /// Limits the streams of callers.
     pub streams: StreamLimits,
     /// The plans of batches that are made.
     pub plans: Plans,
-    /// Why builds wait, as the passes last saw it.
+    /// Why builds wait, as the passes last found.
     pub waits: LocalWaitReasons,
     pub metrics: Metrics,
     pub importer: Importer,
@@ -105,30 +106,28 @@ pub struct Parts {
     pub resolver: Resolver,
     /// The orders of the open batches, where this coordinator resolves.
     pub batches: Batches,
-    /// Who has the files of base roots.
+    /// The owners of the files of base roots.
     pub bases: BaseRootFileOwners,
-    /// Asks for acceptances; none where the coordinator's own verdict is enough.
+    /// Asks for acceptances; `None` where no acceptor is set up.
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
     pub publisher: Publisher,
     /// What channels hold, as it was last read or written.
     pub channel_contents: ChannelContents,
-    /// The largest result file that is taken, in bytes.
+    /// The largest permitted result file, in bytes.
     pub max_result_bytes: u64,
     /// Builds of one request at most.
     pub max_batch: usize,
-    /// Where the published trees lie.
+    /// The directory of the published repositories.
     pub repos: PathBuf,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
-    /// What time it is.
     pub clock: Clock,
-    /// What is left to chance.
     pub random: RandomSource,
 }
 
-/// The stages, in the order of a build's way, and the passes that each coordinator runs. Each call makes
-/// a stage of its own, whose work knows nothing of another's: it is made once and kept.
+/// The stages, in the order of the pipeline, and the passes that each coordinator runs. Each call
+/// makes a new stage with an empty task pool, so it is called once and the stage is kept.
 impl Parts {
     /// The parts that every pass is run with.
     #[must_use]
@@ -136,7 +135,8 @@ impl Parts {
         Runner { peers: self.peers.clone(), store: self.store.clone(), clock: self.clock }
     }
 
-    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's.
+    /// The store for work on a stage that may begin now; `None` when another coordinator runs the
+    /// stage.
     #[must_use]
     pub fn fenced(&self, stage: Stage) -> Option<FencedStore> {
         self.peers.fenced(&self.store, stage, self.clock.instant())
@@ -194,7 +194,7 @@ impl Parts {
         }
     }
 
-    /// Asks external repositories for news.
+    /// Asks external repositories for new metadata.
     #[must_use]
     pub fn refresh(&self) -> Refresh {
         Refresh {
@@ -207,13 +207,13 @@ impl Parts {
         }
     }
 
-    /// Gives tasks to workers.
+    /// Grants tasks to workers.
     #[must_use]
     pub fn dispatch(&self) -> DispatchPass {
         DispatchPass {
             targets: self.targets.clone(),
             fleet: self.fleet.clone(),
-            further: self.further.clone(),
+            cursors: self.cursors.clone(),
             metrics: self.metrics.clone(),
         }
     }
@@ -268,7 +268,7 @@ impl Parts {
         }
     }
 
-    /// Cuts off who is not the farm's any more.
+    /// Cuts off revoked workers.
     #[must_use]
     pub fn revocations(&self) -> Revocations {
         Revocations {
@@ -280,14 +280,14 @@ impl Parts {
 
     /// Shares the state in memory with the other coordinators.
     #[must_use]
-    pub fn notes(&self) -> Notes {
-        Notes::new(self.fleet.clone(), self.wait_reasons(), self.voice.clone())
+    pub fn snapshot_pass(&self) -> SnapshotPass {
+        SnapshotPass::new(self.fleet.clone(), self.wait_reasons(), self.notifier.clone())
     }
 
-    /// Is woken by the other coordinators.
+    /// Wakes the passes at messages of the other coordinators.
     #[must_use]
-    pub fn listener(&self) -> notify::Listener {
-        notify::Listener {
+    pub fn peer_listener(&self) -> notify::PeerListener {
+        notify::PeerListener {
             peers: self.peers.clone(),
             bus: self.bus.clone(),
             fleet: self.fleet.clone(),
@@ -302,14 +302,14 @@ impl Parts {
     }
 }
 
-/// What stages, services and pages have in common.
+/// The parts that stages, services and pages share.
 impl Parts {
     #[must_use]
     pub fn retries(&self) -> Retries {
         Retries { metrics: self.metrics.clone() }
     }
 
-    /// Takes reports on attempts.
+    /// Applies reports on attempts.
     #[must_use]
     pub fn reports(&self) -> Reports {
         Reports {
@@ -321,7 +321,7 @@ impl Parts {
         }
     }
 
-    /// Finds who owns what builds make.
+    /// Finds the owners of what builds make.
     #[must_use]
     pub fn claims(&self) -> Claims {
         Claims {
@@ -388,7 +388,7 @@ impl Parts {
     }
 }
 
-/// The services of gRPC, and the pages.
+/// The gRPC services, and the pages.
 impl Parts {
     /// The service for people and scripts.
     #[must_use]
@@ -398,7 +398,7 @@ impl Parts {
             shared: SharedViews::new(self.views(), self.bus.clone(), self.progress.clone()),
             blobs: self.blobs.clone(),
             bus: self.bus.clone(),
-            log_bell: self.log_bell.clone(),
+            log_bus: self.log_bus.clone(),
             reports: self.reports(),
             streams: self.streams.clone(),
             tracker: self.tracker.clone(),
@@ -491,7 +491,7 @@ impl Parts {
             },
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),
-            log_bell: self.log_bell.clone(),
+            log_bus: self.log_bus.clone(),
             waits: self.waits.clone(),
             max_result_bytes: self.max_result_bytes,
         }

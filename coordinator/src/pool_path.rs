@@ -1,32 +1,33 @@
-//! Where the file of a published package lies, which its repodata say too: signing writes it there,
-//! and publishing puts it there.
+//! The path of a published package, which signing writes into its repodata and where publishing
+//! puts the file.
 
 use rpmfarm_core::{Nevra, Sha256};
 
-/// The link in a repository that leads to the pool.
+/// The name of the link from a repository to the pool.
 pub(crate) const PACKAGES: &str = "Packages";
 
-/// Where clients find a package, relative to the root of each repository that it is in. This is
-/// what the `href` of its repodata must be.
+/// The path of a package relative to the root of each repository that it is in: the `href` of its
+/// repodata.
 #[must_use]
 pub fn href(nevra: &Nevra) -> String {
     format!("{PACKAGES}/{}", in_pool(nevra))
 }
 
-/// The same of a package that is signed with another key than the first time, by the digest of the
-/// signed file: the pool is append-only, and who reads older repodata finds the older file.
+/// The same for a package that was signed again with another key, with the digest of the signed
+/// file: the pool is append-only, and clients with older repodata must find the older file.
 #[must_use]
 pub fn href_of_signed(nevra: &Nevra, digest: Sha256) -> String {
     format!("{PACKAGES}/{}", anew_in_pool(nevra, digest))
 }
 
-/// `ARCH/x/DIGEST/FILE`, with enough of the digest that no two files of a name meet.
+/// `ARCH/x/DIGEST/FILE`, with enough of the digest that two files of one name do not meet.
 pub(crate) fn anew_in_pool(nevra: &Nevra, digest: Sha256) -> String {
     let first = nevra.name.chars().next().unwrap_or('_').to_ascii_lowercase();
     format!("{}/{first}/{}/{}", nevra.arch, &digest.hex()[..16], nevra.file_name())
 }
 
-/// `ARCH/x/FILE`: packages of a thousand names make no directory too long to be listed.
+/// `ARCH/x/FILE`, by the first letter of the name, so that no directory becomes too long to be
+/// listed.
 pub(crate) fn in_pool(nevra: &Nevra) -> String {
     let first = nevra.name.chars().next().unwrap_or('_').to_ascii_lowercase();
     format!("{}/{first}/{}", nevra.arch, nevra.file_name())

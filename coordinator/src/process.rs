@@ -1,5 +1,5 @@
-//! What a coordinator sets for itself before it opens anything: how many files it may open, how it gives
-//! memory back, and who reads what it writes.
+//! The settings of the process before it opens anything: how many files it may open, how it returns
+//! memory to the system, and who may read what it writes.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -9,16 +9,16 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{Mode, umask};
 
-/// Below the data and the cache directory, what nobody else reads. A directory that nobody enters hides all that
-/// is in it.
+/// The subdirectories of the data and the cache directory that only this user may read. Nobody else
+/// may enter them, so the modes below them do not matter.
 const PRIVATE: [&str; 8] =
     ["farm.db", "farm.db-wal", "farm.db-shm", "blobs", "logs", "git", "lookaside", "metadata"];
 
-/// With fewer files a farm with some workers and watchers comes to its limit.
+/// With fewer open files, a farm with some workers and watchers reaches its limit.
 const FEW_FILES: u64 = 8192;
 
-/// Raises the limit of open files to what the system allows, and keeps what is written from
-/// others: what they may read is given to them where it is written (`publish`).
+/// Raises the limit of open files to the system's maximum, and sets a umask that hides new files
+/// from other users. Files that others may read get their modes where they are written (`publish`).
 pub fn prepare() {
     umask(Mode::from_bits_truncate(0o077));
     give_memory_back();
@@ -33,18 +33,18 @@ pub fn prepare() {
     }
 }
 
-/// The size from which glibc has an allocation from the kernel alone, in bytes: its own default.
+/// The size of allocations that glibc maps and unmaps one by one, in bytes: glibc's initial value.
 #[cfg(target_env = "gnu")]
 const MAPPED_FROM: i32 = 128 << 10;
 
-/// Keeps glibc's thresholds where they begin (mallopt(3)). By itself it raises them, up to 32 MiB, with
-/// each large buffer that is freed; buffers of packages and metadata then lie among small ones, and
-/// a coordinator at rest holds half as much memory again.
+/// Keeps glibc's thresholds at their initial values (mallopt(3)). By default each large buffer that
+/// is freed raises them, up to 32 MiB; then buffers of packages and metadata lie among small
+/// allocations, and an idle coordinator holds half as much memory again.
 #[cfg(target_env = "gnu")]
 fn give_memory_back() {
     use nix::libc::{M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, mallopt};
     for parameter in [M_MMAP_THRESHOLD, M_TRIM_THRESHOLD] {
-        // SAFETY: it takes two numbers, and no other thread runs yet.
+        // SAFETY: mallopt takes two numbers, and no other thread runs yet.
         #[allow(unsafe_code)]
         let taken = unsafe { mallopt(parameter, MAPPED_FROM) };
         if taken == 0 {
@@ -65,8 +65,8 @@ fn raise_files() {
     }
 }
 
-/// Makes the data directory. Others may pass through it to the published repositories, and list
-/// nothing; one that is there stays as its administrator has it.
+/// Makes the data directory. Other users may pass through it to the published repositories, and
+/// cannot list it. The mode of an existing directory is left as it is.
 pub fn make_data(data: &Path) -> io::Result<()> {
     if data.is_dir() {
         return Ok(());
@@ -75,8 +75,8 @@ pub fn make_data(data: &Path) -> io::Result<()> {
     fs::set_permissions(data, Permissions::from_mode(0o711))
 }
 
-/// Takes from others what a coordinator of an older version let them read: the database, blobs
-/// and logs below the data directory. Published repositories stay open.
+/// Removes permissions for others that a coordinator of an older version gave: to the database,
+/// blobs and logs below the data directory. Published repositories stay open.
 pub fn keep_private(data: &Path) -> io::Result<()> {
     for name in PRIVATE {
         let path = data.join(name);

@@ -1,4 +1,4 @@
-//! When something that failed is tried again: `core`'s rule over the failures of the store.
+//! Decides when a failure is tried again: applies the rule of `core` to the failures in the store.
 
 use rpmfarm_core::status::{self, RetryDecision, after_failure};
 use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
@@ -14,9 +14,9 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The time of the next try; `None` when the failure is final. `task` is the task that failed, or
-    /// `None` when the build failed before it had tasks.
-    pub async fn at(
+    /// The time of the next try; `None` when the failure is final. `task` is the task that failed,
+    /// or `None` when the build failed before it had tasks.
+    pub async fn retry_time(
         &self,
         store: &Store,
         build: BuildId,
@@ -26,7 +26,7 @@ impl Retries {
     ) -> store::Result<Option<Timestamp>> {
         self.metrics.failed(failure);
         if after_failure(failure, []) == RetryDecision::GiveUp {
-            // No failure that came before changes that.
+            // Earlier failures cannot change that.
             return Ok(None);
         }
         let failures = earlier_failures(store, build, task).await?;
@@ -37,7 +37,8 @@ impl Retries {
         })
     }
 
-    /// A failure of an attempt, as `core` sees it beside the earlier ones of its task.
+    /// A failure of an attempt, as `core` classifies it when the earlier failures of the task are
+    /// known, too.
     pub async fn confirmed(
         &self,
         store: &Store,
@@ -46,14 +47,14 @@ impl Retries {
         failure: &Failure,
     ) -> store::Result<Failure> {
         if status::confirmed(failure, [failure]).is_none() {
-            // No failure that came before changes that.
+            // Earlier failures cannot change that.
             return Ok(failure.clone());
         }
         let earlier = earlier_failures(store, build, Some(task)).await?;
         Ok(status::confirmed(failure, &earlier).unwrap_or_else(|| failure.clone()))
     }
 
-    /// Records a failure of a stage, to be tried again or for good.
+    /// Records a failure of a stage, with the time of the next try or as final.
     pub async fn record(
         &self,
         store: &Store,
@@ -62,7 +63,7 @@ impl Retries {
         failure: &Failure,
         now: Timestamp,
     ) -> store::Result<()> {
-        let retry = self.at(store, build, task, failure, now).await?;
+        let retry = self.retry_time(store, build, task, failure, now).await?;
         tracing::info!(
             build = build.0,
             task = task.map(|task| task.0),
@@ -77,13 +78,14 @@ impl Retries {
     }
 }
 
-/// The failures of a task, or of a build before it had tasks, since a person last asked for a retry.
+/// The failures of a task, or of a build before it had tasks, since a person last asked for a
+/// retry.
 async fn earlier_failures(
     store: &Store,
     build: BuildId,
     task: Option<TaskId>,
 ) -> store::Result<Vec<Failure>> {
-    let since = store.retried_at(build).await?;
+    let since = store.build_retried_at(build).await?;
     let failures = store.failure_list(build, since).await?;
     Ok(failures.into_iter().filter(|row| row.task == task).map(|row| row.failure).collect())
 }

@@ -1,9 +1,9 @@
-//! Reads stored files again, slowly, and compares them with the digests that they must have: bit rot and
-//! files that were changed are found before somebody needs them. Stored files have their digest for a
-//! name; that of a published package is in the list of its channel's generation.
+//! The scrub: reads stored files again, slowly, and compares them with their digests, so that bit
+//! rot and changed files are found before somebody needs them. The name of a blob is its digest;
+//! that of a published package is in the list of its channel's generation.
 //!
-//! Nothing is moved or removed: whoever uses a blob checks its digest and keeps back what does not
-//! match. What is found is told by the log, by the metrics and by `rpmfarm doctor`, until the file is
+//! Nothing is moved or removed: every user of a blob checks its digest and refuses a damaged one.
+//! Damaged files are shown in the log, by the metrics and by `rpmfarm doctor`, until they are
 //! restored.
 
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use rpmfarm_core::Sha256;
 use crate::blobs::{BlobError, Blobs};
 use crate::publish;
 
-/// Bytes a second: a store of one TiB is read once in three days, and no disk feels it.
+/// Bytes a second: a store of one TiB is read once in three days, with little load on the disk.
 const RATE: u64 = 4 << 20;
 /// The shortest pause after a file.
 const PAUSE: Duration = Duration::from_millis(20);
-/// The pause after all of a small store.
+/// The pause after each round over a small store.
 const REST: Duration = Duration::from_secs(5 * 60);
 
-/// The files that were found damaged, and how. Cheap to clone.
+/// The files that were found damaged, and the reason. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct DamagedFiles(Arc<Mutex<BTreeMap<PathBuf, String>>>);
 
 impl DamagedFiles {
-    /// All that are known, with what is wrong.
+    /// All damaged files, with the reason.
     #[must_use]
     pub fn all(&self) -> Vec<(PathBuf, String)> {
         self.lock().iter().map(|(path, what)| (path.clone(), what.clone())).collect()
@@ -42,8 +42,8 @@ impl DamagedFiles {
         self.0.lock()
     }
 
-    /// Reads one blob again, and remembers or forgets that it is damaged. Returns its size in bytes.
-    /// Blocks: not for a thread of the runtime.
+    /// Reads one blob again, and records whether it is damaged. Returns its size in bytes. Blocks,
+    /// so it must not run on a thread of the runtime.
     pub fn verify(&self, blobs: &Blobs, digest: Sha256) -> u64 {
         let path = blobs.path(digest);
         match blobs.verify(digest) {
@@ -51,7 +51,7 @@ impl DamagedFiles {
                 self.is_whole(&path);
                 size
             }
-            // Removed since it was listed.
+            // The blob was removed after it was listed.
             Err(BlobError::Missing(_)) => {
                 self.is_whole(&path);
                 0
@@ -60,15 +60,15 @@ impl DamagedFiles {
         }
     }
 
-    /// The same of a published file that is not the stored one under another name.
-    pub fn look_at_published(&self, blobs: &Blobs, path: &Path, digest: Sha256) -> u64 {
+    /// The same for a published file that is not a hard link to a stored one.
+    pub fn verify_published(&self, blobs: &Blobs, path: &Path, digest: Sha256) -> u64 {
         let Ok(found) = fs::metadata(path) else {
             return self.is_damaged(path.to_owned(), format!("{} is gone", path.display()));
         };
         let is_stored = fs::metadata(blobs.path(digest))
             .is_ok_and(|stored| (stored.dev(), stored.ino()) == (found.dev(), found.ino()));
         if is_stored {
-            // Read with the stored files.
+            // A hard link to a stored file, which was read as a blob.
             self.is_whole(path);
             return 0;
         }
@@ -111,9 +111,10 @@ impl DamagedFiles {
     }
 }
 
-/// Reads all blobs, and what is published below `repos`, again and again, until the task is dropped.
+/// Reads all blobs, and the published files below `repos`, in rounds, until the task is dropped.
 pub async fn run(blobs: Blobs, repos: PathBuf, damaged: DamagedFiles) {
-    // Whoever starts often begins elsewhere each time.
+    // A random beginning, so that a coordinator that is often restarted does not always read the
+    // same part.
     let first: u8 = rand::random();
     loop {
         for step in 0..=u8::MAX {
@@ -142,9 +143,9 @@ async fn published(blobs: &Blobs, repos: &Path, damaged: &DamagedFiles) {
     damaged.keep(repos, &all);
     for (path, digest) in all {
         let (store, known) = (blobs.clone(), damaged.clone());
-        let look = move || known.look_at_published(&store, &path, digest);
+        let look = move || known.verify_published(&store, &path, digest);
         let size = tokio::task::spawn_blocking(look).await.unwrap_or(0);
-        // Those that are stored files as well cost nothing.
+        // Files that are hard links to blobs were not read, so no pause is needed.
         if size > 0 {
             tokio::time::sleep(pause(size)).await;
         }
@@ -212,19 +213,19 @@ mod tests {
         let path = dir.path().join("a.rpm");
         fs::hard_link(blobs.path(digest), &path).unwrap();
         let damaged = DamagedFiles::default();
-        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 0, "it is read as a blob");
+        assert_eq!(damaged.verify_published(&blobs, &path, digest), 0, "it is read as a blob");
         fs::remove_file(&path).unwrap();
         fs::write(&path, b"package").unwrap();
-        assert_eq!(damaged.look_at_published(&blobs, &path, digest), 7);
+        assert_eq!(damaged.verify_published(&blobs, &path, digest), 7);
         assert!(damaged.all().is_empty());
 
         fs::write(&path, b"PACKAGE").unwrap();
-        damaged.look_at_published(&blobs, &path, digest);
+        damaged.verify_published(&blobs, &path, digest);
         assert!(damaged.all()[0].1.contains("is not the package that was published"));
         damaged.keep(dir.path(), &[]);
         assert!(damaged.all().is_empty(), "nothing shows it any more");
         fs::remove_file(&path).unwrap();
-        damaged.look_at_published(&blobs, &path, digest);
+        damaged.verify_published(&blobs, &path, digest);
         assert!(damaged.all()[0].1.contains("is gone"));
     }
 }

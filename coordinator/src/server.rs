@@ -1,4 +1,4 @@
-//! What the coordinator serves: gRPC for workers and people, behind the guard, and HTTP for dnf.
+//! The server of the coordinator: gRPC for workers and people, behind the guard, and HTTP for dnf.
 
 use axum::{Router, middleware};
 use rpmfarm_proto::v1::batches_server::BatchesServer;
@@ -17,7 +17,7 @@ use crate::parts::Parts;
 use crate::rpc::MAX_MESSAGE;
 use crate::{observe, publish, track};
 
-/// Serves a farm on its ports until `stop` is done.
+/// Serves a farm on its ports until `stop` completes.
 ///
 /// # Errors
 /// When the repositories' directory cannot be served.
@@ -30,7 +30,7 @@ pub async fn serve(
     listeners.into().serve(app(&parts)?, connections, stop).await
 }
 
-/// Everything that is served, on each port.
+/// All services and pages, for each port.
 ///
 /// # Errors
 /// When the repositories' directory cannot be served.
@@ -47,7 +47,7 @@ fn app(parts: &Parts) -> anyhow::Result<Router> {
         .add_service(workers.max_decoding_message_size(MAX_MESSAGE))
         .prepare()
         .into_axum_router()
-        // Nothing of the services above is reached but through it.
+        // Added last, so that every service above is reached only through the guard.
         .layer(middleware::from_fn_with_state(parts.guard(), guard));
     let http = Router::new().nest_service("/repo", publish::router(&parts.repos)?);
     let http = http.merge(observe::router(parts.operations()));

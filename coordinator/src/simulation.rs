@@ -1,16 +1,17 @@
-//! What a simulation decides in place of the system: what time it is, which of all that waits goes on
-//! next, and whether the disk is full.
+//! What a simulation decides instead of the system: the time, which waiting task continues next,
+//! and whether the disk is full.
 //!
-//! Only with the feature `simulation`, which no program of a farm is built with. A simulation runs
-//! coordinators on one thread, each in a runtime of its own ([`new_runtime`]). Whatever a coordinator
-//! does beyond pure code is a *step* for which its task waits here: a query, a transaction, work on the
-//! disk, the end of a pause. [`settle`] runs a coordinator until every one of its tasks waits, for a step
-//! or for another task; that is known from the runtime, which tells when it has nothing left to run. The
-//! simulation then chooses a step ([`release_step`]) and settles again. One step is open at a time, so
-//! that each is atomic, and a dropped runtime is a process that died between two of them.
+//! Only with the feature `simulation`, with which no program of a farm is built. A simulation runs
+//! coordinators on one thread, each in a runtime of its own ([`new_runtime`]). Whatever a
+//! coordinator does beyond pure code is a *step* for which its task waits here: a query, a
+//! transaction, work on the disk, the end of a pause. [`settle`] runs a coordinator until every one
+//! of its tasks waits, for a step or for another task; the runtime reports when it has nothing left
+//! to run. The simulation then chooses a step ([`release_step`]) and settles again. One step is
+//! open at a time, so that each is atomic, and a dropped runtime is a process that died between two
+//! steps.
 //!
-//! On a thread without a simulation ([`begin`]) nothing here has an effect. It must not know what the
-//! steps are for.
+//! On a thread without a simulation ([`begin`]) nothing here has an effect. It must not know what
+//! the steps are for.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ use rpmfarm_core::{Stage, StageEpoch, Timestamp};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::Id;
 
-/// When each run begins by the wall clock: 2025-06-15.
+/// The wall clock at the beginning of each run: 2025-06-15.
 pub const BEGINNING: Timestamp = Timestamp::from_us(1_750_000_000_000_000);
 
 /// What a task waits for.
@@ -32,72 +33,71 @@ pub const BEGINNING: Timestamp = Timestamp::from_us(1_750_000_000_000_000);
 pub enum StepKind {
     /// A query outside of a transaction.
     Query,
-    /// The same, of a beat or a stage's lease.
+    /// A query of a heartbeat or of a stage lease.
     Heartbeat,
-    /// A transaction; of a stage with the epoch of the fence that it stands behind.
+    /// A transaction; for a stage, with the epoch of its fence.
     Transaction(Option<(Stage, StageEpoch)>),
     /// Work on the disk.
     Disk,
-    /// A time, since the run began.
+    /// The end of a pause, since the run began.
     PauseEnd(Duration),
 }
 
 /// A task that waits.
 #[derive(Debug, Clone, Copy)]
 pub struct WaitingStep {
-    /// What it is let go by.
+    /// The number by which it is released.
     pub ticket: u64,
-    /// Whose task it is.
+    /// The coordinator of the task.
     pub coordinator: usize,
     /// What it waits for.
     pub kind: StepKind,
 }
 
-/// How a step goes.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepOutcome {
-    /// Well.
+    /// Success.
     Succeeds,
     /// The database does not answer.
     Refused,
-    /// A transaction is committed, and its answer gets lost.
+    /// The transaction is committed, and its answer gets lost.
     AnswerLost,
-    /// A transaction is committed, and its caller never goes on: its process is about to die.
+    /// The transaction is committed, and its caller never continues: its process is about to die.
     ProcessDies,
 }
 
-/// A step that is over.
+/// A step that has ended.
 #[derive(Debug, Clone, Copy)]
 pub struct FinishedStep {
     /// Its ticket.
     pub ticket: u64,
-    /// What it was.
     pub kind: StepKind,
-    /// Whether it was a transaction that was committed.
+    /// Whether a transaction was committed.
     pub committed: bool,
 }
 
 struct SimulationState {
     began: Instant,
     now: Duration,
-    /// Which coordinator runs.
+    /// The coordinator that runs.
     current: usize,
-    /// By how much each wall clock is wrong, in microseconds.
+    /// How much each wall clock is wrong, in microseconds.
     wall_off_us: BTreeMap<usize, i64>,
     disk_is_full: bool,
-    /// The last number that was drawn.
+    /// The last random number.
     random: u64,
     tickets: u64,
     slots: BTreeMap<u64, WaitSlot>,
     waiting: Vec<WaitingStep>,
     open: Option<OpenStep>,
     finished: Option<FinishedStep>,
-    /// Whether the runtime has nothing left to run, and who is to be told.
+    /// Whether the runtime has nothing left to run, and the waker of whoever waits for that.
     is_idle: bool,
     settled: Option<Waker>,
 }
 
-/// Where a task waits.
+/// The place of a waiting task.
 struct WaitSlot {
     kind: StepKind,
     outcome: Option<StepOutcome>,
@@ -108,9 +108,9 @@ struct WaitSlot {
 struct OpenStep {
     ticket: u64,
     kind: StepKind,
-    /// Whose it is, from when it has begun.
+    /// The task of the step, once it has begun.
     task: Option<Id>,
-    /// Steps of the same task within it.
+    /// The number of steps of the same task within it.
     within: usize,
     committed: bool,
 }
@@ -119,14 +119,14 @@ thread_local! {
     static STATE: RefCell<Option<SimulationState>> = const { RefCell::new(None) };
 }
 
-/// Does something with this thread's simulation, if there is one. It must not drop a waker, which may
-/// drop a task that waits here.
+/// Runs work on this thread's simulation, if there is one. The work must not drop a waker, which
+/// may drop a task that waits here.
 fn with_state<T>(work: impl FnOnce(&mut SimulationState) -> T) -> Option<T> {
     STATE.try_with(|state| state.borrow_mut().as_mut().map(work)).ok().flatten()
 }
 
-/// A run begins on this thread, at time 0, with this seed of what is left to chance. All runtimes of an
-/// earlier one must be gone.
+/// Begins a run on this thread, at time 0, with this seed of its random numbers. All runtimes of an
+/// earlier run must be gone.
 pub fn begin(seed: u64) {
     let state = SimulationState {
         began: Instant::now(),
@@ -146,7 +146,7 @@ pub fn begin(seed: u64) {
     drop(STATE.replace(Some(state)));
 }
 
-/// The run is over.
+/// Ends the run.
 pub fn end() {
     drop(STATE.take());
 }
@@ -156,36 +156,38 @@ pub(crate) fn is_active() -> bool {
     with_state(|_| ()).is_some()
 }
 
-/// It is so late now, since the run began.
+/// Sets the time since the run began.
 pub fn set_time(now: Duration) {
     with_state(|state| state.now = now);
 }
 
-/// The wall clock of a coordinator is wrong by so many microseconds.
+/// Makes the wall clock of a coordinator wrong by so many microseconds.
 pub fn set_wall_offset(coordinator: usize, off_us: i64) {
     with_state(|state| state.wall_off_us.insert(coordinator, off_us));
 }
 
-/// Whether the disk takes anything.
+/// Makes the disk full, or not.
 pub fn set_disk_full(is_full: bool) {
     with_state(|state| state.disk_is_full = is_full);
 }
 
-/// A runtime for a coordinator. Dropped, all of its tasks are gone where they wait.
+/// A runtime for a coordinator. Dropping it drops all of its tasks where they wait.
 ///
 /// # Errors
-/// As the system refuses it.
+/// When the system refuses it.
 pub fn new_runtime() -> io::Result<Runtime> {
     Builder::new_current_thread()
         .enable_time()
         .on_thread_park(on_thread_park)
-        // What others wake always comes first. By default it does so at times, and how often a task was
-        // polled meanwhile depends on the database's thread.
+        // Tasks that other threads woke always come first. By default tokio polls that queue only
+        // every few polls, and how many polls there were depends on the timing of the database's
+        // thread.
         .global_queue_interval(1)
         .build()
 }
 
-/// The runtime has run everything. While a step is open, what is left to do is the database's thread's.
+/// The runtime has run all its tasks. While a step is open, the rest of the work is done on the
+/// database's thread.
 fn on_thread_park() {
     let waker = with_state(|state| {
         if state.open.is_some() {
@@ -217,24 +219,24 @@ pub fn settle(runtime: &Runtime, coordinator: usize) {
     }));
 }
 
-/// Works with a coordinator's runtime and its clocks, beside its tasks.
+/// Runs work in a coordinator's runtime and with its clocks, beside its tasks.
 pub fn run_within<T>(runtime: &Runtime, coordinator: usize, work: impl FnOnce() -> T) -> T {
     with_state(|state| state.current = coordinator);
     let _guard = runtime.enter();
     work()
 }
 
-/// The tasks that have come to wait since this was last asked, in their order.
+/// The tasks that have begun to wait since the last call, in their order.
 pub fn take_waiting_steps() -> Vec<WaitingStep> {
     with_state(|state| std::mem::take(&mut state.waiting)).unwrap_or_default()
 }
 
-/// The step that was open last, if it is over.
+/// The step that was open last, if it has ended.
 pub fn take_finished_step() -> Option<FinishedStep> {
     with_state(|state| state.finished.take()).flatten()
 }
 
-/// Lets a task go on. False when it does not wait any more.
+/// Lets a task continue. False when it no longer waits.
 pub fn release_step(ticket: u64, outcome: StepOutcome) -> bool {
     let waker = with_state(|state| {
         let slot = state.slots.get_mut(&ticket)?;
@@ -261,7 +263,7 @@ pub(crate) fn instant() -> Option<Instant> {
     with_state(|state| state.began + state.now)
 }
 
-/// What the wall clock says, where there is a simulation.
+/// The wall clock, where there is a simulation.
 pub(crate) fn wall_time() -> Option<Timestamp> {
     with_state(|state| {
         let off = state.wall_off_us.get(&state.current).copied().unwrap_or(0);
@@ -288,13 +290,13 @@ pub(crate) fn pause(time: Duration) -> Option<impl Future<Output = ()> + Send> {
     })
 }
 
-/// A turn for work on the disk, where there is a simulation. It lasts until it is dropped.
+/// A permit for work on the disk, where there is a simulation. It lasts until it is dropped.
 pub(crate) async fn begin_disk_step() -> Option<Step> {
     with_state(|_| ())?;
     Some(begin_step(StepKind::Disk).await)
 }
 
-/// What the disk says to whoever wants to write.
+/// Whether the disk accepts a write.
 ///
 /// # Errors
 /// That it is full.
@@ -303,15 +305,16 @@ pub(crate) fn check_disk_space() -> io::Result<()> {
     if is_full { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
-/// A step. Over when it is dropped.
+/// A step, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Step {
-    /// None without a simulation.
+    /// `None` without a simulation.
     ticket: Option<u64>,
     outcome: StepOutcome,
 }
 
-/// Waits until a step may begin. What a task asks within its own transaction is a part of that.
+/// Waits until a step may begin. Queries of a task within its own transaction are a part of that
+/// transaction's step.
 pub(crate) async fn begin_step(kind: StepKind) -> Step {
     if let Some(ticket) = with_state(SimulationState::enter).flatten() {
         return Step { ticket: Some(ticket), outcome: StepOutcome::Succeeds };
@@ -325,12 +328,12 @@ pub(crate) async fn begin_step(kind: StepKind) -> Step {
 }
 
 impl Step {
-    /// Whether the database does not answer.
+    /// Whether the database refuses to answer.
     pub(crate) fn is_refused(&self) -> bool {
         self.outcome == StepOutcome::Refused
     }
 
-    /// The transaction is committed. False when nobody is to hear of it.
+    /// Reports that the transaction is committed. False when its caller must not learn of it.
     pub(crate) async fn finish_commit(self) -> bool {
         let (ticket, outcome) = (self.ticket, self.outcome);
         with_state(|state| {
@@ -356,7 +359,7 @@ impl Drop for Step {
 }
 
 impl SimulationState {
-    /// Enters the open step, if that is a transaction of the task that runs.
+    /// Enters the open step, if that is a transaction of the running task.
     fn enter(&mut self) -> Option<u64> {
         let task = tokio::task::try_id()?;
         let open = self.open.as_mut()?;
@@ -390,7 +393,7 @@ fn wait_for_step(kind: StepKind) -> Option<StepWait> {
     Some(StepWait { ticket })
 }
 
-/// A task that waits to be let go.
+/// A task that waits to be released.
 struct StepWait {
     ticket: u64,
 }
@@ -416,7 +419,7 @@ impl Future for StepWait {
         match found.flatten() {
             Some((Some(outcome), _before)) => Poll::Ready(outcome),
             Some((None, _before)) => Poll::Pending,
-            // The run is over.
+            // The run has ended.
             None => Poll::Pending,
         }
     }
@@ -426,7 +429,7 @@ impl Drop for StepWait {
     fn drop(&mut self) {
         let waker = with_state(|state| {
             let slot = state.slots.remove(&self.ticket)?;
-            // It was let go, and nobody takes the step.
+            // It was released, but the task was dropped before it took the step.
             if slot.outcome.is_some() {
                 state.leave(self.ticket);
             }

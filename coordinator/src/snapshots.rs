@@ -1,8 +1,8 @@
-//! What this coordinator has in memory and the others show: its workers, and why builds wait. And
-//! which of its workers are others' by now.
+//! Snapshots of state in memory that the other coordinators show: workers, and why builds wait.
+//! Also the hand-over of workers that have connected to another coordinator.
 //!
-//! Notes are written while others live, when they change, and at most once in a while; others read
-//! them to show them, never to decide.
+//! Snapshots are written while other coordinators are alive, when they change, and at most once in
+//! a period; the others read them to show them, never to decide.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -22,37 +22,38 @@ use crate::work::LocalPass;
 /// How often changes are written and read.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The stages whose passes know why builds wait.
+/// The stages whose passes set wait reasons.
 const KNOW_WAITS: [Stage; 3] = [Stage::Resolve, Stage::Sign, Stage::Publish];
 
 const WORKER: &str = "worker";
 const WAIT: &str = "wait";
 
-/// What was written last, by kind and subject.
+/// The snapshots that were written last, by kind and subject.
 #[derive(Debug, Default)]
 struct WrittenSnapshots(Mutex<BTreeMap<(&'static str, String), String>>);
 
 /// Shares the state in memory with the other coordinators, and reads theirs.
-pub struct Notes {
+pub struct SnapshotPass {
     peers: Peers,
     fleet: Fleet,
     waits: LocalWaitReasons,
     batches: Batches,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     written: WrittenSnapshots,
 }
 
-impl Notes {
-    /// Notes of these workers and reasons, of which nothing was written yet.
+impl SnapshotPass {
+    /// The exchange for these workers and reasons, before anything was written.
     #[must_use]
-    pub fn new(fleet: Fleet, reasons: WaitReasons, voice: PeerNotifier) -> Self {
+    pub fn new(fleet: Fleet, reasons: WaitReasons, notifier: PeerNotifier) -> Self {
         let WaitReasons { peers, waits, batches } = reasons;
-        Self { peers, fleet, waits, batches, voice, written: WrittenSnapshots::default() }
+        Self { peers, fleet, waits, batches, notifier, written: WrittenSnapshots::default() }
     }
 
-    /// Lets go of workers that have connected to another coordinator.
+    /// Forgets workers that have connected to another coordinator.
     async fn let_go(&self, store: &Store, now: Instant) -> store::Result<()> {
-        // Listed before the owners are read: a session that began in between is not meant.
+        // Listed before the owners are read, so that a session that begins in between is not
+        // forgotten.
         let sessions = self.fleet.sessions();
         if sessions.is_empty() || !self.peers.has_others(now) {
             return Ok(());
@@ -68,7 +69,7 @@ impl Notes {
         Ok(())
     }
 
-    /// Writes what has changed here, and reads what the others know.
+    /// Writes what has changed here, and reads the snapshots of the others.
     async fn exchange(&self, store: &Store, now: Instant) -> store::Result<()> {
         if !self.peers.has_others(now) {
             self.fleet.see_elsewhere(BTreeMap::new());
@@ -76,7 +77,7 @@ impl Notes {
         }
         let here = self.peers.stages(now);
         if !KNOW_WAITS.iter().any(|stage| here.contains(stage)) {
-            // Only their passes know why builds wait.
+            // Only the passes of these stages set wait reasons.
             self.waits.clear_all();
         }
         if !here.contains(&Stage::Resolve) {
@@ -87,7 +88,7 @@ impl Notes {
         if !changes.is_empty() {
             store.peer_snapshot_write(self.peers.own_id(), &changes).await?;
             self.written.set(wanted);
-            self.voice.send(PeerMessage::Progress);
+            self.notifier.send(PeerMessage::Progress);
         }
         let alive: Vec<String> = self
             .peers
@@ -121,7 +122,7 @@ impl Notes {
     }
 }
 
-impl LocalPass for Notes {
+impl LocalPass for SnapshotPass {
     const NAME: &'static str = "notes";
 
     fn period(&self) -> Duration {
@@ -134,7 +135,7 @@ impl LocalPass for Notes {
     }
 }
 
-/// Without what changes with each heartbeat and interests nobody far away.
+/// Leaves out what changes with each heartbeat and is not shown elsewhere.
 fn coarse(mut view: WorkerView) -> WorkerView {
     view.state.disk_free_mib -= view.state.disk_free_mib % 1024;
     let us = view.heard_at.as_us();
@@ -160,11 +161,11 @@ impl WrittenSnapshots {
     }
 }
 
-/// Why builds wait, as this coordinator knows, or another one that lives. Cheap to clone.
+/// Why builds wait, known here or at another living coordinator. Cheap to clone.
 #[derive(Clone)]
 pub struct WaitReasons {
     pub peers: Peers,
-    /// What is known here.
+    /// The reasons that are known here.
     pub waits: LocalWaitReasons,
     /// Whom builds wait for in their batches, where this coordinator resolves.
     pub batches: Batches,
@@ -178,8 +179,8 @@ impl WaitReasons {
         if reason.is_empty() { self.batches.reason(build).unwrap_or_default() } else { reason }
     }
 
-    /// Why builds wait, of which anything is known: as this coordinator knows, or another one that
-    /// lives. However many they are, the database is asked once.
+    /// Why builds wait, where it is known here or at another living coordinator. The database is
+    /// queried once, however many builds there are.
     pub async fn of_each(
         &self,
         store: &Store,
@@ -202,8 +203,8 @@ impl WaitReasons {
         Ok(known)
     }
 
-    /// The same of one build.
-    pub async fn of(&self, store: &Store, build: BuildId) -> store::Result<String> {
+    /// Why one build waits.
+    pub async fn of_build(&self, store: &Store, build: BuildId) -> store::Result<String> {
         let here = self.here(build);
         let now = Instant::now();
         if !here.is_empty() || !self.peers.has_others(now) {

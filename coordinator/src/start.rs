@@ -42,32 +42,32 @@ use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, LocalPass};
 use crate::{blob_cleanup, process, scrub, server};
 
-/// The largest result file that is taken, in bytes.
+/// The largest permitted result file, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
 
 /// How often the age of the coordinator's certificate is checked.
 const RENEWAL: Duration = Duration::from_secs(60);
 
-/// How long a database that is away is waited for at start.
+/// How long the start waits for a database that is down.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a good-bye to the other coordinators may take.
+/// How long the good-bye to the other coordinators may take.
 const GOOD_BYE: Duration = Duration::from_secs(2);
 
-/// Opens everything that a farm has, and takes this coordinator's place in it. Answers the words
-/// that are to be told to the other coordinators, too.
+/// Opens all parts of a farm, and registers this coordinator. Also returns the receiver of the
+/// messages to the other coordinators.
 ///
 /// # Errors
-/// When something cannot be opened; the error names it.
+/// When a part cannot be opened; the error names it.
 pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, PeerMessages)> {
     let data = &config.data;
     process::make_data(data)
         .with_context(|| format!("cannot make the data directory {}", data.display()))?;
     let cache = config.cache_dir();
-    let seat = InstanceLock::acquire(cache)?;
+    let instance_lock = InstanceLock::acquire(cache)?;
     let base_url = config.base_url().unwrap_or(address).trim_end_matches('/').to_owned();
-    let (voice, words) = PeerNotifier::new();
-    let bus = Bus::with_voice(voice.clone());
+    let (notifier, words) = PeerNotifier::new();
+    let bus = Bus::with_notifier(notifier.clone());
     let (blobs, store) = open_facts(config, &bus).await?;
     let targets = Targets::open(&config.targets)?;
     let terms = config.lease_terms()?;
@@ -75,8 +75,8 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
     let now = Instant::now();
     let alone = store.dialect() == Dialect::Sqlite;
     let database = if alone { "sqlite" } else { "postgres" };
-    let me = coordinator(&seat, address, &base_url);
-    let peers = Peers::new(me, Some(seat), config.takeover, alone, now);
+    let me = coordinator(&instance_lock, address, &base_url);
+    let peers = Peers::new(me, Some(instance_lock), config.takeover, alone, now);
     peers::heartbeat::begin(&peers, &store, now)
         .await
         .context("cannot register this coordinator")?;
@@ -84,10 +84,10 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
         logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
-        fleet: Fleet::new(now, terms).with_voice(voice.clone()),
-        further: QueueCursors::default(),
+        fleet: Fleet::new(now, terms).with_notifier(notifier.clone()),
+        cursors: QueueCursors::default(),
         progress: Bus::default(),
-        log_bell: Bus::default(),
+        log_bus: Bus::default(),
         token: FarmToken::load_or_make(&data.join("token"))?,
         enrolment: None,
         connections: CertificateConnections::default(),
@@ -97,7 +97,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         bases: BaseRootFileOwners::default(),
         metrics: Metrics::new(database),
         importer: Importer::new(cache, blobs.clone(), ImportLimits::default())?,
-        webhooks: Webhooks::new(&store, tracker.bell(), hook_secrets, &default_secrets)?,
+        webhooks: Webhooks::new(&store, tracker.bus(), hook_secrets, &default_secrets)?,
         tracker,
         resolver: resolver(cache, &targets, &blobs)?,
         batches: Batches::default(),
@@ -115,17 +115,17 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         targets,
         bus,
         peers,
-        voice,
+        notifier,
         clock: Clock,
         random: RandomSource,
     };
     Ok((parts, words))
 }
 
-/// What is recorded of this coordinator.
-fn coordinator(seat: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
+/// The row of this coordinator in the database.
+fn coordinator(instance_lock: &InstanceLock, address: &str, base_url: &str) -> CoordinatorRow {
     CoordinatorRow {
-        id: seat.id().to_owned(),
+        id: instance_lock.id().to_owned(),
         address: address.to_owned(),
         base_url: base_url.to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -140,7 +140,7 @@ fn resolver(cache: &Path, targets: &Targets, blobs: &Blobs) -> anyhow::Result<Re
     Ok(Resolver::new(metadata, targets.dir(), blobs.clone(), DownloadTimeouts::default(), solver)?)
 }
 
-/// Opens the blobs and the database, and keeps others from where they lie.
+/// Opens the blobs and the database, and makes their directories private.
 async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)> {
     let blobs = Blobs::open(config.data.join("blobs"))?;
     let store = open_store(&config.database_url(), bus).await?;
@@ -155,7 +155,7 @@ async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)
     Ok((blobs, store))
 }
 
-/// Opens the database; one that is away may be coming up beside this program.
+/// Opens the database. One that is down may be starting beside this program, so it is waited for.
 async fn open_store(url: &str, bus: &Bus) -> anyhow::Result<Store> {
     let begun = Instant::now();
     loop {
@@ -173,10 +173,10 @@ async fn open_store(url: &str, bus: &Bus) -> anyhow::Result<Store> {
     }
 }
 
-/// Runs a coordinator until `stop` is done.
+/// Runs a coordinator until `stop` completes.
 ///
 /// # Errors
-/// When something cannot be opened or the listener fails.
+/// When a part cannot be opened or the listener fails.
 pub async fn start(
     config: Config,
     stop: impl Future<Output = ()> + Send + 'static,
@@ -186,7 +186,7 @@ pub async fn start(
     let plain = bind(config.listen).await?;
     let address = plain.local_addr()?;
     let base = format!("http://{address}");
-    // A database that is away is waited for, but not against whoever wants this program to end.
+    // The start waits for a database that is down, but ends at once when the program is to stop.
     let (mut parts, words) = tokio::select! {
         opened = open(&config, &base) => opened?,
         () = &mut stop => return Ok(()),
@@ -220,7 +220,7 @@ pub async fn start(
         let (peers, store, bus) = (parts.peers.clone(), parts.store.clone(), parts.bus.clone());
         passes.spawn(peers::heartbeat::run(peers.clone(), store.clone(), bus));
         passes.spawn(peers::notify::send_messages(peers, store, words));
-        passes.spawn(parts.listener().run(config.database_url()));
+        passes.spawn(parts.peer_listener().run(config.database_url()));
     }
     tracing::info!(%address, coordinator = parts.peers.own_id(), data = %config.data.display(), "coordinator started");
     write_address_file(config.address_file.as_deref(), "http", address)?;
@@ -237,7 +237,7 @@ pub async fn start(
     Ok(())
 }
 
-/// The farm's CA, and what comes from it for this coordinator.
+/// The farm's CA, and what this coordinator gets from it.
 fn secure(
     config: &Config,
     address: SocketAddr,
@@ -256,7 +256,7 @@ fn secure(
     names.retain(|name| seen.insert(name.clone()));
     let certificate =
         ServerCertificate::new(authority.clone(), names, SERVER_SECONDS, clock::now())?;
-    // A lone address needs brackets where it is IPv6.
+    // An IPv6 address in a URL needs brackets.
     let host = match certificate.name().parse::<Ipv6Addr>() {
         Ok(address) => format!("[{address}]"),
         Err(_) => certificate.name().to_owned(),
@@ -269,7 +269,7 @@ fn secure(
     Ok((enrolment, Arc::new(certificate)))
 }
 
-/// Keeps the coordinator's own certificate from ending.
+/// Renews the coordinator's own certificate before it expires.
 async fn renew(certificate: Arc<ServerCertificate>) {
     loop {
         tokio::time::sleep(RENEWAL).await;
@@ -288,7 +288,7 @@ fn write_address_file(
     address: SocketAddr,
 ) -> anyhow::Result<()> {
     let Some(file) = file else { return Ok(()) };
-    // Whoever started this may be another user.
+    // The file may be read by another user, who started this process.
     std::fs::write(file, format!("{scheme}://{address}\n"))
         .and_then(|()| std::fs::set_permissions(file, Permissions::from_mode(0o644)))
         .with_context(|| format!("cannot write {}", file.display()))
@@ -296,23 +296,25 @@ fn write_address_file(
 
 /// All passes, each in a loop of its own; they stop when the set is dropped.
 fn passes(parts: &Parts) -> JoinSet<()> {
-    let bell = |stage| parts.bus.for_steps(work::steps(stage));
+    let bus = |stage| parts.bus.for_steps(work::steps(stage));
     let mut passes = Passes { parts, set: JoinSet::new() };
-    // Those that run on the coordinator that has the stage's lease, in the order of a build's way.
-    passes.stage(parts.poll(), parts.tracker.bell());
-    passes.stage(parts.decide(), bell(Stage::Decide));
-    passes.stage(parts.import(), bell(Stage::Import));
-    passes.stage(parts.plan(), bell(Stage::Plan));
-    passes.stage(parts.resolve(), bell(Stage::Resolve));
-    passes.stage(parts.accept(), bell(Stage::Accept));
-    passes.stage(parts.sign(), bell(Stage::Sign));
-    passes.stage(parts.publish(), bell(Stage::Publish));
-    // Those that each coordinator runs. No bell rings for a silence, a revocation or a note.
-    passes.local(parts.dispatch(), bell(Stage::Dispatch));
+    // The passes of stages, on the coordinator that has the stage's lease, in the order of the
+    // pipeline.
+    passes.stage(parts.poll(), parts.tracker.bus());
+    passes.stage(parts.decide(), bus(Stage::Decide));
+    passes.stage(parts.import(), bus(Stage::Import));
+    passes.stage(parts.plan(), bus(Stage::Plan));
+    passes.stage(parts.resolve(), bus(Stage::Resolve));
+    passes.stage(parts.accept(), bus(Stage::Accept));
+    passes.stage(parts.sign(), bus(Stage::Sign));
+    passes.stage(parts.publish(), bus(Stage::Publish));
+    // The local passes, on every coordinator. Nothing wakes them for a silence, a revocation or a
+    // snapshot.
+    passes.local(parts.dispatch(), bus(Stage::Dispatch));
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
-    passes.local(parts.notes(), Bus::default());
-    // Those that read what is not in the database.
+    passes.local(parts.snapshot_pass(), Bus::default());
+    // Loops whose input is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
     set.spawn(blob_cleanup::run(parts.blobs.clone()));
@@ -321,20 +323,20 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     set
 }
 
-/// The passes that run.
+/// The running passes.
 struct Passes<'a> {
     parts: &'a Parts,
     set: JoinSet<()>,
 }
 
 impl Passes<'_> {
-    /// Has a stage run, woken by this bell.
-    fn stage(&mut self, stage: impl work::Stage, bell: Bus) {
-        self.set.spawn(self.parts.runner().stage(stage, bell));
+    /// Runs a stage, woken by this bus.
+    fn stage(&mut self, stage: impl work::Stage, bus: Bus) {
+        self.set.spawn(self.parts.runner().stage(stage, bus));
     }
 
-    /// Has a pass of this coordinator's own run, woken by this bell.
-    fn local(&mut self, pass: impl LocalPass, bell: Bus) {
-        self.set.spawn(self.parts.runner().local(pass, bell));
+    /// Runs a local pass, woken by this bus.
+    fn local(&mut self, pass: impl LocalPass, bus: Bus) {
+        self.set.spawn(self.parts.runner().local(pass, bus));
     }
 }

@@ -1,8 +1,8 @@
 //! How many streams callers may have at once: logs that are read or followed, builds that are
 //! watched, files that are fetched.
 //!
-//! Each wakes when something changes, and may last for days. Owns the bounds and what is said
-//! beyond them; it must not know what a stream tells.
+//! Each stream wakes when something changes, and may last for days. Owns the limits and the error
+//! beyond them; it must not know what a stream sends.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,23 +11,24 @@ use tonic::{Request, Status};
 use crate::keyed_semaphore::{self, KeyedSemaphore, NoPermit, PermitLimits};
 use crate::listen::RequestOrigin;
 
-/// Streams of one connection. A watch of a whole mass rebuild takes one for each thousand builds.
+/// How many streams one connection may have. A watch of a whole mass rebuild takes one for each
+/// thousand builds.
 const OF_CONNECTION: usize = 64;
 
-/// Streams from one address.
+/// How many streams one address may have.
 const OF_ADDRESS: usize = 256;
 
-/// Streams of all callers together.
+/// How many streams all callers may have together.
 const ALL: usize = 2048;
 
-/// The streams of a coordinator. Cheap to clone.
+/// The permits for streams. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct StreamLimits {
     connections: KeyedSemaphore<u64>,
     addresses: KeyedSemaphore<IpAddr>,
 }
 
-/// A stream's places, until it is dropped.
+/// A stream's permits, which are returned when it is dropped.
 #[derive(Debug)]
 pub struct StreamPermit {
     _connection: keyed_semaphore::Permit<u64>,
@@ -35,13 +36,13 @@ pub struct StreamPermit {
 }
 
 impl StreamLimits {
-    /// Takes a place for a stream that a request asks for.
+    /// Takes a permit for the stream that a request asks for.
     ///
     /// # Errors
     /// `RESOURCE_EXHAUSTED` with the limit that was reached.
     pub fn acquire<T>(&self, request: &Request<T>) -> Result<StreamPermit, Status> {
         let origin = request.extensions().get::<RequestOrigin>().copied();
-        // Without a listener of ours all count as one connection.
+        // Requests that came over no listener of ours count as one connection.
         let nowhere = RequestOrigin { connection: 0, network: Ipv4Addr::UNSPECIFIED.into() };
         self.place(origin.unwrap_or(nowhere)).map_err(|(full, whose)| {
             let (NoPermit::All(limit) | NoPermit::OfOne(limit)) = full;

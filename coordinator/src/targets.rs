@@ -1,6 +1,7 @@
 //! The targets of a farm: the files of a directory, read again when they change.
 //!
-//! Owns reading the files and the keys that they name. What a target may say is `core`'s.
+//! Owns reading the files and the keys that they name. What a target may contain is decided in
+//! `core`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +16,7 @@ use rpmfarm_core::target::Target;
 
 use crate::store::{Build, Store};
 
-/// A file that is there, with its target or with what is wrong with it.
+/// A target file that exists, with its target or with its error.
 pub type LoadedTarget = Result<Arc<Target>, String>;
 
 /// All targets by name. Cheap to clone.
@@ -23,7 +24,7 @@ pub type LoadedTarget = Result<Arc<Target>, String>;
 pub struct Targets {
     dir: PathBuf,
     loaded: Arc<RwLock<BTreeMap<String, LoadedTarget>>>,
-    /// What the files were like when they were read.
+    /// The state of the files when they were read.
     read: Arc<Mutex<FileStamps>>,
 }
 
@@ -33,7 +34,7 @@ type FileStamps = BTreeMap<PathBuf, (SystemTime, u64)>;
 /// How often it is checked whether the files have changed.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Checks now and then whether the files have changed, until the task is dropped.
+/// Checks periodically whether the files have changed, until the task is dropped.
 pub async fn run(targets: Targets) {
     loop {
         tokio::time::sleep(PERIOD).await;
@@ -57,29 +58,29 @@ pub enum TargetError {
     #[error("unknown target `{name}` (known: {known}){meant}")]
     Unknown {
         name: String,
-        /// Those that are there.
+        /// The names of the known targets.
         known: String,
-        /// The one that was meant, perhaps, as the end of the message.
+        /// A similar name that may have been meant, as the end of the message.
         meant: String,
     },
-    /// Its file has a fault.
+    /// The target's file is not valid.
     #[error("target `{name}` cannot be used: {}", one_line(.problem))]
     Bad {
         name: String,
-        /// What is wrong, a line for each problem.
+        /// The errors, one on each line.
         problem: String,
     },
 }
 
-/// What is wrong with a target, as one line of a log or of a reason.
+/// An error of a target as one line, for the log and for wait reasons.
 #[must_use]
 pub fn one_line(problem: &str) -> String {
     problem.lines().collect::<Vec<_>>().join("; ")
 }
 
 impl Targets {
-    /// Reads all `*.toml` of a directory. A file with a fault is kept as such: it stops its own
-    /// target only.
+    /// Reads all `*.toml` of a directory. An invalid file is kept with its error: it affects its
+    /// own target only.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -89,13 +90,14 @@ impl Targets {
         Ok(targets)
     }
 
-    /// One check: reads the files again if one of them has changed, and answers whether it did.
+    /// One check: reads the files again if one of them has changed, and returns whether one had.
     ///
     /// # Errors
-    /// When the directory cannot be read; then all stays as it is.
+    /// When the directory cannot be read; then the loaded targets stay.
     pub fn pass(&self) -> anyhow::Result<bool> {
         let dir = || format!("cannot read the target directory {}", self.dir.display());
-        // Stamped before they are read: what changes in between is seen at the next check.
+        // Their state is taken before they are read, so that a change in between is found by the
+        // next check.
         let stamps = self.stamps().with_context(dir)?;
         let mut read = self.read.lock();
         if !read.is_empty() && *read == stamps {
@@ -120,7 +122,8 @@ impl Targets {
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == "toml") {
-                // A link to a file is as good; one to nothing says so when it is read.
+                // A symlink counts as the file that it leads to; a dangling one is reported when it
+                // is read.
                 let about = std::fs::metadata(&path);
                 let stamp = about.and_then(|about| Ok((about.modified()?, about.len())));
                 stamps.insert(path, stamp.unwrap_or((SystemTime::UNIX_EPOCH, 0)));
@@ -132,7 +135,7 @@ impl Targets {
     /// A target by name.
     ///
     /// # Errors
-    /// When there is no such target, or its file has a fault.
+    /// When there is no such target, or its file is not valid.
     pub fn get(&self, name: &str) -> Result<Arc<Target>, TargetError> {
         let loaded = self.loaded.read();
         match loaded.get(name) {
@@ -151,7 +154,7 @@ impl Targets {
         }
     }
 
-    /// The definition of a build's target, with the options that the build was asked for with.
+    /// The target of a build, with the options of the build's request.
     ///
     /// # Errors
     /// When the target cannot be used; database errors.
@@ -164,13 +167,13 @@ impl Targets {
         Ok(Arc::new(target.for_build(&build.package, &options)))
     }
 
-    /// All of them, by name.
+    /// All targets, by name.
     #[must_use]
     pub fn all(&self) -> BTreeMap<String, LoadedTarget> {
         self.loaded.read().clone()
     }
 
-    /// The directory that relative key files are relative to.
+    /// The directory to which the paths of key files are relative.
     #[must_use]
     pub fn dir(&self) -> &Path {
         &self.dir

@@ -1,5 +1,5 @@
-//! The token that guards every call that writes: made at first start, kept in a file that only
-//! its owner reads.
+//! The farm's token, which guards every call that writes: made at the first start, and kept in a
+//! file that only its owner can read.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,12 +8,12 @@ use std::path::Path;
 use anyhow::Context as _;
 use subtle::ConstantTimeEq as _;
 
-/// The secret of a farm.
+/// The farm's token.
 #[derive(Clone)]
 pub struct FarmToken(String);
 
 impl FarmToken {
-    /// Reads the token of a file, or makes one there.
+    /// Reads the token from a file, or makes one there.
     ///
     /// # Errors
     /// When the file cannot be read or made, or is empty.
@@ -33,8 +33,8 @@ impl FarmToken {
         Ok(Self(text))
     }
 
-    /// Whether a call's `authorization` metadata carries it. Takes the same time for every wrong
-    /// token of one length.
+    /// Whether a call's `authorization` metadata contains the token. Takes the same time for every
+    /// wrong token of one length.
     #[must_use]
     pub fn admits(&self, authorization: &str) -> bool {
         authorization
@@ -45,13 +45,14 @@ impl FarmToken {
 
 fn create(path: &Path) -> std::io::Result<()> {
     let bytes: [u8; 32] = rand::random();
-    // Whole or not at all: another process may be reading it already, or be making it, too.
+    // Renamed into place, because another process may be reading or making the file at the same
+    // time.
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".token").tempfile_in(directory)?;
     writeln!(file, "{}", hex::encode(bytes))?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {
-        // Whoever was first made the farm's token.
+        // Another process has made the farm's token first.
         Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop).map_err(|error| error.error),
     }

@@ -1,5 +1,5 @@
-//! Why builds wait, in a line each, as the passes last found it. Lost with the
-//! process and found again by the next pass.
+//! Why builds wait, one line each, as the passes last found. Kept in memory only; the next pass
+//! finds it again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,18 +12,17 @@ use rpmfarm_core::BuildId;
 pub struct LocalWaitReasons(Arc<Mutex<HashMap<BuildId, String>>>);
 
 impl LocalWaitReasons {
-    /// A build waits for this.
+    /// Sets the reason why a build waits.
     pub fn set(&self, build: BuildId, reason: impl Into<String>) {
         self.lock().insert(build, reason.into());
     }
 
-    /// A build waits no more.
+    /// Removes the reason of a build that no longer waits.
     pub fn clear(&self, build: BuildId) {
         self.lock().remove(&build);
     }
 
-    /// A build does not wait for what begins with these words any more; what another pass said of
-    /// it stays.
+    /// Removes the reason of a build if it begins with these words; a reason of another pass stays.
     pub fn clear_said(&self, build: BuildId, beginning: &str) {
         let mut reasons = self.lock();
         if reasons.get(&build).is_some_and(|reason| reason.starts_with(beginning)) {
@@ -31,19 +30,19 @@ impl LocalWaitReasons {
         }
     }
 
-    /// What a build waits for; empty when nothing is known.
+    /// Why a build waits; empty when that is unknown.
     #[must_use]
     pub fn reason(&self, build: BuildId) -> String {
         self.lock().get(&build).cloned().unwrap_or_default()
     }
 
-    /// All reasons that are known here.
+    /// All reasons of this coordinator.
     #[must_use]
     pub fn all(&self) -> HashMap<BuildId, String> {
         self.lock().clone()
     }
 
-    /// Forgets all of them: another coordinator runs the passes that knew.
+    /// Removes all reasons, because another coordinator runs the passes now.
     pub fn clear_all(&self) {
         self.lock().clear();
     }

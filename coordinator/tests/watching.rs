@@ -179,10 +179,10 @@ async fn an_index_that_is_right_is_not_written_again() {
 }
 
 /// Stages that were woken since they were asked last.
-fn woken(bells: &mut [(Stage, BusListener)]) -> Vec<Stage> {
+fn woken(listeners: &mut [(Stage, BusListener)]) -> Vec<Stage> {
     let mut woken = Vec::new();
-    for (stage, bell) in bells {
-        if bell.woken().now_or_never().is_some() {
+    for (stage, listener) in listeners {
+        if listener.woken().now_or_never().is_some() {
             woken.push(*stage);
         }
     }
@@ -194,17 +194,17 @@ async fn passes_are_woken_by_what_they_get_to_do() {
     let served = Served::start().await;
     let (store, bus) = (&served.farm.store, &served.farm.bus);
     let all = [Stage::Import, Stage::Plan, Stage::Resolve, Stage::Dispatch, Stage::Publish];
-    let mut bells = all.map(|stage| (stage, bus.for_steps(work::steps(stage)).listen()));
+    let mut listeners = all.map(|stage| (stage, bus.for_steps(work::steps(stage)).listen()));
     let build = served.builds(1).await[0];
-    assert_eq!(woken(&mut bells), [Stage::Import]);
+    assert_eq!(woken(&mut listeners), [Stage::Import]);
     store.import_insert(build, &import(NOW)).await.unwrap();
-    assert_eq!(woken(&mut bells), [Stage::Plan]);
+    assert_eq!(woken(&mut listeners), [Stage::Plan]);
     let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
     store.task_insert(build, &[task], NOW).await.unwrap();
-    assert_eq!(woken(&mut bells), [Stage::Resolve]);
+    assert_eq!(woken(&mut listeners), [Stage::Resolve]);
     let task = store.task_list(build).await.unwrap()[0].id;
     store.lock_insert(task, 0, Sha256::compute(b"lock"), NOW).await.unwrap();
-    assert_eq!(woken(&mut bells), [Stage::Dispatch]);
+    assert_eq!(woken(&mut listeners), [Stage::Dispatch]);
     assert!(store.build_cancel(build, NOW).await.unwrap());
-    assert_eq!(woken(&mut bells), all, "others may have waited for it");
+    assert_eq!(woken(&mut listeners), all, "others may have waited for it");
 }

@@ -21,7 +21,7 @@ pub enum AnnouncementOutcome {
 pub enum AnnounceError {
     /// The sum would exceed the target's limit of results.
     #[error(
-        "the attempt's results would have {sum} bytes, at most {limit} are taken (results_mib of the target)"
+        "the attempt's results would have {sum} bytes, at most {limit} are accepted (results_mib of the target)"
     )]
     TooLarge {
         /// All announced files with this one, in bytes.
@@ -37,7 +37,7 @@ pub enum AnnounceError {
         /// The size in bytes that is announced now.
         now: u64,
     },
-    #[error("the attempt announced {MAX_FILES} files already; no more are taken")]
+    #[error("the attempt announced {MAX_FILES} files already; no more are accepted")]
     TooMany,
 }
 

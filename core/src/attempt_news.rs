@@ -6,7 +6,7 @@ use crate::results::check_requires;
 use crate::task::{AttemptReport, Outcome, Progress};
 use crate::{AttemptId, Epoch, Failure, FailureStage, Fault};
 
-/// What was said of an attempt.
+/// What the reports mean for an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptNews<'a> {
     Ended(&'a Outcome),
@@ -17,18 +17,18 @@ pub enum AttemptNews<'a> {
         /// Requirement strings as rpm prints them.
         requires: &'a [String],
     },
-    /// The worker does not have it any more.
+    /// The worker does not have the attempt any more.
     Lost,
-    /// Nothing that changes anything.
+    /// Nothing has changed.
     Nothing,
 }
 
-/// What a worker says of a live attempt of its. Reports under another epoch are of another
-/// attempt, so they say nothing of this one.
+/// What the reports of a worker mean for one of its live attempts. Reports under another epoch are
+/// about another attempt, so they are ignored.
 ///
-/// `before` is whether the worker was given the attempt before it spoke anew: with the first
-/// report after that it names all that it has, so what it does not name is lost. Later it may
-/// only not have heard of it yet.
+/// `before` is whether the worker was given the attempt before its session began: the first report
+/// of a session names all attempts that the worker has, so an attempt that is missing is lost. In
+/// later reports the worker may not have received the attempt yet.
 #[must_use]
 pub fn attempt_news(
     attempt: AttemptId,
@@ -55,7 +55,7 @@ pub fn lost(worker: &str) -> Failure {
     Failure::new(Fault::Worker, FailureStage::Lease, message)
 }
 
-/// The failure of an attempt whose worker was not heard for so long that it is taken from it.
+/// The failure of an attempt that is taken from its worker because of the worker's silence.
 #[must_use]
 pub fn silent(worker: &str, silence: Duration) -> Failure {
     let seconds = silence.as_secs();
@@ -64,14 +64,15 @@ pub fn silent(worker: &str, silence: Duration) -> Failure {
     Failure::new(Fault::Worker, FailureStage::Lease, message)
 }
 
-/// The failure of an attempt that found requirements which are not accepted; `None` when they are.
+/// The failure of an attempt whose requirements are refused; `None` when they are valid.
 #[must_use]
 pub fn refused_requires(requires: &[String]) -> Option<Failure> {
     let refusal = check_requires("%generate_buildrequires", requires).err()?;
     Some(Failure::new(refusal.fault(), FailureStage::Resolve, refusal.to_string()))
 }
 
-/// What is recorded of a report on an attempt that is not live, in a line; `None` when it tells no end.
+/// The record of a report on an attempt that is not live, in one line; `None` when the report is no
+/// end.
 #[must_use]
 pub fn late(progress: &Progress) -> Option<String> {
     match progress {
@@ -81,8 +82,8 @@ pub fn late(progress: &Progress) -> Option<String> {
     }
 }
 
-/// Whether an attempt was taken from its worker, for it was silent or came back without it. `outcome` is
-/// how the attempt has ended.
+/// Whether an attempt was taken from its worker, because the worker was silent or came back without
+/// it. `outcome` is how the attempt has ended.
 #[must_use]
 pub fn was_taken(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(failure) if failure.stage == FailureStage::Lease)

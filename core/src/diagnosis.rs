@@ -1,37 +1,38 @@
-//! Why an rpmbuild that ended badly ended, and whose fault that is.
+//! Why rpmbuild failed, and whose fault that is.
 
 use crate::excerpt::{BuildSection, LogReader};
 use crate::limits::Limits;
 use crate::unexpanded::{undefined, unexpanded_in_message};
 use crate::{Failure, FailureStage, Fault};
 
-/// How the run ended, as seen from outside.
+/// How the run of rpmbuild ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunEnd {
     /// rpmbuild ended with this exit status; signals are 128 and their number.
     Status(u8),
-    /// It was killed: its whole time was over.
+    /// It was killed because its time was over.
     Time,
-    /// It was killed: it had written nothing for too long.
+    /// It was killed because it had written nothing for too long.
     Silence,
-    /// It was killed: its log was too long.
+    /// It was killed because its log was too long.
     Log,
-    /// It was killed: the worker's own disk was nearly full.
+    /// It was killed because the worker's own disk was nearly full.
     HostDisk,
-    /// It was killed: it took more disk space than it may, or had more files.
+    /// It was killed because it used more disk space, or had more files, than it may.
     Disk,
 }
 
-/// What is known about a run beside its log.
+/// The facts about a run besides its log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
     pub ending: RunEnd,
     /// Processes that the kernel killed because memory ran out.
     pub oom_kills: u64,
-    /// Whether it was the build's own limit that was reached. Where the kernel's log says otherwise,
-    /// memory ran out outside of it: on the host, or in the worker's service.
+    /// Whether the build reached its own limit. If the kernel's log says otherwise, memory ran out
+    /// elsewhere: on the host, or in the worker's service.
     pub memory_at_limit: bool,
-    /// Names of the processes that the kernel killed for memory, as far as its log tells.
+    /// Names of the processes that the kernel killed because memory ran out, as far as its log
+    /// says.
     pub oom_victims: Vec<String>,
     /// New processes that were refused because the build reached its limit of them.
     pub forks_refused: u64,
@@ -46,7 +47,7 @@ pub struct Evidence {
 /// What rpmbuild exits with when requirements are not installed.
 const UNMET_REQUIREMENTS: u8 = 11;
 
-/// Says why a run failed. Limits come first: they are the cause of what the log shows.
+/// Says why a run failed. Limits are checked first, because they cause the errors in the log.
 #[must_use]
 pub fn diagnose(evidence: &Evidence, log: &LogReader) -> Failure {
     let (fault, message) = verdict(evidence, log);
@@ -93,9 +94,10 @@ fn verdict(evidence: &Evidence, log: &LogReader) -> (Fault, String) {
             "{part} reached its limit of {} processes (limit `processes`)",
             limits.processes
         )),
-        // The worker says so when it kills, the kernel counts when it kills for memory, and nobody
-        // else outside can reach into a cage unless the runtime dies with it, which is an error of
-        // the runtime. So it was something of the build: a test that kills what it can, for one.
+        // The worker reports when it kills, the kernel counts when it kills for memory, and nobody
+        // else outside can signal a process in a cage unless the runtime dies with it, which is an
+        // error of the runtime. So a process of the build did it, as a test that kills whatever it
+        // can.
         RunEnd::Status(status) if signal(status).is_some() => package(format!(
             "rpmbuild was killed by the build itself ({} in {part}, and no limit was reached): look for \
              a test or script that sends signals to its parents or to every process",
@@ -180,9 +182,9 @@ fn unmet(log: &LogReader) -> String {
     if missing.is_empty() { String::new() } else { format!(": {}", missing.join(", ")) }
 }
 
-/// Of a list, so many entries stand in the message.
+/// How many entries of a list the message has.
 const LISTED: usize = 3;
-/// Of a command, so many characters.
+/// How many characters of a command the message has.
 const COMMAND: usize = 100;
 
 fn failed(part: &str, status: u8, log: &LogReader) -> String {
@@ -193,17 +195,17 @@ fn failed(part: &str, status: u8, log: &LogReader) -> String {
         let cut = if command.chars().count() > COMMAND { "…" } else { "" };
         format!("`{}{cut}`", command.chars().take(COMMAND).collect::<String>())
     });
-    // What says the status itself needs it no second time.
+    // A cause that contains the status needs it only once.
     let status = log.status().filter(|_| !cause.contains("] Error "));
     let status = status.map(|status| format!("exit status {status}"));
-    // Where nothing else was said, the command is all that is known.
+    // Where nothing else was printed, the command is all that is known.
     if let Some(command) = command.as_ref().filter(|_| cause.starts_with("+ ")) {
         let status = status.unwrap_or_else(|| "which printed nothing".to_owned());
         return format!("{part} failed at {command} ({status})");
     }
     let ran: Vec<String> = command.into_iter().chain(status).collect();
     let ran = if ran.is_empty() { String::new() } else { format!(" (at {})", ran.join(", ")) };
-    // Before any script, rpm's own words are shown, with the macro as the spec has it.
+    // Before any script, rpm's own message is shown, with the macro as in the spec.
     let name = unexpanded_in_message(cause).filter(|_| log.part() == BuildSection::Start);
     let remedy =
         name.map_or_else(|| hint(cause).to_owned(), |name| format!("; {}", undefined(name)));
@@ -223,7 +225,7 @@ fn list(listed: &[&str]) -> String {
 const NO_SUCH_SOURCE: &str =
     "; it is neither in the commit nor listed in `sources` or .NAME.metadata: add it in dist-git";
 
-/// What to do about a cause whose words do not say it.
+/// The remedy for a cause whose message does not contain it.
 fn hint(cause: &str) -> &'static str {
     const HINTS: &[(&str, &str)] = &[
         (
@@ -234,7 +236,7 @@ fn hint(cause: &str) -> &'static str {
             "Arch dependent binaries in noarch package",
             "; a package with programs for one architecture must not say BuildArch: noarch",
         ),
-        // The cage answers each call that it refuses with an error.
+        // The cage answers each forbidden system call with an error, not with a signal.
         (
             "Bad system call",
             "; the cage does not send SIGSYS: look for a seccomp filter that the program sets itself",

@@ -133,7 +133,7 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// Reads hex digits; the kind is told by their number.
+    /// Reads hex digits; their number determines the kind.
     ///
     /// # Errors
     /// When the text is not hex or its length belongs to no known kind.

@@ -1,17 +1,17 @@
-//! How a host becomes a worker: one-time tokens, when they count, and when a certificate is
+//! How a host becomes a worker: one-time tokens, how long they are valid, and when a certificate is
 //! renewed.
 
 use std::fmt;
 
 use crate::{Sha256, Timestamp};
 
-/// How long a worker's certificate holds when nothing else is said, in seconds: 30 days.
+/// How long a worker's certificate is valid by default, in seconds: 30 days.
 pub const CERTIFICATE_SECONDS: u64 = 30 * 24 * 3600;
 
-/// How long a token holds when nothing else is said, in seconds: an hour.
+/// How long a token is valid by default, in seconds: an hour.
 pub const TOKEN_SECONDS: u64 = 3600;
 
-/// The longest that a token may hold, in seconds: a week.
+/// The longest validity of a token, in seconds: a week.
 pub const MAX_TOKEN_SECONDS: u64 = 7 * 24 * 3600;
 
 const PREFIX: &str = "rpmfarm1";
@@ -37,14 +37,14 @@ impl EnrolmentToken {
         Self { secret, authority }
     }
 
-    /// What the coordinator keeps of it.
+    /// The digest of the token, which the coordinator stores instead of it.
     #[must_use]
     pub fn digest(&self) -> Sha256 {
         Sha256::compute(&self.secret)
     }
 }
 
-/// The token itself is not shown.
+/// The secret is not printed.
 impl fmt::Debug for EnrolmentToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({PREFIX}.….{})", self.authority)
@@ -73,7 +73,7 @@ impl std::str::FromStr for EnrolmentToken {
     }
 }
 
-/// The use of a token: with which key, and when.
+/// The use of a token: the key, and the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenUse {
     /// SHA-256 of the public key.
@@ -82,21 +82,21 @@ pub struct TokenUse {
     pub at: Timestamp,
 }
 
-/// What a token is good for.
+/// The result of a valid token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Redemption {
     First,
-    /// The certificate that was given for it before: the answer got lost, the key is the same.
+    /// The certificate that was given for it before, to the same key: the answer got lost.
     Again,
 }
 
 /// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RedemptionError {
-    /// It was used, with another key.
+    /// It was used before, with another key.
     #[error("the enrolment token was used already")]
     Used,
-    /// Its time is over.
+    /// Its validity has ended.
     #[error("the enrolment token has expired")]
     Expired,
 }
@@ -119,8 +119,8 @@ pub fn redeem(
     }
 }
 
-/// When a certificate is renewed: after two thirds of its time, so that a coordinator may be away
-/// for days.
+/// When a certificate is renewed: after two thirds of its validity, so that a coordinator may be
+/// down for days.
 #[must_use]
 pub fn renewal(issued: Timestamp, ends: Timestamp) -> Timestamp {
     issued + ends.since(issued) / 3 * 2

@@ -20,8 +20,8 @@ words! {
 }
 
 impl Fault {
-    /// How many attempts a task gets when all fail with this fault. What other faults ended does
-    /// not count among them.
+    /// How many attempts a task gets when all fail with this fault. Attempts that ended by other
+    /// faults are not counted.
     #[must_use]
     pub const fn attempts(self) -> u32 {
         match self {
@@ -33,24 +33,26 @@ impl Fault {
 }
 
 words! {
-    /// Where something failed: a stage of the farm, a phase or a part of an attempt, or how it was cut short.
+    /// Where something failed: a stage of the farm, a phase or a part of an attempt, or how it was
+    /// cut short.
     pub enum FailureStage {
         /// The sources could not be fetched.
         Import = "import",
         /// There is no build root.
         Resolve = "resolve",
-        /// A worker could not be told what to do.
+        /// No assignment could be made for a worker.
         Dispatch = "dispatch",
         /// The worker could not fetch packages or sources.
         Fetch = "fetch",
         /// The worker could not make the root.
         Root = "root",
-        /// The root cannot be what its lock says: rpm refuses the packages of the lock, a scriptlet fails, or
-        /// a requirement is not met by what was installed. One worker's word is no proof, since its copy of
-        /// the root may be damaged; when a second attempt ends the same way, it is the lock, and so the
-        /// package or what it requires: see [`crate::status::confirmed`].
+        /// rpm refuses the root of the lock: it refuses a package, a scriptlet fails, or a
+        /// requirement is not met by what was installed. The report of one worker is no proof,
+        /// since its copy of the root may be damaged; when a second attempt ends the same way, the
+        /// lock is the cause, and so the package or its requirements: see
+        /// [`crate::status::confirmed`].
         Transaction = "transaction",
-        /// The modifications do not fit, or one of their scripts failed.
+        /// The modifications cannot be applied, or one of their scripts failed.
         Modify = "modify",
         /// The SRPM could not be written.
         Srpm = "srpm",
@@ -66,7 +68,7 @@ words! {
         Install = "install",
         /// `%check`.
         Check = "check",
-        /// The packages could not be written, or there is something wrong with what was left.
+        /// The packages could not be written, or rpmbuild found an error in the installed files.
         Files = "files",
         /// The results could not be uploaded.
         Upload = "upload",
@@ -84,16 +86,17 @@ words! {
         Shutdown = "shutdown",
     }
     or
-    /// The word of an older or newer program.
+    /// The word of another version of the program.
     Other
 }
 
-/// A failure as it is recorded and shown: whose, where, what, and the lines that matter.
+/// A failure as it is recorded and shown: whose fault, at which stage, the message, and lines of
+/// the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     pub fault: Fault,
     pub stage: FailureStage,
-    /// One line that says what, with the thing, the value and, where there is one, the remedy.
+    /// One line, with the thing, the value and, where there is one, the remedy.
     pub message: String,
     /// Up to ten lines of the log that show it.
     pub excerpt: Vec<String>,

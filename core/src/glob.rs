@@ -14,7 +14,7 @@ pub fn matches_end(pattern: &str, path: &str) -> bool {
     wanted.iter().zip(tail).all(|(pattern, name)| one(pattern, name))
 }
 
-/// Whether a whole text is as a pattern says; `*` stands for any text, with slashes or without.
+/// Whether a whole text matches a pattern; `*` stands for any text, including slashes.
 #[must_use]
 pub fn is_like(pattern: &str, text: &str) -> bool {
     one(pattern, text)
@@ -22,7 +22,7 @@ pub fn is_like(pattern: &str, text: &str) -> bool {
 
 fn one(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<_>, Vec<_>) = (pattern.chars().collect(), name.chars().collect());
-    // The usual way in linear time: on a mismatch the last star takes one more.
+    // The usual algorithm in linear time: on a mismatch the last star takes one more character.
     let (mut p, mut n) = (0, 0);
     let mut star = None;
     while n < name.len() {
@@ -43,7 +43,7 @@ fn one(pattern: &str, name: &str) -> bool {
     pattern[p..].iter().all(|c| *c == '*')
 }
 
-/// Where the pattern goes on after this character; nothing if it does not fit.
+/// The position in the pattern after this character; `None` if it does not match.
 fn step(pattern: &[char], at: usize, c: char) -> Option<usize> {
     match pattern.get(at)? {
         '?' => Some(at + 1),

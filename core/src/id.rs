@@ -43,8 +43,8 @@ id! {
     Epoch
 }
 id! {
-    /// The fencing number of a stage's lease: one more for each change of the coordinator that holds
-    /// it, and what is written under an older one changes nothing.
+    /// The fencing number of a stage's lease: one more for each change of its holder. A write under
+    /// an older one changes nothing.
     StageEpoch
 }
 id! {
@@ -52,7 +52,7 @@ id! {
     BatchId
 }
 id! {
-    /// One push to a branch that is followed.
+    /// One push to a tracked branch.
     PushId
 }
 id! {

@@ -1,8 +1,8 @@
-//! Ranges of a host's user and group ids: the one that files of cages have on disk, and one for each
-//! cage that runs.
+//! Ranges of a host's user and group ids: one for the files of cages on disk, and one for each
+//! running cage.
 //!
-//! Owns which ranges there are, which one a cage gets, and what the kernel is told of them. It must not
-//! know how a range comes to be mapped.
+//! Owns which ranges there are, which one a cage gets, and what is written into the kernel's maps.
+//! It must not know how a range is mapped.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// Ids that follow each other, the same ones for users and for groups.
+/// Consecutive ids, the same ones for users and for groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct IdRange {
     first: u32,
@@ -18,8 +18,8 @@ pub struct IdRange {
 }
 
 impl IdRange {
-    /// `count` ids from `first` on; none where there are not so many. The last id of all, 4294967295,
-    /// is in no range: system calls take it for "leave this as it is".
+    /// `count` ids from `first` on; `None` where there are not so many. The highest id, 4294967295,
+    /// is in no range, because system calls take it for "do not change".
     #[must_use]
     pub const fn new(first: u32, count: u32) -> Option<Self> {
         match first.checked_add(count) {
@@ -45,14 +45,14 @@ impl IdRange {
         first..first + u64::from(self.count)
     }
 
-    /// Whether it has ids of these, too.
+    /// Whether it shares ids with another range.
     #[must_use]
     pub fn overlaps(self, other: &Range<u64>) -> bool {
         let ids = self.ids();
         !other.is_empty() && ids.start < other.end && other.start < ids.end
     }
 
-    /// As many ids, right above.
+    /// The range of the same length directly above.
     fn above(self) -> Option<Self> {
         Self::new(self.first.checked_add(self.count)?, self.count)
     }
@@ -71,7 +71,7 @@ impl fmt::Display for IdRange {
     .disk.count
 )]
 pub struct TooFewIds {
-    /// The range on disk, above which they were searched for.
+    /// The range on disk, above which free ids were searched for.
     pub disk: IdRange,
     /// Ranges that are needed.
     pub wanted: usize,
@@ -83,7 +83,7 @@ pub struct TooFewIds {
 /// `taken`.
 ///
 /// # Errors
-/// When there are fewer.
+/// When there are not enough.
 pub fn for_cages(
     disk: IdRange,
     taken: &[Range<u64>],
@@ -112,7 +112,7 @@ impl IdPool {
     }
 
     /// The lowest range that is free.
-    pub fn take(&mut self) -> Option<IdRange> {
+    pub fn acquire(&mut self) -> Option<IdRange> {
         self.free.pop_first()
     }
 
@@ -122,18 +122,19 @@ impl IdPool {
     }
 }
 
-/// What is written to `uid_map` and `gid_map` of a cage's user namespace (user_namespaces(7)): the ids
+/// The line for `uid_map` and `gid_map` of a cage's user namespace (user_namespaces(7)): the ids
 /// in the cage begin at 0.
 #[must_use]
 pub fn cage_map(cage: IdRange) -> String {
     format!("0 {} {}\n", cage.first, cage.count)
 }
 
-/// The same of the user namespace from which a mount takes its map (mount_setattr(2)): what belongs to
-/// an id of the range on disk is shown as the id of the cage's range in the same place.
+/// The content of these files for the user namespace from which a mount takes its map
+/// (mount_setattr(2)): an id of the range on disk is shown as the id at the same position of the
+/// cage's range.
 ///
-/// The host's root stays itself. overlayfs makes its own files as root, and with a map that lacks this id
-/// it shows everything read-only and reports no error.
+/// The host's root stays itself. overlayfs makes its own files as root, and with a map without this
+/// id it shows everything read-only and reports no error.
 #[must_use]
 pub fn mount_map(disk: IdRange, cage: IdRange) -> String {
     format!("0 0 1\n{} {} {}\n", disk.first, cage.first, disk.count)
@@ -186,11 +187,11 @@ mod tests {
     fn a_range_belongs_to_one_cage_at_a_time() {
         let (low, high) = (range(100, 10), range(110, 10));
         let mut pool = IdPool::new([high, low]);
-        assert_eq!(pool.take(), Some(low));
-        assert_eq!(pool.take(), Some(high));
-        assert_eq!(pool.take(), None);
+        assert_eq!(pool.acquire(), Some(low));
+        assert_eq!(pool.acquire(), Some(high));
+        assert_eq!(pool.acquire(), None);
         pool.give_back(high);
-        assert_eq!(pool.take(), Some(high));
+        assert_eq!(pool.acquire(), Some(high));
     }
 
     #[test]

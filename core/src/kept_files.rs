@@ -1,7 +1,7 @@
-//! The files of a failed build that are kept for its maintainer: config.log and the like.
+//! The kept files of a failed build, as config.log.
 //!
-//! Owns which files a list of patterns means, how many and how large they may be, and what is refused
-//! of a worker that tells of some. It must not know how a tree is read nor where files are stored.
+//! Owns which files match a list of patterns, how many and how large they may be, and which reports
+//! of a worker are refused. It must not know how a tree is read nor where files are stored.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ const MAX_PATH: usize = 1024;
 /// The most patterns of a target, and the longest one in bytes.
 const MAX_PATTERNS: (usize, usize) = (100, 200);
 
-/// What is kept where a target says nothing: what configure, CMake, Meson, automake's and CTest's test
-/// suites leave, and core files by their usual names.
+/// The patterns of a target without its own: files that configure, CMake, Meson, and the test
+/// suites of automake and CTest leave, and core files by their usual names.
 pub const DEFAULT: &[&str] = &[
     "config.log",
     "CMakeError.log",
@@ -50,23 +50,23 @@ pub struct KeptFile {
     pub size: u64,
 }
 
-/// Why what a worker tells of is refused.
+/// Why the report of a worker is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeptError {
-    #[error("{0} kept files, at most {MAX_FILES} are taken")]
+    #[error("{0} kept files, at most {MAX_FILES} are accepted")]
     Many(usize),
-    /// Too large, one or all together.
-    #[error("kept file {path} makes {bytes} bytes, at most {limit} are taken")]
+    /// Too large, alone or together.
+    #[error("kept file {path} makes {bytes} bytes, at most {limit} are accepted")]
     Large {
         path: String,
-        /// Its size, or that of all up to it.
+        /// Its size, or the sum up to it.
         bytes: u64,
         limit: u64,
     },
     /// The path would lead elsewhere.
     #[error("`{0}` is not a valid path of a kept file (relative, of plain file names)")]
     Path(String),
-    /// Two with one path.
+    /// Two files with one path.
     #[error("kept file {0} is listed twice")]
     Twice(String),
 }
@@ -78,19 +78,19 @@ pub fn is_wanted(patterns: &[String], path: &str) -> bool {
     check_path(path).is_ok() && patterns.iter().any(|pattern| matches_end(pattern, path))
 }
 
-/// Checks a path that becomes one below a directory of somebody else's.
+/// Checks a path that will be used below another user's directory.
 ///
 /// # Errors
-/// When it would lead out of it, or is too long.
+/// When it would lead out of the directory, or is too long.
 pub fn check_path(path: &str) -> Result<(), KeptError> {
     let good = path.len() <= MAX_PATH && path.split('/').all(|part| check_part(part).is_ok());
     if good { Ok(()) } else { Err(KeptError::Path(shown(path))) }
 }
 
-/// Checks what a worker tells of an attempt.
+/// Checks the kept files that a worker reports.
 ///
 /// # Errors
-/// The first thing that is refused.
+/// The first one that is refused.
 pub fn check(files: &[KeptFile]) -> Result<(), KeptError> {
     if files.len() > MAX_FILES {
         return Err(KeptError::Many(files.len()));
@@ -112,12 +112,12 @@ pub fn check(files: &[KeptFile]) -> Result<(), KeptError> {
     Ok(())
 }
 
-/// What is wrong with a target's patterns: the one and why.
+/// The first invalid pattern of a target, and why it is invalid.
 #[must_use]
 pub fn pattern_problem(patterns: &[String]) -> Option<(&str, String)> {
     let (most, longest) = MAX_PATTERNS;
     if patterns.len() > most {
-        return Some(("…", format!("{} patterns, at most {most} are taken", patterns.len())));
+        return Some(("…", format!("{} patterns, at most {most} are accepted", patterns.len())));
     }
     let bad = |pattern: &&String| {
         pattern.trim().is_empty()

@@ -1,7 +1,7 @@
-//! What is learned of a package from its last builds: how long it takes, and what it needs.
+//! Facts learned about a package from its last builds: its duration and its needs.
 //!
-//! Needs that are learned never exceed the least that was enough: an attempt records what its
-//! worker had, and a need above that would keep the package from a worker that has built it.
+//! Learned needs never exceed the resources of a worker that was sufficient: a higher need would
+//! keep the package from a worker that has built it.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ use crate::needs::Needs;
 /// How many of the last builds count.
 pub const SAMPLES: usize = 5;
 
-/// Memory below this is had by every worker, in MiB.
+/// The memory that every worker is taken to have, in MiB.
 const SMALL_MEMORY: u64 = 2 << 10;
 
-/// Disk below this is had by every worker, in MiB.
+/// The disk space that every worker is taken to have, in MiB.
 const SMALL_DISK: u64 = 10 << 10;
 
 /// Learned amounts are cut to a multiple of this where they are what a worker had, in MiB: no two
 /// hosts have quite the same.
 const COARSE: u64 = 256;
 
-/// What a worker had when it got a task.
+/// The resources of a worker when it got a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkerResources {
     /// All its memory, in MiB; 0 when that is not known.
@@ -29,7 +29,7 @@ pub struct WorkerResources {
     pub disk_mib: u64,
 }
 
-/// What one accepted attempt took.
+/// The measurements of one accepted attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sample {
     /// From its grant to its report.
@@ -38,20 +38,20 @@ pub struct Sample {
     pub memory_mib: u64,
     /// The disk that its build had used, in MiB; 0 when it was not measured.
     pub disk_mib: u64,
-    /// What its worker had.
+    /// The resources of its worker.
     pub had: WorkerResources,
 }
 
-/// What is to be expected of the next attempt. In the units of [`Sample`].
+/// The expected measurements of the next attempt, in the units of [`Sample`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Forecast {
     /// The median of the samples.
     pub took: Duration,
-    /// The most of the samples, with a quarter more.
+    /// The maximum of the samples, plus a quarter.
     pub memory_mib: u64,
     pub disk_mib: u64,
-    /// What was enough: the least that a worker had which did it. Of the disk an eighth less, for
-    /// what is free shrinks as caches grow, but no less than was used.
+    /// The least resources of a worker that were sufficient. Of the disk an eighth less, because
+    /// free space shrinks as caches grow, but no less than was used.
     pub enough: WorkerResources,
 }
 
@@ -63,7 +63,7 @@ impl Forecast {
     }
 }
 
-/// Learns from samples; of none, nothing.
+/// Learns from samples; without samples, nothing.
 #[must_use]
 pub fn learn(samples: &[Sample]) -> Forecast {
     let mut times: Vec<Duration> = samples.iter().map(|sample| sample.took).collect();
@@ -87,11 +87,11 @@ pub fn learn(samples: &[Sample]) -> Forecast {
     }
 }
 
-/// What a task needs: what its target says, and what was learned where that says nothing.
+/// The needs of a task: those of its target, and the learned ones where the target has none.
 ///
-/// Learned amounts are rounded up to a few steps, for each set of needs has a queue of its own,
-/// and small ones count as none. They are never more than was enough before: a margin must not keep
-/// a package from the only host that builds it.
+/// Learned amounts are rounded up to a few steps, because each set of needs has a queue of its own,
+/// and small ones count as none. They never exceed what was sufficient before: a margin must not
+/// keep a package from the only host that builds it.
 #[must_use]
 pub fn needs(set: &Needs, learned: &Forecast) -> Needs {
     let or = |set: u64, learned: u64, enough: u64, small: u64| match set {
@@ -172,7 +172,7 @@ mod tests {
         let tiny = WorkerResources { memory_mib: 1900, ..had };
         let fits = Sample { memory_mib: 1700, disk_mib: 0, had: tiny, ..once };
         assert!(needs(&none, &learn(&[fits])).is_nothing());
-        // What is set is meant.
+        // A need that the target sets is not changed.
         let set = Needs { memory_mib: 16 << 10, ..none };
         assert_eq!(needs(&set, &learn(&[once])).memory_mib, 16 << 10);
     }

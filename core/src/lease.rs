@@ -1,12 +1,12 @@
-//! Leases: when a worker that is not heard has lost its attempts.
+//! Leases: when a silent worker loses its attempts.
 //!
-//! Only the coordinator decides, on its own monotonic clock. Liveness has three values, for
-//! "not heard since I started" is not "not heard".
+//! Only the coordinator decides that, on its own monotonic clock. Liveness has three values,
+//! because "not heard since the coordinator started" differs from "silent".
 
 use std::time::Duration;
 
-/// How often a worker speaks, and how long it may be silent. Chosen once, when a coordinator
-/// starts; workers are told.
+/// How often a worker sends its state, and how long it may be silent. Set when a coordinator
+/// starts; workers receive them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseTerms {
     heartbeat: Duration,
@@ -39,8 +39,8 @@ impl LeaseTerms {
     pub const MIN_LEASE: Duration = Duration::from_secs(1);
     pub const MAX_LEASE: Duration = Duration::from_secs(3600);
 
-    /// Terms by which a worker speaks each `heartbeat`, and has lost its attempts after a silence
-    /// of `lease`.
+    /// Terms by which a worker sends its state each `heartbeat`, and loses its attempts after a
+    /// silence of `lease`.
     ///
     /// # Errors
     /// When one of them is out of bounds, or the lease is shorter than three heartbeats.
@@ -57,7 +57,7 @@ impl LeaseTerms {
         Ok(Self { heartbeat, lease })
     }
 
-    /// How often a worker speaks at least.
+    /// The longest time between two states of a worker.
     #[must_use]
     pub const fn heartbeat(self) -> Duration {
         self.heartbeat
@@ -76,14 +76,14 @@ impl LeaseTerms {
     }
 
     /// How long a worker whose connection broke may stay away before its attempts go to others:
-    /// less than its whole lease, for a broken connection is more than a silence. That is safe
-    /// whatever became of the worker, since what it still says is of an old epoch.
+    /// less than its whole lease, because a broken connection is stronger evidence than silence.
+    /// That is safe whatever became of the worker, since its later reports have an old epoch.
     #[must_use]
     pub fn away_after(self) -> Duration {
         self.lease * 2 / 3
     }
 
-    /// How long a worker goes on without an answer: by then its attempts are with others, however
+    /// How long a worker continues without an answer: by then its attempts are with others, however
     /// late the coordinator began to count.
     #[must_use]
     pub fn worker_gives_up_after(self) -> Duration {
@@ -91,13 +91,13 @@ impl LeaseTerms {
     }
 }
 
-/// How long a worker that has nothing new waits before it speaks again: three quarters of a
-/// heartbeat or more, and before its first heartbeat in a session anything up to a whole one.
-/// `chance` is drawn anew each time, from 0 to 1. A fleet that has connected in one moment, as
-/// after a restart of the coordinator, so does not go on to speak in one moment.
+/// How long a worker without news waits before it sends its state again: three quarters of a
+/// heartbeat or more; before its first heartbeat in a session any time up to a whole one. `chance`
+/// is drawn each time, from 0 to 1, so that workers that connected in one moment, as after a
+/// restart of the coordinator, do not all send in one moment.
 ///
-/// Without this spread the store was asked for a whole fleet in one moment at every heartbeat: with
-/// a thousand workers that was 100 ms of dispatch latency every five seconds.
+/// Without this spread the store was queried for a whole fleet in one moment at every heartbeat:
+/// with a thousand workers that was 100 ms of dispatch latency every five seconds.
 #[must_use]
 pub fn next_heartbeat(heartbeat: Duration, is_first: bool, chance: f64) -> Duration {
     let chance = chance.clamp(0.0, 1.0);
@@ -112,19 +112,18 @@ impl Default for LeaseTerms {
 }
 
 words! {
-    /// What the coordinator knows of a worker.
+    /// What the coordinator knows about a worker's connection.
     pub enum Liveness: "liveness" {
-        /// It was heard lately and may get work.
+        /// It was heard recently and may get work.
         Alive = "alive",
         /// It is late. It gets no new work and keeps what it has.
         Stale = "stale",
-        /// Its lease is over: what it has is taken from it.
+        /// Its lease has ended: its attempts are taken from it.
         Gone = "gone",
     }
 }
 
-/// What is said of a worker that was not heard since the coordinator started, where others have a
-/// [`Liveness`].
+/// Shown instead of a [`Liveness`] for a worker that was not heard since the coordinator started.
 pub const NEVER: &str = "never";
 
 /// Liveness after a silence. For a worker that was never heard by this coordinator, the silence
@@ -140,12 +139,12 @@ pub fn liveness(terms: LeaseTerms, silence: Duration, connected: bool) -> Livene
     }
 }
 
-/// Whether a coordinator that checks the leases now, so long after it last did, has listened
-/// in between. If it was stopped, or had no processor, then it was not the workers who were
-/// silent, and their silence counts anew.
+/// Whether a coordinator that checks the leases now, so long after the last check, has listened in
+/// between. If it was stopped, or had no processor, the workers were not silent, and their silence
+/// is counted from now.
 #[must_use]
-pub fn listening(terms: LeaseTerms, since_last_look: Duration) -> bool {
-    since_last_look < terms.lease / 2
+pub fn listening(terms: LeaseTerms, since_last_check: Duration) -> bool {
+    since_last_check < terms.lease / 2
 }
 
 #[cfg(test)]

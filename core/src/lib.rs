@@ -1,4 +1,4 @@
-//! The domain of rpmfarm: what the words mean and what is decided.
+//! The domain of rpmfarm: its types and its decisions.
 //!
 //! Owns every rule of the farm, as pure functions and small types. It must not know of
 //! tokio, SQL, gRPC, git, files, sockets, processes, clocks or commands: time is an argument,
@@ -22,7 +22,7 @@ pub mod relation;
 pub mod suggestions;
 pub mod time;
 
-// What is rebuilt, and with what.
+// Targets, sources and roots.
 pub mod allowance;
 pub mod limits;
 pub mod modules;
@@ -30,7 +30,7 @@ pub mod needs;
 pub mod options;
 pub mod target;
 
-// Following upstream, and what is imported.
+// Following upstream, and importing.
 pub mod source;
 pub mod terms;
 pub mod track;

@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 pub struct Limits {
     /// Whole time of the build, in seconds.
     pub seconds: u64,
-    /// Whole time of making the SRPM, in seconds: the other builds of a request wait for it.
+    /// Whole time of making the SRPM, in seconds; the other builds of a batch wait for it.
     pub srpm_seconds: u64,
     /// The longest time without a line in the build log, in seconds.
     pub silence_seconds: u64,
-    /// Memory of all its processes together, in MiB.
+    /// Memory of all processes of the build together, in MiB.
     pub memory_mib: u64,
-    /// Processes and threads at once.
+    /// Number of processes and threads at once.
     pub processes: u64,
-    /// What it may write to its root and build directory, in MiB.
+    /// What the build may write to its root and build directory, in MiB.
     pub disk_mib: u64,
-    /// The build log, in MiB; what is over ends the build.
+    /// Size of the build log, in MiB; a longer log ends the build.
     pub log_mib: u64,
-    /// All result files together, in MiB.
+    /// Size of all result files together, in MiB.
     pub results_mib: u64,
-    /// What all result files take when they are unpacked, in MiB.
+    /// Size of all result files together when they are unpacked, in MiB.
     pub results_unpacked_mib: u64,
-    /// Files, directories and links in all result files together.
+    /// Number of files, directories and links in all result files together.
     pub results_files: u64,
 }
 
@@ -40,7 +40,7 @@ impl Default for Limits {
             disk_mib: 40 * 1024,
             log_mib: 256,
             results_mib: 16 * 1024,
-            // The largest packages of a distribution, debuginfo of browsers and kernels, have a
+            // The largest packages of a distribution, debuginfo of browsers and kernels, reach a
             // tenth of either.
             results_unpacked_mib: 64 * 1024,
             results_files: 2_000_000,

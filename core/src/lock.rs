@@ -17,13 +17,12 @@ pub struct LockedPackage {
     pub digest: Sha256,
     /// Size of the file in bytes.
     pub size: u64,
-    /// Name of the source package that it was built from, where the metadata say.
+    /// Name of the source package that it was built from; empty where the metadata do not say it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
     /// Id of the repository that it comes from; `farm` for the farm's own builds.
     pub origin: String,
-    /// Where it lies, relative to `base` or else to that repository's root; empty for the farm's
-    /// own.
+    /// Its path, relative to `base` or else to that repository's root; empty for the farm's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub location: String,
     /// The URL that `location` is relative to, where the metadata name one (`xml:base`).
@@ -42,7 +41,7 @@ pub struct Layer {
 }
 
 impl Layer {
-    /// A layer of these packages, in an order that does not depend on how they were found.
+    /// A layer of these packages, sorted, so that their order does not depend on the solver.
     #[must_use]
     pub fn new(mut packages: Vec<LockedPackage>) -> Self {
         packages.sort_by(|a, b| {
@@ -58,7 +57,6 @@ impl Layer {
         &self.packages
     }
 
-    /// Whether nothing is in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packages.is_empty()
@@ -72,11 +70,11 @@ pub struct Lock {
     pub target: String,
     /// Architecture of the root.
     pub arch: Arch,
-    /// What the worker unpacks by itself to have the target's own rpm.
+    /// The packages that the worker unpacks itself, to have the target's own rpm.
     pub bootstrap: Layer,
     /// The base root, then the layers of build requirements; empty layers are left out.
     pub layers: Vec<Layer>,
-    /// The options that the build was asked for with; they count beside the root.
+    /// The options of the build's request.
     #[serde(default, skip_serializing_if = "BuildOptions::is_nothing")]
     pub options: BuildOptions,
 }
@@ -85,7 +83,7 @@ pub struct Lock {
 const ROOT_FORMAT: &str = "rpmfarm root 1";
 
 impl Lock {
-    /// All packages of all layers, the bootstrap's too.
+    /// All packages of all layers, including the bootstrap root.
     pub fn packages(&self) -> impl Iterator<Item = &LockedPackage> {
         self.bootstrap.packages.iter().chain(self.layers.iter().flat_map(|layer| &layer.packages))
     }

@@ -1,7 +1,7 @@
-//! Which waiting tasks go to which workers, in one round.
+//! Matching waiting tasks with workers, in one round.
 //!
-//! Tasks come in the order of their ranks. One that fits no idle worker blocks nobody behind it;
-//! so that it does not starve either, a worker that could take it is kept free for it from then
+//! Tasks come in the order of their ranks. A task that fits no idle worker blocks no task behind
+//! it. So that it does not starve either, a worker that could take it is reserved for it from then
 //! on: it gets nothing new until the task fits.
 
 use std::collections::BTreeMap;
@@ -10,34 +10,34 @@ use crate::Arch;
 use crate::needs::Needs;
 use crate::placement::WorkerCandidate;
 
-/// A worker with what it has, for tasks that need more than a slot.
+/// A worker with its resources, for tasks that need more than a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerCapacity<'a> {
-    /// Who it is, and its slots.
+    /// The worker and its slots.
     pub candidate: WorkerCandidate<'a>,
     /// All its memory, in MiB.
     pub memory_mib: u64,
-    /// Memory that what it runs is known to need, in MiB.
+    /// Memory that its attempts are known to need, in MiB.
     pub memory_used_mib: u64,
     /// Its free disk, in MiB.
     pub disk_mib: u64,
     pub labels: &'a [String],
 }
 
-/// A task that waits, as matching sees it.
+/// A waiting task, as matching sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaitingTask<'a> {
     /// The architecture to build for.
     pub arch: Arch,
-    /// Whether a worker that only emulates it will do: a setting of the target.
+    /// Whether a worker that only emulates the architecture is permitted: a setting of the target.
     pub emulation: bool,
     /// Whether it makes an SRPM: then it may have a slot that builds do not get.
     pub srpm: bool,
     /// What it needs beyond a slot.
     pub needs: &'a Needs,
-    /// Workers that failed it for their own reasons: others are better.
+    /// Workers that failed it for their own reasons: others are preferred.
     pub avoid: &'a [String],
-    /// The worker that must not have it: a task that repeats another shows nothing on the worker that
+    /// The worker that must not get it: a repetition must run on another worker than the one that
     /// made the first packages. Empty for none.
     pub except: &'a str,
 }
@@ -74,9 +74,9 @@ impl WorkerCapacity<'_> {
         names.iter().any(|name| name == self.candidate.name)
     }
 
-    /// The best for a task is greatest: one that runs its architecture natively; for an SRPM, of these
-    /// one with a slot that builds do not get; of these the freest; of these, the one that fewest
-    /// others would want.
+    /// The preference for a worker, the greatest first: one that runs the architecture natively; for an
+    /// SRPM, of these one with a slot that builds do not get; of these the one with most free slots; of
+    /// these the one that the fewest other tasks would want.
     fn merit(&self, task: &WaitingTask<'_>) -> impl Ord {
         use std::cmp::Reverse;
         let candidate = &self.candidate;
@@ -91,16 +91,16 @@ impl WorkerCapacity<'_> {
     }
 }
 
-/// Matches tasks with workers. Returns the index of each task that is placed with the index of
-/// its worker. `workers` are changed as if they had their tasks, and those that are kept free for
-/// a task as if they were not ready: what is to be placed after these tasks may ask them.
+/// Matches tasks with workers. Returns the index of each placed task with the index of its worker.
+/// `workers` are changed as if they had these tasks, and reserved workers as if they were not
+/// ready, for the placement of further tasks.
 pub fn match_tasks(
     tasks: &[WaitingTask<'_>],
     workers: &mut [WorkerCapacity<'_>],
 ) -> Vec<(usize, usize)> {
     let mut pairs = Vec::new();
     let mut kept = Vec::new();
-    // Indexes of workers that may still get something.
+    // Indexes of workers that can still get a task.
     let mut open: Vec<usize> =
         (0..workers.len()).filter(|index| workers[*index].is_open()).collect();
     for (index, task) in tasks.iter().enumerate() {
@@ -138,10 +138,11 @@ pub fn match_tasks(
     pairs
 }
 
-/// The worker that is kept free for a task that needs much: the one that lacks least. One that
-/// failed it is kept only where no other could ever take it, as it is matched with it only then.
+/// The worker that is reserved for a task that needs much: the one that lacks least. A worker that
+/// failed the task is reserved only where no other could ever take it, since only then it would be
+/// matched.
 fn kept_for(task: &WaitingTask<'_>, workers: &[WorkerCapacity<'_>]) -> Option<usize> {
-    // A slot gets free by itself, and goes to the lowest rank.
+    // A slot becomes free by itself, and goes to the lowest rank.
     if task.needs.is_nothing() {
         return None;
     }
@@ -152,8 +153,8 @@ fn kept_for(task: &WaitingTask<'_>, workers: &[WorkerCapacity<'_>]) -> Option<us
     })
 }
 
-/// The slots of workers that take work that are free for one kind of task, by architecture; one without
-/// any is not there.
+/// The slots of workers that take work that are free for one kind of task, by architecture;
+/// architectures without any are left out.
 #[must_use]
 pub fn free_slots(workers: &[WorkerCapacity<'_>], srpm: bool) -> BTreeMap<Arch, u32> {
     let mut free = BTreeMap::new();

@@ -1,41 +1,46 @@
-//! Packages whose requirements are not to be had in the repositories of an architecture.
+//! Packages with requirements that nothing provides in the repositories of an architecture.
 //!
-//! Owns what follows from that for `noarch` packages, which are made once and shown everywhere: one
-//! that requires a package of another architecture would break whoever installs it. It must not know
-//! how requirements are looked up.
+//! Owns what follows for `noarch` packages, which are made once and shown on all architectures: one
+//! that requires a package of another architecture would be broken for whoever installs it. It must
+//! not know how requirements are looked up.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::{Arch, Nevra};
 
-/// What packages lack in the repositories of one architecture: a requirement that nobody provides
-/// there, for each.
+/// For each package, a requirement that nothing provides in the repositories of one architecture.
 pub type MissingRequirements = HashMap<Nevra, String>;
 
-/// What is decided about packages that lack something.
+/// The decision on packages with missing requirements.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WithheldPackages {
-    /// Packages that are kept from the repositories of these architectures.
+    /// Packages that are left out of the repositories of these architectures.
     pub from: HashMap<Nevra, Vec<Arch>>,
-    /// Packages that lack something on every architecture that would show them, with what: they are
-    /// shown, for it may come from a repository that the target does not know, or later.
+    /// Packages with a requirement that is missing on every architecture that would show them. They
+    /// are shown nevertheless, because the requirement may be provided by a repository that the
+    /// target does not know, or later.
     pub everywhere: MissingRequirements,
 }
 
-/// A package that lacks something in the repositories of an architecture.
+/// A package with a requirement that is missing in the repositories of an architecture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LackingPackage {
     pub nevra: Nevra,
-    /// The architecture; `None` when it is lacking on all, and the package is shown nevertheless.
+    /// The architecture; `None` when the requirement is missing on all, and the package is shown
+    /// nevertheless.
     pub arch: Option<Arch>,
-    /// What nobody provides there, as rpm prints it.
+    /// The requirement, as rpm prints it.
     pub requirement: String,
 }
 
 impl WithheldPackages {
-    /// What people are told of it, by package and architecture. `lacks` are those that it follows from.
+    /// The list for people, by package and architecture. `lacks` are the missing requirements of
+    /// each architecture.
     #[must_use]
-    pub fn told(&self, lacks: &BTreeMap<Arch, MissingRequirements>) -> Vec<LackingPackage> {
+    pub fn lacking_packages(
+        &self,
+        lacks: &BTreeMap<Arch, MissingRequirements>,
+    ) -> Vec<LackingPackage> {
         let kept = self.from.iter().flat_map(|(nevra, arches)| {
             arches.iter().filter_map(|arch| {
                 let requirement = lacks.get(arch)?.get(nevra)?.clone();
@@ -53,8 +58,8 @@ impl WithheldPackages {
     }
 }
 
-/// Decides about `noarch` packages. `lacks` has each architecture of a target with what the packages
-/// that it would show lack there; `shows` says whether it would show a package.
+/// Decides about `noarch` packages. `lacks` has for each architecture of a target the missing
+/// requirements of the packages that it would show; `shows` says whether it would show a package.
 #[must_use]
 pub fn held(
     lacks: &BTreeMap<Arch, MissingRequirements>,
@@ -97,8 +102,11 @@ mod tests {
         let found = held(&all, shows);
         assert_eq!(found.from, HashMap::from([(nevra("script"), vec![Aarch64])]));
         assert_eq!(found.everywhere, lacks(&["never", "one-sided"]));
-        let told: Vec<_> =
-            found.told(&all).into_iter().map(|one| (one.nevra.name, one.arch)).collect();
+        let told: Vec<_> = found
+            .lacking_packages(&all)
+            .into_iter()
+            .map(|one| (one.nevra.name, one.arch))
+            .collect();
         let expected = [("never", None), ("one-sided", None), ("script", Some(Aarch64))];
         assert_eq!(told, expected.map(|(name, arch)| (name.to_owned(), arch)));
         assert_eq!(held(&BTreeMap::new(), |_, _| true), WithheldPackages::default());

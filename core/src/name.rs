@@ -1,4 +1,4 @@
-//! Names that come from outside and become paths or words of a command: which are allowed.
+//! Names from outside that become paths or arguments of a command: which are allowed.
 
 /// The longest name of a file on Linux (`NAME_MAX`), in bytes. rpm has no limit of its own for the
 /// parts of a package's name, but writes a file named after it.
@@ -29,7 +29,7 @@ pub enum NameError {
     Worker(String),
 }
 
-/// A text whose `%XX` stand for bytes again. What is no such escape stays as it is.
+/// Decodes `%XX`. Anything else stays as it is.
 #[must_use]
 pub fn percent_decoded(text: &str) -> String {
     let mut out = Vec::with_capacity(text.len());
@@ -85,7 +85,7 @@ pub fn check_file(name: &str) -> Result<(), NameError> {
 /// # Errors
 /// When it would lead elsewhere.
 pub fn check_part(part: &str) -> Result<(), NameError> {
-    // A leading dash is no option within a path.
+    // Within a path, a leading dash is not an option.
     check_file(part.trim_start_matches('-'))
 }
 
@@ -117,14 +117,14 @@ pub fn check_worker(name: &str) -> Result<(), NameError> {
     if good { Ok(()) } else { Err(NameError::Worker(shown(name))) }
 }
 
-/// A stranger's text, fit for one line of a message.
+/// Text from outside, made safe for one line of a message.
 #[must_use]
 pub fn shown(text: &str) -> String {
     let harmless = |c: char| if c.is_control() || turns(c) { '\u{fffd}' } else { c };
     text.chars().map(harmless).take(160).collect()
 }
 
-/// Whether a character changes the direction of what stands beside it, so that a line reads as
+/// Whether a character changes the direction of the text beside it, so that a line reads as
 /// something that it is not.
 const fn turns(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

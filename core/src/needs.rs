@@ -9,9 +9,9 @@ use crate::name::shown;
 /// What a task needs. The default is nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Needs {
-    /// Memory in MiB; 0 for no matter how much.
+    /// Memory in MiB; 0 for any amount.
     pub memory_mib: u64,
-    /// Free disk in MiB; 0 for no matter how much.
+    /// Free disk in MiB; 0 for any amount.
     pub disk_mib: u64,
     /// A label that the worker must carry; empty for none.
     pub label: String,
@@ -23,7 +23,7 @@ pub struct Needs {
 pub struct NeedsError(String);
 
 impl Needs {
-    /// Whether every worker will do.
+    /// Whether every worker has enough.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()

@@ -1,8 +1,7 @@
-//! What is to happen next with a build or a task. The store keeps an index by it, so that each pass
-//! reads its own work and not everything that is open.
+//! The next step of a build or a task. The store keeps an index by it, so that each pass reads its
+//! own work and not everything that is open.
 //!
-//! The words of a step are finer than those of the [stages](crate::stage): one stage may have several
-//! steps, as that of `resolve`.
+//! Steps are finer than [stages](crate::stage): one stage may have several, as `resolve` has.
 
 use crate::status::TaskFacts;
 use crate::task::TaskKind;
@@ -16,7 +15,8 @@ words! {
         Plan = "plan",
         /// The task of an SRPM lacks its lock.
         Lock = "lock",
-        /// A task that builds packages lacks its lock, and may have to wait for others of its batch.
+        /// A task that builds packages lacks its lock, and may have to wait for others of its
+        /// batch.
         Order = "order",
         /// A task waits for a worker.
         Dispatch = "dispatch",
@@ -24,7 +24,7 @@ words! {
         Round = "round",
         /// A success waits to be accepted.
         Accept = "accept",
-        /// A build makes what others own: a person decides.
+        /// A build makes names that others own: a person decides.
         Claim = "claim",
         /// A build is accepted, to be signed and published.
         Finish = "finish",
@@ -40,10 +40,14 @@ impl NextStep {
     }
 }
 
-/// What an open build as a whole waits for. `claims` is whether it makes what others own, and nobody
-/// has approved that. `None` when the build waits for its tasks.
+/// The step that an open build as a whole waits for. `claims` is whether it makes names that others
+/// own, and nobody has approved that. `None` when the build waits for its tasks.
 #[must_use]
-pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -> Option<NextStep> {
+pub fn for_build(
+    imported: bool,
+    claims: bool,
+    tasks: &[(TaskKind, TaskFacts)],
+) -> Option<NextStep> {
     if !imported {
         return Some(NextStep::Import);
     }
@@ -55,10 +59,10 @@ pub fn of_build(imported: bool, claims: bool, tasks: &[(TaskKind, TaskFacts)]) -
     accepted.then_some(if claims { NextStep::Claim } else { NextStep::Finish })
 }
 
-/// What a task of an open build waits for. `asks` is whether its running attempt has found
-/// requirements that no lock answers yet. `None` when it is a worker's, or done.
+/// The step that a task of an open build waits for. `asks` is whether its running attempt has found
+/// requirements that no lock answers yet. `None` while a worker has the task, or when it is done.
 #[must_use]
-pub fn of_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<NextStep> {
+pub fn for_task(kind: TaskKind, task: &TaskFacts, asks: bool) -> Option<NextStep> {
     if task.accepted {
         return None;
     }
@@ -88,37 +92,37 @@ mod tests {
 
     #[test]
     fn a_build_goes_from_step_to_step() {
-        assert_eq!(of_build(false, false, &[]), Some(NextStep::Import));
-        assert_eq!(of_build(true, false, &[]), Some(NextStep::Plan));
+        assert_eq!(for_build(false, false, &[]), Some(NextStep::Import));
+        assert_eq!(for_build(true, false, &[]), Some(NextStep::Plan));
         let open = TaskFacts { locked: true, ..TaskFacts::default() };
         let done = TaskFacts { accepted: true, ..open };
         let (srpm, build) = (TaskKind::Srpm, TaskKind::Build);
-        assert_eq!(of_build(true, false, &[(srpm, open)]), None);
+        assert_eq!(for_build(true, false, &[(srpm, open)]), None);
         assert_eq!(
-            of_build(true, false, &[(srpm, done)]),
+            for_build(true, false, &[(srpm, done)]),
             None,
             "its build tasks come in the same step"
         );
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (build, open)]), None);
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done)]), Some(NextStep::Finish));
-        assert_eq!(of_build(true, true, &[(srpm, done), (build, done)]), Some(NextStep::Claim));
-        assert_eq!(of_build(true, true, &[(srpm, done), (build, open)]), None);
+        assert_eq!(for_build(true, false, &[(srpm, done), (build, done), (build, open)]), None);
+        assert_eq!(for_build(true, false, &[(srpm, done), (build, done)]), Some(NextStep::Finish));
+        assert_eq!(for_build(true, true, &[(srpm, done), (build, done)]), Some(NextStep::Claim));
+        assert_eq!(for_build(true, true, &[(srpm, done), (build, open)]), None);
         let noarch = TaskKind::Noarch;
-        assert_eq!(of_build(true, false, &[(srpm, done), (build, done), (noarch, open)]), None);
-        assert_eq!(of_build(true, false, &[(srpm, done), (noarch, done)]), Some(NextStep::Finish));
+        assert_eq!(for_build(true, false, &[(srpm, done), (build, done), (noarch, open)]), None);
+        assert_eq!(for_build(true, false, &[(srpm, done), (noarch, done)]), Some(NextStep::Finish));
     }
 
     #[test]
     fn a_task_has_one_next_step_at_most() {
-        let of = |task: TaskFacts| of_task(TaskKind::Build, &task, false);
+        let of = |task: TaskFacts| for_task(TaskKind::Build, &task, false);
         let mut task = TaskFacts::default();
         assert_eq!(of(task), Some(NextStep::Order));
-        assert_eq!(of_task(TaskKind::Srpm, &task, false), Some(NextStep::Lock));
+        assert_eq!(for_task(TaskKind::Srpm, &task, false), Some(NextStep::Lock));
         task.locked = true;
         assert_eq!(of(task), Some(NextStep::Dispatch));
         task.running = true;
         assert_eq!(of(task), None);
-        assert_eq!(of_task(TaskKind::Build, &task, true), Some(NextStep::Round));
+        assert_eq!(for_task(TaskKind::Build, &task, true), Some(NextStep::Round));
         (task.running, task.reported) = (false, true);
         assert_eq!(of(task), Some(NextStep::Accept));
         task.accepted = true;

@@ -1,14 +1,14 @@
-//! Packages of no architecture: where they are built, which build of several counts, and whether
-//! what each architecture made is the same.
+//! `noarch` packages: where they are built, which one of several is used, and whether all
+//! architectures made the same.
 //!
-//! A package that is nothing but `noarch` is built once. A `noarch` subpackage of one that has
-//! architectures is made by every one of their builds, or by some of them: one is taken, and those
-//! that several made must agree as far as Koji compares them, for whoever installs it gets the one
-//! whatever their own architecture is.
+//! A package with only `noarch` subpackages is built once. A `noarch` subpackage of another package
+//! is made by every architecture's build, or by some of them: one is used, and those that several
+//! made must agree as far as Koji compares them, because users of all architectures install the
+//! same one.
 //!
-//! Packages are compared as Koji compares them, and the first architecture's is taken.
-//! `terms::without_noarch` and, at each publication, the requirements that no package provides tell
-//! which repositories are without one.
+//! Packages are compared as Koji compares them, and the first architecture's is used.
+//! `terms::without_noarch` and, at each publication, the requirements that no package provides
+//! determine which repositories leave one out.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,9 +20,9 @@ use crate::{Arch, Failure, FailureStage, Fault, Nevra};
 /// The architecture word of such packages.
 pub const NOARCH: &str = "noarch";
 
-/// The architectures that a package is built on, of those that are `wanted`: all of them, or for
-/// one that makes nothing but `noarch` packages the first that a worker runs natively. Where none
-/// does, it is the first.
+/// The architectures that a package is built on, of those that are `wanted`: all of them, or for a
+/// package with only `noarch` subpackages the first that a worker runs natively. Where none does,
+/// it is the first.
 #[must_use]
 pub fn build_on(wanted: &[Arch], all_noarch: bool, native: &[Arch]) -> Vec<Arch> {
     if !all_noarch {
@@ -32,21 +32,21 @@ pub fn build_on(wanted: &[Arch], all_noarch: bool, native: &[Arch]) -> Vec<Arch>
     preferred.or(wanted.first()).copied().into_iter().collect()
 }
 
-/// What a package consists of, without what depends on where and when it was built.
+/// The content of a package, without what depends on where and when it was built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageContent {
     /// Path → file.
     pub files: BTreeMap<String, PackageFile>,
-    /// `requires`, `provides`, … → the package's, as rpm prints them.
+    /// `requires`, `provides`, … → the package's relations, as rpm prints them.
     pub relations: BTreeMap<String, BTreeSet<String>>,
     /// Scriptlet or trigger → its text, behind a line with the program that runs it.
     pub scripts: BTreeMap<String, String>,
-    /// What the header says beside these; absent in descriptions from before it was compared.
+    /// Further tags of the header; `None` in descriptions of older versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tags: Option<HeaderTags>,
 }
 
-/// What else of a header Koji compares.
+/// Further tags of a header that Koji compares.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeaderTags {
     /// `summary`, `description`, `group`, `license`, `url` → text.
@@ -77,7 +77,7 @@ pub struct PackageFile {
     pub device: Option<u16>,
 }
 
-/// What one build made of `noarch` packages, by their NEVRA.
+/// The `noarch` packages that one build made, by their NEVRA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoarchPackages {
     /// rpm's target: an architecture, or `noarch`.
@@ -89,9 +89,9 @@ pub struct NoarchPackages {
 /// One difference between two builds.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// The file, or what else of the package differs.
+    /// The file or the part of the package that differs.
     pub what: String,
-    /// How it differs, with both targets of rpm.
+    /// How it differs, with both rpm targets.
     pub how: String,
     /// Whether Koji refuses a build for it.
     pub refused: bool,
@@ -102,8 +102,8 @@ pub struct Difference {
 const COMPARED_SCRIPTS: [&str; 4] = ["%pre", "%post", "%preun", "%postun"];
 const COMPARED_RELATIONS: [&str; 4] = ["requires", "provides", "conflicts", "obsoletes"];
 
-/// Compares each package that several builds made: what the first of them made with what each other
-/// one did. A package that one build alone makes is taken as it is: so firmware for one machine is
+/// Compares each package that several builds made: that of the first build with that of each other
+/// one. A package that only one build makes is used as it is: so firmware for one machine is
 /// shipped to all (EL's grub2 and edk2).
 #[must_use]
 pub fn differences(made: &[NoarchPackages]) -> Vec<Difference> {
@@ -164,7 +164,7 @@ impl ComparedPackage<'_> {
         }
         for (kind, pair) in sides(&one.flagged, &other.flagged) {
             let (one, other) = (pair.0.unwrap_or(&none), pair.1.unwrap_or(&none));
-            // What is there on one side only was named already.
+            // Files that are only on one side were named already.
             let plain = |text: &String| text.rsplit_once(' ').map(|(text, _)| text.to_owned());
             let names = |set: &BTreeSet<String>| set.iter().filter_map(plain).collect();
             let (plain_one, plain_other): (BTreeSet<String>, BTreeSet<String>) =
@@ -207,7 +207,7 @@ impl ComparedPackage<'_> {
     fn one_sided(&self, what: String, on_first: bool, refused: bool) -> Difference {
         let [a, b] = self.on;
         let (on, off) = if on_first { (a, b) } else { (b, a) };
-        Difference { what, how: format!("is there on {on} and not on {off}"), refused }
+        Difference { what, how: format!("is on {on} and not on {off}"), refused }
     }
 }
 
@@ -217,7 +217,7 @@ fn text_of(script: &str) -> &str {
 }
 
 impl PackageFile {
-    /// What of it is not as in another one, among what Koji compares.
+    /// What differs from another file, among what Koji compares.
     fn changed(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         if self.mode != other.mode {
@@ -242,8 +242,7 @@ impl PackageFile {
         changed
     }
 
-    /// What else of it is not as in another one: files may have been made at build time, with dates
-    /// in them.
+    /// What else differs from another file: it may have been made at build time, with dates in it.
     fn differs_inside(&self, other: &Self) -> Vec<String> {
         let mut changed = Vec::new();
         if self.content != other.content {
@@ -265,12 +264,12 @@ fn sides<'a, V>(
     keys.map(|key| (key.as_str(), (first.get(key), other.get(key)))).collect()
 }
 
-/// Things that one line names.
+/// How many things one line names.
 const NAMED: usize = 3;
 /// Lines of an excerpt, and of notes.
 const LINES: usize = 10;
 
-/// What is named, `NAMED` of it, and how much more there is.
+/// The first `NAMED` entries, and the number of the others.
 fn named<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
     let mut named: Vec<&str> = Vec::new();
     for difference in differences {
@@ -283,7 +282,7 @@ fn named<'a>(differences: impl Iterator<Item = &'a Difference>) -> String {
     format!("{}{more}", named[..named.len().min(NAMED)].join(", "))
 }
 
-/// The verdict on packages in which Koji would find a difference; none when it would take them.
+/// The verdict on packages in which Koji would find a difference; `None` when it would accept them.
 /// `package` names the source package.
 #[must_use]
 pub fn verdict(package: &str, differences: &[Difference]) -> Option<Failure> {
@@ -325,10 +324,10 @@ pub struct NoarchCandidate<'a> {
     pub nevra: &'a Nevra,
 }
 
-/// Of packages that several tasks made, the places of those that are taken: of each NEVRA the one of
-/// the first architecture in `order` that has it, and after them that of the pass for `noarch`. The
-/// pass gives nothing that an architecture makes for itself: one name must not stand for two packages
-/// of one version.
+/// Of packages that several tasks made, the indexes of those that are used: for each NEVRA the one
+/// of the first architecture in `order` that has it, and after them that of the task for `noarch`.
+/// That task adds nothing that an architecture makes itself, because one NEVRA must not stand for
+/// two packages.
 #[must_use]
 pub fn taken(order: &[Arch], made: &[NoarchCandidate<'_>]) -> Vec<usize> {
     let rank = |candidate: &NoarchCandidate<'_>| {
@@ -467,28 +466,23 @@ mod tests {
                 "flags 0 and 2 (x86_64, aarch64)",
                 true,
             ),
-            (
-                one_file,
-                "/usr/share/b of d-1-1.noarch",
-                "is there on x86_64 and not on aarch64",
-                true,
-            ),
+            (one_file, "/usr/share/b of d-1-1.noarch", "is on x86_64 and not on aarch64", true),
             (
                 with_relation("requires", &["x", "y"]),
                 "requires `y` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 true,
             ),
             (
                 with_relation("obsoletes", &["old"]),
                 "obsoletes `old` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 true,
             ),
             (
                 with_relation("recommends", &["y"]),
                 "recommends `y` of d-1-1.noarch",
-                "is there on aarch64 and not on x86_64",
+                "is on aarch64 and not on x86_64",
                 false,
             ),
             (
@@ -560,7 +554,7 @@ mod tests {
             made(Aarch64, &[("d-1-1.noarch", other())]),
         ];
         let found = differences(&sides);
-        assert_eq!(found[0].how, "is there on ppc64le and not on aarch64");
+        assert_eq!(found[0].how, "is on ppc64le and not on aarch64");
         assert_eq!(found.len(), 2);
     }
 

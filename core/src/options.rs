@@ -1,8 +1,8 @@
-//! What is asked for of one build beside its package and target: bconds, macros, no tests, more
-//! packages and repositories, under the names that mock's options have.
+//! The options of one build beside its package and target: bconds, macros, no tests, more packages
+//! and repositories, under the names of mock's options.
 //!
-//! Owns what may be asked for, and what it makes of the target's definition for that build. It must
-//! not know how options arrive nor where they are recorded.
+//! Owns which options are valid, and how they change the target's definition for that build. It
+//! must not know how options arrive nor where they are recorded.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -13,16 +13,16 @@ use url::Url;
 use crate::name::shown;
 use crate::target::{KeySource, Repository, Target, Template, macro_line, macro_problem, problems};
 
-/// The most words of one kind that a build may be asked with. No mock command line comes near.
+/// How many options of one kind a build may have.
 const MAX_WORDS: usize = 200;
 /// The longest body of a macro, and the longest requirement, in bytes.
 const MAX_TEXT: usize = 16 * 1024;
-/// The most repositories that a build may be asked with.
+/// How many repositories a build may add.
 const MAX_REPOSITORIES: usize = 8;
 /// The longest armored keys of one repository together, in bytes.
 const MAX_KEYS: usize = 256 * 1024;
 
-/// The options of one build. They are recorded with it and count for all its attempts, also after a
+/// The options of one build. They are recorded with it and apply to all its attempts, also after a
 /// retry.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -36,11 +36,11 @@ pub struct BuildOptions {
     /// Macros, name and body, `define`. They come after the target's.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub define: Vec<(String, String)>,
-    /// `%check` is left out, `nocheck`.
+    /// Whether `%check` is left out, `nocheck`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub nocheck: bool,
-    /// Requirements beside those of the spec, `additional-package`. They are there when the SRPM
-    /// is made as well.
+    /// Requirements beside those of the spec, `additional-package`. They are also in the root that
+    /// the SRPM is made in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub additional_packages: Vec<String>,
     /// Repositories beside the target's, `addrepo`.
@@ -57,7 +57,7 @@ pub struct AddedRepository {
     /// Armored keys that sign its packages; empty for those of the target's own repositories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<String>,
-    /// Its packages need not be signed. Only where the target has `unsigned_addrepo`.
+    /// Whether its packages may be unsigned. Only where the target has `unsigned_addrepo`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub nogpgcheck: bool,
 }
@@ -96,20 +96,20 @@ pub struct OptionError {
 /// Why an option is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OptionProblem {
-    /// What is wrong, and what to write.
+    /// What is wrong, and what to write instead.
     Wrong(String),
-    /// Another option names the same.
+    /// Another option has the same name.
     NamedBy(BuildOption),
-    /// The target takes no unsigned packages.
+    /// The target accepts no unsigned packages.
     MustBeSigned,
-    /// A key is given, and that none is needed.
+    /// A key is given, and also that none is needed.
     KeyAndNoCheck,
     /// No key is given, and the target has none.
     NoKey,
 }
 
 impl OptionProblem {
-    /// The problem, with options as `written` writes them.
+    /// The problem as text, with options as `written` writes them.
     #[must_use]
     pub fn text(&self, written: impl Fn(BuildOption) -> String) -> String {
         let key = || written(BuildOption::AddRepoKey);
@@ -140,7 +140,7 @@ impl OptionProblem {
 }
 
 impl OptionError {
-    /// The error, with options as `written` writes them.
+    /// The error as text, with options as `written` writes them.
     #[must_use]
     pub fn text(&self, written: impl Fn(BuildOption) -> String) -> String {
         format!("{} `{}`: {}", written(self.option), self.value, self.why.text(&written))
@@ -156,16 +156,16 @@ impl fmt::Display for OptionError {
 impl std::error::Error for OptionError {}
 
 impl BuildOptions {
-    /// Whether nothing is asked for.
+    /// Whether there are no options.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Checks them against what a target allows.
+    /// Checks them against a target.
     ///
     /// # Errors
-    /// The first that is refused.
+    /// The first option that is refused.
     pub fn check(&self, target: &Target) -> Result<(), OptionError> {
         self.check_words()?;
         let mut names = BTreeSet::new();
@@ -182,7 +182,7 @@ impl BuildOptions {
             }
         }
         self.repositories.iter().try_for_each(|added| added.check(target))?;
-        // What the target's file would be refused for, is refused here.
+        // Options are refused for the same reasons as a target's file would be.
         let mut made = target.for_build("package", self);
         made.repositories.extend(self.target_repositories(target));
         match problems(&made).into_iter().next() {
@@ -198,10 +198,10 @@ impl BuildOptions {
         }
     }
 
-    /// Checks what needs no target: bconds and requirements.
+    /// Checks the options that need no target: bconds and requirements.
     ///
     /// # Errors
-    /// The first that is refused.
+    /// The first option that is refused.
     pub(crate) fn check_words(&self) -> Result<(), OptionError> {
         self.check_counts()?;
         for (option, names) in
@@ -244,14 +244,14 @@ impl BuildOptions {
             (BuildOption::AddRepo, self.repositories.len(), MAX_REPOSITORIES),
         ] {
             if count > most {
-                let what = format!("at most {most} are taken; put them into the target's file");
+                let what = format!("at most {most} are accepted; put them into the target's file");
                 return Err(refused(option, &format!("{count} times"), what));
             }
         }
         Ok(())
     }
 
-    /// The repositories as a target's file would have them, `addrepo-1` and so on.
+    /// The repositories in the form of a target's file, named `addrepo-1` and so on.
     #[must_use]
     pub fn target_repositories(&self, target: &Target) -> Vec<Repository> {
         let number = 1..;

@@ -1,7 +1,7 @@
-//! Who may make which name: what a build makes that the package of another source has.
+//! Who may make which name: the names that a build makes and that packages of other sources have.
 //!
-//! Owns what is asked about a build's packages, what of the answers is a claim, and what may be
-//! claimed without a person. It must not know where the answers come from: the coordinator asks the
+//! Owns which owners are queried, which names are claims, and what may be claimed without a
+//! person's approval. It must not know where the answers come from: the coordinator asks the
 //! solver's pool.
 
 use std::cmp::Ordering;
@@ -14,7 +14,7 @@ use crate::glob;
 use crate::lock::LockedPackage;
 use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 
-/// Claims of one build that are recorded; with more than these it is refused.
+/// How many claims of one build are recorded; a build with more is refused.
 pub const MAX_CLAIMS: usize = 10_000;
 
 words! {
@@ -22,16 +22,17 @@ words! {
     pub enum ClaimKind: "kind of claim" {
         /// The name of a binary package.
         Name = "name",
-        /// A full name that a package of another source has already.
+        /// A NEVRA that a package of another source has already.
         Nevra = "nevra",
-        /// What a package provides beside its own name.
+        /// A capability that a package provides beside its own name.
         Provides = "provides",
         /// What a package obsoletes.
         Obsoletes = "obsoletes",
-        /// A file: a program, what is below `/etc`, and any of a package of a bootstrap or base root.
+        /// A file: a program, a file below `/etc`, or any file of a package of a bootstrap or base
+        /// root.
         File = "file",
-        /// A difference to what another worker made when it built the same ([`crate::repeat`]). Nobody owns
-        /// that; it waits for a person like a claim.
+        /// A difference from the packages of another worker that built the same
+        /// ([`crate::repeat`]). Nobody owns it; it waits for a person like a claim.
         Repeat = "repeat",
     }
 }
@@ -44,17 +45,17 @@ pub struct BuiltPackage {
     pub provides: Vec<String>,
     /// Names of what it obsoletes.
     pub obsoletes: Vec<String>,
-    /// Paths of its files, those that are not in the archive among them.
+    /// Paths of its files, including `%ghost` files.
     pub files: Vec<String>,
-    /// Paths of its directories, which many packages may have: they count where a package or a build asks
-    /// for one.
+    /// Paths of its directories, which many packages may have: they count only where a package or a
+    /// build requires one.
     pub directories: Vec<String>,
 }
 
-/// A package that owns something.
+/// A package that owns a name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Owner {
-    /// Its source package. Of one whose metadata do not say it, its own name.
+    /// Its source package; its own name where the metadata do not say it.
     pub source: String,
     pub package: Nevra,
     /// Id of the repository that has it; `farm` for the farm's own.
@@ -79,55 +80,53 @@ impl Ord for Owner {
     }
 }
 
-/// What has to be looked up for a build.
+/// The names whose owners a build needs to know.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OwnerQuery {
     pub names: BTreeSet<String>,
-    /// Names of what packages provide, paths among them.
+    /// Capabilities that packages provide, including paths.
     pub capabilities: BTreeSet<String>,
     /// Paths of files, as [`merged`] writes them.
     pub paths: BTreeSet<String>,
 }
 
-/// The packages of the pool and of base roots that the questions are about.
+/// The packages of the pool and of base roots that the query matches.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownOwners {
-    /// All packages of a name.
+    /// All packages with a name.
     pub names: BTreeMap<String, BTreeSet<Owner>>,
-    /// All packages that provide something.
+    /// All packages that provide a capability.
     pub capabilities: BTreeMap<String, BTreeSet<Owner>>,
-    /// The packages that have a file: all of bootstrap and base roots, programs and what is below `/etc`
-    /// of others.
+    /// The packages that have a file: for bootstrap and base roots any file, for others programs
+    /// and files below `/etc`.
     pub paths: BTreeMap<String, BTreeSet<Owner>>,
-    /// What builds of the target have required, of all that was asked about.
+    /// Of the names in the query, those that builds of the target have required.
     pub required: BTreeSet<String>,
 }
 
 /// A claim that a person has approved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ApprovedClaim {
-    /// What kind of thing.
     pub kind: ClaimKind,
     pub what: String,
-    /// The source package that owns it since.
+    /// The source package that owns the name since the approval.
     pub source: String,
     /// The build that claimed it.
     pub build: BuildId,
 }
 
-/// What a source may make although others have it.
+/// What a source may make although others own it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnerRights<'a> {
     /// The target's `may_own` of the package.
     pub may_own: &'a [String],
-    /// What was approved for the target, oldest first.
+    /// The approved claims of the target, oldest first.
     pub approved: &'a [ApprovedClaim],
 }
 
-/// Something that a build makes and that others own.
+/// A name that a build makes and that others own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
-    /// What kind of thing.
     pub kind: ClaimKind,
     pub what: String,
     /// The first of the build's packages that makes it.
@@ -153,7 +152,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// What is to be looked up of a build's packages.
+/// The query for the owners of a build's names.
 #[must_use]
 pub fn questions(made: &[BuiltPackage]) -> OwnerQuery {
     let mut questions = OwnerQuery::default();
@@ -173,7 +172,7 @@ pub fn questions(made: &[BuiltPackage]) -> OwnerQuery {
     questions
 }
 
-/// What a build of `source` makes that others own and that it has no right to.
+/// The names that a build of `source` makes, that others own, and that it has no right to.
 #[must_use]
 pub fn claims(
     source: &str,
@@ -222,7 +221,7 @@ pub fn claims(
     all.into_values().collect()
 }
 
-/// A build that claims more than anybody could review.
+/// The failure of a build that claims more than anybody could review.
 #[must_use]
 pub fn too_many(claims: &[Claim]) -> Option<Failure> {
     (claims.len() > MAX_CLAIMS).then(|| {
@@ -237,7 +236,7 @@ pub fn too_many(claims: &[Claim]) -> Option<Failure> {
     })
 }
 
-/// The claims that are not among those which somebody was shown.
+/// The claims that were not among those shown to a person.
 #[must_use]
 pub fn beyond(found: &[Claim], shown: &[Claim]) -> Vec<Claim> {
     let is_new = |claim: &&Claim| {
@@ -246,8 +245,8 @@ pub fn beyond(found: &[Claim], shown: &[Claim]) -> Vec<Claim> {
     found.iter().filter(is_new).cloned().collect()
 }
 
-/// The farm's packages whose full names, or file names, are claimed: they give way to the build that
-/// claims them, once a person has approved that.
+/// The farm's packages whose NEVRAs, or file names, are claimed: they are withdrawn when a person
+/// approves the claim.
 #[must_use]
 pub fn holders(claims: &[Claim]) -> Vec<Nevra> {
     let taken = claims.iter().filter(|claim| claim.kind == ClaimKind::Nevra);
@@ -263,8 +262,8 @@ struct ClaimJudge<'a> {
 }
 
 impl ClaimJudge<'_> {
-    /// The packages of other sources that have this full name, or one that differs in the epoch and
-    /// so has the same file.
+    /// The packages of other sources with this NEVRA, or with one that differs only in the epoch
+    /// and so has the same file name.
     fn taken(&self, nevra: &Nevra) -> Option<BTreeSet<Owner>> {
         let holds = |owner: &&Owner| {
             owner.repository == FARM
@@ -296,7 +295,8 @@ impl ClaimJudge<'_> {
         self.beyond(ClaimKind::Obsoletes, name, owners)
     }
 
-    /// Of a file the forms that packages may ask for count, and what base roots have.
+    /// The owners of a file. It counts under the paths that packages may require, and for base
+    /// roots under any path.
     fn of_file(&self, path: &str) -> Option<(String, BTreeSet<Owner>)> {
         let what = merged(path);
         if what.starts_with("/usr/lib/.build-id/") {
@@ -314,7 +314,7 @@ impl ClaimJudge<'_> {
         self.beyond(ClaimKind::File, path, self.known.capabilities.get(path)?)
     }
 
-    /// The owners of a thing, when the source is not among them and has no right to it.
+    /// The owners of a name, when the source is not among them and has no right to it.
     fn beyond(
         &self,
         kind: ClaimKind,
@@ -327,7 +327,7 @@ impl ClaimJudge<'_> {
         }
         let mut approved = approved.iter().filter(|one| one.kind == kind && one.what == what);
         let is_owner = match kind {
-            // The newest word counts alone.
+            // Only the newest approval counts.
             ClaimKind::Name | ClaimKind::File | ClaimKind::Nevra | ClaimKind::Repeat => {
                 match approved.next_back() {
                     Some(newest) => newest.source == self.source,
@@ -351,16 +351,16 @@ fn filled(owners: BTreeSet<Owner>) -> Option<BTreeSet<Owner>> {
     (!owners.is_empty()).then_some(owners)
 }
 
-/// Whether something provided is the name of one of the build's own packages, which has an owner as
-/// a name.
+/// Whether a capability is the name of one of the build's own packages, whose owner is that of the
+/// name.
 fn is_own(provided: &str, own: &BTreeSet<&str>) -> bool {
     const ISA: [&str; 3] = ["(x86-64)", "(aarch-64)", "(ppc-64)"];
     let name = ISA.iter().find_map(|isa| provided.strip_suffix(isa)).unwrap_or(provided);
     own.contains(name)
 }
 
-/// Kinds of capabilities by which nobody chooses packages: rpm and desktops derive them from files,
-/// and many packages have the same.
+/// Capabilities by which nobody chooses packages: rpm and desktops derive them from files, and many
+/// packages have the same.
 const SOFT: [&str; 9] = [
     "application(",
     "bundled(",
@@ -377,13 +377,13 @@ fn is_soft(capability: &str) -> bool {
     SOFT.iter().any(|kind| capability.starts_with(kind))
 }
 
-/// The paths, and the capabilities that many packages have, that requirements name, rich ones too.
+/// The paths, and the capabilities that many packages have, in requirements, including rich ones.
 #[must_use]
 pub fn asked(requires: &[String]) -> BTreeSet<String> {
     let words = requires.iter().flat_map(|text| text.split_whitespace());
     let bare = words.map(|word| {
         let word = word.trim_start_matches('(');
-        // What belongs to the rich requirement around it.
+        // The parentheses of the rich requirement around it.
         let surplus = word.matches(')').count().saturating_sub(word.matches('(').count());
         let closing = word.len() - word.trim_end_matches(')').len();
         &word[..word.len() - surplus.min(closing)]
@@ -394,20 +394,20 @@ pub fn asked(requires: &[String]) -> BTreeSet<String> {
 /// Directories that are links to those below `/usr`.
 const MERGED: [&str; 4] = ["/bin/", "/sbin/", "/lib/", "/lib64/"];
 
-/// A path by its place below `/usr`, where `/bin` and its like are links to there.
+/// A path below `/usr`, where `/bin` and similar directories are links to there.
 #[must_use]
 pub fn merged(path: &str) -> String {
     let moved = MERGED.iter().any(|dir| path.starts_with(dir));
     if moved { format!("/usr{path}") } else { path.to_owned() }
 }
 
-/// `/bin/sh` of `/usr/bin/sh`; none for what has no such link.
+/// `/bin/sh` for `/usr/bin/sh`; `None` for a path without such a link.
 fn unmerged(path: &str) -> Option<String> {
     let rest = path.strip_prefix("/usr")?;
     MERGED.iter().any(|dir| rest.starts_with(dir)).then(|| rest.to_owned())
 }
 
-/// Which of the claimed things a root has: its packages that own one of them.
+/// The packages of a root that own one of the claimed names.
 #[must_use]
 pub fn in_root<'a>(
     claims: &[Claim],
@@ -424,7 +424,7 @@ pub fn in_root<'a>(
         .collect()
 }
 
-/// A build, what it made, and which of the farm's packages were in its roots.
+/// A build with its packages, and the farm's packages in its roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuildLink {
     pub build: BuildId,
@@ -434,24 +434,24 @@ pub struct BuildLink {
     pub used: BTreeSet<Sha256>,
 }
 
-/// A build that was made with a package, or with what was made with it.
+/// A build that was made with a package, directly or through other builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpactedBuild {
     pub build: BuildId,
-    /// The build whose packages it was made with; none when it was the package itself.
+    /// The build whose packages it was made with; `None` when it was the package itself.
     pub through: Option<BuildId>,
     pub package: Sha256,
 }
 
-/// Everything that was made with some packages, those that used them themselves first.
+/// All builds that were made with some packages, those that used them directly first.
 #[must_use]
 pub fn impact(packages: &BTreeSet<Sha256>, links: &[BuildLink]) -> Vec<ImpactedBuild> {
     let mut found = Vec::<ImpactedBuild>::new();
     let mut known = BTreeSet::new();
-    // Each package that spreads it, with the build that made it.
+    // Each affected package, with the build that made it.
     let mut spreads: Vec<(Sha256, Option<BuildId>)> =
         packages.iter().map(|package| (*package, None)).collect();
-    // What made the packages is not made with them.
+    // The builds of the packages themselves are not affected by them.
     let makers = links.iter().filter(|link| !link.made.is_disjoint(packages));
     known.extend(makers.map(|link| link.build));
     while !spreads.is_empty() {

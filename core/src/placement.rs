@@ -1,25 +1,25 @@
-//! Workers and what they hold, as it is seen when tasks are given away; `matching` does that.
+//! Workers as candidates for tasks, and what they hold; `matching` chooses among them.
 
 use crate::Arch;
 use crate::needs::Needs;
 
-/// A worker as placement sees it.
+/// A worker, as placement sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerCandidate<'a> {
     pub name: &'a str,
-    /// What it builds for, natively or not.
+    /// The architectures that it builds for, natively or not.
     pub arches: &'a [Arch],
-    /// Those of them that it runs under emulation only.
+    /// Those of them that it only emulates.
     pub emulated: &'a [Arch],
-    /// Attempts that it runs at once.
+    /// How many attempts it can run at once.
     pub slots: u32,
     /// Attempts of SRPM tasks that it runs beside those; none of a worker of an older version.
     pub srpm_slots: u32,
-    /// Attempts that it holds, derived from the leases.
+    /// How many attempts it holds, derived from the leases.
     pub busy: u32,
     /// Those of them that make SRPMs.
     pub busy_srpms: u32,
-    /// It is heard and wants work.
+    /// Whether it is alive and takes work.
     pub ready: bool,
 }
 

@@ -1,4 +1,4 @@
-//! When a worker gets no more work because it fails what others could build.
+//! When a worker is quarantined because it fails tasks that others could build.
 //!
 //! Owns the rule. It must not know where attempts and workers are recorded.
 
@@ -7,13 +7,13 @@ use std::time::Duration;
 use crate::fault::{Failure, FailureStage, Fault};
 use crate::{Arch, Timestamp};
 
-/// A worker is quarantined when it has failed at so many different packages in a row,
+/// How many different packages a worker must have failed in a row.
 pub const PACKAGES: usize = 3;
 
-/// the first of them no longer ago than this.
+/// The longest time since the first of these failures.
 pub const WITHIN: Duration = Duration::from_secs(3600);
 
-/// Attempts that are lost within this time are lost once: with the worker.
+/// Attempts that are lost within this time count as one loss: that of the worker.
 const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// How an attempt of a worker ended.
@@ -28,14 +28,14 @@ pub struct AttemptOutcome {
     pub at: Timestamp,
 }
 
-/// Why a worker is to be quarantined, in one line, or `None` when it is not. `ends` are those of
-/// its attempts since it was last let work, the newest first.
+/// Why a worker is to be quarantined, in one line; `None` when it is not. `ends` are those of its
+/// attempts since it was last resumed, the newest first.
 ///
 /// Three different packages that it failed for its own reasons within an hour, with no success in
-/// between, are enough, if other workers have built these same tasks: what nobody has built may
-/// be a package that breaks every worker, and such a package must not take workers from the farm.
-/// Failures of packages and stopping a worker on purpose do not count. A worker that was away, as in a
-/// restart, or that was cut off from the coordinator, has lost all its attempts for one reason.
+/// between, are enough, if other workers have built these same tasks: a package that nobody has
+/// built may break every worker, and must not take workers from the farm. Failures of packages and
+/// deliberate shutdowns do not count. A worker that was restarted or cut off from the coordinator
+/// has lost all its attempts for one reason.
 #[must_use]
 pub fn verdict(ends: &[AttemptOutcome], now: Timestamp) -> Option<String> {
     let mut packages: Vec<&str> = Vec::new();
@@ -70,11 +70,11 @@ pub fn verdict(ends: &[AttemptOutcome], now: Timestamp) -> Option<String> {
     None
 }
 
-/// A worker, as far as it matters who could do another's work.
+/// A worker that might do another's work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StandInWorker {
     pub name: String,
-    /// What it builds for.
+    /// The architectures that it builds for.
     pub arches: Vec<Arch>,
     /// Those of them that it emulates.
     pub emulated: Vec<Arch>,
@@ -97,9 +97,9 @@ impl StandInWorker {
     }
 }
 
-/// The architectures for which nobody would be left without a worker. `others` are the workers
-/// that take work. Where the answer is not empty, the worker must not be quarantined: a worker that
-/// fails now and then is better than none, and an administrator can drain it.
+/// The architectures for which no worker would be left. `others` are the workers that take work. If
+/// there are any, the worker must not be quarantined: a worker that sometimes fails is better than
+/// none, and an administrator can drain it.
 #[must_use]
 pub fn last_for<'a>(
     worker: &StandInWorker,
@@ -120,8 +120,8 @@ pub fn stand_ins(worker: &StandInWorker, others: &[StandInWorker]) -> Vec<Vec<St
     worker.arches.iter().map(of_arch).collect()
 }
 
-/// The message of a failure that is the last of its task, when workers failed it for their own
-/// reasons: several that do so show that it may be the package after all.
+/// The message of the last failure of a task, when workers failed it for their own reasons: if
+/// several do, the package may be the cause after all.
 #[must_use]
 pub fn last_message(failure: &Failure, workers: &[String]) -> String {
     let mut names: Vec<&str> = workers.iter().map(String::as_str).collect();

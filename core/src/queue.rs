@@ -2,15 +2,16 @@
 //! members of one batch exchange theirs ([`crate::batch::exchange()`]).
 //!
 //! Each architecture has one queue, and each submitter has one line per class in it. Time in a
-//! queue is virtual: the wall clock, plus a lead that grows when work is done faster than its
-//! lines' shares pass. A task starts, in virtual time, when the task before it in its line has
-//! had its share, and not before now; its rank is that start, put back by what its class yields.
-//! The lowest rank is next.
+//! queue is virtual: the wall clock, plus a lead that grows when tasks are done faster than the
+//! shares of their lines. A task starts, in virtual time, when the task before it in its line has
+//! had its share, and not before now; its rank is that start, plus the time by which its class
+//! yields to others. The lowest rank is next.
 //!
-//! Of this follows: submitters of a class take turns, however much one of them has asked for
-//! (start-time fair queueing); a class goes before the ones that yield to it; and as virtual time
-//! is never slower than the wall clock, every rank is passed some day by all that is new, so that
-//! nothing starves. A rank is a number in an index: the length of a queue costs nothing.
+//! It follows that submitters of a class take turns, however many tasks one of them has (start-time
+//! fair queueing); that a class goes before those that yield to it; and, since virtual time is
+//! never slower than the wall clock, that new tasks some day rank behind every waiting one, so that
+//! nothing starves. A rank is a number in an index: its cost does not depend on the length of a
+//! queue.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -28,12 +29,12 @@ words! {
     /// How urgent a build is.
     #[derive(Default)]
     pub enum PriorityClass: "priority" {
-        /// Closes a hole: before everything else.
+        /// A security fix: before everything else.
         Security = "security",
         /// Somebody waits for it.
         #[default]
         Interactive = "interactive",
-        /// Follows upstream by itself.
+        /// A rebuild that follows upstream.
         Tracking = "tracking",
         /// One of thousands, for a rebuild of everything.
         Mass = "mass",
@@ -41,8 +42,8 @@ words! {
 }
 
 impl PriorityClass {
-    /// What one task takes of its line's share, in virtual time. Between lines that are never empty,
-    /// it is the ratio in which classes get on: 64 : 16 : 4 : 1.
+    /// The share of its line that one task takes, in virtual time. Between lines that are never
+    /// empty, classes proceed in the ratio 64 : 16 : 4 : 1.
     #[must_use]
     pub fn share(self, kind: TaskKind) -> Duration {
         let of_build = Duration::from_secs(match self {
@@ -57,8 +58,8 @@ impl PriorityClass {
         }
     }
 
-    /// How far it yields, in virtual time: a task that is older by more goes before a fresh security
-    /// update.
+    /// How far the class yields, in virtual time: a task that is older by more than this goes
+    /// before a new security update.
     #[must_use]
     pub const fn yields(self) -> Duration {
         Duration::from_secs(match self {
@@ -70,13 +71,14 @@ impl PriorityClass {
     }
 }
 
-/// A point in the virtual time of a queue, in microseconds. It is no [`Timestamp`]: virtual time runs
-/// ahead of the wall clock, by the lead of its queue, and what two queues have cannot be compared.
+/// A point in the virtual time of a queue, in microseconds. It is not a [`Timestamp`]: virtual time
+/// runs ahead of the wall clock, by the lead of its queue, and ranks of two queues cannot be
+/// compared.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rank(pub i64);
 
 impl Rank {
-    /// The rank of what starts at a time, in a queue without a lead.
+    /// The rank of a task that starts at a time, in a queue without a lead.
     #[must_use]
     pub const fn at(time: Timestamp) -> Self {
         Self(time.as_us())
@@ -92,7 +94,7 @@ impl From<i64> for Rank {
 impl Add<Duration> for Rank {
     type Output = Self;
 
-    /// Ends at the last rank that there is.
+    /// Saturates at the last rank.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(span_us(duration)))
     }
@@ -101,7 +103,7 @@ impl Add<Duration> for Rank {
 impl Sub<Duration> for Rank {
     type Output = Self;
 
-    /// Ends at the first rank that there is.
+    /// Saturates at the first rank.
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(span_us(duration)))
     }
@@ -110,14 +112,14 @@ impl Sub<Duration> for Rank {
 /// A task's place in the queue of its architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueSlot {
-    /// The lowest is next; of equals, the older task.
+    /// The lowest is next; of equal ones, the older task.
     pub rank: Rank,
-    /// When the task has had its share: the next of its line starts then.
+    /// When the task has had its share; the next task of its line starts then.
     pub finish: Rank,
 }
 
-/// Gives a task its place. `lead` is the queue's (zero at first), `finish` that of the task before it
-/// in the line of its submitter and class (0 at first).
+/// Gives a task its rank. `lead` is the queue's (zero at first), `finish` that of the task before
+/// it in the line of its submitter and class (0 at first).
 #[must_use]
 pub fn place(
     class: PriorityClass,
@@ -130,7 +132,7 @@ pub fn place(
     QueueSlot { rank: start + class.yields(), finish: start + class.share(kind) }
 }
 
-/// The lead of a queue after a task has gone to a worker: virtual time is not behind its start.
+/// The lead of a queue after a task was granted: virtual time is not behind the start of the task.
 #[must_use]
 pub fn lead(class: PriorityClass, rank: Rank, now: Timestamp, lead: Duration) -> Duration {
     let start = rank - class.yields();

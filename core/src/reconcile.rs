@@ -1,4 +1,4 @@
-//! What a worker does when it hears which attempts it should have.
+//! What a worker does when it receives its desired state.
 
 use crate::task::{Assignment, Progress};
 use crate::{AttemptId, Epoch};
@@ -8,24 +8,24 @@ use crate::{AttemptId, Epoch};
 pub struct HeldAttempt<'a> {
     pub attempt: AttemptId,
     pub epoch: Epoch,
-    /// How far it is.
+    /// How far it has come.
     pub progress: &'a Progress,
 }
 
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReconcileAction<'a> {
-    /// Kill it if it runs, and forget it: nobody wants its state any more.
+    /// Kill it if it runs, and forget it: it is no longer desired.
     Drop(AttemptId, Epoch),
     Start(&'a Assignment),
-    /// Go on with it: it has waited for the lock of this round.
+    /// Continue it: it has waited for the lock of this round.
     Resume(&'a Assignment),
 }
 
-/// Compares what a worker has with what it should have. Doing the actions and asking again gives
-/// none, so a message that comes twice does no harm.
+/// Compares the attempts of a worker with its desired state. After the actions a second comparison
+/// yields none, so a message that comes twice does no harm.
 ///
-/// What goes is first in the answer: it makes room for what comes.
+/// Attempts that go come first, because they make room for new ones.
 #[must_use]
 pub fn reconcile<'a>(
     held: &[HeldAttempt<'_>],

@@ -1,21 +1,22 @@
-//! Bounds of what packages say of each other, before it reaches code that is written in C.
+//! Bounds on dependencies and paths of packages, before they reach code that is written in C.
 //!
-//! rpm itself has no such bounds. A solver that takes dependencies apart by recursion needs them:
-//! libsolv overruns a stack of 2 MiB at a rich dependency of 12,000 levels. They lie far above what
-//! packages of real distributions have (some 3 kB and 6 levels, of Rust's crates).
+//! rpm itself has no such bounds. A solver that parses dependencies by recursion needs them:
+//! libsolv exhausts a stack of 2 MiB at a rich dependency of 12,000 levels. They are far above what
+//! packages of real distributions have (some 3 kB and 6 levels, in Rust's crates).
 
 use serde::{Deserialize, Serialize};
 
 use crate::name::shown;
 
-/// Bytes of a dependency, with its version.
+/// The longest dependency with its version, in bytes.
 pub const MAX_LENGTH: usize = 64 << 10;
-/// Levels of parentheses in a dependency.
+/// The most levels of parentheses in a dependency.
 pub const MAX_DEPTH: usize = 64;
-/// Bytes of a path of a file in a package. Linux itself opens no path of more than 4,096.
+/// The longest path of a file in a package, in bytes. Linux itself opens no path of more than
+/// 4,096.
 pub const MAX_PATH: usize = 16 << 10;
 
-/// A dependency or path beyond the bounds: what it is, how it begins, and by how much.
+/// A dependency or path that exceeds the bounds: what it is, how it begins, and by how much.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{0}")]
 pub struct RelationError(Box<str>);
@@ -24,7 +25,7 @@ impl RelationError {
     fn new(place: &str, text: &str, found: usize, unit: &str, limit: usize) -> Self {
         let start: String = shown(text).chars().take(60).collect();
         let message =
-            format!("the {place} `{start}…` has {found} {unit}; rpmfarm takes at most {limit}");
+            format!("the {place} `{start}…` has {found} {unit}; rpmfarm accepts at most {limit}");
         Self(message.into())
     }
 }
@@ -70,9 +71,9 @@ fn depth(text: &[u8]) -> usize {
     most
 }
 
-/// Searches XML of repository metadata as it streams by, whatever the boundaries of its parts:
-/// the values of attributes, where all dependencies are, keep the bounds of [`check`] as a parser of
-/// XML reads them. Document types, which can define what stands for anything, are out of bounds.
+/// Scans XML of repository metadata while it is streamed, in parts with any boundaries: the values
+/// of attributes, which contain all dependencies, must keep the bounds of [`check`] as an XML
+/// parser would read them. Document types, which can define entities, are refused.
 #[derive(Debug, Default)]
 pub struct AttributeScanner {
     at: XmlState,
@@ -95,11 +96,11 @@ enum XmlState {
     Tag,
     /// In a value that ends with this quotation mark.
     Value(u8),
-    /// In the tag that ends an element: quotation marks mean nothing there.
+    /// In a closing tag, where quotation marks have no meaning.
     EndTag,
     /// After `<!`.
     Markup,
-    /// In a comment or the like, which ends with this.
+    /// In a comment or similar, which ends with this.
     Passed(&'static [u8]),
 }
 
@@ -142,7 +143,7 @@ impl CharReference {
     }
 }
 
-/// Of a value that is out of bounds, so many bytes are kept to be shown.
+/// How many bytes of a value that exceeds the bounds are kept for the message.
 const KEPT: usize = 64;
 
 const OPENING: u32 = b'(' as u32;
@@ -152,7 +153,8 @@ impl AttributeScanner {
     /// Takes the next part.
     pub fn feed(&mut self, part: &[u8]) {
         for byte in part {
-            // No text in UTF-8 has it, and every tag in UTF-16, whose characters are others.
+            // A NUL byte: no text in UTF-8 has one, and every tag in UTF-16, whose characters would
+            // be scanned wrongly, does.
             if *byte == 0 {
                 self.refuse("the metadata are not text in UTF-8");
             }
@@ -223,7 +225,7 @@ impl AttributeScanner {
         if COMMENT.starts_with(&self.recent) || CDATA.starts_with(&self.recent) {
             return XmlState::Markup;
         }
-        self.refuse("the metadata have a document type, which rpmfarm does not take");
+        self.refuse("the metadata have a document type, which rpmfarm does not accept");
         XmlState::Text
     }
 
@@ -257,10 +259,10 @@ impl AttributeScanner {
         }
     }
 
-    /// What was out of bounds first.
+    /// The first violation of the bounds.
     ///
     /// # Errors
-    /// When something was.
+    /// When there was one.
     pub fn finish(self) -> Result<(), RelationError> {
         self.found.map_or(Ok(()), Err)
     }
@@ -290,7 +292,7 @@ mod tests {
         let deep = check("requirement", &nested(5_000)).unwrap_err().to_string();
         assert!(deep.starts_with("the requirement `((("), "{deep}");
         assert!(
-            deep.ends_with("has 5000 levels of parentheses; rpmfarm takes at most 64"),
+            deep.ends_with("has 5000 levels of parentheses; rpmfarm accepts at most 64"),
             "{deep}"
         );
         let long = check("Provides", &"x".repeat(MAX_LENGTH + 1)).unwrap_err().to_string();

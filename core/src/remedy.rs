@@ -1,6 +1,7 @@
-//! What a person can do about something, where that is a command of one of the programs.
+//! What a person can do about a problem, where that is a command of one of the programs.
 //!
-//! Owns which remedy there is. It must not know the command: whoever shows the remedy writes it.
+//! Owns which remedies there are. It must not know the commands: whoever shows a remedy writes its
+//! command.
 
 use crate::BatchId;
 
@@ -8,7 +9,7 @@ use crate::BatchId;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Remedy {
     StartWorker,
-    /// Build the same sources of a package once more, with a higher release.
+    /// Build the same sources of a package again, with a higher release.
     BuildHigherRelease {
         /// Name of the package.
         package: String,

@@ -1,7 +1,9 @@
-//! Builds that are repeated: which ones, and what it means when two workers make different packages.
+//! Repetitions: which builds are repeated, and what it means when two workers make different
+//! packages.
 //!
-//! A worker that lies about what it has compiled is found out only by another that compiles the same in
-//! the same root. Owns the choice and the comparison; it must not know how packages are read.
+//! A worker that lies about what it has compiled is found out only by another worker that compiles
+//! the same in the same root. Owns the choice and the comparison; it must not know how packages are
+//! read.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,18 +11,17 @@ use crate::noarch::{self, NoarchPackages, PackageContent};
 use crate::owners::{Claim, ClaimKind};
 use crate::{Arch, Nevra};
 
-/// Differences of one build that are recorded; those beyond are counted.
+/// How many differences of one build are recorded; further ones are only counted.
 const MAX_SHOWN: usize = 100;
 
-/// Whether a task is repeated. `percent` is the target's share; `draw`, from 0 to 99, is drawn after the
-/// first packages have arrived, so that their worker cannot know.
+/// Whether a task is repeated. `percent` is the target's share; `draw`, from 0 to 99, is drawn
+/// after the first packages have arrived, so that their worker cannot know the result.
 #[must_use]
 pub const fn is_drawn(percent: u8, draw: u8) -> bool {
     draw < percent
 }
 
-/// Whether another worker could repeat what a worker has made for an architecture: one that runs it
-/// itself.
+/// Whether another worker could repeat a task of a worker: one that runs the architecture natively.
 #[must_use]
 pub fn has_other<'w>(
     workers: impl IntoIterator<Item = (&'w str, &'w [Arch], &'w [Arch])>,
@@ -36,11 +37,13 @@ pub fn has_other<'w>(
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerPackages {
     pub worker: String,
-    /// NEVRA → content, of those whose digests differ between the two; `None` for those that are alike.
+    /// NEVRA → content, of the packages whose digests differ between the two; `None` for those that
+    /// are equal.
     pub packages: HashMap<Nevra, Option<PackageContent>>,
 }
 
-/// What differs between two workers' packages, as claims: a person decides which ones to believe.
+/// The differences between two workers' packages, as claims: a person decides which worker to
+/// trust.
 #[must_use]
 pub fn claims(first: &WorkerPackages, second: &WorkerPackages) -> Vec<Claim> {
     let mut found = Vec::new();

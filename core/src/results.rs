@@ -12,7 +12,7 @@ use crate::track::NotNewer;
 use crate::{Arch, Fault, Nevra, Sha256};
 
 words! {
-    /// What a result file is.
+    /// The kind of a result file.
     pub enum ResultKind: "kind of result" {
         Rpm = "rpm",
         Srpm = "srpm",
@@ -37,91 +37,85 @@ pub enum ResultError {
     /// A bad file name.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Nothing, or not what the task makes.
+    /// No files, or other ones than the task makes.
     #[error("the build made {found}, expected {expected}")]
     Set { found: String, expected: &'static str },
     /// Two files with one name.
     #[error("two result files are named `{0}`")]
     Twice(String),
-    /// The header says another name than the file.
+    /// The header has another name than the file.
     #[error("file `{file}` holds the package {nevra} (expected a file named `{expected}`)")]
     FileName {
         file: String,
-        /// What the header says.
         nevra: Box<Nevra>,
-        /// What the name should be.
+        /// The file name for the package in the header.
         expected: String,
     },
     /// A package for another architecture.
     #[error("{nevra} is not a package for {arch}")]
     Arch {
-        /// What the header says.
         nevra: Box<Nevra>,
-        /// Where it was built.
+        /// The architecture of the task.
         arch: Arch,
     },
-    /// A package of another source.
+    /// A package that was built from another source package.
     #[error("{nevra} says it was built from `{found}`, not from `{expected}`")]
     Source {
         nevra: Box<Nevra>,
         found: String,
-        /// The SRPM that was given.
+        /// The SRPM of the task.
         expected: String,
     },
-    /// A package that none of a build's architectures builds.
+    /// A package that is built on none of the build's architectures.
     #[error(
         "{nevra} is not for any of the requested architectures ({}); see its ExclusiveArch and ExcludeArch",
         list(arches)
     )]
     NoArch { nevra: Box<Nevra>, arches: Vec<Arch> },
-    /// An SRPM that is not what the tag says that was asked for.
+    /// An SRPM whose version is not the one in the requested tag.
     #[error("the spec makes {}, but the tag `{tag}` says {nvr}", made.nvr())]
     Tag {
-        /// What the SRPM's header says.
+        /// The NEVRA in the SRPM's header.
         made: Box<Nevra>,
-        /// What was asked for.
+        /// The requested tag.
         tag: String,
         nvr: String,
     },
-    /// A macro in a tag of the spec that nothing defines.
+    /// A macro in a tag of the spec that is not defined.
     #[error("{place} is `{}`: {}", name::shown(text), crate::unexpanded::undefined(macro_name))]
     Macro {
         place: &'static str,
-        /// What it says, as rpm has expanded it.
+        /// The value of the tag, as rpm has expanded it.
         text: String,
-        /// The macro that is still in it.
+        /// The macro that is left in it.
         macro_name: String,
     },
-    /// More build requirements than anybody can want.
+    /// More build requirements than are accepted.
     #[error(
         "{package} requires {count} packages for its build, more than the {MAX_REQUIRES} that are accepted"
     )]
     Requires { package: String, count: usize },
-    /// A dependency or path beyond what the solver could bear.
+    /// A dependency or path that exceeds the bounds of the solver.
     #[error("{package}: {source}")]
-    OutOfBounds {
-        package: String,
-        /// Which one, and by how much.
-        source: relation::RelationError,
-    },
-    /// A file of an SRPM that is not among the sources that the worker was given.
+    OutOfBounds { package: String, source: relation::RelationError },
+    /// A file of an SRPM that is not among the imported sources.
     #[error(
         "{nevra}: `{file}` is not the file that was imported from dist-git ({expected}, found {found}): the worker replaced it"
     )]
     SourceFile {
         nevra: Box<Nevra>,
         file: String,
-        /// Its SHA-256 as it was imported, or that there is none.
+        /// The SHA-256 of the imported file, or that there is none.
         expected: String,
-        /// That in the package.
+        /// The SHA-256 of the file in the package.
         found: Sha256,
     },
-    /// Packages that are too much when they are unpacked.
+    /// Packages that are too large when they are unpacked.
     #[error(
-        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are taken (limit `{key}`)"
+        "the packages are too large unpacked: with {package} they have {found} {unit}, at most {limit} are accepted (limit `{key}`)"
     )]
     Unpacked {
-        /// The file with which it became too much.
+        /// The file with which the limit was exceeded.
         package: String,
         /// `MiB` or `files`.
         unit: &'static str,
@@ -132,23 +126,15 @@ pub enum ResultError {
         /// The key of a target's limits.
         key: &'static str,
     },
-    /// An SRPM that is not above what is published.
+    /// An SRPM that is not newer than the published package.
     #[error(transparent)]
-    NotAbove(#[from] Box<NotNewer>),
+    NotNewer(#[from] Box<NotNewer>),
     /// A binary package where the source package should be.
     #[error("{nevra} is not a source package")]
-    NotSource {
-        /// What the header says.
-        nevra: Box<Nevra>,
-    },
+    NotSource { nevra: Box<Nevra> },
     /// An SRPM of another package.
     #[error("the spec makes the package `{found}`, but `{expected}` was requested")]
-    Package {
-        /// What the SRPM's header says.
-        found: String,
-        /// What was asked for.
-        expected: String,
-    },
+    Package { found: String, expected: String },
 }
 
 fn list(arches: &[Arch]) -> String {
@@ -156,8 +142,8 @@ fn list(arches: &[Arch]) -> String {
 }
 
 impl ResultError {
-    /// Whose fault it is. Names that do not fit the files come from a worker that broke them; a
-    /// spec that makes other packages than were asked for is the package's.
+    /// Whose fault it is. Names that contradict the files come from a worker that damaged them; a
+    /// spec that makes other packages than were requested is the package's fault.
     #[must_use]
     pub const fn fault(&self) -> Fault {
         match self {
@@ -169,7 +155,7 @@ impl ResultError {
             | Self::Source { .. }
             | Self::NoArch { .. }
             | Self::Tag { .. }
-            | Self::NotAbove(_)
+            | Self::NotNewer(_)
             | Self::Requires { .. }
             | Self::OutOfBounds { .. }
             | Self::Unpacked { .. }
@@ -180,7 +166,7 @@ impl ResultError {
     }
 }
 
-/// What packages hold: how many files, directories and links, and how many bytes unpacked.
+/// The size of packages when they are unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct UnpackedSize {
     /// Files, directories and links.
@@ -190,14 +176,14 @@ pub struct UnpackedSize {
 }
 
 impl UnpackedSize {
-    /// The contents of both.
+    /// The sum of both.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         let files = self.files.saturating_add(other.files);
         Self { files, bytes: self.bytes.saturating_add(other.bytes) }
     }
 
-    /// Refuses what is more than the results of a task may hold. `file` is the last that was counted.
+    /// Refuses more than the results of a task may hold. `file` is the last that was counted.
     ///
     /// # Errors
     /// [`ResultError::Unpacked`].
@@ -221,7 +207,7 @@ impl UnpackedSize {
     }
 }
 
-/// What the results of a task may still hold, file after file.
+/// How much more the results of a task may hold, file after file.
 #[derive(Debug, Clone)]
 pub struct ResultBudget {
     before: UnpackedSize,
@@ -235,7 +221,7 @@ impl ResultBudget {
         Self { before: UnpackedSize::default(), limits }
     }
 
-    /// Refuses what is too much together with the files before. `file` is the one that holds it.
+    /// Refuses a file that is too large together with the files before it.
     ///
     /// # Errors
     /// [`ResultError::Unpacked`].
@@ -243,18 +229,18 @@ impl ResultBudget {
         self.before.and(held).check(file, &self.limits)
     }
 
-    /// Counts a file that was taken.
-    pub fn take(&mut self, held: UnpackedSize) {
+    /// Counts an accepted file.
+    pub fn add(&mut self, held: UnpackedSize) {
         self.before = self.before.and(held);
     }
 }
 
-/// Build requirements of one package, those that `%generate_buildrequires` finds at once likewise.
-/// The largest packages of a distribution have some hundreds.
+/// How many build requirements a package may have, also those of one round of
+/// `%generate_buildrequires`. The largest packages of a distribution have some hundreds.
 pub const MAX_REQUIRES: usize = 10_000;
 
-/// Refuses more build requirements than [`MAX_REQUIRES`], those beyond the bounds of [`relation`],
-/// and those of which rpm could not tell what they are.
+/// Refuses more build requirements than [`MAX_REQUIRES`], those that exceed the bounds of
+/// [`relation`], and those with a macro that rpm did not expand.
 ///
 /// # Errors
 /// [`ResultError::Requires`], [`ResultError::RelationError`] and [`ResultError::Macro`].
@@ -269,7 +255,7 @@ pub fn check_requires(package: &str, requires: &[String]) -> Result<(), ResultEr
     Ok(())
 }
 
-/// Refuses a dependency beyond the bounds of [`relation`].
+/// Refuses a dependency that exceeds the bounds of [`relation`].
 ///
 /// # Errors
 /// [`ResultError::RelationError`].
@@ -278,7 +264,7 @@ pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<()
         .map_err(|source| ResultError::OutOfBounds { package: name::shown(package), source })
 }
 
-/// Refuses a tag in which rpm has left a macro.
+/// Refuses a tag with a macro that rpm did not expand.
 ///
 /// # Errors
 /// [`ResultError::Macro`].
@@ -291,14 +277,14 @@ pub fn check_expanded(place: &'static str, text: &str) -> Result<(), ResultError
     }
 }
 
-/// Of the dependencies of a package in which rpm has left a macro, so many are named.
+/// How many dependencies with a macro are named.
 const MACROS_NAMED: usize = 5;
 
-/// Lines about dependencies of a package in which rpm has left a macro: rpm takes them as they are,
-/// and no package will ever match them. `dependencies` are names and versions by their tags
-/// (`Provides`).
+/// Notes on dependencies of a package with a macro that rpm did not expand: rpm accepts them as
+/// they are, and no package will ever match them. `dependencies` are names and versions by their
+/// tags (`Provides`).
 ///
-/// A bare `%name` is not counted: names of fonts and of other languages' modules may contain it.
+/// A bare `%name` is not reported: names of fonts and of other languages' modules may contain it.
 #[must_use]
 pub fn macros_left<'a>(
     nevra: &Nevra,
@@ -317,12 +303,12 @@ pub fn macros_left<'a>(
     named.chain(rest).collect()
 }
 
-/// Compares the files of an SRPM with the sources that were imported for it: rpmbuild copies files, so
-/// that each is there byte for byte. A bundle with scripts that are still to run tells nothing of
-/// what comes out of them.
+/// Compares the files of an SRPM with the imported sources: rpmbuild copies files, so each must be
+/// the same byte for byte. For a bundle with scripts nothing is compared, because their results are
+/// unknown.
 ///
 /// # Errors
-/// [`ResultError::SourceFile`] for the first that differs or was not imported.
+/// [`ResultError::SourceFile`] for the first file that differs or was not imported.
 pub fn check_sources(
     nevra: &Nevra,
     files: &[(Vec<u8>, Sha256)],
@@ -347,7 +333,7 @@ pub fn check_sources(
     })
 }
 
-/// Checks the announced set before any byte is read: names, kinds, no doubles.
+/// Checks the announced set before any byte is read: names, kinds, no duplicates.
 ///
 /// # Errors
 /// A [`ResultError`] that names the file.
@@ -377,12 +363,12 @@ pub fn check_set(kind: crate::task::TaskKind, files: &[ResultFile]) -> Result<()
     }
 }
 
-/// Checks a source package's header against what was asked for.
+/// Checks a source package's header against the request.
 ///
 /// # Errors
 /// A [`ResultError`] that names both.
 pub fn check_srpm(file: &ResultFile, nevra: &Nevra, package: &str) -> Result<(), ResultError> {
-    // It would be in the solver's pool without any of the checks of a built package.
+    // A binary package would enter the solver's pool without any of the checks of a built package.
     if !nevra.is_source() {
         return Err(ResultError::NotSource { nevra: nevra.clone().into() });
     }
@@ -417,21 +403,21 @@ pub fn check_rpm(
     check_file_name(file, nevra)
 }
 
-/// What the header of each result file of a task must say.
+/// The expected header of each result file of a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expected {
     /// The source package of a package.
     Srpm { package: String },
     Rpm {
-        /// Where it was built.
+        /// The architecture of the task.
         arch: Arch,
-        /// What it was built of.
+        /// The SRPM of the task.
         srpm: Nevra,
     },
 }
 
 impl Expected {
-    /// Checks what the header of a file says. `source_rpm` is its SOURCERPM.
+    /// Checks the header of a file. `source_rpm` is its SOURCERPM.
     ///
     /// # Errors
     /// A [`ResultError`] that names the package and the value.
@@ -483,14 +469,16 @@ mod tests {
         let said = many.to_string();
         assert!(
             said.ends_with(
-                "with b.rpm they have 11 files, at most 10 are taken (limit `results_files`)"
+                "with b.rpm they have 11 files, at most 10 are accepted (limit `results_files`)"
             ),
             "{said}"
         );
         let large =
             UnpackedSize { files: 1, bytes: (3 << 20) + 1 }.check("b.rpm", &limits).unwrap_err();
         assert!(
-            large.to_string().contains("4 MiB, at most 3 are taken (limit `results_unpacked_mib`)")
+            large
+                .to_string()
+                .contains("4 MiB, at most 3 are accepted (limit `results_unpacked_mib`)")
         );
         let most = UnpackedSize { files: u64::MAX, bytes: u64::MAX };
         assert!(most.and(most).check("b.rpm", &limits).is_err());

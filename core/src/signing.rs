@@ -1,5 +1,5 @@
-//! What the signer lets be signed, where that depends on what it has signed before and on what its
-//! operator has said: which key for which target, which revision after which, how many a minute.
+//! The signer's rules that depend on what it has signed before and on its operator's settings:
+//! which key for which target, which revision after which, how many signatures a minute.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::Sha256;
 use crate::name;
 
-/// The version of the protocol between coordinator and signer that this code speaks. It is raised
-/// when one that does not know of a change would do something wrong. Before there was a number it
-/// was 1, without targets and revisions; requests of then say 0.
+/// The version of the protocol between coordinator and signer. It is raised when a program that
+/// does not know a change would do something wrong. The protocol without a number was 1, without
+/// targets and revisions; its requests have 0.
 pub const PROTOCOL: u32 = 2;
 
 /// The oldest protocol of a coordinator that still gets signatures.
@@ -21,7 +21,7 @@ pub const OLDEST_PROTOCOL: u32 = 2;
 /// Longest text of a path below a channel, in characters.
 const MAX_PATH: usize = 255;
 
-/// What is wrong with the protocol of whoever asks; `None` when it fits.
+/// Why the protocol of a caller is too old; `None` when it is supported.
 #[must_use]
 pub fn outdated(protocol: u32) -> Option<String> {
     (protocol < OLDEST_PROTOCOL).then(|| {
@@ -32,7 +32,7 @@ pub fn outdated(protocol: u32) -> Option<String> {
     })
 }
 
-/// Why a repository cannot be named so.
+/// Why a repository's name is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlaceError {
     /// A part of its name is not a plain name.
@@ -55,7 +55,7 @@ pub struct RepositoryId {
     pub target: String,
     /// Name of the channel.
     pub channel: String,
-    /// Where it lies below the channel, as `x86_64/os`.
+    /// Its path below the channel, as `x86_64/os`.
     pub path: String,
 }
 
@@ -66,10 +66,10 @@ impl fmt::Display for RepositoryId {
 }
 
 impl RepositoryId {
-    /// A place whose parts are plain names.
+    /// A repository whose name has plain parts.
     ///
     /// # Errors
-    /// Which part is not one.
+    /// The part that is not plain.
     pub fn new(target: &str, channel: &str, path: &str) -> Result<Self, PlaceError> {
         plain("target", target)?;
         plain("channel", channel)?;
@@ -82,7 +82,7 @@ impl RepositoryId {
         Ok(Self { target: target.into(), channel: channel.into(), path: path.into() })
     }
 
-    /// Whether both belong to one channel.
+    /// Whether both are in one channel.
     #[must_use]
     pub fn shares_channel(&self, other: &Self) -> bool {
         (&self.target, &self.channel) == (&other.target, &other.channel)
@@ -93,7 +93,7 @@ fn plain(part: &'static str, text: &str) -> Result<(), PlaceError> {
     name::check_package(text).map_err(|_| PlaceError::Part { part, text: text.to_owned() })
 }
 
-/// For which targets each key signs.
+/// The targets that each key may sign for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct KeyBindings(BTreeMap<String, BTreeSet<String>>);
@@ -104,7 +104,7 @@ impl KeyBindings {
         self.0.entry(key.to_owned()).or_default().extend(targets);
     }
 
-    /// The keys that are bound.
+    /// The keys with bindings.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -122,7 +122,7 @@ impl KeyBindings {
     }
 }
 
-/// The newest page of a place that was signed.
+/// The last signed `repomd.xml` of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignedPage {
     pub revision: u64,
@@ -130,32 +130,33 @@ pub struct SignedPage {
     pub digest: Sha256,
 }
 
-/// Why a page is not signed after another.
+/// Why a `repomd.xml` is not signed after another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StaleRevisionError {
     #[error("revision {asked} is older than revision {last}, which was signed already")]
     Older {
-        /// Of the page that is not signed.
+        /// The revision of the request.
         asked: u64,
-        /// Of the newest that was.
+        /// The highest revision that was signed.
         last: u64,
     },
-    /// It is of the same revision and says something else.
+    /// The same revision, with another content.
     #[error("revision {revision} was signed already with another content ({signed}, not {asked})")]
     Changed {
         /// The revision of both.
         revision: u64,
-        /// Digest of what was signed.
+        /// The digest that was signed.
         signed: Sha256,
-        /// Digest of what was asked for.
+        /// The digest in the request.
         asked: Sha256,
     },
 }
 
-/// Whether a page may follow the newest that was signed: it is newer, or it is the same again.
+/// Whether a `repomd.xml` may be signed after the last one: it has a higher revision, or is the
+/// same again.
 ///
 /// # Errors
-/// Why not.
+/// Why it may not.
 pub fn may_follow(last: Option<&SignedPage>, asked: &SignedPage) -> Result<(), StaleRevisionError> {
     let Some(last) = last else { return Ok(()) };
     if asked.revision < last.revision {
@@ -168,7 +169,7 @@ pub fn may_follow(last: Option<&SignedPage>, asked: &SignedPage) -> Result<(), S
     Ok(())
 }
 
-/// Signatures that may be made now: so many at once, and as many again in each minute.
+/// The rate of signatures: so many at once, and as many again in each minute.
 #[derive(Debug, Clone, Copy)]
 pub struct SigningRate {
     per_minute: u32,
@@ -183,10 +184,10 @@ impl SigningRate {
         Self { per_minute, left: f64::from(per_minute), at: now }
     }
 
-    /// Takes one.
+    /// Takes one signature.
     ///
     /// # Errors
-    /// No signature is left in this minute: how long until there is one.
+    /// None is left in this minute: how long until there is one.
     pub fn acquire(&mut self, now: Instant) -> Result<(), Duration> {
         let full = f64::from(self.per_minute);
         let in_a_second = full / 60.0;
@@ -194,7 +195,7 @@ impl SigningRate {
         self.left = (self.left + passed * in_a_second).min(full);
         self.at = self.at.max(now);
         if self.left < 1.0 {
-            // No less than one is allowed in a minute.
+            // The denominator is not 0, because at least one signature a minute is allowed.
             return Err(Duration::from_secs_f64((1.0 - self.left) / in_a_second.max(1.0 / 60.0)));
         }
         self.left -= 1.0;
@@ -202,10 +203,10 @@ impl SigningRate {
     }
 }
 
-/// Where the signer's log stood when something was signed.
+/// The head of the signer's log when something was signed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogHead {
-    /// Which log: each signer has its own.
+    /// The id of the log: each signer has its own.
     pub log: String,
     /// The number of the line, from 1.
     pub line: u64,

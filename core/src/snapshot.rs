@@ -1,8 +1,8 @@
-//! Snapshots: the set of packages that a channel of a target shows, and what may become of it.
+//! Snapshots: the set of packages that a channel of a target shows, and how it may change.
 //!
 //! A snapshot is immutable; adding a build makes a new one. Owns which packages a new build
-//! supersedes, which repository a package belongs to, and the rule that one NEVRA has one
-//! digest. It must not know of files, repodata or signatures.
+//! supersedes, which repository a package belongs to, and the rule that one NEVRA has one digest.
+//! It must not know of files, repodata or signatures.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -26,7 +26,7 @@ pub enum RepositoryKind {
 impl RepositoryKind {
     pub const ALL: [Self; 3] = [Self::Binary, Self::Debug, Self::Source];
 
-    /// Where a package belongs, by the names that rpmbuild gives to debug packages
+    /// The repository of a package, by the names that rpmbuild gives to debug packages
     /// (`-debuginfo`, `-debugsource`; the kernel's `-debuginfo-common-ARCH`).
     #[must_use]
     pub fn for_package(nevra: &Nevra) -> Self {
@@ -54,8 +54,8 @@ impl RepositoryKind {
     }
 }
 
-/// Whether a package is in the repositories of an architecture: its own packages, those of no
-/// architecture, and all sources.
+/// Whether a package is in the repositories of an architecture: its own packages, `noarch`
+/// packages, and all sources.
 #[must_use]
 pub fn belongs_to(nevra: &Nevra, arch: Arch) -> bool {
     nevra.is_source() || arch.accepts(&nevra.arch)
@@ -67,48 +67,49 @@ pub struct SnapshotPackage {
     pub nevra: Nevra,
     /// SHA-256 of the file that clients get.
     pub digest: Sha256,
-    /// The source package that it was built from; of a source package, itself.
+    /// The source package that it was built from; for a source package, itself.
     pub source: Nevra,
-    /// Of a `noarch` package, the architectures whose repositories are without it.
+    /// For a `noarch` package, the architectures whose repositories leave it out.
     #[serde(default, skip_serializing_if = "ExcludedArches::is_empty")]
     pub without: ExcludedArches,
 }
 
 impl SnapshotPackage {
-    /// A package that a build has made. `without` are the architectures whose repositories are to be
-    /// without its `noarch` packages, by the word of the source package.
+    /// A package of a build. `without` are the architectures whose repositories leave out its
+    /// `noarch` packages because of the source package.
     #[must_use]
     pub fn of_build(nevra: Nevra, digest: Sha256, source: Nevra, without: &[Arch]) -> Self {
         let by_source = if nevra.arch == NOARCH { without.to_vec() } else { Vec::new() };
         Self { nevra, digest, source, without: ExcludedArches { by_source, held: Vec::new() } }
     }
 
-    /// Whether it is meant for the repositories of an architecture, whatever it may lack there.
+    /// Whether the package is for the repositories of an architecture, even if requirements are
+    /// missing there.
     #[must_use]
     pub fn is_meant_for(&self, arch: Arch) -> bool {
         belongs_to(&self.nevra, arch) && !self.without.by_source.contains(&arch)
     }
 }
 
-/// The architectures whose repositories are without a `noarch` package.
+/// The architectures whose repositories leave out a `noarch` package.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ExcludedArches {
-    /// By the word of its source package ([`crate::terms::without_noarch`]).
+    /// Because of its source package ([`crate::terms::without_noarch`]).
     pub by_source: Vec<Arch>,
-    /// For what it requires is not to be had there ([`crate::missing_requirements::held`]); decided anew
-    /// with each publication.
+    /// Because its requirements are not provided there ([`crate::missing_requirements::held`]);
+    /// decided again for each publication.
     pub held: Vec<Arch>,
 }
 
 impl ExcludedArches {
-    /// Whether it is in the repositories of all architectures.
+    /// Whether all repositories contain the package.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_source.is_empty() && self.held.is_empty()
     }
 
-    /// Whether the repositories of an architecture are without it.
+    /// Whether the repositories of an architecture leave the package out.
     #[must_use]
     pub fn contains(&self, arch: Arch) -> bool {
         self.by_source.contains(&arch) || self.held.contains(&arch)
@@ -121,8 +122,8 @@ impl ExcludedArches {
     }
 }
 
-/// An immutable set of packages, kept in an order of its own: two snapshots of the same
-/// packages are equal and are stored as the same bytes.
+/// An immutable set of packages in a defined order: two snapshots of the same packages are equal
+/// and are stored as the same bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Snapshot {
@@ -132,7 +133,7 @@ pub struct Snapshot {
 /// Why packages cannot be in one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SnapshotError {
-    /// One NEVRA, two files.
+    /// Two files with one NEVRA.
     #[error(
         "{nevra} exists already with another content: sha256 {existing}, now {new}; raise its release and build it again"
     )]
@@ -165,7 +166,7 @@ impl Snapshot {
         let mut by_file: HashMap<String, SnapshotPackage> = HashMap::new();
         for package in packages {
             let existing = by_file.entry(package.nevra.file_name()).or_insert(package.clone());
-            // A package that a later build made again is where that one wants it.
+            // For a package that a later build made again, the later build's settings apply.
             existing.without = package.without.clone();
             if existing.nevra != package.nevra {
                 return Err(SnapshotError::FileName {
@@ -186,7 +187,7 @@ impl Snapshot {
         Ok(Self { packages })
     }
 
-    /// The same packages, of which those that were signed anew have other digests.
+    /// The same packages, with the digests of those that were signed again.
     #[must_use]
     pub fn signed_anew(mut self, digest: impl Fn(&Nevra) -> Option<Sha256>) -> Self {
         for package in &mut self.packages {
@@ -195,8 +196,8 @@ impl Snapshot {
         self
     }
 
-    /// The snapshot without packages that were taken back: full names, each with that of its source
-    /// package, since another source may have made a package of that name.
+    /// The snapshot without withdrawn packages, which are named by their NEVRA and that of their
+    /// source package, since another source package may have made a package of that name.
     #[must_use]
     pub fn without(mut self, withdrawn: &HashSet<(Nevra, Nevra)>) -> Self {
         if !withdrawn.is_empty() {
@@ -213,15 +214,16 @@ impl Snapshot {
         &self.packages
     }
 
-    /// The snapshot with an accepted build added, in which each source package has its `keep`
-    /// latest versions and nothing of older ones; so a subpackage that is no longer built goes
-    /// with the build that made it. A build that is older than those is itself left out.
+    /// The snapshot with an accepted build added. Each source package keeps its `keep` latest
+    /// versions and nothing of older ones; so a subpackage that is no longer built disappears with
+    /// the build that made it. A build that is older than those is itself left out.
     ///
-    /// A build is added whole, with all its architectures; of a `noarch` package that several
-    /// of them made, the caller chooses one.
+    /// A build is added whole, with all its architectures; of a `noarch` package that several of
+    /// them made, the caller chooses one.
     ///
     /// # Errors
-    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together, older ones too.
+    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together, including
+    /// older ones.
     pub fn with_build(
         &self,
         build: &[SnapshotPackage],
@@ -239,9 +241,8 @@ impl Snapshot {
         Ok(next)
     }
 
-    /// The snapshot with what was decided about packages whose requirements are not to be had
-    /// everywhere: those of `held` are kept from these architectures, all others from none for that
-    /// reason.
+    /// The snapshot with the decision on packages with missing requirements: those in `held` are
+    /// left out of these architectures, all others of none for that reason.
     #[must_use]
     pub fn with_held(mut self, held: &HashMap<Nevra, Vec<Arch>>) -> Self {
         for package in &mut self.packages {
@@ -263,7 +264,7 @@ impl Snapshot {
         }
     }
 
-    /// What has to be done to this snapshot to have the other.
+    /// The changes from this snapshot to the other.
     #[must_use]
     pub fn diff(&self, other: &Self) -> SnapshotDiff {
         let mut removed = lines(&self.packages, &other.packages);
@@ -322,7 +323,7 @@ pub struct SnapshotDiff {
     pub added: Vec<Nevra>,
     /// In the old one only.
     pub removed: Vec<Nevra>,
-    /// Packages of which both have another version.
+    /// Packages with different versions in the two snapshots.
     pub changed: Vec<PackageChange>,
 }
 
@@ -342,12 +343,12 @@ impl SnapshotDiff {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
 
-    /// What a client would take for an upgrade.
+    /// Packages that a client would upgrade.
     pub fn upgraded(&self) -> impl Iterator<Item = &PackageChange> {
         self.changed.iter().filter(|change| change.to.evr > change.from.evr)
     }
 
-    /// What a client would have to be told to take: versions that are lower than before.
+    /// Packages whose version is lower than before, which clients install only with `distro-sync`.
     pub fn downgraded(&self) -> impl Iterator<Item = &PackageChange> {
         self.changed.iter().filter(|change| change.to.evr < change.from.evr)
     }

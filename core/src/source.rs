@@ -1,7 +1,7 @@
-//! What a package is built from: the source bundle, a list of files by digest.
+//! The sources of a package: the source bundle, a list of files by digest.
 //!
-//! The bundle of a commit holds one spec and its sources; each file is a blob of its own, so
-//! that a new commit with the same tarball stores and transfers only what is new.
+//! The bundle of a commit has one spec and its sources; each file is a blob of its own, so that a
+//! new commit with the same tarball stores and transfers only the changed files.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,7 @@ pub struct SourceFile {
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,
-    /// Whether git has it as a program (mode 100755). rpm keeps the mode in the source package, and
+    /// Whether it is executable in git (mode 100755). rpm keeps the mode in the source package, and
     /// specs run such sources by their name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub executable: bool,
@@ -27,27 +27,27 @@ pub struct SourceFile {
 pub struct SourceBundle {
     /// Package name as the dist-git repository is named.
     pub package: String,
-    /// Where it was fetched from.
+    /// The URL of the repository.
     pub url: String,
     /// Full commit id.
     pub commit: String,
     pub spec: SourceFile,
-    /// Everything that goes beside it (patches, tarballs), sorted by name.
+    /// All other files (patches, tarballs), sorted by name.
     pub sources: Vec<SourceFile>,
-    /// The modifications that are in it; none when it is as upstream has it.
+    /// The modifications that are applied; `None` when it is as upstream has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modification: Option<Modification>,
-    /// What is still to be done in the build cage: a plan of `rpmfarm-sources`. The spec and the
+    /// The steps that are left for the build cage: a plan of `rpmfarm-sources`. The spec and the
     /// sources are then those before the first script.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan: Option<SourceFile>,
 }
 
-/// A commit of a package's modifications. Together with the upstream commit it is the identity of
-/// what is built.
+/// A commit of a package's modifications. Together with the upstream commit it identifies the
+/// sources of a build.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Modification {
-    /// Where it was fetched from.
+    /// The URL of the repository.
     pub url: String,
     /// Full commit id.
     pub commit: String,
@@ -56,22 +56,22 @@ pub struct Modification {
 }
 
 words! {
-    /// What becomes of an action of modifications where they are only previewed.
+    /// The state of an action in a preview of modifications.
     pub enum ActionState: "state of an action" {
-        /// It fits and is in the diff.
+        /// It was applied and is in the diff.
         Applied = "applied",
-        /// A script: it runs in the sandbox, and what it changes is not in the diff.
+        /// A script: it runs in the sandbox, and its changes are not in the diff.
         Sandbox = "sandbox",
-        /// It does not fit now, but comes after a script that may change that.
+        /// It cannot be applied now, but comes after a script that may change that.
         AfterScript = "after-script",
-        /// It does not fit: an import would fail.
+        /// It cannot be applied: an import would fail.
         Failed = "failed",
-        /// It comes after one that failed.
+        /// It comes after an action that failed.
         NotTried = "not-tried",
     }
 }
 
-/// The record of a build's sources: what they are and where each came from.
+/// The record of a build's sources and of where each came from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceRecord {
     /// The branch, tag or commit that was followed.
@@ -89,7 +89,7 @@ pub struct SourceRecord {
     pub bump: bool,
     /// The spec and every source, sorted by name.
     pub files: Vec<SourceOrigin>,
-    /// Notes on them, for people.
+    /// Notes on the sources, for people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -105,7 +105,7 @@ pub struct SourceOrigin {
     pub size: u64,
     /// `git`, `modifications`, or the URL that a look-aside file was fetched from.
     pub from: String,
-    /// What git says of a look-aside file, `sha512:HEX`.
+    /// The checksum of a look-aside file in git, `sha512:HEX`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub checksum: String,
 }

@@ -1,20 +1,20 @@
 //! The stages of the pipeline, by which passes, leases, metrics and logs are named.
 
 words! {
-    /// What a pass does. Each stage but dispatch runs on one coordinator at a time
+    /// A stage, which has one pass. Each stage but dispatch runs on one coordinator at a time
     /// ([`crate::stage_lease`]).
     pub enum Stage: "stage" {
-        /// Repositories of tracked packages are asked for their refs.
+        /// Polls the repositories of tracked packages.
         Poll = "poll",
-        /// Pushes are decided on.
+        /// Decides on pushes.
         Decide = "decide",
         Import = "import",
         Plan = "plan",
-        /// Build roots are solved and locked.
+        /// Solves and locks build roots.
         Resolve = "resolve",
-        /// Tasks are given to workers.
+        /// Grants tasks to workers.
         Dispatch = "dispatch",
-        /// Results are read and accepted.
+        /// Checks and accepts results.
         Accept = "accept",
         Sign = "sign",
         Publish = "publish",
@@ -22,23 +22,23 @@ words! {
 }
 
 words! {
-    /// A point that a build has passed, in their order. The time of each is shown.
+    /// A milestone of a build, in the order of the pipeline. The time of each is shown.
     pub enum Milestone: "milestone of a build" {
-        /// Its sources are there.
+        /// Its sources were imported.
         Import = "import",
         /// Its SRPM is accepted.
         Srpm = "srpm",
         /// All its build tasks have their locks.
         Resolve = "resolve",
-        /// All its build tasks are with workers.
+        /// All its build tasks were granted to workers.
         Dispatch = "dispatch",
-        /// All its build tasks were built.
+        /// All its build tasks ended with success.
         Build = "build",
         /// Their results are accepted.
         Accept = "accept",
         /// Its packages are signed.
         Sign = "sign",
-        /// A repository has them.
+        /// Its packages are in a repository.
         Publish = "publish",
     }
 }

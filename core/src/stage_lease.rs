@@ -1,10 +1,10 @@
-//! Which of several coordinators runs a stage: one at a time, under an epoch, and another one
-//! when its holder is dead.
+//! Which of several coordinators runs a stage: one at a time, under an epoch, and another one when
+//! its holder is dead.
 //!
-//! A coordinator that lives raises its beat in the database. Each observer decides on its own
-//! monotonic clock: a beat that stood still for the time of a takeover belongs to the dead. No
-//! clocks are compared, and one that was only slow is fenced by the epoch, which rises with each
-//! change of the holder.
+//! A coordinator raises its heartbeat in the database while it is alive. Each observer decides on
+//! its own monotonic clock: a coordinator whose heartbeat stood still for the takeover time is
+//! dead. No clocks are compared, and a coordinator that was only slow is fenced by the epoch, which
+//! rises with each change of the holder.
 //!
 //! Times are durations since a moment that each observer chooses for itself.
 
@@ -13,19 +13,19 @@ use std::time::Duration;
 
 use crate::StageEpoch;
 
-/// How often a coordinator raises its beat.
+/// How often a coordinator raises its heartbeat.
 pub const BEAT: Duration = Duration::from_secs(1);
 
-/// How long a beat stands still until its coordinator counts as dead, when nobody says otherwise.
+/// How long a heartbeat stands still until its coordinator counts as dead, by default.
 pub const TAKEOVER: Duration = Duration::from_secs(6);
 
-/// The coordinators' beats as one observer has seen them.
+/// The heartbeats of the coordinators, as one observer has seen them.
 #[derive(Debug, Clone, Default)]
 pub struct HeartbeatMonitor {
     seen: BTreeMap<String, ObservedHeartbeat>,
 }
 
-/// A beat, and since when the observer has seen it stand still.
+/// A heartbeat, and since when the observer has seen it stand still.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct ObservedHeartbeat {
     beat: i64,
@@ -33,7 +33,7 @@ struct ObservedHeartbeat {
 }
 
 impl HeartbeatMonitor {
-    /// Takes the beats of all coordinators that the database knows now; the others are gone.
+    /// Records the heartbeats of all coordinators that have a row now; the others are forgotten.
     pub fn observe<'a>(&mut self, beats: impl IntoIterator<Item = (&'a str, i64)>, now: Duration) {
         let before = std::mem::take(&mut self.seen);
         for (id, beat) in beats {
@@ -45,7 +45,7 @@ impl HeartbeatMonitor {
         }
     }
 
-    /// How long a coordinator's beat has stood still; `None` for one that is not there.
+    /// How long a coordinator's heartbeat has stood still; `None` for an unknown coordinator.
     #[must_use]
     pub fn stands_still(&self, id: &str, now: Duration) -> Option<Duration> {
         self.seen.get(id).map(|pulse| now.saturating_sub(pulse.since))
@@ -57,7 +57,7 @@ impl HeartbeatMonitor {
         self.stands_still(id, now).is_some_and(|still| still < takeover)
     }
 
-    /// The beat that was seen last.
+    /// The heartbeat that was seen last.
     #[must_use]
     pub fn beat(&self, id: &str) -> Option<i64> {
         self.seen.get(id).map(|pulse| pulse.beat)
@@ -76,10 +76,10 @@ pub struct StageLease {
 /// The decision on the lease of a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseDecision {
-    /// It is held already, under this epoch.
+    /// The coordinator holds it already, under this epoch.
     Keep(StageEpoch),
-    /// To be taken: the database decides who of several does. The lease and the holder's beat must
-    /// still be what was seen.
+    /// The coordinator should take it: the database decides which of several does. The lease and
+    /// the holder's heartbeat must still have the observed values.
     Take,
     Leave,
 }
@@ -98,7 +98,7 @@ pub fn claim(
         None => LeaseDecision::Take,
         Some(lease) if lease.holder == me => match held {
             Some(epoch) if epoch == lease.epoch => LeaseDecision::Keep(epoch),
-            // An earlier life of this coordinator had it.
+            // An earlier process of this coordinator had it.
             _ => LeaseDecision::Take,
         },
         Some(lease) if watch.is_alive(&lease.holder, now, takeover) => LeaseDecision::Leave,
@@ -106,9 +106,9 @@ pub fn claim(
     }
 }
 
-/// Whether a coordinator may still begin work on what it holds. Its beat was confirmed by the
-/// database when it was `confirmed`: after half the time of a takeover it stops by itself, well
-/// before others may begin. (What it has begun is stopped by the epoch.)
+/// Whether a coordinator may still begin work of its stages. `confirmed` is when its last heartbeat
+/// was confirmed by the database: after half the takeover time the coordinator stops by itself,
+/// well before others may take over. (Work that was begun is stopped by the epoch.)
 #[must_use]
 pub fn may_begin(confirmed: Duration, now: Duration, takeover: Duration) -> bool {
     now.saturating_sub(confirmed) < takeover / 2

@@ -1,9 +1,9 @@
-//! What is signed between a build and the signature of a package: the statement of a worker over what
-//! an attempt made, and the acceptance of one package by the acceptor.
+//! The signed statements between a build and the signature of a package: a worker's statement on
+//! the results of an attempt, and the acceptor's acceptance of one package.
 //!
-//! Both are texts of their own kind and version, a field in each line. What is signed are their
-//! bytes. Two that differ in anything have different bytes: whatever is not a plain character of
-//! ASCII is written as `%XX`, so that no value holds a space or the end of a line.
+//! Both are texts with a kind and a version in the first line, and a field in each further line.
+//! Their bytes are signed. Two different statements have different bytes: whatever is not a plain
+//! ASCII character is written as `%XX`, so that no value contains a space or a line break.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -21,11 +21,11 @@ const STATEMENT: &str = "rpmfarm statement of a worker 1";
 /// The first line of an acceptance.
 const ACCEPTANCE: &str = "rpmfarm acceptance of a package 1";
 
-/// The version of the protocol between coordinator and acceptor that this code speaks. It is raised
-/// when one that does not know of a change would do something wrong.
+/// The version of the protocol between coordinator and acceptor. It is raised when a program that
+/// does not know a change would do something wrong.
 pub const PROTOCOL: u32 = 1;
 
-/// So many bytes, printed and stored as lower-case hex digits.
+/// `N` bytes, printed and stored as lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hex<const N: usize>(pub [u8; N]);
 
@@ -80,7 +80,7 @@ impl<'de, const N: usize> Deserialize<'de> for Hex<N> {
     }
 }
 
-/// A worker's statement on an attempt that succeeded, signed with the key that it made itself.
+/// A worker's statement on a successful attempt, signed with the worker's own key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Statement<'a> {
     pub worker: &'a str,
@@ -89,13 +89,14 @@ pub struct Statement<'a> {
     pub build: BuildId,
     pub task: TaskId,
     pub attempt: AttemptId,
-    /// Which kind of work. A worker is not told whether it repeats a build, and says it built.
+    /// The kind of the task. A worker does not know that it repeats a build, so its statement says
+    /// `build`.
     pub kind: TaskKind,
     /// Name of the package.
     pub package: &'a str,
     /// The architecture of the root.
     pub arch: Arch,
-    /// The digest of its input ([`input_digest`]).
+    /// The digest of the attempt's input ([`input_digest`]).
     pub input: Sha256,
     pub files: &'a [ResultFile],
 }
@@ -123,8 +124,8 @@ impl Statement<'_> {
     }
 }
 
-/// The digest of what an attempt was given: that of the source package; of sources, that of a list of
-/// them.
+/// The digest of an attempt's input: for a source package its digest; for sources the digest of a
+/// list of them.
 #[must_use]
 pub fn input_digest(input: &TaskInput) -> Sha256 {
     if let TaskInput::Srpm { file, .. } = input {
@@ -138,7 +139,7 @@ pub fn input_digest(input: &TaskInput) -> Sha256 {
     Sha256::compute(list.as_bytes())
 }
 
-/// A digest of everything that an attempt made: another one is another set.
+/// A digest of all results of an attempt.
 #[must_use]
 pub fn set_digest(files: &[ResultFile]) -> Sha256 {
     let mut list = String::new();
@@ -148,7 +149,7 @@ pub fn set_digest(files: &[ResultFile]) -> Sha256 {
     Sha256::compute(list.as_bytes())
 }
 
-/// A worker's signature over its [`Statement`], as it travels with the report.
+/// A worker's signature of its [`Statement`], which is sent with the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Proof {
     pub key: PublicKey,
@@ -157,22 +158,22 @@ pub struct Proof {
     pub signature: Signature,
 }
 
-/// The statement, signed by the acceptor, that one package was accepted.
+/// The acceptor's signed statement that one package was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acceptance {
-    /// The target that it was accepted for.
+    /// The target of the build.
     pub target: String,
     pub build: BuildId,
     /// The attempt that made it.
     pub attempt: AttemptId,
-    /// The worker that signed that it made it.
+    /// The worker that signed the statement.
     pub worker: String,
     pub nevra: String,
     /// SHA-256 of the file.
     pub file: Sha256,
     /// SHA-256 of its main header.
     pub header: Sha256,
-    /// When, in seconds since 1970.
+    /// The time, in seconds since 1970.
     pub time: u64,
 }
 
@@ -182,7 +183,7 @@ pub struct Acceptance {
 pub struct NoAcceptance(String);
 
 impl Acceptance {
-    /// The text that is signed.
+    /// The text whose bytes are signed.
     #[must_use]
     pub fn to_text(&self) -> String {
         let mut text = Text::new(ACCEPTANCE);
@@ -197,7 +198,7 @@ impl Acceptance {
         text.0
     }
 
-    /// Reads such a text: the very one that [`Self::to_text`] writes, and no other.
+    /// Reads a text, which must be exactly as [`Self::to_text`] writes it.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -233,12 +234,12 @@ fn parsed<T: FromStr>((name, value): (&'static str, String)) -> Result<T, NoAcce
     value.parse().map_err(|_| wrong())
 }
 
-/// An acceptance with the acceptor's signature, as it is stored and handed to the signer.
+/// An acceptance with the acceptor's signature, as it is stored and sent to the signer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedAcceptance {
     /// The text of an [`Acceptance`].
     pub text: String,
-    /// Over its bytes.
+    /// The signature of its bytes.
     pub signature: Signature,
 }
 
@@ -254,14 +255,14 @@ impl Text {
         self.line(name, escaped(&value.to_string()));
     }
 
-    /// A line whose value has no character that must be escaped.
+    /// Adds a line whose value needs no escapes.
     fn line(&mut self, name: &str, value: impl fmt::Display) {
         // Writing to a text does not fail.
         let _ = writeln!(self.0, "{name} {value}");
     }
 }
 
-/// A value without spaces, ends of lines and other characters that are not plain.
+/// A value in which spaces, line breaks and other characters that are not plain are escaped.
 fn escaped(value: &str) -> String {
     let mut out = String::with_capacity(value.len());
     for byte in value.bytes() {

@@ -1,11 +1,11 @@
 //! The state of a build and of its tasks, derived from their facts and never stored.
 //!
-//! The stages add facts; this is the one place that reads from them where a build is. A fact
-//! that is absent means that its stage has not been, so the order of the questions is the order
-//! of the pipeline, from its end.
+//! The stages add facts; this is the one place that derives the state from them. An absent fact
+//! means that its stage has not run, so the facts are checked in the order of the pipeline, from
+//! its end.
 //!
-//! What counts of failures, cancellations and retries is their order, whatever the wall clock does:
-//! it may jump.
+//! Failures, cancellations and retries count in their order, whatever the wall clock does: it may
+//! jump.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,29 +32,29 @@ words! {
         Building = "building",
         /// Its results are being read and checked.
         Accepting = "accepting",
-        /// It makes what packages of other sources own, and waits for a person.
+        /// It makes names that packages of other sources own, and waits for a person.
         Claimed = "claimed",
         /// Its packages are being signed.
         Signing = "signing",
         /// They are being published.
         Publishing = "publishing",
-        /// A repository holds them. An end.
+        /// A repository contains its packages. Final.
         Published = "published",
-        /// An end, with a [`Failure`].
+        /// It failed; there is a [`Failure`]. Final.
         Failed = "failed",
-        /// An end.
+        /// It was cancelled. Final.
         Cancelled = "cancelled",
     }
 }
 
 impl BuildState {
-    /// Whether nothing more will happen by itself.
+    /// Whether the state is final.
     #[must_use]
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Published | Self::Failed | Self::Cancelled)
     }
 
-    /// Where metrics count it.
+    /// The state under which metrics count it.
     #[must_use]
     pub const fn counted(self) -> CountedState {
         match self {
@@ -72,16 +72,16 @@ impl BuildState {
 }
 
 words! {
-    /// Where metrics count a build. This is coarser than [`BuildState`]: each is counted by SQL, by the
-    /// facts that are absent, without reading what is known of tasks and packages.
+    /// The state under which metrics count a build. Coarser than [`BuildState`], because SQL counts
+    /// by absent facts alone, without reading tasks and packages.
     pub enum CountedState: "counted state of builds" {
         /// As [`BuildState::Importing`].
         Importing = "importing",
         /// As [`BuildState::Srpm`].
         Srpm = "srpm",
-        /// A task is not accepted: it waits, runs or is being accepted.
+        /// A task is not accepted yet: it waits, runs or is being accepted.
         Building = "building",
-        /// All tasks are accepted, and no repository holds the packages.
+        /// All tasks are accepted, and the packages are in no repository yet.
         Finishing = "finishing",
         /// As [`BuildState::Published`].
         Published = "published",
@@ -95,7 +95,7 @@ words! {
 /// A filter of builds by their state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum StateFilter {
-    /// All; an empty text.
+    /// All builds; an empty text.
     #[default]
     Any,
     /// Builds that have not ended.
@@ -107,7 +107,7 @@ pub enum StateFilter {
 impl StateFilter {
     const RUNNING: &str = "running";
 
-    /// Whether a build in this state is wanted.
+    /// Whether the filter selects builds in this state.
     #[must_use]
     pub fn admits(self, state: BuildState) -> bool {
         match self {
@@ -149,7 +149,7 @@ impl FromStr for StateFilter {
 }
 
 words! {
-    /// Where a task is.
+    /// The state of a task.
     pub enum TaskState: "state of a task" {
         /// It has no lock yet.
         Waiting = "waiting",
@@ -159,16 +159,16 @@ words! {
         Running = "running",
         /// Its results are being read and checked.
         Accepting = "accepting",
-        /// Its results are accepted. An end.
+        /// Its results are accepted. Final.
         Succeeded = "succeeded",
-        /// Its build has ended, and its last attempt failed. An end.
+        /// Its build has ended, and its last attempt failed. Final.
         Failed = "failed",
-        /// Its build has ended without it. An end.
+        /// Its build has ended before it did. Final.
         Cancelled = "cancelled",
     }
 }
 
-/// How far the last attempt of a task is.
+/// The state of a task's last attempt.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LastAttempt {
     #[default]
@@ -183,7 +183,7 @@ pub enum LastAttempt {
 }
 
 impl LastAttempt {
-    /// An attempt that has ended so; `None` without an outcome.
+    /// The state of an attempt that ended with this outcome.
     #[must_use]
     pub const fn ended(outcome: Option<&Outcome>) -> Self {
         match outcome {
@@ -194,21 +194,21 @@ impl LastAttempt {
     }
 }
 
-/// The facts that decide the state of a task.
+/// The facts of a task that decide its state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct TaskFacts {
-    /// It has a lock.
+    /// Whether it has a lock.
     pub locked: bool,
-    /// An attempt of it is held by a worker.
+    /// Whether a worker holds an attempt of it.
     pub running: bool,
-    /// A worker has reported success; the results are not accepted yet.
+    /// Whether a worker has reported success, and the results are not accepted yet.
     pub reported: bool,
-    /// Its results are accepted.
+    /// Whether its results are accepted.
     pub accepted: bool,
 }
 
 impl TaskFacts {
-    /// What is known of a task by its lock, its last attempt and its acceptance.
+    /// The facts of a task, from its lock, its last attempt and its acceptance.
     #[must_use]
     pub const fn new(locked: bool, last: LastAttempt, accepted: bool) -> Self {
         Self {
@@ -220,8 +220,8 @@ impl TaskFacts {
     }
 }
 
-/// Where a task is. `open` is whether its build has not ended, `failed` whether its last attempt has
-/// failed.
+/// The state of a task. `open` is whether its build has not ended, `failed` whether its last
+/// attempt has failed.
 #[must_use]
 pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState {
     match task {
@@ -235,27 +235,27 @@ pub const fn task_state(task: &TaskFacts, failed: bool, open: bool) -> TaskState
     }
 }
 
-/// The facts that decide the state of a build.
+/// The facts of a build that decide its state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildFacts<'a> {
     pub cancelled: bool,
-    /// It failed for good and was not retried since.
+    /// Whether it failed finally, and was not retried since.
     pub failed: bool,
-    /// Its sources are there.
+    /// Whether its sources were imported.
     pub imported: bool,
-    /// Its SRPM is accepted.
+    /// Whether its SRPM is accepted.
     pub srpm: bool,
-    /// The tasks that build it, one for each architecture.
+    /// Its build tasks, one for each architecture.
     pub tasks: &'a [TaskFacts],
-    /// It makes what others own, and nobody has approved that.
+    /// Whether it makes names that others own, and nobody has approved that.
     pub claimed: bool,
-    /// All its packages are signed.
+    /// Whether all its packages are signed.
     pub signed: bool,
-    /// A published revision of its channel holds them.
+    /// Whether a published revision of its channel contains them.
     pub published: bool,
 }
 
-/// Where a build is.
+/// The state of a build.
 #[must_use]
 pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
     let all = |is: fn(&TaskFacts) -> bool| facts.tasks.iter().all(is);
@@ -289,7 +289,7 @@ pub fn derive(facts: &BuildFacts<'_>) -> BuildState {
     }
 }
 
-/// What follows from a failed attempt: another try after a pause, or the end.
+/// The decision after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RetryDecision {
     /// Another attempt, not before this much time has passed.
@@ -298,34 +298,33 @@ pub enum RetryDecision {
     GiveUp,
 }
 
-/// The longest pause before another try. What waits for longer waits for a clock that has jumped.
+/// The longest pause before another try. A longer one must come from a clock that has jumped.
 pub const MAX_PAUSE: Duration = Duration::from_secs(120);
 
-/// The latest time for which a try that is to be made can be due: it waits for no more than
-/// [`MAX_PAUSE`]. One with a later time is from before a clock that went back.
+/// The latest time at which a retry can be due: no pause is longer than [`MAX_PAUSE`]. A later time
+/// is from before the clock was set back.
 #[must_use]
 pub fn latest_due(now: Timestamp) -> Timestamp {
     now + MAX_PAUSE
 }
 
-/// Whether a try that is due at a time is to be made now.
+/// Whether a retry that is due at a time is to be made now.
 #[must_use]
 pub fn is_due(due: Timestamp, now: Timestamp) -> bool {
     due <= now || due > latest_due(now)
 }
 
-/// The most attempts of a task that fails again and again, until its build is retried: all that
-/// workers and the farm may fail without an end, and the one that ends it.
+/// The most attempts of a task that fails again and again, until its build is retried: all failures
+/// of workers and of the farm that do not end it, and the one that does.
 pub const MAX_ATTEMPTS: u32 = Fault::Worker.attempts() + Fault::Farm.attempts() - 1;
 
-/// Decides on a failure that follows those of `earlier` faults since the task was last
-/// (re)started.
+/// Decides on a failure after those of `earlier` faults since the task was last (re)started.
 ///
-/// A package's fault ends at once. Others are tried again up to the bound of their fault: a
-/// worker's after a short pause that grows from a quarter of a second by four, for another worker
-/// may do it at once; the farm's after one that doubles from one second to two minutes, for all
-/// are in the same plight. Each fault is counted by itself: a server that was away for a while
-/// must not take from a task the other workers that it may try.
+/// A failure of the package is final. Others are tried again up to the bound of their fault: a
+/// worker's after a pause that grows from a quarter of a second by a factor of four, because
+/// another worker may succeed at once; the farm's after a pause that doubles from one second to two
+/// minutes, because all builds are affected alike. Each fault is counted by itself: a server that
+/// was down for a while must not take workers' tries from a task.
 #[must_use]
 pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>) -> RetryDecision {
     let before = earlier.into_iter().filter(|fault| *fault == failure.fault).count();
@@ -342,9 +341,9 @@ pub fn after_failure(failure: &Failure, earlier: impl IntoIterator<Item = Fault>
     }
 }
 
-/// A failure of an attempt, and what the earlier ones of its task since it was last (re)started make
-/// of it. A root that two attempts could not make from the same lock is not a worker's fault any
-/// more: the package asks for it, so it is the package's.
+/// A failure of an attempt, reclassified by the earlier ones of its task since it was last
+/// (re)started. If two attempts could not make a root from the same lock, the cause is the lock and
+/// so the package, not a worker.
 #[must_use]
 pub fn confirmed<'a>(
     failure: &Failure,
@@ -471,7 +470,7 @@ mod tests {
         let facts = BuildFacts { cancelled: true, failed: true, ..Default::default() };
         assert_eq!(derive(&facts), BuildState::Cancelled);
         assert_eq!(derive(&BuildFacts { cancelled: false, ..facts }), BuildState::Failed);
-        // What is published stays published, whoever pressed cancel too late.
+        // A published build stays published even if a cancellation comes later.
         assert_eq!(derive(&BuildFacts { published: true, ..facts }), BuildState::Published);
     }
 

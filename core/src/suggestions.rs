@@ -1,13 +1,13 @@
-//! Names that somebody may have meant who typed another one.
+//! Suggestions for mistyped names.
 //!
-//! Owns how alike two names are. What the known names are, is the caller's.
+//! Owns how similar two names are. The caller has the known names.
 
-/// At most so many suggestions: more would be a list to read.
+/// How many suggestions there are at most.
 const MOST: usize = 3;
 
-/// The known names that differ least from an unknown word, the nearest first; none
-/// when nothing is near. A letter too much, too few, another one or two in the wrong order count
-/// one each, and a third of the word may differ.
+/// The known names that differ least from an unknown word, the nearest first; empty when no name is
+/// near. An additional, missing, different or swapped letter counts one, and a third of the word
+/// may differ.
 #[must_use]
 pub fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k str> {
     let word: Vec<char> = word.to_lowercase().chars().collect();
@@ -26,7 +26,7 @@ pub fn near<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Vec<&'k
     found.into_iter().map(|(_, name)| name).take(MOST).collect()
 }
 
-/// The same as the end of a message: `; did you mean hello?`, or nothing.
+/// The suggestions as the end of a message: `; did you mean hello?`, or nothing.
 #[must_use]
 pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> String {
     match near(word, known).as_slice() {
@@ -35,8 +35,8 @@ pub fn did_you_mean<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) ->
     }
 }
 
-/// How many letters must be added, removed, replaced or swapped with the next one, none of them
-/// twice (the optimal string alignment distance).
+/// How many letters must be added, removed, replaced or swapped with the next one, each at most
+/// once (the optimal string alignment distance).
 fn distance(one: &[char], other: &[char]) -> usize {
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=other.len()).collect();

@@ -1,8 +1,8 @@
-//! The work of a worker: what it is asked to do, how it says how far it is, how it ends.
+//! The work of a worker: its assignments, and its reports on their progress and outcome.
 //!
-//! The protocol is level-triggered. A worker sends the state of all its attempts; the answer is
-//! the set of attempts that it should have. What it lacks it starts, what it has beyond that it
-//! kills and forgets, and an attempt that has ended is reported until it is no longer wanted.
+//! The protocol is level-triggered. A worker sends the state of all its attempts; the answer is the
+//! set of attempts that it should have. It starts those that it lacks, kills and forgets those that
+//! it has beyond that, and reports an attempt that has ended until it is no longer in the answer.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ words! {
         Srpm = "srpm",
         /// Build binary packages from the SRPM.
         Build = "build",
-        /// Build them once more with rpm's target `noarch`, in a root of the task's architecture: a
-        /// spec that names `noarch` beside others in `ExclusiveArch` makes packages in that pass alone.
+        /// Build them again with rpm's target `noarch`, in a root of the task's architecture: a
+        /// spec that names `noarch` beside others in `ExclusiveArch` makes packages only then.
         Noarch = "noarch",
-        /// Build binary packages once more, on another worker and in the same root, to compare them with
-        /// the first ones ([`crate::repeat`]).
+        /// Build binary packages once more, on another worker and in the same root, to compare them
+        /// with the first ones ([`crate::repeat`]).
         Repeat = "repeat",
     }
 }
@@ -40,13 +40,13 @@ impl TaskKind {
         matches!(self, Self::Build | Self::Noarch | Self::Repeat)
     }
 
-    /// Whether the packages that it makes are the build's: those of a repeat are only compared.
+    /// Whether its packages are the build's: those of a repetition are only compared.
     #[must_use]
     pub const fn makes_packages(self) -> bool {
         matches!(self, Self::Build | Self::Noarch)
     }
 
-    /// The word that such a task on an architecture gives to rpm as its target.
+    /// The rpm target of such a task on an architecture.
     #[must_use]
     pub const fn rpm_target(self, arch: Arch) -> &'static str {
         match self {
@@ -63,10 +63,10 @@ pub enum TaskInput {
     Sources {
         spec: SourceFile,
         sources: Vec<SourceFile>,
-        /// What is to be done to them first, in the cage (a plan of `rpmfarm-sources`). The spec and
-        /// the sources are then what comes out of it.
+        /// The steps that must be applied first, in the cage (a plan of `rpmfarm-sources`). The
+        /// spec and the sources are then the result.
         plan: Option<SourceFile>,
-        /// The architectures whose terms are to be reported beside those of the SRPM's own
+        /// The architectures whose terms must be reported in addition to those of the SRPM's own
         /// ([`Success::terms`]).
         #[serde(default)]
         arches: Vec<Arch>,
@@ -83,8 +83,8 @@ pub enum TaskInput {
 }
 
 impl TaskInput {
-    /// All files that the work needs at first. With a plan, it is the plan alone, which names
-    /// the others.
+    /// The files that the work needs at first. With a plan, it is the plan only, which names the
+    /// others.
     pub fn files(&self) -> impl Iterator<Item = &SourceFile> {
         let (first, rest) = match self {
             Self::Sources { plan: Some(plan), .. } => (plan, [].as_slice()),
@@ -99,13 +99,13 @@ impl TaskInput {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Assignment {
     pub attempt: AttemptId,
-    /// The task that it is a try of.
+    /// The task of the attempt.
     pub task: TaskId,
     /// The build that the task belongs to.
     pub build: BuildId,
     /// The fencing number that every report and upload of the attempt carries.
     pub epoch: Epoch,
-    /// The input, which decides the kind of the task.
+    /// The input, which determines the kind of the task.
     pub input: TaskInput,
     /// Name of the package, for logs and messages.
     pub package: String,
@@ -123,7 +123,7 @@ pub struct Assignment {
     /// Whether `%check` is left out.
     #[serde(default)]
     pub nocheck: bool,
-    /// Patterns of the files that are kept of a build that fails ([`crate::kept`]).
+    /// Patterns of the files to keep when the build fails ([`crate::kept_files`]).
     #[serde(default)]
     pub keep: Vec<String>,
     /// Limits on its time, memory, disk and files.
@@ -133,7 +133,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Which kind of work it is. A worker is not told whether it repeats what another one has made.
+    /// The kind of the work. A worker does not know that it repeats the work of another one.
     #[must_use]
     pub const fn kind(&self) -> TaskKind {
         match self.input {
@@ -145,7 +145,7 @@ impl Assignment {
 }
 
 words! {
-    /// Where a running attempt is.
+    /// The phase of a running attempt.
     pub enum Phase: "phase" {
         /// Packages and inputs are being fetched.
         Fetch = "fetch",
@@ -173,19 +173,18 @@ words! {
 words! {
     /// The logs of an attempt.
     pub enum LogName: "log" {
-        /// What rpmbuild and everything under it prints. A question without a word means this one.
+        /// The output of rpmbuild and everything under it. An empty word means this log.
         Build = "build" | "",
-        /// How the root was made.
+        /// The log of making the root.
         Root = "root",
     }
 }
 
-/// How far an attempt is, as its worker reports it.
+/// The progress of an attempt, as its worker reports it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Progress {
     Running(Phase),
-    /// `%generate_buildrequires` asks for these; the attempt waits for the lock of the next
-    /// round.
+    /// `%generate_buildrequires` found these; the attempt waits for the lock of the next round.
     NeedsRequires {
         /// The round in which they were found.
         round: u32,
@@ -203,19 +202,19 @@ pub enum Outcome {
     Failed(Failure),
 }
 
-/// What a successful attempt made. The coordinator believes none of it before it has read the
+/// The results of a successful attempt. The coordinator trusts none of it before it has read the
 /// files.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Success {
     /// All files, uploaded before this is reported.
     pub files: Vec<ResultFile>,
-    /// For an SRPM: names of the binary packages that the spec says it makes.
+    /// For an SRPM: names of the binary packages that the spec makes.
     pub predicts: Vec<String>,
-    /// For an SRPM: names of what the spec says that these packages provide and obsolete.
+    /// For an SRPM: names that the spec says these packages provide and obsolete.
     #[serde(default)]
     pub provides: Vec<String>,
-    /// For an SRPM: what its spec says on each other architecture that was asked for, and with rpm's
-    /// target `noarch` where its `ExclusiveArch` names that.
+    /// For an SRPM: what its spec says on each other requested architecture, and with rpm's target
+    /// `noarch` where its `ExclusiveArch` names that.
     #[serde(default)]
     pub terms: AllTerms,
     /// How long rpmbuild itself ran, in milliseconds.
@@ -223,11 +222,11 @@ pub struct Success {
     /// The most memory that its processes had at once, in MiB; 0 when it was not measured.
     #[serde(default)]
     pub memory_mib: u64,
-    /// The disk that its root and build directory took beyond what was there, in MiB; 0 when it
-    /// was not measured.
+    /// The disk space that its root and build directory took in addition to the root's layers, in
+    /// MiB; 0 when it was not measured.
     #[serde(default)]
     pub disk_mib: u64,
-    /// The worker's signature over what it made; none of a worker from before there was one.
+    /// The worker's signature of the results; `None` from a worker of an older version.
     #[serde(default)]
     pub proof: Option<Box<Proof>>,
 }
@@ -238,18 +237,18 @@ pub struct AttemptReport {
     pub attempt: AttemptId,
     /// The epoch under which the worker holds it.
     pub epoch: Epoch,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
 }
 
-/// The state of a worker with all its attempts, as it reports it each time.
+/// The state of a worker with all its attempts, as each heartbeat has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerState {
     /// Its name, unique in the farm.
     pub name: String,
     /// Version of its program.
     pub version: String,
-    /// Version of the protocol that it speaks; see [`crate::fleet::PROTOCOL`].
+    /// Version of the protocol that it speaks; see [`crate::worker_standing::PROTOCOL`].
     pub protocol: u32,
     /// Architectures that it builds for.
     pub arches: Vec<Arch>,
@@ -265,12 +264,11 @@ pub struct WorkerState {
     pub memory_mib: u64,
     /// Free space for roots and builds in MiB.
     pub disk_free_mib: u64,
-    /// Words that packages may ask for, as `ssd`.
+    /// Labels that packages may need, as `ssd`.
     pub labels: Vec<String>,
-    /// Whether it finishes what it has and wants nothing new.
+    /// Whether it finishes its attempts and takes no new ones.
     pub draining: bool,
-    /// Why it takes nothing new for now, though it is connected: its disk is full, say. Empty
-    /// when it takes work.
+    /// Why it takes no new attempts for now, as a full disk. Empty when it takes work.
     pub unready: String,
     /// Every attempt that it has.
     pub attempts: Vec<AttemptReport>,
@@ -279,20 +277,21 @@ pub struct WorkerState {
 /// The desired state of a worker, and the terms of its lease.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredState {
-    /// The attempts that it should run or go on reporting.
+    /// The attempts that it should run or continue to report.
     pub assignments: Vec<Assignment>,
-    /// Speak at least so often, in milliseconds.
+    /// The longest time between two states that it sends, in milliseconds.
     pub heartbeat_ms: u64,
-    /// A worker that has not been answered for twice as long kills what it runs, in milliseconds.
+    /// The length of its lease, in milliseconds. Without an answer for twice as long the worker
+    /// kills what it runs.
     pub lease_ms: u64,
-    /// What the worker's administrator should know, as why it gets no work; empty for nothing.
+    /// A notice for the worker's administrator, as why it gets no work; empty for none.
     pub notice: String,
-    /// Raised when the worker should try again which architectures it can run.
+    /// Rises when the worker should try again which architectures it can run.
     pub probe: u64,
 }
 
 impl DesiredState {
-    /// The wish for no attempt at all, under these terms.
+    /// A state without attempts, under these terms.
     #[must_use]
     pub fn nothing(terms: LeaseTerms) -> Self {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

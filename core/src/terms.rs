@@ -1,13 +1,12 @@
-//! What a spec says on one architecture: what rpm answers when it reads the spec with that
+//! The terms of a spec on one architecture: what rpm answers when it reads the spec with that
 //! architecture as its target (`rpmspec --target`).
 //!
-//! Owns the form in which a worker reports these answers, which architectures build a package,
-//! and in whose repositories its `noarch` packages are. It must not know who asked rpm.
+//! Owns the form in which a worker reports these answers, which architectures build a package, and
+//! in whose repositories its `noarch` packages are. It must not know who asked rpm.
 //!
-//! The task of an SRPM asks rpm; the answers are the column `srpms.terms`. What depends on the
-//! machine instead is found on the worker, and answered by the same rounds as
-//! `%generate_buildrequires`. A task of kind `noarch` is the pass for `ExclusiveArch: noarch
-//! x86_64`.
+//! The task of an SRPM asks rpm; the answers are in the column `srpms.terms`. Requirements that
+//! depend on the machine are found by the worker, in the same rounds as those of
+//! `%generate_buildrequires`. A task of kind `noarch` exists for `ExclusiveArch: noarch x86_64`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,17 +16,17 @@ use crate::Arch;
 use crate::noarch::{self, NOARCH};
 use crate::task::TaskKind;
 
-/// What a spec says with one architecture as rpm's target.
+/// What a spec says with one rpm target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Terms {
-    /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
+    /// Its build requirements, as rpm prints them, without those that rpm provides itself.
     pub requires: Vec<String>,
-    /// What must not be in its root (`BuildConflicts`).
+    /// Packages that must not be in its root (`BuildConflicts`).
     pub conflicts: Vec<String>,
     /// Names of the binary packages that it makes.
     pub predicts: Vec<String>,
-    /// Names of what it says that they provide and obsolete.
+    /// Names that the spec says these packages provide and obsolete.
     pub provides: Vec<String>,
     /// `ExclusiveArch`; empty when the spec has none.
     pub exclusive: Vec<String>,
@@ -37,21 +36,21 @@ pub struct Terms {
     pub noarch: bool,
 }
 
-/// The terms of a spec by rpm's target: the word of an architecture, or [`NOARCH`].
+/// The terms of a spec by rpm target: an architecture, or [`NOARCH`].
 pub type AllTerms = BTreeMap<String, Terms>;
 
-/// Where rpm's answers for one target begin, and where they are complete.
+/// The words that begin and end rpm's answers for one target.
 const TARGET: &str = "target";
 const END: &str = "end";
 
-/// Reads the answers that were written one to a line, each behind a word that says what it is:
-/// `target ARCH` begins those of a target, `end` ends them. A target whose answers do not end is
-/// left out, for rpm could not read the spec there.
+/// Reads the answers, one on each line after a word that says what it is: `target ARCH` begins
+/// those of a target, `end` ends them. A target whose answers do not end is left out, because rpm
+/// could not read the spec with it.
 #[must_use]
 pub fn parse(text: &str) -> AllTerms {
     let mut all = AllTerms::new();
     let mut current: Option<(String, Terms)> = None;
-    // As in a source package's header, where nothing is said twice.
+    // As in a source package's header, which has no duplicates.
     let mut said = HashSet::new();
     for line in text.lines() {
         let (word, value) = line.split_once(' ').unwrap_or((line, ""));
@@ -90,8 +89,8 @@ impl Terms {
         list.push(value.to_owned());
     }
 
-    /// Whether `ExclusiveArch` and `ExcludeArch` let this architecture build the package. `noarch`
-    /// alone in `ExclusiveArch` says that a package has no architecture, not where it is built.
+    /// Whether `ExclusiveArch` and `ExcludeArch` allow this architecture. `ExclusiveArch: noarch`
+    /// means that a package has no architecture, not where it is built.
     #[must_use]
     pub fn builds_on(&self, arch: Arch) -> bool {
         let names = |words: &[String]| words.iter().any(|word| word == arch.as_str());
@@ -99,19 +98,20 @@ impl Terms {
         (only_noarch || names(&self.exclusive)) && !names(&self.excluded)
     }
 
-    /// Whether the spec wants to be built once more with rpm's target `noarch`: it has
-    /// architectures, and names `noarch` beside them in `ExclusiveArch` (EL's kernel makes
-    /// kernel-doc so). Koji gives that a task of its own.
+    /// Whether the spec must be built again with rpm's target `noarch`: it has architectures, and
+    /// names `noarch` beside them in `ExclusiveArch` (EL's kernel makes kernel-doc so). Koji has a
+    /// task of its own for that.
     fn has_noarch_pass(&self) -> bool {
         let names = |words: &[String]| words.iter().any(|word| word == NOARCH);
         !self.noarch && names(&self.exclusive) && !names(&self.excluded)
     }
 }
 
-/// The architectures whose repositories are without the `noarch` packages of a source package, by the
-/// word of its `ExclusiveArch` and `ExcludeArch`: what its packages require may not be had there. It
-/// is the rule of pungi as distributions set it up: `noarch` in `ExclusiveArch` names no
-/// architecture; alone it names all. Where nothing is known of the lists, none is without.
+/// The architectures whose repositories leave out the `noarch` packages of a source package,
+/// because of its `ExclusiveArch` and `ExcludeArch`: their requirements may be missing there. It is
+/// the rule of pungi as distributions configure it: `noarch` in `ExclusiveArch` beside others names
+/// no architecture; alone it names all. Where the lists are unknown, no architecture leaves them
+/// out.
 #[must_use]
 pub fn without_noarch(all: &AllTerms) -> Vec<Arch> {
     let of = |arch: Arch| all.get(arch.as_str()).or_else(|| all.values().next());
@@ -119,11 +119,11 @@ pub fn without_noarch(all: &AllTerms) -> Vec<Arch> {
     Arch::ALL.into_iter().filter(is_without).collect()
 }
 
-/// The tasks that build a package: one for each of the architectures that are `wanted` and that it
-/// allows; one in all for a package that has no architecture; and one of kind
-/// [`TaskKind::Noarch`] where the spec wants a pass for `noarch` and makes packages in it that it
-/// makes on none of the architectures. `native` are the architectures that some worker runs without
-/// emulation. `terms` knows all that are wanted, or says what the source package's header says.
+/// The build tasks of a package: one for each `wanted` architecture that it allows; a single one
+/// for a package that has no architecture; and one of kind [`TaskKind::Noarch`] where the spec
+/// wants a build for `noarch` that makes packages which no architecture makes. `native` are the
+/// architectures that some worker runs without emulation. `terms` has all wanted architectures, or
+/// those of the source package's header.
 #[must_use]
 pub fn tasks<'a>(
     wanted: &[Arch],

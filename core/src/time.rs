@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// A point in time: microseconds since 1970-01-01 UTC, without leap seconds. Stored and sent as this
-/// number. A time that has not come is an `Option`; tables and messages have 0 for it
+/// A point in time: microseconds since 1970-01-01 UTC, without leap seconds. Stored and sent as
+/// this number. A time that is absent is an `Option`; tables and messages have 0 for it
 /// ([`Timestamp::known`], [`Timestamp::or_zero`]).
 ///
 /// ```
@@ -34,7 +34,7 @@ impl Timestamp {
     /// 1970-01-01, which stands for "not yet" in tables and messages.
     pub const ZERO: Self = Self(0);
 
-    /// The last point that there is: whatever is due by then is due at any time.
+    /// The last possible point: everything is due by then.
     pub const LAST: Self = Self(i64::MAX);
 
     /// The point so many microseconds after 1970-01-01 UTC.
@@ -49,8 +49,8 @@ impl Timestamp {
         self.0
     }
 
-    /// The next point that there is, a microsecond later: for what is in an order by its time, and came
-    /// while the clock had gone back.
+    /// The next point, a microsecond later: for events that are ordered by their time and came
+    /// while the clock was set back.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -62,7 +62,7 @@ impl Timestamp {
         (self != Self::ZERO).then_some(self)
     }
 
-    /// The point, or [`Timestamp::ZERO`] when it has not come.
+    /// The point, or [`Timestamp::ZERO`] when it is absent.
     #[must_use]
     pub fn or_zero(point: Option<Self>) -> Self {
         point.unwrap_or(Self::ZERO)
@@ -82,13 +82,13 @@ impl From<i64> for Timestamp {
     }
 }
 
-/// A span in microseconds, as tables and messages have it; the longest of them for longer ones.
+/// A span in microseconds, as tables and messages have it; saturates.
 #[must_use]
 pub fn span_us(span: Duration) -> i64 {
     i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// The span of so many microseconds, as tables and messages have it; zero for less than none.
+/// The span of so many microseconds, as tables and messages have it; zero for a negative number.
 #[must_use]
 pub fn span(us: i64) -> Duration {
     Duration::from_micros(u64::try_from(us).unwrap_or(0))
@@ -97,7 +97,7 @@ pub fn span(us: i64) -> Duration {
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
-    /// Ends at the last point that there is.
+    /// Saturates at the last point.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(span_us(duration)))
     }
@@ -112,7 +112,7 @@ impl AddAssign<Duration> for Timestamp {
 impl Sub<Duration> for Timestamp {
     type Output = Self;
 
-    /// Ends at the first point that there is.
+    /// Saturates at the first point.
     fn sub(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(span_us(duration)))
     }
@@ -133,8 +133,9 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The algorithm is
-/// Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is a year's last.
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The algorithm
+/// is Howard Hinnant's `civil_from_days`: years begin in March, so that a leap day is a year's
+/// last.
 const fn civil(days: i64) -> (i64, i64, i64) {
     const DAYS_OF_400_YEARS: i64 = 146_097;
     const DAYS_FROM_YEAR_0: i64 = 719_468;

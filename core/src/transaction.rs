@@ -1,12 +1,12 @@
-//! What rpm says when it refuses to install packages into a root, in one line.
+//! Why rpm refused to install packages into a root, in one line, from its output.
 //!
 //! Owns the wording of rpm's messages (lib/rpmprob.c, lib/rpmscript.c, lib/psm.c and lib/fsm.c of
 //! rpm 4.14 to 4.20). It must not know who runs rpm.
 
-/// At most so many conflicts and missing requirements are named.
+/// How many conflicts and missing requirements are named.
 const NAMED: usize = 3;
 
-/// Whether a line of rpm's output says that something is refused.
+/// Whether a line of rpm's output reports a refusal.
 #[must_use]
 pub fn is_error(line: &str) -> bool {
     line.starts_with("error: ")
@@ -14,8 +14,8 @@ pub fn is_error(line: &str) -> bool {
         || (line.starts_with("warning: ") && line.contains(" scriptlet failed"))
 }
 
-/// Why rpm refused, of what it said: the scriptlet, file, requirement or package by name. Scriptlets
-/// and problems of the set come before what only follows from them.
+/// Why rpm refused, from its output: the scriptlet, file, requirement or package by name. Failed
+/// scriptlets and problems of the set of packages come before their consequences.
 #[must_use]
 pub fn refusal(said: &[String], code: u8) -> String {
     let lines = || said.iter().map(|line| line.trim());
@@ -52,7 +52,7 @@ fn scriptlet(line: &str) -> Option<String> {
     Some(format!("the scriptlet {section} of {package} failed, {how}"))
 }
 
-/// A line that rpm writes for one problem of a set of packages.
+/// A line in which rpm reports one problem of a set of packages.
 fn problem(line: &str) -> Option<String> {
     let line = line.trim();
     let conflict = line.starts_with("file ") && line.contains(" conflicts ");
@@ -76,7 +76,7 @@ fn problem(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// What rpm 4.18 printed in a root of the lab, and what is told of it.
+    /// The output of rpm 4.18 in a root of the lab, and the message from it.
     #[test]
     fn what_rpm_refuses_is_named() {
         let table = [

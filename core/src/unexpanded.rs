@@ -1,7 +1,7 @@
-//! Macros that rpm has left as they are, because nothing defines them.
+//! Macros that rpm has not expanded, because they are not defined.
 
-/// The first macro that is still in a text which rpm has expanded: `%{name}`, or `%name`, which rpm
-/// knows from three letters on.
+/// The first macro that is left in a text after rpm has expanded it: `%{name}`, or `%name`, which
+/// rpm recognises from three letters on.
 #[must_use]
 pub fn unexpanded(text: &str) -> Option<&str> {
     text.match_indices('%').find_map(|(at, _)| {
@@ -90,8 +90,8 @@ const SYNTAX: &[&str] = &[
     "dev",
 ];
 
-/// The first macro that nothing defines in what rpm says of a spec file, as [`unexpanded`] finds it,
-/// apart from the syntax of spec files that rpm quotes.
+/// The first undefined macro in rpm's message about a spec file, as [`unexpanded`] finds it,
+/// without the syntax of spec files that rpm quotes.
 #[must_use]
 pub fn unexpanded_in_message(message: &str) -> Option<&str> {
     let mut rest = message;
@@ -104,7 +104,7 @@ pub fn unexpanded_in_message(message: &str) -> Option<&str> {
     None
 }
 
-/// What is to be done about a macro that nothing defines.
+/// What to do about an undefined macro.
 #[must_use]
 pub fn undefined(name: &str) -> String {
     format!(

@@ -1,7 +1,7 @@
-//! Enums that people, files and the protocol know by words: each word stands in one place.
+//! Enums that people, files and the protocol know by words; each word is defined in one place.
 //!
-//! Owns how such an enum is printed, read, stored and listed, and what is said of a word that it does not
-//! have. It must not know what the words mean.
+//! Owns how such an enum is printed, read, stored and listed, and the error for an unknown word. It
+//! must not know what the words mean.
 
 #[doc(hidden)]
 pub use serde;
@@ -10,21 +10,22 @@ pub use serde;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown {what} `{text}` (known: {known})")]
 pub struct UnknownWord {
-    /// What the enum is called in messages.
+    /// The name of the enum in messages.
     pub what: &'static str,
-    /// The word, fit to be shown.
+    /// The word, made safe for a message.
     pub text: String,
-    /// All words that the enum has.
+    /// All words of the enum.
     pub known: String,
 }
 
-/// Defines an enum whose variants have words: its list `ALL`, `as_str`, `Display`, `FromStr`, and serde by
-/// the word. Whatever stores, sends or shows one uses these, so that nothing compares texts.
+/// Defines an enum whose variants have words: its list `ALL`, `as_str`, `Display`, `FromStr`, and
+/// serde by the word. Whatever stores, sends or shows one uses these, so that nothing compares
+/// texts.
 ///
 /// After `|` a variant may have further words that are read for it, and never written.
 ///
-/// With `or NAME` behind its variants the enum is open: a word of an older or newer program is kept as it
-/// came, in the variant of that name, and `from_word` reads every text.
+/// With `or NAME` behind its variants the enum is open: a word of an older or newer program is kept
+/// as it came, in the variant of that name, and `from_word` reads every text.
 #[macro_export]
 macro_rules! words {
     (
@@ -40,10 +41,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All of them, in their order.
+            /// All variants, in their order.
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
-            /// The word for it, as it is stored, sent and shown.
+            /// The word of the variant, as it is stored, sent and shown.
             #[must_use]
             pub const fn as_str(self) -> &'static str {
                 match self {
@@ -108,10 +109,10 @@ macro_rules! words {
         }
 
         impl $name {
-            /// All that this program knows, in their order.
+            /// All variants that this program knows, in their order.
             pub const ALL: [Self; [$($word),+].len()] = [$(Self::$variant),+];
 
-            /// The word for it, as it is stored, sent and shown.
+            /// The word of the variant, as it is stored, sent and shown.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 match self {
@@ -120,7 +121,7 @@ macro_rules! words {
                 }
             }
 
-            /// What a word stands for. Each text has an answer.
+            /// The variant of a word. Every text has one.
             #[must_use]
             pub fn from_word(word: &str) -> Self {
                 match word {

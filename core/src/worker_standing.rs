@@ -1,19 +1,19 @@
 //! What the farm has decided about a worker, and what follows from it.
 //!
-//! A worker's standing is a fact of the store: it survives restarts of everybody. Its liveness is
-//! not, see [`crate::lease`].
+//! A worker's standing is a fact of the store, so it survives restarts. Its liveness is not, see
+//! [`crate::lease`].
 
 use crate::lease::Liveness;
 use crate::remedy::Remedy;
 use crate::task::WorkerState;
 
-/// The version of the protocol between worker and coordinator that this code speaks. It is raised
-/// when a worker that does not know of a change would do something wrong.
+/// The version of the protocol between worker and coordinator. It is raised when a worker that does
+/// not know a change would do something wrong.
 pub const PROTOCOL: u32 = 2;
 
-/// The oldest protocol of a worker that still gets work. Workers from before the number say 0; those
-/// before 2 do not tell what a spec says on other architectures, and would build an architecture's
-/// packages where those of the pass for `noarch` are asked for.
+/// The oldest protocol of a worker that still gets work. Workers without a number have 0. Those
+/// before 2 do not report what a spec says on other architectures, and would build an
+/// architecture's packages in a task for `noarch`.
 pub const OLDEST_PROTOCOL: u32 = 2;
 
 words! {
@@ -22,11 +22,11 @@ words! {
     pub enum Standing: "state of a worker" {
         #[default]
         Active = "active",
-        /// An administrator wants it to finish what it has and to take nothing new.
+        /// An administrator drained it: it finishes its attempts and takes no new ones.
         Drained = "drained",
-        /// The farm itself gives it nothing more, for it failed for reasons of its own.
+        /// The farm gives it no new work, because it failed for reasons of its own.
         Quarantined = "quarantined",
-        /// It is not the farm's any more: it may not even connect.
+        /// It no longer belongs to the farm, and may not connect.
         Revoked = "revoked",
     }
 }
@@ -38,20 +38,20 @@ impl Standing {
         matches!(self, Self::Active)
     }
 
-    /// Whether it may connect, and keep what it has.
+    /// Whether it may connect, and keep its attempts.
     #[must_use]
     pub const fn may_connect(self) -> bool {
         !matches!(self, Self::Revoked)
     }
 
-    /// What becomes of this standing when somebody wants another one: the new one, or `None` when
-    /// nothing changes.
+    /// The change of this standing to a wanted one: the new standing, or `None` when nothing
+    /// changes.
     ///
-    /// The farm's own doubts do not override what an administrator has decided: a drained worker
-    /// is not quarantined.
+    /// A quarantine does not replace an administrator's decision: a drained worker is not
+    /// quarantined.
     ///
     /// # Errors
-    /// A revoked worker is only let in again by a new enrolment.
+    /// A revoked worker is only admitted again by a new enrolment.
     pub fn change(self, wanted: Self) -> Result<Option<Self>, StandingError> {
         match (self, wanted) {
             (from, to) if from == to => Ok(None),
@@ -65,7 +65,7 @@ impl Standing {
 /// Why a standing is not changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StandingError {
-    /// The worker is not the farm's any more.
+    /// The worker was revoked.
     #[error("it is revoked; to admit it again, enrol it again")]
     Revoked,
 }
@@ -80,7 +80,7 @@ impl StandingError {
     }
 }
 
-/// What is wrong with a worker's version, for its administrator; `None` when it fits.
+/// Why a worker's version is too old, for its administrator; `None` when it is not.
 #[must_use]
 pub fn outdated(state: &WorkerState) -> Option<String> {
     (state.protocol < OLDEST_PROTOCOL).then(|| {
@@ -92,8 +92,8 @@ pub fn outdated(state: &WorkerState) -> Option<String> {
     })
 }
 
-/// Why a worker that is connected takes nothing new: what was decided about it, and why, or else what it
-/// said of itself.
+/// Why a connected worker takes no new work: the decision about it with its reason, or else the
+/// reason that it reported.
 #[must_use]
 pub fn holds_back(state: &WorkerState, standing: Standing, reason: &str) -> String {
     if !standing.takes_work() {
@@ -106,7 +106,8 @@ pub fn holds_back(state: &WorkerState, standing: Standing, reason: &str) -> Stri
     if state.draining { "is stopping".to_owned() } else { "is not ready".to_owned() }
 }
 
-/// Whether a worker gets new work: it is heard, wants it, is let, and speaks our language.
+/// Whether a worker gets new work: it is alive, takes work, is not drained, quarantined or revoked,
+/// and supports the protocol.
 #[must_use]
 pub fn takes_work(state: &WorkerState, liveness: Liveness, standing: Standing) -> bool {
     liveness == Liveness::Alive

@@ -1,5 +1,5 @@
-//! The words of stages, states, phases, faults, verdicts, liveness and standing are enums: no program
-//! compares them as texts. What a text means is read once, where it comes in.
+//! The words of stages, states, phases, faults, verdicts, liveness and standing are enums: no
+//! program compares them as texts. What a text means is read once, where it comes in.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

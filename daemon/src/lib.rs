@@ -1,7 +1,7 @@
 //! What all programs of the farm that run for long do the same way.
 //!
-//! Owns how they begin to log and how they read the wall clock. It must not know what any of them does,
-//! and depends on no crate of the farm.
+//! Owns how they begin to log and how they read the wall clock. It must not know what any of them
+//! does, and depends on no crate of the farm.
 
 mod clock;
 pub mod log;

@@ -1,4 +1,4 @@
-//! What is fuzzed: one function for each reader of bytes that strangers send.
+//! The fuzz targets: one function for each reader of untrusted bytes.
 //!
 //! The same functions are run by `cargo fuzz` (the folder `fuzz`, which needs a nightly toolchain)
 //! and, for a moment and with seeds that do not change, by this crate's tests. Each takes any bytes
@@ -42,7 +42,7 @@ pub use stored::{fuzz_bundle, fuzz_lock, fuzz_plan, fuzz_records, fuzz_target};
 pub use wire::{fuzz_csr, fuzz_desired_state, fuzz_options, fuzz_worker_state};
 pub use words::{fuzz_kept, fuzz_nevra, fuzz_tags, fuzz_words};
 
-/// A reader by its name.
+/// A fuzz target with its name.
 pub type FuzzTarget = (&'static str, fn(&[u8]));
 
 pub const ALL: &[FuzzTarget] = &[
@@ -136,7 +136,8 @@ pub fn fuzz_webhook(data: &[u8]) {
     }
 }
 
-/// The body of a webhook, as a form and plain: in pieces it says the same as at once.
+/// The body of a webhook, as a form and plain: reading it in pieces gives the same result as at
+/// once.
 pub fn fuzz_hook_body(data: &[u8]) {
     for (forge, is_form) in Forge::ALL.into_iter().flat_map(|f| [(f, true), (f, false)]) {
         let read = |size: usize| {
@@ -154,7 +155,7 @@ pub fn fuzz_hook_body(data: &[u8]) {
     }
 }
 
-/// A list of refs: in pieces it says the same as at once.
+/// A list of refs: reading it in pieces gives the same result as at once.
 pub fn fuzz_refs(data: &[u8]) {
     for question in [RefQuery::name("c9s"), RefQuery::for_ref("imports/c9/{nvr}", "bash")] {
         list_of_refs(data, &question);
@@ -179,14 +180,14 @@ fn list_of_refs(data: &[u8], question: &RefQuery) {
     assert_eq!(whole, read(3));
 }
 
-/// The tree of a commit: a path on each line, of a symlink with ` -> ` and what it says.
+/// The tree of a commit: a path on each line, of a symlink with ` -> ` and its target.
 pub fn fuzz_tree(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let entries: Vec<TreeEntry> = text.lines().map(entry).collect();
     for entry in &entries {
         let EntryKind::Symlink(target) = &entry.kind else { continue };
         if let Some(place) = followed(&entry.path, target) {
-            // What git does not allow in a path of its own is passed on.
+            // Paths that git itself would refuse reach the parser here.
             let leads_out = |path: &str| path.split('/').any(|part| part == "..");
             assert!(leads_out(&entry.path) || !leads_out(&place), "{entry:?}");
         }
@@ -212,7 +213,7 @@ fn entry(line: &str) -> TreeEntry {
     TreeEntry { path: path.to_owned(), kind }
 }
 
-/// What a git server answers a fetch: in pieces it is as acceptable as at once.
+/// The answer of a git server to a fetch: accepting it does not depend on how it is split.
 pub fn fuzz_pack(data: &[u8]) {
     let feed = |size: usize| {
         let mut guard = PackGuard::new(PackLimits { object: 64 << 10, total: 256 << 10 });
@@ -247,17 +248,17 @@ pub fn fuzz_spec(data: &[u8]) {
     bumped(&text);
 }
 
-/// Macros that are there before a spec is read.
+/// Macros that are defined before a spec is read.
 const MACROS: [(&str, &str); 2] = [("dist", ".el9"), ("rhel", "9")];
 
-/// What the preamble says: the same each time, and of the lines before the first section alone.
+/// The tags of the preamble: the same each time, and only from the lines before the first section.
 fn tags_of(text: &str) {
     let lines = spec::lines(text);
     let macros: Macros = MACROS.into_iter().collect();
     let preamble = Preamble::read(&lines, macros.clone());
     let tags = version_tags(&lines, macros);
     assert_eq!(preamble.tags, tags);
-    if let Some(evr) = tags.told() {
+    if let Some(evr) = tags.parsed_evr() {
         assert!(tags.evr().is_ok(), "{evr}");
         assert!(!evr.version.is_empty() && !evr.release.contains('%'), "{evr}");
     }
@@ -270,7 +271,7 @@ fn tags_of(text: &str) {
     }
 }
 
-/// The macros of rpmautospec: what uses none of them stays as it is.
+/// The macros of rpmautospec: a spec without them stays unchanged.
 fn filled_in(text: &str) {
     let macros = MACROS.map(|(name, body)| (name.to_owned(), body.to_owned()));
     let _ = SpecState::read(text, &macros);
@@ -287,7 +288,7 @@ fn filled_in(text: &str) {
     }
 }
 
-/// A rebuild without a change has another release, or says why it cannot have one.
+/// A rebuild without a change gets another release, or an error that says why not.
 fn bumped(text: &str) {
     let files: BTreeMap<String, Vec<u8>> =
         [("hello.spec".to_owned(), text.as_bytes().to_vec())].into();
@@ -320,7 +321,7 @@ fn context() -> Context {
     }
 }
 
-/// The configuration of a package's modifications, and what it does to a small package.
+/// The configuration of a package's modifications, and its effect on a small package.
 pub fn fuzz_autopatch(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let config = match Config::parse("config.yaml", text) {
@@ -331,7 +332,7 @@ pub fn fuzz_autopatch(data: &[u8]) {
         assert!(change.place.starts_with("config.yaml: actions["), "{}", change.place);
         let _ = change.edit.describe();
     }
-    // As it is handed to the cage.
+    // The form in which the cage receives it.
     let json = serde_json::to_vec(&config).expect("a configuration is data");
     let again: Config = serde_json::from_slice(&json).expect("and is read back");
     assert_eq!(again, config);
@@ -341,11 +342,11 @@ pub fn fuzz_autopatch(data: &[u8]) {
     }
 }
 
-/// A spec that has a bit of everything.
+/// A spec with a bit of everything.
 const SPEC: &str = "Name: hello\nVersion: 1\nRelease: 2%{?dist}\nSource0: a.tar\nPatch1: b.patch\n\
     %description\nx\n%prep\n%autosetup\n%install\n%files\n%changelog\n* Mon Jan 01 2024 A <a@b> - 1-2\n- x\n";
 
-/// Takes the steps that need no cage: they end, and touch plain names alone.
+/// Applies the steps that need no cage: they end, and change only plain file names.
 fn take(config: &Config, steps: &[Step]) {
     let files: BTreeMap<String, Vec<u8>> = [
         ("hello.spec", SPEC),
@@ -387,7 +388,7 @@ pub fn fuzz_modules(data: &[u8]) {
     }
 }
 
-/// Errors are shown to people: in one line, without what a terminal would obey.
+/// Errors are shown to people: on one line, without control characters for a terminal.
 fn one_line(error: &dyn std::error::Error) {
     one_line_text(&error.to_string());
 }

@@ -1,4 +1,4 @@
-//! Logs: what builds, rpm and rpmspec print, and the signer's own.
+//! Logs: the output of builds, rpm and rpmspec, and the signer's own log.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,8 @@ use rpmfarm_signer::memory::SigningMemory;
 /// Characters of a line in an excerpt.
 const WIDTH: usize = 300;
 
-/// The log of a build: in pieces it says the same as at once, and what is kept of it is bounded.
+/// The log of a build: reading it in pieces gives the same result as at once, and the kept excerpt
+/// is limited.
 pub fn fuzz_build_log(data: &[u8]) {
     let read = |size: usize| {
         let mut reader = LogReader::new();
@@ -30,7 +31,7 @@ pub fn fuzz_build_log(data: &[u8]) {
     assert_eq!(whole, read(3));
 }
 
-/// What rpm answers of a spec for each of its targets.
+/// rpm's answer about a spec for each of its targets.
 pub fn fuzz_terms(data: &[u8]) {
     let all = terms::parse(&String::from_utf8_lossy(data));
     for said in all.values() {
@@ -41,7 +42,7 @@ pub fn fuzz_terms(data: &[u8]) {
     let _ = terms::without_noarch(&all);
 }
 
-/// What rpm prints when it refuses packages.
+/// rpm's output when it refuses packages.
 pub fn fuzz_rpm_said(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let said: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -49,7 +50,7 @@ pub fn fuzz_rpm_said(data: &[u8]) {
     assert!(!transaction::refusal(&said, 1).contains('\n'));
 }
 
-/// The signer's log: what is a chain goes on as one.
+/// The signer's log: a valid chain stays valid when it is continued.
 pub fn fuzz_audit_log(data: &[u8]) {
     let Ok(walked) = walk(data, None, |_, _| ()) else { return };
     assert_eq!(walked.last.1, data.len() as u64);
@@ -65,7 +66,7 @@ pub fn fuzz_audit_log(data: &[u8]) {
     assert!(walk(next.as_slice(), Some(ChainHead::START), |_, _| ()).is_err() || data.is_empty());
 }
 
-/// The signer's journal: what is remembered is remembered after it was written anew.
+/// The signer's journal: rewriting it loses nothing.
 pub fn fuzz_journal(data: &[u8]) {
     let mut memory = SigningMemory::default();
     for line in data.split(|byte| *byte == b'\n') {
@@ -78,8 +79,8 @@ pub fn fuzz_journal(data: &[u8]) {
     assert_eq!(facts(&again), facts(&memory));
 }
 
-/// Facts of packages, pages and floors. Which page is the newest may depend on the order of two of one
-/// revision, which the signer never makes.
+/// Facts of packages, pages and floors. Which page is the newest may depend on the order of two of
+/// one revision, which the signer never makes.
 fn facts(memory: &SigningMemory) -> BTreeSet<String> {
     memory
         .facts()

@@ -1,5 +1,4 @@
-//! RPM files: their headers and archives, what is signed of them, and the keys that this is checked
-//! with.
+//! RPM files: their headers and archives, the signed parts, and the keys for checking them.
 
 use std::fs;
 use std::path::Path;
@@ -18,12 +17,12 @@ use tempfile::TempDir;
 
 use crate::one_line;
 
-/// A key, and what it has signed: `signature.asc` is over this.
+/// A key; `signature.asc` is its signature over this.
 static CERTS: LazyLock<Certs> =
     LazyLock::new(|| Certs::from_armored(include_str!("key.asc")).expect("it is a key"));
 const SIGNED: &[u8] = b"what is signed\n";
 
-/// What a package may hold here.
+/// The limits of a package's content here.
 const MAX: UnpackedSize = UnpackedSize { files: 1_000, bytes: 4 << 20 };
 
 /// Years after the key was made.
@@ -46,7 +45,7 @@ pub fn fuzz_rpm_header(data: &[u8]) {
     }
 }
 
-/// A file in a directory of its own, which has nothing else.
+/// A file in an otherwise empty directory.
 fn file(data: &[u8]) -> (TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().expect("there is a place for temporary files");
     let path = dir.path().join("a.rpm");
@@ -54,7 +53,7 @@ fn file(data: &[u8]) -> (TempDir, std::path::PathBuf) {
     (dir, path)
 }
 
-/// A whole RPM, as far as nothing is unpacked: its digests, files and signatures.
+/// A whole RPM without unpacking: its digests, files and signatures.
 pub fn fuzz_package(data: &[u8]) {
     let (_dir, path) = file(data);
     match inspect(&path) {
@@ -79,7 +78,7 @@ pub fn fuzz_package(data: &[u8]) {
     }
 }
 
-/// What an RPM holds: not more than was asked for, and nothing of it outside of where it is unpacked.
+/// The content of an RPM: within the limits, and nothing outside of the directory.
 pub fn fuzz_contents(data: &[u8]) {
     let (dir, path) = file(data);
     let fits = |held: &UnpackedSize| held.files <= MAX.files && held.bytes <= MAX.bytes;
@@ -109,7 +108,7 @@ fn unpacked(dir: &Path, package: &Path, contents: &UnpackedSize) {
     assert_eq!(names, ["a.rpm", "root"]);
 }
 
-/// The repodata of a package are kept, and read as they were.
+/// The repodata of a package survive being stored.
 fn described(data: &[u8], path: &Path) {
     let size = data.len() as u64;
     let file = PackageFile { digest: Sha256::compute(data), size, href: "a.rpm".to_owned() };
@@ -119,7 +118,7 @@ fn described(data: &[u8], path: &Path) {
     }
 }
 
-/// Repodata of a package as they are kept.
+/// Stored repodata of a package.
 pub fn fuzz_fragments(data: &[u8]) {
     if let Ok(fragments) = Fragments::from_bytes(data) {
         let again = Fragments::from_bytes(&fragments.to_bytes());
@@ -134,7 +133,7 @@ pub fn fuzz_keys(data: &[u8]) {
     }
 }
 
-/// A detached signature: whoever made it has the key, and it is over one thing alone.
+/// A detached signature: only the owner of the key can make it, and it is valid for one text only.
 pub fn fuzz_signature(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     match verify_detached(SIGNED, &text, &CERTS, now()) {
@@ -146,7 +145,7 @@ pub fn fuzz_signature(data: &[u8]) {
     }
 }
 
-/// A header that the signer is asked to sign: what it takes is the package that it was told of.
+/// A header that the signer is asked to sign: it accepts only the package that the request names.
 pub fn fuzz_signed_header(data: &[u8]) {
     let digest = Sha256::compute(data);
     let nevra = Nevra::new("forged", Evr::new(0, "1", "1"), "noarch");

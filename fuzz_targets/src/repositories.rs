@@ -1,5 +1,5 @@
-//! External repositories: their pages, lists of mirrors and packages, and what packages require, as far
-//! as it reaches the solver, which is written in C.
+//! External repositories: their pages, lists of mirrors and packages, and the requirements of
+//! packages, as far as they reach the solver, which is written in C.
 
 use quick_xml::events::Event;
 use quick_xml::{Reader, XmlVersion};
@@ -29,7 +29,7 @@ pub fn fuzz_repomd(data: &[u8]) {
     }
 }
 
-/// Where the packages of a repository can be had.
+/// The locations of a repository's packages.
 pub fn fuzz_metalink(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let is_http = |url: &String| url.starts_with("http://") || url.starts_with("https://");
@@ -40,7 +40,7 @@ pub fn fuzz_metalink(data: &[u8]) {
     }
 }
 
-/// The place of a file in a repository: it stays below it.
+/// The location of a file in a repository: it stays below the repository.
 pub fn fuzz_href(data: &[u8]) {
     const BASE: &str = "http://host/repo/";
     let text = String::from_utf8_lossy(data);
@@ -68,8 +68,8 @@ pub fn fuzz_page(data: &[u8]) {
     }
 }
 
-/// The bounds of dependencies: those of one alone and those of one in metadata are the same, in
-/// whatever pieces metadata come.
+/// The limits of dependencies: the same for a single one and for those in metadata, however the
+/// metadata are split.
 pub fn fuzz_relation(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let xml = format!("<entry name=\"{text}\"/>");
@@ -81,7 +81,7 @@ pub fn fuzz_relation(data: &[u8]) {
     let whole = looked_through(xml.len());
     assert_eq!(whole, looked_through(3));
     let alone = relation::check("requirement", &text);
-    // Written so, a text is the value as it is.
+    // Written this way, the attribute is exactly the text.
     if !text.contains(['"', '&', '\0']) {
         assert_eq!(whole.is_ok(), alone.is_ok());
     }
@@ -90,7 +90,7 @@ pub fn fuzz_relation(data: &[u8]) {
     }
 }
 
-/// A package as createrepo_c tells of it: what primary.xml and filelists.xml have.
+/// A package as createrepo_c describes it in primary.xml and filelists.xml.
 const FRAGMENT: (&str, &str) = (
     "<package type=\"rpm\"><name>hello</name><arch>x86_64</arch>\
      <version epoch=\"0\" ver=\"1\" rel=\"1\"/>\
@@ -114,7 +114,7 @@ fn pool(primary: &str) -> (Pool, bool) {
     (pool, is_taken)
 }
 
-/// Lines that are to be required, whatever they are.
+/// Arbitrary lines as requirements.
 pub fn fuzz_requirement(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let lines: Vec<&str> = text.lines().take(16).collect();
@@ -154,8 +154,8 @@ fn check_values(text: &str) {
     }
 }
 
-/// What a repository says of a package, within the bounds that are checked before: all or nothing of it
-/// is in the pool.
+/// A repository's description of a package, after the limits were checked: the pool gets all or
+/// nothing of it.
 pub fn fuzz_primary(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let mut attributes = AttributeScanner::default();

@@ -1,4 +1,5 @@
-//! What the farm has stored and reads again, and what operators write: each is read as it was written.
+//! Records that the farm stores and reads again, and files that operators write: each is read as it
+//! was written.
 
 use std::fmt::Debug;
 
@@ -27,7 +28,7 @@ pub fn fuzz_bundle(data: &[u8]) {
     assert_eq!(SourceBundle::from_bytes(&bundle.to_bytes()).expect("it was written so"), bundle);
 }
 
-/// What is left to do in the cage.
+/// The steps that are left for the cage.
 pub fn fuzz_plan(data: &[u8]) {
     let Ok(plan) = ScriptPlan::from_bytes(data) else { return };
     for file in plan.tree.iter().chain(&plan.modifications) {
@@ -36,7 +37,7 @@ pub fn fuzz_plan(data: &[u8]) {
     assert_eq!(ScriptPlan::from_bytes(&plan.to_bytes()).expect("it was written so"), plan);
 }
 
-/// Records of a task: its sources, what its spec says, the files that are kept of it.
+/// Records of a task: its sources, the terms of its spec, the kept files.
 pub fn fuzz_records(data: &[u8]) {
     let _ = again::<SourceRecord>(data);
     let _ = again::<AllTerms>(data);
@@ -55,7 +56,7 @@ fn again<T: DeserializeOwned + Serialize + PartialEq + Debug>(data: &[u8]) -> Op
     Some(read)
 }
 
-/// A target's file: what is accepted can be used for any package.
+/// A target file: every accepted one can be used for any package.
 pub fn fuzz_target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let Ok(target) = Target::parse("lab.toml", text) else { return };

@@ -1,4 +1,4 @@
-//! What workers and callers send: messages of the protocol, and requests for certificates.
+//! Messages of workers and clients: the protocol, and requests for certificates.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use rpmfarm_proto::{Message as _, v1};
 
 use crate::one_line;
 
-/// What a worker tells: taken, it survives the wire.
+/// A worker's state: if accepted, it survives encoding.
 pub fn fuzz_worker_state(data: &[u8]) {
     let Ok(wire) = v1::WorkerState::decode(data) else { return };
     match WorkerState::try_from(wire) {
@@ -21,7 +21,7 @@ pub fn fuzz_worker_state(data: &[u8]) {
     }
 }
 
-/// What a worker is told, likewise.
+/// The desired state for a worker, likewise.
 pub fn fuzz_desired_state(data: &[u8]) {
     let Ok(wire) = v1::DesiredState::decode(data) else { return };
     match DesiredState::try_from(wire) {
@@ -37,7 +37,7 @@ static TARGET: LazyLock<Target> = LazyLock::new(|| {
         .expect("it is a target's file")
 });
 
-/// The options of a build, and what they make of a target.
+/// The options of a build, and their effect on a target.
 pub fn fuzz_options(data: &[u8]) {
     let Ok(wire) = v1::BuildOptions::decode(data) else { return };
     let options = BuildOptions::from(wire);

@@ -16,7 +16,7 @@ use rpmfarm_sources::distgit::tag_agrees;
 
 use crate::one_line;
 
-/// Names of packages: each is read as it is printed, and versions have an order.
+/// Names of packages: each is read as it is printed, and versions are ordered.
 pub fn fuzz_nevra(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut evrs: Vec<Evr> = Vec::new();
@@ -35,7 +35,8 @@ pub fn fuzz_nevra(data: &[u8]) {
     }
 }
 
-/// Words of files, commands and requests, and the text of an acceptance: each is read as it is printed.
+/// Words of files, commands and requests, and the text of an acceptance: each is read as it is
+/// printed.
 pub fn fuzz_words(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     for line in text.lines() {
@@ -83,7 +84,7 @@ fn place(line: &str) {
     }
 }
 
-/// Tags of a package: what one says of a version is one that packages can have.
+/// Tags of a package: a version from a tag is one that packages can have.
 pub fn fuzz_tags(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let pattern = TagPattern::parse("imports/c9/{nvr}").expect("it is a pattern");
@@ -106,7 +107,7 @@ pub fn fuzz_tags(data: &[u8]) {
     assert_eq!(newest.is_some(), tags.iter().any(is_tag));
 }
 
-/// Patterns of files that are kept, on the first line, and paths.
+/// Patterns of kept files, on the first line, and paths.
 pub fn fuzz_kept(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let mut lines = text.lines();

@@ -1,4 +1,4 @@
-//! The coordinator's blob store, as somebody reads it who does not trust it.
+//! The coordinator's blob store, read by a process that does not trust the coordinator.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,19 +19,20 @@ impl Blobs {
         Self(root.to_owned())
     }
 
-    /// Where the file of a digest is.
+    /// The path of the file with a digest.
     #[must_use]
     pub fn path(&self, digest: Sha256) -> PathBuf {
         let hex = digest.hex();
         self.0.join(&hex[..2]).join(&hex)
     }
 
-    /// Opens it. Whether it is the file of that digest is for the reader to find out.
+    /// Opens a file. The caller checks its digest.
     ///
     /// # Errors
-    /// When it is not there, or not a regular file.
+    /// When it does not exist, or is not a regular file.
     pub fn open(&self, digest: Sha256) -> io::Result<File> {
-        // Whoever can write there must not lead it elsewhere, or hold it up with a pipe.
+        // A process that can write there must not redirect the reader with a link, or block it with
+        // a pipe.
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK);
         let file = options.open(self.path(digest))?;

@@ -1,18 +1,18 @@
-//! The chain of a log: each line has its number and the SHA-256 of the line before, so that no
-//! line can be taken out, put in or changed without all after it being others.
+//! The chain of a log: each line has its number and the SHA-256 of the line before, so that a line
+//! cannot be removed, inserted or changed without changing all later ones.
 //!
-//! A line that is not of the chain (one that a crash has cut, or of a log from before there was a
-//! chain) is covered by the digest in the next one all the same.
+//! A line that is not part of the chain (cut off by a crash, or written before logs had chains) is
+//! still covered by the digest in the next one.
 
 use std::io::{self, BufRead};
 
 use rpmfarm_core::Sha256;
 use serde::{Deserialize, Serialize};
 
-/// No line is longer, in bytes.
+/// The longest line, in bytes.
 const MAX_LINE: u64 = 64 << 10;
 
-/// The last line of a log: what the next one follows.
+/// The last line of a log, which the next one names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainHead {
     /// Its number, from 1; 0 before the first.
@@ -22,13 +22,13 @@ pub struct ChainHead {
 }
 
 impl ChainHead {
-    /// Before the first line.
+    /// The head before the first line.
     pub const START: Self = Self { line: 0, digest: Sha256::from_bytes([0; 32]) };
 
-    /// The line after this one: its bytes with the end of the line, and the head that it is.
+    /// Appends a line: returns its bytes with the end of the line, and the new head.
     ///
     /// # Errors
-    /// When the entry is no JSON object.
+    /// When the entry is not a JSON object.
     pub fn next<E: Serialize>(&self, entry: &E) -> Result<(Vec<u8>, Self), serde_json::Error> {
         let link = Link { line: self.line.saturating_add(1), prev: self.digest };
         let mut bytes = serde_json::to_vec(&Line { link, entry })?;
@@ -37,7 +37,7 @@ impl ChainHead {
         Ok((bytes, head))
     }
 
-    /// The head that a line after this one is, whatever it says.
+    /// The head after a further line, whatever its content.
     #[must_use]
     pub fn over(&self, line: &[u8]) -> Self {
         Self { line: self.line.saturating_add(1), digest: Sha256::compute(line) }
@@ -58,26 +58,26 @@ struct Line<'a, E> {
     entry: &'a E,
 }
 
-/// The result of reading a log from its beginning or a head on.
+/// The result of reading a log from its beginning or from a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChainSummary {
-    /// What the first line follows. In a file that goes on from another one that is not its start.
+    /// The head before the first line. It is not the start in a file that continues another one.
     pub from: ChainHead,
     pub head: ChainHead,
-    /// Where the last line begins and ends, in bytes after where the walk began.
+    /// Where the last line begins and ends, in bytes from where reading began.
     pub last: (u64, u64),
-    /// Lines from before there was a chain.
+    /// The number of lines that were written before logs had chains.
     pub before: u64,
-    /// Other lines, which are not of the chain.
+    /// The number of other lines that are not part of the chain.
     pub cut: u64,
-    /// Whether the last line has no end.
+    /// Whether the last line lacks its line feed.
     pub is_torn: bool,
 }
 
-/// Why a log is not a chain.
+/// Why a log is not a valid chain.
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
-    /// A line does not follow the one before.
+    /// A line does not name the one before.
     #[error("line {line} does not follow the line before it: {reason}")]
     Line {
         /// Its number in the file.
@@ -89,11 +89,11 @@ pub enum ChainError {
     Io(#[from] io::Error),
 }
 
-/// Reads lines to the end and checks that each follows the one before. `from` is the head before the
-/// first, when it is known; `each` gets every line of the chain.
+/// Reads lines to the end and checks that each names the one before. `from` is the head before the
+/// first line, when it is known; `each` is called for every line of the chain.
 ///
 /// # Errors
-/// With the first line that does not follow.
+/// With the first line that does not name the one before.
 pub fn walk(
     mut reader: impl BufRead,
     from: Option<ChainHead>,
@@ -118,7 +118,7 @@ pub fn walk(
         let bytes = whole.unwrap_or(&line);
         match serde_json::from_slice::<Link>(bytes) {
             Ok(link) => {
-                // A file that was begun anew goes on from a head that is in another file.
+                // After a log rotation, the first line names a head in another file.
                 if !chained && count == 1 {
                     let head = ChainHead { line: link.line.saturating_sub(1), digest: link.prev };
                     (walked.from, walked.head) = (head, head);

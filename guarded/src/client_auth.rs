@@ -1,4 +1,4 @@
-//! Who may ask: decided by the user that the kernel says is at the other end of the socket.
+//! Which users may connect: by the peer's user id, which the kernel reports for the socket.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -7,19 +7,19 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::UnixListenerStream;
 
-/// User ids that may ask.
+/// The allowed user ids.
 #[derive(Debug, Clone)]
 pub struct AllowedUsers(BTreeSet<u32>);
 
 impl AllowedUsers {
-    /// Root, whoever runs this process, and these.
+    /// Root, the user of this process, and these.
     #[must_use]
     pub fn with(uids: &[u32]) -> Self {
         let own = nix::unistd::geteuid().as_raw();
         Self(uids.iter().copied().chain([0, own]).collect())
     }
 
-    /// Whether this user may ask.
+    /// Whether this user is allowed.
     #[must_use]
     pub fn contains(&self, uid: u32) -> bool {
         self.0.contains(&uid)
@@ -44,7 +44,7 @@ impl AllowedUsers {
     }
 }
 
-/// The connections of those who may ask; the others are closed at once.
+/// The connections of allowed users; others are closed at once.
 pub fn admitted(
     listener: UnixListener,
     allowed: AllowedUsers,

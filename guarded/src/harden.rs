@@ -1,14 +1,14 @@
-//! Keeping the process's memory to itself: no core dumps, no tracing by others of the same user.
+//! Protects the process's memory: no core dumps, no tracing by other processes of the same user.
 
 use anyhow::Context;
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Shuts the process. For its whole life, and before any key is read.
+/// Protects the memory until the process ends. Must be called before any key is read.
 ///
 /// # Errors
 /// When the kernel refuses.
-pub fn shut() -> anyhow::Result<()> {
+pub fn protect_memory() -> anyhow::Result<()> {
     set_dumpable(false).context("making the process undumpable")?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("forbidding core dumps")
 }

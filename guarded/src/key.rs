@@ -1,4 +1,4 @@
-//! Keys of Ed25519 (RFC 8032): made at the first start, and kept for their owner alone.
+//! Keys of Ed25519 (RFC 8032): created at the first start, and readable only by their owner.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -12,32 +12,32 @@ use rpmfarm_core::statement::{Hex, PublicKey, Signature};
 
 use crate::path::{NotPrivate, PathError, check_private, io_at};
 
-/// The words around a secret key in PEM (PKCS #8, RFC 5958).
+/// The label of a secret key in PEM (PKCS #8, RFC 5958).
 const SECRET: &str = "PRIVATE KEY";
 
-/// The words around a public key in PEM.
+/// The label of a public key in PEM.
 const PUBLIC: &str = "PUBLIC KEY";
 
-/// What stands before the 32 bytes of a public key (SubjectPublicKeyInfo, RFC 8410).
+/// The bytes before the 32 bytes of a public key (SubjectPublicKeyInfo, RFC 8410).
 const PUBLIC_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0];
 
-/// No file of a key is larger, in bytes.
+/// The largest file of a key, in bytes.
 const MAX_FILE: u64 = 4096;
 
 /// Why a key cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The system says no.
+    /// Reading or writing the file failed.
     #[error(transparent)]
     Io(#[from] PathError),
-    /// The file is no key.
+    /// The file is not a key.
     #[error("{path} is no {expected} of Ed25519", path = .path.display())]
     Unreadable {
         path: PathBuf,
-        /// What it should be.
+        /// The expected content.
         expected: &'static str,
     },
-    /// Others can read the secret key.
+    /// Other users can read the secret key.
     #[error(transparent)]
     NotPrivate(#[from] NotPrivate),
     /// The system has no random numbers.
@@ -54,10 +54,10 @@ impl std::fmt::Debug for SigningKey {
 }
 
 impl SigningKey {
-    /// The key in a file, which is made when it is not there. So is its directory.
+    /// Reads the key in a file; creates file and directory if they do not exist.
     ///
     /// # Errors
-    /// When it is no key, others can read it, or the disk says no.
+    /// When the file is not a key, other users can read it, or reading or writing fails.
     pub fn load_or_make(path: &Path) -> Result<Self, KeyError> {
         if !io_at(path, path.try_exists())? {
             make(path)?;
@@ -66,7 +66,7 @@ impl SigningKey {
         check_private(path, &io_at(path, file.metadata())?)?;
         let text = io_at(path, io::read_to_string(io::Read::take(file, MAX_FILE)))?;
         let pair = pem::parse(text).ok().filter(|pem| pem.tag() == SECRET);
-        // Of other programs there are keys without the public part.
+        // Keys that other programs wrote may lack the public part.
         let pair =
             pair.and_then(|pem| Ed25519KeyPair::from_pkcs8_maybe_unchecked(pem.contents()).ok());
         let (path, expected) = (path.to_owned(), "secret key");
@@ -101,10 +101,10 @@ pub fn public_pem(key: &PublicKey) -> String {
     encoded(PUBLIC, [PUBLIC_PREFIX.as_slice(), key.0.as_slice()].concat())
 }
 
-/// The public key in a file, as PEM or as 64 hex digits.
+/// Reads the public key in a file, as PEM or as 64 hex digits.
 ///
 /// # Errors
-/// When the file cannot be read or is no such key.
+/// When the file cannot be read or is not such a key.
 pub fn read_public(path: &Path) -> Result<PublicKey, KeyError> {
     let file = io_at(path, File::open(path))?;
     let text = io_at(path, io::read_to_string(io::Read::take(file, MAX_FILE)))?;
@@ -126,7 +126,7 @@ fn encoded(tag: &str, bytes: Vec<u8>) -> String {
     pem::encode_config(&Pem::new(tag, bytes), config)
 }
 
-/// Makes a key: whole, or not at all.
+/// Creates a key file, complete or not at all.
 fn make(path: &Path) -> Result<(), KeyError> {
     let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).map_err(|_| KeyError::Random)?;
     let text = encoded(SECRET, key.as_ref().to_vec());

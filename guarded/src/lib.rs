@@ -1,8 +1,9 @@
-//! What the processes that hold keys have in common: signer, acceptor, and of a worker its key.
+//! The common parts of the processes that hold keys: the signer, the acceptor, and a worker for its
+//! result key.
 //!
-//! Owns who may ask them and over which socket, that nobody reads their memory, that nobody takes a line
-//! out of their logs, how they read the coordinator's files and answer until they are stopped, how they
-//! tell which file an error is about, and keys of Ed25519. It must not know what is signed, nor when.
+//! Owns their sockets and which users may connect, the protection of their memory, the chains of
+//! their logs, reading the coordinator's files, answering until they are stopped, errors that name
+//! their file, and keys of Ed25519. It must not know what is signed, nor when.
 
 pub mod blobs;
 pub mod chain;

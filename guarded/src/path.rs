@@ -1,5 +1,5 @@
-//! Errors that name the file or directory which they are about: errors of the system, and permissions that
-//! let others in.
+//! Errors that name their file or directory: errors of the system, and permissions that are too
+//! wide.
 
 use std::fs::Metadata;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-/// An error of the system, with the file or directory that it is about.
+/// An error of the system, with its file or directory.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", .path.display())]
 pub struct PathError {
@@ -19,12 +19,12 @@ pub struct PathError {
 /// Adds the path to an error.
 ///
 /// # Errors
-/// As the result has it.
+/// The error of the result.
 pub fn io_at<T>(path: &Path, result: io::Result<T>) -> Result<T, PathError> {
     result.map_err(|source| PathError { path: path.to_owned(), source })
 }
 
-/// A file or directory with a secret that others could read or replace.
+/// A file or directory with a secret that other users could read or replace.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{path} must belong to uid {wanted} and be closed to others: it is of uid {owner}, mode {mode:04o}; run `chown {wanted} {path} && chmod go= {path}`",
@@ -34,14 +34,14 @@ pub struct NotPrivate {
     pub path: PathBuf,
     pub owner: u32,
     pub mode: u32,
-    /// Whose it should be.
+    /// The user that should own it.
     pub wanted: u32,
 }
 
-/// Whether a file or directory belongs to this process's user and is closed to everybody else.
+/// Checks that a file or directory belongs to this process's user and is closed to everybody else.
 ///
 /// # Errors
-/// When it is not.
+/// When it does not, or is not.
 pub fn check_private(path: &Path, metadata: &Metadata) -> Result<(), NotPrivate> {
     let (owner, mode, wanted) = (metadata.uid(), metadata.mode() & 0o7777, geteuid().as_raw());
     if owner == wanted && mode & 0o077 == 0 {

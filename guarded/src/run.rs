@@ -1,6 +1,5 @@
-//! How such a process runs: when it is to end, and that it answers until then.
-//!
-//! It must not know what is answered.
+//! The main loop of these processes: it answers until the process is stopped. It must not know what
+//! is answered.
 
 use std::future::{Future, pending};
 use std::path::Path;
@@ -16,10 +15,10 @@ use crate::client_auth::{AllowedUsers, admitted};
 /// How long calls that run may take after `stop`; clients that stay connected do not hold it up.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Is done at SIGTERM or SIGINT.
+/// A future that ends at SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When the system does not let the process handle them.
+/// When the handlers of the signals cannot be installed.
 pub fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -31,10 +30,10 @@ pub fn stopped() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Answers whoever is allowed to ask at a socket until `stop` is done, and removes the socket then.
+/// Answers allowed users at a socket until `stop` ends, and removes the socket then.
 ///
 /// # Errors
-/// When the socket fails, or when `log_failed` is done: nothing goes on without the log.
+/// When the socket fails, or when `log_failed` ends: the process must not work without its log.
 pub async fn serve(
     router: Router,
     (socket, listener): (&Path, UnixListener),

@@ -1,5 +1,5 @@
-//! The Unix socket: made with narrow permissions, taken over from a process that is gone, never
-//! from one that runs.
+//! The Unix socket: created with narrow permissions; taken over from a process that has ended,
+//! never from a running one.
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use nix::sys::stat::{Mode, umask};
 use tokio::net::UnixListener;
 
-/// Owner and group may connect; who of them may ask is decided at each connection.
+/// Owner and group may connect; each connection is then checked by user id.
 const MODE: u32 = 0o660;
 
 /// The longest path of a Unix socket, in bytes (`unix(7)`).
@@ -19,7 +19,8 @@ const LONGEST: usize = 107;
 /// Listens at a path.
 ///
 /// # Errors
-/// When another process listens there, something else is there, or the system refuses.
+/// When another process listens there, the path is something else than a socket, or a system call
+/// fails.
 pub fn listen(path: &Path) -> anyhow::Result<UnixListener> {
     if path.as_os_str().len() > LONGEST {
         bail!("--socket {}: a socket's path has at most {LONGEST} bytes", path.display());

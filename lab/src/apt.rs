@@ -1,8 +1,8 @@
-//! Debian's pool, by apt with a state and cache of its own.
+//! Debian's pool, through apt with a state and cache of its own.
 //!
-//! Owns: the private configuration, the index, what is to be downloaded and the downloads, each
-//! checked by its digest. The host's list of sources is read and nothing of the host is written.
-//! Must not know what the packages are for.
+//! Owns the private configuration, the index, the lists of files and the downloads, each checked by
+//! its digest. The host's list of sources is read, and nothing of the host is written. Must not
+//! know what the packages are for.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -29,13 +29,13 @@ pub struct Apt {
 /// A file of the pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolFile {
-    /// The name that apt gives it.
+    /// apt's name of the file.
     pub name: String,
     /// SHA-256 in hexadecimal.
     pub sha256: String,
 }
 
-/// Why the pool could not be used.
+/// Why the pool cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AptError {
     /// A tool is missing or failed.
@@ -47,7 +47,7 @@ pub enum AptError {
     /// A file of the private state cannot be written.
     #[error("cannot write apt's private state")]
     Io(#[from] io::Error),
-    /// The host's apt knows no Debian suite.
+    /// The host's apt has no sources of the Debian release.
     #[error(
         "the host's sources list has no Debian suite `{0}`; the lab is made from Debian 12: \
          run it on a host (or in a container) whose /etc/apt/sources.list names `{0}`"
@@ -59,33 +59,33 @@ pub enum AptError {
          it"
     )]
     NoIndex(String),
-    /// A download failed; what came before it is kept.
+    /// A download failed; earlier ones are kept.
     #[error(
         "cannot download from Debian's pool; when its mirror has dropped what the index names, \
          --refresh asks for newer packages"
     )]
     Download(#[source] ToolError),
-    /// apt printed something else than expected.
+    /// apt printed an unexpected line.
     #[error("apt-get printed a line that is not `'URI' NAME SIZE SHA256:DIGEST`: {0}")]
     Line(String),
-    /// A source package has no file of a name.
+    /// A source package has no file of this name.
     #[error("the source package {package} has no file {file}")]
     NotThere {
         /// The package with its version.
         package: String,
         file: String,
     },
-    /// A download is not what the index says.
+    /// A download does not match the index.
     #[error("{name} has the digest {found}, and the index says {expected}")]
     Digest {
         name: String,
-        /// As the index has it.
+        /// The digest in the index.
         expected: String,
         found: String,
     },
 }
 
-/// The release that the recipes are written for.
+/// The Debian release for which the recipes are written.
 const SUITE: &str = "bookworm";
 
 impl Apt {
@@ -109,8 +109,8 @@ impl Apt {
                 Ok(())
             };
             if let Err(error) = update(&sources) {
-                // A mirror that is half way through copying has indexes of updates that do not
-                // fit together. The release itself never changes, and is enough.
+                // The indexes of updates may be inconsistent while a mirror is being updated. The
+                // release itself never changes, and is enough.
                 let release = sources::release_alone(&sources, SUITE);
                 if release.is_empty() || release == sources {
                     return Err(error);
@@ -125,9 +125,9 @@ impl Apt {
         Ok(Self { config, stamp, downloads: cache.directory("pool")?, _lock: lock })
     }
 
-    /// Opens a state of its own for source packages of several releases, on the mirror that the host
-    /// names for the recipes' release. A release that the mirror has no more is left out. What is
-    /// fetched from there proves nothing by itself: the caller knows the digest that it wants.
+    /// Opens a state of its own for source packages of several releases, on the mirror that the
+    /// host names for the recipes' release. A release that the mirror has no more is left out. What
+    /// is fetched from there proves nothing by itself: the caller knows the digest that it wants.
     ///
     /// # Errors
     /// When the host has no sources of the recipes' release, or the mirror has none of them all.
@@ -211,7 +211,7 @@ impl Apt {
         Ok((find(format!("binary-{arch}_Packages"))?, find("source_Sources".into())?))
     }
 
-    /// Changes whenever the index is fetched again: what is solved stays true as long as it does.
+    /// Changes whenever the index is fetched again: a closure is valid until then.
     #[must_use]
     pub fn stamp(&self) -> &str {
         &self.stamp
@@ -250,7 +250,7 @@ impl Apt {
         })
     }
 
-    /// Downloads the tarballs of a source package that are named.
+    /// Downloads the named tarballs of a source package.
     ///
     /// # Errors
     /// As [`Self::fetch`].
@@ -262,7 +262,7 @@ impl Apt {
         self.fetch_missing(files, |directory| {
             let mut command = apt_get(&self.config);
             command.current_dir(directory);
-            // Mirrors lose files of older versions: what is not wanted must not be missed.
+            // Mirrors lose files of older versions, so only the needed ones are fetched.
             command.args(["source", "--download-only", "--tar-only", "--quiet=2", package]);
             command
         })
@@ -281,7 +281,8 @@ impl Apt {
         })
     }
 
-    /// Runs `download` in a directory when a file is not in the cache, and takes in what came.
+    /// Runs `download` in a directory when a file is not in the cache, and moves the results into
+    /// the cache.
     fn fetch_missing(
         &self,
         files: &[PoolFile],
@@ -290,7 +291,7 @@ impl Apt {
         let kept = |file: &PoolFile| self.downloads.join(&file.sha256);
         if !files.iter().all(|file| kept(file).exists()) {
             let directory = tempfile::tempdir_in(&self.downloads)?;
-            // What is in the cache already need not come again.
+            // Files in the cache need no download.
             for file in files.iter().filter(|file| kept(file).exists()) {
                 cache::link_or_copy(&kept(file), &directory.path().join(&file.name))?;
             }
@@ -302,8 +303,8 @@ impl Apt {
         Ok(files.iter().map(kept).collect())
     }
 
-    /// Moves downloads into the cache. What is not there or not right counts only when the
-    /// download was said to be complete.
+    /// Moves downloads into the cache. A missing or wrong file is an error only if the download
+    /// claimed to be complete.
     fn take_in(
         &self,
         directory: &Path,
@@ -352,8 +353,8 @@ fn parse_uris(output: &[u8]) -> Result<Vec<PoolFile>, AptError> {
         .collect()
 }
 
-/// Writes the private configuration: how the host reaches the pool is taken over, its hooks,
-/// state and preferences are not.
+/// Writes the private configuration: it copies how the host reaches the pool, but not its hooks,
+/// state and preferences.
 fn write_state(state: &Path, arch: &str, sources: &str) -> Result<(), AptError> {
     let dump = tool::output(Command::new("apt-config").arg("dump"))?;
     let mut text: String = String::from_utf8_lossy(&dump)

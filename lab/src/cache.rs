@@ -1,7 +1,7 @@
-//! The cache of the lab: downloads and finished work, outside any checkout.
+//! The cache of the lab: downloads and finished work, outside of any checkout.
 //!
-//! Owns: where things are kept, by content, and the lock that lets two runs share them. Must not
-//! know how any of it is made.
+//! Owns where files are kept, by content, and the lock for runs in parallel. Must not know how any
+//! of them is made.
 
 use std::env;
 use std::fs::{self, File};
@@ -22,11 +22,11 @@ pub struct Cache {
 pub struct CacheError {
     /// The file or directory.
     pub path: PathBuf,
-    /// What the system said.
+    /// The system's error.
     pub source: io::Error,
 }
 
-/// Holds the cache for one run; let go when dropped.
+/// Locks a part of the cache for one run, until dropped.
 #[derive(Debug)]
 pub struct CacheLock {
     _file: File,
@@ -66,7 +66,7 @@ impl Cache {
         Ok(path)
     }
 
-    /// Waits until no other run uses what `name` stands for.
+    /// Waits until no other run uses the part `name`.
     ///
     /// # Errors
     /// When the lock file cannot be made.
@@ -80,7 +80,7 @@ impl Cache {
         lock().map_err(|source| CacheError { path: path.clone(), source })
     }
 
-    /// A fresh directory on the cache's file system, from which a finished thing is renamed.
+    /// A fresh directory on the cache's file system; finished work is moved out of it by rename.
     ///
     /// # Errors
     /// When it cannot be made.

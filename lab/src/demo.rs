@@ -1,5 +1,5 @@
-//! `rpmfarm-lab demo`: the main job on real input, for three architectures, told as it goes, and
-//! judged by real dnf.
+//! `rpmfarm-lab demo`: the main use on real input, for three architectures, explained as it runs,
+//! and checked by real dnf.
 #![allow(clippy::print_stdout, reason = "it is told to a person")]
 
 use std::path::Path;
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// Runs the demo in a directory. With `keep`, the farm runs on until Ctrl-C.
 ///
 /// # Errors
-/// When anything of it fails.
+/// When a step fails.
 pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let story = DemoLog { begun: Instant::now() };
     story.tell(
@@ -52,7 +52,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs what was built for an architecture and runs it.
+/// Installs the packages of an architecture and runs one.
 fn install(
     story: &DemoLog,
     world: &World,
@@ -104,7 +104,7 @@ fn install(
     Ok(())
 }
 
-/// Builds a batch and shows its progress, as a person would see it.
+/// Builds a batch and shows its progress, as for a user.
 fn build(story: &DemoLog, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::Result<()> {
     story.tell(what);
     let client = farm.client();
@@ -156,7 +156,7 @@ fn quoted(path: &Path) -> String {
     if path.chars().all(plain) { path } else { format!("'{}'", path.replace('\'', "'\\''")) }
 }
 
-/// Tells what happens, with the time since the beginning.
+/// Prints the steps, with the time since the beginning.
 struct DemoLog {
     begun: Instant,
 }

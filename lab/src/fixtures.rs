@@ -1,7 +1,8 @@
-//! What tests and benchmarks of several crates begin with: the file of a target, the state of a worker.
+//! Common inputs of tests and benchmarks of several crates: a target file, the state of a worker.
 //!
-//! Owns two targets that pass all checks, and how a test changes them. It must not know the coordinator or
-//! the worker: they depend on the lab in their tests. Wrong input is a mistake of the test and panics.
+//! Owns two targets that pass all checks, and how a test changes them. It must not know the
+//! coordinator or the worker: they depend on the lab in their tests. Invalid input is a mistake of
+//! the test and panics.
 
 use std::path::Path;
 
@@ -12,10 +13,10 @@ use toml::{Table, Value};
 
 use crate::target::{ADDRESS, TEXT};
 
-/// An address, `HOST:PORT`, at which nobody listens: for what is never called, or is to fail.
+/// An address, `HOST:PORT`, at which no process listens: for calls that never happen, or must fail.
 pub const NOWHERE: &str = "127.0.0.1:1";
 
-/// Little more than what a target must have.
+/// Little more than the required keys of a target.
 const SMALL: &str = r#"
 name = "lab"
 arches = ["x86_64"]
@@ -36,19 +37,21 @@ baseurl = "http://127.0.0.1:8170/repo/{arch}/"
 keys = ["lab.asc"]
 "#;
 
-/// The file of a target: one of two that are valid, and the lines in which a test differs from it.
+/// A target file: one of two that are valid, and the lines in which a test differs from it.
 #[derive(Debug, Clone)]
 pub struct TargetFile(Value);
 
 impl TargetFile {
-    /// The lab's own target, `deploy/targets/lab.toml`, whose servers are all at one address, `HOST:PORT`.
+    /// The lab's own target, `deploy/targets/lab.toml`, whose servers are all at one address,
+    /// `HOST:PORT`.
     #[must_use]
     pub fn lab(address: &str) -> Self {
         Self(read(&TEXT.replace(ADDRESS, address)))
     }
 
     /// A target `lab` with one architecture, one channel and one repository, without modifications,
-    /// look-aside cache, macros and limits of its own. Its servers are all at one address, `HOST:PORT`.
+    /// look-aside cache, macros and limits of its own. Its servers are all at one address,
+    /// `HOST:PORT`.
     #[must_use]
     pub fn small(address: &str) -> Self {
         Self(read(&SMALL.replace(ADDRESS, address)))
@@ -60,18 +63,18 @@ impl TargetFile {
         self.with(&format!("name = \"{name}\""))
     }
 
-    /// With these lines of a target file. Tables are merged; every other value, a list of repositories as
-    /// well, replaces the one that was there.
+    /// Merges these lines of a target file. Tables are merged; every other value, a list of
+    /// repositories as well, replaces the existing one.
     ///
     /// # Panics
-    /// When the lines are no TOML.
+    /// When the lines are not TOML.
     #[must_use]
     pub fn with(mut self, lines: &str) -> Self {
         merge(&mut self.0, read(lines));
         self
     }
 
-    /// With repositories whose packages and metadata nobody has signed.
+    /// Marks packages and metadata of the repositories as unsigned.
     #[must_use]
     pub fn unsigned(mut self) -> Self {
         let repositories = self.0.get_mut("repositories").and_then(Value::as_array_mut);

@@ -12,14 +12,14 @@ use rpmfarm_core::Arch;
 use rpmfarm_lab::serve::Server;
 use rpmfarm_lab::{bench, demo, distgit, distro, real, target};
 
-/// Makes the lab (a small RPM distribution, upstream repositories, a server for both) and farms in it.
+/// Makes the lab (a small RPM distribution, upstream repositories, a server for both) and farms in
+/// it.
 ///
 /// A whole lab in DIR:
 ///
-///   rpmfarm-lab distro --out DIR/distro/x86_64
-///   rpmfarm-lab distgit --out DIR
-///   rpmfarm-lab serve --dir DIR --listen 127.0.0.1:8170
-///   rpmfarm-lab target --distro http://127.0.0.1:8170/distro --distgit http://127.0.0.1:8170 --out lab.toml
+///   rpmfarm-lab distro --out DIR/distro/x86_64 rpmfarm-lab distgit --out DIR rpmfarm-lab serve
+///   --dir DIR --listen 127.0.0.1:8170 rpmfarm-lab target --distro http://127.0.0.1:8170/distro
+///   --distgit http://127.0.0.1:8170 --out lab.toml
 #[derive(Debug, Parser)]
 #[command(name = "rpmfarm-lab", version, verbatim_doc_comment)]
 struct Cli {
@@ -78,12 +78,12 @@ enum Command {
     },
     /// Rebuilds real packages of other distributions, beside plain rpmbuild, and says what differs.
     ///
-    /// Needs root. DIR holds clones of dist-git repositories, bare or not, in folders of any name; of
-    /// each, the branches of Enterprise Linux (`el9`, `c9`, `c9s`, `epel9`) and Fedora (`f34` and later)
-    /// are taken. Each is built on a farm of its own making, and by plain rpmbuild in a chroot with the
-    /// same packages; then the packages are compared, header by header. A second run with the same
-    /// --state goes on where the first one stopped. Exit code 1: there is a difference without an
-    /// explanation.
+    /// Needs root. DIR holds clones of dist-git repositories, bare or not, in folders of any name;
+    /// of each, the branches of Enterprise Linux (`el9`, `c9`, `c9s`, `epel9`) and Fedora (`f34`
+    /// and later) are taken. Each is built on a farm of its own making, and by plain rpmbuild in a
+    /// chroot with the same packages; then the packages are compared, header by header. A second
+    /// run with the same --state goes on where the first one stopped. Exit code 1: there is a
+    /// difference without an explanation.
     Real {
         /// The clones.
         #[arg(long, value_name = "DIR", env = "RPMFARM_REAL_DIR")]

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 /// Calls `work` on each item and returns the results in the order of the items.
 ///
 /// # Errors
-/// The first error; items not begun by then are left out.
+/// The first error; items that have not begun by then are skipped.
 pub fn map<T: Sync, R: Send, E: Send>(
     items: &[T],
     work: impl Fn(&T) -> Result<R, E> + Sync,

@@ -11,28 +11,28 @@ use serde::de::IntoDeserializer as _;
 use serde::{Deserialize as _, de};
 use url::Url;
 
-/// The target as it is kept for a lab at its usual port.
+/// The target of a lab at its usual port.
 pub(crate) const TEXT: &str = include_str!("../../deploy/targets/lab.toml");
 
 /// Where all servers of [`TEXT`] listen.
 pub(crate) const ADDRESS: &str = "127.0.0.1:8170";
 
-/// Why a target could not be written.
+/// Why a target cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The kept target is not one, which a test rules out.
+    /// The compiled-in target is invalid, which a test rules out.
     #[error("the lab's target is wrong")]
     Target(#[from] TargetError),
     /// An address cannot be read.
     #[error("`{address}` is not the address of a lab: http://HOST:PORT is expected")]
     Address {
-        /// As it was given.
+        /// The address as given.
         address: String,
     },
     /// It cannot be printed as TOML.
     #[error("cannot print the target")]
     Print(#[from] toml::ser::Error),
-    /// The list of hosts is not what `core` reads.
+    /// `core` cannot read the list of hosts.
     #[error("cannot make the list of hosts")]
     Hosts(#[from] de::value::Error),
     /// The file cannot be written.
@@ -40,12 +40,12 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-/// What a target is fitted to.
+/// The addresses and keys of a lab.
 #[derive(Debug, Clone)]
 pub struct Places<'a> {
-    /// The architectures that there are distributions of.
+    /// The architectures of its distributions.
     pub arches: &'a [Arch],
-    /// Where the server has the distributions: `http://HOST:PORT/distro`.
+    /// The address of the distributions: `http://HOST:PORT/distro`.
     pub distro: &'a str,
     /// The server with `/git` and `/lookaside`: `http://HOST:PORT`.
     pub distgit: &'a str,
@@ -53,7 +53,7 @@ pub struct Places<'a> {
     pub key: &'a str,
 }
 
-/// The lab's target at these places.
+/// The lab's target with these addresses.
 ///
 /// # Errors
 /// When an address is not valid.
@@ -90,7 +90,7 @@ pub fn write(places: &Places<'_>, out: &Path) -> Result<(), Error> {
     Ok(std::fs::write(out, toml::to_string_pretty(&at(places)?)?)?)
 }
 
-/// `HOST:PORT` of each address, which the lab has on the host's own network.
+/// `HOST:PORT` of each address, which are on the host's own network.
 fn hosts(addresses: &[&str]) -> Result<PrivateHosts, Error> {
     let mut hosts: Vec<String> = addresses
         .iter()

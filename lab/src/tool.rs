@@ -1,11 +1,11 @@
-//! Runs the host's tools, and says what to install when one is missing.
+//! Runs the host's tools, and names the package to install when one is missing.
 //!
-//! Owns: spawning, exit status, captured output. Must not know what a tool is run for.
+//! Owns spawning, exit status and captured output. Must not know what a tool is run for.
 
 use std::io;
 use std::process::{Command, ExitStatus, Output, Stdio};
 
-/// Why a tool of the host did not do its work.
+/// Why a tool of the host failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
     /// The program is not installed.
@@ -20,7 +20,7 @@ pub enum ToolError {
     #[error("cannot run `{tool}`")]
     Spawn {
         tool: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// It ran and failed.
@@ -28,7 +28,7 @@ pub enum ToolError {
     Failed {
         tool: String,
         status: ExitStatus,
-        /// The end of what it said.
+        /// The end of its output.
         message: String,
     },
 }
@@ -71,7 +71,7 @@ pub fn output_with_input(command: &mut Command, input: &[u8]) -> Result<Vec<u8>,
         std::thread::scope(|scope| {
             let writer = scope.spawn(move || io::Write::write_all(&mut stdin, input));
             let output = child.wait_with_output()?;
-            // A tool that failed need not have read everything: its status says more.
+            // A tool that failed may not have read everything: its status says more.
             drop(writer.join());
             Ok(output)
         })
@@ -98,7 +98,7 @@ fn finish(
     Err(ToolError::Failed { tool, status: output.status, message })
 }
 
-/// The end of a tool's error output, or of its standard output when that is all there is.
+/// The end of a tool's error output, or of its standard output when it has no other.
 fn last_lines(output: &Output) -> String {
     let spoken = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
     let text = String::from_utf8_lossy(spoken);

@@ -1,9 +1,9 @@
-//! Why a coordinator could not be reached over the network, told so that it leads to the remedy.
+//! Why a coordinator could not be reached over the network, in words that lead to the remedy.
 //!
 //! Owns what the last words of a broken connection mean; they come from the operating system, from
 //! rustls and from HTTP/2. Who connects, and how, is the caller's.
 
-/// What is done about a connection that did not come up or broke, where its last reason tells;
+/// The remedy for a connection that failed or broke, where its last reason gives one;
 /// `None` where it does not. `server` is the address that was called.
 #[must_use]
 pub fn remedy(server: &str, reason: &str) -> Option<String> {
@@ -53,7 +53,7 @@ pub fn remedy(server: &str, reason: &str) -> Option<String> {
     None
 }
 
-/// What is done when something else than an rpmfarm answered a call without TLS: the first bytes
+/// The remedy when something else than an rpmfarm answered a call without TLS: the first bytes
 /// that it sent tell what it is.
 #[must_use]
 pub fn remedy_of_plain(server: &str, sent: &[u8]) -> Option<String> {

@@ -17,10 +17,10 @@ use sha2::Digest as _;
 use crate::error::io_at;
 use crate::{Compression, Document, Fragments, RepodataError, RepomdRecord, Result};
 
-/// One member of a compressed document, where it lies and which run of packages it holds.
+/// One member of a compressed document: its position, and the run of packages in it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Names the run: made of the digests of its packages.
+    /// Identifies the run: computed from the digests of its packages.
     pub run: Sha256,
     /// Where it begins in the file.
     pub offset: u64,
@@ -28,10 +28,10 @@ pub struct Member {
     pub size: u64,
 }
 
-/// A document as it was written: what repomd.xml says of it, and its members.
+/// A written document: its record in repomd.xml, and its members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AssembledDocument {
-    /// What repomd.xml says of it.
+    /// Its record in repomd.xml.
     pub record: RepomdRecord,
     /// For the next state of the repository.
     pub members: Vec<Member>,
@@ -40,13 +40,13 @@ pub struct AssembledDocument {
 /// The previous state of the repository, from which unchanged members are copied.
 #[derive(Debug)]
 pub struct PreviousState<'a> {
-    /// Its directory `repodata`, which has the documents.
+    /// Its directory `repodata`, with the documents.
     pub dir: &'a Path,
     /// Its documents, as [`assemble`] returned them.
     pub documents: &'a [AssembledDocument],
 }
 
-/// The version of how members are made; raising it makes those of before useless.
+/// The version of the member format; raising it invalidates all earlier members.
 const MEMBER_FORMAT: &[u8] = b"rpmfarm member 1\n";
 
 /// Writes the documents of a repository of these packages into the directory `dir`, in the order
@@ -97,7 +97,7 @@ pub fn assemble<E: From<RepodataError>>(
     Ok(assembled)
 }
 
-/// Cuts the packages into runs: a run ends behind a package whose digest is one of 64.
+/// Splits the packages into runs: a run ends after a package whose digest is one of 64.
 fn runs(packages: &[Sha256]) -> impl Iterator<Item = &[Sha256]> {
     packages.split_inclusive(|digest| digest.as_bytes()[0] < 4)
 }
@@ -148,7 +148,7 @@ impl Writer {
         })
     }
 
-    /// Text that stands around the packages, as a member of its own.
+    /// Text around the packages, as a member of its own.
     fn plain(&mut self, text: &str) -> Result<()> {
         self.member(&[text.as_bytes()])
     }
@@ -178,7 +178,7 @@ impl Writer {
         self.previous.as_ref().is_some_and(|previous| previous.members.contains_key(&run))
     }
 
-    /// Copies a member, opening it on the way for the checksum of the content.
+    /// Copies a member, and decompresses it on the way for the checksum of the content.
     fn reuse(&mut self, run: Sha256) -> Result<()> {
         let previous = self.previous.as_mut().expect("asked before with can_reuse");
         let member = &previous.members[&run];
@@ -220,7 +220,8 @@ impl Writer {
 }
 
 impl ReusableDocument {
-    /// None when the previous state is compressed otherwise or its file is gone: it is a cache.
+    /// `None` when the previous state has another compression or its file is gone: it is only a
+    /// cache.
     fn open(
         previous: &PreviousState<'_>,
         document: Document,
@@ -236,7 +237,7 @@ impl ReusableDocument {
     }
 }
 
-/// Counts and hashes what is written through it.
+/// Counts and hashes all bytes that are written through it.
 struct CountingWriter<W> {
     inner: W,
     count: u64,
@@ -266,7 +267,7 @@ impl<W: Write> Write for CountingWriter<W> {
     }
 }
 
-/// Writes everything that is read through it.
+/// Writes a copy of all bytes that are read through it.
 struct Tee<R, W> {
     from: R,
     to: W,

@@ -25,12 +25,12 @@ pub enum Compression {
     Zstd,
 }
 
-/// What the documents of real distributions lose by a higher level is below 2 %.
+/// Higher levels make the documents of real distributions less than 2 % smaller.
 const GZIP_LEVEL: u32 = 6;
 const ZSTD_LEVEL: i32 = 9;
 
 impl Compression {
-    /// What is appended to the name of a file.
+    /// The extension of file names.
     #[must_use]
     pub const fn extension(self) -> &'static str {
         match self {
@@ -39,7 +39,7 @@ impl Compression {
         }
     }
 
-    /// Writes one member to `out`: `fill` writes its open content.
+    /// Writes one member to `out`: `fill` writes its uncompressed content.
     pub(crate) fn member<W: Write, E: From<io::Error>>(
         self,
         out: W,
@@ -62,7 +62,8 @@ impl Compression {
         Ok(())
     }
 
-    /// Reads the open content of whole members; their own checksums are compared on the way.
+    /// Reads the uncompressed content of whole members; their own checksums are compared on the
+    /// way.
     ///
     /// # Errors
     /// When zstd cannot be set up.

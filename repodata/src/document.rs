@@ -1,6 +1,5 @@
-//! The three XML documents of a repository and what stands around their packages.
-//!
-//! The format is createrepo's; namespaces as in `http://linux.duke.edu/metadata/`.
+//! The three XML documents of a repository and the text around their packages. The format is
+//! createrepo's; namespaces as in `http://linux.duke.edu/metadata/`.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Document {
-    /// Names, dependencies and places.
+    /// Names, dependencies and locations.
     Primary,
     /// All files of the packages.
     Filelists,
@@ -30,7 +29,7 @@ impl Document {
         }
     }
 
-    /// What stands before the first package.
+    /// The text before the first package.
     #[must_use]
     pub fn header(self, packages: usize) -> String {
         let opening = match self {
@@ -43,7 +42,7 @@ impl Document {
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n{opening} packages=\"{packages}\">\n")
     }
 
-    /// What stands after the last package.
+    /// The text after the last package.
     #[must_use]
     pub const fn footer(self) -> &'static str {
         match self {

@@ -1,9 +1,8 @@
-//! Repodata: the XML that tells dnf what a repository holds.
+//! Repodata: the XML that describes a repository to dnf.
 //!
-//! A package is described once, when it arrives ([`Fragments`]); a repository is put together
-//! from such fragments ([`assemble()`]), taking over from its previous state whatever did not
-//! change; [`repomd`] writes the page that names the files. The crate must not know of channels,
-//! signatures or HTTP.
+//! A package is described once, when it arrives ([`Fragments`]); a repository is assembled from
+//! such fragments ([`assemble()`]), reusing the unchanged parts of its previous state; [`repomd`]
+//! writes the page that names the files. The crate must not know of channels, signatures or HTTP.
 
 #![warn(missing_docs)]
 

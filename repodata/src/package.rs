@@ -1,5 +1,5 @@
-//! The repodata of one package: made once from its headers, kept, and put into every repository
-//! that the package is in.
+//! The repodata of one package: created once from its headers, stored, and put into every
+//! repository with the package.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -15,15 +15,15 @@ use rpmrepo_metadata::{
 use crate::error::io_at;
 use crate::{Document, RepodataError, Result};
 
-/// What the headers of an RPM do not say of their file. The digest and size must be those of the
-/// file that clients will download: signing changes both.
+/// Facts of a package's file that its headers lack. The digest and size must be those of the file
+/// that clients will download: signing changes both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageFile {
     /// SHA-256 of the whole file; repodata's pkgid.
     pub digest: Sha256,
     /// Size of the whole file in bytes.
     pub size: u64,
-    /// Where the file lies, relative to the root of the repository.
+    /// Path of the file, relative to the root of the repository.
     pub href: String,
 }
 
@@ -35,19 +35,18 @@ pub struct Fragments {
     other: Vec<u8>,
 }
 
-/// Most that stored fragments may hold when they are unpacked, in bytes: some hundred times as much as
-/// the file list of a kernel with its debugging symbols.
+/// The largest size of stored fragments after decompression, in bytes: some hundred times the file
+/// list of a kernel with its debugging symbols.
 const MAX_OPEN: u64 = 2 << 30;
 
-/// Changelog entries that are told; as createrepo_c does by default.
+/// The number of changelog entries; createrepo_c's default.
 const CHANGELOGS: usize = 10;
 
 /// The first bytes of stored fragments, before compression: the version of their format.
 const MAGIC: &[u8] = b"rpmfarm fragments 1\n";
 
 impl Fragments {
-    /// Whether they say that the package lies at a place with this part in its path, slashes
-    /// included.
+    /// Whether the package's location has this part in its path, including slashes.
     #[must_use]
     pub fn lies_below(&self, part: &str) -> bool {
         self.primary.windows(part.len().max(1)).any(|window| window == part.as_bytes())
@@ -55,9 +54,9 @@ impl Fragments {
 
     /// Describes the RPM at `path`. Only its headers are read.
     ///
-    /// The file's modification time is told as the build time: the same package always gives
+    /// The file's modification time is given as the build time: the same package always gives
     /// the same bytes, wherever and whenever it was stored. Texts and paths that are not UTF-8 are
-    /// told as createrepo_c tells them.
+    /// converted as by createrepo_c.
     ///
     /// # Errors
     /// When the headers cannot be read, or say what XML cannot carry (control characters in
@@ -87,10 +86,11 @@ impl Fragments {
         };
         let options = PackageOptions { changelog_limit: CHANGELOGS, ..PackageOptions::default() };
         let mut package = Package::from_package_metadata(&headers.metadata, source, options)?;
-        // Where it lies in the file, not how long it is when its texts are UTF-8.
+        // The position in the file, not in the copy with texts converted to UTF-8.
         package.set_rpm_header_range(headers.header.start, headers.header.end);
 
-        // The writers are used for single packages only: no header, so no count to be right.
+        // The writers are used for single packages only: they write no header, so that its count
+        // does not matter.
         let mut primary = PrimaryXml::new_writer(Writer::new(Vec::new()));
         primary.write_package(&package)?;
         let mut filelists = FilelistsXml::new_writer(Writer::new(Vec::new()));
@@ -124,7 +124,7 @@ impl Fragments {
         }
     }
 
-    /// The bytes to be stored: compressed, and the same for the same fragments.
+    /// The bytes to store: compressed, and the same for the same fragments.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut open = MAGIC.to_vec();
@@ -136,10 +136,10 @@ impl Fragments {
         zstd::encode_all(open.as_slice(), 3).expect("compression in memory has no way to fail")
     }
 
-    /// Reads the stored bytes.
+    /// Parses stored bytes.
     ///
     /// # Errors
-    /// [`RepodataError::Fragments`] when they are not what [`Self::to_bytes`] gave.
+    /// [`RepodataError::Fragments`] when they are not the result of [`Self::to_bytes`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let damaged = |what: &str| RepodataError::Fragments(what.to_owned());
         let unpacked = |error: std::io::Error| damaged(&error.to_string());

@@ -1,19 +1,19 @@
-//! `repomd.xml`: the page that names the files of a repository with their checksums, and the
-//! one file of it that is signed.
+//! `repomd.xml`: the page that names the files of a repository with their checksums. It is the one
+//! file of a repository that is signed.
 
 use rpmfarm_core::Sha256;
 use serde::{Deserialize, Serialize};
 
 use crate::{Compression, Document};
 
-/// What repomd.xml says of one compressed document.
+/// The record of one compressed document in repomd.xml.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepomdRecord {
     /// Which document it is.
     pub document: Document,
-    /// How it is compressed.
+    /// Its compression.
     pub compression: Compression,
-    /// SHA-256 of the file as it lies there.
+    /// SHA-256 of the compressed file.
     pub digest: Sha256,
     /// Its size in bytes.
     pub size: u64,

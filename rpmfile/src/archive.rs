@@ -1,5 +1,5 @@
-//! The cpio archive inside a payload, entry by entry, each matched to a file of the header.
-//! Must not know what is done with the entries.
+//! The cpio archive inside a payload, entry by entry, each matched to a file of the header. Must
+//! not know what happens to the entries.
 //!
 //! Two forms: "newc" (magic 070701), and rpm's own for files over 4 GiB (magic 07070X), where an
 //! entry is only the number of the file in the header. Content is padded to four bytes.
@@ -25,8 +25,8 @@ const MAX_NAME: usize = 4096 + 2;
 const TRAILER: &[u8] = b"TRAILER!!!";
 const BUFFER: usize = 64 << 10;
 
-/// A reader of one payload's archive. Between two entries it can be read for the content of the
-/// first.
+/// A reader of one payload's archive. Between two entries, it reads the content of the first of
+/// them.
 pub(crate) struct Archive<'a, R: BufRead> {
     input: BufReader<Payload<R>>,
     files: &'a FileList,
@@ -51,7 +51,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
         Self { input, files, seen, left: 0, padding: 0 }
     }
 
-    /// Goes to the next entry, or to the archive's end.
+    /// Goes to the next entry; `None` at the end of the archive.
     pub(crate) fn next(&mut self) -> Result<Option<Member>> {
         self.skip()?;
         let mut magic = [0; 6];
@@ -70,7 +70,7 @@ impl<'a, R: BufRead> Archive<'a, R> {
         Ok(Some(member))
     }
 
-    /// Passes over what is left of the current entry.
+    /// Skips the rest of the current entry.
     pub(crate) fn skip(&mut self) -> Result<()> {
         let count = self.left + self.padding;
         let skipped = io::copy(&mut self.input.by_ref().take(count), &mut io::sink());
@@ -81,8 +81,8 @@ impl<'a, R: BufRead> Archive<'a, R> {
         Ok(())
     }
 
-    /// Checks that nothing follows the archive. Returns the digest of everything decompressed,
-    /// when the payload was told to make it.
+    /// Checks that nothing follows the archive. Returns the digest of everything decompressed, if
+    /// the payload was told to compute one.
     pub(crate) fn finish(self) -> Result<Option<Sha256>> {
         let unread = self.input.buffer();
         if unread.iter().any(|byte| *byte != 0) {
@@ -127,7 +127,8 @@ impl<'a, R: BufRead> Archive<'a, R> {
         if name_size == 0 || name_size > MAX_NAME {
             return Err(RpmError::Payload(format!("an entry has a name of {name_size} bytes")));
         }
-        // The name with its end, and padding: magic, fields and name fill a multiple of four.
+        // The name with its terminator, and padding: magic, fields and name fill a multiple of
+        // four.
         let head = magic.len() + fields.len();
         let mut name = vec![0; (head + name_size).next_multiple_of(4) - head];
         self.input.read_exact(&mut name).map_err(damaged)?;

@@ -1,9 +1,9 @@
 //! The frame of one header (lib/header.c of rpm calls it a blob): its sizes, and that every entry
-//! lies inside it. Checked before the parser of the `rpm` crate sees it, because that one believes
-//! counts and offsets. Must not know what any tag means, but for the region.
+//! lies inside it.
 //!
-//! Format: 8 bytes of magic, entry count, data size, entries of 16 bytes (tag, type, offset,
-//! count), data; all big-endian.
+//! Checked before the parser of the `rpm` crate reads it, because that one trusts counts and
+//! offsets. Must not know the meaning of any tag except the region. Format: 8 bytes of magic, entry
+//! count, data size, entries of 16 bytes (tag, type, offset, count), data; all big-endian.
 
 use std::collections::HashSet;
 
@@ -23,16 +23,16 @@ const MAX_TEXTS: u64 = 16_000_000;
 const REGION: u32 = 63;
 const BIN: u32 = 7;
 
-/// Which header is read.
+/// The kind of header.
 #[derive(Clone, Copy)]
 pub(crate) struct HeaderKind {
-    /// What errors call it.
+    /// Its name in messages.
     pub(crate) place: &'static str,
     /// Largest size of entries and data together, in bytes.
     pub(crate) limit: u64,
 }
 
-/// Bytes that follow the intro, as the intro claims them.
+/// The number of bytes that follow the intro, according to the intro.
 pub(crate) fn body_len(intro: &[u8; INTRO], kind: HeaderKind) -> Result<usize> {
     let malformed = |reason: String| RpmError::Malformed { place: kind.place, reason };
     if intro[..8] != MAGIC {
@@ -81,8 +81,8 @@ pub(crate) fn check_entries(blob: &[u8], kind: HeaderKind) -> Result<()> {
     Ok(())
 }
 
-/// Checks that the immutable region is the whole header: what is outside of it would be covered
-/// by no digest and no signature.
+/// Checks that the immutable region is the whole header: no digest and no signature would cover
+/// anything outside of it.
 pub(crate) fn check_region(blob: &[u8], kind: HeaderKind) -> Result<()> {
     let (index, data) = split(blob);
     let whole = || -> Option<bool> {
@@ -108,8 +108,9 @@ pub(crate) fn check_region(blob: &[u8], kind: HeaderKind) -> Result<()> {
     Err(RpmError::Malformed { place: kind.place, reason })
 }
 
-/// Checks that no tag is there twice. rpm finds a tag by halving the sorted index, so which of two it
-/// finds depends on all the others: what is checked here would not be what it reads.
+/// Checks that no tag occurs twice. rpm finds a tag by binary search in the sorted index, so which
+/// of two it finds depends on all the others: this crate would check one, and rpm would read the
+/// other.
 pub(crate) fn check_once(blob: &[u8], kind: HeaderKind) -> Result<()> {
     let (index, _) = split(blob);
     let mut seen = HashSet::new();
@@ -117,14 +118,14 @@ pub(crate) fn check_once(blob: &[u8], kind: HeaderKind) -> Result<()> {
     match tags.find(|tag| !seen.insert(*tag)) {
         None => Ok(()),
         Some(tag) => {
-            let reason = format!("tag {tag} is there twice");
+            let reason = format!("tag {tag} occurs twice");
             Err(RpmError::Malformed { place: kind.place, reason })
         }
     }
 }
 
-/// The strings of a tag as they stand in a blob whose frame was checked; none when it has no such
-/// tag, or one of another type.
+/// The strings of a tag in a blob whose frame was checked; empty when it has no such tag, or one of
+/// another type.
 pub(crate) fn texts(blob: &[u8], tag: u32) -> Vec<&[u8]> {
     match content(blob, tag) {
         Some((6 | 8 | 9, count, content)) => {
@@ -134,7 +135,7 @@ pub(crate) fn texts(blob: &[u8], tag: u32) -> Vec<&[u8]> {
     }
 }
 
-/// The numbers of 32 bits of a tag, likewise.
+/// The numbers of 32 bits of a tag, in the same way.
 pub(crate) fn words(blob: &[u8], tag: u32) -> Vec<u32> {
     match content(blob, tag) {
         Some((4, _, content)) => content.chunks_exact(4).map(|bytes| word(bytes, 0)).collect(),
@@ -156,7 +157,7 @@ pub(crate) fn split(blob: &[u8]) -> (&[u8], &[u8]) {
     blob[INTRO..].split_at(word(blob, 8) as usize * ENTRY)
 }
 
-/// Bytes that `count` items of a type take at the start of `content`, when they are all there.
+/// The length of `count` items of a type at the start of `content`, when all of them are there.
 pub(crate) fn content_len(kind: u32, count: usize, content: &[u8]) -> Option<usize> {
     let fixed = |size: usize| count.checked_mul(size).filter(|len| *len <= content.len());
     match kind {

@@ -1,4 +1,4 @@
-//! The public keys that a signature is checked against, and when each of them may be believed.
+//! The public keys for checking signatures, and when each of them may be trusted.
 
 use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::packet::Signature;
@@ -8,13 +8,13 @@ use crate::{Result, RpmError};
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
-/// Public keys in the form that distributions hand out.
+/// Public keys in the form in which distributions publish them.
 #[derive(Debug, Clone, Default)]
 pub struct Certs {
     keys: Vec<SignedPublicKey>,
 }
 
-/// A key that a signature names as its maker.
+/// The issuer that a signature names.
 #[derive(Clone, Copy)]
 pub(crate) enum Issuer<'a> {
     Primary(&'a SignedPublicKey),
@@ -22,11 +22,11 @@ pub(crate) enum Issuer<'a> {
 }
 
 impl Certs {
-    /// Reads ASCII armor: one block or several, each with one key or several, as in a file below
+    /// Parses ASCII armor: one block or several, each with one key or several, as in a file below
     /// `/etc/pki/rpm-gpg`.
     ///
     /// # Errors
-    /// When there is no key in it, or a key's own signatures do not hold.
+    /// When it has no key, or a key's own signatures are invalid.
     pub fn from_armored(text: &str) -> Result<Self> {
         let mut keys = Vec::new();
         let starts: Vec<usize> = text.match_indices(BEGIN).map(|(at, _)| at).collect();
@@ -45,7 +45,7 @@ impl Certs {
         Ok(Self { keys })
     }
 
-    /// All keys of both.
+    /// The keys of both.
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.keys.extend(other.keys);
@@ -58,7 +58,7 @@ impl Certs {
         self.keys.iter().map(|key| hex::encode(key.fingerprint().as_bytes())).collect()
     }
 
-    /// The keys that may have made a signature, by what it says of its issuer.
+    /// The keys that may have made a signature, according to its issuer.
     pub(crate) fn issuers_of<'a>(
         &'a self,
         signature: &'a Signature,
@@ -90,7 +90,7 @@ impl Issuer<'_> {
         hex::encode(self.details().fingerprint().as_bytes())
     }
 
-    /// Why this key may not be believed at a time; nothing when it may.
+    /// Why this key must not be trusted at a time; `None` when it may be.
     pub(crate) fn refusal(&self, now: Timestamp) -> Option<String> {
         let primary = match self {
             Self::Primary(key) | Self::Subkey(key, _) => key,
@@ -118,7 +118,7 @@ impl Issuer<'_> {
         }
     }
 
-    /// When the key was made.
+    /// The time when the key was made.
     pub(crate) fn created(&self) -> Timestamp {
         self.details().created_at()
     }
@@ -153,8 +153,8 @@ fn newest<'a>(signatures: impl Iterator<Item = &'a Signature>) -> Option<&'a Sig
     signatures.max_by_key(|signature| signature.created().map(Timestamp::as_secs))
 }
 
-/// Whether a key has ended, by the newest signature that binds it. An expiration of 0 means that it
-/// never ends.
+/// Whether a key has expired, by the newest signature that binds it. An expiration of 0 means that
+/// it never does.
 fn expired(key: &impl KeyDetails, binding: Option<&Signature>, now: Timestamp) -> bool {
     let lifetime =
         binding.and_then(Signature::key_expiration_time).map_or(0, |time| time.as_secs());

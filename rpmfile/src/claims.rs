@@ -1,8 +1,8 @@
-//! What a package wants at each path, as far as rpm compares it before it installs two packages
+//! The files of a package, with the attributes that rpm compares before it installs two packages
 //! into one root.
 //!
-//! The rules are those of `rpmfilesCompare` and `handleColorConflict` in rpm. Paths are taken as
-//! they are written: two that are one through a symbolic link are left to rpm itself.
+//! The rules are those of `rpmfilesCompare` and `handleColorConflict` in rpm. Paths are compared as
+//! written: two that are the same through a symbolic link are left to rpm itself.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -17,18 +17,18 @@ use crate::{Result, RpmError};
 
 /// `RPMFILE_GHOST`: such a file conflicts with nothing.
 const GHOST: u32 = 1 << 6;
-/// Places that rpm leaves alone in build roots (`_netsharedpath`).
+/// Paths that rpm ignores in build roots (`_netsharedpath`).
 const LEFT_ALONE: [&str; 3] = ["/proc", "/sys", "/dev"];
 
-/// What one package wants at one path. Small, since a root has tens of thousands of them: names and
-/// content are only compared.
+/// One file of a package. Small, since a root has tens of thousands of them: names and content are
+/// only compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileClaim {
-    /// Stands for the path.
+    /// A hash of the path.
     pub path: u64,
-    /// Stands for everything that must be the same when two packages have the path.
+    /// A hash of the attributes that must be equal when two packages own the path.
     content: u64,
-    /// Which of several word sizes the file is for, a bit for each; 0 for files of none.
+    /// The word sizes for which the file is, a bit for each; 0 for files that are for none.
     color: u32,
 }
 
@@ -41,7 +41,7 @@ impl FileClaim {
     }
 }
 
-/// What a package wants, and the module that its header says it belongs to.
+/// The files of a package, and the module that its header names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PackageClaims {
     /// Its files, without ghosts.
@@ -50,10 +50,10 @@ pub struct PackageClaims {
     pub module: Option<String>,
 }
 
-/// Reads what a package wants. Only its headers are read.
+/// Reads the files of a package. Only its headers are read.
 ///
 /// # Errors
-/// When it is no RPM, or its file tags contradict each other.
+/// When it is not an RPM, or its file tags contradict each other.
 pub fn claims(path: &Path) -> Result<PackageClaims> {
     let metadata = metadata(path)?;
     let mut files = Vec::new();
@@ -66,7 +66,7 @@ pub fn claims(path: &Path) -> Result<PackageClaims> {
     Ok(PackageClaims { files, module })
 }
 
-/// The path that a claim of this package stands for, fit for a message.
+/// The path whose hash is `wanted`, escaped for a message.
 ///
 /// # Errors
 /// As [`claims`].
@@ -87,7 +87,7 @@ fn metadata(path: &Path) -> Result<PackageMetadata> {
     Ok(Headers::read(&mut BufReader::new(file))?.metadata)
 }
 
-/// Calls `take` for every file but ghosts, until it says no.
+/// Calls `take` for every file but ghosts, until it returns false.
 fn each(metadata: &PackageMetadata, mut take: impl FnMut(FileClaim, &str) -> bool) -> Result<()> {
     if !metadata.header.entry_is_present(IndexTag::RPMTAG_BASENAMES) {
         return Ok(());
@@ -105,14 +105,14 @@ fn each(metadata: &PackageMetadata, mut take: impl FnMut(FileClaim, &str) -> boo
     Ok(())
 }
 
-/// Whether rpm leaves a path alone in build roots.
+/// Whether rpm ignores a path in build roots.
 fn is_left_alone(path: &str) -> bool {
     LEFT_ALONE.iter().any(|place| {
         path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
-/// The tags of a package's files, each as long as the others.
+/// The tags of a package's files, all of the same length.
 struct FileTags<'m> {
     names: Vec<&'m str>,
     dirs: Vec<&'m str>,
@@ -150,7 +150,7 @@ impl<'m> FileTags<'m> {
             users: strings(IndexTag::RPMTAG_FILEUSERNAME, "FILEUSERNAME")?,
             groups: strings(IndexTag::RPMTAG_FILEGROUPNAME, "FILEGROUPNAME")?,
             colors: header.get_entry_data_as_u32_array(IndexTag::RPMTAG_FILECOLORS).ok(),
-            // MD5 is what packages without the tag have.
+            // Packages without the tag have MD5.
             kind: header.get_entry_data_as_u32(IndexTag::RPMTAG_FILEDIGESTALGO).unwrap_or(1),
         };
         tags.check()?;
@@ -198,8 +198,8 @@ impl<'m> FileTags<'m> {
     }
 }
 
-/// A number that stands for a text: the start of its SHA-256, which nobody can make collide at will
-/// with the few others of a root.
+/// A hash of a text: the start of its SHA-256, since nobody can make it collide at will with the
+/// few others of a root.
 fn number(text: &str) -> u64 {
     let hex = Sha256::compute(text.as_bytes()).hex();
     u64::from_str_radix(&hex[..16], 16).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Digests that stand in the signature header, against what they cover.
+//! Digests in the signature header, compared with the bytes that they cover.
 
 use std::io::Read;
 
@@ -12,7 +12,7 @@ use crate::{Result, RpmError};
 
 const CHUNK: usize = 256 << 10;
 
-/// Checks the digests of the main header; the SHA-256 must be there.
+/// Checks the digests of the main header; it must have the SHA-256.
 pub(crate) fn check_header(metadata: &PackageMetadata, header: &[u8]) -> Result<Sha256> {
     let found = Sha256::compute(header);
     let expected = text(metadata, IndexSignatureTag::RPMSIGTAG_SHA256)
@@ -24,8 +24,8 @@ pub(crate) fn check_header(metadata: &PackageMetadata, header: &[u8]) -> Result<
     Ok(found)
 }
 
-/// Reads a payload to its end: its SHA-256 and its length. The legacy MD5 over header and
-/// payload is checked on the way, where it is: rpm still does, and would refuse the package.
+/// Reads a payload to its end: its SHA-256 and its length. The legacy MD5 over header and payload
+/// is checked on the way if there is one: rpm still checks it, and would refuse the package.
 pub(crate) fn check_payload(
     metadata: &PackageMetadata,
     header: &[u8],

@@ -1,5 +1,5 @@
-//! Why an RPM file is refused. The messages do not name the file: whoever called knows which
-//! name means something to its reader.
+//! Why an RPM file is refused. The messages do not name the file: the caller knows which name means
+//! something to the reader.
 
 use std::io;
 
@@ -7,25 +7,25 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RpmError {
-    /// It does not begin as an RPM does.
+    /// It does not begin like an RPM.
     #[error("not an RPM file (it does not start with the RPM magic)")]
     NotRpm,
-    /// It ends inside something.
+    /// It ends too early.
     #[error("truncated: {found} bytes long, but {place} would end at {expected}")]
     Truncated {
-        /// What is cut off.
+        /// The part that is cut off.
         place: &'static str,
-        /// Where that would end, in bytes from the start of the file.
+        /// Where that part would end, in bytes from the start of the file.
         expected: u64,
         /// How long the file is.
         found: u64,
     },
-    /// It goes on after its end.
+    /// Bytes follow its end.
     #[error("{extra} trailing bytes after {place}")]
     Trailing {
         /// The part that should have been the last, such as `the archive`.
         place: &'static str,
-        /// How many bytes are beyond it.
+        /// The number of these bytes.
         extra: u64,
     },
     /// A header is not well formed.
@@ -33,7 +33,7 @@ pub enum RpmError {
     Malformed {
         /// Which header, such as `signature header`.
         place: &'static str,
-        /// What is wrong with it.
+        /// The error in it.
         reason: String,
     },
     /// A header is larger than is accepted.
@@ -46,48 +46,48 @@ pub enum RpmError {
         /// The largest that is accepted, in bytes.
         limit: u64,
     },
-    /// It is not the file that was meant.
+    /// It is not the expected file.
     #[error("another file: its SHA-256 is {found}, not {expected}")]
     OtherFile {
-        /// Of the file that was meant.
+        /// The digest of the expected file.
         expected: rpmfarm_core::Sha256,
-        /// Of the file that was read.
+        /// The digest of this file.
         found: rpmfarm_core::Sha256,
     },
-    /// A digest is not what it should be.
+    /// A digest does not match.
     #[error("{what} does not match: the file says {expected}, its content has {found}")]
     Digest {
-        /// Which digest, as people call it.
+        /// The digest's name for people.
         what: &'static str,
         /// The one written in the file.
         expected: String,
         /// The one computed from the content.
         found: String,
     },
-    /// A digest that the farm relies on is not there.
+    /// A digest on which the farm relies is missing.
     #[error("no {what} (packages made by rpm 4.14 or later have it)")]
     NoDigest {
-        /// Which digest, as people call it.
+        /// The digest's name for people.
         what: &'static str,
     },
-    /// A tag is missing or has no meaning.
+    /// A tag is missing or invalid.
     #[error("tag {tag}: {reason}")]
     Tag {
         /// RPM's name of the tag.
         tag: &'static str,
-        /// What is wrong with it.
+        /// The error in it.
         reason: String,
     },
-    /// The payload is compressed in a way that is not known.
+    /// The payload is compressed with an unknown method.
     #[error("payload compressor `{0}` is not supported (known: zstd, xz, lzma, gzip, bzip2)")]
     Compressor(String),
-    /// The compressed stream is damaged, or is a bomb.
+    /// The compressed stream is damaged, or decompresses to far more than the header says.
     #[error("payload: {0}")]
     Payload(String),
-    /// The archive holds something it must not.
+    /// The archive holds an entry that is not allowed.
     #[error("payload entry `{name}`: {reason}")]
     Entry {
-        /// The entry, made fit to be shown.
+        /// The entry, escaped for people.
         name: String,
         /// Why it is refused.
         reason: String,
@@ -95,41 +95,41 @@ pub enum RpmError {
     /// There is no signature of the header.
     #[error("not signed (there is no signature of the header)")]
     Unsigned,
-    /// The signature is there and is not accepted.
+    /// The signature is not accepted.
     #[error("signature by key {key}: {reason}")]
     Signature {
-        /// Key id, as far as it is known.
+        /// Key id, if known.
         key: String,
         /// Why it is not accepted.
         reason: String,
     },
-    /// The certificates are not usable.
+    /// The certificates cannot be used.
     #[error("public keys: {0}")]
     Certs(String),
-    /// The system said no.
+    /// A system call failed.
     #[error("{context}: {source}")]
     Io {
-        /// What was being done.
+        /// The operation that failed.
         context: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl RpmError {
-    /// An error of the system, with what was being done.
+    /// An error of the system, with the operation that failed.
     pub(crate) fn io(context: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let context = context.into();
         move |source| Self::Io { context, source }
     }
 
-    /// A payload entry that is refused.
+    /// A refused entry of the payload.
     pub(crate) fn entry(name: &[u8], reason: impl Into<String>) -> Self {
         let name = String::from_utf8_lossy(name);
         Self::Entry { name: rpmfarm_core::name::shown(&name), reason: reason.into() }
     }
 
-    /// A tag that is refused.
+    /// A refused tag.
     pub(crate) fn tag(tag: &'static str, reason: impl std::fmt::Display) -> Self {
         Self::Tag { tag, reason: rpmfarm_core::name::shown(&reason.to_string()) }
     }

@@ -1,4 +1,4 @@
-//! What a main header says of its package, checked before it becomes a name or a path.
+//! The facts of a package in its main header, checked before they become names or paths.
 
 use rpm::{IndexTag, PackageMetadata};
 use rpmfarm_core::unexpanded::{undefined, unexpanded};
@@ -6,14 +6,14 @@ use rpmfarm_core::{Evr, Nevra, Sha256, name};
 
 use crate::{Result, RpmError};
 
-/// `PGPHASHALGO_SHA256`, as `PAYLOADDIGESTALGO` has it.
+/// `PGPHASHALGO_SHA256`, a value of `PAYLOADDIGESTALGO`.
 const SHA256: u32 = 8;
 
 /// Name, epoch, version, release and architecture. The architecture of a source package is `src`
-/// (`nosrc` when the package leaves sources out), whatever its header says.
+/// (`nosrc` when the package leaves sources out), whatever its header has.
 ///
 /// # Errors
-/// When a part is missing, or has characters that no package name has.
+/// When a part is missing, or has characters that are not allowed in names of packages.
 pub fn nevra(metadata: &PackageMetadata) -> Result<Nevra> {
     let text = |tag: IndexTag, label: &'static str| {
         let value = metadata.header.get_entry_data_as_string(tag);
@@ -30,7 +30,7 @@ pub fn nevra(metadata: &PackageMetadata) -> Result<Nevra> {
     Ok(Nevra::new(package, Evr::new(epoch(metadata)?, version, release), arch))
 }
 
-/// The SHA-256 of the payload as it stands in the file.
+/// The SHA-256 of the payload as stored in the file.
 ///
 /// # Errors
 /// When the header has none, or one of another kind.
@@ -39,12 +39,12 @@ pub fn payload_digest(metadata: &PackageMetadata) -> Result<Sha256> {
         .ok_or(RpmError::NoDigest { what: "SHA-256 digest of the payload" })
 }
 
-/// The SHA-256 of the payload when decompressed, if the header has it.
+/// The SHA-256 of the decompressed payload, if the header has it.
 pub(crate) fn contents_digest(metadata: &PackageMetadata) -> Result<Option<Sha256>> {
     digest(metadata, IndexTag::RPMTAG_PAYLOADSHA256ALT, "PAYLOADDIGESTALT")
 }
 
-/// A string that need not be there.
+/// An optional string.
 pub(crate) fn optional(metadata: &PackageMetadata, tag: IndexTag) -> Option<String> {
     metadata.header.get_entry_data_as_string(tag).ok().map(str::to_owned)
 }
@@ -84,7 +84,7 @@ fn digest(
 
 fn checked<'a>(text: &'a str, tag: &'static str, extra: &str) -> Result<&'a str> {
     let known = |c: char| c.is_ascii_alphanumeric() || extra.contains(c);
-    // As long as a file name can be; rpm has no other limit.
+    // The limit is that of a file name; rpm has none.
     if text.is_empty()
         || text.len() > name::MAX_NAME
         || text.contains("..")

@@ -1,7 +1,7 @@
-//! The digests of single files that stand in a main header, against what the archive has.
+//! The digests of single files in a main header, compared with the archive.
 //!
-//! dnf checks them when it installs a file: what differs could be signed and published, and would
-//! then be refused on every machine.
+//! dnf checks them when it installs a file: a package with a wrong one could be signed and
+//! published, and every machine would refuse it.
 
 use std::io::{self, Read};
 
@@ -18,16 +18,17 @@ use crate::{Result, RpmError, blob};
 
 const CHUNK: usize = 64 << 10;
 
-/// `FILEDIGESTALGO` counts as OpenPGP does (RFC 9580, 9.5). A header without it has MD5.
+/// MD5 in `FILEDIGESTALGO`, which counts as OpenPGP does (RFC 9580, 9.5). A header without the tag
+/// has MD5.
 const MD5: u32 = 1;
 const SHA256: u32 = 8;
 
-/// What a header says of its files' content.
+/// The digests of a header's files.
 pub(crate) struct FileDigests<'a> {
     files: &'a FileList,
     algorithm: u32,
     expected: Vec<&'a [u8]>,
-    /// Whether the SHA-256 of each file is wanted, whatever the header has.
+    /// Whether to compute the SHA-256 of each file, whatever the header has.
     sha256_too: bool,
     found: Vec<(Vec<u8>, Sha256)>,
     buffer: Vec<u8>,
@@ -92,7 +93,7 @@ impl<'a> FileDigests<'a> {
         Ok(())
     }
 
-    /// The SHA-256 of each file, where they were wanted.
+    /// The SHA-256 of each file, if requested.
     pub(crate) fn into_found(self) -> Vec<(Vec<u8>, Sha256)> {
         self.found
     }

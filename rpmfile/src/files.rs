@@ -1,5 +1,5 @@
-//! The files that a main header lists, in its order: what the payload must hold, no more and no
-//! less. As rpm does, everything about a file but its bytes is taken from here.
+//! The files that a main header lists, in its order: the payload must hold exactly these. As in
+//! rpm, everything about a file except its bytes comes from here.
 
 use std::collections::HashMap;
 
@@ -9,26 +9,26 @@ use rpmfarm_core::results::UnpackedSize;
 use crate::headers::Headers;
 use crate::{Result, RpmError, blob};
 
-/// `RPMFILE_GHOST`: listed, and not in the payload.
+/// `RPMFILE_GHOST`: listed, but not in the payload.
 const GHOST: u32 = 1 << 6;
-/// What a cpio entry may take beside its content and twice its name: header and padding.
+/// The most bytes of a cpio entry besides its content and twice its name: header and padding.
 const ENTRY_OVERHEAD: u64 = 128;
 /// Trailer and final padding.
 const ARCHIVE_OVERHEAD: u64 = 1024;
-/// No file is larger, in bytes; sums of sizes stay far from the end of the numbers.
+/// The largest size of a file, in bytes; sums of sizes cannot overflow.
 const MAX_SIZE: u64 = 1 << 48;
 
-/// All paths of a package together, in bytes. A directory stands in a header once and in each of
-/// its paths again, so that a small header could mean paths that no memory holds.
+/// All paths of a package together, in bytes. A directory occurs once in a header and in each of
+/// its paths again, so a small header could expand to more paths than fit into memory.
 const MAX_PATHS: u64 = 256 << 20;
 
-/// What a file is.
+/// The kind of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum FileKind {
     /// A regular file; with `links`, the header's first file with the same inode.
     Regular,
     Directory,
-    /// A symbolic link to this.
+    /// A symbolic link with its target.
     Symlink(Vec<u8>),
     /// A device, a pipe or a socket.
     Special,
@@ -40,10 +40,10 @@ pub(crate) struct FileEntry {
     /// Relative to the root, without `.` and `..`; empty for the root itself. The bytes of the
     /// header: rpm knows no encoding of names.
     pub(crate) path: Vec<u8>,
-    /// Whether the header has it with a slash before it.
+    /// Whether the header has it with a leading slash.
     pub(crate) absolute: bool,
     pub(crate) kind: FileKind,
-    /// Permissions with setuid, setgid and sticky.
+    /// Permissions, including setuid, setgid and sticky.
     pub(crate) permissions: u16,
     /// Time of modification, in seconds since 1970.
     pub(crate) mtime: u32,
@@ -51,9 +51,9 @@ pub(crate) struct FileEntry {
     pub(crate) size: u64,
     /// Whether it is listed only.
     pub(crate) ghost: bool,
-    /// The set of hard links that it belongs to, by the number of their first file.
+    /// The set of hard links to which it belongs, by the number of their first file.
     pub(crate) hardlinks: Option<usize>,
-    /// Whether it is the last of its set, the one that rpm gives the content to.
+    /// Whether it is the last of its set, which has the content in the archive.
     pub(crate) last_link: bool,
 }
 
@@ -78,8 +78,8 @@ impl FileList {
         Ok(Self { entries, by_path })
     }
 
-    /// Binary packages have absolute paths, source packages plain names: rpm would put anything else
-    /// below the directory in which it happens to run.
+    /// Binary packages have absolute paths, source packages plain names: rpm would put anything
+    /// else below its current directory.
     pub(crate) fn check_paths(&self, is_source: bool) -> Result<()> {
         let is_right = |entry: &&FileEntry| entry.absolute != is_source;
         match self.entries.iter().find(|entry| !is_right(entry)) {
@@ -91,7 +91,7 @@ impl FileList {
         }
     }
 
-    /// The file that a cpio entry means by its name.
+    /// The file of a cpio entry, by the entry's name.
     pub(crate) fn by_name(&self, name: &[u8]) -> Option<usize> {
         let relative = name.strip_prefix(b".").unwrap_or(name);
         let relative = relative.strip_prefix(b"/").unwrap_or(relative);
@@ -99,11 +99,11 @@ impl FileList {
         self.by_path.get(relative).or_else(|| self.by_path.get(name)).copied()
     }
 
-    /// What the payload holds when it is unpacked, as far as the header says the truth.
+    /// The size of the unpacked payload, if the header is right.
     pub(crate) fn contents(&self) -> UnpackedSize {
         let payload = self.entries.iter().filter(|entry| !entry.ghost);
         payload.fold(UnpackedSize::default(), |sum, entry| {
-            // The other names of a file bring nothing.
+            // Further names of a file add no bytes.
             let brings = entry.hardlinks.is_none() || entry.last_link;
             sum.and(UnpackedSize { files: 1, bytes: if brings { entry.size } else { 0 } })
         })
@@ -166,7 +166,7 @@ fn read_entries(headers: &Headers) -> Result<Vec<FileEntry>> {
     (0..names.len()).map(entry).collect()
 }
 
-/// Checks how long all paths of a package are together.
+/// Checks the length of all paths of a package together.
 pub(crate) fn check_length_of_paths(lengths: impl Iterator<Item = u64>) -> Result<()> {
     let length = lengths.fold(0, u64::saturating_add);
     if length > MAX_PATHS {
@@ -225,7 +225,7 @@ fn kind(mode: u16, target: &[u8]) -> FileKind {
     }
 }
 
-/// A path of the header without its leading slash; nothing that leads elsewhere.
+/// A path of the header without its leading slash; an error if it leads out of the root.
 fn relative_path(path: &[u8]) -> Result<Vec<u8>> {
     let relative = path.strip_prefix(b"/").unwrap_or(path);
     let bad = |part: &[u8]| matches!(part, b"" | b"." | b"..");

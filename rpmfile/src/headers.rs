@@ -1,5 +1,5 @@
-//! Reading lead, signature header and main header of an RPM, with limits. Owns where each
-//! begins and ends; what is in them is for the other modules.
+//! Reads lead, signature header and main header of an RPM, with limits. Owns where each begins and
+//! ends; the other modules read their content.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -14,14 +14,14 @@ use crate::{Result, RpmError, view};
 pub const MAX_HEADER: u64 = (256 << 20) - 1;
 const SIGNATURE: HeaderKind = HeaderKind { place: "signature header", limit: MAX_HEADER };
 const MAIN: HeaderKind = HeaderKind { place: "main header", limit: MAX_HEADER };
-/// A header whose strings were made UTF-8; each byte may have become two.
+/// A header whose strings were converted to UTF-8; each byte may have become two.
 pub(crate) const VIEW: HeaderKind =
     HeaderKind { place: "main header in UTF-8", limit: 3 * MAX_HEADER };
 const LEAD: usize = 96;
 const LEAD_MAGIC: [u8; 4] = [0xed, 0xab, 0xee, 0xdb];
 
-/// The bytes of all that stands before the payload of an RPM. The frames of both headers are sound;
-/// what is in them was not read.
+/// The bytes before the payload of an RPM. The frames of both headers are valid; their content was
+/// not read.
 pub(crate) struct RawHeader {
     bytes: Vec<u8>,
     /// Where the padding after the signature header begins.
@@ -31,7 +31,7 @@ pub(crate) struct RawHeader {
 }
 
 impl RawHeader {
-    /// Reads it; the reader is left at the first byte of the payload.
+    /// Reads the headers; the reader is left at the first byte of the payload.
     pub(crate) fn read(reader: &mut impl Read) -> Result<Self> {
         let mut bytes = Vec::with_capacity(16 << 10);
         read_header(reader, &mut bytes, LEAD, "lead")?;
@@ -56,13 +56,13 @@ impl RawHeader {
     }
 }
 
-/// All that stands before the payload of an RPM.
+/// The headers of an RPM.
 #[derive(Debug)]
 pub struct Headers {
-    /// The parsed tags. Strings that are not UTF-8 are read as Latin-1, as createrepo_c does: for what
-    /// is shown and told. What the file itself has is in [`main`](Self::main).
+    /// The parsed tags. Strings that are not UTF-8 are read as Latin-1, as createrepo_c does, for
+    /// display and messages. [`main`](Self::main) has the bytes of the file.
     pub metadata: PackageMetadata,
-    /// Where the main header lies in the file: first byte, and the first after it.
+    /// Position of the main header in the file: first byte, and the first after it.
     pub header: Range<u64>,
     bytes: Vec<u8>,
 }
@@ -71,18 +71,19 @@ impl Headers {
     /// Reads the headers; the reader is left at the first byte of the payload.
     ///
     /// # Errors
-    /// When the file is no RPM, or ends early, or its headers are malformed or too large.
+    /// When the file is not an RPM, or ends early, or its headers are malformed or too large.
     pub fn read(reader: &mut impl Read) -> Result<Self> {
         let raw = RawHeader::read(reader)?;
         Self::parse(raw.bytes, raw.start)
     }
 
-    /// Reads a main header that stands alone, as the signer gets it.
+    /// Reads a main header without the rest of its file, as the signer receives it.
     ///
     /// # Errors
     /// When it is malformed, too large, or more than one header.
     pub fn from_main(mut header: &[u8]) -> Result<Self> {
-        // The parser wants a whole file's start: the lead's magic, and a header without entries.
+        // The parser expects the start of a whole file: the lead's magic, and a header without
+        // entries.
         let mut bytes = vec![0; LEAD];
         bytes[..4].copy_from_slice(&LEAD_MAGIC);
         bytes.extend_from_slice(&[0x8e, 0xad, 0xe8, 0x01, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -124,7 +125,8 @@ fn read_blob(reader: &mut impl Read, bytes: &mut Vec<u8>, kind: HeaderKind) -> R
     blob::check_entries(&bytes[start..], kind)
 }
 
-/// Appends exactly `count` bytes. Memory grows with what arrives, not with what was claimed.
+/// Appends exactly `count` bytes. Memory grows with the bytes that arrive, not with the claimed
+/// number.
 fn read_header(
     reader: &mut impl Read,
     bytes: &mut Vec<u8>,

@@ -1,4 +1,4 @@
-//! Is this file the package that its headers say, whole and nothing but it?
+//! Checks that a file is exactly the package that its headers describe.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -16,22 +16,22 @@ use crate::headers::Headers;
 use crate::payload::Payload;
 use crate::{Result, RpmError, digests, facts};
 
-/// An RPM whose headers and payload are what they say of each other.
+/// An RPM whose headers and payload agree.
 #[derive(Debug)]
 pub struct InspectedPackage {
-    /// What the package is called; the architecture of a source package is `src`.
+    /// The full name of the package; the architecture of a source package is `src`.
     pub nevra: Nevra,
     /// Whether it is a source package.
     pub is_source: bool,
-    /// File name of the source package it was built from; none for a source package.
+    /// File name of the source package from which it was built; `None` for a source package.
     pub source_rpm: Option<String>,
-    /// The host that the header says it was built on.
+    /// The build host that the header names.
     pub build_host: Option<String>,
-    /// Where the main header lies in the file; the payload goes from its end to the file's end.
+    /// Position of the main header in the file; the payload goes from its end to the file's end.
     pub header: Range<u64>,
-    /// SHA-256 of the main header, which is what a signature covers.
+    /// SHA-256 of the main header, which a signature covers.
     pub header_sha256: Sha256,
-    /// SHA-256 of the payload as it stands in the file.
+    /// SHA-256 of the payload as stored in the file.
     pub payload_sha256: Sha256,
     /// Length of the file in bytes.
     pub size: u64,
@@ -58,7 +58,7 @@ pub fn nevra_of_header(file: &mut File) -> Result<Nevra> {
     facts::nevra(&Headers::read(&mut BufReader::new(file))?.metadata)
 }
 
-/// [`inspect`] of what a reader gives, which is so long.
+/// As [`inspect`], from a reader of `size` bytes.
 pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<InspectedPackage> {
     let mut reader = BufReader::new(reader);
     let headers = Headers::read(&mut reader)?;
@@ -88,15 +88,15 @@ pub(crate) fn inspect_from(reader: impl Read, size: u64) -> Result<InspectedPack
 ///
 /// # Errors
 /// When the stream is damaged, goes on after its end or is larger than the header says, when an
-/// entry is not in the header or the other way round, when a path is not absolute, or when a digest of
-/// the contents or of one file does not match.
+/// entry is not in the header or the other way round, when a path is not absolute, or when a digest
+/// of the contents or of one file does not match.
 pub fn check_contents(path: &Path) -> Result<ArchiveSummary> {
     check_contents_within(path, |_| true)
 }
 
-/// The same for a package that may not hold everything: `fits` is asked for what the header says, before
-/// anything is decompressed, and then for what was found, entry by entry. Answers what was found, or,
-/// where something did not fit, how much that was.
+/// The same for a package that may not hold everything: `fits` is asked for what the header says,
+/// before anything is decompressed, and then for what was found, entry by entry. Answers what was
+/// found, or, where something did not fit, how much that was.
 ///
 /// # Errors
 /// As of [`check_contents`].
@@ -108,7 +108,7 @@ pub fn check_contents_within(
     contents_from(file, fits)
 }
 
-/// The same of what a reader gives.
+/// As [`check_contents`], from a reader.
 pub(crate) fn contents_from(
     reader: impl Read,
     fits: impl Fn(&UnpackedSize) -> bool,
@@ -143,16 +143,16 @@ pub(crate) fn contents_from(
     Ok(ArchiveSummary { contents, sources })
 }
 
-/// What the archive of a package holds.
+/// The content of a package's archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ArchiveSummary {
-    /// How many files there are, and how many bytes.
+    /// The number of files and bytes.
     pub contents: UnpackedSize,
     /// Of a source package, the name of each file and the SHA-256 of its content.
     pub sources: Vec<(Vec<u8>, Sha256)>,
 }
 
-/// Checks the file's length against what its headers say.
+/// Checks the file's length against its headers.
 fn check_len(headers: &Headers, size: u64) -> Result<()> {
     let place = "payload";
     match claimed_end(headers) {
@@ -166,9 +166,9 @@ fn check_len(headers: &Headers, size: u64) -> Result<()> {
     }
 }
 
-/// Where the file should end. `SIZE` of the signature header counts main header and payload;
-/// v6 packages have the payload's own size in the main header instead. Where neither is, the
-/// payload's digest tells.
+/// Where the file should end. `SIZE` of the signature header counts main header and payload; v6
+/// packages have the payload's own size in the main header instead. Without either, the payload's
+/// digest decides.
 fn claimed_end(headers: &Headers) -> Option<u64> {
     let (signature, main) = (&headers.metadata.signature, &headers.metadata.header);
     let both = signature

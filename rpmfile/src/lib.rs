@@ -1,8 +1,8 @@
-//! RPM files as artifacts: what they hold, whether they are whole, unpacking them, and their
+//! RPM files as artifacts: their content, whether they are complete, unpacking them, and their
 //! header signatures.
 //!
-//! Owns everything that reads an `.rpm`. A file is streamed, only its headers are ever in
-//! memory, and nothing in it is trusted. It must not know of targets, builds or stores.
+//! Owns everything that reads an `.rpm`. A file is streamed, only its headers are ever in memory,
+//! and nothing in it is trusted. It must not know of targets, builds or stores.
 
 #![warn(missing_docs)]
 
@@ -41,5 +41,5 @@ pub use sign::{UnsignedPackage, header_to_sign, splice_signature};
 pub use unpack::{Ownership, UnpackSummary, unpack};
 pub use verify::{VerifiedHeader, verify_detached, verify_signature};
 
-/// What this crate's functions return.
+/// The result of this crate's functions.
 pub type Result<T, E = RpmError> = std::result::Result<T, E>;

@@ -1,5 +1,5 @@
-//! The payload as a stream of decompressed bytes, bounded in length and memory. Must not know
-//! what the bytes mean.
+//! The payload as a stream of decompressed bytes, limited in length and memory. Must not know what
+//! the bytes mean.
 
 use std::io::{self, BufRead, Read};
 
@@ -10,11 +10,12 @@ use sha2::Digest;
 
 use crate::{Result, RpmError};
 
-/// Memory that an xz stream may ask for, in bytes; `xz -9` takes 65 MiB.
+/// The most memory of an xz stream, in bytes; `xz -9` takes 65 MiB.
 const XZ_MEMORY: u64 = 128 << 20;
-/// Zeros that may follow an archive, in bytes: cpio fills blocks of 512, tape drives larger ones.
+/// The most zeros that may follow an archive, in bytes: cpio fills blocks of 512, tape drives
+/// larger ones.
 const MAX_PADDING: u64 = 64 << 10;
-/// Largest window of a zstd stream, as its logarithm: 128 MiB, what `--long` can ask for.
+/// Largest window of a zstd stream, as its logarithm: 128 MiB, as with `--long`.
 const ZSTD_WINDOW_LOG: u32 = 27;
 
 /// A payload being decompressed.
@@ -47,13 +48,13 @@ impl<R: BufRead> Payload<R> {
         Ok(Self { decoder, left: limit, sha256: None })
     }
 
-    /// Also digests what is read.
+    /// Also computes the digest of the decompressed bytes.
     pub(crate) fn hashing(self) -> Self {
         Self { sha256: Some(sha2::Sha256::new()), ..self }
     }
 
-    /// Reads what is left, which may only be some zeros, and checks that the file ends there too.
-    /// The digest is of everything, when it was asked for.
+    /// Reads the rest, which may only be some zeros, and checks that the file ends there too.
+    /// Returns the digest of everything, if requested.
     pub(crate) fn finish(mut self) -> Result<Option<Sha256>> {
         let mut rest = Vec::new();
         self.by_ref().take(MAX_PADDING + 1).read_to_end(&mut rest).map_err(damaged)?;
@@ -96,7 +97,7 @@ impl<R: BufRead> Decoder<R> {
             Some("xz") => Self::xz(reader, Stream::new_stream_decoder(XZ_MEMORY, 0))?,
             Some("lzma") => Self::xz(reader, Stream::new_lzma_decoder(XZ_MEMORY))?,
             Some("bzip2") => Self::Bzip2(bzip2::bufread::BzDecoder::new(reader)),
-            // Without a name it is gzip that lets plain bytes pass (`gzdopen`).
+            // Without a name it is gzip, which passes uncompressed bytes through (`gzdopen`).
             Some("gzip") | None => {
                 let start = reader.fill_buf().map_err(RpmError::io("reading the payload"))?;
                 if start.starts_with(&[0x1f, 0x8b]) {
@@ -137,7 +138,7 @@ impl<R: BufRead> Read for Decoder<R> {
     }
 }
 
-/// What a failed read of the decompressed stream means.
+/// The error of a failed read of the decompressed stream.
 pub(crate) fn damaged(error: io::Error) -> RpmError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => RpmError::Payload("ends before its archive does".into()),

@@ -1,7 +1,7 @@
-//! Whether a file is what whoever wrote it wrote: by its own digests, whatever it says otherwise.
+//! Whether a file matches its own digests, whatever else it contains.
 //!
-//! This decides whose fault it is that a package cannot be read: one whose digests match was made so
-//! and came here whole. So it reads nothing but what it needs, with no parser.
+//! This decides whose fault an unreadable package is: if its digests match, it was built that way
+//! and arrived complete. So this module reads only what it needs, without a parser.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -22,7 +22,7 @@ const PAYLOAD_ALGORITHM: u32 = 5093;
 /// `PGPHASHALGO_SHA256`: SHA-256 as a value of `PAYLOAD_ALGORITHM`.
 const SHA256: u32 = 8;
 
-/// Whether the SHA-256 digests of main header and payload are there and match.
+/// Whether the SHA-256 digests of main header and payload exist and match.
 #[must_use]
 pub fn is_intact(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };

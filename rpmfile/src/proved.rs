@@ -1,5 +1,5 @@
-//! Reading a file that must have a digest, which is computed over the very bytes that are read:
-//! whoever can write the file meanwhile changes nothing but that it is refused.
+//! Reads a file that must have a certain digest, which is computed over the same bytes that are
+//! read: a program that writes to the file meanwhile can only have it refused.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
@@ -11,10 +11,10 @@ use sha2::Digest as _;
 use crate::inspect::{ArchiveSummary, InspectedPackage, contents_from, inspect_from};
 use crate::{Result, RpmError};
 
-/// Bytes that are read at once where a whole file is.
+/// The size of a read, in bytes, when a whole file is hashed.
 pub(crate) const CHUNK: usize = 256 << 10;
 
-/// A package that is open, and the digest that it must have.
+/// An open package, and the digest that it must have.
 #[derive(Debug)]
 pub struct Proved {
     file: File,
@@ -70,11 +70,11 @@ pub fn inspect_hashed(file: &mut File) -> Result<(InspectedPackage, Sha256)> {
     Ok((inspected, Sha256::from_bytes(reader.hasher.finalize().into())))
 }
 
-/// Reads a file from where it stands, and then to its end.
+/// Reads a file from its present position, and then to its end.
 ///
 /// # Errors
-/// [`RpmError::OtherFile`] when that has another digest, even where it cannot be read in another way,
-/// too: this says more.
+/// [`RpmError::OtherFile`] when it has another digest, also when it is unreadable for another
+/// reason, since this error says more.
 pub(crate) fn proved<T>(
     file: &mut File,
     expected: Sha256,
@@ -91,7 +91,7 @@ pub(crate) fn proved<T>(
     result
 }
 
-/// A file that is hashed as far as it is read.
+/// Hashes a file while it is read.
 pub(crate) struct HashingReader<'a> {
     file: &'a mut File,
     hasher: sha2::Sha256,

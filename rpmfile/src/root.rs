@@ -1,6 +1,7 @@
-//! Making files below one directory, whatever symbolic links are in it: every path is resolved
-//! by the kernel as if that directory were `/` (openat2, `RESOLVE_IN_ROOT`). A link that another
-//! package made (`/bin` to `usr/bin`) is followed, and none leads out.
+//! Creates files below one directory, whatever symbolic links are in it: the kernel resolves every
+//! path as if that directory were `/` (openat2, `RESOLVE_IN_ROOT`).
+//!
+//! A link that another package made (`/bin` to `usr/bin`) is followed, and none leads out.
 
 use std::fs::File;
 use std::io;
@@ -13,15 +14,15 @@ use rustix::io::Errno;
 use crate::files::FileEntry;
 use crate::unpack::Ownership;
 
-/// Links that are followed to make a directory that they point to.
+/// The most links that are followed to create a missing target directory.
 const MAX_LINKS: u32 = 8;
 const RESOLVE: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
 
-/// A directory that is the root of everything made in it.
+/// A directory that is the root of everything created in it.
 pub(crate) struct Root {
     dir: OwnedFd,
     ownership: Ownership,
-    /// The directory that was used last: entries come sorted.
+    /// The directory of the last entry: entries are sorted.
     last: Option<(Vec<u8>, OwnedFd)>,
 }
 
@@ -31,7 +32,8 @@ impl Root {
         Ok(Self { dir, ownership, last: None })
     }
 
-    /// A new, empty file, in place of a file or link of that name. Of a directory it is an error.
+    /// Creates an empty file, in place of a file or link of that name. A directory of that name is
+    /// an error.
     pub(crate) fn create(&mut self, path: &[u8]) -> io::Result<File> {
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -41,14 +43,14 @@ impl Root {
         .map(File::from)
     }
 
-    /// A file that was made before, to be written again.
+    /// Opens a file that was created before, to write it again.
     pub(crate) fn reopen(&mut self, path: &[u8]) -> io::Result<File> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(parent, name, flags, Mode::empty())?))
     }
 
-    /// One more name for the file at `existing`.
+    /// Adds a name for the file at `existing`.
     pub(crate) fn link(&mut self, existing: &[u8], path: &[u8]) -> io::Result<()> {
         let (parent, name) = self.parent(existing)?;
         let parent = parent.try_clone()?;
@@ -57,7 +59,7 @@ impl Root {
         })
     }
 
-    /// A symbolic link. Its target is only text here.
+    /// Creates a symbolic link. Its target is not resolved.
     pub(crate) fn symlink(&mut self, entry: &FileEntry, target: &[u8]) -> io::Result<()> {
         let ownership = self.ownership;
         self.replacing(&entry.path, |parent, name| fs::symlinkat(target, parent, name))?;
@@ -70,7 +72,7 @@ impl Root {
         Ok(())
     }
 
-    /// A directory, unless one is there or a link to one. Says whether it, and not a link, is.
+    /// Creates a directory, unless there is one or a link to one. Returns false for a link.
     pub(crate) fn directory(&mut self, path: &[u8]) -> io::Result<bool> {
         if path.is_empty() {
             return Ok(true);
@@ -89,7 +91,7 @@ impl Root {
         self.open_or_make(path, 0).map(|_| false)
     }
 
-    /// Owner, permissions and time of a directory that is there.
+    /// Sets owner, permissions and time of an existing directory.
     pub(crate) fn finish_directory(&self, entry: &FileEntry) -> io::Result<()> {
         let path = if entry.path.is_empty() { b".".as_slice() } else { &entry.path };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -97,8 +99,8 @@ impl Root {
         self.finish(&dir, entry)
     }
 
-    /// Owner, permissions and time of an open file. In this order: a change of owner takes
-    /// setuid away.
+    /// Sets owner, permissions and time of an open file. In this order: a change of owner clears
+    /// setuid.
     pub(crate) fn finish(&self, file: &impl AsFd, entry: &FileEntry) -> io::Result<()> {
         self.own(file)?;
         fs::fchmod(file, Mode::from_raw_mode(u32::from(entry.permissions)))?;
@@ -113,7 +115,7 @@ impl Root {
         Ok(())
     }
 
-    /// Makes something at a path; when a file or link is there, takes that away and tries again.
+    /// Creates something at a path; removes a file or link that is there, and tries again.
     fn replacing<T>(
         &mut self,
         path: &[u8],
@@ -129,7 +131,7 @@ impl Root {
         }
     }
 
-    /// The directory that a path's last part is in, made where it is missing.
+    /// Opens the parent directory of a path, and creates missing directories.
     fn parent<'a>(&mut self, path: &'a [u8]) -> io::Result<(&OwnedFd, &'a [u8])> {
         let (dir, name) = split_last(path);
         if name.is_empty() {
@@ -155,7 +157,7 @@ impl Root {
         Ok(open(path)?)
     }
 
-    /// Makes a missing directory, or the one that a dangling link points to.
+    /// Creates a missing directory, or the one to which a dangling link points.
     fn make(&self, path: &[u8], links: u32) -> io::Result<()> {
         let (dir, name) = split_last(path);
         let parent = self.open_or_make(dir, links)?;
@@ -166,7 +168,7 @@ impl Root {
             }
             Err(Errno::EXIST) if links < MAX_LINKS => {
                 let target = match fs::readlinkat(&parent, name, Vec::new()) {
-                    // No link: a directory that someone else has made meanwhile.
+                    // Not a link: another thread has created the directory meanwhile.
                     Err(Errno::INVAL) => return Ok(()),
                     target => target?,
                 };
@@ -177,7 +179,7 @@ impl Root {
     }
 }
 
-/// A path's directory, empty where it has none, and its last part.
+/// A path's directory (empty if it has none) and its last part.
 fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(slash) => (&path[..slash], &path[slash + 1..]),
@@ -185,7 +187,7 @@ fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Where a link in a directory leads, below the root. Ways up are not worked out by text.
+/// The target of a link in a directory, relative to the root. `..` is left to the kernel.
 fn link_path(dir: &[u8], target: &[u8]) -> io::Result<Vec<u8>> {
     let joined = match target.strip_prefix(b"/") {
         Some(absolute) => absolute.to_owned(),

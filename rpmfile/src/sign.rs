@@ -1,9 +1,9 @@
-//! What is signed of an RPM, and putting the signature into a copy of it. A v4 signature covers
-//! the main header, which holds the payload's digest; the key is somewhere else.
+//! The signed part of an RPM, and inserting a signature into a copy of the file.
 //!
-//! The accepted file is opened once: its digest is computed over the bytes that the header is read
-//! from, and the signature is spliced into a copy of that open file. The copy is verified before it
-//! is stored.
+//! A v4 signature covers the main header, which holds the payload's digest; the key is in another
+//! process. The accepted file is opened once: its digest is computed over the same bytes from which
+//! the header is read, and the signature is inserted into a copy of that open file. The copy is
+//! verified before it is stored.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -17,13 +17,13 @@ use crate::headers::Headers;
 use crate::proved::{CHUNK, proved};
 use crate::{Result, RpmError, digests};
 
-/// `RPMTAG_HEADERSIGNATURES`, the region of a signature header; it is made anew.
+/// `RPMTAG_HEADERSIGNATURES`, the region of a signature header, which is built anew.
 const REGION: u32 = 62;
-/// Bytes that one more tag takes in a header's index.
+/// The bytes of one more tag in a header's index.
 const INDEX_ENTRY: usize = 16;
 
-/// An RPM that is to be signed: its file is held open from the reading of its header to the copy,
-/// so that both are of one file whatever is put in its place meanwhile.
+/// An RPM to be signed. Its file is held open from the reading of its header to the copy, so that
+/// both are of one file even if another one is put in its place meanwhile.
 #[derive(Debug)]
 pub struct UnsignedPackage {
     file: File,
@@ -69,8 +69,8 @@ impl UnsignedPackage {
     }
 
     /// Writes a copy that has this signature (an OpenPGP packet, RSA, v4) in place of those that it
-    /// had. Main header and payload stay as they are, and so do digests and sizes. The copy must not
-    /// be there before; it is synced to disk.
+    /// had. Main header and payload stay as they are, and so do digests and sizes. The copy must
+    /// not be there before; it is synced to disk.
     ///
     /// # Errors
     /// When the headers are malformed or the system refuses; what was written of the copy is left.

@@ -122,7 +122,7 @@ impl Unpacker<'_> {
         self.root.finish(&file, entry)
     }
 
-    /// Last of all, because what is made in a directory changes its time, and the innermost
+    /// Last of all, because creating a file in a directory changes its time, and the innermost
     /// first, because its permissions may shut the others out.
     fn finish_directories(&self, directories: &[&FileEntry]) -> Result<()> {
         for entry in directories.iter().rev() {

@@ -1,4 +1,4 @@
-//! Checking signatures: of an RPM's header, and detached ones as `repomd.xml.asc`.
+//! Verifies signatures: of an RPM's header, and detached ones such as `repomd.xml.asc`.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -14,28 +14,28 @@ use rpmfarm_core::Sha256;
 use crate::headers::Headers;
 use crate::{Certs, Result, RpmError, digests};
 
-/// How far a signature's time may lie in the future, in seconds: clocks differ.
+/// How far the time of a signature may be in the future, in seconds: clocks differ.
 const SKEW: u32 = 3600;
 
-/// A signature that holds.
+/// A valid signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifiedHeader {
-    /// Id of the key that made it, hex.
+    /// Id of its key, hex.
     pub key_id: String,
-    /// Fingerprint of the key that made it, hex.
+    /// Fingerprint of its key, hex.
     pub fingerprint: String,
-    /// When it says that it was made.
+    /// The time in the signature.
     pub created: SystemTime,
-    /// SHA-256 of what was signed: for a package, its main header.
+    /// SHA-256 of the signed bytes: for a package, its main header.
     pub signed: Sha256,
 }
 
-/// Checks that an RPM's header is signed by one of the keys. The payload is not read: together
-/// with [`crate::inspect`] the whole file is covered.
+/// Checks that an RPM's header is signed by one of the keys. The payload is not read: together with
+/// [`crate::inspect`] the whole file is covered.
 ///
 /// # Errors
-/// When the package is not signed, or by no key that is known and may be believed, or with SHA-1
-/// or MD5; when a digest of the header does not match or the headers are malformed.
+/// When the package is not signed, or by no known key that may be trusted, or with SHA-1 or MD5;
+/// when a digest of the header does not match or the headers are malformed.
 pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<VerifiedHeader> {
     let file = File::open(path).map_err(RpmError::io("opening the package"))?;
     let headers = Headers::read(&mut BufReader::new(file))?;
@@ -54,10 +54,10 @@ pub fn verify_signature(path: &Path, certs: &Certs, now: SystemTime) -> Result<V
     result
 }
 
-/// Checks a detached armored signature over data, as `repomd.xml.asc` is one.
+/// Checks a detached armored signature over data, such as `repomd.xml.asc`.
 ///
 /// # Errors
-/// When there is no signature by a key that is known and may be believed, or it does not match.
+/// When it has no signature by a known key that may be trusted, or the signature does not match.
 pub fn verify_detached(
     data: &[u8],
     armored: &str,
@@ -117,7 +117,7 @@ fn check(
     Err(refused(reason))
 }
 
-/// What can be said against a signature without its key. Returns its time.
+/// Checks everything about a signature that needs no key. Returns its time.
 fn acceptable(signature: &Signature, now: Timestamp) -> Result<Timestamp, String> {
     use HashAlgorithm::{Sha3_256, Sha3_512, Sha224, Sha256, Sha384, Sha512};
     if signature.typ() != Some(SignatureType::Binary) {

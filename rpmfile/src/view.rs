@@ -1,10 +1,10 @@
 //! A main header as text that every reader can take: its strings in UTF-8.
 //!
-//! rpm itself knows bytes only, and packages have names, summaries and changelogs in Latin-1. What is
-//! not UTF-8 is read as Latin-1, string by string, as createrepo_c does it (`cr_latin1_to_utf8`, which
-//! leaves out 0x80 to 0xBF: here they stay, so that two names do not become one); a
-//! path is one string for this, although a header keeps its directory apart. Must not be used where
-//! the bytes count: digests and signatures, and the names of files that are made.
+//! rpm itself knows bytes only, and packages have names, summaries and changelogs in Latin-1. What
+//! is not UTF-8 is read as Latin-1, string by string, as createrepo_c does it (`cr_latin1_to_utf8`,
+//! which leaves out 0x80 to 0xBF: here they stay, so that two names do not become one); a path is
+//! one string for this, although a header keeps its directory apart. Must not be used where the
+//! bytes count: digests and signatures, and the names of files that are made.
 
 use std::borrow::Cow;
 
@@ -42,7 +42,7 @@ pub(crate) fn utf8(blob: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(made.finish(blob))
 }
 
-/// A string of a header, in UTF-8.
+/// A string of a header, converted to UTF-8.
 fn read(text: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(text) {
         Ok(text) => Cow::Borrowed(text),
@@ -77,7 +77,7 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// The file tags, with each path in UTF-8 as a whole.
+/// The file tags, with each path converted to UTF-8 as a whole.
 struct Paths {
     names: Vec<String>,
     directories: Vec<String>,
@@ -85,7 +85,8 @@ struct Paths {
 }
 
 impl Paths {
-    /// `None` when a tag is missing or they do not fit together: whoever reads them says so.
+    /// `None` when a tag is missing or they contradict each other: the reader of the tags reports
+    /// that.
     fn from_entries(entries: &[Entry<'_>]) -> Option<Self> {
         let find = |tag| entries.iter().find(|entry| entry.tag == tag);
         let names: Vec<&[u8]> = find(BASENAMES)?.texts().collect();
@@ -98,8 +99,8 @@ impl Paths {
         }
         let mut read_directories: Vec<String> =
             directories.iter().map(|text| read(text).into_owned()).collect();
-        // Directories that are ASCII or not UTF-8 are the same either way; of others there is a
-        // second reading, for names in them that are not UTF-8.
+        // Directories in ASCII, or not in UTF-8, need one conversion; other directories have a
+        // second one, for names in them that are not UTF-8.
         let mut again = std::collections::HashMap::<u32, u32>::new();
         for (name, index) in names.iter().zip(&mut indexes) {
             let Some(directory) = directories.get(*index as usize) else { continue };
@@ -129,7 +130,7 @@ impl Paths {
     }
 }
 
-/// A blob that is being made.
+/// A blob under construction.
 #[derive(Default)]
 struct RebuiltHeader<'a> {
     region: Option<&'a Entry<'a>>,

@@ -384,7 +384,7 @@ fn a_tag_is_there_once() {
     inspect(&forge::called(dir.path(), good, &[(IndexTag::RPMTAG_BUILDHOST, "here")])).unwrap();
     let twice = forge::called(dir.path(), good, &[(IndexTag::RPMTAG_NAME, "other")]);
     for error in [inspect(&twice).unwrap_err(), check_contents(&twice).unwrap_err()] {
-        assert_eq!(error.to_string(), "malformed main header: tag 1000 is there twice");
+        assert_eq!(error.to_string(), "malformed main header: tag 1000 occurs twice");
     }
 }
 

@@ -4,11 +4,11 @@
 //!     cargo build --release -p rpmfarm-signer
 //!     cargo run --release -p rpmfarm-signer --example bench_sign
 //!
-//! What is timed on our side is all that the farm does: reading the header from the file, the
-//! call to the signer's process with its audit log, a signed copy of the file synced to disk.
-//! Nearly all of it is RSA: one signature of 4096 bits takes about 5 ms of one core with ring,
-//! OpenSSL 3.0 and AWS-LC alike, and 2 ms with AWS-LC on a processor with AVX-512 IFMA. rpmsign uses
-//! one core only; so the ratio falls with the number of cores.
+//! What is timed on our side is all that the farm does: reading the header from the file, the call
+//! to the signer's process with its audit log, a signed copy of the file synced to disk. Nearly all
+//! of it is RSA: one signature of 4096 bits takes about 5 ms of one core with ring, OpenSSL 3.0 and
+//! AWS-LC alike, and 2 ms with AWS-LC on a processor with AVX-512 IFMA. rpmsign uses one core only;
+//! so the ratio falls with the number of cores.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
@@ -85,7 +85,7 @@ async fn main() {
 fn beside() -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let binary = own.ancestors().nth(2).unwrap().join("rpmfarm-signer");
-    assert!(binary.exists(), "{} is not there: build it first", binary.display());
+    assert!(binary.exists(), "{} does not exist: build it first", binary.display());
     binary
 }
 

@@ -1,10 +1,10 @@
-//! The log of everything that was signed, and what is remembered of it: a chain of JSON lines
-//! ([`rpmfarm_guarded::chain`]), only ever appended to, and beside the keys a journal of what is in
-//! it. Both are on disk before a signature leaves the process. Lines that wait at the same time
+//! The log of all signatures, and the memory that is rebuilt from it: a chain of JSON lines
+//! ([`rpmfarm_guarded::chain`]) that are only ever appended, and beside the keys a journal of its
+//! facts. Both are on disk before a signature leaves the process. Lines that wait at the same time
 //! share syncs.
 //!
-//! The log is written first. A crash in between leaves lines that the journal does not know: they
-//! follow its head, and are taken from the log at the next start.
+//! The log is written first. A crash in between leaves lines that are not in the journal: they
+//! follow its head, and are read from the log at the next start.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufReader, Seek, SeekFrom, Write};
@@ -25,10 +25,10 @@ use crate::event::{Event, Fact, LogEntry};
 use crate::journal::{Journal, LogEnd};
 use crate::memory::SigningMemory;
 
-/// Lines that wait; whoever comes then waits for a place.
+/// How many lines may wait to be written; further callers wait until there is room.
 const QUEUE: usize = 1024;
 
-/// The remedy for a log that was changed.
+/// The remedy for a log that was changed by another program.
 const GO_ON: &str = "nothing is signed until then: find out what happened to it (rpmfarm-signer audit \
                      verify FILE) and put it back, or stop the signer, run `rpmfarm-signer audit \
                      restart --reason TEXT` and start it again";
@@ -36,10 +36,10 @@ const GO_ON: &str = "nothing is signed until then: find out what happened to it 
 /// Why nothing is signed any more.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
-    /// The disk said no.
+    /// An error of the disk.
     #[error("the audit log could not be written; nothing is signed without it")]
     Disk,
-    /// Somebody else touched the log.
+    /// Another program changed the log.
     #[error("the audit log {path}: {reason}; {GO_ON}", path = .path.display())]
     Touched {
         path: PathBuf,
@@ -48,13 +48,13 @@ pub enum LogError {
     },
 }
 
-/// Why log and journal cannot be opened.
+/// Why the log and the journal cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The log is not as it was left.
+    /// The log was changed by another program.
     #[error(transparent)]
     Touched(#[from] LogError),
-    /// The system said no, or the journal is damaged.
+    /// An error of the system, or the journal is damaged.
     #[error(transparent)]
     Io(#[from] PathError),
     /// Another process has it.
@@ -67,8 +67,8 @@ struct QueuedEntry {
     done: oneshot::Sender<LogHead>,
 }
 
-/// A handle to log and memory. After an error of the disk it is shut for good: what a failed sync
-/// has left on disk is not known, so it is never tried again.
+/// A handle to log and memory. After an error of the disk it stays closed: the content of the disk
+/// is unknown, so no other write is tried.
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     queue: mpsc::SyncSender<QueuedEntry>,
@@ -80,10 +80,10 @@ pub struct AuditLog {
 }
 
 impl AuditLog {
-    /// Opens log and journal, making them when they are not there.
+    /// Opens log and journal, making them when they are missing.
     ///
     /// # Errors
-    /// When the log is not as it was left, another process has it, or the system refuses.
+    /// When the log was changed, another process has it, or an error of the system.
     pub fn open(path: &Path, state: &Path) -> Result<Self, OpenError> {
         let mut books = LogWriter::open(path, state)?;
         if books.name.is_empty() {
@@ -105,7 +105,7 @@ impl AuditLog {
             if let Err(error) = books.write_items(&items, &shown) {
                 tracing::error!(%error, "signing has stopped");
                 failure.send_replace(Some(error));
-                // Whoever waits or comes is told.
+                // Waiting and later callers get the error.
                 items.try_iter().for_each(drop);
             }
         })?;
@@ -132,7 +132,7 @@ impl AuditLog {
         }
     }
 
-    /// Why nothing is signed any more; `None` while it is.
+    /// Why nothing is signed any more; `None` while signing works.
     #[must_use]
     pub fn stopped(&self) -> Option<LogError> {
         self.failed.borrow().clone()
@@ -143,7 +143,7 @@ impl AuditLog {
         let mut failed = self.failed.clone();
         let of_disk = |failed: &Option<LogError>| *failed == Some(LogError::Disk);
         if failed.wait_for(of_disk).await.is_err() {
-            // The writer ended otherwise: the process goes on, to say why.
+            // The writer ended for another reason: the process continues, to report it.
             std::future::pending::<()>().await;
         }
     }
@@ -153,14 +153,14 @@ impl AuditLog {
         self.memory.lock()
     }
 
-    /// Where the log stands.
+    /// The head of the log.
     #[must_use]
     pub fn head(&self) -> LogHead {
         let head = *self.head.lock();
         LogHead { log: self.log.to_string(), line: head.line, digest: head.digest }
     }
 
-    /// Whether the log goes on from a line to where it stands now. Reads the whole file.
+    /// Whether the log continues from a line to its present head. Reads the whole file.
     #[must_use]
     pub fn goes_on_from(&self, then: &LogHead) -> LogCheck {
         let now = self.head();
@@ -191,17 +191,17 @@ impl AuditLog {
     }
 }
 
-/// Whether a log goes on from where it was.
+/// Whether a log continues from an earlier head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogCheck {
-    /// The line is there, and all after it follow.
+    /// The line is in the log, and all later lines follow it.
     Continues(String),
     /// The line is in another file or of another log.
     Elsewhere(String),
     Broken(String),
 }
 
-/// Compares a line of a file with what it was, and what follows it with the head.
+/// Compares a line of a file with its earlier content, and the rest with the head.
 fn compare(path: &Path, then: &LogHead, now: &LogHead) -> LogCheck {
     let (mut line_then, mut line_now) = (None, None);
     let walked = File::open(path).map_err(ChainError::from).and_then(|file| {
@@ -246,13 +246,13 @@ fn compare(path: &Path, then: &LogHead, now: &LogHead) -> LogCheck {
 }
 
 impl LogEntry {
-    /// An entry of this moment.
+    /// An entry with the present time.
     #[must_use]
     pub fn now(event: Event) -> Self {
         Self::at(SystemTime::now(), event)
     }
 
-    /// An entry of a moment.
+    /// An entry with a given time.
     #[must_use]
     pub fn at(time: SystemTime, event: Event) -> Self {
         let time = jiff::Timestamp::try_from(time).unwrap_or_default().to_string();
@@ -260,12 +260,12 @@ impl LogEntry {
     }
 }
 
-/// Log and journal as they are written. Whoever has it is alone with them.
+/// Log and journal for writing; whoever holds it has exclusive access.
 #[derive(Debug)]
 pub struct LogWriter {
     path: PathBuf,
     file: File,
-    /// Where the last line begins and ends.
+    /// The offsets of the last line.
     last: (u64, u64),
     head: ChainHead,
     journal: Journal,
@@ -275,7 +275,7 @@ pub struct LogWriter {
 }
 
 impl LogWriter {
-    /// Opens both, and compares the log with what the journal has of it.
+    /// Opens both, and compares the log with the journal.
     ///
     /// # Errors
     /// As [`AuditLog::open`].
@@ -299,11 +299,11 @@ impl LogWriter {
         Ok(books)
     }
 
-    /// Begins a new file after what is in the journal, whatever the old file is; that is put aside,
-    /// where it is there. Answers where to.
+    /// Begins a new file after the facts in the journal, whatever the old file contains; that file
+    /// is moved aside if it exists. Returns its new path.
     ///
     /// # Errors
-    /// When another process has it, nothing was written yet, or the system refuses.
+    /// When another process has it, nothing was written yet, or an error of the system.
     pub fn restart(path: &Path, state: &Path, reason: &str) -> Result<Option<PathBuf>, OpenError> {
         let (journal, kept) = Journal::open(state)?;
         let missing = || {
@@ -315,8 +315,8 @@ impl LogWriter {
         let end = io_at(path, kept.end.ok_or_else(missing))?;
         let aside = io_at(path, put_aside(path))?;
         let found = match &aside {
-            Some(aside) => format!("the file before is {}", aside.display()),
-            None => "the file before was not there".to_owned(),
+            Some(aside) => format!("the old file is {}", aside.display()),
+            None => "the old file did not exist".to_owned(),
         };
         let file = open_log(path, true)?;
         let (log, reason) = (kept.name.clone(), reason.to_owned());
@@ -333,7 +333,7 @@ impl LogWriter {
         Ok(aside)
     }
 
-    /// Writes what an operator did, and remembers it.
+    /// Writes an operator's event, and remembers it.
     pub fn record(&mut self, event: Event) -> io::Result<()> {
         if let Some(fact) = event.fact() {
             self.memory.apply(&fact);
@@ -361,7 +361,7 @@ impl LogWriter {
         Ok(())
     }
 
-    /// Takes the lines that the journal does not have: all of them, where there is no journal.
+    /// Reads the lines that are not in the journal: all of them, if there is no journal.
     fn take_rest(&mut self) -> Result<(), OpenError> {
         let from = (self.last.1 > 0).then_some(self.head);
         let begin = self.last.1;
@@ -376,7 +376,7 @@ impl LogWriter {
             Err(ChainError::Io(error)) => return Ok(io_at(&self.path, Err(error))?),
             Err(error) => return Err(self.touched(error.to_string()).into()),
         };
-        // A crash cuts the very last line, which then has no end.
+        // A crash may leave an incomplete last line.
         if walked.cut > u64::from(walked.is_torn) && from.is_some() {
             let reason = "lines were added that the signer did not write".to_owned();
             return Err(self.touched(reason).into());
@@ -434,14 +434,14 @@ impl LogWriter {
             *shown.lock() = self.head;
             for (head, done) in heads.into_iter().zip(waiting) {
                 let log = self.name.clone();
-                // Whoever waited may be gone; the record stays.
+                // The caller may be gone; the record stays.
                 let _ = done.send(LogHead { log, line: head.line, digest: head.digest });
             }
         }
         Ok(())
     }
 
-    /// Whether the file is still the one at its path, and as long as it was left.
+    /// Checks that the file is still the one at its path, with the length that was written.
     fn is_untouched(&self) -> Result<(), String> {
         let there = match std::fs::metadata(&self.path) {
             Ok(there) => there,
@@ -466,7 +466,7 @@ impl LogWriter {
         }
     }
 
-    /// Appends entries to log and journal, and syncs both. Answers the head of each.
+    /// Appends entries to log and journal, and syncs both. Returns the head after each.
     fn write(&mut self, entries: Vec<LogEntry>) -> io::Result<Vec<ChainHead>> {
         let (mut bytes, mut heads) = (Vec::new(), Vec::new());
         let mut last = self.last;
@@ -506,7 +506,7 @@ fn open_log(path: &Path, may_make: bool) -> Result<File, OpenError> {
     Ok(file)
 }
 
-/// Gives a file another name beside it: the time.
+/// Renames a file: appends the time to its name.
 fn put_aside(path: &Path) -> io::Result<Option<PathBuf>> {
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S").to_string();
     let mut name = path.file_name().unwrap_or_default().to_owned();

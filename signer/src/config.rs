@@ -1,4 +1,4 @@
-//! What the signer is told: a TOML file, and options that win over it.
+//! The configuration of the signer: a TOML file, and options that take precedence over it.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,8 @@ use anyhow::Context;
 use rpmfarm_core::signing::KeyBindings;
 use serde::Deserialize;
 
-/// Signatures in a minute: a farm that signs a whole distribution anew makes some thousand.
+/// The default rate of signatures a minute: a farm that signs a whole distribution again makes some
+/// thousand.
 const PER_MINUTE: u32 = 6000;
 
 /// The configuration of `serve`.
@@ -18,25 +19,24 @@ pub struct Config {
     pub socket: PathBuf,
     /// The log of everything signed.
     pub audit_log: PathBuf,
-    /// Users that may ask, beside root and the signer's own.
+    /// Users that may request signatures, in addition to root and the signer's own.
     pub allow_uids: Vec<u32>,
-    /// Keys that are made at start when they are not there.
+    /// Keys that are made at start when they are missing.
     pub create: Vec<NewKey>,
-    /// The targets that each key signs for; one that is not here signs for any.
+    /// The targets that each key may sign for; a key without an entry signs for any.
     pub bind: KeyBindings,
-    /// Signatures in a minute, at most, and at once.
+    /// How many signatures are made in a minute, and at once.
     pub per_minute: u32,
-    /// The coordinator's blob store, where the signer is to read each package itself.
+    /// The coordinator's blob store, if the signer reads each package itself.
     pub blobs: Option<PathBuf>,
-    /// Files with the public keys of acceptors: headers are signed only of packages that one of them has
-    /// accepted. With none, of those that whoever asks has accepted.
+    /// Files with the public keys of acceptors: a header is signed only if one of them has accepted
+    /// its package. Without any, the caller's acceptance is enough.
     pub acceptors: Vec<PathBuf>,
-    /// Directory of what is remembered of the log, and of the operator's switch; by default that of
-    /// the keys.
+    /// Directory of the signer's memory, and of the operator's switch; by default that of the keys.
     pub state: Option<PathBuf>,
 }
 
-/// A key and its targets, as `--bind` has them.
+/// A key and its targets, as in `--bind`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyBinding {
     /// Name of the key.
@@ -82,7 +82,7 @@ impl Config {
         toml::from_str(&text).with_context(|| format!("the configuration {}", path.display()))
     }
 
-    /// Where journal and switch are.
+    /// The directory of journal and switch.
     #[must_use]
     pub fn state_dir(&self) -> &Path {
         self.state.as_deref().unwrap_or(&self.keys)

@@ -1,13 +1,13 @@
-//! What the log has of each thing that was done, as JSON.
+//! The entries of the log, as JSON.
 
 use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{AttemptId, Sha256};
 use serde::{Deserialize, Serialize};
 
-/// A line of the log, but for its place in the chain.
+/// A line of the log, without its place in the chain.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// When, as RFC 3339 in UTC; a signature has the same time, in seconds.
+    /// The time, as RFC 3339 in UTC; a signature has the same time, in seconds.
     pub time: String,
     #[serde(flatten)]
     pub event: Event,
@@ -26,7 +26,7 @@ pub enum Event {
         /// The name of the log.
         log: String,
         reason: String,
-        /// What was wrong with the file before, or where it was put.
+        /// What was wrong with the old file, or its new path.
         found: String,
     },
     /// The header of a package was signed.
@@ -40,13 +40,13 @@ pub enum Event {
         nevra: String,
         /// SHA-256 of the header.
         header: Sha256,
-        /// SHA-256 of the unsigned file, as whoever asked has it.
+        /// SHA-256 of the unsigned file, by the request.
         artifact: Sha256,
         /// Whether the signer has read the header from that file itself.
         file_read: bool,
-        /// The build whose acceptance lets it be signed, as whoever asked has it.
+        /// The build that was accepted, by the request.
         build: u64,
-        /// What the acceptor says of it, where there is one.
+        /// The acceptance, where there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         accepted: Option<Accepted>,
     },
@@ -59,10 +59,10 @@ pub enum Event {
         #[serde(flatten)]
         place: RepositoryId,
         revision: u64,
-        /// SHA-256 of the page.
+        /// SHA-256 of the `repomd.xml`.
         sha256: Sha256,
     },
-    /// Something was not signed that nobody should have asked for.
+    /// A request was refused that nobody should have made.
     Refused {
         /// Name of the key.
         key: String,
@@ -75,7 +75,7 @@ pub enum Event {
         /// User id of the operator.
         uid: u32,
     },
-    /// An operator let it sign again.
+    /// An operator resumed the signer.
     Resumed,
     /// An operator let older revisions be signed.
     Reset {
@@ -83,13 +83,13 @@ pub enum Event {
         target: String,
         /// Name of the channel.
         channel: String,
-        /// What is above this is signed.
+        /// Higher revisions than this are signed.
         to: u64,
         reason: String,
         /// User id of the operator.
         uid: u32,
     },
-    /// An operator let another package of a NEVRA be signed.
+    /// An operator let another package be signed under a NEVRA.
     Forgot {
         /// Name of the target.
         target: String,
@@ -100,11 +100,11 @@ pub enum Event {
     },
 }
 
-/// The attempt of which the acceptor has accepted a package.
+/// The accepted attempt that made a package.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     pub attempt: AttemptId,
-    /// The worker that has signed that it made it.
+    /// The worker that has signed its results.
     pub worker: String,
 }
 
@@ -120,22 +120,22 @@ pub enum Fact {
         /// SHA-256 of the header.
         header: Sha256,
     },
-    /// A key has signed this page.
+    /// A key has signed this `repomd.xml`.
     Page {
         /// Name of the key.
         key: String,
         #[serde(flatten)]
         place: RepositoryId,
         revision: u64,
-        /// SHA-256 of the page.
+        /// SHA-256 of the `repomd.xml`.
         digest: Sha256,
     },
-    /// The newest page of a repository.
+    /// The last `repomd.xml` of a repository.
     Newest {
         #[serde(flatten)]
         place: RepositoryId,
         revision: u64,
-        /// SHA-256 of the page.
+        /// SHA-256 of the `repomd.xml`.
         digest: Sha256,
     },
     /// Revisions of a channel above this one may be signed.
@@ -146,7 +146,7 @@ pub enum Fact {
         channel: String,
         to: u64,
     },
-    /// A target has nothing under this NEVRA any more.
+    /// The NEVRA of a target was forgotten.
     Forgotten {
         /// Name of the target.
         target: String,
@@ -155,7 +155,7 @@ pub enum Fact {
 }
 
 impl Event {
-    /// The fact that is remembered of it, if any.
+    /// The fact that is remembered of the event, if any.
     #[must_use]
     pub fn fact(&self) -> Option<Fact> {
         match self.clone() {
@@ -175,7 +175,7 @@ impl Event {
         }
     }
 
-    /// The name of the log, where it says so.
+    /// The name of the log, if the event has it.
     #[must_use]
     pub fn log(&self) -> Option<&str> {
         match self {

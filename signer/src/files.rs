@@ -1,4 +1,4 @@
-//! The packages themselves, where the signer is let to read them: the coordinator's blob store.
+//! Access to the packages themselves, where the signer may read them: the coordinator's blob store.
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ impl PackageFiles {
         Self(Blobs::new(root))
     }
 
-    /// Reads a file, whole, and proves that it has this digest and this header.
+    /// Reads a whole file, and proves that it has this digest and this header.
     ///
     /// # Errors
-    /// When it is not there, is another one, or has another header.
+    /// When it does not exist, has another digest, or has another header.
     pub fn prove(&self, artifact: Sha256, header: &[u8]) -> Result<(), RequestError> {
         let refused = |reason: String| RequestError::File { path: self.0.path(artifact), reason };
         let file = self.0.open(artifact).map_err(|error| refused(error.to_string()))?;

@@ -1,4 +1,5 @@
-//! Making a new key: RSA 4096, OpenPGP version 4, signed with SHA-256, no passphrase, no end.
+//! Making a new key: RSA 4096, OpenPGP version 4, signed with SHA-256, without passphrase and
+//! expiry.
 
 use pgp::composed::{ArmorOptions, KeyType, SecretKeyParamsBuilder};
 use pgp::crypto::hash::HashAlgorithm;

@@ -1,6 +1,6 @@
-//! The journal of what is remembered, beside the keys: JSON lines, each batch of facts ended by a
-//! line that says where the log stood. What comes after the last such line was never finished and
-//! is dropped. It is written anew, shorter, at each start.
+//! The journal of the signer's memory, beside the keys: JSON lines, each batch of facts followed by
+//! a line with the head of the log. Lines after the last such line belong to a batch that was not
+//! finished, and are dropped. The journal is rewritten, shorter, at each start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -18,11 +18,11 @@ use crate::memory::SigningMemory;
 const NAME: &str = "state.jsonl";
 const LOCK: &str = "state.lock";
 
-/// Where the log ended.
+/// The end of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LogEnd {
     pub(crate) head: ChainHead,
-    /// Where that begins and ends in the file, in bytes.
+    /// The offsets of that line in the file, in bytes.
     pub(crate) last: (u64, u64),
 }
 
@@ -38,7 +38,7 @@ enum JournalLine {
 pub(crate) struct JournalContent {
     pub(crate) memory: SigningMemory,
     pub(crate) name: String,
-    /// `None` where nothing was logged yet.
+    /// `None` before anything was logged.
     pub(crate) end: Option<LogEnd>,
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Takes and reads it.
+    /// Locks and reads it.
     pub(crate) fn open(dir: &Path) -> Result<(Self, JournalContent), OpenError> {
         io_at(dir, fs::DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
         let lock = acquire_lock(&dir.join(LOCK))?;
@@ -61,13 +61,13 @@ impl Journal {
         Ok((Self { path, file, _lock: lock }, kept))
     }
 
-    /// Reads it beside whoever writes it.
+    /// Reads it without the lock.
     pub(crate) fn peek(dir: &Path) -> Result<JournalContent, OpenError> {
         let path = dir.join(NAME);
         Ok(io_at(&path, read(&path))?)
     }
 
-    /// Writes it anew: whole or not at all.
+    /// Rewrites it, atomically.
     pub(crate) fn begin(
         &mut self,
         memory: &SigningMemory,
@@ -91,7 +91,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Appends facts and where the log stands with them, and syncs.
+    /// Appends facts and the head of the log, and syncs.
     pub(crate) fn append(&mut self, facts: &[Fact], log: &str, end: &LogEnd) -> io::Result<()> {
         let mut bytes = Vec::new();
         for fact in facts {

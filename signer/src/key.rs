@@ -20,16 +20,16 @@ const BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
 /// Why a key is not usable.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The text is no secret key, or its own signatures do not hold.
+    /// The text is not a secret key, or its own signatures are not valid.
     #[error("not an ASCII-armored OpenPGP secret key: {0}")]
     Unreadable(String),
     /// The key is of a kind that RPM signatures of EL8 and EL9 cannot have.
     #[error("the key is {0}; an RSA key of version 4 with 2048 to 4096 bits is needed")]
     Kind(String),
-    /// It is locked, and nobody is there to type its passphrase.
+    /// It is protected by a passphrase, which nobody could type.
     #[error("the key is locked with a passphrase; export it without one")]
     Locked,
-    /// Its signatures are not ones that anybody would accept.
+    /// Its signatures would not be accepted.
     #[error("the key cannot be used: {0}")]
     Useless(String),
     /// It may not sign.
@@ -67,8 +67,8 @@ impl SigningKey {
         Self::new(subkey, subkey.secret_params(), armored)
     }
 
-    /// Signs something and checks it as users will. A key that has expired or was revoked, or
-    /// whose numbers are damaged, is found here and not by them.
+    /// Signs something and verifies it as users will. This finds a key that has expired or was
+    /// revoked, or whose numbers are damaged, before users do.
     ///
     /// # Errors
     /// When the signature would not be accepted.
@@ -132,7 +132,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// By the newest signature of the key over itself that has flags; without flags it may do all.
+/// By the newest self-signature of the key with flags; without flags it may do everything.
 fn primary_may_sign(secret: &SignedSecretKey) -> bool {
     let users = secret.details.users.iter().flat_map(|user| &user.signatures);
     let signatures = secret.details.direct_signatures.iter().chain(users);

@@ -13,7 +13,7 @@ use rpmfarm_guarded::path::{NotPrivate, PathError, check_private, io_at};
 use crate::key::{KeyError, SigningKey};
 
 const EXTENSION: &str = "key";
-/// No key is larger, even with many user ids.
+/// The largest key file, in bytes; even many user ids need less.
 const MAX_FILE: u64 = 1 << 20;
 
 /// Why keys cannot be used.
@@ -25,9 +25,9 @@ pub enum KeysError {
     /// There is no key of that name.
     #[error("no key `{}` (there {})", name::shown(.asked), listed(.known))]
     Unknown {
-        /// The name that was asked for.
+        /// The requested name.
         asked: String,
-        /// The names that there are.
+        /// The names of the keys.
         known: Vec<String>,
     },
     /// There is a key of that name already.
@@ -39,7 +39,7 @@ pub enum KeysError {
     /// The key cannot be used.
     #[error("{}: {source}", .path.display())]
     Key { path: PathBuf, source: KeyError },
-    /// The system said no.
+    /// An error of the system.
     #[error(transparent)]
     Io(#[from] PathError),
 }
@@ -69,10 +69,10 @@ impl SigningKeys {
         Ok(Self { by_name })
     }
 
-    /// The key of a name.
+    /// The key with a name.
     ///
     /// # Errors
-    /// When there is none; the error lists those that there are.
+    /// When there is none; the error lists the existing ones.
     pub fn get(&self, asked: &str) -> Result<&SigningKey, KeysError> {
         self.by_name.get(asked).ok_or_else(|| KeysError::Unknown {
             asked: asked.to_owned(),
@@ -95,7 +95,7 @@ pub fn store(dir: &Path, key_name: &str, armored: &str) -> Result<PathBuf, KeysE
     io_at(dir, fs::DirBuilder::new().recursive(true).mode(0o700).create(dir))?;
     check_private(dir, &io_at(dir, fs::metadata(dir))?)?;
     let path = path_of(dir, key_name);
-    // Whole or absent: a link fails when the name is taken, a rename would replace.
+    // A hard link fails when the name exists; a rename would replace the key.
     let partial = dir.join(format!(".{key_name}.{}", std::process::id()));
     let written = write_private(&partial, armored).and_then(|()| fs::hard_link(&partial, &path));
     let _ = fs::remove_file(&partial);

@@ -1,10 +1,10 @@
 //! The signer: holds the keys and does nothing else.
 //!
-//! Owns the keys, the rules for what is signed, and a log of everything that was. It gets
-//! headers and pages of repositories, never packages, and trusts nobody who asks: a header is parsed
-//! and must be what the request says, a key signs for its targets, a NEVRA is one package, and
-//! revisions rise. Of targets it knows the names; it must not know of tasks or the coordinator's
-//! store, but for the files that it may be let to read. docs/signer.md says what all this is worth.
+//! Owns the keys, the rules for what is signed, and a log of all signatures. It gets headers and
+//! `repomd.xml` files, never packages, and trusts no caller: a header is parsed and must match the
+//! request, a key signs for its targets, a NEVRA is one package, and revisions rise. Of targets it
+//! knows the names; it must not know tasks or the coordinator's store, except for the files that it
+//! may be allowed to read. docs/signer.md says what this is worth.
 
 pub mod audit;
 pub mod config;

@@ -52,8 +52,8 @@ enum Command {
 /// Where a signer keeps what it remembers.
 #[derive(Debug, Args)]
 struct StateOptions {
-    /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`, `blobs`,
-    /// `acceptors`, `[bind]` and `[[create]]`.
+    /// A TOML file with `keys`, `state`, `socket`, `audit_log`, `allow_uids`, `per_minute`,
+    /// `blobs`, `acceptors`, `[bind]` and `[[create]]`.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Directory of the keys.
@@ -69,15 +69,15 @@ struct StateOptions {
 
 #[derive(Debug, Subcommand)]
 enum RevisionCommand {
-    /// The newest revision that was signed of each repository.
+    /// Show the newest revision that was signed of each repository.
     Show {
-        /// TARGET or TARGET/CHANNEL; all without.
+        /// TARGET or TARGET/CHANNEL [default: all].
         #[arg(default_value = "")]
         of: String,
         #[command(flatten)]
         place: StateOptions,
     },
-    /// Let revisions above a number be signed, as after a backup was put back. The signer must be
+    /// Let revisions above a number be signed, as after a restore from a backup. The signer must be
     /// stopped.
     Reset {
         /// TARGET/CHANNEL.
@@ -95,7 +95,7 @@ enum RevisionCommand {
 
 #[derive(Debug, Subcommand)]
 enum PackageCommand {
-    /// The digest of the header that was signed.
+    /// Show the digest of the header that was signed.
     Show {
         /// NAME-[EPOCH:]VERSION-RELEASE.ARCH.
         nevra: String,
@@ -142,7 +142,7 @@ enum AuditCommand {
 struct ServeOptions {
     #[command(flatten)]
     place: StateOptions,
-    /// Where to listen.
+    /// The Unix socket to listen on.
     #[arg(long, value_name = "PATH", env = "RPMFARM_SIGNER_SOCKET")]
     socket: Option<PathBuf>,
     /// A user that may request signatures, beside root and the signer's own.
@@ -157,12 +157,12 @@ struct ServeOptions {
     /// Signatures in a minute at most, and at once [default: 6000].
     #[arg(long, value_name = "COUNT")]
     per_minute: Option<u32>,
-    /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs only
-    /// the header of that package.
+    /// The coordinator's blob store (DATA/blobs): the signer reads each package there, and signs
+    /// only the header of that package.
     #[arg(long, value_name = "DIR", env = "RPMFARM_SIGNER_BLOBS")]
     blobs: Option<PathBuf>,
-    /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several times. Then
-    /// a header is signed only when one of them has signed that it accepts the package.
+    /// The public key of an acceptor (rpmfarm-acceptor key), PEM or hex; may be given several
+    /// times. Then a header is signed only when one of them has signed that it accepts the package.
     #[arg(long, value_name = "FILE", env = "RPMFARM_SIGNER_ACCEPTOR", value_delimiter = ',')]
     acceptor: Vec<PathBuf>,
 }
@@ -178,7 +178,7 @@ struct KeyDir {
 enum KeyCommand {
     /// Make a key (RSA 4096).
     New {
-        /// Its name, as targets have it.
+        /// Its name, for `signing_key` of targets.
         name: String,
         /// Its user id, as `Example Linux <security@example.com>`.
         #[arg(long)]
@@ -232,7 +232,7 @@ impl ServeOptions {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    harden::shut()?;
+    harden::protect_memory()?;
     log::start_filtered("RUST_LOG", "info,pgp=warn", LogFormat::Text);
     match cli.command {
         Command::Serve(options) => serve::serve(&options.config()?, run::stopped()?).await,
@@ -276,7 +276,7 @@ fn package(command: PackageCommand) -> anyhow::Result<()> {
         }
         PackageCommand::Forget { nevra, target, reason, place } => {
             operate::forget(&place.config()?, &target, &nevra, &reason)?;
-            print_line(&format!("another package {nevra} of {target} may be signed now"))
+            print_line(&format!("another package {nevra} of {target} can be signed now"))
         }
     }
 }

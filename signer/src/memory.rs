@@ -1,9 +1,9 @@
-//! What was signed, as far as it decides what may be signed: which package a target has under a
-//! NEVRA, and which page of each repository is the newest. Decides; writes nothing.
+//! The signer's memory, as far as it decides what may be signed: which package a target has under a
+//! NEVRA, and the last `repomd.xml` of each repository. Decides; writes nothing.
 //!
-//! At the start the journal is compared with the log, and takes from it what a crash kept out of
-//! the journal. A request is remembered before it is signed, so that of two for one revision only
-//! one is signed.
+//! At the start the journal is compared with the log, and missing facts are added from it. A
+//! request is remembered before it is signed, so that of two requests for one revision only one is
+//! signed.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,10 +12,10 @@ use rpmfarm_core::signing::{RepositoryId, SignedPage, StaleRevisionError, may_fo
 
 use crate::event::Fact;
 
-/// Why something is not signed after what was.
+/// Why a request is refused because of earlier signatures.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SignedBeforeError {
-    /// The target has another package of that name.
+    /// The target has another package with that NEVRA.
     #[error(
         "{target} has another package {nevra}: header {signed} was signed already, not {asked}; if \
          the first was taken back on purpose, an operator runs `rpmfarm-signer package forget`"
@@ -24,9 +24,9 @@ pub enum SignedBeforeError {
         /// Name of the target.
         target: String,
         nevra: String,
-        /// Digest of the header that was signed.
+        /// Digest of the header that was signed before.
         signed: Sha256,
-        /// Digest of the header that was asked for.
+        /// Digest of the header in the request.
         asked: Sha256,
     },
     /// The revision does not follow the last one.
@@ -35,42 +35,42 @@ pub enum SignedBeforeError {
          `rpmfarm-signer revision reset`"
     )]
     Revision { place: Box<RepositoryId>, source: StaleRevisionError },
-    /// An operator has set the channel to a revision, and this is not above it.
+    /// An operator has reset the channel to a revision, and this is not above it.
     #[error(
         "repomd.xml of {place}: revision {asked} is not above {floor}, which the channel was reset to"
     )]
     Floor {
         place: Box<RepositoryId>,
-        /// The revision that was asked for.
+        /// The revision of the request.
         asked: u64,
-        /// The revision that an operator named.
+        /// The revision of the reset.
         floor: u64,
     },
-    /// The very page was signed for another repository.
+    /// The same `repomd.xml` was signed for another repository.
     #[error("repomd.xml of {place}: this very page was signed as revision {revision} of {signed}")]
     Elsewhere {
-        /// The repository that it was asked for.
+        /// The repository of the request.
         place: Box<RepositoryId>,
-        /// The repository that it is of.
+        /// The repository for which it was signed.
         signed: Box<RepositoryId>,
         revision: u64,
     },
 }
 
-/// Everything that is remembered. Where something is asked for, it is remembered at once: of two who
-/// ask at one time for different things only one gets it.
+/// The signer's memory. A request is remembered at once: of two concurrent requests for different
+/// content only one succeeds.
 #[derive(Debug, Default)]
 pub struct SigningMemory {
     packages: BTreeMap<String, HashMap<String, Sha256>>,
     newest: BTreeMap<RepositoryId, SignedPage>,
-    /// Every page that a key has signed, and as what first.
+    /// Every `repomd.xml` that a key has signed, with its first repository and revision.
     pages: HashMap<(String, Sha256), (RepositoryId, u64)>,
     floors: BTreeMap<(String, String), u64>,
 }
 
 impl SigningMemory {
-    /// Takes a fact as it is. Pages may come in another order than they were asked for in: of a
-    /// place the newest counts.
+    /// Applies a fact. Revisions may arrive in another order than they were requested in: for each
+    /// repository the highest counts.
     pub fn apply(&mut self, fact: &Fact) {
         match fact.clone() {
             Fact::Package { target, nevra, header } => {
@@ -102,10 +102,10 @@ impl SigningMemory {
         }
     }
 
-    /// Takes a package that is to be signed.
+    /// Records a package that is to be signed.
     ///
     /// # Errors
-    /// When the target has another one of that NEVRA.
+    /// When the target has another one with that NEVRA.
     pub fn take_package(
         &mut self,
         target: &str,
@@ -121,17 +121,18 @@ impl SigningMemory {
         Ok(())
     }
 
-    /// Takes a page that is to be signed.
+    /// Records a `repomd.xml` that is to be signed.
     ///
     /// # Errors
-    /// When it is older than what was signed of its place, or is of another one.
+    /// When its revision is lower than the last one of its repository, or it was signed for another
+    /// repository.
     pub fn take_page(
         &mut self,
         key: &str,
         place: &RepositoryId,
         asked: SignedPage,
     ) -> Result<(), SignedBeforeError> {
-        // The same again is the same.
+        // A repeated request changes nothing.
         if self.newest.get(place) != Some(&asked) {
             self.check_page(key, place, &asked)?;
         }
@@ -164,8 +165,8 @@ impl SigningMemory {
         Ok(())
     }
 
-    /// Whether a page that was signed for one place may be that of another, too: repositories of a
-    /// channel that hold nothing have the same page, as long as it is the newest.
+    /// Whether a `repomd.xml` that was signed for one repository may be signed for another: empty
+    /// repositories of a channel have the same `repomd.xml`, as long as it is the newest.
     fn is_same_state(&self, signed: &RepositoryId, asked: &RepositoryId, revision: u64) -> bool {
         signed == asked
             || signed.shares_channel(asked)
@@ -178,7 +179,7 @@ impl SigningMemory {
         self.packages.get(target)?.get(nevra).copied()
     }
 
-    /// The newest pages, by place.
+    /// The last `repomd.xml` of each repository.
     pub fn newest(&self) -> impl Iterator<Item = (&RepositoryId, &SignedPage)> {
         self.newest.iter()
     }
@@ -213,8 +214,8 @@ impl SigningMemory {
             let (target, channel) = (target.to_owned(), channel.to_owned());
             Fact::Floor { target, channel, to }
         });
-        // Floors forget what is the newest, so that comes again after them. Repositories that hold
-        // nothing share a page.
+        // A floor removes the newest one, so the newest ones follow after the floors. Empty
+        // repositories share a `repomd.xml`.
         let newest = self.newest.iter().map(|(place, page)| {
             let SignedPage { revision, digest } = *page;
             Fact::Newest { place: place.clone(), revision, digest }
@@ -235,7 +236,7 @@ mod tests {
         RepositoryId::new("lab", channel, path).unwrap()
     }
 
-    /// What is left when all is written and read again.
+    /// The state after writing all and reading it again.
     fn again(memory: &SigningMemory) -> SigningMemory {
         let mut read = SigningMemory::default();
         for fact in memory.facts() {

@@ -1,5 +1,6 @@
-//! What operators do by hand, beside a signer that runs or in place of one. It needs the directory
-//! of the state, which is the keys' own: whoever only reaches the socket can do none of it.
+//! The operator's commands, beside a running signer or without one. They need the directory of the
+//! state, which is that of the keys by default: whoever reaches only the socket can run none of
+//! them.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -16,10 +17,10 @@ use crate::event::{Event, LogEntry};
 use crate::journal::Journal;
 use crate::pause::{PauseState, PauseSwitch};
 
-/// Longest reason, in characters: what messages show of a text.
+/// The longest reason, in characters: what messages show of a text.
 const MAX_REASON: usize = 160;
 
-/// A reason that is one, and fit for a log.
+/// Checks that a reason can be logged.
 ///
 /// # Errors
 /// When it is empty, too long, or has control characters.
@@ -46,14 +47,14 @@ pub fn pause(config: &Config, reason: &str) -> anyhow::Result<PauseState> {
     Ok(paused)
 }
 
-/// Lets the signer sign again. Answers whether it was paused.
+/// Resumes the signer. Returns whether it was paused.
 pub fn resume(config: &Config) -> anyhow::Result<bool> {
     let dir = own(config)?;
     let turned = PauseSwitch::new(dir).resume();
     turned.with_context(|| format!("resuming the signer of {}", dir.display()))
 }
 
-/// The newest revisions of a target, of a channel (`TARGET/CHANNEL`), or of all, a line each.
+/// The newest revisions of a target, of a channel (`TARGET/CHANNEL`), or of all, one line each.
 ///
 /// # Errors
 /// When the state cannot be read.
@@ -73,10 +74,10 @@ pub fn revisions(config: &Config, below: &str) -> anyhow::Result<Vec<String>> {
     Ok(lines)
 }
 
-/// Lets revisions above `to` be signed of a channel, written `TARGET/CHANNEL`.
+/// Lets revisions above `to` be signed for a channel, written `TARGET/CHANNEL`.
 ///
 /// # Errors
-/// When a signer runs, the channel is unknown, or the disk says no.
+/// When a signer runs, the channel is unknown, or an error of the disk.
 pub fn reset(config: &Config, channel: &str, to: u64, reason: &str) -> anyhow::Result<u64> {
     check_reason(reason)?;
     let (target, channel) = channel.split_once('/').context("expected TARGET/CHANNEL")?;
@@ -94,7 +95,7 @@ pub fn reset(config: &Config, channel: &str, to: u64, reason: &str) -> anyhow::R
     Ok(before)
 }
 
-/// The digest of the header that a target has under a NEVRA, if it was signed.
+/// The digest of the header that was signed for a target under a NEVRA, if any.
 ///
 /// # Errors
 /// When the state cannot be read.
@@ -107,7 +108,7 @@ pub fn package(config: &Config, target: &str, nevra: &str) -> anyhow::Result<Opt
 /// Lets another package be signed under a NEVRA.
 ///
 /// # Errors
-/// When a signer runs, there is none, or the disk says no.
+/// When a signer runs, there is none, or an error of the disk.
 pub fn forget(config: &Config, target: &str, nevra: &str, reason: &str) -> anyhow::Result<()> {
     check_reason(reason)?;
     let nevra = whole(nevra)?;
@@ -119,7 +120,7 @@ pub fn forget(config: &Config, target: &str, nevra: &str, reason: &str) -> anyho
     books.record(Event::Forgot { target, nevra, reason, uid: uid() }).context("writing it down")
 }
 
-/// Checks the chain of a log, and says what it is.
+/// Checks the chain of a log, and describes it.
 ///
 /// # Errors
 /// When it is broken.
@@ -150,11 +151,10 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
     Ok(said)
 }
 
-/// Begins a new file that goes on where the log was left. Answers where the old one is, if it was
-/// there.
+/// Begins a new file that continues the log. Returns the path of the old file, if it exists.
 ///
 /// # Errors
-/// When a signer runs, nothing was logged yet, or the disk says no.
+/// When a signer runs, nothing was logged yet, or an error of the disk.
 pub fn restart(config: &Config, reason: &str) -> anyhow::Result<Option<std::path::PathBuf>> {
     check_reason(reason)?;
     Ok(LogWriter::restart(&config.audit_log, own(config)?, reason)?)
@@ -164,7 +164,7 @@ fn open(config: &Config) -> anyhow::Result<LogWriter> {
     Ok(LogWriter::open(&config.audit_log, own(config)?)?)
 }
 
-/// The directory of the state, which must be of whoever runs this: files of another user in it would
+/// The directory of the state, which must belong to the caller: files of another user in it would
 /// keep the signer from starting.
 fn own(config: &Config) -> anyhow::Result<&Path> {
     let dir = config.state_dir();

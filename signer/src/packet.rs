@@ -19,7 +19,7 @@ pub enum PacketError {
     /// RSA failed; AWS-LC does not say why.
     #[error("RSA signing failed")]
     Rsa,
-    /// The packet could not be put together.
+    /// The packet could not be made.
     #[error("making the signature packet: {0}")]
     Packet(#[from] pgp::errors::Error),
 }
@@ -30,8 +30,8 @@ pub(crate) struct Issuer {
     pub(crate) key_id: KeyId,
 }
 
-/// Signs bytes. AWS-LC does the RSA: a tenth of the time of OpenPGP's own, where the processor has
-/// AVX-512 IFMA, and a fifth elsewhere.
+/// Signs bytes. AWS-LC does the RSA: in a tenth of the time of OpenPGP's own implementation, where
+/// the processor has AVX-512 IFMA, and in a fifth elsewhere.
 pub(crate) fn sign(
     pair: &KeyPair,
     issuer: &Issuer,
@@ -71,8 +71,8 @@ fn message(config: &SignatureConfig, data: &[u8]) -> Result<Box<[u8]>, PacketErr
     Ok(recorder.finalize())
 }
 
-/// A "digest" that is what it was given: `pgp` writes the fields of a packet to digests only, and
-/// AWS-LC wants the message.
+/// A "digest" that keeps its input: `pgp` writes the fields of a packet to digests only, and AWS-LC
+/// needs the message.
 #[derive(Clone)]
 struct Recorder(Vec<u8>);
 

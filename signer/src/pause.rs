@@ -1,5 +1,5 @@
-//! The operator's switch: a file beside the keys. While it is there nothing is signed. It is read
-//! before each signature, so it needs no signer that runs, and none that listens.
+//! The operator's switch: a file beside the keys. While it exists nothing is signed. It is read
+//! before each signature, so it works whether or not a signer runs.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -59,9 +59,9 @@ impl PauseSwitch {
         }))
     }
 
-    /// How it is, and what is to be logged where it was otherwise before.
+    /// The state, and the event to log if it has changed.
     #[must_use]
-    pub fn look_again(&self) -> (Option<PauseState>, Option<Event>) {
+    pub fn reread(&self) -> (Option<PauseState>, Option<Event>) {
         let now = self.read();
         let mut seen = self.seen.lock();
         if *seen == now {
@@ -112,17 +112,17 @@ mod tests {
     fn holds_until_it_is_turned_back() {
         let dir = tempfile::tempdir().unwrap();
         let switch = PauseSwitch::new(dir.path());
-        assert_eq!(switch.look_again().0, None);
+        assert_eq!(switch.reread().0, None);
         let paused = PauseState { since: "t".into(), reason: "a key moves".into(), uid: 7 };
         switch.pause(&paused).unwrap();
         assert_eq!(PauseSwitch::new(dir.path()).read(), Some(paused.clone()));
-        let (now, event) = switch.look_again();
+        let (now, event) = switch.reread();
         assert_eq!(now, Some(paused));
         assert!(matches!(event, Some(Event::Paused { uid: 7, .. })), "{event:?}");
-        assert!(switch.look_again().1.is_none(), "once");
+        assert!(switch.reread().1.is_none(), "once");
         fs::write(dir.path().join(NAME), "{").unwrap();
         assert!(switch.read().unwrap().to_string().contains("cannot be read"));
         assert!(switch.resume().unwrap() && !switch.resume().unwrap());
-        assert!(matches!(switch.look_again(), (None, Some(Event::Resumed))));
+        assert!(matches!(switch.reread(), (None, Some(Event::Resumed))));
     }
 }

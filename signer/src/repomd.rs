@@ -36,7 +36,7 @@ struct RepomdScan {
     depth: usize,
     /// Whether the root was there.
     is_repomd: bool,
-    /// What is read of the text of `<revision>`, while that is open.
+    /// The text of `<revision>` so far, while that element is open.
     open: Option<String>,
     revision: Option<u64>,
 }

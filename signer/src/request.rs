@@ -78,7 +78,7 @@ pub enum RequestError {
     NotAccepted {
         /// The package, as the request has it.
         nevra: String,
-        /// What is missing or wrong.
+        /// The missing or wrong part.
         reason: String,
     },
     /// The header is not the one that was meant.

@@ -1,4 +1,4 @@
-//! Running the signer: from a configuration to a service that answers until it is told to stop.
+//! Running the signer: from a configuration to a service that answers until it is stopped.
 
 use std::future::Future;
 use std::time::SystemTime;
@@ -52,7 +52,7 @@ pub async fn serve(config: &Config, stop: impl Future<Output = ()>) -> anyhow::R
     }
     let audit = AuditLog::open(&config.audit_log, config.state_dir()).context("opening the log")?;
     let service = SignerService::new(keys, audit.clone(), acceptors, config);
-    service.look_at_switch().await?;
+    service.check_switch().await?;
     let listener = socket::listen(&config.socket)?;
     tracing::info!(socket = %config.socket.display(), "ready");
 

@@ -105,8 +105,8 @@ struct RequestSummary {
 }
 
 impl SignerService {
-    /// Signs with these keys what these acceptors have accepted, as the configuration says, and logs
-    /// there.
+    /// Signs with these keys what these acceptors have accepted, as the configuration says, and
+    /// logs there.
     #[must_use]
     pub fn new(
         keys: SigningKeys,
@@ -133,8 +133,8 @@ impl SignerService {
     ///
     /// # Errors
     /// When the log could not be written.
-    pub async fn look_at_switch(&self) -> Result<Option<PauseState>, LogError> {
-        let (paused, event) = self.rules.switch.look_again();
+    pub async fn check_switch(&self) -> Result<Option<PauseState>, LogError> {
+        let (paused, event) = self.rules.switch.reread();
         if let Some(event) = event {
             tracing::warn!(?event, "signing was paused or resumed");
             self.audit.append(LogEntry::now(event)).await?;
@@ -257,7 +257,7 @@ impl SignerService {
         if let Some(error) = self.audit.stopped() {
             return Err(error.into());
         }
-        if let Some(paused) = self.look_at_switch().await? {
+        if let Some(paused) = self.check_switch().await? {
             return Err(CallError::Paused(paused));
         }
         self.rules.acquire_rate()

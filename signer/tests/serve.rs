@@ -230,8 +230,8 @@ async fn refuses_and_says_why() {
     assert_eq!(log_lines(&signer).len(), 1);
 }
 
-/// Changes the entry of a header's index that has a tag: tag, type, offset and count of four bytes each,
-/// behind an intro of 16.
+/// Changes the entry of a header's index that has a tag: tag, type, offset and count of four bytes
+/// each, behind an intro of 16.
 fn with_entry(header: &[u8], tag: u32, change: impl FnOnce(&mut [u8])) -> Vec<u8> {
     let mut bytes = header.to_vec();
     let count = u32::from_be_bytes(bytes[8..12].try_into().unwrap()) as usize;
@@ -266,7 +266,7 @@ async fn refuses_headers_that_were_tampered_with() {
         ("as much data as can be", with_word(12, u32::MAX), "that are accepted"),
         ("an offset beyond the data", with_entry(&header, VERSION, end(8)), "beyond the data"),
         ("as many items as can be", with_entry(&header, VERSION, end(12)), "beyond the data"),
-        ("two names", with_entry(&header, BUILDHOST, tag(1000)), "tag 1000 is there twice"),
+        ("two names", with_entry(&header, BUILDHOST, tag(1000)), "tag 1000 occurs twice"),
         (
             "no digest of the payload",
             with_entry(&header, PAYLOADDIGEST, tag(0x00ff_ffff)),

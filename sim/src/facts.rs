@@ -1,4 +1,5 @@
-//! The facts as they are in the database, read beside the coordinators: what the invariants are about.
+//! The facts as they are in the database, read on a connection of their own: the invariants check
+//! them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use sqlx::{AnyConnection, Connection as _};
 use tokio::runtime::{Builder, Runtime};
 
 rpmfarm_core::words! {
-    /// Where a fact is from.
+    /// The table of a fact.
     pub enum Table: "table" {
         /// `builds`.
         Builds = "builds",
@@ -54,7 +55,7 @@ rpmfarm_core::words! {
 }
 
 rpmfarm_core::words! {
-    /// How an attempt ended, as `attempt_ends` has it.
+    /// The values of `attempt_ends`.
     pub enum Ended: "end of an attempt" {
         /// Its worker reported success.
         Succeeded = "succeeded",
@@ -65,7 +66,7 @@ rpmfarm_core::words! {
     }
 }
 
-/// All facts in one question: the table of each, three numbers and two texts.
+/// All facts in one query: the table of each, three numbers and two texts.
 const FACTS: &str =
     "SELECT 'builds' AS kind, id AS a, batch AS b, 0 AS c, package AS s, '' AS t FROM builds
     UNION ALL SELECT 'batches', id, paused_us, 0, '', '' FROM batches
@@ -89,15 +90,15 @@ const FACTS: &str =
 
 type Row = (String, i64, i64, i64, String, String);
 
-/// A connection beside those of the coordinators.
+/// A connection that no coordinator uses.
 pub(crate) struct FactsReader {
-    /// Kept while the connection is there.
+    /// Kept for as long as the connection is open.
     runtime: Runtime,
     connection: AnyConnection,
 }
 
 impl FactsReader {
-    /// Connects to a database that is there.
+    /// Connects to an existing database.
     pub(crate) fn open(url: &str) -> Self {
         sqlx::any::install_default_drivers();
         let runtime = Builder::new_current_thread().enable_time().build();
@@ -118,7 +119,7 @@ impl FactsReader {
     }
 }
 
-/// A build as it was asked for.
+/// A build as it was requested.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Build {
     pub(crate) batch: i64,
@@ -144,7 +145,7 @@ pub(crate) struct Attempt {
 /// How an attempt ended, with the report.
 pub(crate) type AttemptEnd = (Ended, String);
 
-/// A failure: when, the text of it, and when it is tried again.
+/// A failure: its time, its text, and the time of the next attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct FailureRow {
     pub(crate) build: BuildId,
@@ -264,7 +265,7 @@ impl Facts {
         tasks.peek().is_some() && tasks.all(|(id, _)| self.acceptances.contains_key(id))
     }
 
-    /// Where a build is, as everybody derives it.
+    /// The state of a build, from the same function as everywhere.
     pub(crate) fn state(&self, build: BuildId) -> BuildState {
         let (_, retried) = self.retried(build);
         let of_build = self.tasks.iter().filter(|(_, task)| task.build == build);
@@ -284,7 +285,7 @@ impl Facts {
             srpm: self.srpms.contains_key(&build),
             tasks: &tasks,
             claimed: false,
-            // Of no use to whether it is an end.
+            // It does not decide whether the build has ended.
             signed: false,
             published: self.publications.contains_key(&build),
         })

@@ -1,4 +1,4 @@
-//! Faults that come at a moment, and their end.
+//! Faults: how each begins and ends.
 
 use rpmfarm_core::{BuildId, TaskId};
 
@@ -10,10 +10,10 @@ use crate::world::{Event, S, World};
 
 const DAY: i64 = 86_400 * 1_000_000;
 
-/// How often an operator looks for builds that can never be published, once faults have stopped.
+/// How often an operator looks for builds that can never be published, after the faults.
 const LOOKS: u64 = 60 * S;
 
-/// Everything else must be published within this time.
+/// Every other build must be published within this time.
 const PATIENCE: u64 = 3_600 * S;
 
 impl World {
@@ -89,7 +89,7 @@ impl World {
         self.set_clock(c, off);
     }
 
-    /// What a build is made of is gone from the disk; no attempt has had it.
+    /// The sources of a build are deleted from the disk before any attempt has fetched them.
     fn lose_bundle(&mut self) {
         let facts = &self.facts;
         let is_tried = |build: BuildId| {
@@ -100,7 +100,7 @@ impl World {
         let Some((build, bundle)) = lost.filter(|(build, _)| !is_tried(**build)).next_back() else {
             return;
         };
-        // Another build of the same sources has it too, and may be on its way.
+        // Another build of the same sources uses them too, and may have been imported.
         let is_shared = facts.imports.iter().any(|(other, of)| of == bundle && other != build);
         if is_shared {
             return;
@@ -112,7 +112,7 @@ impl World {
         }
     }
 
-    /// A file that is signed, of a build that no client sees yet, is another one on the disk.
+    /// A signed file of a build that no client sees yet is overwritten on the disk.
     fn damage_file(&mut self) {
         let facts = &self.facts;
         let of_open = |task: &TaskId| {
@@ -122,7 +122,7 @@ impl World {
         let found = facts.packages.values().find_map(|package| {
             let build = of_open(&package.task)?;
             let signed = facts.signatures.get(&package.digest)?;
-            // Other builds may have the same file: all of the package count as damaged.
+            // Other builds may have the same file: all builds of the package count as damaged.
             let package = facts.builds.get(&build)?.package.clone();
             Some((build, package, signed.parse().ok()?))
         });
@@ -132,7 +132,7 @@ impl World {
         if let Some(byte) = bytes.get_mut(20) {
             *byte ^= 1;
         }
-        // Another file: what was linked into the pool stays what it is.
+        // A new file replaces it, so that its hard link in the pool stays unchanged.
         let written = std::fs::remove_file(&path).and_then(|()| std::fs::write(&path, bytes));
         if written.is_ok() {
             note!(self, "a file of build {build}, {package}, is damaged");
@@ -140,8 +140,8 @@ impl World {
         }
     }
 
-    /// An operator gives up what cannot be published, because its file is damaged, when nothing else is
-    /// left. That must not wait for it.
+    /// An operator cancels the builds that cannot be published because their file is damaged, when
+    /// no other build is open. The other builds must not wait for that.
     pub(crate) fn give_up(&mut self) {
         if self.damaged.is_empty() {
             return;
@@ -162,8 +162,8 @@ impl World {
         }
     }
 
-    /// From now on nothing goes wrong any more; what went wrong stays as it is, but that clocks are
-    /// set: signatures from the future do not hold.
+    /// No fault happens from now on. The damage of earlier ones stays, but clocks are set right:
+    /// signatures with a time in the future are invalid.
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faulty = false;

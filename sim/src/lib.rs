@@ -4,14 +4,14 @@
 //! I1 to I11 are checked after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. Whatever a
-//! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`): each
-//! query, transaction and piece of work on the disk is an event, before and after which anything can
-//! happen, and of which there is one at a time.
+//! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`):
+//! each query, transaction and piece of work on the disk is an event, before and after which
+//! anything can happen, and of which there is one at a time.
 //!
 //! - `scenario` and `profile`: what a seed chooses — packages, workers, and how bad the day is.
 //! - `world`: time and the queue of events; `network`, `faults`, `users`: what comes from outside.
-//! - `coordinator`: the real coordinators, and the schedule of their steps; `storage`: where their files
-//!   lie; `outside`: upstream, solver, signer.
+//! - `coordinator`: the real coordinators, and the schedule of their steps; `storage`: where their
+//!   files lie; `outside`: upstream, solver, signer.
 //! - `worker`: a model of the worker, that speaks the real protocol.
 //! - `facts`, `tree`: what is in the database and what clients see; `invariants`: what must hold;
 //!   [`planted_bugs`]: rules broken on purpose in the coordinator's code, which it must catch.
@@ -47,21 +47,22 @@ use world::World;
 /// Seeds of `make test`.
 pub const SEEDS: u64 = 500;
 
-/// Runs a seed and looks for a violation.
+/// Runs a seed and checks the invariants.
 #[must_use]
 pub fn run(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     let _processor = OneProcessor::choose();
     World::new(seed, bug, Trace::default()).run()
 }
 
-/// Runs a seed again with every line of what happens: the same seed, the same run.
+/// Runs a seed with a trace of every event: the same seed gives the same run.
 #[must_use]
 pub fn replay(seed: u64, bug: Option<PlantedBug>) -> Outcome {
     let _processor = OneProcessor::choose();
     World::new(seed, bug, Trace::on()).run()
 }
 
-/// The report on a violation: what broke, the last lines before it, and how to see them all.
+/// The report on a violation: the broken invariant, the last lines of the trace, and the command
+/// that shows all.
 #[must_use]
 pub fn report(seed: u64, bug: Option<PlantedBug>) -> String {
     const LAST: usize = 40;

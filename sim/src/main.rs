@@ -21,16 +21,16 @@ use rpmfarm_sim::{SEEDS, replay, report, run};
 #[derive(Debug, Parser)]
 #[command(version, verbatim_doc_comment)]
 struct Options {
-    /// Seeds to run.
+    /// Number of seeds to run.
     #[arg(long, default_value_t = SEEDS)]
     seeds: u64,
-    /// The first of them.
+    /// The first seed.
     #[arg(long, default_value_t = 0)]
     from: u64,
-    /// Seeds that run side by side; by default one for each processor.
+    /// Seeds to run in parallel; by default one for each processor.
     #[arg(long)]
     jobs: Option<usize>,
-    /// Run one seed only, and show what happens.
+    /// Run only this seed, and show its trace.
     #[arg(long, conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
     /// Do not stop at the first violation: count them, with the first seed of each kind.
@@ -41,13 +41,13 @@ struct Options {
     plant: Option<PlantedBug>,
 }
 
-/// What came of all seeds.
+/// The results of all seeds.
 #[derive(Default)]
 struct SeedTotals {
     steps: u64,
     builds: usize,
     published: usize,
-    /// By kind: how many, and the first seed with what it found.
+    /// By kind: how many violations, and the first seed with its message.
     broken: BTreeMap<String, (u64, u64, String)>,
 }
 
@@ -106,7 +106,7 @@ fn run_all(options: &Options) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Runs seeds that nobody else runs, until there are none.
+/// Runs seeds until all are taken.
 fn work(options: &Options, next: &AtomicU64, stop: &AtomicBool, tally: &Mutex<SeedTotals>) {
     while !stop.load(Ordering::Relaxed) {
         let seed = next.fetch_add(1, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The network between each worker and each coordinator: messages are delayed, lost, doubled,
-//! overtaken and held back by partitions.
+//! The network between each worker and each coordinator: messages are delayed, lost, duplicated,
+//! reordered, and blocked by partitions.
 
 use rpmfarm_core::task::WorkerState;
 use rpmfarm_core::{AttemptId, Epoch, Sha256};
@@ -8,44 +8,44 @@ use rpmfarm_proto::v1;
 use crate::trace::note;
 use crate::world::{Event, MS, World};
 
-/// What a worker says.
+/// A message of a worker.
 #[derive(Debug, Clone)]
 pub(crate) enum Up {
     /// The first state of a connection.
     Hello(WorkerState),
-    /// A further one.
+    /// A further state.
     State(WorkerState),
     /// The connection ends.
     Close,
-    /// A result file as it was announced, by digest and size, and as it was sent; and which of its
-    /// attempt's it is.
+    /// A result file: as announced (digest and size) and as sent, with its index among the
+    /// attempt's files.
     Upload { attempt: AttemptId, epoch: Epoch, index: usize, digest: (Sha256, u64), sent: Vec<u8> },
 }
 
-/// What it is told.
+/// A message of a coordinator.
 #[derive(Debug, Clone)]
 pub(crate) enum Down {
-    /// What it should have.
+    /// The desired state.
     Desired(v1::DesiredState),
-    /// The connection is of no use any more.
+    /// The connection is broken.
     Reset,
-    /// An upload is taken, is to be sent again, or is not wanted.
+    /// An upload was accepted, must be sent again, or is refused.
     Uploaded { attempt: AttemptId, epoch: Epoch, index: usize, taken: Option<bool> },
 }
 
-/// The way between one worker and one coordinator.
+/// The connection between one worker and one coordinator.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Link {
-    /// Nothing of the worker arrives before this time, nothing of the coordinator before that.
+    /// Until when no message arrives: from the worker, and from the coordinator.
     pub(crate) mute_until: u64,
     pub(crate) deaf_until: u64,
-    /// When the last message of each direction arrives: the next one does so later.
+    /// When the last message of each direction arrives: the next one arrives later.
     last_up: u64,
     last_down: u64,
 }
 
 impl World {
-    /// Sends to the coordinator that a worker uses.
+    /// Sends to the coordinator that a worker uses at present.
     pub(crate) fn send_up(&mut self, worker: usize, connection: u64, message: Up) {
         let c = self.workers[worker].uses;
         let blocked = self.links[worker][c].mute_until;
@@ -64,8 +64,8 @@ impl World {
         self.doubled(at, Event::Down(worker, connection, message));
     }
 
-    /// How long a message takes; `None` for one that is lost. One that meets a partition is lost,
-    /// or kept by some buffer until it is over.
+    /// The delay of a message; `None` when it is lost. A partition loses a message, or delays it
+    /// until the partition ends.
     fn delay(&mut self, blocked_until: u64) -> Option<u64> {
         let (low, high) = if self.faulty { self.profile.delay_ms } else { (0, 5) };
         let delay = self.rng.range(low * MS, high * MS + 1);
@@ -94,7 +94,7 @@ impl World {
         self.after(delay, event);
     }
 
-    /// Something of a coordinator's host answers that nobody listens there.
+    /// A coordinator's host answers that no process listens there.
     pub(crate) fn refuse(&mut self, worker: usize, c: usize, connection: u64) {
         note!(self, "c{c} does not know connection {connection} of w{worker}");
         self.send_down(worker, c, connection, Down::Reset);

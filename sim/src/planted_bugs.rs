@@ -1,5 +1,5 @@
-//! Which invariant each planted bug breaks. The bugs themselves are in the coordinator's code, where
-//! the rules are (`rpmfarm_coordinator::planted_bugs`).
+//! Which invariant each planted bug breaks. The bugs themselves are in the coordinator's code,
+//! where the rules are (`rpmfarm_coordinator::planted_bugs`).
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! One processor for a run: it hands over to the database's thread and back at each query, which takes
-//! twice as long from one processor to another.
+//! One processor for a run: it hands over to the database's thread and back at each query, which
+//! takes twice as long from one processor to another.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,8 @@ pub(crate) struct OneProcessor {
 }
 
 impl OneProcessor {
-    /// Chooses the processor. `None` when the system does not say or allow it; the run is slower then.
+    /// Chooses the processor. `None` when the system does not say or allow it; the run is slower
+    /// then.
     pub(crate) fn choose() -> Option<Self> {
         let this_thread = Pid::from_raw(0);
         let before = sched_getaffinity(this_thread).ok()?;

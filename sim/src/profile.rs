@@ -1,8 +1,8 @@
-//! What may go wrong, and how often: one profile for each kind of bad day, chosen by the seed.
+//! Which faults happen, and how often: one profile for each kind of bad day, chosen by the seed.
 
 use crate::rng::Rng;
 
-/// A fault that comes at a moment, and the state that it leaves until it is over.
+/// A fault that begins at a moment, and lasts for some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// `kill -9` of a coordinator.
@@ -13,17 +13,17 @@ pub(crate) enum Fault {
     WorkerFreezes,
     /// SIGSTOP of a coordinator.
     CoordinatorFreezes,
-    /// SIGTERM of a coordinator: it says good-bye.
+    /// SIGTERM of a coordinator: it announces its shutdown.
     CoordinatorStops,
     /// The host of a coordinator is gone for good.
     CoordinatorLost,
-    /// A coordinator's beats do not get through to the database; everything else does.
+    /// A coordinator's heartbeats do not reach the database; everything else does.
     BeatsLost,
-    /// Nothing passes between a worker and a coordinator.
+    /// No message passes between a worker and a coordinator.
     Partition,
-    /// Only what the worker says passes.
+    /// Only the worker's messages pass.
     DeafWorker,
-    /// Only what the coordinator says passes.
+    /// Only the coordinator's messages pass.
     MuteWorker,
     /// A connection is reset.
     Reset,
@@ -37,7 +37,7 @@ pub(crate) enum Fault {
     DatabaseDown,
     /// The signer does not answer.
     SignerDown,
-    /// The sources of a build are lost from the disk, before anybody has fetched them.
+    /// The sources of a build are lost from the disk before any attempt has fetched them.
     BundleLost,
     /// A signed file of a build that is not published is damaged on the disk.
     FileRots,
@@ -49,33 +49,33 @@ use Fault::{
     Partition, Reset, SignerDown, WorkerDies, WorkerFreezes,
 };
 
-/// How a day is bad. Rates are per mille.
+/// The kind of a bad day. Rates are per mille.
 #[derive(Debug, Clone)]
 pub(crate) struct Profile {
     pub(crate) name: &'static str,
-    /// Messages that are lost, and that come twice.
+    /// Rates of lost and of duplicated messages.
     pub(crate) loss: u32,
     pub(crate) duplicates: u32,
     /// The delay of a message, in milliseconds.
     pub(crate) delay_ms: (u64, u64),
-    /// Whether the messages of a connection may overtake each other.
+    /// Whether messages of a connection may be reordered.
     pub(crate) reorders: bool,
-    /// What happens at a fault's time, by weight, and the mean time between, in milliseconds.
+    /// The weights of the faults, and the mean time between them, in milliseconds.
     pub(crate) faults: Vec<(Fault, u64)>,
     pub(crate) every_ms: u64,
-    /// Farms that have two coordinators.
+    /// Rate of farms with two coordinators.
     pub(crate) pairs: u32,
-    /// Pieces of a stage's work in the middle of which its coordinator is stopped.
+    /// Rate of pieces of a stage's work during which its coordinator is stopped.
     pub(crate) pauses: u32,
-    /// Writes of files that fill the disk of the blobs and the repositories.
+    /// Rate of file writes that fill the disk of the blobs and the repositories.
     pub(crate) fills: u32,
-    /// A commit at which the coordinator dies, before or after it.
+    /// Rate of commits before or after which the coordinator dies.
     pub(crate) dies_at_commit: u32,
-    /// A commit whose answer is lost.
+    /// Rate of commits whose answer is lost.
     pub(crate) answer_lost: u32,
-    /// Imports and downloads that fail for the farm's own reasons.
+    /// Rate of imports and downloads that fail through the farm's own fault.
     pub(crate) farm_fails: u32,
-    /// Workers that lie, that are slow, that crash all the time.
+    /// Rate of workers that lie, are slow, or crash all the time.
     pub(crate) liars: u32,
     pub(crate) slow: u32,
     pub(crate) crashing: u32,
@@ -83,7 +83,7 @@ pub(crate) struct Profile {
     pub(crate) faulty_s: (u64, u64),
     /// User actions in a minute: cancels, retries, new requests.
     pub(crate) actions: u64,
-    /// A pass runs at least so often, in milliseconds.
+    /// The pace of passes, in milliseconds.
     pub(crate) pace_ms: u64,
 }
 
@@ -113,7 +113,7 @@ impl Profile {
     }
 
     /// The profile of a seed.
-    pub(crate) fn of(rng: &mut Rng) -> Self {
+    pub(crate) fn generate(rng: &mut Rng) -> Self {
         match rng.below(12) {
             0 => Self::calm("calm"),
             1 => Self::lossy(),
@@ -226,7 +226,7 @@ impl Profile {
                 (Reset, 1),
             ],
             every_ms: 10_000,
-            // Long enough for publications while one of them stands still.
+            // Long enough for publications while one coordinator is stopped.
             faulty_s: (120, 300),
             actions: 8,
             ..Self::calm("pairs")

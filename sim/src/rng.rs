@@ -1,5 +1,5 @@
-//! The one source of chance of a run: SplitMix64 (Steele, Lea and Flood, 2014), so that a seed
-//! means the same run on every machine and with every version of every library.
+//! The only source of random numbers of a run: SplitMix64 (Steele, Lea and Flood, 2014), so that a
+//! seed gives the same run on every machine and with every version of every library.
 
 /// A seeded stream of numbers.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ impl Rng {
         per_mille > 0 && self.below(1000) < per_mille as u64
     }
 
-    /// One of them; `None` of nothing.
+    /// A random element; `None` of an empty slice.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         all.get(usize::try_from(self.below(all.len() as u64)).unwrap_or(0))
     }

@@ -1,6 +1,6 @@
-//! What the simulated world is made of before anything happens: packages with their
-//! dependencies and defects, workers with their tempers. It is the truth that the invariants
-//! hold the farm against; no rule of the farm looks at it.
+//! The simulated world at the start: packages with their dependencies and defects, workers with
+//! their behaviour. It is the truth against which the invariants check the farm; no rule of the
+//! farm reads it.
 
 use rpmfarm_core::Arch;
 
@@ -12,7 +12,7 @@ pub(crate) const TARGET: &str = "lab";
 pub(crate) const CHANNEL: &str = "testing";
 pub(crate) const KEY: &str = "lab-key";
 
-/// What is really wrong with a package.
+/// The defect of a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Defect {
     None,
@@ -22,9 +22,9 @@ pub(crate) enum Defect {
     BadSpec,
     /// It does not compile.
     BadBuild,
-    /// It requires what nobody provides.
+    /// It requires a name that nothing provides.
     Unsolvable,
-    /// Its build takes the whole worker down with it.
+    /// Its build crashes the worker.
     KillsWorkers,
 }
 
@@ -32,34 +32,34 @@ pub(crate) enum Defect {
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) name: String,
-    /// Upstream moves: one more for each change.
+    /// Its version; upstream raises it with each change.
     pub(crate) version: u64,
     /// Names that its build requires.
     pub(crate) requires: Vec<String>,
-    /// Names that `%generate_buildrequires` finds, a round each.
+    /// Names that `%generate_buildrequires` finds, one per round.
     pub(crate) dynamic: Vec<String>,
     pub(crate) arches: Vec<Arch>,
     pub(crate) defect: Defect,
-    /// Whether building it again gives the same bytes.
+    /// Whether another build gives the same bytes.
     pub(crate) reproducible: bool,
-    /// The architectures for which the base repository has an older one.
+    /// The architectures for which the base repository has an older version.
     pub(crate) in_base: Vec<Arch>,
     /// How long its build takes, in milliseconds.
     pub(crate) build_ms: u64,
 }
 
-/// How a worker is.
+/// The behaviour of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Temper {
     Good,
     Slow,
-    /// Breaks files, forgets uploads, repeats old reports, reports what is not its own.
+    /// Damages files, leaves out uploads, repeats old reports, reports attempts of others.
     Lying,
     /// Its process dies in the middle of most builds.
     Crashing,
 }
 
-/// A worker as it is bought.
+/// A worker's host.
 #[derive(Debug, Clone)]
 pub(crate) struct Host {
     pub(crate) name: String,
@@ -70,7 +70,7 @@ pub(crate) struct Host {
     pub(crate) temper: Temper,
 }
 
-/// Everything that a seed decides beforehand.
+/// Everything that a seed decides at the start.
 #[derive(Debug, Clone)]
 pub(crate) struct Scenario {
     pub(crate) arches: Vec<Arch>,
@@ -81,14 +81,14 @@ pub(crate) struct Scenario {
 }
 
 impl Scenario {
-    pub(crate) fn of(rng: &mut Rng, profile: &Profile) -> Self {
+    pub(crate) fn generate(rng: &mut Rng, profile: &Profile) -> Self {
         let arches: Vec<Arch> =
             Arch::ALL.into_iter().take(usize::try_from(rng.range(1, 3)).unwrap_or(1)).collect();
         let count = rng.range(2, 6);
         let name = |index: u64| format!("p{index}");
         let mut sources = Vec::new();
         for index in 0..count {
-            // Any package may need any other, so there are circles.
+            // Any package may require any other, so there are cycles.
             let mut requires: Vec<String> =
                 (0..count).filter(|other| *other != index && rng.chance(300)).map(name).collect();
             let defect = match rng.below(14) {
@@ -106,8 +106,8 @@ impl Scenario {
             let in_base =
                 arches.iter().copied().filter(|_| everywhere || rng.chance(500)).collect();
             let rounds = if rng.chance(300) { rng.range(1, 3) } else { 0 };
-            // What is found while building is mostly of the base, and sometimes another package. A
-            // copy of the generator draws it, so that the rest of a seed stays what it was.
+            // Requirements found while building are mostly packages of the base, sometimes others.
+            // A copy of the generator draws it, so that the rest of a seed stays what it was.
             let mut aside = rng.clone();
             let found: Vec<String> = (0..rounds)
                 .map(|round| match aside.range(0, count) {

@@ -17,11 +17,11 @@ use tokio::runtime::Builder;
 use crate::coordinator::FarmStorage;
 use crate::scenario::{CHANNEL, KEY, TARGET};
 
-/// What a thread makes once for all of its runs.
+/// Resources that a thread creates once for all of its runs.
 struct ThreadResources {
     dir: tempfile::TempDir,
     resolver: Resolver,
-    /// How many runs there were.
+    /// The number of runs so far.
     runs: Cell<u64>,
 }
 
@@ -29,7 +29,7 @@ thread_local! {
     static RESOURCES: OnceCell<ThreadResources> = const { OnceCell::new() };
 }
 
-/// A place in which nothing has happened yet. That of the run before is gone: a thread has one.
+/// Creates empty storage for a run. That of the thread's previous run is deleted.
 pub(crate) fn create(arches: &[Arch]) -> FarmStorage {
     RESOURCES.with(|resources| resources.get_or_init(ThreadResources::new).create(arches))
 }
@@ -45,7 +45,8 @@ impl ThreadResources {
         runtime.expect("the system gives a runtime").block_on(async {
             let store = Store::open(&template, Bus::default()).await.expect("the schema is right");
             store.close().await;
-            // Whatever connection is closed last: what is copied is one file.
+            // The file that is copied must have everything: no other file of the database may be
+            // open.
             let mut connection = AnyConnection::connect(&template).await.expect("it is there");
             let all = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)");
             all.execute(&mut connection).await.expect("nobody else is at it");
@@ -80,15 +81,15 @@ impl ThreadResources {
         }
     }
 
-    /// A database in which nothing is. Each has a name of its own: the threads of the run before may
-    /// still be about to close theirs, and whoever does so last removes its log by name.
+    /// An empty database. Each has a name of its own: threads of the previous run may not have
+    /// closed theirs yet, and the last to close it removes its log by name.
     fn database(&self) -> PathBuf {
         let run = self.runs.get();
         self.runs.set(run + 1);
         let path = |run: u64| self.dir.path().join(format!("farm-{run}.db"));
         if let Some(before) = run.checked_sub(1) {
             for ending in ["db", "db-wal", "db-shm"] {
-                // Two of them are there only while somebody is at the third.
+                // Two of these files exist only while the database is open.
                 let _ = fs::remove_file(path(before).with_extension(ending));
             }
         }
@@ -97,7 +98,7 @@ impl ThreadResources {
     }
 }
 
-/// The target's file.
+/// The target file.
 fn target(arches: &[Arch]) -> String {
     let arches: Vec<String> = arches.iter().map(|arch| format!("\"{arch}\"")).collect();
     format!(

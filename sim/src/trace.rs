@@ -1,6 +1,5 @@
-//! What happened, one line for each event, for whoever replays a seed.
-//!
-//! A run that only looks for a violation writes none: the same seed gives the same run again.
+//! The events of a run, one line each, for whoever replays a seed. A run that only checks for
+//! violations writes none; the same seed gives the same run again.
 
 use std::fmt::Write as _;
 
@@ -12,7 +11,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// One that keeps every line.
+    /// A trace that keeps every line.
     #[must_use]
     pub const fn on() -> Self {
         Self { on: true, lines: Vec::new() }
@@ -34,7 +33,7 @@ impl Trace {
     }
 }
 
-/// Notes an event of a world.
+/// Records an event of a world.
 macro_rules! note {
     ($world:expr, $($text:tt)*) => {
         $world.trace.line($world.now, format_args!($($text)*))

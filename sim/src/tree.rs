@@ -1,5 +1,5 @@
-//! The published tree as a client finds it on the disk. Everything here is read from files; the
-//! coordinator's own publisher writes them.
+//! The published tree as a client finds it on the disk. Everything here is read from files that the
+//! coordinator's own publisher wrote.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -32,13 +32,13 @@ impl PublishedTree {
         self.channel.join(".generations").join(number.to_string())
     }
 
-    /// Whether a generation lies in its place.
+    /// Whether a generation exists at its path.
     pub(crate) fn has_generation(&self, number: u64) -> bool {
         self.generation(number).is_dir()
     }
 
-    /// The packages of a generation, with the digests of their files; none where the list is not
-    /// whole.
+    /// The packages of a generation, with the digests of their files; `None` when the list is
+    /// incomplete.
     pub(crate) fn packages(&self, number: u64) -> Option<Vec<(Nevra, Sha256)>> {
         let text = fs::read_to_string(self.generation(number).join("packages")).ok()?;
         let package = |line: &str| {
@@ -48,7 +48,7 @@ impl PublishedTree {
         text.lines().map(package).collect()
     }
 
-    /// What is not whole of what clients see now.
+    /// Damage of the generation that clients see, if any.
     pub(crate) fn find_damage(&self) -> Option<String> {
         let number = self.shown_generation()?;
         let place = self.generation(number);

@@ -1,5 +1,5 @@
 //! Users, upstream and readers: requests that are repeated when their answer is lost, cancels and
-//! retries of whatever is there, batches that are paused, packages that move on, clients that read the
+//! retries of any build, batches that are paused, changes of packages, clients that read the
 //! repository.
 
 use rpmfarm_core::{BatchId, BuildId};
@@ -17,10 +17,10 @@ const PAUSE: u64 = 15 * S;
 /// Days on which somebody pauses a batch, per mille.
 const PAUSES: u32 = 250;
 
-/// What somebody does.
+/// An action of somebody outside of the farm.
 #[derive(Debug, Clone)]
 pub(crate) enum Action {
-    /// Asks for builds, under a key, until there is an answer.
+    /// Requests builds, under a key, until an answer arrives.
     Build(String, Vec<String>),
     Cancel,
     Retry,
@@ -132,7 +132,7 @@ impl World {
         self.facts.builds.get(&build).map(|row| BatchId(row.batch))
     }
 
-    /// A request came back.
+    /// A request was answered.
     pub(crate) fn request_answered(&mut self, key: &str, answer: Option<(Vec<BuildId>, bool)>) {
         let Some((ids, new)) = answer else { return };
         let shown: Vec<i64> = ids.iter().map(|id| id.0).collect();
@@ -149,7 +149,7 @@ impl World {
         self.answered.insert(key.to_owned());
     }
 
-    /// A client reads which generation is shown, and its documents a moment later.
+    /// A client reads the number of the published generation, and its documents a moment later.
     fn read(&mut self) {
         if let Some(shown) = self.tree.shown_generation() {
             let delay = self.rng.below(1_500) * MS;
@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    /// Whether something is really wrong with a package.
+    /// Whether a package has a defect.
     pub(crate) fn is_bad(&self, package: &str) -> bool {
         let truth = self.outside.lock();
         let defect = truth.scenario.source(package).defect;

@@ -1,4 +1,5 @@
-//! The world: virtual time, the queue of events, and what survives the death of a process.
+//! The world: virtual time, the queue of events, and the state that survives the death of a
+//! process.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,39 +28,38 @@ use crate::worker::{Key, Worker};
 pub(crate) const MS: u64 = 1_000;
 pub(crate) const S: u64 = 1_000_000;
 
-/// Once faults stop, everything must have ended within this time: the pauses of all retries, a
-/// lease for each try, and the longest builds one after the other.
+/// Once faults stop, everything must have ended within this time: the waits before all retries, a
+/// lease for each attempt, and the longest builds one after the other.
 const DRAIN: u64 = 5_400 * S;
 
-/// One thing that happens. A number beside a process is its life: an event for an earlier life
-/// of it is void.
+/// One event. The number beside a process counts its starts: an event for an earlier start is void.
 #[derive(Debug, Clone)]
 pub(crate) enum Event {
-    /// A task of a coordinator goes on.
+    /// A step of a coordinator's task runs.
     Step(usize, u64, WaitingStep),
     CoordinatorStarts(usize),
-    /// One that has said good-bye ends.
+    /// A coordinator that announced its shutdown ends.
     CoordinatorEnds(usize, u64),
-    /// What another coordinator told arrives.
+    /// A message of another coordinator arrives.
     PeerMessage(usize, PeerMessage),
-    /// Of a worker, to a coordinator, on a connection.
+    /// A message of a worker arrives at a coordinator, on a connection.
     Up(usize, usize, u64, Up),
-    /// To a worker, on a connection.
+    /// A message arrives at a worker, on a connection.
     Down(usize, u64, Down),
     WorkerStarts(usize),
     Tick(usize, u64),
-    /// The next step of an attempt's life on a worker.
-    Life(usize, u64, Key, u64),
+    /// The next step of an attempt on a worker.
+    AttemptStep(usize, u64, Key, u64),
     Fault,
     FaultsStop,
-    /// An operator gives up builds whose files are damaged.
+    /// An operator cancels builds whose files are damaged.
     GivesUp,
     User(Action),
     /// A reader of the repository fetches the documents of a generation.
     Reads(u64),
 }
 
-/// A result file: who really made it.
+/// A result file, with the attempt that really made it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MadeFile {
     /// `None` when any attempt would have made the same bytes.
@@ -67,16 +67,16 @@ pub(crate) struct MadeFile {
     pub(crate) whole: bool,
 }
 
-/// How a run ended.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Outcome {
     /// The invariant that broke, if one did.
     pub violation: Option<Violation>,
     /// What happened.
     pub trace: Trace,
-    /// The day that the seed chose.
+    /// The name of the profile that the seed chose.
     pub profile: &'static str,
-    /// Events.
+    /// Number of events.
     pub steps: u64,
     /// Builds, and how many of them were published.
     pub builds: usize,
@@ -103,17 +103,17 @@ pub(crate) struct World {
     pub(crate) facts: Facts,
     pub(crate) tree: PublishedTree,
     pub(crate) made: BTreeMap<Sha256, MadeFile>,
-    /// Result files of each task, as they were announced, for a worker that copies them.
+    /// The announced result files of each task, for a worker that copies them.
     pub(crate) uploads: BTreeMap<TaskId, Vec<Vec<rpmfarm_core::results::ResultFile>>>,
 
     pub(crate) coordinators: Vec<Coordinator>,
     pub(crate) workers: Vec<Worker>,
-    /// Of each worker, to each coordinator.
+    /// The connections of each worker, by coordinator.
     pub(crate) links: Vec<[Link; 2]>,
     pub(crate) database_down_until: u64,
     /// Until when the disk of the blobs and the repositories is full.
     pub(crate) data_full_until: u64,
-    /// What the step has written for a stage, and under which epoch.
+    /// The stage for which the step wrote, and the epoch of the write.
     pub(crate) written: Option<(Stage, StageEpoch)>,
     /// Whether the step has changed facts, or files.
     pub(crate) has_changed: bool,
@@ -122,7 +122,7 @@ pub(crate) struct World {
     /// Packages of which a file was damaged.
     pub(crate) damaged: BTreeSet<String>,
     pub(crate) requests: u64,
-    /// Keys of requests that wait for an answer, and of those that have one.
+    /// Keys of requests that wait for an answer, and of answered ones.
     pub(crate) wanted: BTreeSet<String>,
     pub(crate) answered: BTreeSet<String>,
     pub(crate) monitor: Monitor,
@@ -134,8 +134,8 @@ impl World {
         simulation::begin(seed);
         plant(bug);
         let mut rng = Rng::new(seed);
-        let profile = Profile::of(&mut rng);
-        let scenario = Scenario::of(&mut rng, &profile);
+        let profile = Profile::generate(&mut rng);
+        let scenario = Scenario::generate(&mut rng, &profile);
         let pair = rng.chance(profile.pairs);
         let storage = storage::create(&scenario.arches);
         store_base_packages(&storage.blobs, &scenario).expect("the disk takes it");
@@ -180,7 +180,7 @@ impl World {
         world
     }
 
-    /// Says what the seed has chosen, and what comes first.
+    /// Records what the seed has chosen, and schedules the first events.
     fn first_events(&mut self, seed: u64, hosts: &[Host], sources: &[Source]) {
         let coordinators = self.coordinators.len();
         note!(self, "seed {seed}: a day of {}, coordinators: {coordinators}", self.profile.name);
@@ -202,7 +202,7 @@ impl World {
         self.next_fault();
     }
 
-    /// Something happens after so many microseconds.
+    /// Schedules an event after so many microseconds.
     pub(crate) fn after(&mut self, delay: u64, event: Event) {
         self.order += 1;
         self.events.insert((self.now.saturating_add(delay), self.order), event);
@@ -214,7 +214,7 @@ impl World {
         }
     }
 
-    /// Runs to the end: everything has ended, an invariant broke, or time is up.
+    /// Runs until everything has ended, an invariant broke, or time is up.
     pub(crate) fn run(mut self) -> Outcome {
         while self.violation.is_none() {
             let Some(((at, _), event)) = self.events.pop_first() else {
@@ -240,7 +240,7 @@ impl World {
         if let Some(violation) = &self.violation {
             note!(self, "*** {violation}");
         }
-        // Their tasks are dropped while there is still a simulation.
+        // Their tasks must be dropped while the simulation exists.
         self.coordinators.clear();
         simulation::end();
         plant(None);
@@ -267,10 +267,12 @@ impl World {
             Event::Up(w, c, connection, message) => {
                 self.receive_from_worker(w, c, connection, message)
             }
-            Event::Down(w, connection, message) => self.told(w, connection, message),
+            Event::Down(w, connection, message) => {
+                self.receive_from_coordinator(w, connection, message);
+            }
             Event::WorkerStarts(w) => self.start_worker(w),
             Event::Tick(w, life) => self.tick(w, life),
-            Event::Life(w, life, key, step) => self.live(w, life, key, step),
+            Event::AttemptStep(w, life, key, step) => self.run_attempt_step(w, life, key, step),
             Event::Fault => {
                 self.fault();
                 self.next_fault();

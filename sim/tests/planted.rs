@@ -1,5 +1,5 @@
-//! Each rule that is broken on purpose in the coordinator's code is found within the seeds of `make test`,
-//! by the invariant that it breaks.
+//! Each rule that is broken on purpose in the coordinator's code is found within the seeds of `make
+//! test`, by the invariant that it breaks.
 
 use rpmfarm_sim::planted_bugs::{Invariant, PlantedBug, broken_invariant};
 use rpmfarm_sim::{SEEDS, run};

@@ -1,4 +1,4 @@
-//! How long loading and solving take: `bench_solve ARCH REPODATA_DIR REQUIREMENT…`
+//! Measures loading metadata and solving: `bench_solve ARCH REPODATA_DIR REQUIREMENT…`
 //!
 //! Prints one JSON object with times in milliseconds.
 

@@ -1,9 +1,8 @@
-//! Excludes: packages of a repository that must not be seen, by shell patterns as in dnf's
-//! `excludepkgs`.
+//! Excludes: packages of a repository that are hidden, by shell patterns as in dnf's `excludepkgs`.
 
 use rpmfarm_core::Nevra;
 
-/// Whether any pattern names the package: by name, `name.arch`, `name-version-release`, or the
+/// Whether any pattern matches the package: its name, `name.arch`, `name-version-release`, or the
 /// full name with architecture.
 pub(crate) fn matches(patterns: &[String], nevra: &Nevra) -> bool {
     if patterns.is_empty() {
@@ -11,7 +10,7 @@ pub(crate) fn matches(patterns: &[String], nevra: &Nevra) -> bool {
     }
     let Nevra { name, evr, arch } = nevra;
     let (epoch, version, release) = (evr.epoch, &evr.version, &evr.release);
-    // A pattern without an epoch means any; one with `0:` is of packages that have none.
+    // A pattern without an epoch matches any epoch; `0:` matches packages without one.
     let forms = [
         name.clone(),
         format!("{name}.{arch}"),
@@ -30,7 +29,7 @@ pub(crate) fn matches(patterns: &[String], nevra: &Nevra) -> bool {
 /// `*` stands for any run of characters, `?` for one, `[a-c]` and `[!a-c]` for one of these or
 /// none of these; everything else for itself.
 fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    // Where to go on when a match fails: one character further for the last `*`.
+    // Where to continue when a match fails: one character further for the last `*`.
     let mut retry = None;
     let (mut p, mut t) = (0, 0);
     while t < text.len() {
@@ -49,15 +48,14 @@ fn glob(pattern: &[u8], text: &[u8]) -> bool {
     pattern[p..].iter().all(|c| *c == b'*')
 }
 
-/// How long the part at the start of a pattern is that this character fits to; `None` if it does
-/// not fit.
+/// The length of the first element of a pattern, if it matches this character.
 fn one(pattern: &[u8], c: u8) -> Option<usize> {
     match pattern {
         [b'?', ..] => Some(1),
         [b'[', rest @ ..] => {
             let not = usize::from(matches!(rest.first(), Some(b'!' | b'^')));
             let set = &rest[not..];
-            // A bracket right at the start is one of the characters.
+            // A bracket right at the start is one of the set's characters.
             let Some(end) = set.iter().skip(1).position(|c| *c == b']').map(|at| at + 1) else {
                 return (c == b'[').then_some(1);
             };

@@ -3,7 +3,8 @@
 //! Owns what dnf decides in `ModulePackageContainer` and `setModuleExcludes` of libdnf: default
 //! streams and chosen ones are solved together with what they require, as packages of a pool of
 //! their own. Packages of the streams that are not active are hidden, and so is whatever has, or
-//! provides, the name of a package of an active one. Where the metadata come from is not known here.
+//! provides, the name of a package of an active one. Where the metadata come from is not known
+//! here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
@@ -16,7 +17,7 @@ use rpmfarm_core::{Arch, Evr, Nevra};
 use crate::ffi::{Id, Job, RawPool, Rule};
 use crate::{Pool, PoolError};
 
-/// Why modules cannot be used as they are chosen.
+/// Why the chosen modules cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, thiserror::Error)]
 pub enum ModuleError {
     /// No repository has the chosen stream.
@@ -25,31 +26,31 @@ pub enum ModuleError {
         known_streams(.known)
     )]
     UnknownStream {
-        /// As it was chosen.
+        /// The stream as the target names it.
         chosen: String,
-        /// The streams of that module.
+        /// The known streams of that module.
         known: Vec<String>,
     },
-    /// What the chosen stream requires cannot be had.
+    /// The requirements of the chosen stream cannot be fulfilled.
     #[error("the module stream `{chosen}` cannot be used: {}", .reasons.join("; "))]
     Unsolvable {
-        /// As it was chosen.
+        /// The stream as the target names it.
         chosen: String,
-        /// What libsolv says of it, a line each.
+        /// libsolv's explanation, one line each.
         reasons: Vec<String>,
     },
-    /// Streams require a platform, and nobody says which it is.
+    /// Streams require a platform, and no package names one.
     #[error(
         "module stream `{stream}` requires a platform, and no package that provides `system-release` names it by `base-module(…)`; set module_platform_id in the target, like \"platform:el9\""
     )]
     NoPlatform {
-        /// The first stream that requires one.
+        /// The first stream that requires a platform.
         stream: String,
     },
     /// Repositories contradict each other.
     #[error(transparent)]
     Defaults(#[from] DefaultsError),
-    /// The metadata cannot be solved with.
+    /// The metadata cannot be used for solving.
     #[error("module metadata: {0}")]
     Metadata(String),
 }
@@ -65,11 +66,11 @@ impl From<PoolError> for ModuleError {
 }
 
 impl Pool {
-    /// Hides what the modules of the repositories hide. `metadata` are in the order of the
-    /// repositories. To be called once, when all repositories with metadata are loaded.
+    /// Hides the packages that the repositories' modules hide. `metadata` are in the order of the
+    /// repositories. Must be called once, when all repositories with metadata are loaded.
     ///
     /// # Errors
-    /// When a chosen stream cannot be had, or the metadata contradict each other.
+    /// When a chosen stream cannot be used, or the metadata contradict each other.
     pub fn choose_modules(
         &mut self,
         metadata: &[(String, Modules)],
@@ -170,7 +171,7 @@ impl Pool {
     }
 }
 
-/// All streams of all repositories, and which are active.
+/// All streams of all repositories, and which of them are active.
 struct ActiveStreams<'a> {
     all: Vec<SolvableStream<'a>>,
     active: HashSet<String>,
@@ -179,7 +180,7 @@ struct ActiveStreams<'a> {
 /// A stream as a package of the modules' own pool.
 struct SolvableStream<'a> {
     stream: &'a Stream,
-    /// `NAME:STREAM:CONTEXT`: active are all versions of what was chosen by it.
+    /// `NAME:STREAM:CONTEXT`; all versions with an active name are active.
     name: String,
     id: Id,
 }
@@ -241,8 +242,8 @@ impl<'a> ActiveStreams<'a> {
         self.all.iter().map(|solvable| (solvable.stream, self.active.contains(&solvable.name)))
     }
 
-    /// The names that have left their module, by stream and architecture: the word of the newest
-    /// version of each active context counts.
+    /// The packages that have left their module (`demodularized`), by stream and architecture: the
+    /// newest version of each active context decides.
     fn demodularized(&self) -> HashMap<(String, String), HashSet<&'a str>> {
         let mut newest: HashMap<(&str, &str), u64> = HashMap::new();
         let active = || self.all.iter().filter(|s| self.active.contains(&s.name));
@@ -279,7 +280,7 @@ fn unknown(metadata: &[(String, Modules)], module: &str, stream: &str) -> Module
     ModuleError::UnknownStream { chosen, known: known.into_iter().take(20).collect() }
 }
 
-/// Checks that the streams which are chosen are there, and that the platform is known if one needs it.
+/// Checks that the chosen streams exist, and that the platform is known if one of them needs it.
 fn check_choice(
     all: &[SolvableStream<'_>],
     metadata: &[(String, Modules)],
@@ -301,7 +302,7 @@ fn check_choice(
     Ok(())
 }
 
-/// Adds all streams to a pool, and notes what each is there.
+/// Adds all streams to a pool as packages, and records their ids.
 fn add_streams(raw: &mut RawPool, all: &mut [SolvableStream<'_>]) -> Result<(), ModuleError> {
     let xml = document(all.iter().map(|solvable| {
         let stream = solvable.stream;
@@ -317,8 +318,8 @@ fn add_streams(raw: &mut RawPool, all: &mut [SolvableStream<'_>]) -> Result<(), 
     Ok(())
 }
 
-/// All streams in the order in which dnf makes packages of them: first those with a static
-/// context. It decides between what is otherwise equal.
+/// All streams in the order in which dnf makes packages of them: first those with a static context.
+/// The order decides between streams that are equal otherwise.
 fn ordered(metadata: &[(String, Modules)]) -> Vec<SolvableStream<'_>> {
     let mut contexts: HashMap<(String, String), &str> = HashMap::new();
     let mut all = Vec::new();
@@ -334,7 +335,7 @@ fn ordered(metadata: &[(String, Modules)]) -> Vec<SolvableStream<'_>> {
                     contexts.entry(of).or_insert(&stream.context);
                     stream.context.clone()
                 } else {
-                    // Builds of one stream that require the same are versions of one another.
+                    // Builds of one stream with the same requirements are versions of one another.
                     match contexts.get(&of) {
                         Some(context) => (*context).to_owned(),
                         None if requires.is_empty() => "NoRequires".to_owned(),
@@ -349,7 +350,7 @@ fn ordered(metadata: &[(String, Modules)]) -> Vec<SolvableStream<'_>> {
     all
 }
 
-/// What a stream requires besides the platform, in one text: dnf's `getRequires`.
+/// The requirements of a stream, besides the platform, as one text: dnf's `getRequires`.
 fn requires_text(stream: &Stream) -> String {
     let mut parts: Vec<String> = stream
         .requires
@@ -370,7 +371,7 @@ fn requires_text(stream: &Stream) -> String {
     parts.join(";")
 }
 
-/// The two entries that a stream provides, of which the first one is what it conflicts with too.
+/// The two entries that a stream provides; it also conflicts with the first of them.
 fn provided(name: &StreamName) -> [String; 2] {
     [format!("module({})", name.module()), format!("module({name})")]
 }
@@ -384,7 +385,7 @@ fn required(stream: &Stream) -> String {
     for (module, streams) in &stream.requires {
         let mut wanted = Vec::new();
         for stream in streams {
-            // dnf takes a hyphen anywhere for the mark of what is not wanted.
+            // dnf reads a hyphen anywhere as the mark of an unwanted stream.
             if stream.contains('-') {
                 let mut rest = stream.chars();
                 rest.next();
@@ -406,7 +407,8 @@ fn required(stream: &Stream) -> String {
     )
 }
 
-/// Metadata as of packages. All texts were checked when they were read: none needs escapes.
+/// A metadata document with streams as packages. All texts were checked when they were read: none
+/// needs escapes.
 fn document<V: std::fmt::Display>(
     packages: impl IntoIterator<Item = (impl AsRef<str>, V, impl AsRef<str>, [String; 2], String)>,
 ) -> String {
@@ -440,9 +442,9 @@ fn add(raw: &mut RawPool, xml: &str, count: usize) -> Result<std::ops::Range<Id>
     Ok(ids)
 }
 
-/// Solves in the steps in which dnf gives way: everything in its best version; then default
-/// streams only where they fit; then no best versions; then nothing that takes part in a conflict.
-/// Returns what is active, and what the first step said when it failed.
+/// Solves in the steps in which dnf relaxes its request: everything in its best version; then
+/// default streams only where they fit; then without best versions; then without anything that
+/// conflicts. Returns the active streams, and the message of the first step when it failed.
 fn steps(
     raw: &mut RawPool,
     fixed: &[Job],

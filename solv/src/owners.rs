@@ -1,6 +1,5 @@
-//! Who has what in a pool: the packages of a name, and those that provide something.
-//!
-//! It must not know what follows from that.
+//! The owners of names and files in a pool: the packages with a name, and the providers of
+//! something. It must not know what follows from the answer.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +16,12 @@ pub struct PoolPackage {
     pub nevra: Nevra,
     /// Id of its repository.
     pub repository: String,
-    /// Its source package. Where the metadata do not say it, its own name.
+    /// Its source package; its own name where the metadata have none.
     pub source: String,
 }
 
 impl Pool {
-    /// The source package of a package; its own name where the metadata do not say.
+    /// The source package of a package; its own name where the metadata have none.
     pub(crate) fn source_of(&mut self, id: Id, nevra: &Nevra) -> String {
         let source = self.raw.string(id, Key::SourceName).filter(|name| !name.is_empty());
         source.unwrap_or_else(|| nevra.name.clone())
@@ -35,7 +34,7 @@ impl Pool {
         Some(PoolPackage { nevra, repository, source })
     }
 
-    /// All binary packages of these names, those that a module hides among them.
+    /// All binary packages with these names, including those that a module hides.
     pub fn named(&mut self, names: &BTreeSet<String>) -> BTreeMap<String, Vec<PoolPackage>> {
         let mut all = BTreeMap::<String, Vec<PoolPackage>>::new();
         for id in 0..self.raw.end() {
@@ -49,7 +48,7 @@ impl Pool {
         all
     }
 
-    /// The packages that provide each of these, as [`Self::solve`] would find them. Of `paths`, that
+    /// The providers of each of these, as [`Self::solve`] would find them. For `paths`, which
     /// builds ask for, file lists are read; other paths are found where a package requires them.
     ///
     /// # Errors
@@ -80,8 +79,8 @@ impl Pool {
         Ok(all)
     }
 
-    /// The packages that have each of these files, as far as primary metadata tell: programs and what is
-    /// below `/etc`, by their places below `/usr`.
+    /// The packages with each of these files, as far as primary metadata list files: programs and
+    /// files below `/etc`, by their paths below `/usr`.
     pub fn having(&mut self, paths: &BTreeSet<String>) -> BTreeMap<String, Vec<PoolPackage>> {
         for id in self.scanned..self.raw.end() {
             for path in self.raw.primary_files(id) {
@@ -102,7 +101,7 @@ impl Pool {
 
     /// The packages of one repository that fulfil a requirement.
     pub fn fulfilling(&mut self, repository: &str, requirement: &str) -> Vec<Nevra> {
-        // Providers are looked up in the index.
+        // Providers are found in the index.
         if self.prepare().is_err() {
             return Vec::new();
         }
@@ -115,8 +114,9 @@ impl Pool {
             .collect()
     }
 
-    /// The package that another repository has for one of a solution: of the same name, or else what
-    /// fulfils one of the requirements that it was taken for. Of several the one that would be taken.
+    /// The replacement for a package of a solution from another repository: with the same name, or
+    /// else a package that fulfils one of the requirements for which it was chosen. Of several, the
+    /// one that the solver would choose.
     pub fn instead(&mut self, package: &Package, requests: &[&str]) -> Option<PoolPackage> {
         let id = package.id.id;
         let named = self.raw.known_dependency(&package.nevra.name)?;
@@ -131,7 +131,7 @@ impl Pool {
         })
     }
 
-    /// The best provider of another repository than this one.
+    /// The best provider from any repository but this one.
     fn best_of(
         &mut self,
         dep: Id,

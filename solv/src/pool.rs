@@ -1,4 +1,4 @@
-//! The pool: all packages that one architecture can be built with, from several repositories.
+//! The pool: all packages for the builds of one architecture, from several repositories.
 //!
 //! Owns loading, replacing and removing packages, excludes, priorities, and when file lists are
 //! read. It must not know where metadata come from.
@@ -17,23 +17,24 @@ use crate::cache::{CachedRepository, RepositoryFiles, SolverCache};
 use crate::ffi::{Id, Key, RawPool, RepoIndex};
 use crate::{excludes, requirement};
 
-/// What is said about a repository when it is added.
+/// Settings of a repository.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Repository {
     /// Its id; solutions name it.
     pub id: String,
-    /// As in dnf: of two packages that would do, the one from the repository with the lower
+    /// As in dnf: of two packages that fulfil a request, the one from the repository with the lower
     /// number wins, whatever the versions.
     pub priority: i32,
     /// As in dnf: of the same package in two repositories of one priority, that of the lower cost
-    /// is taken.
+    /// is chosen.
     pub cost: i32,
-    /// Packages that must not be seen: shell patterns on the name, `name.arch`, `name-version`,
+    /// Hidden packages: shell patterns on the name, `name.arch`, `name-version`,
     /// `name-version-release`, or the full name.
     pub excludes: Vec<String>,
-    /// If there are any, only the packages that one of these patterns names are seen.
+    /// If not empty, only packages that match one of these patterns are visible.
     pub includes: Vec<String>,
-    /// Its packages are seen whatever modules are active, as dnf's `module_hotfixes`.
+    /// Whether its packages are visible whatever modules are active, as with dnf's
+    /// `module_hotfixes`.
     pub module_hotfixes: bool,
 }
 
@@ -56,15 +57,15 @@ pub enum PoolError {
         repository: String,
         /// The file of metadata, such as primary.xml.gz.
         path: PathBuf,
-        /// What is wrong, in libsolv's words.
+        /// libsolv's error message.
         reason: String,
     },
-    /// A fragment of metadata is malformed; none of its batch was added.
+    /// A fragment of metadata is malformed; no fragment of the same call was added.
     #[error("repository `{repository}`: malformed package metadata: {reason}")]
     Fragment {
         /// The id that the target gives the repository.
         repository: String,
-        /// What is wrong, in libsolv's words.
+        /// libsolv's error message.
         reason: String,
     },
     /// Packages have checksums of others, by which file lists find their package; none of the batch
@@ -119,20 +120,20 @@ fn said(twins: &[Twin]) -> String {
     text
 }
 
-/// All packages that one architecture can be built with.
+/// All packages for the builds of one architecture.
 pub struct Pool {
     pub(crate) raw: RawPool,
     pub(crate) arch: Arch,
     pub(crate) repositories: Vec<LoadedRepository>,
     /// Unique to this content of this pool; ids of packages carry it.
     stamp: u64,
-    /// Whether the index fits the content.
+    /// Whether the index is up to date with the content.
     indexed: bool,
-    /// Paths of requests that have been looked up since the index was made.
+    /// Requested paths that have been looked up since the index was built.
     pub(crate) known_paths: HashSet<Id>,
-    /// The packages of active module streams, and which stream each belongs to.
+    /// The packages of active module streams, each with its stream.
     pub(crate) modular: HashMap<Nevra, String>,
-    /// Which packages have each file of primary metadata, of all packages below `scanned`.
+    /// The packages with each file of primary metadata, for all packages with ids below `scanned`.
     pub(crate) files: HashMap<String, Vec<Id>>,
     pub(crate) scanned: Id,
     /// What somebody should know of what was read.
@@ -184,13 +185,13 @@ impl Pool {
         }
     }
 
-    /// How many packages it has, source packages included.
+    /// The number of packages, including source packages.
     #[must_use]
     pub fn len(&self) -> usize {
         self.repositories.iter().map(|repository| self.raw.count(repository.index)).sum()
     }
 
-    /// Whether it has none.
+    /// Whether it has no packages.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -199,7 +200,7 @@ impl Pool {
     /// Adds a repository without packages, for [`Self::add_packages`].
     ///
     /// # Errors
-    /// When its id is taken.
+    /// When its id is in use.
     pub fn add_repository(&mut self, about: Repository) -> Result<(), PoolError> {
         if self.find(&about.id).is_ok() {
             return Err(PoolError::DuplicateRepository(about.id));
@@ -217,12 +218,12 @@ impl Pool {
         Ok(())
     }
 
-    /// Adds a repository with its metadata. The compression of the files is told by their names
-    /// (`.gz`, `.xz`, `.zst`, `.bz2`, none). File lists are read only when a path is asked for
-    /// that primary metadata do not have, so that file must stay there.
+    /// Adds a repository with its metadata. The file names determine the compression (`.gz`, `.xz`,
+    /// `.zst`, `.bz2`, none). File lists are read only when a path is requested that primary
+    /// metadata do not have, so their file must stay in place.
     ///
     /// # Errors
-    /// When the id is taken, or primary metadata cannot be read.
+    /// When the id is in use, or primary metadata cannot be read.
     pub fn load_repository(
         &mut self,
         about: Repository,
@@ -379,7 +380,7 @@ impl Pool {
         self.raw.read_bytes(index, primary.as_bytes(), false).map_err(malformed)?;
         let added: Vec<(Nevra, Id)> =
             (first..self.raw.end()).filter_map(|id| Some((self.nevra(id)?, id))).collect();
-        // A part may hold elements that become packages without a name; these count, too.
+        // A fragment may hold elements that become packages without a name; these count, too.
         let read = usize::try_from(self.raw.end() - first).unwrap_or_default();
         if added.len() != fragments.len() || read != added.len() {
             return Err(malformed(format!("{read} packages in {} parts", fragments.len())));
@@ -435,7 +436,7 @@ impl Pool {
         true
     }
 
-    /// Takes packages out that [`Self::add_packages`] added. Unknown ones are passed over.
+    /// Removes packages that [`Self::add_packages`] added. Unknown ones are skipped.
     ///
     /// # Errors
     /// When there is no such repository.
@@ -454,8 +455,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Makes the pool ready to solve. [`Self::solve`] does it by itself; calling it before takes
-    /// the time at a better moment.
+    /// Prepares the pool for solving. [`Self::solve`] does so itself; an earlier call moves the
+    /// time to a better moment.
     ///
     /// # Errors
     /// When file lists are needed and cannot be read.
@@ -464,7 +465,7 @@ impl Pool {
             return Ok(());
         }
         let paths = self.raw.resolve_file_dependencies();
-        // Decided by what packages require and not by what happened before, so that the same
+        // This depends only on what packages require and not on earlier calls, so that the same
         // content always gives the same solutions.
         if self.lacks_filelists() && !paths.iter().all(|path| requirement::in_primary(path)) {
             self.read_filelists()?;
@@ -488,12 +489,12 @@ impl Pool {
         Ok(all)
     }
 
-    /// Whether file lists have been left unread.
+    /// Whether there are file lists that have not been read.
     pub(crate) fn lacks_filelists(&self) -> bool {
         self.repositories.iter().any(|repository| repository.filelists.is_some())
     }
 
-    /// Reads all file lists that have been left unread. The ids of packages stay.
+    /// Reads all file lists that have not been read. The ids of packages stay.
     pub(crate) fn read_filelists(&mut self) -> Result<(), PoolError> {
         for repository in &mut self.repositories {
             let Some(unread) = &repository.filelists else { continue };
@@ -527,7 +528,7 @@ impl Pool {
         self.raw.write_solv(repository.index, file, extension)
     }
 
-    /// The full name of a package; `None` when it is gone or has none that RPM could have.
+    /// The full name of a package; `None` when it was removed or has a name that is invalid in RPM.
     pub(crate) fn nevra(&mut self, id: Id) -> Option<Nevra> {
         let name = self.raw.string(id, Key::Name)?;
         let evr = self.raw.string(id, Key::Evr)?;
@@ -542,7 +543,7 @@ impl Pool {
         found.map(|repository| repository.about.id.as_str())
     }
 
-    /// The module stream that a package belongs to; empty if to none.
+    /// The module stream of a package; empty if it has none.
     pub(crate) fn module_of(&self, id: Id, nevra: &Nevra) -> String {
         let masked = |loaded: &&LoadedRepository| !loaded.about.module_hotfixes;
         let repository = self.raw.repo_of(id).and_then(|index| {
@@ -551,7 +552,7 @@ impl Pool {
         repository.and_then(|_| self.modular.get(nevra).cloned()).unwrap_or_default()
     }
 
-    /// Takes packages out of sight; what was known of the pool's state is of no use any more.
+    /// Hides packages. The index and everything derived from it must be built again.
     pub(crate) fn hide(&mut self, ids: impl IntoIterator<Item = Id>) {
         ids.into_iter().for_each(|id| self.raw.hide(id));
         self.raw.index();
@@ -559,8 +560,8 @@ impl Pool {
         self.stamp = next_stamp();
     }
 
-    /// Hides packages, or shows those that were hidden so, for the time of one solve: the content is the
-    /// same, so ids of packages stay of use.
+    /// Hides packages, or shows them again, for one solve: the content is the same, so ids of
+    /// packages stay valid.
     pub(crate) fn hide_for_now(&mut self, ids: &[Id], hidden: bool) {
         for id in ids {
             if hidden { self.raw.hide(*id) } else { self.raw.show(*id) }
@@ -569,14 +570,14 @@ impl Pool {
         self.known_paths.clear();
     }
 
-    /// What is said of the repository that a package belongs to.
+    /// The settings of the repository of a package.
     pub(crate) fn about(&self, id: Id) -> Option<&Repository> {
         let index = self.raw.repo_of(id)?;
         let found = self.repositories.iter().find(|repository| repository.index == index);
         found.map(|repository| &repository.about)
     }
 
-    /// What ids of packages must carry to be of use.
+    /// The stamp that valid ids of packages carry.
     pub(crate) fn stamp(&self) -> u64 {
         self.stamp
     }

@@ -1,4 +1,4 @@
-//! Why a request cannot be fulfilled, as data: who requires what nobody provides, and what
+//! Why a request cannot be fulfilled, as data: the requirements that nothing provides, and the
 //! conflicts.
 
 use std::fmt;
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::Pool;
 use crate::ffi::{Id, Rule, RuleKind};
 
-/// Who has a requirement.
+/// The origin of a requirement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Requirer {
-    /// The request to the solver, with no package between.
+    /// The request itself.
     Request,
-    /// A package that the request leads to.
+    /// A package that the request needs, directly or not.
     Package(Nevra),
 }
 
@@ -27,12 +27,12 @@ impl fmt::Display for Requirer {
     }
 }
 
-/// A requirement that nobody provides.
+/// A requirement that nothing provides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MissingRequirement {
     /// As the spec or the package writes it.
     pub requirement: String,
-    /// Whose requirement it is.
+    /// The package or request with the requirement.
     pub by: Requirer,
 }
 
@@ -46,11 +46,11 @@ impl fmt::Display for MissingRequirement {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}", self.line())]
 pub struct UnsolvableError {
-    /// Every requirement that nobody provides.
+    /// Every requirement that nothing provides.
     pub missing: Vec<MissingRequirement>,
-    /// What conflicts, one sentence each.
+    /// The conflicts, one sentence each.
     pub conflicts: Vec<String>,
-    /// All that takes part, in the solver's words: the chains that lead to the above.
+    /// All rules involved, in libsolv's words: how the request leads to the above.
     pub details: Vec<String>,
 }
 
@@ -64,7 +64,7 @@ impl UnsolvableError {
         parts.join("; ")
     }
 
-    /// Sorts out the rules of all problems.
+    /// Sorts the rules of all problems into the fields above.
     pub(crate) fn from_problems(pool: &mut Pool, problems: &[Vec<Rule>]) -> Self {
         let mut found = Self::default();
         for rule in problems.iter().flatten() {
@@ -87,8 +87,8 @@ impl UnsolvableError {
         found
     }
 
-    /// The solver stops at the first requirement of a package that nobody provides; whoever
-    /// repairs it wants to know all of them.
+    /// The solver stops at the first requirement of a package that nothing provides; a maintainer
+    /// wants to know all of them.
     fn add_missing_of(&mut self, pool: &mut Pool, package: Id, dep: Id) {
         let Some(nevra) = pool.nevra(package) else { return };
         let mut lacking = vec![dep];

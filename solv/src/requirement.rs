@@ -1,17 +1,17 @@
-//! Requirements as RPM headers and specs write them, taken apart as far as the solver needs.
+//! Requirements as RPM headers and specs write them, parsed as far as the solver needs.
 
 use rpmfarm_core::relation::{self, RelationError};
 use serde::{Deserialize, Serialize};
 
-/// A requirement that the solver does not get.
+/// A requirement that is not passed to the solver.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum RequirementError {
-    /// It is written as no requirement is.
+    /// It has not the form of a requirement.
     #[error(
         "`{0}` is not a requirement (expected NAME, NAME OP VERSION with one of < <= = >= >, a path, or a rich dependency in parentheses)"
     )]
     Syntax(String),
-    /// It is longer or nested deeper than the solver could bear.
+    /// It is longer or nested deeper than the solver can handle.
     #[error(transparent)]
     OutOfBounds(#[from] RelationError),
 }

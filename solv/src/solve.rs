@@ -8,21 +8,21 @@ use crate::ffi::{Id, Job, Key};
 use crate::requirement::{self, Requirement};
 use crate::{Pool, PoolError, RequirementError, UnsolvableError};
 
-/// Names a package in one state of one pool: of no use once packages are added or removed.
+/// Identifies a package in one state of one pool: invalid once packages are added or removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PackageId {
     stamp: u64,
     pub(crate) id: Id,
 }
 
-/// What the solver is to find packages for.
+/// A request to the solver.
 #[derive(Debug, Clone, Default)]
 pub struct SolveRequest<'a> {
     /// Requirements as specs write them: `name`, `name >= 1`, `pkgconfig(x)`, paths, rich ones.
     pub install: Vec<&'a str>,
-    /// What must not be installed, written the same way (but not rich).
+    /// Names that must not be installed, written the same way (but not rich).
     pub forbid: Vec<&'a str>,
-    /// Packages of an earlier solution that must be in this one too.
+    /// Packages of an earlier solution that must be part of this one too.
     pub pinned: Vec<PackageId>,
 }
 
@@ -37,23 +37,23 @@ pub struct Package {
     pub digest: Sha256,
     /// Size of its file in bytes.
     pub size: u64,
-    /// Where its file lies, relative to `base`, or else to the repository. As the metadata say:
-    /// not checked.
+    /// The path of its file, relative to `base`, or else to the repository. From the metadata and
+    /// unchecked.
     pub location: String,
-    /// The `xml:base` of the location, empty where there is none. Not checked either.
+    /// The `xml:base` of the location, empty where there is none. Unchecked, too.
     pub base: String,
     /// Id of its repository.
     pub repository: String,
-    /// Name of the source package that it was built from; empty where the metadata do not say.
+    /// Name of its source package; empty where the metadata have none.
     pub source: String,
-    /// The module stream that it belongs to, `NAME:STREAM`; empty for packages of no module.
+    /// Its module stream, `NAME:STREAM`; empty for packages of no module.
     pub module: String,
 }
 
 /// The packages that fulfil a request, pinned ones included, sorted by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Solution {
-    /// Pinned ones included, sorted by name.
+    /// Sorted by name, including pinned ones.
     pub packages: Vec<Package>,
 }
 
@@ -66,13 +66,13 @@ pub enum SolveError {
     /// A requirement is malformed.
     #[error(transparent)]
     Malformed(#[from] RequirementError),
-    /// Metadata that are needed cannot be read.
+    /// Required metadata cannot be read.
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// A pinned package is of another state of the pool.
     #[error("a pinned package is of an earlier state of the pool: solve for it again")]
     StalePin,
-    /// Metadata lack what a lock needs.
+    /// Metadata lack a value that locks need.
     #[error(
         "repository `{repository}` has no SHA-256 checksum or no size for {package}: it must be made with createrepo_c --checksum sha256"
     )]
@@ -107,8 +107,8 @@ impl Pool {
     /// an empty root.
     ///
     /// # Errors
-    /// [`SolveError::UnsolvableError`] with all that is missing or in conflict; or what is wrong
-    /// with the request or the metadata.
+    /// [`SolveError::UnsolvableError`] with all that is missing or in conflict; otherwise the error
+    /// in the request or the metadata.
     pub fn solve(&mut self, request: &SolveRequest<'_>) -> Result<Solution, SolveError> {
         self.prepare()?;
         let texts = || request.install.iter().chain(&request.forbid);
@@ -130,9 +130,10 @@ impl Pool {
         }
     }
 
-    /// Of packages of one repository that are to be shown, the `noarch` ones that require what
-    /// nobody provides, each with such a requirement. Providers are all other repositories and what
-    /// is shown, without those that lack something themselves. Rich requirements are passed over.
+    /// Of the packages of one repository that are about to be published, the `noarch` ones with a
+    /// requirement that nothing provides, each with such a requirement. Providers are all other
+    /// repositories and the packages to be published, without those that lack something themselves.
+    /// Rich requirements are skipped.
     ///
     /// # Errors
     /// When there is no such repository, or file lists that are needed cannot be read.
@@ -153,7 +154,7 @@ impl Pool {
         let mut lacking = Vec::new();
         loop {
             let before = hidden.len();
-            // A requirement is looked up once a round, however many packages have it.
+            // A requirement is looked up once per round, however many packages have it.
             let mut known = HashMap::new();
             looked_at.retain(|(nevra, id)| {
                 let missing = self.raw.requires(*id).into_iter().find(|dep| {
@@ -171,9 +172,9 @@ impl Pool {
         }
     }
 
-    /// The same as [`Self::solve`], without those packages of `repository` that were added one by one
-    /// and are not `wanted`, by their full name and their source package. Packages of the solution can be
-    /// pinned in later ones.
+    /// The same as [`Self::solve`], without those packages of `repository` that were added one by
+    /// one and are not `wanted`, by their full name and their source package. Packages of the
+    /// solution can be pinned in later ones.
     ///
     /// # Errors
     /// As [`Self::solve`]; when there is no such repository.
@@ -220,15 +221,15 @@ impl Pool {
         self.raw.providers(dep).iter().all(|id| hidden.contains(id))
     }
 
-    /// Whether nothing fulfils a dependency. Rich ones are never said to be missing: they can
-    /// be fulfilled by an absence.
+    /// Whether nothing fulfils a dependency. Rich dependencies never count as missing: the absence
+    /// of a package can fulfil them.
     pub(crate) fn is_missing(&mut self, dep: Id) -> bool {
         let text = self.raw.dependency_text(dep);
         !text.starts_with('(') && !text.starts_with("rpmlib(") && self.raw.providers(dep).is_empty()
     }
 
-    /// libsolv looks up only those paths in file lists that some package requires; those of a
-    /// request are looked up here.
+    /// libsolv looks up only those paths in file lists that some package requires; requested paths
+    /// are looked up here.
     pub(crate) fn find_owners(&mut self, path: &str) {
         let dep = self.raw.dependency(path);
         if !self.known_paths.insert(dep) {

@@ -269,8 +269,8 @@ fn excluded_packages_are_not_there() {
     assert!(solve(&mut pool, &["app", "feature-x"]).is_err());
 }
 
-/// libsolv makes a map of a bit for each package that is left, and sets bits by the places of packages
-/// among all that were read: without care it forgets the files of the last ones.
+/// libsolv makes a map of a bit for each package that is left, and sets bits by the places of
+/// packages among all that were read: without care it forgets the files of the last ones.
 #[test]
 fn files_are_found_behind_many_excluded_packages() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! The text of source packages: how they lie in dist-git, spec files, and what a distribution changes of them.
+//! The text of source packages: how they lie in dist-git, spec files, and what a distribution
+//! changes of them.
 //!
 //! Owns four engines over texts and trees, as pure functions: [`distgit`] (layouts and lists of
 //! look-aside files), [`spec`] (reading spec files without running anything of them), [`autospec`]

@@ -1,4 +1,4 @@
-//! How much room there is.
+//! Free space of file systems.
 
 use std::path::Path;
 

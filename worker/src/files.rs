@@ -1,4 +1,4 @@
-//! What the worker needs of files by digest: that they are put where they are wanted.
+//! Files by digest: where the worker needs them, and under which names.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ pub struct WantedFile {
     pub name: String,
 }
 
-/// Why files could not be had.
+/// Why files cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// The work was cancelled meanwhile.
@@ -44,7 +44,7 @@ impl FilesError {
     }
 }
 
-/// Gives files by digest. Whatever it gives has been checked against the digest.
+/// Provides files by digest. Every file has been checked against its digest.
 pub trait FileSource: Sync {
     /// Puts files into a directory, each under its name; blocks until they are there.
     ///

@@ -1,9 +1,9 @@
-//! Trees that strangers have made: measuring, removing and moving aside whatever a package or its
-//! scriptlets left in a directory.
+//! Untrusted trees: measuring, removing and moving aside whatever a package or its scriptlets left
+//! in a directory.
 //!
-//! Owns every walk over such a tree. It goes by descriptors and never by paths, so that no link is
-//! followed and no path is too long, and it needs neither stack nor descriptors for how deep or how
-//! wide a tree is. It must not know what a tree is for.
+//! Owns every walk over such a tree. It uses descriptors and never paths, so that no link is
+//! followed and no path is too long, and it needs neither stack nor descriptors in proportion to
+//! the depth or width of a tree. It must not know what a tree is for.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -21,7 +21,7 @@ use rpmfarm_core::name;
 pub struct TreeBounds {
     /// Files and directories, with the topmost one.
     pub entries: u64,
-    /// How many directories may lie in each other.
+    /// How deep directories may be nested.
     pub depth: usize,
     /// Bytes that are allocated for it.
     pub bytes: u64,
@@ -80,13 +80,13 @@ pub enum TreeError {
     },
 }
 
-/// So many levels of a walk keep their descriptors. Farther up it goes by `..`, and compares.
+/// How many levels of a walk keep their descriptors. Further up it goes by `..`, and compares.
 const KEPT: usize = 64;
 
-/// Names of directories that wait for their turn may take so many bytes: some hundred thousand.
+/// How many bytes the names of waiting directories may take: some hundred thousand names.
 const NAMES: usize = 64 << 20;
 
-/// Messages name so many steps of a path.
+/// How many components of a path a message names.
 const TOLD: usize = 4;
 
 const DIRECTORY: OFlag =
@@ -261,10 +261,10 @@ fn is_gone(error: nix::Error) -> bool {
     matches!(error, nix::Error::ENOENT | nix::Error::ENOTDIR | nix::Error::ELOOP)
 }
 
-/// Removes a tree, or a file, or nothing where nothing is. Links are removed and not followed.
+/// Removes a tree or a file; nothing when there is none. Links are removed and not followed.
 ///
 /// # Errors
-/// The first that could not be removed; all else is gone then.
+/// The first entry that could not be removed; all others are removed.
 pub fn remove(top: &Path) -> io::Result<()> {
     let opened = match openat(AT_FDCWD, top, DIRECTORY, Mode::empty()) {
         Ok(opened) => opened,
@@ -386,7 +386,7 @@ fn hollow(top: &OwnedFd, name: &CStr, moved: &mut UniqueNames) -> nix::Result<()
         }
     }
     match (unlinkat(top, name, UnlinkatFlags::RemoveDir), kept) {
-        // What is left is read again, as long as something goes.
+        // The rest is read again, as long as a round removes something.
         (Err(_), _) if went => Ok(()),
         (Err(_), Some(kept)) => Err(kept),
         (done, _) => done,
@@ -396,7 +396,7 @@ fn hollow(top: &OwnedFd, name: &CStr, moved: &mut UniqueNames) -> nix::Result<()
 fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut UniqueNames) -> nix::Result<()> {
     loop {
         match renameat(from, name, top, moved.next().as_str()) {
-            // A stranger has guessed the name.
+            // The name exists already: an untrusted process has guessed it.
             Err(nix::Error::EEXIST | nix::Error::ENOTEMPTY | nix::Error::ENOTDIR) => {}
             done => return done,
         }
@@ -406,8 +406,8 @@ fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut UniqueNames) 
 /// The directory for what could not be removed.
 pub const ASIDE: &str = "aside";
 
-/// Makes sure that a name is free: what has it is removed, or else moved into `aside`, under its own
-/// name as far as that is free there. What had to be moved is told, with what a person can do.
+/// Makes sure that a name is free: an existing entry is removed, or else moved into `aside`, under
+/// its own name if that is free there. A moved entry is logged, with the remedy.
 ///
 /// # Errors
 /// When it can be neither removed nor moved.
@@ -424,8 +424,8 @@ pub fn clear(path: &Path, aside: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for what a worker can do without: when it can be neither removed nor moved, it stays
-/// where it is, and that is told.
+/// The same where the worker can continue without it: an entry that can be neither removed nor
+/// moved stays, and that is logged.
 pub fn clear_or_leave(path: &Path, aside: &Path) {
     if let Err(error) = clear(path, aside) {
         tracing::warn!(
@@ -452,8 +452,8 @@ fn move_aside(path: &Path, aside: &Path) -> io::Result<PathBuf> {
     Ok(to)
 }
 
-/// A directory of the worker's own with nothing in it: what an earlier life left there is removed,
-/// moved aside, or else left with a warning, so that a worker always starts.
+/// An empty directory of the worker's own: its old content is removed, moved aside, or left with a
+/// warning, so that a worker always starts.
 ///
 /// # Errors
 /// When it cannot be made or read.

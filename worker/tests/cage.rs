@@ -131,8 +131,8 @@ impl Port {
 }
 
 /// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
-/// host, another's memory, what only the owner of a machine does. And that `ptrace`, which debuggers
-/// and their tests need, reaches the build's own processes and no other.
+/// host, another's memory, what only the owner of a machine does. And that `ptrace`, which
+/// debuggers and their tests need, reaches the build's own processes and no other.
 #[test]
 fn what_a_program_tries_by_itself() {
     let scene = Scene::new(&[]);
@@ -276,9 +276,10 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
     assert!(message.contains("%post(broken-1-1.noarch) scriptlet failed"), "{message}");
 }
 
-/// A build has other ids on the host than any file of the worker has on disk, and the files of its layers
-/// have the owners that packages gave them. So have they where the host has too few ids, and all builds
-/// get those of the files; and a layer that was made with the ones is used with the others.
+/// A build has other ids on the host than any file of the worker has on disk, and the files of its
+/// layers have the owners that packages gave them. So have they where the host has too few ids, and
+/// all builds get those of the files; and a layer that was made with the ones is used with the
+/// others.
 #[test]
 fn files_keep_their_owners_whichever_ids_a_build_has() {
     let scene = Scene::new(&[]);
@@ -539,8 +540,8 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
     assert!(root.success(), "the host's root has no inotify instance left");
 }
 
-/// A scriptlet that makes a tree as no package has it: its layer is refused with the reason, and the
-/// worker lives on, starts again, and has removed what was left.
+/// A scriptlet that makes a tree as no package has it: its layer is refused with the reason, and
+/// the worker lives on, starts again, and has removed what was left.
 #[test]
 fn a_layer_that_no_package_has_is_refused() {
     let scene = Scene::new(&[]);
@@ -562,8 +563,8 @@ fn a_layer_that_no_package_has_is_refused() {
     assert!(!names.iter().any(|name| name.starts_with("making") || name == "aside"), "{names:?}");
 }
 
-/// What an earlier life left is removed at the start, however deep it is; and what cannot be removed
-/// is moved aside.
+/// What an earlier life left is removed at the start, however deep it is; and what cannot be
+/// removed is moved aside.
 #[test]
 fn a_worker_starts_over_whatever_was_left() {
     let scene = Scene::new(&[]);

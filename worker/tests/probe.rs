@@ -1,7 +1,7 @@
 //! The probe: some five hundred questions (`probe/probe.c`) asked in a chroot as mock makes one, in
-//! the cage of builds and in the cage of scriptlets, of the same root. Each answer that differs is in
-//! the table of docs/cage.md with its reason; one that is not there fails the test, and so does a row
-//! of the table that says what is not so any more.
+//! the cage of builds and in the cage of scriptlets, of the same root. Each answer that differs is
+//! in the table of docs/cage.md with its reason; one that is not there fails the test, and so does
+//! a row of the table that says what is not so any more.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -214,8 +214,8 @@ fn a_cage_differs_from_mocks_chroot_as_its_table_says() {
     assert!(wrong.is_empty(), "docs/cage.md is not right:\n{}", wrong.join("\n"));
 }
 
-/// Emulated, the answers are those of the emulator in part; what the table says of x86_64 alone need
-/// not show.
+/// Emulated, the answers are those of the emulator in part; what the table says of x86_64 alone
+/// need not show.
 #[test]
 #[ignore = "makes two emulated roots and compiles the probe in each: cargo nextest run --run-ignored all"]
 fn emulated_cages_differ_no_more() {

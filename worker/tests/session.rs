@@ -32,7 +32,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// What the coordinator of a test knows.
 #[derive(Default)]
-struct Known {
+struct CoordinatorState {
     blobs: HashMap<String, PathBuf>,
     desired: Vec<Assignment>,
     states: Vec<WorkerState>,
@@ -46,12 +46,12 @@ struct Known {
 }
 
 #[derive(Clone, Default)]
-struct Coordinator(Arc<Mutex<Known>>);
+struct Coordinator(Arc<Mutex<CoordinatorState>>);
 
 const LEASE: u64 = 1500;
 
 impl Coordinator {
-    fn with<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut CoordinatorState) -> T) -> T {
         look(&mut self.0.lock())
     }
 
@@ -398,9 +398,9 @@ fn a_build_comes_through_faults_whole() {
     });
 }
 
-/// Two builds of one worker at once: no process of the one has an id of the other or of a file on disk.
-/// The layers that the first one's cages have made are the second one's too, with the same owners, and
-/// what both write has the ids of files on disk.
+/// Two builds of one worker at once: no process of the one has an id of the other or of a file on
+/// disk. The layers that the first one's cages have made are the second one's too, with the same
+/// owners, and what both write has the ids of files on disk.
 #[test]
 fn builds_at_once_have_ids_of_their_own() {
     if !has_own_ids() {

@@ -1,7 +1,7 @@
 //! One method for each call.
 //!
-//! Owns what is asked and which part of an answer is given back, and that a request for builds may
-//! be sent again. How to reach a coordinator, and what its failures mean, is the client's.
+//! Owns the requests and which part of an answer is returned, and that a request for builds may be
+//! sent again. `client` knows how to reach a coordinator, and what its failures mean.
 
 use std::time::Duration;
 
@@ -40,8 +40,8 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Asks for builds. When the connection breaks before the answer is there, it asks again: the
-    /// request's key keeps that from making the builds twice.
+    /// Requests builds. When the connection breaks before the answer, it asks again: the key of the
+    /// request prevents second builds.
     pub(crate) async fn start_builds(
         &mut self,
         request: &v1::StartBuildsRequest,
@@ -53,7 +53,7 @@ impl Client {
             match (self.explained(reply), pauses.next()) {
                 (Err(Error::Unreachable(_)), Some(pause)) => {
                     tokio::time::sleep(pause).await;
-                    // When nobody answers, the next try says so.
+                    // If nobody answers, the next try reports it.
                     let _ = self.reconnect().await;
                 }
                 (result, _) => return result,
@@ -77,7 +77,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Each build at once, and again whenever it changes.
+    /// Each build at once, and again after each change.
     pub(crate) async fn watch(&mut self, ids: &[i64]) -> Result<Changes, Error> {
         let mut changes = Changes::new();
         for ids in ids.chunks(BUILDS_OF_WATCH) {
@@ -104,14 +104,14 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Tries again what failed in a build.
+    /// Retries the failed tasks of a build.
     pub(crate) async fn retry(&mut self, id: i64) -> Result<Build, Error> {
         let request = self.authorized(v1::RetryBuildRequest { id })?;
         let reply = self.farm.retry_build(request).await;
         self.explained(reply)
     }
 
-    /// Makes a build more or less urgent.
+    /// Changes the priority of a build.
     pub(crate) async fn set_priority(
         &mut self,
         id: i64,
@@ -194,14 +194,14 @@ impl Client {
         self.explained(reply)
     }
 
-    /// The files that were kept of a build.
+    /// The kept files of a build.
     pub(crate) async fn files(&mut self, build: i64) -> Result<Vec<v1::BuildFile>, Error> {
         let request = self.reading(v1::ListFilesRequest { build });
         let reply = self.farm.list_files(request).await;
         Ok(self.explained(reply)?.files)
     }
 
-    /// One of them, in pieces.
+    /// A kept file, in pieces.
     pub(crate) async fn read_file(
         &mut self,
         request: v1::ReadFileRequest,
@@ -211,7 +211,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Builds that make what others own.
+    /// Builds with claims.
     pub(crate) async fn claims(
         &mut self,
         request: v1::ListClaimsRequest,
@@ -265,7 +265,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What modifications would change.
+    /// The changes by modifications.
     pub(crate) async fn preview_modifications(
         &mut self,
         request: v1::PreviewModificationsRequest,
@@ -329,7 +329,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// Follows packages no longer; returns which.
+    /// Stops tracking packages; returns their names.
     pub(crate) async fn untrack(
         &mut self,
         request: v1::UntrackRequest,
@@ -357,7 +357,7 @@ impl Client {
         }
     }
 
-    /// One package that is followed, with its pushes.
+    /// One tracked package, with its pushes.
     pub(crate) async fn tracked_details(
         &mut self,
         target: String,
@@ -377,7 +377,7 @@ impl Client {
         self.explained(reply).map(drop)
     }
 
-    /// Approves pushes; returns which.
+    /// Approves pushes; returns those that were approved.
     pub(crate) async fn approve_pushes(
         &mut self,
         request: v1::ApprovePushesRequest,

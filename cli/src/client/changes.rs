@@ -1,20 +1,20 @@
-//! What is told of builds that are watched, however many calls that takes.
+//! The changes of watched builds, from as many calls as are needed.
 
 use rpmfarm_proto::v1::Build;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tonic::{Status, Streaming};
 
-/// Builds that a coordinator lets one call watch.
+/// How many builds one call may watch.
 pub(super) const BUILDS_OF_WATCH: usize = 1000;
 
 /// The changes of several streams as one, which ends when all have ended.
 #[derive(Debug)]
 pub(crate) struct Changes {
-    /// Cloned for each stream; none once all are there.
+    /// Cloned for each stream; `None` after the last one has begun.
     sender: Option<mpsc::Sender<Result<Build, Status>>>,
     receiver: mpsc::Receiver<Result<Build, Status>>,
-    /// Dropped, the streams end.
+    /// The streams end when this is dropped.
     tasks: JoinSet<()>,
 }
 
@@ -36,13 +36,13 @@ impl Changes {
         });
     }
 
-    /// All streams are there.
+    /// No further stream will be added.
     pub(super) fn begun(mut self) -> Self {
         self.sender = None;
         self
     }
 
-    /// The next change; none when all builds have ended.
+    /// The next change; `None` when all builds have ended.
     ///
     /// # Errors
     /// When a stream broke.

@@ -28,17 +28,17 @@ use crate::config::Settings;
 use crate::exit::{Error, reason};
 use crate::token::TokenSource;
 
-/// How long a connection may take to come up.
+/// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a call may take to be answered; a stream, to begin.
+/// How long a call may take; for a stream, its beginning.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a preview of modifications may take: two repositories may have to be fetched first. So
 /// long may a plan take, too, for which thousands of roots are solved.
 const PREVIEW: Duration = Duration::from_secs(300);
-/// How long a forge may take to tell what it has.
+/// How long the list of a forge may take.
 const LISTING: Duration = Duration::from_secs(600);
-/// A connection that is silent for so long is asked whether it is there, and is over when it does
-/// not answer in the same time.
+/// After so long without traffic a connection is pinged; it is dead when the ping is not answered
+/// in the same time.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// Locks and long lists are larger than the 4 MiB that tonic allows by default.
 const LARGEST_MESSAGE: usize = 64 * 1024 * 1024;
@@ -52,12 +52,12 @@ pub(crate) struct Client {
     fleet: FleetClient<Channel>,
     packages: PackagesClient<Channel>,
     batches: BatchesClient<Channel>,
-    /// The one that is used.
+    /// The address that is used.
     server: String,
-    /// All of the farm.
+    /// All addresses of the farm.
     servers: Vec<String>,
     token: TokenSource,
-    /// The CA that is trusted; the host's own when there is none.
+    /// The trusted CA; the host's own CAs when there is none.
     authority: Option<PathBuf>,
 }
 
@@ -84,12 +84,12 @@ impl Client {
         for (server, endpoint) in servers.iter().zip(endpoints) {
             match endpoint.connect().await {
                 Ok(channel) => {
-                    // A forge may take longer to tell what it has than a call usually may.
+                    // Listing a forge's repositories may take longer than a usual call.
                     let tracking =
                         TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
                             .max_decoding_message_size(LARGEST_MESSAGE);
                     let fleet = FleetClient::new(channel.clone());
-                    // All roots of a target are read for an effect.
+                    // All roots of a target are read to find the impact.
                     let packages =
                         PackagesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
                             .max_decoding_message_size(LARGEST_MESSAGE);
@@ -134,15 +134,15 @@ impl Client {
         })
     }
 
-    /// Connects again, to whichever coordinator answers.
+    /// Connects again, to the first coordinator that answers.
     async fn reconnect(&mut self) -> Result<(), Error> {
         *self = Self::connect_to(self.servers.clone(), self.token.clone(), self.authority.clone())
             .await?;
         Ok(())
     }
 
-    /// A request that only reads: it carries the token where there is one. A coordinator that other
-    /// hosts reach wants it, one on this host does not.
+    /// A request that only reads. It has the token if there is one, because a coordinator on
+    /// another host needs it; one on this host does not.
     fn reading<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         if let Ok(value) = self.credential() {
@@ -151,7 +151,7 @@ impl Client {
         request
     }
 
-    /// A request that carries the token.
+    /// A request with the token.
     fn authorized<T>(&self, message: T) -> Result<Request<T>, Error> {
         let value = self.credential()?;
         let mut request = Request::new(message);
@@ -180,7 +180,7 @@ impl Client {
         }
         match status.code() {
             Code::NotFound => Error::NotFound(message),
-            // It answered, and says itself what is not there.
+            // The coordinator answered, and its message names the unavailable part.
             Code::Unavailable if !message.is_empty() => Error::Unreachable(format!(
                 "the coordinator at {} cannot do it now: {message}",
                 self.server
@@ -212,7 +212,7 @@ impl Client {
                 "the coordinator at {} refused the token from {}: {message}; name the right one with --token-file or RPMFARM_TOKEN",
                 self.server, token.origin,
             ),
-            // It was asked without one.
+            // The request was sent without a token.
             Err(error) => format!("the coordinator at {}: {message}; {error}", self.server),
         }
     }
@@ -261,11 +261,11 @@ fn unreachable(server: &str, why: &str) -> Error {
     Error::Unreachable(format!("cannot reach the coordinator at {server}: {why}; {remedy}"))
 }
 
-/// How long whatever answered instead of a coordinator is given to say what it is.
+/// How long a server that is not a coordinator has to identify itself.
 const GREETING: Duration = Duration::from_millis(500);
 
-/// The first bytes that something sends that was called without TLS and did not understand; none
-/// when it sends none, or is called with TLS.
+/// The first bytes that a server sends to a call without TLS that it does not understand; empty
+/// when it sends none, or the call has TLS.
 fn greeting(server: &str) -> Vec<u8> {
     let asked = || -> Option<Vec<u8>> {
         let authority = server.strip_prefix("http://")?.split('/').next()?;

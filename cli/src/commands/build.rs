@@ -151,7 +151,7 @@ fn parse_ref(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// Asks for the builds, and follows them where that is wanted.
+/// Requests the builds, and follows them if that is wanted.
 pub(crate) async fn run(mut options: Options, mut session: Session) -> Result<Exit, Error> {
     let Options { watch, plan, .. } = options;
     let target = session.target(options.target.take()).await?;
@@ -176,7 +176,8 @@ fn request(options: Options, target: String) -> Result<StartBuildsRequest, Error
     for package in packages.iter_mut().filter(|package| package.git_ref.is_empty()) {
         package.git_ref.clone_from(&git_ref);
     }
-    // One key for the whole call: when the answer gets lost, asking again makes no second build.
+    // One key for the whole call: when the answer gets lost, the repeated request makes no second
+    // build.
     let key = filled(options.key).unwrap_or_else(|| uuid::Uuid::now_v7().to_string());
     let arches = options.arch.iter().map(ToString::to_string).collect();
     let asked = options.as_mock.options()?;
@@ -203,7 +204,7 @@ fn print_plan(plan: &BatchPlan, out: &StandardOutput) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// Who asks: USER@HOST.
+/// The submitter: USER@HOST.
 pub(crate) fn submitter() -> String {
     let user = nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten();
     let user = user.map_or_else(|| "unknown".into(), |user| user.name);

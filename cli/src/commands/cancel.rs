@@ -21,7 +21,7 @@ pub(crate) struct Options {
     builds: Vec<i64>,
 }
 
-/// Cancels one after the other; the first that cannot be cancelled ends it.
+/// Cancels one build after the other; stops at the first that cannot be cancelled.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut builds = Vec::new();
     for id in options.builds {

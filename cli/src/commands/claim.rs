@@ -1,4 +1,4 @@
-//! `rpmfarm claim`: decides on builds that make what packages of other sources own.
+//! `rpmfarm claim`: decisions on builds that make names of other source packages.
 
 use clap::{Args, Subcommand};
 use rpmfarm_core::name::counted;
@@ -72,10 +72,10 @@ const LIST: [Column; 5] = [
     column("TARGET").rank(1),
     column("PACKAGE"),
     column("STATE"),
-    column("CLAIMS").told(),
+    column("CLAIMS").wrapped(),
 ];
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what.unwrap_or(ClaimCommand::List(ListOptions::default())) {
         ClaimCommand::List(options) => list(options, session).await,

@@ -1,4 +1,4 @@
-//! `rpmfarm doctor`: is this host, is the farm well, and what to do where not.
+//! `rpmfarm doctor`: checks this host and the farm, and prints remedies.
 
 use std::path::PathBuf;
 
@@ -11,9 +11,9 @@ use crate::exit::{Error, Exit};
 use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, lines, state, table};
 
-/// The columns: what was found is told whole, however narrow the terminal is.
+/// The columns. What was found is never shortened, however narrow the terminal is.
 const COLUMNS: [Column; 4] =
-    [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").told()];
+    [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").wrapped()];
 
 /// What to check.
 #[derive(Debug, Args)]

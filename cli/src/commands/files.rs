@@ -1,4 +1,4 @@
-//! `rpmfarm files`: what failed attempts of a build left and the farm kept, as config.log.
+//! `rpmfarm files`: the kept files of failed attempts, as config.log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const COLUMNS: [Column; 4] = [
     column("ATTEMPT").rank(1),
     column("ARCH").rank(2),
     column("SIZE").rank(3),
-    column("PATH").told(),
+    column("PATH").wrapped(),
 ];
 
 /// Which files, and what to do with them.
@@ -91,7 +91,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         }
         (None, Some(_)) => {
             if session.out.tty {
-                // On a terminal its control characters are shown, not obeyed.
+                // On a terminal, control characters are escaped.
                 let mut bytes = Vec::new();
                 fetch(&mut session, build, &files[0], &mut bytes).await?;
                 for line in String::from_utf8_lossy(&bytes).lines() {
@@ -106,7 +106,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// Whether a path, or the end of one, means this file.
+/// Whether a file has this path, or a path with this end.
 fn is_meant(wanted: &str, path: &str) -> bool {
     path == wanted || path.strip_suffix(wanted).is_some_and(|rest| rest.ends_with('/'))
 }
@@ -142,7 +142,7 @@ fn list(build: i64, files: &[BuildFile], session: &Session) -> Result<(), Error>
     out.text(&table(out, &COLUMNS, &rows))
 }
 
-/// Where a file goes: below the directory, whatever the farm says of its path.
+/// The path of a written file: always below the directory, whatever path the farm sends.
 fn place(directory: &Path, file: &BuildFile) -> Result<PathBuf, Error> {
     let arch = file.arch.as_str();
     check_path(&file.path)
@@ -176,7 +176,10 @@ async fn fetch(
     }
     to.flush().map_err(Error::Output)?;
     if left > 0 {
-        return Err(Error::Farm(format!("{} came without its last {left} bytes", file.path)));
+        return Err(Error::Farm(format!(
+            "{} was received without its last {left} bytes",
+            file.path
+        )));
     }
     Ok(())
 }

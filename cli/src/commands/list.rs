@@ -25,7 +25,7 @@ const COLUMNS: [Column; 9] = [
     column("WHAT").rank(2).cut(20),
 ];
 
-/// Builds that are asked for at once with everything that is known of them.
+/// How many builds are requested at once with all of their details.
 const PAGE: u32 = 200;
 
 /// Rows of the table that are asked for at once.
@@ -89,7 +89,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// Asks for page after page.
+/// Requests page after page.
 async fn all(client: &mut Client, options: &Options, brief: bool) -> Result<Vec<Build>, Error> {
     let (limit, most) = (options.limit as usize, if brief { ROWS } else { PAGE });
     let mut request = ListBuildsRequest {
@@ -107,7 +107,7 @@ async fn all(client: &mut Client, options: &Options, brief: bool) -> Result<Vec<
         if !note.is_empty() {
             out::note(wrap::hanging("rpmfarm: ", &note, 2, None).trim_end());
         }
-        // A page that does not lead further down would be asked for without end.
+        // A page that does not lead further would be requested forever.
         let Some(last) = page.last().map(|build| build.id) else { break };
         if request.before != 0 && last >= request.before {
             break;

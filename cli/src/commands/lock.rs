@@ -56,7 +56,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     Ok(Exit::Done)
 }
 
-/// The lock of a reply, when it is the one that the reply names.
+/// The lock of a reply, if its digest is the one in the reply.
 fn checked(reply: &LockReply) -> Result<Lock, Error> {
     let lock = Lock::from_bytes(&reply.lock).map_err(|error| {
         Error::Farm(format!("the lock {} cannot be read: {error} (rpmfarm version)", reply.digest))
@@ -66,7 +66,7 @@ fn checked(reply: &LockReply) -> Result<Lock, Error> {
         return Ok(lock);
     }
     Err(Error::Farm(format!(
-        "the lock that came has the digest {found}, not {}; is the coordinator's version another one? (rpmfarm version, rpmfarm doctor)",
+        "the received lock has the digest {found}, not {}; is the coordinator's version another one? (rpmfarm version, rpmfarm doctor)",
         reply.digest
     )))
 }

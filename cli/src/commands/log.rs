@@ -14,7 +14,7 @@ use crate::exit::{Error, Exit};
 use crate::out::{self, StandardOutput};
 use crate::show::escape;
 
-/// Between tries to reach a coordinator that went away while a log is followed.
+/// The pause before a coordinator that was lost while a log is followed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Which log.
@@ -94,7 +94,7 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
     }
 }
 
-/// Prints what comes, and keeps in the request how far it got.
+/// Prints the pieces, and keeps in the request how far it got.
 async fn pieces(
     client: &mut Client,
     request: &mut ReadLogRequest,
@@ -125,13 +125,14 @@ async fn reconnect(settings: &Settings) -> Result<Client, Error> {
     }
 }
 
-/// Prints the bytes of a log in the way that suits who reads them.
+/// Prints the bytes of a log in the form that suits the output.
 enum Printer {
-    /// As they are.
+    /// Unchanged.
     Raw(StandardOutput),
-    /// Harmless for a terminal.
+    /// Escaped for a terminal.
     Terminal(StandardOutput, escape::StreamEscaper),
-    /// As objects, a line each: how far they are printed, and the line that is not whole yet.
+    /// As JSON objects, one for each line: the offset that was printed, and the incomplete last
+    /// line.
     Objects(StandardOutput, u64, Vec<u8>),
 }
 

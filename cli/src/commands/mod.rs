@@ -39,8 +39,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// The target that a call is for: the one that the command line or the configuration names, or the
-    /// only one of the farm.
+    /// The target that a call is for: the one that the command line or the configuration names, or
+    /// the only one of the farm.
     pub(crate) async fn target(&mut self, given: Option<String>) -> Result<String, Error> {
         if let Some(target) = filled(given).or_else(|| self.settings.target.take()) {
             return Ok(target);

@@ -67,7 +67,7 @@ fn git_ref(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// Asks, and shows the answer.
+/// Sends the request, and shows the answer.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let (ModifyCommand::Show(which) | ModifyCommand::Check(which) | ModifyCommand::Diff(which)) =
         &options.what;
@@ -170,7 +170,7 @@ fn diff(preview: &ModificationsPreview, out: &StandardOutput) -> Result<(), Erro
     Ok(())
 }
 
-/// What becomes of an action; none of a word that this program does not know.
+/// The state of an action; `None` for a word that this program does not know.
 fn state(action: &ModificationAction) -> Option<ActionState> {
     action.state.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! `rpmfarm package`: takes packages back, and finds what was made with them.
+//! `rpmfarm package`: withdraws packages, and finds the builds that were made with them.
 
 use std::collections::BTreeSet;
 
@@ -50,8 +50,8 @@ struct PackageSelection {
     /// Number of a build, or the full name of one package: NAME-VERSION-RELEASE.ARCH
     #[arg(value_name = "BUILD|NEVRA")]
     package: String,
-    /// Target of a package that is named [default: `target` of the configuration file, else the only
-    /// one of the farm]
+    /// Target of a package that is named [default: `target` of the configuration file, else the
+    /// only one of the farm]
     #[arg(long, env = "RPMFARM_TARGET", hide_env_values = true)]
     target: Option<String>,
 }
@@ -81,9 +81,9 @@ struct ImpactOptions {
 }
 
 const BUILDS: [Column; 4] =
-    [column("BUILD"), column("PACKAGE"), column("STATE"), column("MADE WITH").told()];
+    [column("BUILD"), column("PACKAGE"), column("STATE"), column("MADE WITH").wrapped()];
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what {
         PackageCommand::Withdraw(options) => withdraw(options, session).await,
@@ -92,7 +92,7 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     }
 }
 
-/// The build, or the target and the full name.
+/// The build, or the target and the NEVRA.
 async fn which(
     which: PackageSelection,
     session: &mut Session,

@@ -23,7 +23,7 @@ pub(crate) struct Options {
     builds: Vec<i64>,
 }
 
-/// Changes one after the other; the first that has ended ends it.
+/// Changes one build after the other; stops at the first that has ended.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut builds = Vec::new();
     for id in options.builds {

@@ -17,7 +17,7 @@ const COLUMNS: [Column; 6] = [
     column("REVISION").rank(2),
     column("PACKAGES").rank(3),
     column("PUBLISHED").rank(1),
-    column("ADDRESS").told(),
+    column("ADDRESS").wrapped(),
 ];
 
 /// What to show.

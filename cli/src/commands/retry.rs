@@ -1,4 +1,4 @@
-//! `rpmfarm retry`: tries again what failed.
+//! `rpmfarm retry`: retries failed builds.
 
 use clap::Args;
 
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     watch: bool,
 }
 
-/// Tries one after the other again; the first that cannot be tried again ends it.
+/// Retries one build after the other; stops at the first that cannot be retried.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     let mut builds = Vec::new();
     for id in options.builds {

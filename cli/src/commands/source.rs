@@ -1,4 +1,4 @@
-//! `rpmfarm source`: what a build is made of, and what differs from another.
+//! `rpmfarm source`: the sources of a build, and how they differ from those of another.
 
 use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::{DiffSourcesRequest, GetSourceRequest, ScriptedBuild, Source, SourceDiff};
@@ -51,7 +51,7 @@ enum SourceCommand {
     },
 }
 
-/// Asks, and shows the answer.
+/// Sends the request, and shows the answer.
 pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, Error> {
     match options.what {
         SourceCommand::Show { build } => {
@@ -121,7 +121,7 @@ fn print(diff: &SourceDiff, out: &StandardOutput) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is said of a difference before it is shown.
+/// Notes on a diff, which are shown before it.
 fn notes(diff: &SourceDiff) -> Vec<String> {
     let mut notes = vec![format!("from build {} to build {}", diff.older, diff.newer)];
     for ScriptedBuild { build, scripts } in &diff.scripted {

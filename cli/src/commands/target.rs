@@ -1,4 +1,4 @@
-//! `rpmfarm target`: what can be rebuilt for.
+//! `rpmfarm target`: the targets that packages can be rebuilt for.
 
 use clap::{Args, Subcommand};
 use rpmfarm_proto::v1::Target;
@@ -16,7 +16,7 @@ const COLUMNS: [Column; 5] = [
     column("ARCHES").rank(2).cut(8),
     column("CHANNELS").rank(1).cut(8),
     column("DIST").rank(3),
-    column("ABOUT").told(),
+    column("ABOUT").wrapped(),
 ];
 
 /// What to show.
@@ -101,7 +101,7 @@ fn show(target: &Target, out: &StandardOutput) -> Result<(), Error> {
     out.text(&text)
 }
 
-/// The definition, indented; as it came when it is no JSON.
+/// The definition, indented; unchanged when it is not JSON.
 fn definition(json: &str) -> String {
     let value = serde_json::from_str::<serde_json::Value>(json);
     let pretty = value.and_then(|value| serde_json::to_string_pretty(&value));

@@ -17,7 +17,7 @@ Examples:
   rpmfarm version --json | jq -r .client")]
 pub(crate) struct Options {}
 
-/// Prints both versions; a coordinator that cannot be reached is no error here.
+/// Prints both versions; a coordinator that cannot be reached is not an error here.
 pub(crate) async fn run(settings: &Settings, out: &StandardOutput) -> Result<Exit, Error> {
     let client = env!("CARGO_PKG_VERSION");
     let coordinator = coordinator(settings).await;

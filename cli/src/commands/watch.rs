@@ -30,7 +30,7 @@ pub(crate) struct Options {
     builds: Vec<i64>,
 }
 
-/// Follows the builds; how they end decides on the exit code.
+/// Follows the builds; how they end decides the exit code.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     let mut ids = options.builds;
     ids.sort_unstable();
@@ -38,8 +38,8 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
     follow_ids(session, &ids).await
 }
 
-/// Follows builds that were just asked for, and says at their end what lost ones of a batch took
-/// with them.
+/// Follows builds that were just requested, and reports at their end which other builds of a batch
+/// failed because of failed ones.
 pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
     let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
     let (mut client, out) = (session.client.clone(), session.out);

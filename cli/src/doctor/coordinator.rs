@@ -1,5 +1,5 @@
-//! Checks of the coordinator from here: can it be reached, does it take our token, do the
-//! clocks agree, and what does it say of itself.
+//! Checks of the coordinator from this host: whether it can be reached, whether it accepts the
+//! token, whether the clocks agree, and its own findings.
 
 use rpmfarm_proto::v1::{self, Info};
 
@@ -14,7 +14,7 @@ const SKEW_WARNING: i64 = 1_000_000;
 /// Clocks that differ by more, in microseconds, make TLS and signatures fail.
 const SKEW_ERROR: i64 = 60_000_000;
 
-/// All findings, and how the command ends as far as these decide.
+/// All findings, and the exit code that follows from these.
 pub(crate) async fn check(settings: &Settings) -> (Vec<Finding>, Exit) {
     match reach(settings).await {
         Ok((mut client, info, asked, answered)) => {
@@ -53,7 +53,7 @@ fn reached(settings: &Settings, info: &Info, took: i64) -> Finding {
 fn unreached(error: &Error) -> Finding {
     // The error has the remedy where it is known.
     let remedy = match error {
-        Error::Token(_) => "it answers, and shows nothing without its token",
+        Error::Token(_) => "it answers, and needs its token for everything",
         _ => "when it is elsewhere, name it with --server or RPMFARM_SERVER",
     };
     bad(Level::Error, "coordinator", error.to_string(), remedy)
@@ -80,8 +80,8 @@ fn clock(ahead: i64) -> Finding {
     bad(level, "clock", message, "keep both in step with chrony or systemd-timesyncd")
 }
 
-/// Whether the coordinator takes the token. It is asked to cancel build 0, which does not exist: a
-/// good token is answered by "not found", and nothing is changed.
+/// Whether the coordinator accepts the token. It is asked to cancel build 0, which does not exist:
+/// with a good token the answer is "not found", and nothing is changed.
 async fn token(settings: &Settings, client: &mut Client) -> Finding {
     let source = match settings.token.read(&first(settings)) {
         Ok(token) => token.origin,
@@ -101,12 +101,12 @@ async fn token(settings: &Settings, client: &mut Client) -> Finding {
     }
 }
 
-/// The token as far as it can be checked alone.
+/// The check of the token file, without the coordinator.
 fn token_file(settings: &Settings) -> Option<Finding> {
     settings.token.read(&first(settings)).err().map(|error| no_token(&error))
 }
 
-/// On the coordinator's own host reading needs no token: without one, half of the command works.
+/// On the coordinator's own host, reading needs no token: without one, half of the commands work.
 fn no_token(error: &Error) -> Finding {
     bad(
         Level::Warning,

@@ -1,9 +1,9 @@
-//! The checks of `rpmfarm doctor`: what is checked, and what to do about it.
+//! The checks of `rpmfarm doctor`, with their remedies.
 
 pub(crate) mod coordinator;
 pub(crate) mod worker_host;
 
-/// How bad a finding is.
+/// The level of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
     /// As it should be.
@@ -36,13 +36,13 @@ pub(crate) struct Finding {
     pub(crate) remedy: Option<String>,
 }
 
-/// A finding on this host that is as it should be.
+/// A finding without a problem on this host.
 fn good(name: &str, message: impl Into<String>) -> Finding {
     let (name, message) = (name.into(), message.into());
     Finding { place: "here", name, level: Level::Ok, message, remedy: None }
 }
 
-/// A finding on this host that asks for something to be done.
+/// A finding on this host that needs a remedy.
 fn bad(level: Level, name: &str, message: impl Into<String>, remedy: impl Into<String>) -> Finding {
     Finding { level, remedy: Some(remedy.into()), ..good(name, message) }
 }

@@ -1,4 +1,4 @@
-//! Checks that a worker can run on this host: what it needs of the kernel, its tools, space.
+//! Checks that a worker can run on this host: the kernel's features, tools, free space.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -50,12 +50,12 @@ fn root_user() -> Finding {
 fn overlayfs(filesystems: &str) -> Finding {
     let there = filesystems.lines().any(|line| line.split_whitespace().last() == Some("overlay"));
     if there {
-        return good("overlayfs", "the kernel has it");
+        return good("overlayfs", "the kernel has overlayfs");
     }
     bad(
         Level::Error,
         "overlayfs",
-        "the kernel has no overlayfs, and roots are stacked with it",
+        "the kernel has no overlayfs, with which roots are stacked",
         "modprobe overlay, and name it in /etc/modules-load.d/rpmfarm.conf",
     )
 }
@@ -66,20 +66,20 @@ fn user_namespaces(limit: &str) -> Finding {
         Ok(0) => bad(
             Level::Error,
             name,
-            "user.max_user_namespaces is 0, and builds run in one",
+            "user.max_user_namespaces is 0, and builds need user namespaces",
             "sysctl -w user.max_user_namespaces=15000, and keep it in /etc/sysctl.d/rpmfarm.conf",
         ),
         Ok(limit) => good(name, format!("the kernel allows {limit}")),
         Err(_) => bad(
             Level::Error,
             name,
-            "the kernel has none, and builds run in one",
+            "the kernel has no user namespaces, which builds need",
             "use a kernel with CONFIG_USER_NS=y",
         ),
     }
 }
 
-/// The limits of builds need the controllers `memory`, `pids` and `cpu`, in either version.
+/// The limits of builds need the controllers `memory`, `pids` and `cpu`, of version 1 or 2.
 fn cgroups(mountinfo: &str, v2_controllers: &str) -> Finding {
     const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];
     let mut there: Vec<&str> = v2_controllers.split_whitespace().collect();
@@ -91,7 +91,10 @@ fn cgroups(mountinfo: &str, v2_controllers: &str) -> Finding {
     bad(
         Level::Error,
         "cgroups",
-        format!("no controller for {}: builds cannot be limited", missing.join(", ")),
+        format!(
+            "no controller for {}: the limits of builds cannot be enforced",
+            missing.join(", ")
+        ),
         "mount cgroup2 on /sys/fs/cgroup, and boot without cgroup_disable",
     )
 }
@@ -113,7 +116,7 @@ fn crun() -> Finding {
         None => bad(
             Level::Error,
             "crun",
-            "not found in PATH, and builds are caged with it",
+            "not found in PATH; the worker needs it to run builds in cages",
             "apt install crun, or dnf install crun",
         ),
     }

@@ -7,7 +7,7 @@ use super::known;
 use crate::show::stages::{Stage, stages};
 use crate::show::{failure, progress, time, verdict};
 
-/// A build with everything that is known of it.
+/// A build with all its facts.
 #[derive(Debug, Serialize)]
 pub(crate) struct BuildDocument {
     id: i64,
@@ -15,12 +15,12 @@ pub(crate) struct BuildDocument {
     target: String,
     /// Name of the package.
     package: String,
-    /// Branch, tag or commit that was asked for.
+    /// Requested branch, tag or commit.
     #[serde(rename = "ref")]
     git_ref: Option<String>,
-    /// The architectures that were asked for; empty for all of the target's.
+    /// The requested architectures; empty for all of the target's.
     arches: Vec<String>,
-    /// Options that it was asked for with, as words of a command line; empty for a plain build.
+    /// The options of its request, as words of a command line; empty without options.
     options: Vec<String>,
     /// How many files of failed attempts were kept (`rpmfarm files`).
     kept_files: u32,
@@ -34,14 +34,13 @@ pub(crate) struct BuildDocument {
     /// importing, srpm, waiting, queued, building, accepting, claimed, signing, publishing,
     /// published, failed, cancelled.
     state: String,
-    /// Whether nothing more happens by itself.
+    /// Whether the state is final.
     ended: bool,
     /// Why it waits or failed.
     reason: Option<String>,
     created_at: Option<String>,
     ended_at: Option<String>,
-    /// From being asked for to its end, or to now; tries that failed and the time until a retry
-    /// included.
+    /// From the request to its end, or to now; includes failed tries and pauses before retries.
     took_ms: i64,
     /// When the last try began, if there was more than one.
     retried_at: Option<String>,
@@ -53,9 +52,9 @@ pub(crate) struct BuildDocument {
     cves: Vec<String>,
     /// Warnings about it, before it has ended.
     warnings: Vec<String>,
-    /// Differences between architectures that were taken, and repositories without a package.
+    /// Accepted differences between architectures, and repositories that leave out a package.
     notes: Vec<String>,
-    /// What its roots took from the farm instead of the distribution, a line each.
+    /// Packages of the farm in its roots instead of the distribution's, one line each.
     from_farm: Vec<String>,
     failure: Option<FailureDocument>,
     /// Where it is published.
@@ -111,7 +110,7 @@ struct TaskDocument {
     attempts: u32,
     /// SHA-256 of the lock.
     lock: Option<String>,
-    /// What else is known of its attempts, a line each.
+    /// Further notes on its attempts, one line each.
     notes: Vec<String>,
     failure: Option<FailureDocument>,
 }
@@ -125,12 +124,12 @@ struct ArtifactDocument {
     size: u64,
     /// SHA-256 of the signed file, once signed.
     signed_digest: Option<String>,
-    /// By whom and why it was taken back.
+    /// By whom and why it was withdrawn.
     withdrawn: Option<String>,
 }
 
 impl BuildDocument {
-    /// A build as it is at `now`.
+    /// The state of a build at `now`.
     pub(crate) fn new(build: &Build, now: i64) -> Self {
         Self {
             id: build.id,

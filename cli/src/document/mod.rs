@@ -1,7 +1,7 @@
-//! What scripts see: the documents of `--json`, with field names that stay.
+//! The documents of `--json`, with field names that stay.
 //!
-//! Times are RFC 3339 in UTC, durations milliseconds, sizes bytes; what is not known or not yet
-//! is null. Text is as it came, JSON escapes what must be. Described in docs/cli.md.
+//! Times are RFC 3339 in UTC, durations milliseconds, sizes bytes; a value that is unknown or
+//! absent is null. Text is not changed except for JSON's escapes. Described in docs/cli.md.
 
 pub(crate) mod batches;
 mod build;
@@ -26,7 +26,7 @@ pub(crate) use target::TargetDocument;
 pub(crate) use why::WhyDocument;
 pub(crate) use worker::{InvitationDocument, WorkerDetailsDocument, WorkerDocument};
 
-/// An empty text on the wire is one that is not known.
+/// An empty text in a message stands for an unknown one.
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }

@@ -1,11 +1,11 @@
-//! Claims, and packages that were taken back, as JSON.
+//! Claims and withdrawn packages, as JSON.
 
 use rpmfarm_proto::v1;
 use serde::Serialize;
 
 use crate::show::time;
 
-/// Builds that make what others own.
+/// Builds with claims.
 #[derive(Debug, Serialize)]
 pub(crate) struct ClaimListDocument {
     builds: Vec<ClaimedBuildDocument>,
@@ -18,7 +18,7 @@ pub(crate) struct ClaimedBuildDocument {
     package: String,
     /// As in a build.
     state: String,
-    /// All of `claim show`; of a list the first few.
+    /// In `claim show` all of them; in a list the first few.
     claims: Vec<ClaimDocument>,
     /// How many there are.
     count: u32,
@@ -63,7 +63,7 @@ pub(crate) struct ClaimDetailsDocument {
 struct AffectedPackageDocument {
     package: String,
     build: i64,
-    /// Packages of its root that own what is claimed.
+    /// Packages of its root that own a claimed name.
     holds: Vec<String>,
 }
 
@@ -82,7 +82,7 @@ struct ImpactedBuildDocument {
     package: String,
     state: String,
     nevra: String,
-    /// The build that made that package; `None` when that package is one of those that were asked about.
+    /// The build that made that package; `None` when that package is one of the selected ones.
     through: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! What is followed, and pushes, as JSON.
+//! Tracked packages and pushes, as JSON.
 
 use rpmfarm_proto::v1;
 use serde::Serialize;
@@ -49,7 +49,7 @@ impl From<&[v1::Tracked]> for TrackedListDocument {
     }
 }
 
-/// A package that is followed.
+/// A tracked package.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrackedDocument {
     target: String,
@@ -68,7 +68,7 @@ pub(crate) struct TrackedDocument {
     modifications: Option<ModificationsDocument>,
 }
 
-/// The modifications that are followed with a package.
+/// The tracked modifications of a package.
 #[derive(Debug, Serialize)]
 struct ModificationsDocument {
     repository: String,
@@ -102,7 +102,7 @@ impl From<&v1::Tracked> for TrackedDocument {
     }
 }
 
-/// A push and what became of it.
+/// A push and its verdict.
 #[derive(Debug, Serialize)]
 pub(crate) struct PushDocument {
     id: i64,
@@ -122,7 +122,7 @@ pub(crate) struct PushDocument {
     storm: Option<i64>,
     /// Whether it is a push to the package's modifications.
     modifies: bool,
-    /// What is built while it is open: the commits of the package and of its modifications.
+    /// For an open push, the commit of the other repository of the pair.
     with_commit: Option<String>,
     with_modification: Option<String>,
 }
@@ -183,7 +183,7 @@ impl From<&v1::PlanPushesReply> for PushPlanDocument {
     }
 }
 
-/// Too many builds at once.
+/// A storm: too many builds at once.
 #[derive(Debug, Serialize)]
 struct StormDocument {
     id: i64,
@@ -193,7 +193,7 @@ struct StormDocument {
     packages: Vec<String>,
 }
 
-/// A package with its pushes and what was said of it.
+/// A package with its pushes and policy overrides.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrackedDetailsDocument {
     tracked: Option<TrackedDocument>,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::known;
 use crate::show::time;
 
-/// Why a build is where it is.
+/// Why a build is in its state.
 #[derive(Debug, Serialize)]
 pub(crate) struct WhyDocument {
     build: i64,
@@ -28,7 +28,7 @@ struct ReasonDocument {
     /// srpm, or build with the architecture; null for the whole build.
     task: Option<String>,
     text: String,
-    /// Tasks that go first.
+    /// How many tasks go first.
     ahead: u64,
     /// When it goes on, as far as is known.
     starts_at: Option<String>,

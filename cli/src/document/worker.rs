@@ -12,9 +12,9 @@ pub(crate) struct WorkerDocument {
     name: String,
     version: Option<String>,
     arches: Vec<String>,
-    /// Those of them that it runs under emulation only.
+    /// Those of them that it only emulates.
     emulated: Vec<String>,
-    /// Words that packages may ask for.
+    /// Labels that packages may need.
     labels: Vec<String>,
     /// alive, stale, gone; never, when it was not heard since the coordinator started.
     liveness: String,
@@ -22,12 +22,12 @@ pub(crate) struct WorkerDocument {
     state: String,
     state_reason: Option<String>,
     state_since: Option<String>,
-    /// It stops: it finishes what it has and takes nothing new.
+    /// Whether it finishes its attempts and takes no new ones.
     draining: bool,
     /// What is wrong with its version, if anything; then it gets no new work.
     outdated: Option<String>,
     protocol: u32,
-    /// Why it takes nothing new for now.
+    /// Why it takes no new work for now.
     unready: Option<String>,
     slots: u32,
     busy: u32,
@@ -103,7 +103,7 @@ struct CertificateDocument {
     serial: String,
     issued_at: Option<String>,
     ends_at: Option<String>,
-    /// Why it counts no more, before its time.
+    /// Why it was revoked before it expired.
     ended: Option<String>,
 }
 

@@ -18,7 +18,7 @@ const TASKS: [Column; 8] = [
     column("TOOK").rank(3),
     column("RPMBUILD").rank(4),
     column("TRIES").rank(1),
-    column("WHAT").told(),
+    column("WHAT").wrapped(),
 ];
 const PACKAGES: [Column; 3] =
     [column("PACKAGE").cut(24), column("SIZE").rank(1), column("SIGNED").rank(2)];

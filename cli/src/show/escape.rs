@@ -1,12 +1,12 @@
-//! Text of strangers (packages, workers, logs), made harmless for a terminal.
+//! Untrusted text (of packages, workers, logs), escaped for a terminal.
 
-/// One line: control characters, line breaks and those that turn the direction of writing are
-/// shown as what they are.
+/// One line: control characters, line breaks and characters that change the direction of writing
+/// are shown escaped.
 pub(crate) fn line(text: &str) -> String {
     escaped(text, |c| c == '\t')
 }
 
-/// The same for a text that may have several lines and is told in one: its line breaks are blanks.
+/// As above, for a text of several lines that is shown in one: its line breaks become blanks.
 pub(crate) fn flat(text: &str) -> String {
     line(&text.lines().map(str::trim_end).collect::<Vec<_>>().join(" "))
 }
@@ -33,14 +33,14 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Makes a stream of bytes harmless, whose pieces may end in the middle of a character.
+/// Escapes a stream of bytes, whose pieces may end in the middle of a character.
 #[derive(Debug, Default)]
 pub(crate) struct StreamEscaper {
     rest: Vec<u8>,
 }
 
 impl StreamEscaper {
-    /// The text of a piece, as far as its characters are whole.
+    /// The text of a piece, up to its last complete character.
     pub(crate) fn push(&mut self, piece: &[u8]) -> String {
         self.rest.extend_from_slice(piece);
         let whole = whole_characters(&self.rest);
@@ -49,19 +49,19 @@ impl StreamEscaper {
         text
     }
 
-    /// What is left at the end.
+    /// The rest at the end.
     pub(crate) fn finish(&mut self) -> String {
         readable(&std::mem::take(&mut self.rest))
     }
 }
 
-/// Build logs end their lines as they like; a lone carriage return is a progress bar's.
+/// Build logs use various line ends; a lone carriage return is of a progress bar.
 fn readable(bytes: &[u8]) -> String {
     lines(&String::from_utf8_lossy(bytes).replace("\r\n", "\n"))
 }
 
-/// How many bytes come before a character, or a line break of two, that may go on in the next
-/// piece.
+/// How many bytes come before a character, or a line break of two bytes, that may continue in the
+/// next piece.
 fn whole_characters(bytes: &[u8]) -> usize {
     if bytes.last() == Some(&b'\r') {
         return bytes.len() - 1;
@@ -73,7 +73,7 @@ fn whole_characters(bytes: &[u8]) -> usize {
     }
 }
 
-/// The same behind bytes that are no text: at most three bytes can begin a character.
+/// The same after bytes that are not text: at most three bytes can begin a character.
 fn unfinished_after_bad(bytes: &[u8]) -> usize {
     let open = |back: &usize| {
         let tail = &bytes[bytes.len() - back..];

@@ -1,5 +1,5 @@
-//! A failed build: what and whose fault in one line, the lines of the log that show it, and
-//! what to do next.
+//! A failed build: the failure and whose fault it is in one line, lines of the log, and what to do
+//! next.
 
 use rpmfarm_core::status::TaskState;
 use rpmfarm_core::{FailureStage, Fault};
@@ -21,7 +21,7 @@ pub(crate) fn text(build: &Build, width: Option<usize>) -> Option<String> {
     Some(text)
 }
 
-/// The word for whose fault it is. What nobody claims is the farm's.
+/// The word for whose fault it is. An unknown fault counts as the farm's.
 pub(crate) fn fault(failure: &Failure) -> &'static str {
     failure.whose().as_str()
 }
@@ -58,14 +58,14 @@ fn next_steps(build: &Build, failure: &Failure) -> Vec<String> {
         ],
         (Fault::Package, FailureStage::Transaction) => vec![
             format!("see how the root was made: rpmfarm log {id} --root"),
-            "mend the package that is named, or do not require it".into(),
+            "repair the named package, or do not require it".into(),
             retry,
         ],
         (Fault::Package, _) => vec![
             format!("read the whole log: {}", read_log(build)),
             format!("fix the package in dist-git, then rebuild: {}", rebuild(build)),
         ],
-        (Fault::Worker, _) => vec!["see how the workers are: rpmfarm worker list".into(), retry],
+        (Fault::Worker, _) => vec!["check the workers: rpmfarm worker list".into(), retry],
         (Fault::Farm, _) => vec!["run rpmfarm doctor to find the problem".into(), retry],
     }
 }

@@ -80,8 +80,8 @@ impl BuildView for LiveView {
     }
 }
 
-/// The lines of all builds; where the terminal is too low, one line for each, those first that
-/// go on.
+/// The lines of all builds; on a terminal with too few lines, one line for each, those in progress
+/// first.
 fn fitted(builds: &BTreeMap<i64, Build>, now: i64, height: usize) -> Vec<String> {
     let widths = ColumnWidths::from_builds(builds);
     let whole = |build| std::iter::once(head(build, widths, now)).chain(tasks(build, now));
@@ -138,7 +138,7 @@ fn head(build: &Build, widths: ColumnWidths, now: i64) -> String {
     )
 }
 
-/// The word for the state, as wide as the longest one.
+/// The word for the state, padded to the longest one.
 fn state(build: &Build) -> console::StyledObject<String> {
     let style = match verdict::state(build) {
         Some(BuildState::Published) => console::Style::new().green(),
@@ -149,7 +149,7 @@ fn state(build: &Build) -> console::StyledObject<String> {
     style.apply_to(format!("{:<10}", escape::line(&build.state)))
 }
 
-/// A line for each task that is not over yet.
+/// A line for each task that has not ended.
 fn tasks(build: &Build, now: i64) -> Vec<String> {
     if verdict::has_ended(build) {
         return Vec::new();

@@ -21,12 +21,12 @@ pub(crate) struct PlainView {
 }
 
 impl PlainView {
-    /// A view that has said nothing yet, of so many builds.
+    /// A view of so many builds that has printed nothing yet.
     pub(crate) fn new(out: StandardOutput, total: usize) -> Self {
         Self { out, said: BTreeMap::new(), builds: BTreeMap::new(), total }
     }
 
-    /// How far all of them are, behind the line of one that has ended.
+    /// How many builds have ended, after the line of one that has just ended.
     fn done(&self, build: &Build) -> String {
         if self.total < 2 || !verdict::has_ended(build) {
             return String::new();

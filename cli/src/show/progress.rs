@@ -1,4 +1,4 @@
-//! Where builds and tasks are, in words.
+//! The progress of builds and tasks, in words.
 
 use rpmfarm_core::Nevra;
 use rpmfarm_core::status::{BuildState, TaskState};
@@ -30,12 +30,12 @@ fn phase(task: &Task) -> String {
 
 const RUNNING: &str = TaskState::Running.as_str();
 
-/// Whether a task is not done, or has failed.
+/// Whether a task has not ended, or has failed.
 pub(crate) fn is_open(task: &Task) -> bool {
     !matches!(task.known_state(), Some(TaskState::Succeeded | TaskState::Cancelled))
 }
 
-/// How a task is, without its clock: `%build on worker-1`, `queued`.
+/// The progress of a task, without its time: `%build on worker-1`, `queued`.
 pub(crate) fn task(task: &Task) -> String {
     if task.known_state() != Some(TaskState::Running) {
         return escape::line(&task.state);
@@ -47,19 +47,19 @@ pub(crate) fn task(task: &Task) -> String {
     format!("{doing} on {}", escape::line(&task.worker))
 }
 
-/// How long a task has been running, or ran. Nothing before it starts.
+/// How long a task has been running, or ran. `None` before it starts.
 pub(crate) fn task_took(task: &Task, now: i64) -> Option<i64> {
     let end = if task.ended_us == 0 { now } else { task.ended_us };
     (task.started_us != 0).then(|| (end - task.started_us).max(0))
 }
 
-/// How long a build has been going on since it was asked for, or took.
+/// How long a build has been going on since its request, or took.
 pub(crate) fn build_took(build: &Build, now: i64) -> i64 {
     (end(build, now) - build.created_us).max(0)
 }
 
-/// The same of its last try alone: what lies before a retry, as a night until somebody came,
-/// says nothing of how long it takes.
+/// The same for its last try only: the time before a retry, as a night until somebody came, says
+/// nothing about how long a build takes.
 pub(crate) fn last_try_took(build: &Build, now: i64) -> i64 {
     (end(build, now) - build.created_us.max(build.retried_us)).max(0)
 }
@@ -68,12 +68,12 @@ fn end(build: &Build, now: i64) -> i64 {
     if build.ended_us == 0 { now } else { build.ended_us }
 }
 
-/// The version and release that it makes, once its SRPM is there.
+/// The version and release of its SRPM, once it is made.
 pub(crate) fn version(build: &Build) -> String {
     build.srpm.parse::<Nevra>().map_or_else(|_| String::new(), |nevra| nevra.evr.to_string())
 }
 
-/// Where a build is, in one line without a clock, so that a new line means a change.
+/// The progress of a build, in one line without its time, so that a new line means a change.
 pub(crate) fn build(build: &Build) -> String {
     let state = escape::line(&build.state);
     match verdict::state(build) {
@@ -90,7 +90,7 @@ pub(crate) fn build(build: &Build) -> String {
     }
 }
 
-/// Why a build waits, or how and by whose fault it failed, where that is known.
+/// Why a build waits, or how and by whose fault it failed, if that is known.
 pub(crate) fn why(build: &Build) -> String {
     let text = match verdict::failure(build) {
         Some(failure) => format!("{} ({}'s fault)", failure.message, fault(failure)),
@@ -99,7 +99,7 @@ pub(crate) fn why(build: &Build) -> String {
     if text.is_empty() { text } else { format!(": {}", escape::flat(&text)) }
 }
 
-/// Where a build is published.
+/// The channel and revision of a build.
 fn place(build: &Build) -> String {
     if build.channel.is_empty() {
         return String::new();

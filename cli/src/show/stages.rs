@@ -12,7 +12,7 @@ use super::verdict;
 pub(crate) struct Stage {
     /// import, srpm, resolve, dispatch, build, accept, sign, publish.
     pub(crate) name: String,
-    /// When it was done; nothing while it goes on.
+    /// When it was done; `None` while it goes on.
     pub(crate) done_us: Option<i64>,
     /// From the end of the stage before, or the beginning of the last try, to its own end or to
     /// now.
@@ -26,7 +26,7 @@ pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
     let mut before = build.created_us;
     let mut stages = Vec::new();
     for stone in done {
-        // What was done before a retry did not wait for it, what was done since did.
+        // A milestone before the retry counts with its own time, later ones from the retry on.
         if stone.at_us >= build.retried_us {
             before = before.max(build.retried_us);
         }

@@ -1,5 +1,5 @@
-//! How several builds ended, told at the end of following them: how many of each, and which of them
-//! somebody has to act on.
+//! The summary of several followed builds: how many ended in which way, and which of them need an
+//! action.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use rpmfarm_proto::v1::Build;
 use super::{escape, progress, verdict, wrap};
 
 /// A line with the numbers and one for each build that was not published; nothing for a single
-/// build, of which all is said already. Ends with a line break.
+/// build, whose end was shown already. Ends with a line break.
 pub(crate) fn text<'a>(
     builds: impl IntoIterator<Item = &'a Build>,
     width: Option<usize>,

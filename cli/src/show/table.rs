@@ -1,8 +1,8 @@
 //! Tables without borders, no wider than the terminal.
 //!
-//! Owns how a table gives way where it is too wide for the terminal: columns that matter less are
-//! left out, long texts are cut with an ellipsis or go on below their row. Into a file or a pipe
-//! every value goes whole. It must not know what a table is about.
+//! Owns how a table is made narrower: columns of less importance are left out, long texts are cut
+//! with an ellipsis or continue below their row. In a file or a pipe nothing is shortened. It must
+//! not know what a table is about.
 
 use console::{Alignment, Color, Style, measure_text_width, pad_str, truncate_str};
 use rpmfarm_core::lease::Liveness;
@@ -13,15 +13,15 @@ use super::{escape, wrap};
 use crate::out::StandardOutput;
 
 const GAP: usize = 2;
-/// A text that may go on below its row stays beside it, if it has so much room there.
+/// A text that may continue below its row stays beside it if it has so much room there.
 const BESIDE: usize = 24;
-/// How far what goes on below a row is indented.
+/// The indentation of a text below its row.
 const BELOW: usize = 4;
 
 /// A cell: text, and its style.
 #[derive(Debug, Clone)]
 pub(crate) struct Cell {
-    /// Harmless for a terminal; more than one line only in the last column.
+    /// Escaped for a terminal; more than one line only in the last column.
     text: String,
     /// Shown where the column is too narrow for the text.
     short: Option<String>,
@@ -45,7 +45,7 @@ pub(crate) fn number(text: impl ToString) -> Cell {
     Cell { align: Alignment::Right, ..cell(text.to_string()) }
 }
 
-/// Words for what is as it should be.
+/// Words for good states.
 const GOOD: [&str; 5] = [
     BuildState::Published.as_str(),
     TaskState::Succeeded.as_str(),
@@ -54,10 +54,10 @@ const GOOD: [&str; 5] = [
     "ok",
 ];
 
-/// Words for what somebody must act on.
+/// Words for states that need an action.
 const BAD: [&str; 3] = [BuildState::Failed.as_str(), Liveness::Gone.as_str(), "error"];
 
-/// Words for what waits for somebody, or was stopped by somebody.
+/// Words for states that wait for a person, or were caused by one.
 const DOUBTFUL: [&str; 9] = [
     BuildState::Cancelled.as_str(),
     Liveness::Stale.as_str(),
@@ -70,7 +70,7 @@ const DOUBTFUL: [&str; 9] = [
     Policy::Hold.as_str(),
 ];
 
-/// A cell with one of the words that say how something is.
+/// A cell with a word for a state.
 pub(crate) fn state(word: &str) -> Cell {
     let color = if GOOD.contains(&word) {
         Color::Green
@@ -85,7 +85,7 @@ pub(crate) fn state(word: &str) -> Cell {
 }
 
 impl Cell {
-    /// Another text for where the column is too narrow for the first one.
+    /// A shorter text for a column that is too narrow for the first one.
     pub(crate) fn or(self, short: impl AsRef<str>) -> Self {
         Self { short: Some(cell(short).text), ..self }
     }
@@ -106,21 +106,21 @@ impl Cell {
     }
 }
 
-/// A column, and what becomes of it where the terminal is narrow.
+/// A column, and how it is made narrower.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     header: &'static str,
     /// Columns of the highest rank are left out first, those of rank 0 never.
     rank: u8,
-    /// The least width that its text may be cut to; 0 when it is not to be cut.
+    /// The least width that its text may be cut to; 0 when it must not be cut.
     least: usize,
     /// Its texts are broken into lines, below their row where there is too little room beside it.
-    told: bool,
+    is_wrapped: bool,
 }
 
-/// A column that is always there, and whole.
+/// A column that is always shown in full.
 pub(crate) const fn column(header: &'static str) -> Column {
-    Column { header, rank: 0, least: 0, told: false }
+    Column { header, rank: 0, least: 0, is_wrapped: false }
 }
 
 impl Column {
@@ -134,9 +134,9 @@ impl Column {
         Self { least, ..self }
     }
 
-    /// The last column, whose texts are never cut: they are broken into lines.
-    pub(crate) const fn told(self) -> Self {
-        Self { told: true, ..self }
+    /// The last column, whose texts are never cut but wrapped.
+    pub(crate) const fn wrapped(self) -> Self {
+        Self { is_wrapped: true, ..self }
     }
 }
 
@@ -183,7 +183,7 @@ fn natural(columns: &[Column], rows: &[Vec<Cell>], at: usize) -> usize {
 struct TableLayout {
     /// Index and width, in their order.
     shown: Vec<(usize, usize)>,
-    /// The column whose texts go on below their rows.
+    /// The column whose texts continue below their rows.
     below: Option<usize>,
 }
 
@@ -195,7 +195,7 @@ impl TableLayout {
             let shortened = rows.iter().map(|row| row[at].short_width()).max().unwrap_or(0);
             let shortened = shortened.max(measure_text_width(column.header));
             let least = match column {
-                Column { told: true, .. } => BESIDE,
+                Column { is_wrapped: true, .. } => BESIDE,
                 Column { least: 0, .. } => shortened,
                 Column { least, .. } => least.max(measure_text_width(column.header)),
             };
@@ -210,12 +210,12 @@ impl TableLayout {
         }
         let mut below = None;
         if needs(&shown) > width
-            && let Some(at) = shown.iter().position(|(at, _)| columns[*at].told)
+            && let Some(at) = shown.iter().position(|(at, _)| columns[*at].is_wrapped)
         {
             below = Some(shown.remove(at).0);
         }
         while needs(&shown) > width {
-            // What is empty in every row says the least.
+            // Columns that are empty in every row are left out first.
             let empty = |at: usize| rows.iter().all(|row| row[at].text.is_empty());
             let rank = |at: usize| if empty(at) { u8::MAX } else { columns[at].rank };
             let last = shown.iter().enumerate().max_by_key(|(_, (at, _))| rank(*at));
@@ -224,7 +224,7 @@ impl TableLayout {
                 _ => break,
             }
         }
-        // A terminal too narrow for what must be there: the widest give way.
+        // A terminal too narrow for the required columns: the widest ones are cut.
         while needs(&shown) > width {
             match shown.iter_mut().max_by_key(|(_, wide)| *wide) {
                 Some((_, wide)) if *wide > 1 => *wide -= 1,
@@ -237,8 +237,8 @@ impl TableLayout {
         for place in order {
             let (at, wide) = &mut shown[place];
             let more = spare.min(natural[*at].saturating_sub(*wide));
-            // A text that has a short form needs all of its room or none.
-            let all_or_none = columns[*at].least == 0 && !columns[*at].told;
+            // A text with a short form needs all of its room or none.
+            let all_or_none = columns[*at].least == 0 && !columns[*at].is_wrapped;
             if !all_or_none || *wide + more == natural[*at] {
                 *wide += more;
                 spare -= more;
@@ -258,7 +258,7 @@ impl TableLayout {
         let fields: Vec<Vec<String>> = self
             .shown
             .iter()
-            .map(|(at, wide)| fitted(&row[*at], *wide, natural[*at], columns[*at].told))
+            .map(|(at, wide)| fitted(&row[*at], *wide, natural[*at], columns[*at].is_wrapped))
             .collect();
         let height = fields.iter().map(Vec::len).max().unwrap_or(0);
         for line in 0..height {
@@ -278,8 +278,8 @@ impl TableLayout {
 }
 
 /// The lines of a cell in a column of this width.
-fn fitted(cell: &Cell, wide: usize, natural: usize, told: bool) -> Vec<String> {
-    if told {
+fn fitted(cell: &Cell, wide: usize, natural: usize, is_wrapped: bool) -> Vec<String> {
+    if is_wrapped {
         let broken = wrap::lines(&cell.text, wide);
         return if broken.is_empty() { vec![String::new()] } else { broken };
     }
@@ -353,7 +353,7 @@ BUILD  PACKAGE    STATE   WHAT
 
     #[test]
     fn what_is_told_goes_on_below_its_row() {
-        let columns = [column("LEVEL"), column("CHECK"), column("FOUND").told()];
+        let columns = [column("LEVEL"), column("CHECK"), column("FOUND").wrapped()];
         let told = lines("the disk below /srv/rpmfarm is nearly full\n→ make room");
         let rows = [vec![state("error"), cell("space"), told]];
         let wide = lay_out(Some(80), false, &columns, &rows);

@@ -33,13 +33,14 @@ fn pair(large: i64, large_unit: &str, small: i64, small_unit: &str) -> String {
     format!("{large} {large_unit} {small} {small_unit}")
 }
 
-/// How long ago something was; clocks that differ a little make nothing lie in the future.
+/// How long ago something was; a time that is a little in the future because of the clocks counts
+/// as now.
 pub(crate) fn ago(us: i64, now: i64) -> String {
     let passed = now - us;
     if passed < SECOND {
         return "just now".into();
     }
-    // Parts of a second do not matter any more.
+    // Fractions of seconds no longer matter.
     format!(
         "{} ago",
         duration(if passed < MINUTE { passed / SECOND * SECOND } else { passed })
@@ -63,7 +64,7 @@ pub(crate) fn clock(us: i64) -> String {
     timestamp.to_zoned(TimeZone::system()).strftime("%H:%M:%S").to_string()
 }
 
-/// A point in time for scripts: RFC 3339 in UTC. Nothing for 0, which is "not yet".
+/// A point in time for scripts: RFC 3339 in UTC. `None` for 0, which stands for an absent time.
 pub(crate) fn rfc3339(us: i64) -> Option<String> {
     if us == 0 {
         return None;

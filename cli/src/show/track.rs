@@ -1,4 +1,4 @@
-//! What is followed, and pushes, as text.
+//! Tracked packages and pushes, as text.
 
 use rpmfarm_proto::v1;
 
@@ -6,19 +6,19 @@ use super::table::{Cell, Column, cell, column, state, table};
 use super::{escape, time, wrap};
 use crate::out::StandardOutput;
 
-/// The columns of the list of followed packages.
+/// The columns of the list of tracked packages.
 const FOLLOWED: [Column; 8] = [
     column("TARGET").rank(4).cut(8),
     column("PACKAGE").cut(10),
     column("BRANCH").rank(3).cut(8),
     column("COMMIT").rank(6),
     column("POLICY"),
-    column("LOOKED").rank(5),
+    column("POLLED").rank(5),
     column("PUSH").rank(1),
     column("PROBLEM").rank(2).cut(20),
 ];
 
-/// The columns of pushes: why something is not built is told whole.
+/// The columns of pushes. The reason why something is not built is never shortened.
 const PUSHES: [Column; 8] = [
     column("PACKAGE").cut(10),
     column("BRANCH").rank(3).cut(8),
@@ -27,7 +27,7 @@ const PUSHES: [Column; 8] = [
     column("BY").rank(6),
     column("VERDICT"),
     column("BUILD").rank(1),
-    column("WHY").told(),
+    column("WHY").wrapped(),
 ];
 
 /// The first digits of a commit; a dash when there is none.
@@ -35,10 +35,10 @@ pub(crate) fn short(commit: &str) -> String {
     if commit.is_empty() { "-".into() } else { escape::line(commit).chars().take(10).collect() }
 }
 
-/// A table of what is followed.
+/// A table of tracked packages.
 pub(crate) fn list(out: &StandardOutput, packages: &[v1::Tracked], now: i64) -> String {
     let row = |row: &v1::Tracked| -> Vec<Cell> {
-        let looked =
+        let polled =
             if row.looked_us == 0 { "never".into() } else { time::ago(row.looked_us, now) };
         vec![
             cell(&row.target),
@@ -46,7 +46,7 @@ pub(crate) fn list(out: &StandardOutput, packages: &[v1::Tracked], now: i64) -> 
             cell(&row.branch),
             cell(short(&row.commit)),
             state(&row.policy),
-            cell(looked),
+            cell(polled),
             state(if row.push.is_empty() { "-" } else { &row.push }),
             cell(&row.problem),
         ]
@@ -99,7 +99,7 @@ fn pushes(out: &StandardOutput, pushes: &[v1::Push], now: i64) -> String {
     table(out, &PUSHES, &pushes.iter().map(row).collect::<Vec<_>>())
 }
 
-/// A package with its pushes and what was said of it.
+/// A package with its pushes and policy overrides.
 pub(crate) fn details(out: &StandardOutput, details: &v1::TrackedDetails, now: i64) -> String {
     let Some(row) = &details.tracked else { return String::new() };
     let mut text = format!("{} for {}\n", escape::line(&row.package), escape::line(&row.target));

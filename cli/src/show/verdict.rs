@@ -1,4 +1,4 @@
-//! How builds ended, and what that is as an exit code.
+//! How builds ended, and the exit code that follows.
 
 use rpmfarm_core::Fault;
 use rpmfarm_core::status::{BuildState, TaskState};
@@ -6,17 +6,18 @@ use rpmfarm_proto::v1::{self, Build};
 
 use crate::exit::Exit;
 
-/// The state of a build. Nothing for one that this version does not know: it has not ended.
+/// The state of a build. `None` for a word that this version does not know: the build has not
+/// ended.
 pub(crate) fn state(build: &Build) -> Option<BuildState> {
     build.known_state()
 }
 
-/// Whether nothing more happens to a build by itself.
+/// Whether a build has reached a final state.
 pub(crate) fn has_ended(build: &Build) -> bool {
     build.ended_us != 0 || state(build).is_some_and(BuildState::is_end)
 }
 
-/// Why a build failed: its own failure, or that of the task which failed it.
+/// Why a build failed: its own failure, or that of the task that failed it.
 pub(crate) fn failure(build: &Build) -> Option<&v1::Failure> {
     let of_tasks = || build.tasks.iter().find_map(failed_for_good);
     build.failure.as_ref().or_else(|| has_failed(build).then(of_tasks).flatten())
@@ -30,8 +31,8 @@ fn has_failed(build: &Build) -> bool {
     state(build) == Some(BuildState::Failed)
 }
 
-/// How builds ended as a whole. What a maintainer must act on comes first: a package that
-/// fails, then a farm that does, then what somebody cancelled.
+/// The result of several builds. What a maintainer must act on comes first: failed packages, then
+/// failures of the farm, then cancelled builds.
 pub(crate) fn of_all<'a>(builds: impl IntoIterator<Item = &'a Build>) -> Exit {
     const ORDER: [Exit; 3] = [Exit::PackageFailed, Exit::FarmFailed, Exit::Cancelled];
     let ends: Vec<Exit> = builds.into_iter().map(of_one).collect();

@@ -35,8 +35,8 @@ fn broken(text: &str, first: usize, later: usize) -> Vec<String> {
     broken
 }
 
-/// A text behind its label, later lines indented by `indent`; ends with a line break. The text is
-/// made harmless; without a width only its own line breaks break it.
+/// A text after its label, later lines indented by `indent`; ends with a line break. The text is
+/// escaped; without a width only its own line breaks break it.
 pub(crate) fn hanging(label: &str, text: &str, indent: usize, width: Option<usize>) -> String {
     let text = escape::lines(text.trim_end());
     let beside = |used: usize| width.map_or(usize::MAX, |width| width.saturating_sub(used).max(8));

@@ -71,8 +71,9 @@ fn screen(farm: &FakeFarm) -> String {
     String::from_utf8(screen).expect("text")
 }
 
-/// What terminals take for orders: the clipboard, the title, questions that they answer by typing, a
-/// cleared screen, the same in the codes of 8 bits, the direction of text, a line that hides another.
+/// What terminals take for orders: the clipboard, the title, questions that they answer by typing,
+/// a cleared screen, the same in the codes of 8 bits, the direction of text, a line that hides
+/// another.
 const ORDERS: [&[u8]; 10] = [
     b"\x1b]52;c;ZXZpbA==\x07",
     b"\x1b]0;title\x1b\\",

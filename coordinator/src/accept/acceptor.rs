@@ -1,5 +1,6 @@
-//! Asking the acceptor, where there is one: a process that this one cannot make believe that something
-//! was built. What it signs goes with the packages to the signer.
+//! A client of the acceptor, the process that reads results once more and signs that it accepts
+//! them. A coordinator that an attacker controls cannot make the acceptor sign a result that no
+//! worker signed. The signatures go with the packages to the signer.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ use crate::local;
 use crate::store::{Build, EndedAttempt, FencedStore, Task};
 use crate::wait_reasons::LocalWaitReasons;
 
-/// As many files as an attempt may have; in bytes.
+/// The largest message, in bytes: room for as many files as an attempt may have.
 const MAX_MESSAGE: usize = 16 << 20;
 
 /// A client of the acceptor.
@@ -57,34 +58,35 @@ impl AcceptorClient {
         }
     }
 
-    /// Asks for the acceptance of what an attempt made.
+    /// Asks for the acceptance of an attempt's results.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When the acceptor does not answer.
     pub async fn accept(&self, request: v1::AcceptRequest) -> anyhow::Result<Verdict> {
         let answer = self.client().accept(request).await;
         let reply = answer.map_err(|status| self.explain(&status))?.into_inner();
         reply.verdict.context("the acceptor gives no verdict: update rpmfarm-coordinator")
     }
 
-    /// How the acceptor is.
+    /// Asks for the acceptor's state.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When the acceptor does not answer.
     pub async fn status(&self) -> anyhow::Result<v1::AcceptorStatus> {
         let answer = self.client().get_status(v1::GetAcceptorStatusRequest {}).await;
         Ok(answer.map_err(|status| self.explain(&status))?.into_inner())
     }
 }
 
-/// Acceptances with the digests of the files.
+/// The acceptances, each with the digest of its file.
 pub(super) type Acceptances = Vec<(Sha256, SignedAcceptance)>;
 
-/// Has the acceptor accept what an attempt made; nothing where there is no acceptor. What is made
-/// again to be compared is never signed.
+/// Has the acceptor accept an attempt's results. Empty where no acceptor is set up. The results of
+/// a repetition are never signed.
 ///
 /// # Errors
-/// When the acceptor refuses it, or gives no verdict now; then `waits` says why.
+/// When the acceptor refuses the results or gives no verdict now; in the second case the wait
+/// reason of the build says why.
 pub(super) async fn acceptances(
     (acceptor, waits): (Option<&AcceptorClient>, &LocalWaitReasons),
     store: &FencedStore,
@@ -116,7 +118,7 @@ pub(super) async fn acceptances(
     }
 }
 
-/// The worker's signature, which is over what the worker was given, too.
+/// The worker's signature over its results, with the assignment that it signed.
 async fn proof<'a>(
     store: &FencedStore,
     ended: &EndedAttempt,
@@ -167,7 +169,7 @@ fn request(
     }
 }
 
-/// Reads the acceptances, which must be of these files.
+/// Reads the acceptances, and checks that they are of these files.
 fn read(accepted: v1::Accepted, success: &Success, build: &Build) -> anyhow::Result<Acceptances> {
     let (given, wanted) = (accepted.acceptances.len(), success.files.len());
     anyhow::ensure!(given == wanted, "it has {given} acceptances of {wanted} files");

@@ -1,4 +1,4 @@
-//! Reads uploaded packages and compares them with what was asked for.
+//! Reads uploaded packages and compares them with the request.
 
 use std::path::Path;
 
@@ -31,37 +31,37 @@ pub struct CheckedPackage {
     pub size: u64,
     /// The blob of its repodata.
     pub repodata: Sha256,
-    /// The blob that describes what it consists of; only of a package of no architecture.
+    /// Digest of the blob that describes the package's content; only for a `noarch` package.
     pub content: Option<Sha256>,
-    /// Of a source package, its files with the SHA-256 of each.
+    /// For a source package, its files with the SHA-256 of each.
     pub sources: Vec<(Vec<u8>, Sha256)>,
-    /// Everything else of its header.
+    /// The other fields of its header.
     pub inspected: InspectedPackage,
 }
 
 /// Why results are not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// They are not what was asked for.
+    /// The files differ from the request.
     #[error(transparent)]
     Refused(#[from] ResultError),
-    /// A file is no RPM that is accepted.
+    /// A file is not an RPM that the farm accepts.
     #[error("{file}: {source}{}", if *intact { "" } else { " (it is damaged: its own digests do not match)" })]
     Rpm {
         file: String,
         /// What is wrong with it.
         source: rpmfarm_rpmfile::RpmError,
-        /// Whether its own digests match: then rpmbuild made it as it is.
+        /// Whether the package's own digests match. If they do, the package is as rpmbuild made it.
         intact: bool,
     },
-    /// A package cannot be described.
+    /// No repodata can be made for a package.
     #[error("{file}: {source}")]
     Repodata {
         file: String,
         /// What is wrong with it.
         source: RepodataError,
     },
-    /// The file is not there, or not as announced.
+    /// The file is missing, or differs from the announcement.
     #[error("{file}: {source}")]
     Blob {
         file: String,
@@ -73,21 +73,21 @@ pub enum CheckError {
     Foreign { file: String, digest: Sha256 },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The check itself did not come to an end.
+    /// The task that checks the files panicked or was cancelled.
     #[error("the check was interrupted: {0}")]
     Interrupted(#[from] tokio::task::JoinError),
 }
 
 impl CheckError {
-    /// Whose fault it is; `None` when the farm could not tell.
+    /// Whose fault the error is; `None` when the farm could not check the files.
     #[must_use]
     pub const fn fault(&self) -> Option<Fault> {
         match self {
             Self::Refused(refusal) => Some(refusal.fault()),
             Self::Repodata { .. } => Some(Fault::Package),
-            // What cannot be read, and is what rpmbuild wrote, is the package's to mend.
+            // The digests match, so this is what rpmbuild wrote: the package's fault.
             Self::Rpm { intact: true, .. } => Some(Fault::Package),
-            // One that is not whole most likely came from a worker that broke it.
+            // The digests do not match: most likely the worker damaged the file.
             Self::Rpm { .. }
             | Self::Foreign { .. }
             | Self::Blob { source: BlobError::Missing(_), .. } => Some(Fault::Worker),
@@ -95,20 +95,20 @@ impl CheckError {
         }
     }
 
-    /// What is said of it, with the command that helps where there is one.
+    /// The message, with the command that helps where there is one.
     #[must_use]
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         match self {
-            Self::Refused(ResultError::NotAbove(why)) => commands::not_above(why),
+            Self::Refused(ResultError::NotNewer(why)) => commands::not_newer(why),
             error => error.to_string(),
         }
     }
 }
 
-/// Checks all files of a success, which may hold so much.
+/// Checks all files of a successful attempt. Together they may hold as much as `room` says.
 ///
 /// # Errors
-/// For the first file that is not as it should be.
+/// For the first file that is not valid.
 pub async fn files(
     store: &Store,
     blobs: &Blobs,
@@ -133,7 +133,7 @@ pub async fn files(
         let left = room.clone();
         let one = blocking::run(move || check(&blobs, &file, &expected, &left));
         let (one, holds) = one.await??;
-        room.take(holds);
+        room.add(holds);
         checked.push(one);
     }
     Ok(checked)
@@ -157,7 +157,7 @@ async fn expectation(store: &Store, build: BuildId, task: &Task) -> Result<Expec
     })
 }
 
-/// Checks one file, and answers what it holds too.
+/// Checks one file. Also returns how much it holds when unpacked.
 fn check(
     blobs: &Blobs,
     file: &ResultFile,
@@ -174,7 +174,8 @@ fn check(
     let inspected = inspect(&path).map_err(rpm)?;
     let nevra = inspected.nevra.clone();
     expected.check(file, &nevra, inspected.source_rpm.as_deref())?;
-    // Nothing is written: what an archive holds beside what its header lists is seen while it is read.
+    // Nothing is written to disk. An archive can hold more than its header lists, so the size is
+    // counted while it is read.
     let fits = |held: &UnpackedSize| room.check(&file.name, *held);
     let archived = check_contents_within(&path, |held| fits(held).is_ok()).map_err(rpm)?;
     let ArchiveSummary { contents: holds, sources } = archived;
@@ -199,7 +200,8 @@ fn check(
     Ok((CheckedPackage { nevra, digest, size, repodata, content, sources, inspected }, holds))
 }
 
-/// What is said of a package reaches a solver that is written in C: so the very text is searched.
+/// Checks the lengths of the texts of a package. They go to a solver that is written in C, so the
+/// raw bytes of the header are searched.
 fn check_bounds(
     nevra: &Nevra,
     inspected: &InspectedPackage,

@@ -1,17 +1,18 @@
 //! The stage that reads what a worker has uploaded, and accepts it whole or not at all.
 //!
-//! From the moment of acceptance the packages are in the solver's pool, unless they take what packages of
-//! other sources own: then they wait for a person ([`crate::claims`]). Nothing that the worker
-//! said is believed: names, architectures and digests are read from the files. Where there is an
-//! acceptor, it reads them once more and signs that it accepts them.
+//! From the moment of acceptance the packages are in the solver's pool, unless they take what
+//! packages of other sources own: then they wait for a person ([`crate::claims`]). Nothing that the
+//! worker said is believed: names, architectures and digests are read from the files. Where there
+//! is an acceptor, it reads them once more and signs that it accepts them.
 //!
-//! Here are the stage and the one transaction that accepts. `check` reads the files before, `acceptor`
-//! asks the process of that name, `srpm` says what follows from a source package, and `repeat` whether
-//! another worker makes the same once more. `refused` is why something is not accepted.
+//! Here are the stage and the one transaction that accepts. `check` reads the files before,
+//! `acceptor` asks the process of that name, `srpm` says what follows from a source package, and
+//! `repeat` whether another worker makes the same once more. `refused` is why something is not
+//! accepted.
 //!
 //! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
 //! applied). What a task made goes to `results`; the last accepted task of a build makes them
-//! `packages`, in one transaction. What was looked up about owners counts only while the target's
+//! `packages`, in one transaction. The owners that were looked up are valid only while the target's
 //! row in `pools` has the generation of the look-up.
 
 mod acceptor;
@@ -51,26 +52,26 @@ use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
-/// Checks every success that is not accepted, some at once.
+/// Checks the results of each successful attempt that is not accepted yet, several side by side.
 #[derive(Clone)]
 pub struct AcceptStage {
     pub targets: Targets,
     pub blobs: Blobs,
-    /// Who builds what natively, and who is quarantined.
+    /// Who builds natively, and who is quarantined.
     pub fleet: Fleet,
-    /// Who owns what builds make.
+    /// Who owns the names that builds make.
     pub claims: Claims,
-    /// Asks for acceptances; none where the coordinator's own verdict is enough.
+    /// Asks for acceptances; `None` where no acceptor is set up.
     pub acceptor: Option<AcceptorClient>,
-    /// Where it is said why results are not accepted now.
+    /// Where the reason is shown when results cannot be accepted now.
     pub waits: LocalWaitReasons,
-    /// Whether there is a next try.
+    /// Decides whether there is a next try.
     pub retries: Retries,
-    /// What time it has become.
+    /// The clock that is read while the pass works.
     pub clock: Clock,
-    /// Whether a build is repeated.
+    /// Draws which builds are repeated.
     pub random: RandomSource,
-    /// Checks attempts side by side.
+    /// The checks that run side by side.
     pub checks: KeyedTaskPool<AttemptId>,
 }
 
@@ -91,10 +92,10 @@ impl work::Stage for AcceptStage {
 }
 
 impl AcceptStage {
-    /// Checks one success and accepts or refuses it.
+    /// Checks the results of one attempt, and accepts or refuses them.
     ///
     /// # Errors
-    /// Database errors; a bad result is no error but a refusal that is recorded.
+    /// Database errors. A bad result is not an error: its refusal is recorded.
     pub async fn accept(&self, store: &FencedStore, ended: &EndedAttempt) -> anyhow::Result<()> {
         let Outcome::Succeeded(success) = &ended.outcome else { return Ok(()) };
         let Some(task) = store.task_fetch(ended.attempt.task).await? else { return Ok(()) };
@@ -112,8 +113,10 @@ impl AcceptStage {
             }
             Err(AcceptError::Failure(failure)) => {
                 let now = self.clock.time();
-                let retry =
-                    self.retries.at(store, ended.build, Some(task.id), &failure, now).await?;
+                let retry = self
+                    .retries
+                    .retry_time(store, ended.build, Some(task.id), &failure, now)
+                    .await?;
                 tracing::warn!(build = ended.build.0, task = task.id.0, "refused: {failure}");
                 Ok(store.attempt_refuse(ended, &failure, retry, now).await?)
             }
@@ -169,7 +172,8 @@ impl AcceptStage {
             made,
         };
         for _ in 0..TRIES {
-            // Looked up before the transaction: a pool may have to be made for it.
+            // The query comes before the transaction, because the answer may need a solver pool
+            // that takes seconds to make.
             let verdict = work.verdict(self, store).await?;
             if work.record(self, store, verdict).await? {
                 return Ok(());
@@ -182,8 +186,9 @@ impl AcceptStage {
         )))
     }
 
-    /// Packages of no architecture that an earlier build made with the same content: the bytes of their
-    /// headers say where they were built, so the earlier ones stay and count as this build's.
+    /// `noarch` packages that an earlier build made with the same content. Only their headers
+    /// differ (build host and time), so the earlier files stay and count as packages of this build,
+    /// too.
     async fn keep_known(
         &self,
         store: &FencedStore,
@@ -198,7 +203,7 @@ impl AcceptStage {
             if known.digest == package.digest {
                 continue;
             }
-            // One of another source says so in its header.
+            // A package of another source package says so in its header.
             let maker = store.build_fetch(known.build).await?;
             if maker.is_none_or(|maker| maker.package != of.package) {
                 continue;
@@ -215,10 +220,11 @@ impl AcceptStage {
     }
 }
 
-/// How often what a build makes is compared with what others own, while the target's packages change.
+/// How often the claims of a build are computed again because the target's packages changed
+/// meanwhile.
 const TRIES: usize = 16;
 
-/// A success whose files are what they should be, with what it belongs to.
+/// The checked files of a successful attempt, with its build and task.
 struct AttemptToAccept<'a> {
     ended: &'a EndedAttempt,
     task: &'a Task,
@@ -227,18 +233,18 @@ struct AttemptToAccept<'a> {
     target: Arc<Target>,
     /// The architectures of the build.
     arches: Vec<Arch>,
-    /// How many tasks make the binary packages of the build.
+    /// How many tasks of the build make binary packages.
     builders: usize,
-    /// Whether another worker is to make the same, to compare it.
+    /// Whether another worker repeats the task, so that the results can be compared.
     is_repeated: bool,
     checked: Vec<CheckedPackage>,
-    /// What the acceptor signed, where there is one.
+    /// The acceptor's signatures; empty where no acceptor is set up.
     acceptances: Acceptances,
     made: Vec<ResultPackage>,
 }
 
 impl AttemptToAccept<'_> {
-    /// What the build claims, when this is the last of its tasks.
+    /// The claims of the build, when this is the last of its tasks.
     async fn verdict(
         &self,
         stage: &AcceptStage,
@@ -265,8 +271,8 @@ impl AttemptToAccept<'_> {
         Ok(Some(found?))
     }
 
-    /// Accepts it in one transaction. False when the verdict is not of the packages that there are
-    /// now: then nothing was recorded.
+    /// Accepts the results in one transaction. False when the target's packages changed since the
+    /// claims were computed; then nothing was recorded.
     async fn record(
         &self,
         stage: &AcceptStage,
@@ -297,7 +303,7 @@ impl AttemptToAccept<'_> {
         }
     }
 
-    /// Records a source package, and the tasks that follow from it.
+    /// Records a source package, and creates the tasks that follow from it.
     async fn record_srpm(
         &self,
         stage: &AcceptStage,
@@ -317,9 +323,9 @@ impl AttemptToAccept<'_> {
         Ok(true)
     }
 
-    /// Records the packages of a task. They are the build's only together with what the other tasks make:
-    /// so no other build meets packages of one that fails elsewhere, and what it fails at can be mended
-    /// without raising the release.
+    /// Records the packages of a task. They become packages of the build only together with those
+    /// of its other tasks. So other builds never see packages of a build that fails on another
+    /// architecture, and such a build can be repaired without raising its release.
     async fn record_packages(
         &self,
         stage: &AcceptStage,
@@ -346,7 +352,8 @@ impl AttemptToAccept<'_> {
         Ok(())
     }
 
-    /// Compares what was made again with what was made first, and records what differs.
+    /// Compares the packages of a repetition with those of the first worker, and records the
+    /// differences.
     async fn compare(
         &self,
         stage: &AcceptStage,
@@ -370,8 +377,8 @@ impl AttemptToAccept<'_> {
         Ok(())
     }
 
-    /// Ends the transaction; when nothing of the build is open any more, its packages enter the pool or
-    /// wait for a person.
+    /// Ends the transaction. When no task of the build is open any more, its packages enter the
+    /// pool or wait for a person.
     async fn finish(
         &self,
         mut tx: Tx,
@@ -402,9 +409,9 @@ impl AttemptToAccept<'_> {
     }
 }
 
-/// What differs between packages of no architecture that several tasks made. Read within the transaction,
-/// so that nobody accepts another task meanwhile: descriptions are some kilobytes for most packages, and
-/// agree in most builds.
+/// The differences between `noarch` packages that several tasks made. Read within the transaction,
+/// so that no other task of the build is accepted meanwhile. For most packages the description has
+/// some kilobytes, and in most builds the descriptions agree.
 async fn noarch_differences(
     blobs: &Blobs,
     accepted: &[AcceptedTask],
@@ -416,7 +423,7 @@ async fn noarch_differences(
     blocking::run(move || noarch::differences(&blobs, &accepted)).await?
 }
 
-/// What is to be noted of macros in a package's dependencies.
+/// Notes about macros that were left unexpanded in a package's dependencies.
 fn macros_left(file: &CheckedPackage) -> Vec<String> {
     let metadata = &file.inspected.metadata;
     // A header without a tag has no such dependencies.

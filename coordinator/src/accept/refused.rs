@@ -6,7 +6,7 @@ use super::check::CheckError;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::StoreError;
 
-/// Why results are not accepted: they are bad, or the farm could not tell.
+/// Why results are not accepted: either they are bad, or the farm could not check them.
 pub(super) enum AcceptError {
     Failure(Failure),
     Error(anyhow::Error),
@@ -15,7 +15,7 @@ pub(super) enum AcceptError {
 impl From<StoreError> for AcceptError {
     fn from(error: StoreError) -> Self {
         match error {
-            // A release that was built before with other content is the package's to mend.
+            // The package must raise its release: this release was built before with other content.
             StoreError::SameNevra { .. }
             | StoreError::SameFile { .. }
             | StoreError::OtherOptions { .. }
@@ -31,10 +31,12 @@ impl From<CheckError> for AcceptError {
     fn from(error: CheckError) -> Self {
         match error.fault() {
             Some(Fault::Worker) if is_planted(PlantedBug::BrokenFileAsPackageFault) => {
-                let message = error.told();
+                let message = error.message();
                 Self::Failure(Failure::new(Fault::Package, FailureStage::Accept, message))
             }
-            Some(fault) => Self::Failure(Failure::new(fault, FailureStage::Accept, error.told())),
+            Some(fault) => {
+                Self::Failure(Failure::new(fault, FailureStage::Accept, error.message()))
+            }
             None => Self::Error(error.into()),
         }
     }

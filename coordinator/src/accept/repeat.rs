@@ -1,7 +1,8 @@
-//! A sample of builds is made once more by another worker, and compared before anything of it is accepted.
+//! Repetitions: a sample of builds is built again by another worker, and compared before the build
+//! is accepted.
 //!
-//! Owns whether a task is repeated and how both workers' packages are read; what a difference means is
-//! [`rpmfarm_core::repeat`]'s.
+//! Owns whether a task is repeated and how the packages of both workers are read. What a difference
+//! means is decided in [`rpmfarm_core::repeat`].
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -18,8 +19,8 @@ use crate::noarch;
 use crate::random::RandomSource;
 use crate::store::{AcceptedTask, ResultPackage, Task};
 
-/// Whether a task whose packages a worker has just delivered is repeated: the draw says so, and another
-/// worker is connected now that runs the architecture itself.
+/// Whether a task whose packages a worker has just delivered is repeated: it was drawn, and another
+/// worker that runs the architecture natively is connected now.
 pub(super) fn is_due(
     (fleet, now): (&Fleet, Instant),
     random: RandomSource,
@@ -42,8 +43,8 @@ fn has_repeater((fleet, now): (&Fleet, Instant), arch: Arch, maker: &str) -> boo
     has_other(workers, arch, maker)
 }
 
-/// What differs between the packages of the first worker and those of the second. Takes time: headers
-/// are read of those that have other digests, as with other times of building.
+/// The differences between the packages of the first worker and those of the second. Slow: reads
+/// the headers of all packages whose digests differ, which most do because of their build times.
 ///
 /// # Errors
 /// When a header cannot be read.

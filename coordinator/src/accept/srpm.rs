@@ -1,4 +1,5 @@
-//! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build it.
+//! What follows from an accepted SRPM: its facts for each architecture, and the tasks that build
+//! it.
 
 use anyhow::Context as _;
 use rpm::IndexTag;
@@ -9,7 +10,7 @@ use rpmfarm_core::results::{
 use rpmfarm_core::source::SourceBundle;
 use rpmfarm_core::task::Success;
 use rpmfarm_core::terms::{self, Terms};
-use rpmfarm_core::track::check_above;
+use rpmfarm_core::track::check_newer;
 use rpmfarm_core::{Arch, Evr, Target};
 use rpmfarm_sources::distgit::tag_agrees;
 
@@ -22,20 +23,20 @@ use crate::track;
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
 const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
 
-/// What the SRPM of a build must be.
+/// What the SRPM of a build is compared with.
 pub struct ExpectedSrpm {
-    /// The branch, tag or commit that it is made of.
+    /// The branch, tag or commit that the build was made from.
     git_ref: String,
     package: String,
-    /// What it must be above.
+    /// The published versions, which the SRPM must be newer than.
     published: Vec<Evr>,
-    /// What was imported for it.
+    /// The files that were imported for the build.
     bundle: SourceBundle,
 }
 
 impl ExpectedSrpm {
-    /// Looks up what is known of a build. Only builds that follow from pushes must be above what
-    /// was published.
+    /// Reads the expectation of a build from the store. Only builds that follow from pushes must be
+    /// newer than what is published.
     ///
     /// # Errors
     /// Database errors, and when the build's source bundle cannot be read.
@@ -45,7 +46,7 @@ impl ExpectedSrpm {
         build: &Build,
         target: &Target,
     ) -> anyhow::Result<Self> {
-        // Of a pattern of tags the record knows which one was built.
+        // For a pattern of tags, the source record knows which tag was built.
         let record = store.source_record_fetch(build.id).await?.unwrap_or_default();
         let git_ref =
             if record.git_ref.is_empty() { build.git_ref.clone() } else { record.git_ref };
@@ -60,11 +61,11 @@ impl ExpectedSrpm {
         Ok(Self { git_ref, package, published, bundle: SourceBundle::from_bytes(&bundle)? })
     }
 
-    /// Compares an SRPM with it.
+    /// Compares an SRPM with the expectation.
     ///
     /// # Errors
-    /// When it holds other files than those that were imported, when the tag names another version or
-    /// release, or when it is not above what was published.
+    /// When the SRPM holds other files than those that were imported, when the tag names another
+    /// version or release, or when the SRPM is not newer than what is published.
     pub fn check(self, checked: &[CheckedPackage], target: &Target) -> Result<(), CheckError> {
         let file = checked.first().expect("a checked set of an SRPM task has one file");
         check_sources(&file.nevra, &file.sources, &self.bundle)?;
@@ -75,17 +76,17 @@ impl ExpectedSrpm {
             return Err(ResultError::Tag { made, tag: self.git_ref.clone(), nvr }.into());
         }
         let channel = target.first_channel();
-        check_above(&self.package, &file.nevra.evr, self.published, channel)
+        check_newer(&self.package, &file.nevra.evr, self.published, channel)
             .map_err(|why| ResultError::from(Box::new(why)).into())
     }
 }
 
-/// Reads the SRPM's header, which says what the spec says on the architecture on which it was made;
-/// what it says on others is what the worker reports. `arches` are those that the build is for, and
-/// `native` those that some worker runs without emulation.
+/// Plans the build tasks from the SRPM's header. The header has the values of the architecture that
+/// the SRPM was made on; the worker reports the values for the others. `arches` are the
+/// architectures of the build, and `native` those that some worker runs without emulation.
 ///
 /// # Errors
-/// When it cannot be built on any of the architectures.
+/// When the package cannot be built on any of the architectures.
 pub fn plan(
     checked: &[CheckedPackage],
     success: &Success,
@@ -134,7 +135,7 @@ pub fn plan(
     Ok((srpm, tasks))
 }
 
-/// What the header says, and whether there are requirements that are found while it is built.
+/// The terms of the header, and whether the spec has `%generate_buildrequires`.
 fn header(file: &CheckedPackage, success: &Success) -> (Terms, bool) {
     let metadata = &file.inspected.metadata;
     let all = texts(&metadata.get_requires().unwrap_or_default());

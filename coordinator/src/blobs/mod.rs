@@ -21,7 +21,7 @@ pub use stamp::FileStamp;
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
-    /// The group that may read them, beside this user.
+    /// The group that may read the blobs, beside this user.
     group: Option<u32>,
 }
 
@@ -31,10 +31,10 @@ pub enum BlobError {
     /// The store has no such blob.
     #[error("no blob {0} in the store")]
     Missing(Sha256),
-    /// The bytes are not those that were announced.
+    /// The bytes differ from the announced digest.
     #[error("{what}: expected sha256 {expected}, found {found}")]
     Mismatch {
-        /// A name of the content, for messages.
+        /// The name of the content, for messages.
         what: String,
         /// The digest that was announced.
         expected: Sha256,
@@ -44,27 +44,22 @@ pub enum BlobError {
     /// More bytes than were announced or allowed.
     #[error("{what}: longer than the {limit} bytes that were announced")]
     TooLong {
-        /// A name of the content, for messages.
+        /// The name of the content, for messages.
         what: String,
         /// The limit in bytes.
         limit: u64,
     },
-    /// A chunk that does not continue what is there.
+    /// A chunk that does not continue the bytes that were uploaded before.
     #[error("upload continues at byte {at}, but {have} bytes are there")]
     Offset {
-        /// Where the chunk would go.
+        /// The offset of the chunk.
         at: u64,
-        /// How many bytes are there.
+        /// How many bytes were uploaded before.
         have: u64,
     },
-    /// The disk said no.
+    /// An operation on the disk failed.
     #[error("blob store {path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the disk said.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
 }
 
 impl BlobError {
@@ -96,16 +91,16 @@ impl Blobs {
             let dir = root.join(dir);
             fs::create_dir_all(&dir).map_err(io_at(&dir))?;
         }
-        // What is made in a directory outlives a loss of power when the directory itself does.
+        // A new directory survives a loss of power only when its parent is synced, too.
         sync(&root)?;
         Ok(Self { root, group: None })
     }
 
-    /// The same store, whose blobs a group may read, too: those that there will be. What is not whole
-    /// stays hidden.
+    /// The same store, with read permission for a group on blobs that are made from now on.
+    /// Unfinished files stay private.
     ///
     /// # Errors
-    /// When the group cannot be given, as one that this process is not in.
+    /// When the group cannot be given, as one that this process does not belong to.
     pub fn shared_with(self, group: u32) -> Result<Self> {
         let of_blobs = (0..=u8::MAX).map(|byte| self.root.join(format!("{byte:02x}")));
         for dir in std::iter::once(self.root.clone()).chain(of_blobs) {
@@ -114,32 +109,32 @@ impl Blobs {
         Ok(Self { group: Some(group), ..self })
     }
 
-    /// A store that was opened before, by another process.
+    /// A store that another process has opened before.
     #[must_use]
     pub fn existing(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into(), group: None }
     }
 
-    /// The directories of what is not whole: files that are being made, and uploads.
+    /// The directories of unfinished files: blobs that are being written, and uploads.
     #[must_use]
     pub fn unfinished(&self) -> [PathBuf; 2] {
         [self.root.join("incoming"), self.root.join("partial")]
     }
 
-    /// The directory that all of them lie below.
+    /// The directory that contains the store.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// Where a blob lies, whether or not it is there.
+    /// The path of a blob, whether or not it exists.
     #[must_use]
     pub fn path(&self, digest: Sha256) -> PathBuf {
         let hex = digest.hex();
         self.root.join(&hex[..2]).join(hex)
     }
 
-    /// Whether a blob is there.
+    /// Whether the store has a blob.
     #[must_use]
     pub fn contains(&self, digest: Sha256) -> bool {
         self.path(digest).is_file()
@@ -148,7 +143,7 @@ impl Blobs {
     /// Opens a blob for reading.
     ///
     /// # Errors
-    /// [`BlobError::Missing`], or what the disk says.
+    /// [`BlobError::Missing`], or an error of the disk.
     pub fn read(&self, digest: Sha256) -> Result<File> {
         let path = self.path(digest);
         File::open(&path).map_err(|source| match source.kind() {
@@ -157,7 +152,7 @@ impl Blobs {
         })
     }
 
-    /// The whole of a small blob.
+    /// Reads a small blob whole.
     ///
     /// # Errors
     /// As [`Self::read`]; and [`BlobError::TooLong`] over `limit` bytes.
@@ -191,7 +186,8 @@ impl Blobs {
         Ok(BlobWriter { store: self.clone(), file, hasher: sha2::Sha256::new(), written: 0, limit })
     }
 
-    /// A directory for files that may become blobs, on the same disk; gone when it is dropped.
+    /// A directory for files that may become blobs, on the same disk. It is removed when it is
+    /// dropped.
     pub fn scratch(&self) -> Result<tempfile::TempDir> {
         let dir = self.root.join("incoming");
         #[cfg(feature = "simulation")]
@@ -216,10 +212,10 @@ impl Blobs {
         Some(FileStamp::from_metadata(&metadata))
     }
 
-    /// Reads a blob again and compares: the guard against bit rot before it is published.
+    /// Reads a blob again and compares its digest, to find bit rot before the blob is published.
     ///
     /// # Errors
-    /// [`BlobError::Mismatch`] when the bytes are not what their name says.
+    /// [`BlobError::Mismatch`] when the digest differs from the name.
     pub fn verify(&self, digest: Sha256) -> Result<u64> {
         let mut file = self.read(digest)?;
         let (found, size) = hash(&mut file).map_err(io_at(&self.path(digest)))?;
@@ -241,7 +237,7 @@ impl Blobs {
     }
 }
 
-/// A blob being written. Dropped unfinished, it leaves nothing.
+/// A blob being written. When it is dropped unfinished, its file is removed.
 #[derive(Debug)]
 pub struct BlobWriter {
     store: Blobs,
@@ -255,7 +251,7 @@ impl BlobWriter {
     /// Appends bytes.
     ///
     /// # Errors
-    /// [`BlobError::TooLong`] over the limit, or what the disk says.
+    /// [`BlobError::TooLong`] over the limit, or an error of the disk.
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         self.written += bytes.len() as u64;
         if self.written > self.limit {
@@ -266,20 +262,20 @@ impl BlobWriter {
         self.file.write_all(bytes).map_err(io_at(&path))
     }
 
-    /// Where the bytes lie so far.
+    /// The path of the unfinished file.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// The file as it is so far, read from its beginning; further bytes still go to its end.
+    /// Opens the unfinished file for reading from its beginning; further bytes are still appended.
     pub fn reopen(&self) -> Result<File> {
         let mut file = self.file.reopen().map_err(io_at(self.file.path()))?;
         file.seek(SeekFrom::Start(0)).map_err(io_at(self.file.path()))?;
         Ok(file)
     }
 
-    /// Makes it a blob and returns its name and size in bytes.
+    /// Makes the file a blob and returns its digest and size in bytes.
     ///
     /// # Errors
     /// [`BlobError::Mismatch`] when `expected` is another digest; then nothing is stored.
@@ -290,11 +286,11 @@ impl BlobWriter {
         }
         if !self.store.contains(found) {
             let path = self.file.path().to_owned();
-            // Before it has its name: a blob that is there after a loss of power is whole.
+            // Synced before the rename, so that a blob that exists after a loss of power is whole.
             self.file.as_file().sync_all().map_err(io_at(&path))?;
             let path = self.file.into_temp_path();
             self.store.appear(&path, found)?;
-            // The name is gone with the rename; there is nothing left to remove.
+            // The rename has moved the file, so there is nothing left to remove.
             let _ = path.keep();
         }
         Ok((found, self.written))
@@ -307,12 +303,12 @@ fn share(path: &Path, group: u32, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(io_at(path))
 }
 
-/// Makes what a directory names durable.
+/// Syncs a directory, which makes the names in it durable.
 fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
 }
 
-/// SHA-256 and length of everything that is left to read.
+/// SHA-256 and length of the rest of a reader.
 fn hash(reader: &mut impl Read) -> io::Result<(Sha256, u64)> {
     let mut hasher = sha2::Sha256::new();
     let size = io::copy(reader, &mut hasher)?;

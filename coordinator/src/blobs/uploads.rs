@@ -1,5 +1,5 @@
-//! Uploads: blobs that come in chunks, resume by offset, and appear when they are whole and what
-//! was announced.
+//! Uploads: blobs that arrive in chunks, resume by offset, and become visible when they are
+//! complete and match the announced digest.
 
 use std::fs::{self, File};
 use std::io;
@@ -12,7 +12,7 @@ use super::{BlobError, Blobs, Result, hash, io_at};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
 impl Blobs {
-    /// How many bytes of an announced blob are there: its size if it is whole.
+    /// How many bytes of an announced blob have arrived; its size if it is complete.
     pub fn uploaded(&self, digest: Sha256, size: u64) -> Result<u64> {
         if self.contains(digest) {
             return Ok(size);
@@ -25,8 +25,8 @@ impl Blobs {
         }
     }
 
-    /// Appends a chunk to an announced blob. Bytes that are there already are skipped, so a
-    /// repeated chunk changes nothing. A blob of no bytes begins and is complete with an empty chunk.
+    /// Appends a chunk to an announced blob. Bytes that have arrived before are skipped, so a
+    /// repeated chunk changes nothing. An empty blob is begun and completed by an empty chunk.
     ///
     /// # Errors
     /// [`BlobError::Offset`] for a gap, [`BlobError::TooLong`] beyond the announced size.
@@ -50,14 +50,17 @@ impl Blobs {
         let options = options.create(true).truncate(false).write(true);
         let file = options.open(&path).map_err(io_at(&path))?;
         let new = usize::try_from(have - at).expect("a part of a chunk that is in memory");
-        // At its place: the same bytes may come to another coordinator at the same time.
+        // Written at its offset, because the same bytes may be written by another coordinator at
+        // the same time.
         let written = file.write_all_at(&bytes[new..], have);
         if let Err(source) = written {
-            // A torn tail would be taken for progress: cut back to what was whole.
+            // A partly written chunk would be counted as progress, so the file is cut back to its
+            // length before.
             let _ = file.set_len(have);
             let error = BlobError::Io { path, source };
             if error.is_full() {
-                // Nothing partial stays, lest uploads take each other's last space again and again.
+                // The partial file is removed, or uploads would take each other's last free space
+                // again and again.
                 let _ = fs::remove_file(self.partial(digest));
             }
             return Err(error);
@@ -65,11 +68,11 @@ impl Blobs {
         Ok(end)
     }
 
-    /// Checks an upload that is complete and makes it a blob. A wrong digest discards the bytes,
+    /// Checks a complete upload and makes it a blob. After a wrong digest the bytes are discarded,
     /// so that the upload starts again.
     ///
     /// # Errors
-    /// [`BlobError::Mismatch`], or what the disk says.
+    /// [`BlobError::Mismatch`], or an error of the disk.
     pub fn finish_upload(&self, digest: Sha256) -> Result<()> {
         if self.contains(digest) {
             return Ok(());
@@ -82,8 +85,8 @@ impl Blobs {
             return Err(BlobError::Mismatch { what: "upload".into(), expected: digest, found });
         }
         if let Err(error) = file.sync_all() {
-            // A sync that is tried again may say that all is well (Linux forgets what it could not
-            // write): the file is uploaded anew.
+            // A second fsync may succeed although data was lost (Linux reports a failed write
+            // once), so the file is uploaded again.
             let _ = fs::remove_file(&path);
             return Err(io_at(&path)(error));
         }

@@ -1,4 +1,4 @@
-//! The files of base roots, read once for each root: a target has one at a time.
+//! The files of base roots, read once for each root. A target has one base root at a time.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use rpmfarm_core::{Lock, Sha256};
 use super::files::files_of;
 use crate::blobs::Blobs;
 
-/// Roots whose files are remembered; a base root of Enterprise Linux has about 30,000 files.
+/// How many roots are remembered; a base root of Enterprise Linux has about 30,000 files.
 const MAX_ROOTS: usize = 12;
 
 /// The packages that own each file of a root.
@@ -29,7 +29,7 @@ enum FileOwners {
 }
 
 impl RootFileOwners {
-    /// The packages that have a path, as [`merged`] writes it.
+    /// The packages that own a path, in the form that [`merged`] gives it.
     pub(super) fn get(&self, path: &str) -> Option<BTreeSet<Owner>> {
         let places = match self.files.get(path)? {
             FileOwners::One(place) => std::slice::from_ref(place),
@@ -58,15 +58,16 @@ impl RootFileOwners {
 
 pub(super) type SharedRootFileOwners = Arc<RootFileOwners>;
 
-/// The files of roots that were read last. Cheap to clone.
+/// The files of the roots that were read last. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct BaseRootFileOwners(Arc<Mutex<Vec<(Sha256, SharedRootFileOwners)>>>);
 
 impl BaseRootFileOwners {
-    /// The owners of the files of a root whose packages are all here. Reads their headers.
+    /// The owners of the files of a root whose packages are all in the blob store. Reads their
+    /// headers.
     ///
     /// # Errors
-    /// When one of them cannot be read.
+    /// When a header cannot be read.
     pub(super) fn for_lock(
         &self,
         lock: &Lock,

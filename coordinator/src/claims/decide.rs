@@ -1,4 +1,4 @@
-//! What a person says of a build's claims.
+//! A person's decision on a build's claims.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::{Claims, ClaimsVerdict, MAX_LOCK, accepted, enter};
 use crate::plan;
 use crate::store::{Build, Store, StoreError, Withdrawal};
 
-/// How often an approval is tried while the target's packages change.
+/// How often an approval is repeated because the target's packages changed meanwhile.
 const TRIES: usize = 16;
 
 /// The result of a decision.
@@ -18,14 +18,14 @@ pub enum DecisionOutcome {
     Done,
     /// The build is not claimed any more, or has ended.
     NotClaimed,
-    /// The build claims more by now than was shown.
+    /// The build claims more now than the person was shown.
     More(Vec<Claim>),
 }
 
 /// Why a decision could not be recorded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecisionError {
-    /// A name of the build is taken.
+    /// A name of the build is taken by another build.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The owners cannot be determined now.
@@ -40,7 +40,8 @@ impl From<anyhow::Error> for DecisionError {
 }
 
 impl Claims {
-    /// Approves what a build claims: its packages enter the pool, and what they own is its source's.
+    /// Approves the claims of a build: its packages enter the pool, and its source package owns
+    /// their names.
     ///
     /// # Errors
     /// A name that is taken; database errors.
@@ -73,7 +74,7 @@ impl Claims {
         )))
     }
 
-    /// Records what a build claims by now.
+    /// Records what a build claims now.
     async fn claim(
         &self,
         store: &Store,
@@ -89,8 +90,9 @@ impl Claims {
         Ok(())
     }
 
-    /// Enters the packages of a build whose claims are approved, in place of those whose names they take.
-    /// `None` when the target's packages are not those any more that the claims were found with.
+    /// Enters the packages of a build whose claims are approved, and withdraws those whose full
+    /// names they take. `None` when the target's packages have changed since the claims were
+    /// computed.
     async fn let_in(
         &self,
         store: &Store,
@@ -110,7 +112,7 @@ impl Claims {
             reason: &replaced,
         };
         let mut tx = store.write().await?;
-        // Held before, so that the generation is compared under the lock.
+        // Locked first, so that the generation is compared under the lock.
         tx.build_lock_open(build.id).await?;
         if tx.pool_lock(&build.target).await? != found.generation {
             return Ok(None);
@@ -128,7 +130,7 @@ impl Claims {
         Ok(Some(DecisionOutcome::Done))
     }
 
-    /// Refuses what a build claims: it has failed.
+    /// Refuses the claims of a build, which makes the build fail.
     pub async fn refuse(
         &self,
         store: &Store,
@@ -150,7 +152,8 @@ impl Claims {
         Ok(DecisionOutcome::Done)
     }
 
-    /// The packages whose newest root holds what is claimed: which, and in which build.
+    /// The packages whose newest root holds a claimed package: the package's name, and the build of
+    /// the root.
     ///
     /// # Errors
     /// Database errors; a lock that cannot be read.
@@ -165,7 +168,8 @@ impl Claims {
         let look = move || {
             let (mut all, mut seen) = (BTreeMap::new(), BTreeMap::<String, BuildId>::new());
             for root in roots {
-                // Newest first: of a package only the newest build counts, with all its roots.
+                // Ordered newest first: only the newest build of each package counts, with all its
+                // roots.
                 if *seen.entry(root.package.clone()).or_insert(root.build) != root.build {
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context as _;
 use rpm::{FileType, PackageMetadata};
 
-/// The paths of a package's directories, or of everything else.
+/// The paths of a package's directories, or of everything that is not a directory.
 ///
 /// # Errors
 /// When the header's list of files is broken.
@@ -16,10 +16,10 @@ pub(super) fn paths(metadata: &PackageMetadata, directories: bool) -> anyhow::Re
     Ok(wanted.map(|entry| entry.path().display().to_string()).collect())
 }
 
-/// The paths of the files of a package's file.
+/// The paths of the files in an RPM file.
 ///
 /// # Errors
-/// When it cannot be read; the error names it.
+/// When the RPM cannot be read; the error names it.
 pub(super) fn files_of(path: &Path) -> anyhow::Result<Vec<String>> {
     let read = || paths(&PackageMetadata::open(path)?, false);
     read().with_context(|| format!("reading the file list of {}", path.display()))

@@ -1,13 +1,13 @@
-//! Who may make which name: what an accepted build makes is compared with what others own, before any
-//! of its packages is in the pool.
+//! Who may make which name: the names that an accepted build makes are compared with their owners
+//! before any of its packages enters the pool.
 //!
-//! Owns where the answers come from (the solver's pools, the files of base roots, what builds have
-//! required, what was approved), and what a person's word changes. The rules are
-//! [`rpmfarm_core::owners`]'.
+//! Owns where the answers come from (the solver's pools, the files of base roots, the requirements
+//! of earlier builds, approvals), and what a person's decision changes. The rules are in
+//! [`rpmfarm_core::owners`].
 //!
-//! Owners are derived and never stored. A claimed build is at the stage `claim`, which no pass
-//! reads: an approval checks again, withdraws whoever holds its full names, and enters the
-//! packages. Builds of its batch do not wait for what it claims.
+//! Owners are derived and never stored. A claimed build waits at the step `claim`, which no pass
+//! reads. An approval checks again, withdraws the packages whose full names are taken, and enters
+//! the build's packages. Other builds of the batch do not wait for what it claims.
 
 mod base_root_files;
 mod decide;
@@ -36,7 +36,7 @@ use crate::resolve::Resolver;
 use crate::store::{AcceptedTask, Build, NewPackage, Store, StoreError, Tx};
 use crate::targets::Targets;
 
-/// Finds who owns what builds make, and carries out what persons decide. Cheap to clone.
+/// Finds the owners of what builds make, and carries out the decisions of persons. Cheap to clone.
 #[derive(Clone)]
 pub struct Claims {
     pub targets: Targets,
@@ -45,36 +45,35 @@ pub struct Claims {
     pub bases: BaseRootFileOwners,
     /// The packages of external repositories.
     pub resolver: Resolver,
-    /// Workers that are told when what they build with is taken back.
+    /// The workers that are notified when packages of their roots are withdrawn.
     pub fleet: Fleet,
     pub clock: Clock,
 }
 
-/// Locks are read into memory; none is larger, in bytes.
+/// The largest lock that is read into memory, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
 
-/// What a build claims, and the state of the target's packages that this was found in.
+/// The claims of a build, and the generation of the target's packages that they were computed from.
 #[derive(Debug, Clone)]
 pub struct ClaimsVerdict {
-    /// The generation of the target's packages.
     pub generation: i64,
-    /// The things of other source packages that it makes.
+    /// The names of other source packages that the build makes.
     pub claims: Vec<Claim>,
 }
 
 impl Claims {
-    /// Compares what a build made with what others own.
+    /// Compares what a build makes with the owners.
     ///
     /// # Errors
-    /// When the metadata of external repositories or the files of its root cannot be had: then nobody can
-    /// tell.
+    /// When the metadata of external repositories or the files of its root cannot be fetched, so
+    /// that the owners are unknown.
     pub async fn verdict(
         &self,
         store: &Store,
         build: &Build,
         packages: &[NewPackage],
     ) -> anyhow::Result<ClaimsVerdict> {
-        // As the pools have it: options of single builds change nothing about who owns what.
+        // The pools are of the target without the options of a build, which change no owners.
         let target = self.targets.get(&build.target)?;
         let approved = store.claim_list_approved(&target.name).await?;
         let required = store.required_thing_list(&target.name).await?;
@@ -93,7 +92,7 @@ impl Claims {
                 || format!("the owners of what build {} provides are unknown for {arch}", build.id);
             let owners = self.resolver.owners(&target, *arch, store, asked, now).await;
             let (mut known, seen) = owners.with_context(unknown)?;
-            // What was found in an older state has to be looked up again.
+            // Claims that were computed from an older generation must be computed again.
             generation = generation.min(seen);
             add_bases(&mut known, &bases, &questions.paths);
             known.required = required.clone();
@@ -102,14 +101,14 @@ impl Claims {
             }
         }
         if generation == i64::MAX {
-            // Nothing that any architecture of the target would see.
+            // The build makes nothing that an architecture of the target would see.
             generation = store.pool_fetch_generation(&target.name).await?;
         }
         let claims = all.into_values().collect();
         Ok(ClaimsVerdict { generation, claims })
     }
 
-    /// The packages of a build that belong into the repositories of an architecture.
+    /// The packages of a build that go into the repositories of an architecture.
     async fn made_on(
         &self,
         arch: Arch,
@@ -136,7 +135,7 @@ impl Claims {
         blocking::run(read).await?
     }
 
-    /// The owners of the files of the base root that a build's SRPM was made in, and of the
+    /// The owners of the files of the base root that the build's SRPM was made in, and of the
     /// bootstrap roots of all its tasks.
     async fn base_files(
         &self,
@@ -158,7 +157,7 @@ impl Claims {
     }
 }
 
-/// One line of why a claimed build waits.
+/// The reason why a claimed build waits, in one line.
 #[must_use]
 pub fn reason(build: BuildId, claims: &[Claim]) -> String {
     let first: Vec<String> = claims.iter().take(3).map(ToString::to_string).collect();
@@ -170,8 +169,8 @@ pub fn reason(build: BuildId, claims: &[Claim]) -> String {
     )
 }
 
-/// The packages of a build become the target's: from now on the solver has them and their names are
-/// taken.
+/// Makes the packages of a build packages of the target: from now on the solver has them and their
+/// names are taken.
 ///
 /// # Errors
 /// A name that is taken; database errors.
@@ -198,7 +197,7 @@ pub(crate) async fn enter(
     tx.pool_enter(&build.target, build.id, added).await
 }
 
-/// The tasks of a build that make binary packages, as far as they are accepted.
+/// The accepted tasks of a build that make binary packages.
 pub(crate) async fn accepted(tx: &mut Tx, build: BuildId) -> Result<Vec<AcceptedTask>, StoreError> {
     let mut accepted = tx.task_list_accepted(build, TaskKind::Build).await?;
     accepted.extend(tx.task_list_accepted(build, TaskKind::Noarch).await?);

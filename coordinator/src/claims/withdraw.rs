@@ -1,11 +1,11 @@
-//! Withdrawing packages, and finding what was made with them.
+//! Withdrawing packages, and finding the builds that were made with them.
 //!
-//! To withdraw is to move rows from `packages` to `withdrawn_packages`, so that every reader of
-//! `packages` is without them; `withdrawals` has the history. In the same transaction open builds
-//! of these packages are cancelled, roots that hold them are forgotten and solved again, and
-//! `impacts` are marked. A lock is recorded only while all of the farm's packages in it are there.
-//! `pools.withdrawn` above `pools.shown` makes the publish pass show the channel again, without
-//! them and with what was restored (`returning_packages`).
+//! A withdrawal moves rows from `packages` to `withdrawn_packages`, so that no reader of `packages`
+//! sees them; `withdrawals` has the history. In the same transaction the open builds of these
+//! packages are cancelled, roots that hold them are forgotten and solved again, and `impacts` are
+//! marked. A lock is recorded only while all of the farm's packages in it exist. When
+//! `pools.withdrawn` is above `pools.shown`, the publish pass publishes the channel again, without
+//! the withdrawn packages and with the restored ones (`returning_packages`).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -20,9 +20,9 @@ use crate::store::{ImpactRow, RootRow, Store, Withdrawal};
 /// The builds that were made with some packages, and the pending roots that hold them.
 #[derive(Debug, Clone, Default)]
 pub struct Impact {
-    /// The builds, those that used them themselves first.
+    /// The builds, those first that used the packages directly.
     pub rows: Vec<ImpactRow>,
-    /// Tasks of which nothing is accepted yet.
+    /// The tasks with such a root of which nothing is accepted yet.
     pub roots: Vec<(BuildId, TaskId)>,
 }
 
@@ -43,7 +43,8 @@ impl Claims {
         tokio::task::spawn_blocking(move || read_roots(&blobs, &made, roots, &packages)).await?
     }
 
-    /// Takes packages of a target back; answers those that it had, and what was made with them.
+    /// Withdraws packages of a target. Returns the packages that were there, and the builds that
+    /// were made with them.
     ///
     /// # Errors
     /// Database errors; a lock that cannot be read.
@@ -55,7 +56,7 @@ impl Claims {
         (who, reason): (&str, &str),
     ) -> anyhow::Result<(Vec<Nevra>, Vec<ImpactRow>)> {
         let impact = self.impact(store, target, packages).await?;
-        // Read before their attempts end, since afterwards nothing tells whom to poke.
+        // Read before their attempts end, since afterwards nothing says which workers to notify.
         let mut workers = BTreeSet::new();
         let touched = impact.rows.iter().map(|row| row.build);
         for build in touched.chain(impact.roots.iter().map(|(build, _)| *build)) {
@@ -71,9 +72,9 @@ impl Claims {
         };
         let gone = store.withdrawal_insert(&what, self.clock.time()).await?;
         for worker in workers {
-            self.fleet.poke(&worker);
+            self.fleet.wake_session(&worker);
         }
-        // Roots that were recorded between the search and the transaction.
+        // Roots may have been recorded between the search and the transaction.
         let rows = self.mark(store, target, &gone).await?;
         tracing::warn!(
             target,
@@ -86,7 +87,8 @@ impl Claims {
         Ok((gone, rows))
     }
 
-    /// Marks what was made with packages that are taken back, and has roots that hold them solved again.
+    /// Marks the builds that were made with withdrawn packages, and has the roots that hold them
+    /// solved again.
     ///
     /// # Errors
     /// Database errors; a lock that cannot be read.
@@ -154,7 +156,7 @@ fn read_roots(
 
 /// The digests of the farm's packages in a root.
 fn farm_packages(blobs: &Blobs, lock: Sha256) -> anyhow::Result<BTreeSet<Sha256>> {
-    // A lock that is not there any more tells nothing.
+    // The lock's blob is gone, so its packages are unknown.
     if !blobs.contains(lock) {
         return Ok(BTreeSet::new());
     }

@@ -1,4 +1,4 @@
-//! What a worker should have: its live attempts, each with everything it needs.
+//! The desired state of a worker: its live attempts, each with everything that it needs.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,10 +20,10 @@ use crate::targets::Targets;
 /// Largest source bundle or lock that is read into memory, in bytes.
 pub(crate) const MAX_DOCUMENT: u64 = 64 << 20;
 
-/// How long an answer is good when nothing is new of its worker, give or take a quarter, so that
-/// a fleet that connected in one moment does not ask in one moment. Most heartbeats report nothing
-/// new, and are answered from memory. After this time the store is read again, for what another
-/// process has changed.
+/// How long an answer is reused when the worker has no news, give or take a quarter, so that
+/// workers that connected in one moment do not all cause queries in one moment. Most heartbeats
+/// report nothing new, and are answered from memory. After this time the store is read again,
+/// because another process may have changed it.
 const GOOD_FOR: Duration = Duration::from_secs(10);
 
 /// The assignments and the last answer of a session.
@@ -35,15 +35,15 @@ pub struct AssignmentCache {
 
 #[derive(Debug)]
 struct CachedState {
-    /// How often the worker had been poked before the store was read: what comes meanwhile is news
-    /// for the next answer.
+    /// How often the session had been woken before the store was read: a later wake-up makes the
+    /// next answer be read again.
     news: u64,
     good_until: Instant,
     state: DesiredState,
 }
 
 impl AssignmentCache {
-    /// The last answer, if it is recent and nothing is new since.
+    /// The last answer, if it is recent and the worker has no news since.
     #[must_use]
     pub fn fresh(&self, fleet: &Fleet, worker: &str, now: Instant) -> Option<&DesiredState> {
         let good = |last: &&CachedState| now < last.good_until && last.news == fleet.news(worker);
@@ -51,25 +51,26 @@ impl AssignmentCache {
     }
 }
 
-/// Puts together what workers should have. Cheap to clone.
+/// Composes the desired states of workers. Cheap to clone.
 #[derive(Clone)]
 pub struct Assignments {
     pub targets: Targets,
     /// Where source bundles are.
     pub blobs: Blobs,
-    /// The terms of leases, and what is new of a worker.
+    /// The terms of leases, and the news for workers.
     pub fleet: Fleet,
-    /// Ends attempts that cannot be put together.
+    /// Ends attempts whose assignment cannot be composed.
     pub reports: Reports,
-    /// How long an answer is good.
+    /// The clock for the age of an answer.
     pub clock: Clock,
-    /// By how much that differs from worker to worker.
+    /// Spreads the ages at which workers' answers are read again.
     pub random: RandomSource,
 }
 
 impl Assignments {
-    /// The desired state of a worker. An attempt that cannot be put together, as its bundle is gone
-    /// or the target is, ends as the farm's fault: it must not hold back the worker's others.
+    /// The desired state of a worker. An attempt whose assignment cannot be composed, because its
+    /// bundle or its target is gone, ends as the farm's fault, so that it does not block the
+    /// worker's other attempts.
     pub async fn desired(
         &self,
         store: &Store,

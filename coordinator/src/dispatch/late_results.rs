@@ -1,4 +1,4 @@
-//! Results that come when their attempt has been taken from the worker: recorded, never applied.
+//! Results that arrive after their attempt was taken from the worker: recorded, never applied.
 
 use rpmfarm_core::task::{AttemptReport, Progress};
 use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
@@ -6,8 +6,8 @@ use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, Attempt, Store};
 
-/// Records the ends that a worker reports of attempts which are not live: of those that were
-/// taken from it, not of those whose end it has told before.
+/// Records the ends that a worker reports of attempts that are not live: of those that were taken
+/// from it, not of those whose end it has reported before.
 pub async fn reports(
     store: &Store,
     worker: &str,
@@ -32,7 +32,7 @@ pub async fn reports(
     Ok(())
 }
 
-/// Records that an attempt which was taken from its worker wants to upload a file.
+/// Records that a worker wants to upload a file of an attempt that was taken from it.
 pub async fn upload(
     store: &Store,
     attempt: AttemptId,

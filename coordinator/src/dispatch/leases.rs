@@ -1,12 +1,12 @@
 //! Takes attempts from workers that are silent for longer than their lease, or whose connection
 //! broke and who did not come back.
 //!
-//! Only the coordinator that a worker is connected to judges its silence. When that one is dead,
-//! the others do, and count from the moment when they knew.
+//! Only the coordinator that a worker is connected to judges its silence. When that coordinator is
+//! dead, the others do, and count from the moment when they learned of its death.
 //!
 //! A worker whose connection broke loses its attempts after two thirds of a lease, a silent one
-//! after the whole: epochs make both safe. Late results are recorded and shown as notes, never
-//! applied.
+//! after the whole lease; the epochs make both safe. Late results are recorded and shown as notes,
+//! never applied.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ use crate::work::LocalPass;
 pub struct LeasePass {
     /// When each worker was last heard.
     pub fleet: Fleet,
-    /// Which coordinator judges the silence of a worker.
+    /// Say which coordinator judges the silence of a worker.
     pub peers: Peers,
     pub reports: Reports,
 }
@@ -35,25 +35,27 @@ pub struct LeasePass {
 impl LocalPass for LeasePass {
     const NAME: &'static str = "leases";
 
-    // Its own query shows whether the database answers, and a silence is not judged without.
+    // The pass runs even while the database is down: its own query finds that out, and then no
+    // silence is judged.
     const WHILE_DOWN: bool = true;
 
-    /// Several times in each lease. No bell rings for a silence, and who holds something is a long
-    /// list.
+    /// Several times in each lease. Nothing wakes the pass for a silence, and the list of live
+    /// leases is too long to be read more often.
     fn period(&self) -> Duration {
         (self.fleet.terms().lease() / 8).min(Duration::from_secs(1))
     }
 
     async fn pass(&self, store: &Store, now: Now) -> anyhow::Result<()> {
-        self.look(store, now).await
+        self.check(store, now).await
     }
 }
 
 impl LeasePass {
     /// Checks all leases once.
-    async fn look(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
+    async fn check(&self, store: &Store, Now { instant, time }: Now) -> anyhow::Result<()> {
         let mut silent = store.worker_list_with_leases().await?;
-        // A store that did not answer kept everybody from being heard, too.
+        // Without its database, the coordinator could not process what workers sent either: that
+        // time is no silence of theirs.
         self.fleet.begin_check(instant);
         let is_lost =
             |worker: &str, silence: Duration| silence >= self.fleet.patience(worker, instant);
@@ -80,7 +82,7 @@ impl LeasePass {
         Ok(())
     }
 
-    /// How long a worker was silent, if that is this coordinator's to judge.
+    /// How long a worker was silent, if this coordinator judges its silence.
     fn judged(
         &self,
         owners: &BTreeMap<String, String>,

@@ -1,9 +1,9 @@
-//! Gives tasks that are ready to workers that are free, the lowest rank first; of one batch, the most
+//! Grants tasks that are ready to workers that are free, the lowest rank first; of one batch, the most
 //! urgent.
 //!
 //! A pass reads the heads of the queues for which there are free slots, some more tasks than there
-//! are slots (`heads`), and grants all that it can place in one transaction. What it costs depends
-//! on what it gives away, not on the length of the queues.
+//! are slots (`queue_heads`), and grants all that it can place in one transaction. Its cost depends
+//! on the number of grants, not on the length of the queues.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -25,15 +25,15 @@ use crate::work::LocalPass;
 /// The standing of workers, by name.
 pub type Standings = BTreeMap<String, StandingRow>;
 
-/// Tasks that failed and are due, which get into their queues at once.
+/// How many failed tasks whose retry is due enter their queues in one pass.
 const AT_ONCE: i64 = 256;
 
-/// So often one pass reads on in queues whose heads no free worker may take, a page each time; the
-/// next pass goes on there. So a pass costs the same whatever the length of a queue, and no task is
-/// out of reach.
+/// How many further pages one pass reads of queues whose heads no free worker may take; the next
+/// pass continues there. So a pass costs the same whatever the length of a queue, and every task is
+/// reached.
 const PAGES: u32 = 2;
 
-/// Gives every task that is ready a worker, as far as there are free ones that are connected to this
+/// Grants every task that is ready to a worker, as far as free workers are connected to this
 /// coordinator.
 #[derive(Clone)]
 pub struct DispatchPass {
@@ -41,8 +41,8 @@ pub struct DispatchPass {
     /// The workers, and what they hold.
     pub fleet: Fleet,
     /// How far queues were read.
-    pub further: QueueCursors,
-    /// How long tasks waited.
+    pub cursors: QueueCursors,
+    /// For the metric of how long tasks waited.
     pub metrics: Metrics,
 }
 
@@ -59,15 +59,15 @@ impl LocalPass for DispatchPass {
 }
 
 impl DispatchPass {
-    /// Grants once. True when there may be more to grant.
+    /// One round of grants. True when there may be more to grant.
     async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
         let connected = self.fleet.connected(now.instant);
-        let all = matched(&connected, &self.fleet.held().loads(), standings);
+        let all = matched(&connected, &self.fleet.live_leases().loads(), standings);
         // What a build may have, an SRPM may have, too.
         if free_slots(&all, true).is_empty() {
             return Ok(false);
         }
-        let from = QueueReader { store, targets: &self.targets, further: &self.further };
+        let from = QueueReader { store, targets: &self.targets, cursors: &self.cursors };
         let mut heads = QueueHeads::read(from, &all).await?;
         let (workers, pairs) = place(&mut heads, &all).await?;
         if pairs.is_empty() {
@@ -77,7 +77,8 @@ impl DispatchPass {
         let grants = grants(&heads.tasks, &pairs, &workers, &connected);
         let granted = store.attempt_grant_all(&grants, now.time).await?;
         if granted.len() < grants.len() {
-            // Somebody was faster, or a build has ended: the index is as the facts are, from now on.
+            // Another coordinator granted the task before, or the build has ended: the index is
+            // corrected by the facts.
             store.reindex(grants.iter().map(|grant| grant.build), now.time).await?;
         }
         let more = more && !granted.is_empty();
@@ -89,7 +90,7 @@ impl DispatchPass {
         Ok(more)
     }
 
-    /// Tells the worker, and whoever reads logs and metrics, of a grant.
+    /// Wakes the worker's session, and writes the log line and the metrics of a grant.
     fn granted(&self, attempt: &Attempt, head: Option<&QueuedTask>, now: Timestamp) {
         tracing::info!(
             build = head.map(|head| head.ready.build.0),
@@ -103,28 +104,29 @@ impl DispatchPass {
         }
         let held = |head: &QueuedTask| HeldTask { needs: head.needs.clone(), srpm: head.srpm };
         let held = head.map(held).unwrap_or_default();
-        self.fleet.held().granted(&attempt.worker, attempt.id, held);
-        self.fleet.poke(&attempt.worker);
+        self.fleet.live_leases().granted(&attempt.worker, attempt.id, held);
+        self.fleet.wake_session(&attempt.worker);
     }
 
-    /// Reads the leases anew when it is time.
+    /// Reads the live leases again when the copy is too old.
     async fn refresh(&self, store: &Store, now: Instant) -> anyhow::Result<()> {
-        if self.fleet.held().begin_read(now) {
+        if self.fleet.live_leases().begin_read(now) {
             let live = store.lease_list().await?;
-            // A lease that another process gave or took, or that was cancelled here in the same moment.
-            for worker in self.fleet.held().replace(live, now) {
-                self.fleet.poke(&worker);
+            // The workers whose leases another process granted or took, or that were cancelled here
+            // in the same moment.
+            for worker in self.fleet.live_leases().replace(live, now) {
+                self.fleet.wake_session(&worker);
             }
         }
         Ok(())
     }
 }
 
-/// Tasks with their workers, by their indexes.
+/// Tasks with their workers, both by index.
 type Pairs = Vec<(usize, usize)>;
 
-/// Matches the heads of the queues with the workers, and reads on where nobody who is free may take
-/// them. Returns the workers with what they have then.
+/// Matches the heads of the queues with the workers, and reads further pages where no free worker
+/// may take the head. Returns the workers with their load afterwards.
 async fn place<'w>(
     heads: &mut QueueHeads<'_>,
     all: &[WorkerCapacity<'w>],
@@ -162,7 +164,7 @@ fn grants(
     pairs.iter().map(grant).collect()
 }
 
-/// Whether the target of a build lets emulating workers build for it.
+/// Whether the target of a build allows workers that emulate the architecture.
 pub async fn allows_emulation(
     store: &Store,
     targets: &Targets,
@@ -172,7 +174,7 @@ pub async fn allows_emulation(
     Ok(targets.get(&build.target).is_ok_and(|target| target.emulation))
 }
 
-/// How many attempts each worker holds, from the leases.
+/// How many attempts each worker holds, from the leases in the store.
 pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     let mut busy = BTreeMap::<String, u32>::new();
     for (worker, _, _) in store.lease_list().await? {
@@ -181,7 +183,7 @@ pub async fn busy(store: &Store) -> anyhow::Result<BTreeMap<String, u32>> {
     Ok(busy)
 }
 
-/// The workers with what they have and hold.
+/// The connected workers with their capacity and their load.
 #[must_use]
 pub fn matched<'a>(
     workers: &'a BTreeMap<String, WorkerView>,

@@ -1,10 +1,11 @@
-//! Quarantine: gathers what `core`'s rule asks for, and records its verdict.
+//! Quarantine: reads the facts that `core`'s rule asks for, and records its verdict.
 //!
-//! It is decided when a worker has failed for reasons of its own, and when another worker's
-//! results were accepted for what it failed: only that proves that the package was not at fault.
+//! The rule is applied when a worker has failed for reasons of its own, and when the results of
+//! another worker were accepted for a task that it failed: only that proves that the package was
+//! not at fault.
 //!
-//! The store leaves a worker for each architecture in the same transaction, so that no package can
-//! take the last one.
+//! The store keeps at least one worker for each architecture, in the same transaction, so that no
+//! package can take the last one.
 
 use rpmfarm_core::quarantine::{StandInWorker, last_for, stand_ins, verdict};
 use rpmfarm_core::worker_standing::{Standing, takes_work};
@@ -14,10 +15,10 @@ use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
 use crate::store::Store;
 
-/// The newest attempts of a worker, which decide.
+/// How many of a worker's newest attempts are considered.
 const LAST: i64 = 64;
 
-/// Decides on the workers that failed a task which another one has built.
+/// Decides on the workers that failed a task which another worker has built.
 pub async fn after_acceptance(
     store: &Store,
     fleet: &Fleet,
@@ -34,10 +35,9 @@ pub async fn after_acceptance(
     Ok(())
 }
 
-/// Gives a worker no more work when its last attempts say that it should not get any, and others
-/// are left that can do its work.
+/// Quarantines a worker when its last attempts call for it and other workers can do its work.
 pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
-    // Whoever lets it work again is right until it fails anew.
+    // An operator who resumed the worker is right until it fails again after that.
     let decided = store.standing_fetch(worker).await?;
     if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {
         return Ok(());
@@ -46,7 +46,7 @@ pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyh
     let ends = store.attempt_list_ends_of_worker(worker, since, LAST).await?;
     let Some(reason) = verdict(&ends, now.time) else { return Ok(()) };
     let seen = fleet.workers(now.instant);
-    // One that was not heard since this coordinator started: nobody knows what it builds for.
+    // Not heard since this coordinator started, so its architectures are unknown.
     let Some(view) = seen.get(worker) else { return Ok(()) };
     let standings = store.standing_list().await?;
     let standing = |name: &str| standings.get(name).map_or(Standing::Active, |row| row.standing);
@@ -65,7 +65,7 @@ pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyh
     }
     if store.standing_set_quarantined(worker, &stand_ins(&it, &others), &reason, now.time).await? {
         tracing::warn!(worker, reason, "worker quarantined; rpmfarm worker resume lets it work");
-        fleet.poke(worker);
+        fleet.wake_session(worker);
     }
     Ok(())
 }

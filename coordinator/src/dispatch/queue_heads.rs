@@ -1,13 +1,13 @@
-//! The tasks that are next: the heads of the queues, and what lies behind a head that nobody who
-//! is free may take.
+//! The tasks that are next: the heads of the queues, and further tasks behind a head that no free
+//! worker may take.
 //!
-//! A queue holds tasks of one architecture with the same needs, SRPMs or others. Members of one batch
-//! take the places of each other, the most urgent first (`core::batch::exchange`): those that lie
-//! behind the head are read as well. Otherwise the head of a queue is nearly always as good as any
-//! other of its tasks. Not so where its target lets no emulating worker build, and
-//! where the free worker has failed it: then further tasks are read, page by page, so many at a
-//! pass. The next one goes on where this one stopped, so that its cost stays independent of the
-//! length of the queue and no task is out of reach.
+//! A queue holds tasks of one architecture with the same needs, either SRPM tasks or build tasks.
+//! Members of one batch exchange their places, so that the most urgent comes first
+//! (`core::batch::exchange`): members behind the head are read as well. Apart from that, the head of a
+//! queue is nearly always as good as any other of its tasks. It is not where the target of the head
+//! allows no emulating worker, and where the free worker has failed the head before: then further tasks
+//! are read, some pages in each pass. The next pass continues where this one stopped, so that the cost
+//! is independent of the length of the queue and every task is reached.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -21,26 +21,25 @@ use rpmfarm_core::{Arch, BuildId, Needs, TaskId};
 use crate::store::{ReadyQueue, ReadyTask, Store};
 use crate::targets::Targets;
 
-/// Tasks that are read of one queue at once.
+/// How many tasks of one queue a page has.
 const AT_ONCE: i64 = 256;
 
-/// Tasks that are read beyond the free slots: of these, so many may wait for another worker than
-/// the one that is free.
+/// How many tasks are read beyond the free slots, because some of the first may have to wait for
+/// another worker than the free one.
 const SPARE: i64 = 16;
 
 /// Batches of one queue whose most urgent tasks are read, the next one first. What a pass costs must not
 /// depend on how many small batches wait; members of the others exchange their places at the head.
 const BATCHES: usize = 16;
 
-/// A task in its queue, by its rank and its number.
+/// A task's position in its queue: its rank and its number.
 type QueuePosition = (Rank, TaskId);
 
-/// A queue, by what its tasks have in common: architecture, needs, and whether they make SRPMs.
+/// The properties that all tasks of a queue share: architecture, needs, and whether they make SRPMs.
 type QueueKey = (Arch, Needs, bool);
 
-/// A task with what its queue says of it.
+/// A task with the properties of its queue.
 pub struct QueuedTask {
-    /// The task as it is stored.
     pub ready: ReadyTask,
     /// The place that it takes.
     place: QueuePosition,
@@ -52,11 +51,11 @@ pub struct QueuedTask {
     pub needs: Needs,
     /// Whether it makes an SRPM.
     pub srpm: bool,
-    /// Workers that failed it.
+    /// Workers that failed the task.
     pub avoid: Vec<String>,
-    /// Whether its target lets emulating workers build.
+    /// Whether the target allows workers that emulate the architecture.
     pub emulation: bool,
-    /// Its queue, by its index.
+    /// The index of its queue.
     queue: usize,
 }
 
@@ -65,7 +64,7 @@ struct ReadQueue {
     stored: ReadyQueue,
     arch: Arch,
     needs: Needs,
-    /// The last task that was read; `None` when nothing is behind it.
+    /// The last task that was read; `None` when the queue has no more.
     read_to: Option<QueuePosition>,
 }
 
@@ -80,7 +79,7 @@ impl ReadQueue {
         (self.arch, self.needs.clone(), self.stored.srpm)
     }
 
-    /// Whether one of the workers could take a task of it that has no wishes of its own.
+    /// Whether one of the workers could take a task of the queue that excludes no worker.
     fn fits(&self, workers: &[WorkerCapacity<'_>]) -> bool {
         let any = WaitingTask {
             arch: self.arch,
@@ -101,18 +100,18 @@ pub struct QueueHeads<'a> {
     from: QueueReader<'a>,
 }
 
-/// The parts that queues are read with.
+/// The parts that are needed to read queues.
 #[derive(Debug, Clone, Copy)]
 pub struct QueueReader<'a> {
     pub store: &'a Store,
-    /// Whether emulating workers may build for a target.
+    /// Say whether emulating workers may build for a target.
     pub targets: &'a Targets,
-    /// How far they were read before.
-    pub further: &'a QueueCursors,
+    /// How far the queues were read before.
+    pub cursors: &'a QueueCursors,
 }
 
-/// How far queues were read whose heads nobody could take: the last task that was seen. Cheap to
-/// clone. Lost with the process, which costs a few passes.
+/// How far the queues were read whose heads no worker could take: the last task that was read.
+/// Cheap to clone. Kept in memory only; a restart costs a few passes.
 #[derive(Debug, Clone, Default)]
 pub struct QueueCursors(Arc<Mutex<HashMap<QueueKey, QueuePosition>>>);
 
@@ -121,7 +120,7 @@ impl QueueCursors {
         self.0.lock().get(&queue.key()).copied()
     }
 
-    /// Reading goes on behind this place the next time; `None` begins anew.
+    /// The next pass continues after this position; `None` starts again at the head.
     fn set(&self, queue: &ReadQueue, place: Option<QueuePosition>) {
         let mut places = self.0.lock();
         match place {
@@ -132,7 +131,7 @@ impl QueueCursors {
 }
 
 impl<'a> QueueHeads<'a> {
-    /// The heads of the queues for which these workers have free slots.
+    /// Reads the heads of the queues for which these workers have free slots.
     pub async fn read(
         from: QueueReader<'a>,
         workers: &[WorkerCapacity<'_>],
@@ -151,9 +150,9 @@ impl<'a> QueueHeads<'a> {
         Ok(heads)
     }
 
-    /// Reads on in queues of which no task was placed although a worker is free for them. `workers`
-    /// are as matching left them, `placed` are the tasks that have one, by their index. False when
-    /// there is nothing to read.
+    /// Reads another page of the queues of which no task was placed although a worker is free for
+    /// them. `workers` are as matching left them, `placed` the indexes of the tasks that have a
+    /// worker. False when there is nothing to read.
     pub async fn read_on(
         &mut self,
         workers: &[WorkerCapacity<'_>],
@@ -167,17 +166,17 @@ impl<'a> QueueHeads<'a> {
             if placed.contains(&index) || !queue.fits(workers) {
                 continue;
             }
-            let place = self.from.further.place(queue).map_or(read_to, |place| place.max(read_to));
+            let place = self.from.cursors.place(queue).map_or(read_to, |place| place.max(read_to));
             self.read_page(index, place, AT_ONCE).await?;
             let queue = &self.queues[index];
-            self.from.further.set(queue, queue.read_to);
+            self.from.cursors.set(queue, queue.read_to);
         }
         self.sort();
         Ok(self.tasks.len() > before)
     }
 
-    /// Whether another page may place more: a queue of which tasks were placed goes on, and a
-    /// worker is free for it.
+    /// Whether another page may place more tasks: the queue has more, one of its tasks was placed,
+    /// and a worker is free for them.
     pub fn has_more(
         &self,
         workers: &[WorkerCapacity<'_>],
@@ -187,7 +186,7 @@ impl<'a> QueueHeads<'a> {
         self.queues_of(placed).into_iter().any(|queue| goes_on(&self.queues[queue]))
     }
 
-    /// The tasks as matching sees them.
+    /// The tasks in the form that matching takes.
     pub fn waiting(&self) -> Vec<WaitingTask<'_>> {
         self.tasks
             .iter()

@@ -1,4 +1,5 @@
-//! Takes what a worker says of its attempts. Only what a live lease covers changes anything.
+//! Applies the reports of workers on their attempts. Only a report on a live attempt changes
+//! anything.
 
 use rpmfarm_core::attempt_news::{self, AttemptNews};
 use rpmfarm_core::quarantine::last_message;
@@ -16,28 +17,29 @@ use crate::metrics::Metrics;
 use crate::retry::Retries;
 use crate::store::{LiveAttempt, Store};
 
-/// Takes what is said of attempts, and ends them. Cheap to clone.
+/// Applies reports on attempts, and ends attempts. Cheap to clone.
 #[derive(Clone)]
 pub struct Reports {
-    /// Workers that are to be told, and what they hold.
+    /// The workers that are notified, and their loads.
     pub fleet: Fleet,
     pub logs: Logs,
-    /// Whether there is a next try.
+    /// Decides whether there is a next try.
     pub retries: Retries,
-    /// How long attempts took.
+    /// For the metric of how long attempts took.
     pub metrics: Metrics,
-    /// Who is connected now.
+    /// The clock that says which workers are connected now.
     pub clock: Clock,
 }
 
 impl Reports {
-    /// Applies the reports of a worker. With the first ones of a session, `before` is the newest
-    /// attempt that there was when it began: what the worker was given by then and does not name is
-    /// lost.
+    /// Applies the reports of a worker. With the first reports of a session, `before` is the newest
+    /// attempt that existed when the session began: an attempt up to that one that the worker holds
+    /// and does not report is lost.
     ///
     /// # Errors
-    /// A `PERMISSION_DENIED` status when one of them is on another worker's attempt; database errors.
-    pub async fn take(
+    /// A `PERMISSION_DENIED` status when one of them is on another worker's attempt; database
+    /// errors.
+    pub async fn apply_reports(
         &self,
         store: &Store,
         worker: &str,
@@ -91,11 +93,11 @@ impl Reports {
     ) -> anyhow::Result<()> {
         let (id, epoch) = (attempt.id, attempt.epoch);
         let (build, task) = (attempt.build, attempt.task);
-        // What follows is decided before, so that a crash in between leaves an attempt that is live
-        // and is reported again.
+        // The retry is decided before the end is recorded: after a crash in between, the attempt is
+        // still live and is reported again.
         if let Outcome::Failed(failure) = outcome {
             let mut failure = self.retries.confirmed(store, build, task, failure).await?;
-            let next = self.retries.at(store, build, Some(task), &failure, now).await?;
+            let next = self.retries.retry_time(store, build, Some(task), &failure, now).await?;
             if next.is_none() && failure.fault == Fault::Worker {
                 let mut workers = store.worker_list_failed_task(task).await?;
                 workers.push(attempt.worker.clone());
@@ -117,20 +119,20 @@ impl Reports {
             if failure.fault == Fault::Worker {
                 let now = Now { instant: self.clock.instant(), time: now };
                 quarantine::check(store, &self.fleet, &attempt.worker, now).await?;
-                // It may be that it lost the emulator that it built with.
+                // The failure may mean that the worker lost its emulator.
                 self.fleet.ask_for_probe(&attempt.worker);
             }
         } else if store.attempt_end_succeeded(id, epoch, outcome, now).await? {
             tracing::info!(build = build.0, task = task.0, attempt = id.0, "attempt succeeded");
         }
         self.metrics.worked(Milestone::Build.as_str(), now.since(attempt.started));
-        self.fleet.held().ended(&attempt.worker, id);
+        self.fleet.live_leases().ended(&attempt.worker, id);
         self.finish_logs(id);
-        self.fleet.poke(&attempt.worker);
+        self.fleet.wake_session(&attempt.worker);
         Ok(())
     }
 
-    /// Compresses the logs of an attempt that has ended, beside everything else.
+    /// Compresses the logs of an ended attempt in the background.
     pub fn finish_logs(&self, attempt: AttemptId) {
         let logs = self.logs.clone();
         tokio::spawn(blocking::run(move || {
@@ -143,7 +145,7 @@ impl Reports {
     }
 }
 
-/// Refuses reports on attempts that were given to other workers: a worker speaks for itself.
+/// Refuses reports on attempts of other workers.
 ///
 /// # Errors
 /// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
@@ -153,7 +155,8 @@ async fn refuse_foreign(
     reports: &[AttemptReport],
     live: &[LiveAttempt],
 ) -> anyhow::Result<()> {
-    // Old ones of its own are no lie: they are recorded as late, and change nothing.
+    // Reports on the worker's own earlier attempts are legitimate: they are recorded as late, and
+    // change nothing.
     let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == *id);
     let named = reports.iter().map(|report| report.attempt);
     let unknown: Vec<AttemptId> = named.filter(|id| !is_live(id)).collect();

@@ -1,7 +1,7 @@
-//! What workers hold, for counting their free slots: a copy in memory of the live leases.
+//! The leases that workers hold: a copy in memory, from which free slots are counted.
 //!
-//! The leases are in the store. This copy follows what this process grants and ends, and is read
-//! again now and then, so that what it missed heals; it is never counted up and down.
+//! The leases are in the store. The copy follows what this process grants and ends, and is read
+//! again every second, which corrects whatever it missed; it is never counted up and down.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::AttemptId;
 use rpmfarm_core::placement::HeldTask;
 
-/// How long the copy is used before the store is read again: free slots are counted at every pass,
+/// How long the copy is used before the store is read again. Free slots are counted in every pass,
 /// and the list of live leases is long.
 const GOOD_FOR: Duration = Duration::from_secs(1);
 
@@ -24,7 +24,8 @@ struct LiveLeases {
     by_worker: HashMap<String, HashMap<AttemptId, HeldTask>>,
     /// When the store was read; `None` before the first time.
     read: Option<Instant>,
-    /// Attempts that ended while the store is being read: the answer may still have them.
+    /// Attempts that ended while the store is being read, because the answer may still contain
+    /// them.
     ended: Option<HashSet<AttemptId>>,
 }
 
@@ -34,7 +35,7 @@ pub struct WorkerLoad {
     pub attempts: u32,
     /// Those of them that make SRPMs.
     pub srpms: u32,
-    /// The memory that they are known to need, in MiB.
+    /// The sum of the memory that its attempts are known to need, in MiB.
     pub memory_mib: u64,
 }
 
@@ -48,7 +49,8 @@ impl WorkerLoad {
 }
 
 impl LiveLeaseCache {
-    /// Whether the store is to be read. If so, ends are remembered until [`LiveLeaseCache::replace`].
+    /// Whether the store must be read again. If so, ends are remembered until
+    /// [`LiveLeaseCache::replace`].
     #[must_use]
     pub fn begin_read(&self, now: Instant) -> bool {
         let mut inner = self.lock();
@@ -59,8 +61,8 @@ impl LiveLeaseCache {
         due
     }
 
-    /// The leases, as the store has them. Returns the workers of which that was not known here:
-    /// they are to be told.
+    /// Replaces the copy by the leases of the store. Returns the workers whose leases differed from
+    /// the copy: they must be notified.
     #[must_use]
     pub fn replace(&self, live: Vec<(String, AttemptId, HeldTask)>, now: Instant) -> Vec<String> {
         let mut inner = self.lock();
@@ -92,12 +94,12 @@ impl LiveLeaseCache {
         changed
     }
 
-    /// A worker has got an attempt.
+    /// A lease was granted to a worker.
     pub fn granted(&self, worker: &str, attempt: AttemptId, task: HeldTask) {
         self.lock().by_worker.entry(worker.to_owned()).or_default().insert(attempt, task);
     }
 
-    /// A worker has an attempt no more.
+    /// A lease of a worker has ended.
     pub fn ended(&self, worker: &str, attempt: AttemptId) {
         let mut inner = self.lock();
         if let Some(attempts) = inner.by_worker.get_mut(worker) {

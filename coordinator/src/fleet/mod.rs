@@ -1,10 +1,10 @@
-//! What was heard of the workers since this coordinator started, and what other coordinators tell
-//! of theirs. Nothing here matters for correctness: leases are in the store, and a worker that is
-//! known here only is heard again.
+//! What was heard of the workers since this coordinator started, and what other coordinators report
+//! of theirs. Correctness does not depend on it: leases are in the store, and after a restart each
+//! worker is heard again.
 //!
 //! Here is what was heard and what follows from silence; `session` is one connection of a worker,
-//! `news` tells sessions that there is something to say, and `live_leases` is a copy of the leases for
-//! counting. It must not know who gives out work, nor who judges a silence.
+//! `news` wakes sessions that have something to send, and `live_leases` is a copy of the leases for
+//! counting. It must not know who grants work, nor who judges a silence.
 
 mod live_leases;
 mod news;
@@ -30,9 +30,9 @@ pub use session::WorkerSession;
 #[derive(Debug, Clone)]
 pub struct Fleet {
     terms: LeaseTerms,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     inner: Arc<Mutex<FleetState>>,
-    held: LiveLeaseCache,
+    live_leases: LiveLeaseCache,
 }
 
 #[derive(Debug)]
@@ -40,15 +40,15 @@ struct FleetState {
     /// Since when this coordinator listens without a break.
     listening: Instant,
     /// When the leases were last checked.
-    looked: Instant,
+    last_check: Instant,
     sessions: u64,
     workers: BTreeMap<String, WorkerEntry>,
-    /// Workers that are connected to other coordinators, as these told last.
+    /// Workers that are connected to other coordinators, as these last reported.
     elsewhere: BTreeMap<String, WorkerView>,
 }
 
 impl FleetState {
-    /// How long a worker was not heard, as far as anybody listened.
+    /// How long a worker was not heard while this coordinator was listening.
     fn silence(&self, known: Option<&WorkerEntry>, now: Instant) -> Duration {
         let heard = known.map_or(self.listening, |known| known.heard.max(self.listening));
         now.saturating_duration_since(heard)
@@ -58,26 +58,26 @@ impl FleetState {
 #[derive(Debug)]
 struct WorkerEntry {
     state: WorkerState,
-    /// How often it was asked to try again what it can run.
+    /// How often the worker was asked to try again which architectures it can run.
     probe: u64,
-    /// The newest session; 0 when it has hung up.
+    /// The number of the newest session; 0 after it ended.
     session: u64,
-    /// Whether what that session said first is in the store.
+    /// Whether the first state of that session has been recorded in the store.
     settled: bool,
-    /// When its session hung up, if it has since it was heard here.
+    /// When its session ended, if the worker has not been heard here since.
     hung_up: Option<Instant>,
     heard: Instant,
     heard_at: Timestamp,
-    /// How often it was poked.
+    /// How often its session was woken.
     news: u64,
-    poke: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl WorkerEntry {
-    /// There is news for it.
-    fn tell(&mut self) {
+    /// Counts the news and wakes the session.
+    fn add_news(&mut self) {
         self.news += 1;
-        self.poke.notify_one();
+        self.wake.notify_one();
     }
 }
 
@@ -85,52 +85,52 @@ impl WorkerEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerView {
     pub state: WorkerState,
-    /// Whether it is alive, stale or gone.
     pub liveness: Liveness,
-    /// When it was heard. Coordinators tell each other by the name of the unit.
+    /// When it was last heard. Coordinators send it to each other under the name of its unit.
     #[serde(rename = "heard_us")]
     pub heard_at: Timestamp,
 }
 
 impl Fleet {
-    /// A fleet of which nothing was heard yet, held to these terms.
+    /// A fleet of which nothing was heard yet, with these terms of leases.
     #[must_use]
     pub fn new(started: Instant, terms: LeaseTerms) -> Self {
         let inner = FleetState {
             listening: started,
-            looked: started,
+            last_check: started,
             sessions: 0,
             workers: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
         };
         Self {
             terms,
-            voice: PeerNotifier::default(),
+            notifier: PeerNotifier::default(),
             inner: Arc::new(Mutex::new(inner)),
-            held: LiveLeaseCache::default(),
+            live_leases: LiveLeaseCache::default(),
         }
     }
 
-    /// How often workers speak, and how long they may be silent.
+    /// How often workers send their state, and how long they may be silent.
     #[must_use]
     pub const fn terms(&self) -> LeaseTerms {
         self.terms
     }
 
-    /// To be called before each check of the leases. When the last one is long ago, this
-    /// coordinator was stopped or starved: what it did not hear then is held against nobody.
+    /// To be called before each check of the leases. When the last check is long ago, this
+    /// coordinator was stopped or starved, and the time that it did not listen does not count as
+    /// silence.
     pub fn begin_check(&self, now: Instant) {
         let mut inner = self.lock();
-        if !listening(self.terms, now.saturating_duration_since(inner.looked)) {
+        if !listening(self.terms, now.saturating_duration_since(inner.last_check)) {
             inner.listening = now;
         }
-        inner.looked = now;
+        inner.last_check = now;
     }
 
-    /// The same, with a voice that reaches the sessions of other coordinators.
+    /// The same, with a notifier that reaches the sessions of other coordinators.
     #[must_use]
-    pub fn with_voice(self, voice: PeerNotifier) -> Self {
-        Self { voice, ..self }
+    pub fn with_notifier(self, notifier: PeerNotifier) -> Self {
+        Self { notifier, ..self }
     }
 
     fn view(&self, inner: &FleetState, known: &WorkerEntry, now: Instant) -> WorkerView {
@@ -159,7 +159,7 @@ impl Fleet {
         all
     }
 
-    /// The workers that are connected to this coordinator, by name: it gives tasks to these.
+    /// The workers that are connected to this coordinator, by name: dispatch grants tasks to these.
     #[must_use]
     pub fn connected(&self, now: Instant) -> BTreeMap<String, WorkerView> {
         let inner = self.lock();
@@ -167,7 +167,7 @@ impl Fleet {
         connected.map(|(name, known)| (name.clone(), self.view(&inner, known, now))).collect()
     }
 
-    /// Takes what the other coordinators tell of their workers.
+    /// Takes over the reports of the other coordinators on their workers.
     pub fn see_elsewhere(&self, workers: BTreeMap<String, WorkerView>) {
         self.lock().elsewhere = workers;
     }
@@ -179,8 +179,8 @@ impl Fleet {
         inner.silence(inner.workers.get(worker), now)
     }
 
-    /// How long a worker may be silent before it has lost its attempts: its lease, or less when its
-    /// connection broke long ago and it did not come back.
+    /// How long a worker may be silent before it loses its attempts: its lease, or two thirds of it
+    /// when its connection broke and it did not come back.
     #[must_use]
     pub fn patience(&self, worker: &str, now: Instant) -> Duration {
         let inner = self.lock();
@@ -193,8 +193,8 @@ impl Fleet {
     }
 
     #[must_use]
-    pub const fn held(&self) -> &LiveLeaseCache {
-        &self.held
+    pub const fn live_leases(&self) -> &LiveLeaseCache {
+        &self.live_leases
     }
 
     /// The phases of all running attempts.
@@ -203,7 +203,7 @@ impl Fleet {
         let inner = self.lock();
         let here = inner.workers.values().flat_map(|known| &known.state.attempts);
         let elsewhere = inner.elsewhere.values().flat_map(|view| &view.state.attempts);
-        // What is heard here is newer.
+        // Entries of this coordinator are newer than those of its peers.
         elsewhere
             .chain(here)
             .filter_map(|report| match report.progress {
@@ -214,7 +214,7 @@ impl Fleet {
             .collect()
     }
 
-    /// Architectures that any worker was ever heard to run natively.
+    /// Architectures that any worker ever reported to run natively.
     #[must_use]
     pub fn native_arches(&self) -> Vec<Arch> {
         let inner = self.lock();
@@ -292,8 +292,8 @@ mod tests {
     #[test]
     fn a_worker_is_shown_where_it_is_connected() {
         let start = Instant::now();
-        let (voice, mut words) = PeerNotifier::new();
-        let fleet = Fleet::new(start, LeaseTerms::default()).with_voice(voice);
+        let (notifier, mut words) = PeerNotifier::new();
+        let fleet = Fleet::new(start, LeaseTerms::default()).with_notifier(notifier);
         let session = fleet.connect(state("w"), start, time(1));
         assert!(fleet.sessions().is_empty(), "it is not settled");
         session.settle();
@@ -304,10 +304,13 @@ mod tests {
         assert_eq!(fleet.workers(start)["v"], other);
         assert_eq!(fleet.connected(start).keys().collect::<Vec<_>>(), ["w"]);
 
-        fleet.poke("w");
-        assert!(words.try_next().is_none(), "a worker that is here is poked here");
-        fleet.poke("v");
-        assert_eq!(words.try_next(), Some(PeerMessage::Poke("v".into())));
+        fleet.wake_session("w");
+        assert!(
+            words.try_next().is_none(),
+            "the session of a worker that is connected here is woken here"
+        );
+        fleet.wake_session("v");
+        assert_eq!(words.try_next(), Some(PeerMessage::WakeSession("v".into())));
 
         let sessions = fleet.sessions();
         assert_eq!(sessions.len(), 1);

@@ -1,40 +1,42 @@
-//! Telling workers that there is something for them: pokes, here and at other coordinators, and
-//! the wish for a new probe of architectures.
+//! Waking the sessions of workers, here and at other coordinators, and asking workers to probe
+//! their architectures again.
 //!
-//! Owns that somebody is woken. What there is to say, the woken session finds out itself.
+//! Owns that a session is woken. What there is to send, the woken session finds out itself.
 
 use super::{Fleet, WorkerEntry};
 use crate::bus::PeerMessage;
 
 impl Fleet {
-    /// Has a worker's session read again what the worker should have, wherever it is connected.
-    pub fn poke(&self, worker: &str) {
-        if !self.poke_here(worker) {
-            self.voice.send(PeerMessage::Poke(worker.to_owned()));
+    /// Has a worker's session read again what the worker should have, wherever the worker is
+    /// connected.
+    pub fn wake_session(&self, worker: &str) {
+        if !self.wake_local_session(worker) {
+            self.notifier.send(PeerMessage::WakeSession(worker.to_owned()));
         }
     }
 
-    /// Pokes all of them.
-    pub fn poke_all(&self) {
-        self.poke_all_here();
-        self.voice.send(PeerMessage::PokeAll);
+    /// Wakes all sessions, here and at other coordinators.
+    pub fn wake_sessions(&self) {
+        self.wake_local_sessions();
+        self.notifier.send(PeerMessage::WakeSessions);
     }
 
-    /// Pokes a worker's session if it is connected here, and answers whether it is.
-    pub fn poke_here(&self, worker: &str) -> bool {
+    /// Wakes a worker's session if it is connected here, and returns whether it is.
+    pub fn wake_local_session(&self, worker: &str) -> bool {
         let mut inner = self.lock();
         let known = inner.workers.get_mut(worker).filter(|known| known.session != 0);
-        known.map(WorkerEntry::tell).is_some()
+        known.map(WorkerEntry::add_news).is_some()
     }
 
-    /// Pokes all sessions that are connected here.
-    pub fn poke_all_here(&self) {
+    /// Wakes all sessions that are connected here.
+    pub fn wake_local_sessions(&self) {
         for known in self.lock().workers.values_mut() {
-            known.tell();
+            known.add_news();
         }
     }
 
-    /// How often a worker was poked: while that is the same, so is what it should have.
+    /// How often a worker's session was woken. While the number is the same, the worker's desired
+    /// state is, too.
     #[must_use]
     pub fn news(&self, worker: &str) -> u64 {
         self.lock().workers.get(worker).map_or(0, |known| known.news)
@@ -45,11 +47,11 @@ impl Fleet {
         if let Some(known) = self.lock().workers.get_mut(worker) {
             known.probe += 1;
             known.news += 1;
-            known.poke.notify_one();
+            known.wake.notify_one();
         }
     }
 
-    /// How often a worker was asked for that.
+    /// How often a worker was asked to probe its architectures.
     #[must_use]
     pub fn probe(&self, worker: &str) -> u64 {
         self.lock().workers.get(worker).map_or(0, |known| known.probe)

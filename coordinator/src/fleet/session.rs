@@ -1,7 +1,7 @@
-//! One connection of a worker: only its newest counts, and its end is noticed.
+//! One connection of a worker: only its newest one counts, and its end is noticed.
 //!
-//! Owns which session speaks for a worker. It must not know the messages of the wire, nor what the
-//! worker is given.
+//! Owns which session speaks for a worker. It must not know the messages of the protocol, nor what
+//! the worker is assigned.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,19 +19,19 @@ pub struct WorkerSession {
     fleet: Fleet,
     name: String,
     id: u64,
-    poke: Arc<Notify>,
+    wake: Arc<Notify>,
 }
 
 impl Fleet {
-    /// A worker has connected. Its earlier session, if any, is over. It gets work once its session
-    /// is settled.
+    /// Registers a worker's connection. The worker's earlier session, if any, ends. The worker gets
+    /// work once its session is settled.
     #[must_use]
     pub fn connect(&self, state: WorkerState, now: Instant, time: Timestamp) -> WorkerSession {
         let mut inner = self.lock();
         inner.sessions += 1;
         let id = inner.sessions;
         let name = state.name.clone();
-        let poke = Arc::new(Notify::new());
+        let wake = Arc::new(Notify::new());
         let probe = inner.workers.get(&name).map_or(0, |known| known.probe);
         let known = WorkerEntry {
             state,
@@ -42,16 +42,16 @@ impl Fleet {
             heard: now,
             heard_at: time,
             news: 0,
-            poke: poke.clone(),
+            wake: wake.clone(),
         };
         if let Some(before) = inner.workers.insert(name.clone(), known) {
-            before.poke.notify_one();
+            before.wake.notify_one();
         }
-        WorkerSession { fleet: self.clone(), name, id, poke }
+        WorkerSession { fleet: self.clone(), name, id, wake }
     }
 
-    /// Workers that this coordinator has heard and recorded as its own, each with its session; 0
-    /// for one that has hung up.
+    /// Workers that this coordinator has heard and recorded as its own, each with the number of its
+    /// session; 0 after the session ended.
     #[must_use]
     pub fn sessions(&self) -> Vec<(String, u64)> {
         let inner = self.lock();
@@ -59,14 +59,14 @@ impl Fleet {
         settled.map(|(name, known)| (name.clone(), known.session)).collect()
     }
 
-    /// Forgets a worker that another coordinator hears by now; its session here, if it is still
-    /// this one, is over.
+    /// Forgets a worker that another coordinator hears now; its session here, if it is still this
+    /// one, ends.
     pub fn moved(&self, worker: &str, session: u64) {
         let mut inner = self.lock();
         if inner.workers.get(worker).is_some_and(|known| known.session == session)
             && let Some(known) = inner.workers.remove(worker)
         {
-            known.poke.notify_one();
+            known.wake.notify_one();
         }
     }
 }
@@ -77,7 +77,8 @@ impl WorkerSession {
         &self.name
     }
 
-    /// The worker has spoken. False when a newer session of it is there: then this one is over.
+    /// Records a message of the worker. False when the worker has a newer session, which ends this
+    /// one.
     #[must_use]
     pub fn heard(&self, state: WorkerState, now: Instant, time: Timestamp) -> bool {
         let mut inner = self.fleet.lock();
@@ -92,14 +93,14 @@ impl WorkerSession {
         }
     }
 
-    /// Whether it is still the worker's newest session.
+    /// Whether this is still the worker's newest session.
     #[must_use]
     pub fn is_current(&self) -> bool {
         self.fleet.lock().workers.get(&self.name).is_some_and(|known| known.session == self.id)
     }
 
-    /// What the session said first is in the store, so that what the worker is given from now on
-    /// is not taken for lost. True the first time.
+    /// The first state of the session has been recorded in the store, so that attempts that the
+    /// worker is given from now on are not taken for lost. True the first time.
     pub fn settle(&self) -> bool {
         let mut inner = self.fleet.lock();
         match inner.workers.get_mut(&self.name) {
@@ -108,17 +109,16 @@ impl WorkerSession {
         }
     }
 
-    /// Waits until there may be something to tell the worker.
-    pub async fn poked(&self) {
-        self.poke.notified().await;
+    /// Waits until the session was woken.
+    pub async fn woken(&self) {
+        self.wake.notified().await;
     }
 }
 
 impl Drop for WorkerSession {
     fn drop(&mut self) {
         let mut inner = self.fleet.lock();
-        // An old session may end long after the worker's next one began, and must not hang that one
-        // up.
+        // An old session may end long after the worker's next one began, and must not end that one.
         if let Some(known) = inner.workers.get_mut(&self.name)
             && known.session == self.id
         {

@@ -1,6 +1,7 @@
-//! The farm's own certificate authority: a key that never leaves its directory, and what it signs.
+//! The farm's own certificate authority: a key that never leaves its directory, and the
+//! certificates that it signs.
 //!
-//! It knows no store and no network. Whether somebody gets a certificate is decided by `enrol`.
+//! It knows no store and no network. `enrol` decides who gets a certificate.
 
 use std::fs;
 use std::io::Write as _;
@@ -20,10 +21,11 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
 
-/// How long the CA's certificate holds: 20 years. Whoever replaces it enrols every worker anew.
+/// How long the CA's certificate is valid: 20 years. When it is replaced, every worker must be
+/// enrolled again.
 const AUTHORITY: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 
-/// Certificates hold from so long before they are made, for hosts whose clocks are behind.
+/// How long before the present certificates begin to be valid, for hosts whose clocks are slow.
 const SKEW: Duration = Duration::from_secs(5 * 60);
 
 pub struct Authority {
@@ -44,7 +46,7 @@ pub struct IssuedCertificate {
     pub key: Sha256,
 }
 
-/// A certificate for the coordinator itself with its key.
+/// A certificate for the coordinator itself, with its key.
 pub struct ServerIdentity {
     /// The certificate, and the CA's after it.
     pub chain: Vec<CertificateDer<'static>>,
@@ -75,7 +77,7 @@ impl Authority {
             fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let authority =
             Self::read(&text).with_context(|| format!("{} is broken", path.display()))?;
-        // For people: the certificate alone, which is no secret.
+        // For people: the certificate alone, which is not secret.
         let public = dir.join("ca.pem");
         if fs::read_to_string(&public).ok().as_ref() != Some(&authority.pem) {
             replace(&public, authority.pem.as_bytes(), 0o644)
@@ -107,7 +109,7 @@ impl Authority {
         &self.pem
     }
 
-    /// SHA-256 of the CA's certificate: what workers pin.
+    /// SHA-256 of the CA's certificate, which workers pin.
     #[must_use]
     pub fn fingerprint(&self) -> Sha256 {
         Sha256::compute(&self.certificate)
@@ -140,8 +142,8 @@ impl Authority {
         Ok(ServerIdentity { chain, key: PrivatePkcs8KeyDer::from(key.serialize_der()).into() })
     }
 
-    /// A certificate for a worker's key. Of its request only the key is taken; what the
-    /// certificate says is ours.
+    /// A certificate for a worker's key. Only the key is taken from the request; the authority sets
+    /// every other field.
     ///
     /// # Errors
     /// When the request is malformed, or is not signed by its key.
@@ -183,7 +185,7 @@ fn key_digest(request: &CertificateSigningRequestParams) -> Sha256 {
     Sha256::compute(request.public_key.der_bytes())
 }
 
-/// What all certificates below the CA have in common.
+/// The fields that all certificates of the CA share.
 fn leaf(name: &str, now: Timestamp, seconds: u64) -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name = named(name);
@@ -202,14 +204,14 @@ fn named(name: &str) -> DistinguishedName {
     distinguished
 }
 
-/// The second in which a time lies; certificates know nothing finer.
+/// A point in time in whole seconds, as certificates have it.
 fn at(time: Timestamp) -> OffsetDateTime {
     let seconds = time.as_us().div_euclid(1_000_000);
     OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
-/// Makes a key and its certificate, in one file: both or none are there. When several coordinators
-/// start at once on one directory, one of them wins and all use its file.
+/// Makes a key and its certificate, in one file: either both exist or neither. When several
+/// coordinators start at once on one directory, one of them wins and all use its file.
 fn create(path: &Path, now: Timestamp) -> anyhow::Result<()> {
     let key = KeyPair::generate()?;
     let mut params = CertificateParams::default();

@@ -1,26 +1,26 @@
-//! Who calls: what a connection showed, and who a call was found to come from.
+//! The caller: what a connection showed, and who a call was found to come from.
 
 use rpmfarm_core::{Sha256, Timestamp};
 use tonic::{Request, Status};
 
-/// What is known of the other side of a connection.
+/// The facts about the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
-    /// No TLS: only on this host, unless a flag allows more.
+    /// No TLS: only on this host, unless an option allows more.
     Plain,
-    /// TLS, with the fingerprint of the certificate that it showed, if it showed one. That the
-    /// certificate comes from the farm's CA and is within its time was checked.
+    /// TLS, with the fingerprint of the client certificate if there was one. TLS has already
+    /// checked that the certificate comes from the farm's CA and has not expired.
     Tls(Option<Sha256>),
 }
 
-/// Who a call comes from, as far as its policy had to know.
+/// Who a call comes from, as far as the policy of the call needed to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Caller {
-    /// Anybody: what it calls is open.
+    /// Anybody: the call is open.
     Anyone,
-    /// Somebody with the farm's token; and the worker that it says it is.
+    /// A caller with the farm's token, and the worker that the caller says it is.
     Token {
-        /// `None` for people, and for workers from before they said it.
+        /// `None` for people, and for older workers, which do not send a name.
         worker: Option<String>,
     },
     /// A worker with a certificate.
@@ -37,7 +37,7 @@ impl Caller {
     /// The caller that the guard found.
     ///
     /// # Errors
-    /// `INTERNAL` for a call that did not come past the guard: nothing is served then.
+    /// `INTERNAL` for a call that did not pass the guard; it is not served.
     pub fn from_request<T>(request: &Request<T>) -> Result<Self, Status> {
         let found = request.extensions().get::<Self>().cloned();
         found.ok_or_else(|| Status::internal("a call came past the guard"))
@@ -53,10 +53,10 @@ impl Caller {
         }
     }
 
-    /// Refuses what belongs to another worker. `what` is for the message.
+    /// Refuses access to something that belongs to another worker. `what` names it in the message.
     ///
     /// # Errors
-    /// `PERMISSION_DENIED` when the caller is known to be another one than `owner`.
+    /// `PERMISSION_DENIED` when the caller is known and is not `owner`.
     pub fn must_be(&self, owner: &str, what: &str) -> Result<(), Status> {
         match self.worker() {
             Some(name) if name != owner => {

@@ -1,4 +1,5 @@
-//! The connections over which certificates were shown, so that those of a revoked one can be cut.
+//! The open connections with client certificates, so that those of a revoked certificate can be
+//! cut.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rpmfarm_core::Sha256;
 use tokio_util::sync::CancellationToken;
 
-/// The connections over which certificates were shown. Cheap to clone.
+/// The open connections with client certificates. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateConnections(Arc<Mutex<OpenConnections>>);
 
@@ -17,17 +18,17 @@ struct OpenConnections {
     open: HashMap<u64, (Sha256, CancellationToken)>,
 }
 
-/// A connection's place among them; dropped, it is gone.
+/// A connection's entry; removed when it is dropped.
 #[derive(Debug)]
 pub struct ConnectionGuard {
     connections: CertificateConnections,
     id: u64,
-    /// Cancelled when the connection is to be broken.
+    /// Cancelled when the connection must be cut.
     pub cut: CancellationToken,
 }
 
 impl CertificateConnections {
-    /// A connection on which a certificate was shown.
+    /// Registers a connection with a client certificate.
     #[must_use]
     pub fn add(&self, certificate: Sha256) -> ConnectionGuard {
         let mut inner = self.lock();
@@ -37,7 +38,7 @@ impl CertificateConnections {
         ConnectionGuard { connections: self.clone(), id, cut }
     }
 
-    /// Breaks the connections of these certificates. Answers how many there were.
+    /// Cuts the connections of these certificates. Returns how many there were.
     pub fn cut(&self, certificates: &BTreeSet<Sha256>) -> usize {
         let inner = self.lock();
         let theirs = inner.open.values().filter(|(shown, _)| certificates.contains(shown));

@@ -1,4 +1,5 @@
-//! Makes hosts workers: tokens given out, redeemed for certificates, and certificates renewed.
+//! Enrolment of workers: invitation tokens, their exchange for certificates, and the renewal of
+//! certificates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,35 +26,31 @@ pub struct Enrolment {
     pub certificate_seconds: u64,
 }
 
-/// Why somebody gets no token or certificate.
+/// Why a token or certificate is not given.
 #[derive(Debug, thiserror::Error)]
 pub enum EnrolError {
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A time that no token should hold.
+    /// A period of validity that is too long for a token.
     #[error("a token for {0} s: at most {MAX_TOKEN_SECONDS} s (7 days)")]
     Valid(u64),
-    /// A text that is not a token, or is another farm's.
+    /// A text that is not a token, or is the token of another farm.
     #[error("{0}")]
     Token(String),
-    /// A token that does not count any more.
+    /// A token that is no longer valid.
     #[error("{refusal}; make a new one: rpmfarm worker enrol {worker}")]
     Refused {
         refusal: RedemptionError,
-        /// For whom it was.
+        /// The worker that the token was made for.
         worker: String,
     },
     /// An architecture that the worker was not invited for.
     #[error("the token makes a worker for {invited}, not for {asked}")]
-    Arch {
-        invited: String,
-        /// What was asked for.
-        asked: Arch,
-    },
-    /// A malformed request, or one that its own key has not signed.
+    Arch { invited: String, asked: Arch },
+    /// A malformed request, or one that is not signed by its own key.
     #[error(transparent)]
     Request(#[from] CsrError),
-    /// The certificate with which a further one was asked for does not count any more.
+    /// The certificate that asks for its renewal is no longer valid.
     #[error("the certificate of worker {0} is no longer valid")]
     Ended(String),
     #[error(transparent)]
@@ -103,7 +100,7 @@ impl Enrolment {
     /// Gives a certificate for a token.
     ///
     /// # Errors
-    /// When the token does not count, or the request is bad; and database errors.
+    /// When the token is not valid, or the request is bad; and database errors.
     pub async fn enrol(
         &self,
         store: &Store,
@@ -117,7 +114,7 @@ impl Enrolment {
             return Err(EnrolError::Token("the enrolment token is another farm's".into()));
         }
         let digest = token.digest();
-        // Twice at most: when another call used the token in between, the second read tells.
+        // At most twice: when another call used the token in between, the second round reads that.
         for _ in 0..2 {
             let invitation = store.invitation_fetch(digest).await?.ok_or_else(|| {
                 EnrolError::Token("this farm has given out no such enrolment token".into())
@@ -148,7 +145,7 @@ impl Enrolment {
         Err(EnrolError::Token("the enrolment token is being used by another call".into()))
     }
 
-    /// The certificate that was given before, if it still counts.
+    /// The certificate that was given for the token before, if it is still valid.
     async fn given(
         &self,
         store: &Store,
@@ -164,10 +161,10 @@ impl Enrolment {
             .ok_or_else(|| EnrolError::Ended(worker.into()))
     }
 
-    /// Gives a further certificate to the worker that showed one.
+    /// Gives a new certificate to a worker that showed a valid one.
     ///
     /// # Errors
-    /// When the one it showed does not count any more, or the request is bad; and database errors.
+    /// When the certificate is no longer valid, or the request is bad; and database errors.
     pub async fn renew(
         &self,
         store: &Store,

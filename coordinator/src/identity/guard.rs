@@ -1,4 +1,4 @@
-//! Stands before every gRPC call: finds out who calls, and lets in whom the policy names.
+//! The guard of every gRPC call: finds out who calls, and admits the callers that the policy names.
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -19,15 +19,16 @@ use crate::token::FarmToken;
 /// Decides which calls are admitted. Cheap to clone.
 #[derive(Clone)]
 pub struct Guard {
-    /// Certificates, and what was decided about workers.
+    /// Certificates, and the standing of workers.
     pub store: Store,
-    /// The secret of calls that write.
+    /// The farm's token, for calls that write.
     pub token: FarmToken,
 }
 
-/// Lets a call through to its service with its [`Caller`], or answers it with a refusal.
+/// Passes a call on to its service with its [`Caller`], or answers with a refusal.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
-    // Without a listener of ours before it, nothing is known of the other side.
+    // A request without this extension came over no listener of ours, so nothing is known of its
+    // peer.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Tls(None));
     let openness =
         request.extensions().get::<PublicAccess>().copied().unwrap_or(PublicAccess::CLOSED);
@@ -43,10 +44,10 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
 }
 
 impl Guard {
-    /// Who makes a call, if it may.
+    /// The caller of a call, if it may make it.
     ///
     /// # Errors
-    /// The refusal, in words for whoever calls.
+    /// The refusal, in words for the caller.
     pub async fn admit(
         &self,
         path: &str,
@@ -58,7 +59,7 @@ impl Guard {
         let Some(access) = policy::access(path) else {
             return Err(Status::unimplemented(format!("there is no call {}", name::shown(path))));
         };
-        // Whoever shows a certificate must have one that counts, whatever it calls.
+        // A certificate that was shown must be valid, whatever the call is.
         if let Peer::Tls(Some(certificate)) = peer {
             let caller = self.worker(certificate, now).await?;
             return match access {
@@ -111,7 +112,7 @@ impl Guard {
         }
     }
 
-    /// Admits whoever may read where reads are not open.
+    /// Admits callers that may read where reads are not open.
     fn reader(&self, headers: &HeaderMap) -> Result<(), Status> {
         self.token(headers).map_err(|refusal| {
             Status::unauthenticated(format!(
@@ -122,7 +123,7 @@ impl Guard {
         })
     }
 
-    /// The worker of a certificate that still counts.
+    /// The worker of a certificate that is still valid.
     async fn worker(&self, fingerprint: Sha256, now: Timestamp) -> Result<Caller, Status> {
         let Some(row) = self.store.certificate_fetch(fingerprint).await? else {
             return Err(Status::unauthenticated(format!(
@@ -144,7 +145,7 @@ impl Guard {
         Ok(Caller::Worker { name, certificate: fingerprint, ends })
     }
 
-    /// Refuses a worker that is not the farm's any more.
+    /// Refuses a worker that was revoked.
     ///
     /// # Errors
     /// `PERMISSION_DENIED` with the reason.

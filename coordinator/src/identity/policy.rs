@@ -1,16 +1,16 @@
-//! The one table of who may call what. A call that is not in it is not served.
+//! The one table of who may make which call. A call without a row is not served.
 
 /// Who may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// It only reads: anybody where the listener is open to reads, else whoever has the farm's token
-    /// or a worker's certificate.
+    /// A call that only reads: anybody where reads are open at the listener, otherwise callers with
+    /// the farm's token or a worker's certificate.
     Read,
-    /// Whoever has the farm's token.
+    /// Callers with the farm's token.
     Token,
     /// A worker: with its certificate over TLS, with the farm's token without.
     Worker,
-    /// A worker or whoever has the farm's token.
+    /// A worker, or a caller with the farm's token.
     WorkerOrToken,
     /// A worker with a certificate, and nobody else.
     Certificate,
@@ -76,8 +76,7 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Blobs/Fetch", WorkerOrToken),
 ];
 
-/// Who may make the call of a path like `/rpmfarm.v1.Farm/GetInfo`; `None` for one that there is
-/// not.
+/// Who may make the call of a path like `/rpmfarm.v1.Farm/GetInfo`; `None` for an unknown call.
 #[must_use]
 pub fn access(path: &str) -> Option<Access> {
     POLICY.iter().find(|(known, _)| *known == path).map(|(_, access)| *access)

@@ -1,5 +1,5 @@
-//! What callers without a credential may see at an address: everything on this host, and nothing
-//! but the published repositories elsewhere, unless the operator says otherwise.
+//! What callers without a credential may see at an address: everything at this host's own
+//! addresses, and only the published repositories at others, unless the operator opens more.
 
 use std::net::IpAddr;
 
@@ -14,24 +14,24 @@ pub struct PublicAccess {
 }
 
 impl PublicAccess {
-    /// Where nothing is known of the listener.
+    /// The default, for a request whose listener is unknown.
     pub const CLOSED: Self = Self { reads: false, metrics: false };
 }
 
-/// What the operator opened, by options.
+/// What the operator has opened by options.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublicAccessSettings {
-    /// Anybody may read, wherever is listened (`--public-read`).
+    /// Anybody may read, at every address that is listened on (`--public-read`).
     pub reads: bool,
-    /// Anybody may see the metrics, wherever is listened (`--public-metrics`).
+    /// Anybody may see the metrics, at every address that is listened on (`--public-metrics`).
     pub metrics: bool,
-    /// This host's callers need a credential like everybody, since a proxy may speak for others
+    /// Callers of this host need a credential, too, since a proxy may speak for others
     /// (`--private-read`).
     pub none_for_this_host: bool,
 }
 
 impl PublicAccessSettings {
-    /// What is open at an address that is listened on.
+    /// The access without a credential at a listen address.
     #[must_use]
     pub fn at(self, address: IpAddr) -> PublicAccess {
         let own = address.to_canonical().is_loopback() && !self.none_for_this_host;

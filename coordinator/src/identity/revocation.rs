@@ -1,5 +1,5 @@
-//! Cuts off who is not the farm's any more: connections are broken, sessions end, and attempts go
-//! to others. Every coordinator does this for its own connections.
+//! Cuts off revoked workers: their connections are broken, their sessions end, and their attempts
+//! go to others. Every coordinator does this for its own connections.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::fleet::Fleet;
 use crate::store::Store;
 use crate::work::LocalPass;
 
-/// How often certificates that have ended are looked up: a revoked worker is to be cut off within a
-/// second. (While the database is away nothing can be known; whoever is connected stays.)
+/// How often revoked certificates are queried, so that a revoked worker is cut off within a second.
+/// While the database is down this cannot be known, and connected workers stay connected.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Cuts off who is not the farm's any more. Cheap to clone.
+/// Cuts off revoked workers. Cheap to clone.
 #[derive(Clone)]
 pub struct Revocations {
     /// The connections with certificates.
@@ -39,7 +39,7 @@ impl LocalPass for Revocations {
 }
 
 impl Revocations {
-    /// Ends what revoked workers run, and their connections.
+    /// Ends the attempts of revoked workers, and their connections.
     pub async fn enforce(&self, store: &Store, now: Timestamp) -> anyhow::Result<()> {
         if !self.connections.is_empty() {
             let ended = store.certificate_list_ended(now).await?;
@@ -51,7 +51,7 @@ impl Revocations {
         let mut standings = store.standing_list().await?;
         standings.retain(|_, row| !row.standing.may_connect());
         for (worker, row) in &standings {
-            self.fleet.poke(worker);
+            self.fleet.wake_session(worker);
             for attempt in store.attempt_list_live(Some(worker)).await? {
                 let message = format!(
                     "worker {worker} was revoked ({}); the task goes to another",

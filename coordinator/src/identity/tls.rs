@@ -1,9 +1,9 @@
-//! What the TLS listener needs: the coordinator's certificate, which renews itself, and who counts
-//! as a client.
+//! The parts of the TLS listener: the coordinator's certificate, which renews itself, and the
+//! verification of clients.
 //!
-//! The certificate lives in memory only: each start makes a new one, from the CA that clients
-//! trust. A client may show no certificate (people with a token do not); one that it shows must
-//! come from the farm's CA. Whether it still counts is asked at each call, see `guard`.
+//! The certificate is in memory only: each start makes a new one, from the CA that clients trust. A
+//! client may show no certificate (people with a token do not); one that it shows must come from
+//! the farm's CA. Whether it is still valid is checked at each call, see `guard`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,10 @@ use rustls::sign::CertifiedKey;
 
 use super::Authority;
 
-/// How long the coordinator's own certificate holds, in seconds: 30 days.
+/// How long the coordinator's own certificate is valid, in seconds: 30 days.
 pub const SERVER_SECONDS: u64 = 30 * 24 * 3600;
 
-/// The coordinator's certificate as it is now.
+/// The coordinator's present certificate.
 pub struct ServerCertificate {
     authority: Arc<Authority>,
     names: Vec<String>,
@@ -44,7 +44,7 @@ impl std::fmt::Debug for ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// Makes a certificate under names and addresses that holds for so many seconds.
+    /// Makes a certificate for names and addresses that is valid for so many seconds.
     ///
     /// # Errors
     /// When a name cannot stand in a certificate.
@@ -58,10 +58,10 @@ impl ServerCertificate {
         Ok(Self { authority, names, seconds, now })
     }
 
-    /// Makes a new one when two thirds of its time are over. Answers whether it did.
+    /// Renews the certificate after two thirds of its validity. Returns whether it did.
     ///
     /// # Errors
-    /// When none can be made; the old one stays.
+    /// When no certificate can be made; the old one stays.
     pub fn renew(&self, now: Timestamp) -> anyhow::Result<bool> {
         let due = self.now.read().renewal;
         if now < due {
@@ -102,7 +102,7 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// How connections are accepted.
+/// The TLS configuration of the listener.
 ///
 /// # Errors
 /// When the CA's certificate is not valid.
@@ -117,7 +117,8 @@ pub fn config(certificate: Arc<ServerCertificate>) -> anyhow::Result<ServerConfi
         .with_client_cert_verifier(clients)
         .with_cert_resolver(certificate);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    // A resumed session would carry a certificate that is not checked again.
+    // Sessions are not resumed: a resumed one would carry a client certificate that is not checked
+    // again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

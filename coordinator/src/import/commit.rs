@@ -1,8 +1,8 @@
-//! The import of one commit and of its package's modifications, from the fetch to the stored bundle.
-//! Blocks; runs on a lane.
+//! The import of one commit and of its package's modifications, from the fetch to the stored
+//! bundle. Blocks, so it runs on an import lane.
 //!
-//! Modifications are fetched like the dist-git, read, and applied as far as no script is needed.
-//! Scripts never run here: what is left from the first one on becomes a plan for the build cage.
+//! Modifications are fetched like the dist-git, read, and applied up to the first script. Scripts
+//! never run here: the modifications from the first script on become a plan for the build cage.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ pub(super) struct ImportContext {
     pub(super) http: Arc<Http>,
     pub(super) blobs: Blobs,
     pub(super) index: ChecksumIndex,
-    /// Holds a bare repository for each upstream one.
+    /// The directory with a bare repository for each upstream one.
     pub(super) repositories: PathBuf,
 }
 
@@ -50,12 +50,12 @@ pub(super) struct ImportJob {
     pub(super) modification_ref: Option<String>,
     /// Whether the release is raised for a rebuild without a change.
     pub(super) bump: bool,
-    /// `VERSION-RELEASE` of what was built of the package before.
+    /// `VERSION-RELEASE` of earlier builds of the package.
     pub(super) built: Vec<String>,
 }
 
 impl ImportJob {
-    /// Checks what was asked for.
+    /// Checks the request.
     ///
     /// # Errors
     /// [`ImportError::Name`].
@@ -121,7 +121,7 @@ impl ImportJob {
         checkout: &Checkout,
         spec: &str,
     ) -> Result<History, ImportError> {
-        // The branch may have moved on meanwhile; its history still has the commit.
+        // The branch may have moved meanwhile; its history still contains the commit.
         let mut fetched = self.fetch(shared, watch, &self.git_ref, FetchDepth::History)?;
         if fetched.repository.find_commit(checkout.commit).is_err() {
             let commit = checkout.commit.to_string();
@@ -142,15 +142,15 @@ impl ImportJob {
     ) -> Result<ImportedCommit, ImportError> {
         let checkout = self.checkout(shared, watch)?;
         let changes = FetchedModifications::fetch(self, shared, watch)?;
-        let said = checkout.said()?;
+        let meta = checkout.meta()?;
         let import = CommitImport { job: self, shared, watch, checkout: &checkout };
-        let made = import.bundle(changes.as_ref(), said.at)?;
+        let made = import.bundle(changes.as_ref(), meta.at)?;
         let digest = shared.blobs.put(&made.bundle.to_bytes())?;
         let git_ref = checkout.git_ref.clone();
         let record = SourceRecord { git_ref: git_ref.clone(), ..made.record };
-        let mut cves = said.cves;
+        let mut cves = meta.cves;
         cves.extend(changes.into_iter().flat_map(|changes| changes.cves));
-        let (bundle, subject, committed_at) = (made.bundle, said.subject, said.at);
+        let (bundle, subject, committed_at) = (made.bundle, meta.subject, meta.at);
         Ok(ImportedCommit { bundle, digest, git_ref, subject, cves, committed_at, record })
     }
 }
@@ -160,7 +160,7 @@ fn cache_name(package: &str, url: &str) -> String {
     format!("{package}-{}.git", &Sha256::compute(url.as_bytes()).hex()[..16])
 }
 
-/// An import whose commit is there.
+/// An import whose commit was fetched.
 struct CommitImport<'a> {
     job: &'a ImportJob,
     shared: &'a ImportContext,
@@ -174,9 +174,9 @@ struct UnstoredBundle {
     record: SourceRecord,
 }
 
-/// What a look-aside list names.
+/// The files that a look-aside list names.
 struct Listed {
-    /// Files that are committed as well.
+    /// Files that are also committed.
     committed: Vec<(CommittedFile, LookasideFile)>,
     /// The others, which are fetched.
     lookaside: Vec<LookasideFile>,
@@ -188,7 +188,7 @@ struct Collected {
     sources: Vec<SourceFile>,
     /// Where each file is from.
     origins: Vec<SourceOrigin>,
-    /// What the look-aside list names, with the file that is there for it.
+    /// The entries of the look-aside list, each with its stored file.
     lookaside: Vec<(LookasideFile, SourceFile)>,
 }
 
@@ -232,7 +232,7 @@ impl CommitImport<'_> {
         Ok(self.made(changes, &layout, &rest, collected, plan))
     }
 
-    /// What the look-aside list names, when there are no more files than may be.
+    /// Reads the look-aside list, and checks the number of source files.
     fn listed(
         &self,
         layout: &Layout,
@@ -284,7 +284,7 @@ impl CommitImport<'_> {
         Ok(Collected { spec, sources, origins, lookaside })
     }
 
-    /// Checks that committed sources are what the look-aside list says of them.
+    /// Checks that committed files match their entries in the look-aside list.
     fn check_committed(
         &self,
         layout: &Layout,
@@ -302,7 +302,7 @@ impl CommitImport<'_> {
         Ok(checked)
     }
 
-    /// The bundle, and what is recorded of it. `steps` are left for the cage.
+    /// The bundle, and the record of its sources. `steps` are left for the cage.
     fn made(
         &self,
         changes: Option<&FetchedModifications>,
@@ -340,7 +340,7 @@ impl CommitImport<'_> {
         sources: &CommitSources<'_>,
         tree: &Tree<'_>,
     ) -> Result<Option<AutospecValues>, ImportError> {
-        // Whether there is one spec is for the layout to tell, later.
+        // With several specs or none, the layout reports the error later.
         let Ok(path) = tree.spec() else { return Ok(None) };
         let Ok(text) = tree.text(&path) else { return Ok(None) };
         let lines = rpmfarm_sources::spec::lines(&text);
@@ -355,7 +355,7 @@ impl CommitImport<'_> {
         Ok(Some(AutospecValues { included, ..autospec::generate(&history) }))
     }
 
-    /// Whether a spec includes committed sources, and one of them names the macros.
+    /// Whether a spec uses the macros in committed sources that it includes.
     fn includes_autospec(&self, spec: &str, tree: &Tree<'_>) -> bool {
         if !["%include", "%load", "%{load:"].iter().any(|word| spec.contains(word)) {
             return false;
@@ -364,13 +364,13 @@ impl CommitImport<'_> {
             !path.strip_prefix("SOURCES/").unwrap_or(path).contains('/') && !path.ends_with(".spec")
         };
         let paths = tree.nodes().map(|(path, _)| path).filter(|path| is_source(path));
-        // What cannot be read is told when it is taken.
+        // A file that cannot be read is reported when it is collected.
         paths
             .take(INCLUDED)
             .any(|path| tree.text(path).is_ok_and(|text| autospec::names_any(&text)))
     }
 
-    /// Stores what is left to do in the cage.
+    /// Stores the plan of the steps that are left for the cage.
     fn plan(&self, plan: ScriptPlan) -> Result<SourceFile, ImportError> {
         let bytes = plan.to_bytes();
         let digest = self.shared.blobs.put(&bytes)?;
@@ -392,7 +392,7 @@ impl CommitImport<'_> {
         Ok(LookasideFile::parse_list(path, &text)?)
     }
 
-    /// Stores a file of the tree, and says whether it is as git has it.
+    /// Stores a file of the tree. Also returns whether it is as in git.
     fn tree_file(
         &self,
         file: &CommittedFile,
@@ -415,7 +415,7 @@ impl CommitImport<'_> {
         }
     }
 
-    /// Finds a look-aside file in the store, or fetches it. Also says from which URL it is.
+    /// Finds a look-aside file in the store, or fetches it. Also returns the URL that it came from.
     fn lookaside_file(&self, file: &LookasideFile) -> Result<(SourceFile, String), ImportError> {
         let ImportContext { http, blobs, index, .. } = self.shared;
         let ImportJob { target, package, .. } = self.job;
@@ -441,11 +441,11 @@ impl CommitImport<'_> {
                 (digest, size, url)
             }
         };
-        // As a download has it: the look-aside cache knows no modes.
+        // Not executable, as a download: the look-aside cache has no file modes.
         Ok((SourceFile { name: file.name.clone(), digest, size, executable: false }, url))
     }
 
-    /// What `{branch}` stands for: a commit id is on some branch, most likely the usual one.
+    /// The value of `{branch}`: a commit id may be on any branch, so the target's default is taken.
     fn branch(&self) -> String {
         let ImportJob { target, package, .. } = self.job;
         let git_ref = &self.checkout.git_ref;
@@ -469,12 +469,12 @@ impl CommitImport<'_> {
     }
 }
 
-/// Modifications that have been fetched.
+/// The modifications of a package, fetched.
 pub(super) struct FetchedModifications {
     pub(super) modification: Modification,
     /// The first line of the commit's message.
     pub(super) subject: String,
-    /// The CVE ids in that message.
+    /// The CVE ids in the commit's message.
     pub(super) cves: BTreeSet<String>,
     /// The committer's time in seconds since 1970.
     pub(super) committed_at: i64,
@@ -485,10 +485,11 @@ pub(super) struct FetchedModifications {
 }
 
 impl FetchedModifications {
-    /// Fetches a package's modifications; nothing when it has none.
+    /// Fetches a package's modifications; `None` when the package has none.
     ///
     /// # Errors
-    /// When they are there and cannot be read, or when it is not clear whether they are there.
+    /// When modifications exist and cannot be read, or when the server does not say whether they
+    /// exist.
     pub(super) fn fetch(
         job: &ImportJob,
         shared: &ImportContext,
@@ -503,7 +504,7 @@ impl FetchedModifications {
             watch.clone(),
             package.clone(),
         );
-        // For each repository that they modify, as only that one's imports wait for each other.
+        // Named by both URLs, so that imports of one package wait for each other only.
         let both = format!("{url} for {}", job.repository());
         let cache = shared.repositories.join(cache_name(package, &both));
         match git::fetch(&session, &cache, &url, asked.unwrap_or(&branch), FetchDepth::Tip) {
@@ -533,7 +534,7 @@ impl FetchedModifications {
         let text = checkout.text(&name, *id, watch.limits().list)?;
         let config = Config::parse(&name, &text)?;
         let steps = modify::steps(&config.changes)?;
-        let CommitMeta { subject, at: committed_at, cves } = checkout.said()?;
+        let CommitMeta { subject, at: committed_at, cves } = checkout.meta()?;
         let modification = Modification {
             url: checkout.url.clone(),
             commit: checkout.commit.to_string(),
@@ -548,7 +549,7 @@ impl FetchedModifications {
     }
 }
 
-/// The context of the changes of an import: package, time, macros.
+/// The values that the changes of an import use: package, time, macros.
 pub(super) fn context(
     job: &ImportJob,
     committed_at: i64,
@@ -563,7 +564,7 @@ pub(super) fn context(
     }
 }
 
-/// All steps of an import: the modifications', and those of the farm's own after them.
+/// All steps of an import: those of the modifications, and those of the farm after them.
 fn all_steps(
     job: &ImportJob,
     changes: Option<&FetchedModifications>,
@@ -577,10 +578,10 @@ fn all_steps(
     steps
 }
 
-/// Takes the steps before the first script. Returns the others.
+/// Applies the steps before the first script. Returns the others.
 ///
 /// # Errors
-/// The first change that does not fit.
+/// The first change that cannot be applied.
 fn take_pure(
     steps: &[Step],
     parameters: &Parameters,
@@ -610,7 +611,7 @@ fn planned(
     let mut files = Vec::new();
     for (path, node) in tree.nodes() {
         watch.check()?;
-        // What is a source has a plain name; scripts have no use for the others.
+        // Source files have plain names; scripts have no use for others.
         if path.split('/').any(|part| rpmfarm_core::name::check_part(part).is_err()) {
             continue;
         }
@@ -639,7 +640,7 @@ fn stored(
     Ok(PlannedNode::File { digest, size, executable })
 }
 
-/// A note on specs that are not built.
+/// A note about spec files beside the one that is built.
 fn other_specs(layout: &Layout) -> Option<String> {
     let others = layout.other_specs.join(", ");
     let one = &layout.spec.path;
@@ -650,7 +651,7 @@ fn other_specs(layout: &Layout) -> Option<String> {
     })
 }
 
-/// The content that modifications gave a file, if they changed it.
+/// The new content of a file, if modifications changed it.
 fn changed<'t>(tree: &'t Tree<'_>, path: &str) -> Option<&'t [u8]> {
     match tree.node(path) {
         Some(Node::Changed(bytes)) => Some(bytes),

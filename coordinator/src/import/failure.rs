@@ -15,7 +15,7 @@ pub enum ImportError {
     /// The requested name cannot be a package or a git reference.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The server has no such repository, or hides it.
+    /// The server has no such repository, or does not show it.
     #[error("upstream has no package `{package}`: {url} answered {status}")]
     NoRepository {
         /// The package asked for.
@@ -42,16 +42,16 @@ pub enum ImportError {
         /// What the server said.
         why: String,
     },
-    /// The sources of the package are not in order.
+    /// The sources of the package are not valid.
     #[error(transparent)]
     Distgit(#[from] DistgitError),
     /// The configuration of the modifications cannot be read.
     #[error("modifications: {0}")]
     Config(#[from] ConfigError),
-    /// A modification does not fit the sources.
+    /// A modification cannot be applied to the sources.
     #[error("modifications: {0}")]
     Modify(#[from] ModifyError),
-    /// Modifications without the configuration that the target names.
+    /// There are modifications, but not the configuration that the target names.
     #[error("{url} has no {config}{}", other_configs(.known))]
     NoConfig {
         url: String,
@@ -59,7 +59,7 @@ pub enum ImportError {
         /// The names that exist.
         known: Vec<String>,
     },
-    /// It cannot be told whether the package has modifications.
+    /// The server does not say whether the package has modifications.
     #[error(
         "the modifications at {url} are refused (status {status}); make them readable, or set \
          packages.{package}.unmodified = true in the target if there are none"
@@ -73,17 +73,17 @@ pub enum ImportError {
     /// A file in git is not the text that it must be.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
-    /// More than is allowed of anything.
+    /// More of something than the limits allow.
     #[error("{what}: {found}, at most {limit} {unit} are allowed")]
     TooMuch {
         /// The file, repository or URL.
         what: String,
-        /// How much there is, in words.
+        /// How much there is, with its unit.
         found: String,
         limit: u64,
         unit: &'static str,
     },
-    /// A look-aside file whose content is not what git says.
+    /// A look-aside file whose digest is not the one in git.
     #[error("{file} from {url} does not match: expected {expected}, found {found}")]
     Mismatch {
         file: String,
@@ -101,51 +101,41 @@ pub enum ImportError {
         /// The URLs and what each answered.
         urls: Vec<String>,
     },
-    /// The target names no place to fetch look-aside files from.
+    /// The target has no look-aside cache.
     #[error("{file} is a look-aside file, but target `{target}` has no upstream.lookaside")]
     NoLookaside { file: String, target: String },
     /// A URL that the target does not allow.
     #[error("{url} is refused: {why}")]
     Refused {
         url: String,
-        /// Why, and how to allow it.
+        /// The reason, and how to allow the URL.
         why: String,
     },
-    /// A server that does not answer as it should. May pass.
+    /// A server that failed or gave a wrong answer. It may succeed later.
     #[error("{url}: {why}")]
     Server { url: String, why: String },
-    /// A server that leads elsewhere, which is not followed for git.
+    /// A git server that redirects, which is not followed.
     #[error("{url} redirects to {to}; write that address in the target's upstream.url")]
     Moved { url: String, to: String },
-    /// The import took longer than it may.
+    /// The import took longer than its time limit.
     #[error("the import took longer than {0} s and was stopped")]
     Time(u64),
-    /// Its caller went away, or the coordinator stops.
+    /// The caller of the import went away, or the coordinator stops.
     #[error("the import was cancelled")]
     Cancelled,
-    /// The farm's own disk.
+    /// The blob store failed.
     #[error("{}: {source}", if .source.is_full() { "the coordinator's disk is full" } else { "the blob store failed" })]
     Blobs {
-        /// What the store said.
         #[from]
         source: BlobError,
     },
-    /// The farm's own disk, outside the blob store.
+    /// The disk of the coordinator failed, outside of the blob store.
     #[error("{path}: {source}")]
-    Disk {
-        /// The file or directory.
-        path: String,
-        /// What the disk said.
-        source: std::io::Error,
-    },
-    /// The cached copy of the repository.
+    Disk { path: String, source: std::io::Error },
+    /// The cached copy of the repository failed.
     #[error("the cached copy of {url} failed: {source}")]
-    Git {
-        url: String,
-        /// What libgit2 said.
-        source: git2::Error,
-    },
-    /// A bug of ours.
+    Git { url: String, source: git2::Error },
+    /// A bug of the farm.
     #[error("the import ended without a result: {0}")]
     Broken(String),
 }

@@ -1,7 +1,7 @@
-//! The index from the checksums that git names to blobs, so that no tarball is fetched twice.
+//! The index from the checksums in look-aside lists to blobs, so that no tarball is fetched twice.
 //!
-//! Owns the files `KIND/ab/abcdef…`, each holding the SHA-256 and size of a blob that has been
-//! checked against that checksum. A lost or stale entry costs one download.
+//! Owns the files `KIND/ab/abcdef…`, each with the SHA-256 and size of a blob that was checked
+//! against that checksum. A lost or outdated entry costs one download.
 
 use std::fs;
 use std::io::Write as _;
@@ -24,8 +24,8 @@ impl ChecksumIndex {
         Self { dir }
     }
 
-    /// The blob that has this checksum, its size, and where it was fetched from, if it is still
-    /// there.
+    /// The blob with this checksum, its size, and the URL that it was fetched from, if the blob
+    /// still exists.
     pub(super) fn find(&self, checksum: &Checksum, blobs: &Blobs) -> Option<(Sha256, u64, String)> {
         let text = fs::read_to_string(self.path(checksum)).ok()?;
         let mut words = text.trim_end().split(' ');
@@ -36,7 +36,7 @@ impl ChecksumIndex {
         there.then_some((digest, size, from))
     }
 
-    /// Notes that this blob has this checksum.
+    /// Records that a blob has this checksum.
     pub(super) fn note(
         &self,
         checksum: &Checksum,

@@ -1,7 +1,7 @@
-//! Where imports run: on threads that may block, so many at once for each git host, and one at a
-//! time for each repository. And how they are stopped.
+//! Import lanes: threads that may block, a limited number at once for each git host, and one at a
+//! time for each repository. Also how imports are stopped.
 //!
-//! A host that hangs holds its own lanes until its imports time out, and nobody else's.
+//! A host that hangs holds only its own lanes, until its imports time out.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -36,13 +36,13 @@ impl ImportLanes {
         }
     }
 
-    /// Stops everything, and whatever comes after it.
+    /// Stops all imports, running and future ones.
     pub(super) fn stop(&self) {
         self.stopped.cancel();
     }
 
-    /// Does work on a repository, when it is its turn. Dropping the future stops it; its thread
-    /// keeps the lane until it has stopped.
+    /// Runs work on a repository when it is its turn. Dropping the future stops the work; its
+    /// thread keeps the lane until it has stopped.
     ///
     /// # Errors
     /// Those of the work.
@@ -53,7 +53,8 @@ impl ImportLanes {
     ) -> Result<T, ImportError> {
         let cancelled = self.stopped.child_token();
         let _guard = cancelled.clone().drop_guard();
-        // The repository first: who waits for it must not keep a lane meanwhile.
+        // The permit of the repository comes first: an import that waits for its repository must
+        // not hold a lane.
         let alone = self.repositories.acquire(repository.to_owned()).await;
         let lane = self.hosts.acquire(host_of(repository)).await;
         let (shared, limits) = (Arc::clone(&self.shared), self.limits.clone());
@@ -61,7 +62,7 @@ impl ImportLanes {
         let blocking = move || {
             let _held = (alone, lane);
             let watch = ImportTimer::new(Handle::current(), cancelled, limits);
-            // A panic, in here or in git2, is one import's end.
+            // A panic, here or in git2, ends only this import.
             catch_unwind(AssertUnwindSafe(|| work(&shared, &watch)))
                 .unwrap_or_else(|_| Err(ImportError::Broken(format!("{repository} made it panic"))))
         };

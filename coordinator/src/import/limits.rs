@@ -1,4 +1,4 @@
-//! What one import may use, whatever upstream sends.
+//! The limits of one import, whatever upstream sends.
 
 use std::time::Duration;
 
@@ -7,34 +7,34 @@ const MIB: u64 = 1024 * 1024;
 /// The limits of imports. The size of a look-aside file is the target's `max_file_mib`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportLimits {
-    /// The whole import of one commit.
+    /// The time for the whole import of one commit.
     pub time: Duration,
     /// The longest wait for a connection, an answer or the next bytes.
     pub silence: Duration,
-    /// The slowest transfer in bytes a second, measured over each `pace_window`.
+    /// The slowest permitted transfer in bytes a second, measured over each `pace_window`.
     pub slowest: u64,
     /// How long a transfer may be slow.
     pub pace_window: Duration,
-    /// What the git server may send for one fetch, in bytes.
+    /// How much the git server may send for one fetch, in bytes.
     pub git_bytes: u64,
-    /// The objects of one fetch.
+    /// The greatest number of objects in one fetch.
     pub git_objects: usize,
-    /// One git object once it is unpacked, in bytes. libgit2 may hold it, and one that builds on
-    /// it, in memory.
+    /// The greatest size of one unpacked git object, in bytes. libgit2 may hold it, and an object
+    /// that is a delta of it, in memory.
     pub git_object: u64,
-    /// All objects of one fetch once they are unpacked, in bytes.
+    /// The size of all unpacked objects of one fetch, in bytes.
     pub git_unpacked: u64,
-    /// The spec file, in bytes.
+    /// The size of the spec file, in bytes.
     pub spec: u64,
-    /// The list of look-aside files, in bytes.
+    /// The size of the look-aside list, in bytes.
     pub list: u64,
-    /// One committed file, in bytes. It is in memory for a moment, as libgit2 has it.
+    /// The size of one committed file, in bytes. libgit2 holds it in memory while it is stored.
     pub committed_file: u64,
-    /// The files of one source bundle.
+    /// The number of files in one source bundle.
     pub files: usize,
-    /// All files of one source bundle together, in bytes.
+    /// The size of all files of one source bundle, in bytes.
     pub bundle: u64,
-    /// How often a request is made whose failure may pass.
+    /// How often a request is tried whose failure may be temporary.
     pub tries: u32,
     /// The pause before the second try; it doubles with each further one.
     pub backoff: Duration,

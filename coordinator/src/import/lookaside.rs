@@ -1,5 +1,5 @@
-//! Look-aside files: streamed from the servers that the target names into the blob store, and
-//! checked against the digest that git has before they become blobs.
+//! Look-aside files: streamed from the servers of the target into the blob store, and compared with
+//! the digest in git before they become blobs.
 
 use bytes::Bytes;
 use reqwest::header::{CONTENT_RANGE, RANGE};
@@ -30,15 +30,15 @@ pub(super) struct LookasideClient<'a> {
 /// How one URL answered.
 enum LookasideResponse {
     Found(Sha256, u64),
-    /// It has no such file.
+    /// The server has no such file.
     Nothing(StatusCode),
 }
 
 impl LookasideClient<'_> {
-    /// Fetches a file from the first URL that has it, and says which that was.
+    /// Fetches a file from the first URL that has it, and returns that URL.
     ///
     /// # Errors
-    /// When none has it, the content is another, or the servers fail.
+    /// When no server has the file, its content has another digest, or the servers fail.
     pub(super) fn fetch(
         &self,
         file: &LookasideFile,
@@ -54,7 +54,7 @@ impl LookasideClient<'_> {
                 Ok(LookasideResponse::Nothing(status)) => {
                     answers.push(format!("{url} ({})", status.as_u16()))
                 }
-                // Another server may still be well and have the right file.
+                // Another server may work and have the right file.
                 Err(error @ (ImportError::Server { .. } | ImportError::Mismatch { .. })) => {
                     failure.get_or_insert(error);
                 }
@@ -94,7 +94,7 @@ impl LookasideClient<'_> {
         })
     }
 
-    /// Downloads what is still missing.
+    /// Downloads the rest of the file.
     fn download(
         &self,
         url: &Url,
@@ -112,7 +112,7 @@ impl LookasideClient<'_> {
             | StatusCode::GONE) => return Ok(status),
             status => {
                 if status.is_success() || status == StatusCode::RANGE_NOT_SATISFIABLE {
-                    // It cannot continue what there is: the next try begins anew.
+                    // The server cannot continue the download: the next try begins from the start.
                     *partial = self.begin(&file.checksum)?;
                 }
                 return Err(server(&url, format!("the server answered {status}")));
@@ -170,7 +170,7 @@ fn server(url: &Url, why: String) -> ImportError {
     ImportError::Server { url: shown(url), why }
 }
 
-/// Whether a partial answer begins where the last one broke off.
+/// Whether a partial answer begins where the last one ended.
 fn continues(response: &Response, at: u64) -> bool {
     response
         .headers()
@@ -181,7 +181,8 @@ fn continues(response: &Response, at: u64) -> bool {
         .is_some_and(|(from, _)| from.parse() == Ok(at))
 }
 
-/// A file being downloaded. The blob store computes SHA-256; `hasher` any other kind.
+/// A file being downloaded. The blob store computes its SHA-256; `hasher` computes a checksum of
+/// another kind.
 struct PartialDownload {
     writer: BlobWriter,
     hasher: Option<Box<dyn DynDigest>>,
@@ -221,10 +222,10 @@ impl PartialDownload {
     }
 }
 
-/// Compares a file that is committed with what the list says of it.
+/// Compares a committed file with its entry in the look-aside list.
 ///
 /// # Errors
-/// When they are not one and the same.
+/// When they differ.
 pub(super) fn check_same(
     content: &[u8],
     committed: &CommittedFile,

@@ -1,11 +1,12 @@
 //! Import: a commit of upstream's dist-git becomes a source bundle.
 //!
 //! Owns the way from a package's name to blobs: git, look-aside caches, and the limits and checks
-//! on both. Everything that upstream sends is a stranger's. To read from the top:
+//! on both. Nothing that upstream sends is trusted. Files from the top:
 //!
-//! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded of them.
-//!   `above` and `security` check what was imported. They alone know of builds and of the store.
-//! - `request` is what an import is asked for, and what it gives.
+//! - `pass` is the stage, [`ImportStage`]: which builds are imported, and what is recorded.
+//!   `version_check` and `security` check what was imported. They alone know of builds and of the
+//!   store.
+//! - `request` is the request for an import, and its result.
 //! - [`Importer`] is the engine; `lanes` say where and when its imports run, `watch` how they are
 //!   stopped, and `limits` what they may use.
 //! - `commit` is one import, with `git`, `lookaside`, `sources` (a commit as a tree of files) and
@@ -16,7 +17,6 @@
 //! on a lane of the package's git host. Of a repository there is one import at a time, and so
 //! nothing else touches what is cached for it meanwhile.
 
-mod above;
 mod commit;
 mod failure;
 mod git;
@@ -29,6 +29,7 @@ mod preview;
 mod request;
 mod security;
 mod sources;
+mod version_check;
 mod watch;
 
 use std::path::Path;
@@ -64,10 +65,10 @@ enum CommitSource {
     Simulated(Arc<dyn SimulatedUpstream>),
 }
 
-/// What stands in for upstream in a simulation.
+/// The upstream of a simulation.
 #[cfg(feature = "simulation")]
 pub trait SimulatedUpstream: Send + Sync {
-    /// Imports a commit, of which everything is put into the blob store.
+    /// Imports a commit, and stores all its files as blobs.
     fn import<'a>(
         &'a self,
         order: ImportRequest<'a>,
@@ -78,7 +79,7 @@ impl Importer {
     /// An importer. Cached repositories and the index of look-aside files are kept below
     /// `data_dir`, in `git/` and `lookaside/`.
     ///
-    /// Its imports must run within a tokio runtime, which does the network's part.
+    /// Its imports must run within a tokio runtime, which does their network input and output.
     ///
     /// # Errors
     /// When the directories or the HTTP client cannot be made.
@@ -112,11 +113,11 @@ impl Importer {
         }
     }
 
-    /// Imports what a branch, tag or full commit id points to now; without one, what the target
-    /// names. Dropping the future stops the import.
+    /// Imports the commit that a branch, tag or full commit id points to now; without one, that of
+    /// the target's default branch. Dropping the future stops the import.
     ///
     /// # Errors
-    /// Why it cannot be imported, and [`ImportError::fault`] says whose fault that is.
+    /// Why it cannot be imported; [`ImportError::fault`] says whose fault that is.
     pub async fn import(
         &self,
         target: &Target,
@@ -126,7 +127,7 @@ impl Importer {
         self.import_as(ImportRequest { git_ref, ..ImportRequest::new(target, package) }).await
     }
 
-    /// The same with everything that can be asked for.
+    /// The same for a request with all its options.
     ///
     /// # Errors
     /// As [`Importer::import`].
@@ -141,11 +142,12 @@ impl Importer {
         lanes.run(&repository, move |shared, watch| job.run(shared, watch)).await
     }
 
-    /// What the modifications of a package would change. Fetches both commits and nothing else.
+    /// Shows what the modifications of a package would change. Fetches both commits and nothing
+    /// else.
     ///
     /// # Errors
-    /// When one of them cannot be fetched, or the configuration not be read. An action that does
-    /// not fit is no error of the preview.
+    /// When one of them cannot be fetched, or the configuration cannot be read. An action that
+    /// cannot be applied is part of the preview, not an error.
     pub async fn preview(&self, order: ImportRequest<'_>) -> Result<Preview, ImportError> {
         let lanes = match &self.upstream {
             CommitSource::Hosts(lanes) => lanes.as_ref(),

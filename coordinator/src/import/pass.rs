@@ -15,18 +15,18 @@ use crate::track;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
-/// Gives every build without sources its sources, some builds at once.
+/// Gives every build without sources its sources, several builds side by side.
 #[derive(Clone)]
 pub struct ImportStage {
     pub targets: Targets,
     pub importer: Importer,
-    /// Where they are stored.
+    /// The store of their files.
     pub blobs: Blobs,
-    /// Where it is said that a target cannot be used.
+    /// Where the reason is shown when a target cannot be used.
     pub waits: LocalWaitReasons,
-    /// Whether there is a next try.
+    /// Decides whether there is a next try.
     pub retries: Retries,
-    /// Reads the time, which goes on while work is done.
+    /// The clock that is read while the stage works.
     pub clock: Clock,
     /// Imports that are under way, fair between git hosts.
     pub imports: KeyedTaskPool<BuildId>,
@@ -55,10 +55,10 @@ impl work::Stage for ImportStage {
 }
 
 impl ImportStage {
-    /// Imports one build and records the sources, or why there are none.
+    /// Imports one build, and records its sources or its failure.
     ///
     /// # Errors
-    /// Database errors; a failed import is no error but a failure that is recorded.
+    /// Database errors. A failed import is not an error: the failure is recorded.
     pub async fn import(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
         let target = self.targets.of_build(store, build).await?;
         let git_ref = Some(build.git_ref.as_str()).filter(|text| !text.is_empty());
@@ -81,9 +81,10 @@ impl ImportStage {
                 }
                 if build.submitter == track::SUBMITTER
                     && let Err(why) =
-                        above::of_spec(store, &self.blobs, &target, build, &imported).await?
+                        version_check::check_spec(store, &self.blobs, &target, build, &imported)
+                            .await?
                 {
-                    let why = commands::not_above(&why);
+                    let why = commands::not_newer(&why);
                     let failure = Failure::new(Fault::Package, FailureStage::Import, why);
                     return Ok(self
                         .retries
@@ -101,7 +102,7 @@ impl ImportStage {
                 tracing::info!(build = build.id.0, commit = import.commit, "sources imported");
                 store.import_insert_with_record(build.id, &import, &imported.record).await?;
             }
-            // The coordinator stops: nobody's fault, and the next one's to do.
+            // The coordinator stops: not a failure, and the next coordinator imports the build.
             Err(ImportError::Cancelled) => {}
             Err(error) => {
                 let failure = Failure::from(error);
@@ -112,8 +113,8 @@ impl ImportStage {
     }
 }
 
-/// Says that a tag points elsewhere than when it was decided, or approved, to build it. What it
-/// points to now is a push of its own. (Of a branch the commit itself is asked for.)
+/// The failure when a tag points to another commit than when its build was decided or approved. The
+/// new commit is a push of its own. (For a branch, the commit itself is requested.)
 async fn moved_tag(
     store: &FencedStore,
     target: &Target,

@@ -1,4 +1,4 @@
-//! What modifications would change, without look-aside files and without a build.
+//! A preview of modifications, without look-aside files and without a build.
 
 pub use rpmfarm_core::source::ActionState;
 use rpmfarm_core::source::Modification;
@@ -9,40 +9,40 @@ use super::failure::ImportError;
 use super::sources::CommitSources;
 use super::watch::ImportTimer;
 
-/// What modifications would change.
+/// The changes that modifications would make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preview {
     pub url: String,
     /// The branch, tag or commit id that was followed.
     pub git_ref: String,
-    /// Full id of its commit.
+    /// The full id of its commit.
     pub commit: String,
-    /// First line of its commit message.
+    /// The first line of its commit message.
     pub subject: String,
-    /// The modifications; none when the package has none.
+    /// The modifications; `None` when the package has none.
     pub modification: Option<Modification>,
-    /// First line of their commit message.
+    /// The first line of the modifications' commit message.
     pub modification_subject: String,
-    /// Each action, in order, and what becomes of it.
+    /// Each action, in order, with its state.
     pub actions: Vec<PreviewedAction>,
-    /// What the actions that could be applied change.
+    /// The changes by the actions that could be applied.
     pub diffs: Vec<FileDiff>,
 }
 
 /// One action of a preview.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PreviewedAction {
-    /// Where it is written.
+    /// The action's place in the configuration.
     pub place: String,
-    /// What it does, in words.
+    /// What the action does, in words.
     pub what: String,
     /// Its state: applied, for the sandbox, or failed.
     pub state: ActionState,
-    /// Why it does not fit, when it does not.
+    /// Why the action cannot be applied; empty when it can.
     pub message: String,
 }
 
-/// Fetches both commits and applies what can be applied.
+/// Fetches both commits and applies the actions that can be applied without a script.
 pub(super) fn preview(
     job: &ImportJob,
     shared: &ImportContext,
@@ -50,7 +50,7 @@ pub(super) fn preview(
 ) -> Result<Preview, ImportError> {
     let checkout = job.checkout(shared, watch)?;
     let changes = FetchedModifications::fetch(job, shared, watch)?;
-    let said = checkout.said()?;
+    let meta = checkout.meta()?;
     let limit = watch.limits().committed_file;
     let files = checkout.files()?;
     let sources = CommitSources { checkout: &checkout, files: &files, limit };
@@ -59,7 +59,7 @@ pub(super) fn preview(
         url: checkout.url.clone(),
         git_ref: checkout.git_ref.clone(),
         commit: checkout.commit.to_string(),
-        subject: said.subject,
+        subject: meta.subject,
         modification: changes.as_ref().map(|changes| changes.modification.clone()),
         modification_subject: String::new(),
         actions: Vec::new(),
@@ -69,7 +69,7 @@ pub(super) fn preview(
         preview.modification_subject.clone_from(&changes.subject);
         let of_modifications = changes.sources(limit);
         let modifications = of_modifications.tree();
-        let context = context(job, said.at, Some(changes));
+        let context = context(job, meta.at, Some(changes));
         preview.actions = actions(changes, &mut tree, &modifications, &context);
     }
     preview.diffs = modify::diff(&tree)
@@ -110,7 +110,7 @@ fn actions(
     actions
 }
 
-/// What becomes of a script: it runs in a cage, if it is there.
+/// The state of a script: it runs in a cage, if the modifications contain it.
 fn script_state(script: &str, modifications: &Tree<'_>) -> (ActionState, String) {
     if modifications.has(&format!("scripts/{script}")) {
         return (ActionState::Sandbox, "runs in the sandbox".to_owned());

@@ -1,5 +1,5 @@
-//! Marks builds that bring security fixes: CVEs in the commits' messages and in the new entries of
-//! the spec's changelog.
+//! Marks builds that contain security fixes: CVE ids in the commits' messages and in the new
+//! entries of the spec's changelog.
 
 use std::collections::BTreeSet;
 
@@ -12,15 +12,16 @@ use super::ImportedCommit;
 use crate::blobs::{BlobError, Blobs};
 use crate::store::{Build, FencedStore, Store};
 
-/// A longer spec is not read, in bytes.
+/// The largest spec that is read, in bytes.
 const MAX_SPEC: u64 = 4 << 20;
 
-/// A bundle's list of files, in bytes.
+/// The largest list of a bundle's files that is read, in bytes.
 const MAX_BUNDLE: u64 = 16 << 20;
 
-/// Reads what was just imported for a build, and records which CVEs it fixes. Returns them.
+/// Reads the sources that were just imported for a build, and records which CVEs the build fixes.
+/// Returns them.
 ///
-/// What cannot be read is no reason not to build: then nothing is marked.
+/// Sources that cannot be read are no reason not to build; then nothing is marked.
 pub(super) async fn mark(
     store: &FencedStore,
     blobs: &Blobs,
@@ -35,7 +36,7 @@ pub(super) async fn mark(
             if let Err(error) = store.cve_insert(build.id, &ids, now).await {
                 tracing::warn!(build = build.id.0, %error, "the mark was not recorded");
             }
-            // Nobody has said how urgent it is, so the fix does.
+            // No person has set a priority, so the fix raises it.
             if build.priority == PriorityClass::Tracking.as_str()
                 && let Err(error) =
                     store.build_set_priority(build.id, PriorityClass::Security, now).await
@@ -46,7 +47,7 @@ pub(super) async fn mark(
         }
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::warn!(build = build.id.0, error, "not looked at for security fixes");
+            tracing::warn!(build = build.id.0, error, "not checked for security fixes");
             BTreeSet::new()
         }
     }
@@ -59,8 +60,8 @@ async fn find(
     imported: &ImportedCommit,
 ) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = imported.cves.clone();
-    // When the build of a security fix fails, the next commit repairs the build and does not name the CVE
-    // again: its build counts for the CVEs that are still pending.
+    // When the build of a security fix fails, the next commit repairs the build and does not name
+    // the CVE again. So its build also counts for the CVEs that are still pending.
     ids.extend(store.cve_list_pending(build).await?);
     let old = match store.build_fetch_predecessor(build).await? {
         Some(before) => spec_of(store, blobs, before).await?,
@@ -79,7 +80,7 @@ async fn spec_of(store: &Store, blobs: &Blobs, build: BuildId) -> anyhow::Result
     text(blobs, SourceBundle::from_bytes(&bytes)?.spec.digest)
 }
 
-/// A spec's text; none when it is not UTF-8 or too long.
+/// The text of a spec; `None` when it is not UTF-8 or too long.
 pub(super) fn text(blobs: &Blobs, digest: Sha256) -> anyhow::Result<Option<String>> {
     match blobs.read_small(digest, MAX_SPEC) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),

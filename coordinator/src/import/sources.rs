@@ -5,7 +5,7 @@ use rpmfarm_sources::modify::{Node, ReadFiles, Tree, TreeError};
 
 use super::git::{Checkout, CommitFiles};
 
-/// A commit and the files of it.
+/// A commit with its files.
 pub(super) struct CommitSources<'a> {
     pub(super) checkout: &'a Checkout,
     pub(super) files: &'a CommitFiles,
@@ -22,7 +22,7 @@ impl ReadFiles for CommitSources<'_> {
 }
 
 impl CommitSources<'_> {
-    /// The tree as it is in the commit.
+    /// The tree as in the commit.
     pub(super) fn tree(&self) -> Tree<'_> {
         let entry = |(path, (kind, _)): (&String, &(EntryKind, git2::Oid))| TreeEntry {
             path: path.clone(),
@@ -31,7 +31,7 @@ impl CommitSources<'_> {
         Tree::from_entries(&self.files.iter().map(entry).collect::<Vec<_>>(), self)
     }
 
-    /// The entries of a tree that began as this commit's, for telling its layout.
+    /// The entries of a tree that began as this commit's, from which its layout is recognised.
     pub(super) fn entries(&self, tree: &Tree<'_>) -> Vec<TreeEntry> {
         let entry = |path: &str, kind: EntryKind| TreeEntry { path: path.to_owned(), kind };
         let of_tree = tree.nodes().map(|(path, node)| match node {
@@ -43,7 +43,7 @@ impl CommitSources<'_> {
                 entry(path, EntryKind::file(tree.is_executable(path)))
             }
         });
-        // Not a file of the tree, but it stands where a source is expected.
+        // Not a file of the tree, but it is where a source is expected.
         let others = self.files.iter().filter_map(|(path, (kind, _))| {
             let is_other = matches!(kind, EntryKind::Submodule | EntryKind::NotUtf8);
             is_other.then(|| entry(path, kind.clone()))

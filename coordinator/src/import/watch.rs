@@ -1,5 +1,5 @@
-//! Time: every wait of an import ends when it is cancelled, over its time, or too silent; and a
-//! transfer that trickles is ended too.
+//! The timer of an import: every wait ends when the import is cancelled, over its time, or the
+//! server is silent for too long; a transfer that is too slow ends, too.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::ImportError;
 use super::limits::ImportLimits;
 
-/// Waits for the network on a thread that is not the runtime's.
+/// Waits for the network on a thread outside of the runtime.
 #[derive(Debug, Clone)]
 pub(super) struct ImportTimer {
     runtime: Handle,
@@ -21,20 +21,19 @@ pub(super) struct ImportTimer {
 }
 
 impl ImportTimer {
-    /// Begins the time of an import.
+    /// Starts the time of an import.
     pub(super) fn new(runtime: Handle, cancelled: CancellationToken, limits: ImportLimits) -> Self {
         Self { runtime, cancelled, began: Instant::now(), limits }
     }
 
-    /// The limits that it keeps.
     pub(super) const fn limits(&self) -> &ImportLimits {
         &self.limits
     }
 
-    /// Waits for an answer of the server behind `url`.
+    /// Waits for an answer of the server of `url`.
     ///
     /// # Errors
-    /// When it is silent for too long, the import's time is over, or it is cancelled.
+    /// When the server is silent for too long, the import's time is over, or it is cancelled.
     pub(super) fn wait<T>(
         &self,
         url: &str,
@@ -55,7 +54,7 @@ impl ImportTimer {
         })
     }
 
-    /// Runs a request, and again with growing pauses while its failure may pass.
+    /// Runs a request, and repeats it after growing pauses while its failure may be temporary.
     ///
     /// # Errors
     /// The last failure.
@@ -77,7 +76,7 @@ impl ImportTimer {
         request()
     }
 
-    /// Whether the import should go on.
+    /// Whether the import should continue.
     ///
     /// # Errors
     /// When its time is over or it is cancelled.
@@ -119,7 +118,7 @@ impl TransferRate {
         Self { window_began: now, bytes: 0 }
     }
 
-    /// Counts bytes that came. Says how slow it is, in bytes a second, if that is too slow.
+    /// Counts received bytes. Returns the speed in bytes a second if that is too slow.
     pub(super) fn add(&mut self, bytes: usize, now: Instant, limits: &ImportLimits) -> Option<u64> {
         self.bytes += bytes as u64;
         let elapsed = now - self.window_began;

@@ -1,5 +1,5 @@
-//! Whether a connection does anything: which of its requests are under way, and for how long
-//! there has been none.
+//! The activity of a connection: which of its requests are under way, and how long there has been
+//! none.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -17,19 +17,19 @@ pub(super) struct ConnectionActivity(watch::Sender<RequestCounts>);
 
 #[derive(Debug, Clone, Copy)]
 struct RequestCounts {
-    /// Whether there was one.
+    /// Whether there was a request.
     begun: bool,
-    /// Those whose answers are not out.
+    /// Requests whose answers are not sent completely.
     under_way: usize,
-    /// When the last one ended, or when the connection came.
+    /// When the last request ended, or when the connection was accepted.
     since: Instant,
 }
 
-/// Why a connection is ended.
+/// Why an inactive connection is ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum IdleReason {
     NoRequest,
-    /// None came for long.
+    /// No request came for a long time.
     Idle,
 }
 
@@ -51,13 +51,13 @@ impl ConnectionActivity {
         }))
     }
 
-    /// Since when nothing is under way, and whether there ever was a request; `None` while one is.
+    /// Since when no request is under way, and whether there ever was one; `None` while one is.
     pub(super) fn idle_since(&self) -> Option<(bool, Instant)> {
         let RequestCounts { begun, under_way, since } = *self.0.borrow();
         (under_way == 0).then_some((begun, since))
     }
 
-    /// A request has come; it is under way until the answer is dropped.
+    /// Counts a request, which is under way until the guard is dropped.
     pub(super) fn request(&self) -> RequestGuard {
         self.0.send_modify(|requests| {
             requests.begun = true;
@@ -66,7 +66,7 @@ impl ConnectionActivity {
         RequestGuard(self.clone())
     }
 
-    /// Returns when the connection has done nothing for too long.
+    /// Returns when the connection was inactive for too long.
     pub(super) async fn silence(&self, limits: ConnectionLimits) -> IdleReason {
         let mut requests = self.0.subscribe();
         loop {
@@ -74,7 +74,7 @@ impl ConnectionActivity {
             let (patience, silence) = match now {
                 RequestCounts { begun: false, .. } => (limits.first_request, IdleReason::NoRequest),
                 RequestCounts { under_way: 0, .. } => (limits.idle, IdleReason::Idle),
-                // `self` holds the sender, so there is a change to come.
+                // `self` holds the sender, so the channel stays open and a change will come.
                 _ => match requests.changed().await {
                     Ok(()) => continue,
                     Err(_) => return IdleReason::Idle,
@@ -100,7 +100,7 @@ impl Drop for RequestGuard {
     }
 }
 
-/// The body of an answer, whose request is under way as long as it is there.
+/// The body of an answer; its request is under way until the body is dropped.
 pub(super) struct TrackedBody {
     pub(super) body: Body,
     pub(super) _under_way: RequestGuard,

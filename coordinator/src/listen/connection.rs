@@ -28,23 +28,23 @@ use super::{ConnectionLimits, RequestOrigin};
 use crate::identity::public_access::PublicAccess;
 use crate::identity::{CertificateConnections, Peer};
 
-/// A connection that was silent for so long is asked whether it is there…
+/// After so long without traffic, a connection is pinged.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// …and is over when it does not answer in this time: a dead one is known after 20 seconds.
+/// How long the answer to a ping may take, so that a dead connection is found after 20 seconds.
 const KEEPALIVE_ANSWER: Duration = Duration::from_secs(10);
 
-/// Calls of one connection at once.
+/// How many calls of one connection may run at once.
 const STREAMS: u32 = 128;
 
-/// The headers of one request, in bytes. A token and a user agent have some hundreds.
+/// The size of the headers of one request, in bytes. A token and a user agent have some hundreds.
 const HEADERS: u32 = 16 << 10;
 
-/// Requests that the other side took back before they were read, and streams that this side
-/// had to reset: beyond so many the connection ends.
+/// How many requests the client may cancel before they are read, and how many streams may be reset
+/// by the server, before the connection ends (a defence against HTTP/2 rapid reset).
 const RESETS: usize = 64;
 
-/// What is kept of one answer until the other side takes it, in bytes.
+/// How much of one answer is buffered until the client takes it, in bytes.
 const SEND_BUFFER: usize = 128 << 10;
 
 /// A connection that was accepted.
@@ -58,13 +58,13 @@ pub(super) struct AcceptedConnection {
     pub(super) watcher: Watcher,
     pub(super) stopping: watch::Receiver<()>,
     pub(super) activity: ConnectionActivity,
-    /// Among all connections, and those of its address.
+    /// Its entry among all connections and among those of its address.
     pub(super) entry: ConnectionSlot,
 }
 
 impl AcceptedConnection {
     pub(super) async fn run(mut self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
-        // Small messages in both directions: none should wait for another.
+        // Messages are small in both directions; Nagle's algorithm would delay them.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else {
             let files = FileQueue::default();
@@ -107,8 +107,8 @@ impl AcceptedConnection {
         let service = service_fn(move |request| requests.clone().answer(request));
         let io = TokioIo::new(StallGuard::new(stream, limits.stalled));
         let connection = builder(limits).serve_connection(io, service).into_owned();
-        // Known as this connection's for as long as the future lives: so a revocation ends calls
-        // that are under way, too.
+        // Registered as long as the future lives, so that a revocation also ends calls that are
+        // under way.
         let cut = async {
             match peer {
                 Peer::Tls(Some(certificate)) => {
@@ -138,7 +138,7 @@ impl AcceptedConnection {
     }
 }
 
-/// The settings of HTTP. Idle connections are ended elsewhere (`activity`).
+/// The settings of HTTP. Idle connections are ended in `activity`.
 fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
     // Buffers are never copied into one: files are sent in place of theirs (`file_sender`).
@@ -156,7 +156,7 @@ fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
     builder
 }
 
-/// What the requests of a connection have in common.
+/// The parts that the requests of a connection share.
 #[derive(Clone)]
 struct RequestContext {
     app: Router,

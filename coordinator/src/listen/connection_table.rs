@@ -1,5 +1,5 @@
-//! Connections that do nothing yield their places: so who opens many and says nothing keeps out nobody
-//! that asks for something.
+//! The open connections, of which idle ones yield to new ones: a client that opens many connections
+//! and sends nothing keeps nobody out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::activity::ConnectionActivity;
 use crate::keyed_semaphore::{NoPermit, Permit};
 
-/// The connections that there are. Cheap to clone.
+/// The open connections. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionTable(Arc<Mutex<HashMap<u64, ConnectionEntry>>>);
 
@@ -23,12 +23,13 @@ struct ConnectionEntry {
     _place: Permit<IpAddr>,
 }
 
-/// A connection's entry; its place is free when this is dropped, or when the connection had to yield.
+/// A connection's entry. Its permit is returned when this is dropped, or when the connection had to
+/// yield.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     guests: ConnectionTable,
     number: u64,
-    /// Cancelled when the connection is to end for another one.
+    /// Cancelled when the connection has to yield.
     pub(super) yields: CancellationToken,
 }
 
@@ -46,9 +47,9 @@ impl ConnectionTable {
         ConnectionSlot { guests: self.clone(), number, yields: ends }
     }
 
-    /// Ends one connection without a request under way, so that there is room: of this network when it
-    /// has too many, or of any. First those that never asked for anything, of these the oldest. False
-    /// when all are busy.
+    /// Ends one connection without a request under way, to make room: of this network when it has
+    /// too many connections, or of any. First come connections that never made a request, of these
+    /// the oldest. False when all connections are busy.
     pub(super) fn make_room(&self, full: NoPermit, network: IpAddr) -> bool {
         let mut guests = self.lock();
         let yields = guests

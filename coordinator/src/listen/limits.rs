@@ -1,32 +1,33 @@
-//! What connections may take: how many there are, and how long one may do nothing.
+//! The limits on connections: how many there may be, and how long one may be idle.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::keyed_semaphore::PermitLimits;
 
-/// Files that are kept for the database, blobs, repositories and upstream, whatever connects.
+/// File descriptors that are reserved for the database, blobs, repositories and upstream.
 const KEPT_FILES: u64 = 512;
 
-/// Connections that there may be at least, however few files the system allows.
+/// The least number of connections, however few file descriptors the system allows.
 const LEAST: usize = 64;
 
-/// This host may have so many times the connections of another: a proxy or many commands may be
-/// on it.
+/// How many times the connections of another host this host may have: there may be a proxy or many
+/// commands on it.
 const LOOPBACK_FACTOR: usize = 4;
 
 /// The limits of a listener.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionLimits {
-    /// Connections at once, over all listeners.
+    /// The number of connections at once, over all listeners.
     pub connections: usize,
-    /// Of these, from one address (of IPv6, from one network of 64 bits).
+    /// The number of connections from one address (of IPv6, from one network of 64 bits).
     pub of_one: usize,
-    /// From being accepted to the end of the TLS handshake, and from there to the first request.
+    /// The time from the connection to the end of the TLS handshake, and from there to the first
+    /// request.
     pub first_request: Duration,
-    /// With no request under way.
+    /// The time without a request under way.
     pub idle: Duration,
-    /// With an answer of which the other side takes nothing.
+    /// The time during which the client takes nothing of an answer.
     pub stalled: Duration,
 }
 
@@ -43,14 +44,14 @@ impl Default for ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// The same with no more connections than so many open files leave room for.
+    /// The same, with at most as many connections as the limit of open files leaves room for.
     #[must_use]
     pub fn within(self, files: u64) -> Self {
         let room = usize::try_from(files.saturating_sub(KEPT_FILES)).unwrap_or(usize::MAX);
         Self { connections: self.connections.min(room.max(LEAST)), ..self }
     }
 
-    /// The bounds for an address.
+    /// The limits for an address.
     pub(super) fn bounds(&self, address: IpAddr) -> PermitLimits {
         let factor = if address.is_loopback() { LOOPBACK_FACTOR } else { 1 };
         PermitLimits { all: self.connections, of_one: self.of_one.saturating_mul(factor) }

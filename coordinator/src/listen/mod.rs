@@ -2,7 +2,7 @@
 //!
 //! Two ports, not one that tells the two apart by the first byte: so a firewall, an administrator
 //! and a packet capture all see which is which, and nothing that was meant for TLS can be spoken
-//! to in the clear. `connection` serves one connection; what is served is the caller's. How many
+//! to in the clear. `connection` serves one connection; the caller gives it the services. How many
 //! connections there may be, and how long one may do nothing, is in `limits`.
 //!
 //! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time until its
@@ -43,20 +43,21 @@ pub use limits::ConnectionLimits;
 pub use origin::RequestOrigin;
 
 /// How long calls that are under way may take to end when the coordinator stops. Sessions of
-/// workers and watchers have no end of their own; they connect again.
+/// workers and watchers never end by themselves; they connect again elsewhere.
 const DRAIN: Duration = Duration::from_secs(2);
 
-/// A pause after the system refused to accept, as for want of file descriptors.
+/// A pause after the system refused to accept a connection, as when there are no file descriptors
+/// left.
 const REST: Duration = Duration::from_millis(100);
 
-/// A repeated problem is logged at most once in this time.
+/// How often a repeated problem is logged.
 const TOLD: Duration = Duration::from_secs(10);
 
 pub struct Listeners {
     pub plain: TcpListener,
-    /// With TLS, and how.
+    /// The TLS port, with its configuration.
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
-    /// What connections may take.
+    /// The limits on connections.
     pub limits: ConnectionLimits,
     /// What the operator has opened to callers without a credential.
     pub opened: PublicAccessSettings,
@@ -75,11 +76,11 @@ impl From<TcpListener> for Listeners {
 }
 
 impl Listeners {
-    /// Serves until `stop` is done, and then until calls have ended or a deadline is over.
+    /// Serves until `stop` completes, and then until the calls have ended or a deadline is over.
     ///
     /// # Errors
-    /// When the system does not tell where it listens. What goes wrong with one connection is its
-    /// own.
+    /// When the system does not report the listening address. An error of one connection ends only
+    /// that connection.
     pub async fn serve(
         self,
         app: Router,
@@ -125,14 +126,14 @@ impl Listeners {
             () = tls => {}
             () = stop => {}
         }
-        // Handshakes that are under way end with this.
+        // Handshakes that are under way end now.
         drop(stopping);
         let _ = tokio::time::timeout(DRAIN, graceful.shutdown()).await;
         Ok(())
     }
 }
 
-/// What each connection of a listener gets.
+/// The parts that each connection of a listener is given.
 struct ListenerContext {
     acceptor: Option<TlsAcceptor>,
     openness: PublicAccess,
@@ -140,7 +141,7 @@ struct ListenerContext {
     app: Router,
     connections: CertificateConnections,
     stopping: watch::Receiver<()>,
-    /// Of all listeners together.
+    /// Counts the connections of all listeners.
     places: KeyedSemaphore<IpAddr>,
     guests: ConnectionTable,
     /// The numbers of connections.
@@ -154,7 +155,7 @@ impl ListenerContext {
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => self.admit(stream, address, graceful),
-                // The other side has gone before it was let in.
+                // The client has gone before its connection was accepted.
                 Err(error) if is_of_one(&error) => {}
                 Err(error) => {
                     if let Some(before) = self.troubles.due() {
@@ -168,8 +169,8 @@ impl ListenerContext {
         }
     }
 
-    /// Serves a connection. When there are too many, one that does nothing ends for it; it is closed when
-    /// all do something.
+    /// Serves a connection. When there are too many, an idle connection is ended for it; if all are
+    /// busy, the new one is closed.
     fn admit(&mut self, stream: TcpStream, address: SocketAddr, graceful: &GracefulShutdown) {
         let network = network(address.ip());
         let bounds = self.limits.bounds(network);
@@ -210,23 +211,23 @@ impl ListenerContext {
     }
 }
 
-/// Whether an error of `accept` is about the connection that was to come, and not about this
+/// Whether an error of `accept` concerns only the connection that was to be accepted, and not this
 /// host: then the next one can be accepted at once.
 fn is_of_one(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted)
 }
 
-/// A problem that is repeated, and logged now and then.
+/// Limits how often a repeated problem is logged.
 #[derive(Debug, Default)]
 struct LogThrottle {
     last: Option<Instant>,
-    /// How often it happened since.
+    /// How often the problem occurred since it was logged.
     untold: u64,
 }
 
 impl LogThrottle {
-    /// Counts it. When it is to be logged, answers how often it was not.
+    /// Counts an occurrence. When it is to be logged, returns how many were not logged before it.
     fn due(&mut self) -> Option<u64> {
         if self.last.is_some_and(|last| last.elapsed() < TOLD) {
             self.untold += 1;
@@ -240,7 +241,7 @@ impl LogThrottle {
 /// Binds an address.
 ///
 /// # Errors
-/// When that is not possible; the error names it.
+/// When that is not possible; the error names the address.
 pub async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }

@@ -1,12 +1,12 @@
-//! Where requests come from: what a connection tells the calls that it carries.
+//! The origin of requests: what a connection tells the calls that it carries.
 
 use std::net::IpAddr;
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestOrigin {
-    /// The connection, by a number of its own.
+    /// The number of the connection.
     pub connection: u64,
-    /// What counts as the other side's address.
+    /// The client's address, or its network for IPv6.
     pub network: IpAddr,
 }

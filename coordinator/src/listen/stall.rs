@@ -1,5 +1,5 @@
-//! A stream whose other side must take what is sent: whoever asks for much and reads nothing
-//! would hold a connection, its buffers and an open file without end.
+//! A stream that ends when the client does not read: a client that requests much and reads nothing
+//! would otherwise hold a connection, its buffers and an open file for as long as it likes.
 
 use std::io;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// A stream that breaks when nothing can be sent for a time.
+/// A stream that ends when nothing can be sent for some time.
 pub(super) struct StallGuard<S> {
     stream: S,
     patience: Duration,
-    /// Runs while something waits to be sent.
+    /// Runs while data waits to be sent.
     deadline: Pin<Box<Sleep>>,
     waits: bool,
 }
@@ -24,7 +24,7 @@ impl<S> StallGuard<S> {
         Self { stream, patience, deadline, waits: false }
     }
 
-    /// Passes on what came of trying to send, unless that takes too long.
+    /// Passes on the result of an attempt to send, unless the client has stalled for too long.
     fn judged<T>(
         &mut self,
         context: &mut Context<'_>,
@@ -41,7 +41,7 @@ impl<S> StallGuard<S> {
         match self.deadline.as_mut().poll(context) {
             Poll::Ready(()) => {
                 let seconds = self.patience.as_secs();
-                let message = format!("the other side took nothing for {seconds} s");
+                let message = format!("the client read nothing for {seconds} s");
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, message)))
             }
             Poll::Pending => Poll::Pending,

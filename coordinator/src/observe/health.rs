@@ -8,7 +8,7 @@ use super::Operations;
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What keeps the coordinator from its work, in a line each; nothing when it is ready.
+/// What keeps the coordinator from working, in a line each; empty when it is ready.
 pub(super) async fn reasons(operations: &Operations) -> Vec<String> {
     let (database, signer) = tokio::join!(database(operations), signer(operations));
     let parts = [database, blobs(operations).await, signer];
@@ -19,7 +19,7 @@ async fn database(operations: &Operations) -> Result<(), String> {
     if let Some(down) = operations.peers.database_down() {
         return Err(down);
     }
-    // A task of its own: what is dropped half way would poison a connection.
+    // A task of its own: a query that is dropped half way would break its connection.
     let store = operations.store.clone();
     let ping = tokio::spawn(async move { store.ping().await });
     match tokio::time::timeout(PATIENCE, ping).await {

@@ -1,7 +1,8 @@
-//! What operators see: metrics for Prometheus, health and readiness.
+//! The pages for operators: metrics for Prometheus, health and readiness.
 //!
-//! Health and readiness are open. Metrics are where the listener says so, and need the farm's token
-//! elsewhere: they name workers and tell how busy a farm is. Nothing secret is shown.
+//! Health and readiness are open. Metrics are open where the listener says so, and need the farm's
+//! token elsewhere, because they name workers and show how busy the farm is. Nothing secret is
+//! shown.
 
 mod health;
 mod operations;
@@ -24,13 +25,13 @@ pub use pages::pages;
 use crate::identity::public_access::PublicAccess;
 use crate::token::FarmToken;
 
-/// Answers are kept for so long, so that several scrapers cost what one does.
+/// How long an answer is reused, so that several scrapers cost as much as one.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// What the OpenMetrics text is called.
+/// The media type of the OpenMetrics text.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is answered where metrics are not open.
+/// The answer where metrics are not open.
 const CLOSED: &str = "At this address the metrics need the farm's token, as `Authorization: Bearer TOKEN` \
 (it is in DATA/token; Prometheus has `authorization: credentials_file:` for it). The operator may \
 open them to everybody: --public-metrics.\n";
@@ -40,8 +41,9 @@ open them to everybody: --public-metrics.\n";
 struct MetricsRoutes {
     operations: Operations,
     last: Arc<Mutex<Option<(Instant, String)>>>,
-    /// Held while readiness is checked: that writes a file and asks the signer, and anybody may.
-    looking: Arc<Mutex<()>>,
+    /// Held while readiness is checked: the check writes a file and asks the signer, and anybody
+    /// may request it.
+    checking: Arc<Mutex<()>>,
 }
 
 /// Serves `/metrics`, `/healthz` and `/readyz`.
@@ -50,7 +52,7 @@ pub fn router(operations: Operations) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready_page))
-        .with_state(MetricsRoutes { operations, last: Arc::default(), looking: Arc::default() })
+        .with_state(MetricsRoutes { operations, last: Arc::default(), checking: Arc::default() })
 }
 
 async fn metrics_page(
@@ -69,7 +71,8 @@ async fn metrics_page(
     let text = match fresh {
         Some((_, text)) => text.clone(),
         None => {
-            // What only the database knows is left out while it is away; the rest is shown.
+            // Metrics that come from the database are left out while it is down; the others are
+            // shown.
             if let Err(error) = scrape::gather(&operations, now).await {
                 tracing::warn!(%error, "metrics of the database are missing");
             }
@@ -87,9 +90,9 @@ fn has_token(token: &FarmToken, headers: &HeaderMap) -> bool {
 }
 
 async fn ready_page(
-    State(MetricsRoutes { operations, looking, .. }): State<MetricsRoutes>,
+    State(MetricsRoutes { operations, checking, .. }): State<MetricsRoutes>,
 ) -> Response {
-    let _one = looking.lock().await;
+    let _one = checking.lock().await;
     let reasons = health::reasons(&operations).await;
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = serde_json::json!({ "ready": reasons.is_empty(), "reasons": reasons });

@@ -1,4 +1,4 @@
-//! The parts of a coordinator that metrics and readiness are about.
+//! The parts of a coordinator that metrics and readiness show.
 
 use std::path::PathBuf;
 
@@ -11,22 +11,22 @@ use crate::store::Store;
 use crate::targets::Targets;
 use crate::token::FarmToken;
 
-/// What the pages of operators need. Cheap to clone.
+/// The parts that the pages for operators need. Cheap to clone.
 #[derive(Clone)]
 pub struct Operations {
     /// Queues, builds and leases.
     pub store: Store,
     /// The disk that must be writable.
     pub blobs: Blobs,
-    /// Whose keys the signer must have.
+    /// Name the keys that the signer must have.
     pub targets: Targets,
     pub fleet: Fleet,
     /// The other coordinators, and whether the database answers.
     pub peers: Peers,
     pub signer: SignerClient,
     pub metrics: Metrics,
-    /// Who may read metrics where they are not open.
+    /// Opens the metrics where they are not open to everybody.
     pub token: FarmToken,
-    /// Where the published trees lie.
+    /// The directory of the published repositories.
     pub repos: PathBuf,
 }

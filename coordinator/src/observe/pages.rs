@@ -1,7 +1,7 @@
-//! What somebody reads who opens an address of the coordinator in a browser or with curl.
+//! Text pages for people who open an address of the coordinator in a browser or with curl.
 //!
-//! Stands before the routes, since those of gRPC answer whatever they do not know in a way that
-//! only gRPC clients understand. It must not know what the calls are.
+//! Stands before the routes, because those of gRPC answer unknown paths in a way that only gRPC
+//! clients understand. It must not know which calls exist.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -9,11 +9,11 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-/// The paths that HTTP clients have pages at; each with everything below it.
+/// The first parts of the paths that are served to HTTP clients.
 const SERVED: [&str; 5] = ["/repo", "/hooks", "/metrics", "/healthz", "/readyz"];
 
-/// Answers what is for no call and no page with a text, and gives a text to pages that are not
-/// found.
+/// Answers requests that are neither a call nor a page with a text, and adds a text to pages that
+/// are not found.
 pub async fn pages(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     if is_grpc(request.headers()) {

@@ -1,4 +1,4 @@
-//! What is looked up when the metrics are asked for.
+//! Reads the values of the gauges when the metrics are requested.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use crate::dispatch::pass::busy;
 use crate::metrics::{Gauges, Labels};
 use crate::peers::STAGES;
 
-/// Sets all gauges anew.
+/// Sets all gauges again.
 ///
 /// # Errors
-/// Database errors; what needs no database is set then, too.
+/// Database errors; gauges that need no database are set nevertheless.
 pub(super) async fn gather(operations: &Operations, now: Instant) -> anyhow::Result<()> {
     let gauges = operations.metrics.gauges();
     workers(operations, gauges, now);
@@ -63,7 +63,7 @@ async fn facts(operations: &Operations, gauges: &Gauges, now: Timestamp) -> anyh
     let (queues, builds) =
         (operations.store.queue_list().await?, operations.store.build_count_by_state().await?);
     let busy = busy(&operations.store).await?;
-    // Cleared only now: what could not be read stays as it was.
+    // Cleared only after all queries, so that after a failed query the old values stay.
     gauges.queue.clear();
     gauges.oldest.clear();
     for queue in queues {

@@ -1,4 +1,5 @@
-//! The beat: this coordinator's own is raised, the others' are watched, and stages are claimed.
+//! Heartbeats: this coordinator's own is raised, those of the others are watched, and stage leases
+//! are taken.
 
 use std::time::Instant;
 
@@ -11,16 +12,16 @@ use crate::clock::Clock;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, CoordinatorRow, Fence, Store, StoreError};
 
-/// A coordinator that was dead for so many takeovers is cleared away. Not sooner: while it is
-/// there, one that was only paused comes back to its own workers.
+/// After how many takeover times the row of a dead coordinator is removed. Not earlier: while the
+/// row exists, a coordinator that was only paused comes back to its own workers.
 const CLEARED_AFTER: u32 = 100;
 
 impl Peers {
-    /// One round: beats, reads the others' beats, and takes the stages of which no living
-    /// coordinator has the lease. Answers whether any was taken.
+    /// One round: raises the heartbeat, reads those of the others, and takes the stages whose lease
+    /// no living coordinator has. Returns whether it took any.
     ///
     /// # Errors
-    /// Database errors. While they last, this coordinator stops to begin work by itself.
+    /// Database errors. While they last, this coordinator starts no new work.
     pub async fn heartbeat(&self, store: &Store, now: Instant) -> store::Result<bool> {
         let looked = self.heartbeat_once(store, now).await;
         let mut state = self.lock();
@@ -39,7 +40,7 @@ impl Peers {
         let claims: Vec<_> = {
             let mut state = self.lock();
             state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
-            // The time before the beat was sent: the others count from when it arrived, which is
+            // The time before the heartbeat was sent: the others count from its arrival, which is
             // later.
             state.confirmed = Some(now);
             self.mark_dead(&mut state, &rows, now);
@@ -65,7 +66,8 @@ impl Peers {
                 }
                 LeaseDecision::Take => {
                     let taken = match store.stage_lease_acquire(stage, me, lease, beat).await {
-                        // Its holder was stopped in mid-transaction: the database ends that soon.
+                        // The holder of the lock was stopped in the middle of a transaction, which
+                        // the database will end soon.
                         Err(error) if error.is_locked() => None,
                         taken => taken?,
                     };
@@ -92,7 +94,7 @@ impl Peers {
         Ok(any)
     }
 
-    /// Notes who is dead, and since when that is known.
+    /// Records which coordinators are dead, and since when that is known.
     fn mark_dead(
         &self,
         state: &mut super::PeersState,
@@ -129,10 +131,10 @@ impl Peers {
     }
 }
 
-/// Takes this coordinator's place: afterwards it has every stage that it can have.
+/// Registers this coordinator: afterwards it has every stage that it can have.
 pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<()> {
     if peers.0.alone {
-        // The database is this process's own: whoever else is in it was an earlier one.
+        // No other process can have this database, so all other rows are of earlier processes.
         for row in store.coordinator_list().await?.iter().filter(|row| row.id != *peers.own_id()) {
             store.coordinator_delete(&row.id).await?;
         }
@@ -142,7 +144,8 @@ pub async fn begin(peers: &Peers, store: &Store, now: Instant) -> store::Result<
     Ok(())
 }
 
-/// Beats as long as the coordinator runs; rings when a stage has come to this coordinator.
+/// Raises the heartbeat as long as the coordinator runs, and wakes the bus when a stage has come to
+/// this coordinator.
 pub async fn run(peers: Peers, store: Store, bus: Bus) {
     let mut was_down = false;
     loop {

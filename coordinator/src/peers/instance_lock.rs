@@ -1,12 +1,12 @@
-//! The lock and the id in a coordinator's cache directory, which one process has at a time. They
-//! make it the same coordinator after a restart.
+//! The lock and the id in a coordinator's cache directory. One process holds the lock at a time;
+//! the id makes it the same coordinator after a restart.
 
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 
-/// Held until this is dropped, or the process ends however it does.
+/// The held lock. It is released when this is dropped, or when the process ends in any way.
 #[derive(Debug)]
 pub struct InstanceLock {
     id: String,
@@ -17,7 +17,7 @@ impl InstanceLock {
     /// Locks a directory, and reads or makes its id.
     ///
     /// # Errors
-    /// When another coordinator has it, or what the disk says.
+    /// When another coordinator holds the lock, or an error of the disk.
     pub fn acquire(dir: &Path) -> anyhow::Result<Self> {
         fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
         let path = dir.join("coordinator.lock");
@@ -68,11 +68,11 @@ mod tests {
     #[test]
     fn one_process_has_it_and_it_keeps_its_id() {
         let dir = tempfile::tempdir().unwrap();
-        let seat = InstanceLock::acquire(dir.path()).unwrap();
+        let instance_lock = InstanceLock::acquire(dir.path()).unwrap();
         let error = InstanceLock::acquire(dir.path()).unwrap_err().to_string();
         assert!(error.contains("--cache"), "{error}");
-        let id = seat.id().to_owned();
-        drop(seat);
+        let id = instance_lock.id().to_owned();
+        drop(instance_lock);
         assert_eq!(InstanceLock::acquire(dir.path()).unwrap().id(), id);
         let other = tempfile::tempdir().unwrap();
         assert_ne!(InstanceLock::acquire(other.path()).unwrap().id(), id);

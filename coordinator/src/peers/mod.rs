@@ -1,18 +1,19 @@
-//! Several coordinators on one database: who lives, who runs which stage, and how they wake and
-//! inform each other.
+//! Several coordinators on one database: which are alive, which runs which stage, and how they wake
+//! and inform each other.
 //!
 //! Every coordinator answers calls and serves the workers that are connected to it. Each stage's
-//! pass runs on one of them, under a lease in the database; whoever sees it takes the stages of one
-//! whose beat stands still (`core::stage_lease`). Everything that a stage writes stands behind the
-//! lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing after
-//! its stage was taken. With SQLite the same code runs with one holder.
+//! pass runs on one of them, under a lease in the database; a coordinator that sees another's
+//! heartbeat stand still takes its stages (`core::stage_lease`). Every write of a stage compares
+//! the lease's epoch ([`FencedStore`]), so that a coordinator that was paused can decide nothing
+//! after its stage was taken. With SQLite the same code runs with one holder.
 //!
-//! `heartbeat` keeps the leases, `notify` wakes the others, `instance_lock` is what makes a coordinator the same one
-//! after a restart. What is in memory here and shown there is [`crate::snapshots`]'s.
+//! `heartbeat` keeps the leases, `notify` wakes the others, `instance_lock` makes a coordinator the
+//! same one after a restart. State that is in memory here and shown by the others is in
+//! [`crate::snapshots`].
 //!
-//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing asks the
-//! database once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only:
-//! whoever misses it reads the same facts a little later.
+//! Dispatch runs on each coordinator for the workers that are connected to it. Publishing queries
+//! the lease once more while it holds the target's lock. NOTIFY of PostgreSQL is a wake-up only: a
+//! coordinator that misses it reads the same facts a little later.
 
 pub mod heartbeat;
 mod instance_lock;
@@ -31,7 +32,8 @@ pub use instance_lock::InstanceLock;
 use crate::store::{CoordinatorRow, Fence, FencedStore, Store};
 
 /// The stages that run on one coordinator at a time. Dispatch is not among them: each coordinator
-/// gives tasks to the workers that it hears, and the database decides who of two was first.
+/// grants tasks to the workers that are connected to it, and the database decides which of two
+/// grants was first.
 pub const STAGES: [Stage; 8] = [
     Stage::Poll,
     Stage::Decide,
@@ -50,7 +52,7 @@ pub struct Peers(Arc<PeersShared>);
 #[derive(Debug)]
 struct PeersShared {
     me: CoordinatorRow,
-    _seat: Option<InstanceLock>,
+    _instance_lock: Option<InstanceLock>,
     takeover: Duration,
     /// Whether this is the only coordinator that can have this database (SQLite).
     alone: bool,
@@ -61,41 +63,49 @@ struct PeersShared {
 #[derive(Debug, Default)]
 struct PeersState {
     watch: HeartbeatMonitor,
-    /// When the beat that the database confirmed last was sent, since `began`.
+    /// When the last confirmed heartbeat was sent, since `began`.
     confirmed: Option<Duration>,
     held: BTreeMap<Stage, Fence>,
     others: Vec<CoordinatorRow>,
-    /// Others that are dead, and since when this one knows.
+    /// The other coordinators that are dead, and since when this one knows.
     dead: BTreeMap<String, Duration>,
-    /// The last error of the database, while it does not answer.
+    /// The last error of the database, while it is down.
     down: Option<String>,
 }
 
-/// The coordinator that is to judge a worker's silence.
+/// The coordinator that judges a worker's silence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SilenceOwner {
-    /// This coordinator: it is connected here, or nowhere.
+    /// This coordinator: the worker is connected here, or nowhere.
     Local,
-    /// Another one that lives.
+    /// Another coordinator, which is alive.
     Peer,
-    /// Its coordinator is dead, known here for so long: the silence counts from then.
+    /// The worker's coordinator has been known to be dead for so long; the silence counts from
+    /// then.
     Dead(Duration),
 }
 
 impl Peers {
-    /// This coordinator, which has not read the others' heartbeats yet. The lock of its directory
-    /// is held as long as anything of this coordinator works; `alone` says that nobody else can
-    /// have its database.
+    /// This coordinator, before it has read the others' heartbeats. The lock of its directory is
+    /// held as long as any part of this coordinator works; `alone` says that no other coordinator
+    /// can have its database.
     #[must_use]
     pub fn new(
         me: CoordinatorRow,
-        seat: Option<InstanceLock>,
+        instance_lock: Option<InstanceLock>,
         takeover: Duration,
         alone: bool,
         now: Instant,
     ) -> Self {
         let state = Mutex::default();
-        Self(Arc::new(PeersShared { me, _seat: seat, takeover, alone, began: now, state }))
+        Self(Arc::new(PeersShared {
+            me,
+            _instance_lock: instance_lock,
+            takeover,
+            alone,
+            began: now,
+            state,
+        }))
     }
 
     #[must_use]
@@ -103,7 +113,7 @@ impl Peers {
         &self.0.me.id
     }
 
-    /// Whether other coordinators live, as far as is known.
+    /// Whether other coordinators are known to be alive.
     #[must_use]
     pub fn has_others(&self, now: Instant) -> bool {
         let now = self.since(now);
@@ -111,7 +121,7 @@ impl Peers {
         state.others.iter().any(|row| state.watch.is_alive(&row.id, now, self.0.takeover))
     }
 
-    /// The other coordinators, and whether each lives.
+    /// The other coordinators, and whether each is alive.
     #[must_use]
     pub fn others(&self, now: Instant) -> Vec<(CoordinatorRow, bool)> {
         let now = self.since(now);
@@ -120,8 +130,8 @@ impl Peers {
         state.others.iter().map(|row| (row.clone(), alive(row))).collect()
     }
 
-    /// The fence for work on a stage that may begin now; `None` when it is not this
-    /// coordinator's to do.
+    /// The fence for work on a stage that may begin now; `None` when another coordinator runs the
+    /// stage.
     #[must_use]
     pub fn fence(&self, stage: Stage, now: Instant) -> Option<Fence> {
         let now = self.since(now);
@@ -132,8 +142,8 @@ impl Peers {
         may.then(|| fence.clone())
     }
 
-    /// The store for work on a stage that may begin now; `None` when it is not this coordinator's
-    /// to do.
+    /// The store for work on a stage that may begin now; `None` when another coordinator runs the
+    /// stage.
     #[must_use]
     pub fn fenced(&self, store: &Store, stage: Stage, now: Instant) -> Option<FencedStore> {
         self.fence(stage, now).map(|fence| FencedStore::new(store, fence))
@@ -145,8 +155,8 @@ impl Peers {
         STAGES.into_iter().filter(|stage| self.fence(*stage, now).is_some()).collect()
     }
 
-    /// The judge of a worker that is owned by a coordinator; `None` stands for one that never
-    /// connected.
+    /// The judge of the silence of a worker that is connected to a coordinator; `None` stands for a
+    /// worker that never connected.
     #[must_use]
     pub fn silence_owner(&self, owner: Option<&str>, now: Instant) -> SilenceOwner {
         match owner {
@@ -158,8 +168,8 @@ impl Peers {
                 if state.watch.is_alive(owner, now, self.0.takeover) {
                     return SilenceOwner::Peer;
                 }
-                // One that is gone from the database was dead, or has said good-bye, before this
-                // coordinator read the beats; it reads them since its start.
+                // A coordinator without a row was dead, or had ended, before this coordinator began
+                // to read the heartbeats, which is at its start.
                 let since = state.dead.get(owner).copied().unwrap_or_default();
                 SilenceOwner::Dead(now.saturating_sub(since))
             }

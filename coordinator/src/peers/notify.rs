@@ -1,6 +1,7 @@
-//! Wakes the other coordinators, and is woken by them: PostgreSQL's NOTIFY and LISTEN.
+//! Wakes the other coordinators, and is woken by them, with PostgreSQL's NOTIFY and LISTEN.
 //!
-//! A word is only a wake-up. What gets lost is made up for by the periods of passes and sessions.
+//! A message is only a wake-up. A lost one costs some time, because passes and sessions also run
+//! periodically.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,22 +17,22 @@ use crate::store::Store;
 /// The channel's name in the database.
 const CHANNEL: &str = "rpmfarm";
 
-/// Words are gathered for so long, so that a burst of commits is one of them.
+/// How long messages are gathered, so that a burst of commits sends one message.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// The pause before the listener connects again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Builds that one word names at most: a payload of PostgreSQL has less than 8,000 bytes.
+/// How many builds one message names at most: a payload of PostgreSQL has less than 8,000 bytes.
 const NAMED: usize = 300;
 
-/// The payload of NOTIFY for a word. Coordinators of a version before know no builds: they make up for
-/// the word.
+/// The payload of NOTIFY for a message. Coordinators of an older version do not know the list of builds:
+/// they ignore such a message, and read the facts periodically.
 fn payload(word: &PeerMessage, me: &str) -> String {
     match word {
         PeerMessage::Facts(changed) => format!("{me} facts {}", builds_text(changed)),
-        PeerMessage::Poke(worker) => format!("{me} poke {worker}"),
-        PeerMessage::PokeAll => format!("{me} poke-all"),
+        PeerMessage::WakeSession(worker) => format!("{me} poke {worker}"),
+        PeerMessage::WakeSessions => format!("{me} poke-all"),
         PeerMessage::Progress => format!("{me} progress"),
     }
 }
@@ -58,7 +59,8 @@ fn read_builds(text: &str) -> ChangedBuilds {
     ids.map_or(ChangedBuilds::Any, ChangedBuilds::Only)
 }
 
-/// Reads what another coordinator sent; `None` for one's own words and for what is not a word.
+/// Reads a payload; `None` for this coordinator's own messages and for payloads that are no
+/// message.
 fn read(payload: &str, me: &str) -> Option<PeerMessage> {
     let mut words = payload.splitn(3, ' ');
     let from = words.next()?;
@@ -66,20 +68,20 @@ fn read(payload: &str, me: &str) -> Option<PeerMessage> {
         // Of a version before, which names no builds.
         ("facts", None) => PeerMessage::Facts(ChangedBuilds::Any),
         ("facts", Some(builds)) => PeerMessage::Facts(read_builds(builds)),
-        ("poke", Some(worker)) => PeerMessage::Poke(worker.to_owned()),
-        ("poke-all", None) => PeerMessage::PokeAll,
+        ("poke", Some(worker)) => PeerMessage::WakeSession(worker.to_owned()),
+        ("poke-all", None) => PeerMessage::WakeSessions,
         ("progress", None) => PeerMessage::Progress,
         _ => return None,
     };
     (from != me).then_some(word)
 }
 
-/// Sends words as long as the coordinator runs.
+/// Sends messages as long as the coordinator runs.
 pub async fn send_messages(peers: Peers, store: Store, mut words: PeerMessages) {
     while let Some(first) = words.next().await {
         tokio::time::sleep(GATHER).await;
         let batch = words.gather(first);
-        // What is not sent is only a wake-up less.
+        // Nobody is there to be woken, or the message cannot be sent: it is dropped.
         if !peers.has_others(Instant::now()) {
             continue;
         }
@@ -89,7 +91,8 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: PeerMessages) 
         }
         for word in batch {
             let text = payload(&word, peers.own_id());
-            // The function gives nothing, which is a type that is not portable.
+            // The function returns void, a type that not every driver can decode, so a constant is
+            // selected.
             let query = "SELECT 1 FROM pg_notify($1, $2)";
             let query = sqlx::query(query).bind(CHANNEL).bind(text);
             if let Err(error) = query.execute(store.read_pool()).await {
@@ -101,9 +104,9 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: PeerMessages) 
     }
 }
 
-/// Wakes passes, sessions and watchers at words of other coordinators.
-pub struct Listener {
-    /// This coordinator, whose own words are ignored.
+/// Wakes passes, sessions and watchers when messages of other coordinators arrive.
+pub struct PeerListener {
+    /// This coordinator, whose own messages are ignored.
     pub peers: Peers,
     pub bus: Bus,
     pub fleet: Fleet,
@@ -111,28 +114,30 @@ pub struct Listener {
     pub progress: Bus,
 }
 
-impl Listener {
-    /// Hears words until the task is dropped, and rings for each.
+impl PeerListener {
+    /// Receives messages until the task is dropped, and wakes for each.
     pub async fn run(self, url: String) {
         loop {
-            if let Err(error) = self.hear(&url).await {
+            if let Err(error) = self.receive(&url).await {
                 tracing::debug!(%error, "no notifications arrive from the other coordinators");
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn hear(&self, url: &str) -> sqlx::Result<()> {
+    async fn receive(&self, url: &str) -> sqlx::Result<()> {
         let mut listener = PgListener::connect(url).await?;
         listener.listen(CHANNEL).await?;
-        // Whatever was said before is made up for.
+        // Messages may have been missed before this, so everything is woken.
         self.bus.heard(&ChangedBuilds::Any);
         loop {
             let heard = listener.recv().await?;
             match read(heard.payload(), self.peers.own_id()) {
                 Some(PeerMessage::Facts(changed)) => self.bus.heard(&changed),
-                Some(PeerMessage::Poke(worker)) => drop(self.fleet.poke_here(&worker)),
-                Some(PeerMessage::PokeAll) => self.fleet.poke_all_here(),
+                Some(PeerMessage::WakeSession(worker)) => {
+                    drop(self.fleet.wake_local_session(&worker));
+                }
+                Some(PeerMessage::WakeSessions) => self.fleet.wake_local_sessions(),
                 Some(PeerMessage::Progress) => self.progress.wake(),
                 None => {}
             }
@@ -150,8 +155,8 @@ mod tests {
             PeerMessage::Facts(ChangedBuilds::Any),
             PeerMessage::Facts(ChangedBuilds::Only(BTreeSet::new())),
             PeerMessage::Facts(ChangedBuilds::Only([BuildId(7), BuildId(12)].into())),
-            PeerMessage::Poke("w 1".into()),
-            PeerMessage::PokeAll,
+            PeerMessage::WakeSession("w 1".into()),
+            PeerMessage::WakeSessions,
             PeerMessage::Progress,
         ];
         for word in words {

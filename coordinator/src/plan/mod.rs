@@ -1,5 +1,5 @@
-//! The stage that turns facts into tasks: one for the SRPM of what was imported. (The tasks that
-//! build it are recorded together with its acceptance, by `accept`.)
+//! The stage that turns an import into the task of the SRPM. (The build tasks are recorded together
+//! with the acceptance of the SRPM, by `accept`.)
 
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, Stage, Target, Timestamp};
@@ -12,7 +12,7 @@ use crate::work;
 /// Gives every imported build its SRPM task.
 pub struct PlanStage {
     pub targets: Targets,
-    /// Where it is said that a target cannot be used.
+    /// Where the reason is shown when a target cannot be used.
     pub waits: LocalWaitReasons,
 }
 
@@ -21,7 +21,7 @@ impl work::Stage for PlanStage {
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for build in store.build_list_to_plan().await? {
-            // A target that cannot be used keeps its own builds waiting, not those of others.
+            // A target that cannot be used delays its own builds, not those of other targets.
             let target = match self.targets.get(&build.target) {
                 Ok(target) => target,
                 Err(error) => {
@@ -29,8 +29,9 @@ impl work::Stage for PlanStage {
                     continue;
                 }
             };
-            // Its header names the architecture on which it was made: so that the same sources
-            // always give the same SRPM, that is the target's first, whatever the build is for.
+            // The SRPM's header names the architecture on which it was made. So that the same
+            // sources always give the same SRPM, that is the target's first architecture, whatever
+            // the build is for.
             if let Some(arch) = target.arches.first() {
                 let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
                 store.task_insert(build.id, &[task], now).await?;
@@ -40,8 +41,7 @@ impl work::Stage for PlanStage {
     }
 }
 
-/// The architectures that a build is for: the target's, in its order, as far as they were asked
-/// for.
+/// The architectures of a build: those of the target, in its order, that were requested.
 pub async fn arches(
     store: &Store,
     build: &Build,

@@ -16,19 +16,20 @@ use super::publisher::Publisher;
 use crate::blobs::Blobs;
 use crate::store::{ChannelChange, ChannelHead, Revision, SignedPackage, Store};
 
-/// Largest snapshot that is read into memory, in bytes.
+/// The largest snapshot that is read into memory, in bytes.
 const MAX_SNAPSHOT: u64 = 256 << 20;
 
 /// A build that is signed, with its packages.
 pub(super) type SignedBuild = (BuildId, Vec<SignedPackage>);
 
-/// A channel's content, and which of it is signed with its target's key.
+/// A channel's content, and which packages are signed with its target's key.
 pub(super) struct ChannelState {
-    /// The generation that is shown. Read first: what changes later is seen when it is shown.
+    /// The generation that is shown. Read first, so that a later change is noticed when the new one
+    /// is to be shown.
     pub(super) generation: Option<u64>,
     pub(super) snapshot: Snapshot,
     pub(super) signed: Vec<SignedPackage>,
-    /// Restored packages that have to be in the channel again.
+    /// Restored packages that must be in the channel again.
     pub(super) returning: Vec<SignedBuild>,
     /// What the next revision changes.
     rows: Arc<ChannelRows>,
@@ -181,8 +182,8 @@ impl Channels {
         }
     }
 
-    /// How many packages of a channel the key of its target has not signed, because the target's
-    /// `signing_key` is another one than when they were published.
+    /// How many packages of a channel are not signed with the target's present `signing_key`,
+    /// because it was another one when they were published.
     ///
     /// # Errors
     /// Database errors; a snapshot that cannot be read.
@@ -197,7 +198,7 @@ impl Channels {
 }
 
 impl ChannelState {
-    /// The packages of the channel that the key has not signed.
+    /// The packages of the channel that are not signed with the key.
     pub(super) fn unsigned(&self) -> Vec<&Nevra> {
         let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
         let all = self.snapshot.packages().iter().map(|package| &package.nevra);
@@ -205,7 +206,7 @@ impl ChannelState {
     }
 }
 
-/// The packages that were given back, by their builds.
+/// The restored packages, by their builds.
 async fn returning(store: &Store, target: &Target) -> anyhow::Result<Vec<SignedBuild>> {
     let mut by_build = BTreeMap::<BuildId, HashSet<Nevra>>::new();
     for row in store.returning_list(&target.name).await? {

@@ -1,5 +1,5 @@
-//! What a client needs to use a channel: the `.repo` file and the public key, at places that
-//! never change.
+//! The files that a client needs to use a channel: the `.repo` file and the public key, at paths
+//! that never change.
 
 use std::path::Path;
 
@@ -9,21 +9,21 @@ use super::disk;
 use super::error::Result;
 use super::layout::{ChannelLayout, key_name};
 
-/// Puts both files there, or leaves them alone when they are as they should be.
+/// Writes both files, unless they exist with the right content.
 pub(super) fn write(layout: &ChannelLayout, base_url: &str, public_key: &str) -> Result<()> {
     disk::replace(&layout.key(), public_key.as_bytes())?;
     let file = repo_file(&layout.target, &layout.channel, base_url);
     disk::replace(&layout.repo_file(), file.as_bytes())
 }
 
-/// Whether both files are there and as they should be.
+/// Whether both files exist with the right content.
 pub(super) fn are_right(layout: &ChannelLayout, base_url: &str, public_key: &str) -> bool {
     let file = repo_file(&layout.target, &layout.channel, base_url);
     let has = |path: &Path, text: &str| std::fs::read(path).is_ok_and(|is| is == text.as_bytes());
     has(&layout.repo_file(), &file) && has(&layout.key(), public_key)
 }
 
-/// For `/etc/yum.repos.d`. Debug and source repositories are there and off.
+/// The text for `/etc/yum.repos.d`. Debug and source repositories are listed and disabled.
 fn repo_file(target: &str, channel: &str, base_url: &str) -> String {
     let base = base_url.trim_end_matches('/');
     let key = key_name(target);

@@ -1,4 +1,4 @@
-//! What a channel shows: the link `current`, and the generations behind it.
+//! The generation that a channel shows: the link `current`, and the generations behind it.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -8,10 +8,10 @@ use super::disk;
 use super::error::{Result, io_at};
 use super::layout::ChannelLayout;
 
-/// Drafts are made beside the generations, so that they become one by a rename.
+/// The prefix of drafts. They lie beside the generations, so that a rename makes one a generation.
 pub(super) const DRAFT: &str = ".draft-";
 
-/// The generation that a channel shows; none before the first.
+/// The generation that a channel shows; `None` before the first.
 pub(super) fn generation(layout: &ChannelLayout) -> Result<Option<u64>> {
     let link = layout.current();
     match fs::read_link(&link) {
@@ -31,7 +31,8 @@ fn number(path: &Path) -> Option<u64> {
     path.file_name()?.to_str()?.parse().ok()
 }
 
-/// The directory of a draft; gone when it is dropped, and whose it is is seen by its lock.
+/// The directory of a draft, with its lock. The directory is removed when this is dropped; the lock
+/// shows that its publisher lives.
 pub(super) struct DraftDir {
     dir: tempfile::TempDir,
     _lock: File,
@@ -42,14 +43,14 @@ impl DraftDir {
         self.dir.path()
     }
 
-    /// It has become something else.
+    /// Keeps the directory, because it was renamed.
     pub(super) fn keep(self) {
         let _ = self.dir.keep();
     }
 }
 
-/// Makes the directory of a draft. To be called under the target's lock, so that nobody cleans
-/// away what is not marked yet.
+/// Makes the directory of a draft. To be called under the target's lock, so that no other publisher
+/// removes the directory before its own lock is held.
 pub(super) fn draft(layout: &ChannelLayout) -> Result<DraftDir> {
     let generations = layout.generations();
     let dir = tempfile::Builder::new()
@@ -61,14 +62,13 @@ pub(super) fn draft(layout: &ChannelLayout) -> Result<DraftDir> {
     Ok(DraftDir { dir, _lock: lock })
 }
 
-/// Whether a draft belongs to a publisher that lives, be it one that stands still.
+/// Whether a draft belongs to a publisher that lives, even one that is paused.
 fn is_held(draft: &Path) -> bool {
     let lock = File::open(draft).map(|dir| dir.try_lock());
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }
 
-/// Removes what a publisher that was killed left behind: drafts, and generations that were
-/// never shown.
+/// Removes what a killed publisher left: drafts, and generations that were never shown.
 pub(super) fn clean(layout: &ChannelLayout, shown: Option<u64>) -> Result<()> {
     for name in disk::names(&layout.generations())? {
         let never_shown = name.parse().is_ok_and(|number: u64| Some(number) > shown);
@@ -80,12 +80,12 @@ pub(super) fn clean(layout: &ChannelLayout, shown: Option<u64>) -> Result<()> {
     Ok(())
 }
 
-/// Shows a generation that lies complete and synced in its place.
+/// Shows a generation that is complete and synced in its place.
 pub(super) fn show(layout: &ChannelLayout, generation: u64) -> Result<()> {
     disk::relink(&layout.current(), Path::new(&format!(".generations/{generation}")))
 }
 
-/// Removes the generations before the last `keep`; not all numbers have one.
+/// Removes all generations but the last `keep`. Numbers may be missing in between.
 pub(super) fn forget(layout: &ChannelLayout, shown: u64, keep: u64) -> Result<()> {
     let names = disk::names(&layout.generations())?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.parse().ok()).collect();

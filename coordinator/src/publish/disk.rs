@@ -1,8 +1,8 @@
-//! The few ways in which publishing writes to the disk. An error of a sync is an error of the
-//! whole: it is never tried again, as the kernel forgets what it could not write.
+//! The few operations by which publishing writes to the disk. A failed sync fails the whole
+//! publication and is not repeated: Linux reports a failed write once.
 //!
-//! What is published is for everyone, web servers and mirrors of other users among them, whatever
-//! the process keeps from others (its umask).
+//! Published files are readable for everyone, including web servers and mirrors under other users,
+//! whatever the umask of the process.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use std::path::Path;
 use super::error::{Result, io_at};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// The modes of what is published.
+/// The modes of published files and directories.
 const FILE: u32 = 0o644;
 const DIRECTORY: u32 = 0o755;
 
@@ -21,7 +21,7 @@ pub(super) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(io_at(path))
 }
 
-/// Writes a file of which nobody knows yet, and syncs it.
+/// Writes a new file that nobody reads yet, and syncs it.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
         #[cfg(feature = "simulation")]
@@ -37,7 +37,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// Gives a file that others read a new content, at once. It is left alone when it has it.
+/// Replaces the content of a file that others read, atomically. A file with the same content is
+/// left alone.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
@@ -49,7 +50,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     sync(dir)
 }
 
-/// Makes a symbolic link lead to another place, at once.
+/// Makes a symbolic link lead to another path, atomically.
 pub(super) fn relink(link: &Path, to: &Path) -> Result<()> {
     if fs::read_link(link).is_ok_and(|there| there == to) {
         return Ok(());
@@ -62,7 +63,7 @@ pub(super) fn relink(link: &Path, to: &Path) -> Result<()> {
     sync(dir)
 }
 
-/// Removes a file, a link or a whole directory, if there is one.
+/// Removes a file, a link or a whole directory, if it exists.
 pub(super) fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
@@ -75,7 +76,7 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// The names in a directory; none if there is no such directory.
+/// The names in a directory; empty if there is no such directory.
 pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -87,7 +88,7 @@ pub(super) fn names(dir: &Path) -> Result<Vec<String>> {
         .map_err(io_at(dir))
 }
 
-/// Makes a directory and those above it that are not there.
+/// Makes a directory and its missing parents.
 pub(super) fn make_dir(path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -96,15 +97,15 @@ pub(super) fn make_dir(path: &Path) -> Result<()> {
         make_dir(above)?;
     }
     match fs::create_dir(path) {
-        // Another publisher was faster.
+        // Another publisher has made it meanwhile.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map_err(io_at(path)),
     }?;
     set_mode(path, DIRECTORY)
 }
 
-/// Lets everyone read a file or a directory with all in it. Links are left alone: what they lead
-/// to is published by itself.
+/// Makes a file, or a directory with everything in it, readable for everyone. Links are left alone:
+/// their targets are published by themselves.
 pub(super) fn readable_by_all(path: &Path) -> Result<()> {
     let metadata = fs::symlink_metadata(path).map_err(io_at(path))?;
     if metadata.is_dir() {

@@ -1,4 +1,5 @@
-//! A generation in the making: its repositories written below a directory that nobody reads.
+//! A generation that is being made: its repositories are written below a directory that nobody
+//! reads yet.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -17,25 +18,25 @@ use super::manifest::{GenerationManifest, PublishedPackage, RepositoryState};
 use super::pool::MAX_FRAGMENTS;
 use crate::blobs::Blobs;
 
-/// The parts of a generation.
+/// The inputs of a generation.
 pub(super) struct GenerationDraft<'a> {
-    /// Where it is made.
+    /// The directory of the draft.
     pub(super) dir: &'a Path,
     pub(super) generation: u64,
-    /// Seconds since 1970.
+    /// The time of the repodata, in seconds since 1970.
     pub(super) time: i64,
     pub(super) compression: Compression,
-    /// How many generations' documents readers find.
+    /// How many generations' documents stay readable.
     pub(super) keep: u64,
     pub(super) packages: &'a [PublishedPackage],
     pub(super) blobs: &'a Blobs,
-    /// The generation before, and where it lies.
+    /// The previous generation, and its directory.
     pub(super) previous: Option<(&'a GenerationManifest, PathBuf)>,
 }
 
 impl GenerationDraft<'_> {
-    /// Writes all repositories of the architectures, each architecture on a thread of its own:
-    /// compression is most of the work.
+    /// Writes the repositories of all architectures, each architecture on a thread of its own,
+    /// because compression is most of the work.
     pub(super) fn write(&self, arches: &[Arch]) -> Result<Vec<RepositoryState>> {
         std::thread::scope(|scope| {
             let threads: Vec<_> =
@@ -114,7 +115,8 @@ impl GenerationDraft<'_> {
         }
     }
 
-    /// Links the documents of the generations shortly before into this one.
+    /// Links the documents of the last generations into this one, for clients that still read
+    /// these.
     fn keep_readable(
         &self,
         before: &RepositoryState,
@@ -127,7 +129,7 @@ impl GenerationDraft<'_> {
             newest.map(|(generation, names)| (*generation, names.clone())).collect();
         for name in kept.values().flatten() {
             let (from, to) = (from.join(name), to.join(name));
-            // A document that did not change has one name and is there.
+            // An unchanged document has the same name and exists already.
             if !to.exists() {
                 fs::hard_link(&from, &to).map_err(io_at(&from))?;
             }

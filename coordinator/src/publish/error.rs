@@ -1,4 +1,4 @@
-//! What keeps packages from being published.
+//! Why packages cannot be published.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,21 +8,20 @@ use rpmfarm_repodata::RepodataError;
 
 use crate::blobs::BlobError;
 
-/// Why nothing was published. What clients see is as it was before.
+/// Why nothing was published. Clients see what they saw before.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// The disk said no.
+    /// An operation on the disk failed.
     #[error("{path}: {source}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
         source: io::Error,
     },
     /// A blob is not there or cannot be read.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// Another publisher is at work on the target.
+    /// Another publisher works on the target.
     #[error("another publisher is at work on {target}; the next pass tries again")]
     Busy { target: String },
     /// The channel has changed since the request was made.
@@ -46,18 +45,10 @@ pub enum PublishError {
     Name(String),
     /// The target's public key.
     #[error("the public key of {target} cannot be used: {reason}")]
-    Key {
-        target: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// A package is not what it is said to be.
+    Key { target: String, reason: String },
+    /// A package differs from its record.
     #[error("{nevra}: {source}")]
-    Package {
-        nevra: Box<Nevra>,
-        /// What is wrong with it.
-        source: ProofError,
-    },
+    Package { nevra: Box<Nevra>, source: ProofError },
     /// The repodata could not be written.
     #[error(transparent)]
     Repodata(#[from] RepodataError),
@@ -66,18 +57,18 @@ pub enum PublishError {
     Signer {
         /// Target, channel, architecture and kind.
         repository: String,
-        /// What the signer said, or what is wrong with the signature.
+        /// The signer's reason, or the fault of the signature.
         reason: String,
     },
 }
 
-/// What is wrong with a package that is to be published.
+/// Why a package cannot be published.
 #[derive(Debug, thiserror::Error)]
 pub enum ProofError {
-    /// The file is not there.
+    /// The file is missing.
     #[error("its file is gone: {path}")]
     Missing {
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
     },
     /// The file has another size.
@@ -98,16 +89,12 @@ pub enum ProofError {
         /// Its digest on disk.
         found: Sha256,
     },
-    /// The file cannot be read as an RPM, or its parts do not fit together.
+    /// The file cannot be read as an RPM, or its parts contradict each other.
     #[error("its file is damaged: {0}")]
     Damaged(rpmfarm_rpmfile::RpmError),
     /// The file is not signed with the target's key.
     #[error("its signature is invalid with the key of {target}: {source}")]
-    Signature {
-        target: String,
-        /// What is wrong with it.
-        source: rpmfarm_rpmfile::RpmError,
-    },
+    Signature { target: String, source: rpmfarm_rpmfile::RpmError },
     /// The header has another name.
     #[error("its header says that it is {0}")]
     Header(Box<Nevra>),
@@ -120,7 +107,7 @@ pub enum ProofError {
     /// Its stored repodata cannot be read.
     #[error("its repodata: {0}")]
     Described(BlobError),
-    /// The request has it twice.
+    /// The request contains the package twice.
     #[error("two packages of one request have its file name")]
     Twice,
 }

@@ -1,4 +1,4 @@
-//! Where everything lies in the tree (see [`super`]).
+//! The paths in the tree (see [`super`]).
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::error::{PublishError, Result};
 pub(super) use crate::pool_path::PACKAGES;
 use crate::pool_path::{anew_in_pool, in_pool};
 
-/// The target of the link [`PACKAGES`] in a repository, seen from there.
+/// The target of the link [`PACKAGES`] in a repository, relative to it.
 pub(super) const PACKAGES_TO_POOL: &str = "../../../../../pool";
 
 const POOL: &str = "pool";
@@ -23,7 +23,7 @@ pub(super) struct ChannelLayout {
 }
 
 impl ChannelLayout {
-    /// Names become directories and URLs, so they are checked here once.
+    /// The layout of a channel. Names become directories and URLs, so they are checked here once.
     pub(super) fn new(repos: &Path, target: &str, channel: &str) -> Result<Self> {
         for word in [target, channel] {
             name::check_package(word).map_err(|_| PublishError::Name(name::shown(word)))?;
@@ -54,12 +54,12 @@ impl ChannelLayout {
         self.pool().join(in_pool(nevra))
     }
 
-    /// The same of a package that was there before under another signature.
+    /// The path in the pool of a package that was signed again after it was published.
     pub(super) fn pooled_anew(&self, nevra: &Nevra, digest: Sha256) -> PathBuf {
         self.pool().join(anew_in_pool(nevra, digest))
     }
 
-    /// Where a package lies that a channel shows.
+    /// The path of a package that a channel shows.
     pub(super) fn lies_at(&self, nevra: &Nevra, digest: Sha256) -> PathBuf {
         let anew = self.pooled_anew(nevra, digest);
         if anew.exists() { anew } else { self.pooled(nevra) }

@@ -1,17 +1,18 @@
-//! The lock of a target: one publisher at a time reads, cleans or shows, since its channels share
-//! the pool.
+//! The lock of a target: one publisher at a time reads, cleans or shows, because the target's
+//! channels share the pool.
 //!
-//! Owns the file and what is said when another has it. It must not know what is done meanwhile.
+//! Owns the file and the error when another publisher holds the lock. It must not know what is done
+//! under it.
 
 use std::fs::File;
 
 use super::error::{PublishError, Result, io_at};
 use super::layout::ChannelLayout;
 
-/// Takes the lock without waiting; it is held as long as the file lives.
+/// Takes the lock without waiting. It is held as long as the file is open.
 ///
 /// # Errors
-/// When another publisher has it, or what the disk says.
+/// When another publisher holds it, or an error of the disk.
 pub(super) fn acquire(layout: &ChannelLayout) -> Result<File> {
     let path = layout.lock();
     let file = File::options()

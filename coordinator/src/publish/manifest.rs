@@ -1,4 +1,4 @@
-//! What a generation is made of, kept beside it: what the next one builds upon.
+//! The manifest of a generation, stored beside it; the next generation is built upon it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use super::disk;
 use super::error::{PublishError, Result, io_at};
 use crate::blobs::FileStamp;
 
-/// A signed package that clients shall see.
+/// A signed package for clients.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPackage {
     pub nevra: Nevra,
@@ -24,10 +24,10 @@ pub struct PublishedPackage {
     pub digest: Sha256,
     /// Size of the signed file in bytes.
     pub size: u64,
-    /// The blob of its repodata fragments, made of the signed file with [`crate::pool_path::href`] or
-    /// [`crate::pool_path::href_of_signed`].
+    /// The blob of its repodata fragments, made of the signed file with [`crate::pool_path::href`]
+    /// or [`crate::pool_path::href_of_signed`].
     pub repodata: Sha256,
-    /// Of a `noarch` package, the architectures whose repositories are without it.
+    /// For a `noarch` package, the architectures whose repositories leave it out.
     #[serde(default)]
     pub without: Vec<Arch>,
     /// What the signed file was like when it was read and proved, if that was not long ago.
@@ -46,19 +46,19 @@ impl PublishedPackage {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct GenerationManifest {
     pub(super) generation: u64,
-    /// Names everything that clients see; equal contents need no new generation.
+    /// The digest of everything that clients see. The same content needs no new generation.
     pub(super) content: Sha256,
     pub(super) repositories: Vec<RepositoryState>,
-    /// Where the signer's log stood when the last of its pages was signed.
+    /// The head of the signer's log when the last `repomd.xml` was signed.
     #[serde(default)]
     pub(super) logged: Option<LogHead>,
-    /// Kept in a file of its own.
+    /// In a file of its own.
     #[serde(skip)]
     pub(super) packages: PackageListing,
 }
 
-/// The packages of a generation as text, a line for each with all that was proved of it. Ten
-/// thousand are written, read and compared in some milliseconds, which JSON is not.
+/// The packages of a generation as text, one line each with everything that was proved about it.
+/// Ten thousand lines are written, read and compared in some milliseconds; JSON would take longer.
 #[derive(Debug, Default)]
 pub(super) struct PackageListing(String);
 
@@ -112,7 +112,7 @@ impl PackageListing {
         Self(text)
     }
 
-    /// One for each package, in their order.
+    /// The lines, one for each package, in their order.
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
         self.0.lines()
     }

@@ -1,6 +1,6 @@
 //! Publishing: a channel's packages as repositories on disk, made visible by one rename.
 //!
-//! Owns the tree of files that clients and mirrors read. To read from the top:
+//! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
 //! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when (`gathering`).
 //!   `channels` keeps what channels hold. These alone know of builds and of the database.
@@ -27,8 +27,8 @@
 //!                                          before it
 //! ```
 //!
-//! Generations are numbered as they are signed: one that was signed and never shown leaves its number
-//! out, because the signer signs no other content under it.
+//! Generations are numbered as they are signed: one that was signed and never shown leaves its
+//! number out, because the signer signs no other content under it.
 //!
 //! A client that read `repomd.xml` of one generation finds the documents that it names also
 //! after the next ones were shown, at the same place, for as many generations as are kept.

@@ -1,9 +1,9 @@
-//! Publishes signed packages to the first channel of their target.
+//! The publish stage: publishes signed packages in the first channel of their target.
 //!
-//! Targets are published side by side, each as often as `core` says (`publish_time`): builds that end
-//! together are published together. A build that does not fit into its channel fails, one whose files are
-//! damaged waits, and the others go on. When a target's key or the farm's address changes, the channel is
-//! published again, with its packages signed with that key.
+//! Targets are published in parallel, each as often as `core` says (`publish_time`): builds that end
+//! together are published together. A build that conflicts with the channel fails, one whose files are
+//! damaged waits, and the others continue. When a target's key or the farm's address changes, the
+//! channel is published again, with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -40,10 +40,10 @@ use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks};
 
-/// Versions of a source package that a channel shows.
+/// How many versions of a source package a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
-/// Packages of a channel that are signed again at once; builds that wait are told how many are left.
+/// How many packages of a channel are signed again in one step; builds that wait show how many are left.
 const ANEW: usize = 256;
 
 /// A file that was proved longer ago is read again before it is published: by then the disk may have
@@ -57,10 +57,10 @@ const REST: Duration = Duration::from_millis(200);
 /// The longest such time.
 const LONGEST_REST: Duration = Duration::from_secs(1);
 
-/// The beginning of the reason of a build that cannot be published now.
+/// The beginning of the wait reason of a build that cannot be published now.
 const WAITS: &str = "not published yet";
 
-/// Gives every target whose builds are signed and not published a new revision of its first channel.
+/// Gives every target with signed, unpublished builds a new revision of its first channel.
 #[derive(Clone)]
 pub struct PublishStage {
     pub targets: Targets,
@@ -70,17 +70,17 @@ pub struct PublishStage {
     pub signing: Signing,
     /// Knows the packages of external repositories.
     pub resolver: Resolver,
-    /// Where it is said why a build is not published.
+    /// Where the reason is shown why a build is not published.
     pub waits: LocalWaitReasons,
     /// Records that a build cannot be published.
     pub retries: Retries,
-    /// How long it took.
+    /// For the metric of how long it took.
     pub metrics: Metrics,
     /// The address under which users reach this farm, without a slash at its end.
     pub base_url: Arc<str>,
-    /// Reads the time, which goes on while work is done.
+    /// The clock that is read while the stage works.
     pub clock: Clock,
-    /// What is under way.
+    /// The work that is under way.
     pub work: PublishWork,
 }
 
@@ -100,8 +100,8 @@ impl Default for PublishWork {
 impl work::Stage for PublishStage {
     const NAME: Stage = Stage::Publish;
 
-    /// Asks for the work on each target, which is done beside the pass: a target whose packages are
-    /// large holds up no other.
+    /// Requests the work on each target, which is done outside of the pass: a target whose packages are
+    /// large delays no other.
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         let waiting: BTreeSet<String> = store.target_list_accepted().await?.into_iter().collect();
         let targets = self.targets.all();
@@ -254,7 +254,7 @@ impl PublishStage {
         Ok(known.into_iter().chain(signed).collect())
     }
 
-    /// The number of the newest withdrawal from a target, if clients do not see it yet.
+    /// The number of the newest withdrawal from a target, if the channel was not published since.
     async fn withdrawn(
         &self,
         store: &FencedStore,
@@ -266,14 +266,14 @@ impl PublishStage {
             return Ok(None);
         }
         if self.channels.publisher.shown(&target.name, channel)?.is_none() {
-            // Nobody has seen anything of it.
+            // No client has seen the channel yet.
             store.pool_set_shown(&target.name, state.withdrawn).await?;
             return Ok(None);
         }
         Ok(Some(state.withdrawn))
     }
 
-    /// Says that builds wait until so many packages of the channel are signed anew.
+    /// Shows for builds that they wait until so many packages of the channel are signed again.
     fn wait_for_key(&self, target: &Target, channel: &str, builds: &[Build], left: usize) {
         let (name, key) = (&target.name, &target.signing_key);
         for build in builds {
@@ -285,7 +285,8 @@ impl PublishStage {
         }
     }
 
-    /// Publishes signed builds. One that cannot be shown keeps itself back, not the others of its target.
+    /// Publishes signed builds. A build that cannot be published does not hold back the others of
+    /// its target.
     async fn publish_fitting(
         &self,
         store: &FencedStore,
@@ -305,7 +306,8 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Has what was given back signed where it is not: the target's key may be another one by now.
+    /// Signs restored packages that are not signed with the target's key, which may have changed
+    /// since.
     async fn sign_returning(&self, store: &FencedStore, target: &Target) -> anyhow::Result<()> {
         let builds: BTreeSet<BuildId> =
             store.returning_list(&target.name).await?.into_iter().map(|row| row.build).collect();
@@ -320,8 +322,8 @@ impl PublishStage {
         Ok(())
     }
 
-    /// A build that does not fit has failed. One whose files are not what they should be waits for
-    /// whoever mends the disk.
+    /// Handles a build that cannot be published: one that conflicts with the channel fails; one
+    /// whose files are damaged waits until the files are repaired.
     async fn keep_back(
         &self,
         store: &FencedStore,
@@ -338,8 +340,9 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Whether clients see what was never recorded: whoever showed it died before that, or one of its
-    /// builds was cancelled meanwhile. The channel then goes on to what is recorded.
+    /// Whether clients see a generation that was never recorded, because its publisher died before
+    /// that, or because one of its builds was cancelled meanwhile. Then the channel is published
+    /// again with the recorded content.
     async fn is_ahead(
         &self,
         store: &FencedStore,
@@ -357,9 +360,9 @@ impl PublishStage {
         Ok(shown.cast_signed() > recorded)
     }
 
-    /// Whether a channel has to be published although no build is to be added: clients see what was
-    /// never recorded, or are given another address or another key than the farm has now. A signer that
-    /// is away changes nothing about that: it is asked again at the next pass.
+    /// Whether a channel must be published although no build is to be added: clients see a
+    /// generation that was never recorded, or an older address or key of the farm. When the signer
+    /// is down this stays unknown, and the next pass asks again.
     async fn is_due(
         &self,
         store: &FencedStore,
@@ -378,13 +381,13 @@ impl PublishStage {
         Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored)?)
     }
 
-    /// Where clients reach the tree of all targets.
+    /// The base URL of the tree of all targets.
     fn base_url(&self) -> String {
         format!("{}/repo", self.base_url)
     }
 
-    /// Has some of what a channel holds signed with the target's key, where another one signed it.
-    /// Answers how many are left: the next pass goes on.
+    /// Signs some of the channel's packages with the target's key, where another key signed them.
+    /// Returns how many are left for the next pass.
     async fn sign_anew(
         &self,
         store: &FencedStore,
@@ -413,7 +416,8 @@ impl PublishStage {
         })?;
         let left = unsigned.len() - signed;
         tracing::info!(target = target.name, channel, key, signed, left, "packages signed again");
-        // What is signed now is read at the next pass, which is at once: this one wrote something.
+        // The new signatures are read in the next pass, which follows at once because this one has
+        // written.
         Ok(unsigned.len())
     }
 
@@ -436,8 +440,8 @@ impl PublishStage {
         let packages = self.packages(store, shown, signed, &snapshot).await?;
         let request = self.request(target, channel, shown.generation, packages).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
-        // Asked when no other publisher can show anything: the stage must still be this
-        // coordinator's, and the channel where the files say that it is.
+        // Asked while no other publisher can show anything: this coordinator must still run the
+        // stage, and the channel must still be at the generation that was read.
         let begun = self.clock.instant();
         let may_show = async || may_show(store, &target.name, channel, based_on).await;
         let published = self.channels.publisher.publish_if(request, &signer, may_show).await?;
@@ -455,7 +459,7 @@ impl PublishStage {
         Ok(())
     }
 
-    /// Makes the request to the publisher.
+    /// Sends the request to the publisher.
     async fn request(
         &self,
         target: &Target,
@@ -496,9 +500,9 @@ impl PublishStage {
         published_packages(shown, signed, snapshot, &proofs)
     }
 
-    /// What `noarch` packages require that nobody provides in the repositories of an architecture, and
-    /// what is decided about them. Nothing where a target has one architecture, or where its external
-    /// repositories cannot be asked: then what was decided before stays.
+    /// The requirements of `noarch` packages that nothing provides in the repositories of an
+    /// architecture, and what follows for the packages. Empty for a target with one architecture,
+    /// and when its external repositories cannot be read: then the earlier decisions stay.
     async fn lacking(
         &self,
         store: &FencedStore,
@@ -538,12 +542,12 @@ impl PublishStage {
         let held = held(&lacks, |nevra, arch| {
             noarch.get(nevra).is_some_and(|package| package.is_meant_for(arch))
         });
-        let told = held.told(&lacks);
-        Some((held, told))
+        let lacking = held.lacking_packages(&lacks);
+        Some((held, lacking))
     }
 }
 
-/// Those of the builds of which all packages are signed.
+/// The builds whose packages are all signed.
 async fn signed_builds(
     store: &FencedStore,
     target: &Target,
@@ -583,8 +587,8 @@ async fn more_to_come(
     Ok(accepting.iter().any(|batch| batches.contains(batch)))
 }
 
-/// Records a revision that clients see already, with the builds that came with it. A coordinator
-/// that dies before leaves that to the next pass (`is_ahead`).
+/// Records a revision that clients see already, with its builds. When the coordinator dies before
+/// this, the next pass does it (`is_ahead`).
 async fn record(
     store: &FencedStore,
     revision: &Revision,
@@ -603,7 +607,7 @@ async fn record(
     Ok(())
 }
 
-/// A build that cannot be in the channel together with what is there.
+/// A build that conflicts with the content of the channel.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 struct UnfitBuildError {
@@ -611,7 +615,7 @@ struct UnfitBuildError {
     reason: SnapshotError,
 }
 
-/// Whether a build is what could not be published.
+/// Whether a build is the reason for an error of publishing.
 fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
     if let Some(unfit) = error.downcast_ref::<UnfitBuildError>() {
         return unfit.build == *build;
@@ -624,8 +628,8 @@ fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
     }
 }
 
-/// Whether a generation that is based on another one may be shown now. What was shown and not
-/// recorded, because its publisher died, is no hindrance: the new one stands on it.
+/// Whether a generation that is based on another one may be shown now. A generation that was shown
+/// and not recorded, because its publisher died, is no obstacle: the new one is based on it.
 async fn may_show(
     store: &FencedStore,
     target: &str,
@@ -644,7 +648,7 @@ async fn may_show(
     Ok(())
 }
 
-/// The content of the channel now, with these packages added build by build.
+/// The present content of the channel, with these packages added build by build.
 async fn next_snapshot(
     store: &Store,
     shown: &ChannelState,
@@ -655,9 +659,9 @@ async fn next_snapshot(
         .iter()
         .filter_map(|row| Some((&row.package.nevra, row.signature?.signed_digest)))
         .collect();
-    // What was signed anew has another digest than when the channel got it.
+    // A package that was signed again has another digest than when the channel got it.
     let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
-    // What was given back comes first: a newer version takes its place again.
+    // Restored packages come first, so that a newer version replaces them again.
     for (build, rows) in shown.returning.iter().chain(signed) {
         let srpm = store.srpm_fetch(*build).await?;
         let source = srpm
@@ -709,7 +713,7 @@ fn published_packages(
         .collect()
 }
 
-/// Has `repomd.xml` signed with the target's key.
+/// Signs `repomd.xml` with the target's key.
 struct TargetSigner<'a> {
     client: &'a SignerClient,
     key: &'a str,

@@ -1,5 +1,5 @@
-//! The pool: the files of all packages that were ever published, and the proof of each before
-//! it is shown.
+//! The pool: the files of all packages that were ever published, and their proof before they are
+//! shown.
 
 use std::fs::{self, File};
 use std::io;
@@ -20,10 +20,11 @@ use super::manifest::PublishedPackage;
 use crate::blobs::{Blobs, FileStamp};
 use crate::pool_path::{href, href_of_signed};
 
-/// Fragments of the largest packages of a distribution are some ten MiB.
+/// The largest repodata fragments of a package, in bytes; those of the largest packages of a
+/// distribution are some ten MiB.
 pub(super) const MAX_FRAGMENTS: u64 = 1 << 30;
 
-/// Against what packages are proved.
+/// What packages are proved against.
 pub(super) struct PackageProver<'a> {
     pub(super) layout: &'a ChannelLayout,
     pub(super) blobs: &'a Blobs,
@@ -35,8 +36,9 @@ pub(super) struct PackageProver<'a> {
 }
 
 impl PackageProver<'_> {
-    /// Proves a package that the channel does not show yet, and puts it into the pool. What is
-    /// in the pool was proved when it came there, but perhaps not against this request.
+    /// Proves a package that the channel does not show yet, and puts it into the pool. A file that
+    /// is in the pool already was proved when it was put there, but perhaps not against this
+    /// request.
     pub(super) fn admit(&self, package: &PublishedPackage) -> Result<()> {
         let (path, href) = self.place(package)?;
         if path.exists() {
@@ -48,24 +50,24 @@ impl PackageProver<'_> {
         disk::make_dir(dir)?;
         match fs::hard_link(&blob, &path) {
             Ok(()) => {}
-            // Another publisher was faster; what came meanwhile is checked again.
+            // Another publisher has put a file there meanwhile, which is proved again.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return self.whole_at(package, &path, href);
             }
             Err(_) => copy(package, &blob, &path)?,
         }
-        // Blobs are private as they are written; a mirror may be copied by anyone.
+        // Blobs are private, and published files must be readable for everyone who copies a mirror.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).map_err(io_at(&path))?;
         disk::sync(dir)
     }
 
-    /// A package that the channel shows already: its file is still there.
+    /// Checks that the file of a package that the channel shows still exists.
     pub(super) fn still_there(&self, package: &PublishedPackage) -> Result<()> {
         size(package, &self.layout.lies_at(&package.nevra, package.digest))
     }
 
-    /// Where a package lies in the pool, and how its repodata name that place: they say whether it
-    /// was signed anew.
+    /// The path of a package in the pool, and the `href` of its repodata, which shows whether the
+    /// package was signed again.
     fn place(&self, package: &PublishedPackage) -> Result<(PathBuf, String)> {
         let PublishedPackage { nevra, digest, repodata, .. } = package;
         let anew = href_of_signed(nevra, *digest);
@@ -79,9 +81,9 @@ impl PackageProver<'_> {
         })
     }
 
-    /// Proves all of a package at its place: its architecture, digests, signature and header, and that its
-    /// repodata are those of this very file. A file that is as it was when it was proved is not read to
-    /// its end again: its digest is what it was (docs/decisions/0029).
+    /// Proves a package in its place: its architecture, digests, signature and header, and that its
+    /// repodata describe this very file. A file that has not changed since it was proved is not read to
+    /// its end again: its digest is the same (docs/decisions/0029).
     fn whole_at(&self, package: &PublishedPackage, path: &Path, href: String) -> Result<()> {
         let PublishedPackage { nevra, digest, repodata, .. } = package;
         let target = || self.layout.target.clone();
@@ -126,7 +128,8 @@ impl PackageProver<'_> {
     }
 }
 
-/// Where a link cannot be made: the pool is on another file system, or the file has too many.
+/// Copies a blob where it cannot be linked: the pool is on another file system, or the file has too
+/// many links.
 fn copy(package: &PublishedPackage, blob: &Path, path: &Path) -> Result<()> {
     let dir = path.parent().expect("a package of the pool lies in a directory");
     let new = tempfile::Builder::new().prefix(".new-").tempfile_in(dir).map_err(io_at(dir))?;

@@ -1,4 +1,4 @@
-//! What all channels show now, file by file.
+//! The files that all channels show now.
 
 use std::fs;
 use std::io;
@@ -9,9 +9,9 @@ use rpmfarm_core::Sha256;
 use super::layout::ChannelLayout;
 use super::manifest::listed;
 
-/// The files of the packages that the current generations of all channels below `repos` show, each with
-/// the digest that it must have. What cannot be read as a list is left out: whoever publishes next says
-/// so.
+/// The files of the packages in the current generations of all channels below `repos`, each with
+/// its expected digest. A list that cannot be read is left out; the next publication of that
+/// channel reports it.
 ///
 /// # Errors
 /// When a directory cannot be read.

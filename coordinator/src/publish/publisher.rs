@@ -1,7 +1,7 @@
-//! The way of one request: proof, draft, signatures, rename.
+//! The steps of one publication: proof, draft, signatures, rename.
 //!
-//! Owns the order of these steps, the signatures of a draft and the renames. Before the first step it
-//! checks the generation that clients see now. `draft` writes the repodata.
+//! Owns the order of these steps, the signatures of a draft and the renames. Before the first step
+//! it checks the generation that clients see now. `draft` writes the repodata.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -34,7 +34,7 @@ pub struct PublishRequest {
     pub target: String,
     /// Name of the channel.
     pub channel: String,
-    /// Where clients reach the tree of all targets, as `https://farm.example/repo`.
+    /// The base URL of the tree of all targets, as `https://farm.example/repo`.
     pub base_url: String,
     /// The target's public key, ASCII-armored.
     pub public_key: String,
@@ -45,14 +45,14 @@ pub struct PublishRequest {
     /// All packages of the channel, in any order.
     pub packages: Vec<PublishedPackage>,
     /// The generation that was shown when the packages were chosen ([`Publisher::shown`]): if
-    /// another is shown by now, nothing is published.
+    /// another one is shown now, nothing is published.
     pub based_on: Option<u64>,
-    /// The highest revision of the channel that was ever signed, be it one that was never shown:
-    /// the next one is above it, since the signer signs no other content under the same.
+    /// The highest revision of the channel that was ever signed, even if it was never shown. The
+    /// next one is above it, because the signer signs each revision once.
     pub signed: u64,
-    /// The time that the repodata tell, and at which signatures must hold.
+    /// The time in the repodata, at which the signatures must be valid.
     pub now: SystemTime,
-    /// Read and prove all packages again, not only those that are new in the channel.
+    /// Whether all packages are read and proved again, not only those that are new in the channel.
     pub prove_all: bool,
 }
 
@@ -61,13 +61,13 @@ pub struct PublishRequest {
 pub struct PublishOutcome {
     /// The generation that is shown.
     pub generation: u64,
-    /// Whether it is a new one; false when the channel showed all of this already.
+    /// Whether it is a new one; false when the channel showed the same content before.
     pub is_new: bool,
 }
 
 /// Signs `repomd.xml`; the keys are elsewhere.
 pub trait RepomdSigner: Sync {
-    /// A detached, ASCII-armored signature of the target over these bytes.
+    /// A detached, ASCII-armored signature of these bytes with the target's key.
     fn sign(
         &self,
         place: &RepositoryId,
@@ -78,16 +78,16 @@ pub trait RepomdSigner: Sync {
 /// A signature of `repomd.xml`.
 #[derive(Debug, Clone)]
 pub struct RepomdSignature {
-    /// It, ASCII-armored.
+    /// The signature, ASCII-armored.
     pub armored: String,
-    /// Where it stands in the signer's log, of a signer that has one.
+    /// Its position in the signer's log; `None` for a signer without a log.
     pub logged: Option<LogHead>,
 }
 
 /// Why a signer did not sign.
 pub type SignError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The steps of a publication, in this order; for progress and for tests of crashes.
+/// The steps of a publication, in this order, for progress and for tests of crashes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PublishStep {
     /// The new packages are proved and in the pool.
@@ -110,15 +110,15 @@ pub struct Publisher {
     on_step: Arc<dyn Fn(PublishStep) + Send + Sync>,
 }
 
-/// How many generations stay readable: a client that takes longer than four publications from
-/// `repomd.xml` to the documents has to begin again.
+/// How many generations stay readable: a client that reads `repomd.xml` and fetches the documents
+/// more than four publications later must start again.
 const KEEP: u64 = 5;
 
-/// Beside each `repomd.xml`: where its signature stands in the signer's log.
+/// The file beside each `repomd.xml` with the position of its signature in the signer's log.
 const LOGGED: &str = "signer-log.json";
 
-/// Stores the repodata fragments of a signed package, as publishing wants them; returns their
-/// blob. Blocks on the disk.
+/// Stores the repodata fragments of a signed package in the form that publishing reads; returns the
+/// digest of their blob. Blocks on the disk.
 ///
 /// # Errors
 /// When the blob is missing or its headers cannot be described.
@@ -132,26 +132,26 @@ pub fn describe(blobs: &Blobs, nevra: &Nevra, digest: Sha256, size: u64) -> Resu
 }
 
 impl Publisher {
-    /// Publishes below `repos` what lies in `blobs`.
+    /// A publisher of the blobs of `blobs` below `repos`.
     #[must_use]
     pub fn new(repos: impl Into<PathBuf>, blobs: Blobs) -> Self {
         let on_step = Arc::new(|step| tracing::debug!(?step, "publishing"));
         Self { repos: repos.into(), blobs, keep: KEEP, on_step }
     }
 
-    /// Keeps the documents of so many generations readable, the newest among them.
+    /// Keeps the documents of so many generations readable, including the newest.
     #[must_use]
     pub fn keep(self, generations: u64) -> Self {
         Self { keep: generations.max(1), ..self }
     }
 
-    /// Calls this after each step.
+    /// Has `on_step` called after each step.
     #[must_use]
     pub fn on_step(self, on_step: impl Fn(PublishStep) + Send + Sync + 'static) -> Self {
         Self { on_step: Arc::new(on_step), ..self }
     }
 
-    /// The generation that a channel shows; none before the first.
+    /// The generation that a channel shows; `None` before the first.
     ///
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
@@ -159,8 +159,8 @@ impl Publisher {
         current_generation::generation(&ChannelLayout::new(&self.repos, target, channel)?)
     }
 
-    /// Where the signer's log stood when what a channel shows was signed; none before the first
-    /// generation, or of one from before signers said so.
+    /// The head of the signer's log when the generation that a channel shows was signed; `None`
+    /// before the first generation, or for one of an older version.
     ///
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
@@ -170,8 +170,8 @@ impl Publisher {
         Ok(GenerationManifest::read(&layout.generation(shown))?.logged)
     }
 
-    /// Whether clients are given another address or another key than they should be: then the
-    /// channel has to be published again. Not before it shows anything.
+    /// Whether clients see an older address or key than the farm has, so that the channel must be
+    /// published again. False before the first generation.
     ///
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
@@ -187,12 +187,12 @@ impl Publisher {
         Ok(shown && !clients::are_right(&layout, base_url, public_key))
     }
 
-    /// Makes a channel show the packages of the request, all of them and nothing else, or fails
-    /// and changes nothing that clients see. Asking again for what is shown changes nothing.
+    /// Makes a channel show exactly the packages of the request, or fails and changes nothing that
+    /// clients see. Repeating a request changes nothing.
     ///
     /// # Errors
-    /// When a package fails its proof, the signer does not sign, another publisher is at work or
-    /// was faster, or the disk says no. Clients see what they saw before.
+    /// When a package fails its proof, the signer does not sign, another publisher works on the
+    /// target or has published meanwhile, or the disk fails. Clients see what they saw before.
     pub async fn publish(
         &self,
         request: PublishRequest,
@@ -201,8 +201,8 @@ impl Publisher {
         self.publish_if(request, signer, async || Ok(())).await
     }
 
-    /// The same, but the last word has `may_show`: it is asked when nothing is left to do but the
-    /// renames, while no other publisher can do theirs. When it says why not, nothing changes.
+    /// The same, but `may_show` is asked at last: when only the renames are left, and no other
+    /// publisher can do theirs. When it returns a reason, nothing changes.
     ///
     /// # Errors
     /// As [`Self::publish`]; and [`PublishError::Stopped`].
@@ -242,8 +242,9 @@ impl Publisher {
         sort(&mut request.packages)?;
         let listing = PackageListing::from_packages(&request.packages);
         disk::make_dir(&layout.generations())?;
-        // Held for the check and the cleaning only: one that stands still in the middle of its
-        // draft must not hold up all others. What it draws up is checked again before it is shown.
+        // Held for the check and the cleaning only, so that a publisher that is paused in the
+        // middle of its draft does not block others. The draft's base is checked again before it is
+        // shown.
         let lock = lock::acquire(&layout)?;
         let shown = current_generation::generation(&layout)?;
         let previous = shown.and_then(|number| readable(&layout, number));
@@ -334,13 +335,13 @@ impl Publisher {
             (self.on_step)(PublishStep::Shown);
         }
         std::fs::rename(dir.path(), &place).map_err(io_at(&place))?;
-        // It has another name now, and nothing is left to be removed.
+        // The directory was renamed, so there is nothing to remove.
         dir.keep();
-        // A link must not outlive, over a loss of power, the directory that it leads to.
+        // Synced first: after a loss of power the link must not lead to a directory that was lost.
         disk::sync(&layout.generations())?;
         clients::write(&layout, &request.base_url, &request.public_key)?;
-        // These lead through `current`, which is turned after them: until then clients see what
-        // they saw.
+        // These links lead through `current`, which is switched after them: until then clients see
+        // what they saw.
         for arch in &request.arches {
             let to = Path::new("current").join(arch.as_str());
             disk::relink(&layout.channel().join(arch.as_str()), &to)?;
@@ -357,13 +358,13 @@ impl Publisher {
 
 /// The state of a publication before its signatures.
 enum PreparedPublication {
-    /// Nothing: this generation shows it all.
+    /// Nothing to do: this generation shows it all.
     Shown(u64),
-    /// To sign and to show.
+    /// To be signed and shown.
     Written(Box<WrittenDraft>),
 }
 
-/// A draft that waits for its signatures. Dropped, it leaves nothing.
+/// A draft that waits for its signatures. It is removed when this is dropped.
 struct WrittenDraft {
     layout: ChannelLayout,
     request: PublishRequest,
@@ -372,16 +373,16 @@ struct WrittenDraft {
     manifest: GenerationManifest,
 }
 
-/// A draft that is complete, signed and synced. While it is there, no other publisher shows
-/// anything of the target.
+/// A draft that is complete, signed and synced, with the target's lock held: no other publisher
+/// shows anything of the target.
 struct SignedDraft {
     written: WrittenDraft,
     lock: File,
 }
 
 impl WrittenDraft {
-    /// Everything after the signatures that nobody sees; and the channel must still show what the
-    /// draft is based on.
+    /// Does everything after the signatures that nobody sees, and checks that the channel still
+    /// shows what the draft is based on.
     fn settle(self) -> Result<SignedDraft> {
         let dir = self.dir.path();
         self.manifest.write(dir)?;
@@ -389,8 +390,7 @@ impl WrittenDraft {
             disk::sync(&dir.join(arch.as_str()))?;
         }
         disk::sync(dir)?;
-        // Temporary directories are private, and so may be all that is written; a generation is for
-        // everyone.
+        // The draft's directory is private, and its files may be; a generation is for everyone.
         disk::readable_by_all(dir)?;
         // Held from here to the renames, so that the answer of `may_show` stays true.
         let lock = lock::acquire(&self.layout)?;
@@ -399,14 +399,14 @@ impl WrittenDraft {
             let PublishRequest { target, channel, based_on, .. } = self.request;
             return Err(PublishError::Moved { target, channel, based_on, shown });
         }
-        // One that died between its two renames leaves this place taken.
+        // A publisher that died between its two renames leaves a directory under this name.
         disk::remove(&self.layout.generation(self.manifest.generation))?;
         Ok(SignedDraft { written: self, lock })
     }
 
-    /// Has each `repomd.xml` signed, and checks each signature as a client would. Where the signer's
-    /// log stood is put beside it: whoever has a copy of the repository can tell later whether the
-    /// log still goes on from there.
+    /// Signs each `repomd.xml`, and checks each signature as a client would. The position in the
+    /// signer's log is stored beside it, so that anybody with a copy of the repository can check
+    /// later whether the log still continues from there.
     async fn sign(&mut self, signer: &impl RepomdSigner) -> Result<()> {
         let mut last: Option<LogHead> = None;
         for state in &self.manifest.repositories {
@@ -435,7 +435,7 @@ impl WrittenDraft {
                 disk::write(&repodata.join(LOGGED), &text)?;
             }
             disk::sync(&repodata)?;
-            // Of a signer the later line covers the earlier ones.
+            // The later position in one log covers the earlier ones.
             last = logged.or(last);
         }
         self.manifest.logged = last;
@@ -447,14 +447,14 @@ impl WrittenDraft {
     }
 }
 
-/// Runs what blocks on the disk where it holds nobody up.
+/// Runs work that blocks on the disk, on a thread for it.
 async fn run_on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     blocking::run(work).await.expect("publishing does not panic")
 }
 
-/// The order in which repodata name them; and that no two have one place in the pool.
+/// Sorts packages in the order of the repodata, and refuses two with the same path in the pool.
 fn sort(packages: &mut [PublishedPackage]) -> Result<()> {
     packages.sort_by_cached_key(|package| (package.nevra.name.clone(), package.nevra.file_name()));
     for pair in packages.windows(2) {
@@ -465,8 +465,8 @@ fn sort(packages: &mut [PublishedPackage]) -> Result<()> {
     Ok(())
 }
 
-/// The manifest of the generation that is shown. One that cannot be read costs time only: then
-/// everything is proved and written anew.
+/// The manifest of the generation that is shown. When it cannot be read, everything is proved and
+/// written again, which costs only time.
 fn readable(layout: &ChannelLayout, generation: u64) -> Option<GenerationManifest> {
     let dir = layout.generation(generation);
     match GenerationManifest::read(&dir) {

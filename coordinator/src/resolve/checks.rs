@@ -15,13 +15,14 @@ use super::download::{Sink, SinkError};
 use super::rejection::{MetadataErrorKind, Result, io_at};
 use super::repomd::MetadataFile;
 
-/// Decompressed, for files that announce no size: a bomb of 1 GiB is 33 kB of zstd.
+/// The decompressed size of files that announce none, in bytes: 33 kB of zstd can hold 1 GiB of
+/// zeros.
 const MAX_OPEN: u64 = 4 << 30;
 
 /// The suffixes that tell a compression.
 const SUFFIXES: [&str; 4] = ["gz", "xz", "zst", "bz2"];
 
-/// The compression of a file by its name, as the solver tells it too.
+/// The compression of a file by the suffix of its name, which the solver goes by, too.
 pub(super) fn suffix(file: &MetadataFile) -> Option<&'static str> {
     suffix_of(&file.href)
 }
@@ -31,10 +32,10 @@ fn suffix_of(name: &str) -> Option<&'static str> {
     SUFFIXES.into_iter().find(|suffix| *suffix == found)
 }
 
-/// Compares a file that was kept.
+/// Compares a cached file with its entry in `repomd.xml`.
 ///
 /// # Errors
-/// When it is not what the page says, or the disk fails.
+/// When they differ, or the disk fails.
 pub(super) fn check_file(path: &Path, file: &MetadataFile) -> Result<()> {
     let mut hasher = hasher(file.checksum.kind);
     let mut open = File::open(path).map_err(io_at(path))?;
@@ -73,8 +74,8 @@ impl Sink for FileSink {
     }
 }
 
-/// Decompresses a file once, keeping nothing: what the solver will read is as long as announced,
-/// what was announced, and within the bounds of dependencies.
+/// Decompresses a file once without keeping the output, and checks its size, its digest and the
+/// bounds of its dependencies before the solver reads it.
 pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<()> {
     let failed = |error: io::Error| MetadataErrorKind::Compression {
         url: url.to_string(),
@@ -100,7 +101,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
             found,
         });
     }
-    // What is not XML does not reach the solver as it is.
+    // `modules.yaml` is parsed here; only XML reaches the solver unparsed.
     if file.kind != "modules" {
         let out = |source| MetadataErrorKind::OutOfBounds { url: url.to_string(), source };
         attributes.finish().map_err(out)?;
@@ -125,10 +126,10 @@ fn unpacked(path: &Path, suffix: Option<&str>) -> io::Result<Box<dyn Read>> {
     })
 }
 
-/// The decompressed text of a file that is kept.
+/// The decompressed text of a cached file.
 ///
 /// # Errors
-/// When it is longer than `limit` bytes, damaged, or no UTF-8.
+/// When it is longer than `limit` bytes, damaged, or not UTF-8.
 pub(super) fn text_of(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let open = unpacked(path, suffix_of(&path.to_string_lossy()))?;
@@ -139,7 +140,7 @@ pub(super) fn text_of(path: &Path, limit: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// Reads to the end, or until there is more than `limit`. Returns how much there was.
+/// Reads to the end, or until there are more bytes than `limit`. Returns how many there were.
 fn pump(from: &mut impl Read, limit: u64, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
     let mut length = 0;
@@ -156,7 +157,7 @@ fn pump(from: &mut impl Read, limit: u64, mut take: impl FnMut(&[u8])) -> io::Re
 fn hasher(kind: DigestKind) -> Box<dyn DynDigest + Send> {
     match kind {
         DigestKind::Sha512 => Box::new(sha2::Sha512::default()),
-        // Others are refused where the page is read.
+        // Other kinds are refused when `repomd.xml` is read.
         _ => Box::new(sha2::Sha256::default()),
     }
 }

@@ -1,5 +1,5 @@
-//! Downloads from external repositories: streamed, bounded in size and time, tried again while
-//! a failure may pass.
+//! Downloads from external repositories: streamed, bounded in size and time, repeated while a
+//! failure may be temporary.
 
 use std::io;
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub struct DownloadTimeouts {
     pub silence: Duration,
     /// The slowest average rate after the first minute, in bytes per second.
     pub rate: u64,
-    /// How often a failing download is begun.
+    /// How often a download is tried.
     pub tries: u32,
-    /// The pause before the second try; it doubles with each.
+    /// The pause before the second try; it doubles before each further one.
     pub pause: Duration,
 }
 
@@ -41,7 +41,7 @@ impl Default for DownloadTimeouts {
 /// Why a download failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    /// The URL must not be asked; trying again changes nothing.
+    /// The URL must not be requested; trying again changes nothing.
     #[error("{0}")]
     Refused(String),
     /// The server failed; it may recover.
@@ -50,29 +50,29 @@ pub enum DownloadError {
     /// The server has no such file.
     #[error("{url}: the server answered {status}")]
     Status { url: String, status: u16 },
-    /// More came than was announced or is allowed.
+    /// More bytes came than were announced or are allowed.
     #[error("{url}: longer than {limit} bytes")]
     TooLong {
         url: String,
         /// The announced length or the limit, in bytes.
         limit: u64,
     },
-    /// The bytes could not be written.
+    /// The received bytes could not be written.
     #[error("{url}: {why}")]
     Sink {
         url: String,
-        /// Why they could not be written. Boxed, as it is larger than all others.
+        /// The reason. Boxed, because it is larger than all other variants.
         why: Box<SinkError>,
     },
 }
 
-/// Why bytes that came were not kept.
+/// Why received bytes could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// The disk said no.
+    /// An error of the disk.
     #[error(transparent)]
     Disk(#[from] io::Error),
-    /// The blob store does not take them.
+    /// The blob store refuses them.
     #[error(transparent)]
     Blob(#[from] BlobError),
 }
@@ -97,8 +97,9 @@ impl From<HttpError> for DownloadError {
     }
 }
 
-/// The validator that a server gave for a file, to ask whether it has changed. Only its entity tag:
-/// times have whole seconds, and a change within the same second would never be seen.
+/// The validator that a server sent with a file, to ask whether the file has changed. Only the
+/// entity tag is used: times have whole seconds, so a change within the same second would be
+/// missed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct Validator(Option<String>);
@@ -119,16 +120,16 @@ impl Validator {
 pub(super) enum DownloadOutcome {
     /// The bytes went to the sink.
     Fetched(Validator),
-    /// The file is what it was.
+    /// The file has not changed.
     Unchanged,
 }
 
-/// Takes a download's bytes. A download that is begun again gets a new one.
+/// Takes the bytes of a download. Each try gets a new sink.
 pub(super) trait Sink {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// When they cannot be kept.
+    /// When they cannot be written.
     fn write(&mut self, bytes: &[u8]) -> Result<(), SinkError>;
 }
 
@@ -163,8 +164,8 @@ impl Downloader {
         Ok(bytes)
     }
 
-    /// Downloads a file of at most `limit` bytes, trying again while a failure may pass. Each
-    /// try gets a sink of its own, and the last one is returned.
+    /// Downloads a file of at most `limit` bytes, and tries again while a failure may be temporary.
+    /// Each try gets a sink of its own; the last one is returned.
     pub(super) async fn file<S: Sink>(
         &self,
         repo: &ExternalRepo,

@@ -1,5 +1,5 @@
-//! External repositories with everything that is needed to read them: the URL of one
-//! architecture, the keys themselves.
+//! External repositories with everything that is needed to read them: the URLs for one
+//! architecture, and the keys.
 
 use std::path::Path;
 
@@ -15,36 +15,36 @@ pub struct ExternalRepo {
     /// Its name in locks and messages.
     pub id: String,
     pub place: RepositoryLocation,
-    /// Every package must be signed.
+    /// Whether every package must be signed.
     pub gpgcheck: bool,
-    /// `repomd.xml` must be signed.
+    /// Whether `repomd.xml` must be signed.
     pub repo_gpgcheck: bool,
-    /// The keys that may sign.
+    /// The accepted keys.
     pub certs: Certs,
     /// The lowest number wins, as in dnf.
     pub priority: u32,
     /// The repository with the lower cost is preferred for a package that both have.
     pub cost: u32,
-    /// Packages that are treated as if they were not there.
+    /// Packages that are hidden from the solver.
     pub excludes: Vec<String>,
-    /// The only packages that are seen, if there are any.
+    /// If there are any, only these packages are visible to the solver.
     pub includes: Vec<String>,
-    /// Its packages are seen whatever modules are active.
+    /// Whether its packages are visible whatever modules are active.
     pub module_hotfixes: bool,
-    /// How old its metadata may be, in days; any age, if it is 0.
+    /// The greatest age of its metadata in days; 0 for any age.
     pub max_age_days: u32,
     /// Servers that may have a private address.
     pub private_hosts: PrivateHosts,
 }
 
-/// Where a repository lies, as its target says.
+/// The location of a repository, as its target says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RepositoryLocation {
-    /// In these directories, which hold `repodata/`; each ends in `/`.
+    /// The directories that hold `repodata/`; each URL ends in `/`.
     Urls(Vec<Url>),
-    /// On the mirrors that this list names.
+    /// The URL of a mirror list.
     Mirrorlist(Url),
-    /// On the mirrors that this metalink names.
+    /// The URL of a metalink.
     Metalink(Url),
 }
 
@@ -67,7 +67,7 @@ impl RepositoryLocation {
         Ok(Self::Urls(urls.iter().map(|url| parse("baseurl", url)).collect::<Result<_, _>>()?))
     }
 
-    /// The URL that messages about the whole repository name.
+    /// The URL that stands for the whole repository in messages.
     pub(super) fn url(&self) -> &Url {
         match self {
             Self::Urls(urls) => &urls[0],
@@ -76,13 +76,13 @@ impl RepositoryLocation {
     }
 }
 
-/// What is wrong with the definition of a repository.
+/// An invalid definition of a repository.
 #[derive(Debug, thiserror::Error)]
 #[error("target {target}, repository `{repository}`: {reason}")]
 pub struct ExternalRepoError {
     pub target: String,
     pub repository: String,
-    /// What is wrong, and what to do.
+    /// The reason and the remedy.
     pub reason: String,
 }
 
@@ -107,7 +107,7 @@ pub fn load(
 }
 
 impl ExternalRepo {
-    /// Its description for the solver.
+    /// The repository's description for the solver.
     pub(super) fn for_solver(&self) -> rpmfarm_solv::Repository {
         rpmfarm_solv::Repository {
             id: self.id.clone(),
@@ -149,7 +149,7 @@ impl ExternalRepo {
         })
     }
 
-    /// A name for what is kept of it: another one as soon as what makes it trusted changes.
+    /// The name of its cache. It changes whenever the keys or other conditions of trust change.
     pub(super) fn cache_name(&self) -> String {
         let mut text = format!("{}\n{}\n{}\n", self.id, self.place.url(), self.repo_gpgcheck);
         for fingerprint in self.certs.fingerprints() {
@@ -160,7 +160,7 @@ impl ExternalRepo {
     }
 }
 
-/// The text of a key; a file may hold it in binary form as well.
+/// The armored text of a key; a file may hold it in binary form as well.
 fn armored(key: &KeySource, targets: &Path) -> Result<String, String> {
     let path = match key {
         KeySource::Armored(text) => return Ok(text.clone()),

@@ -1,4 +1,4 @@
-//! The farm's own packages, as the solver gets them: from the moment a build is accepted.
+//! The farm's own packages in the solver's pool: from the moment when their build is accepted.
 
 use std::collections::{HashMap, HashSet};
 
@@ -13,9 +13,10 @@ use crate::store::{PoolPackage, PoolUpdate, Store, StoreError};
 /// Id of the farm's own repository in pools and locks.
 pub const FARM: &str = "farm";
 
-/// A fragment is some kilobytes; a package with 100,000 files has about 10 MB.
+/// The largest fragments of a package's metadata, in bytes: some kilobytes for most, about 10 MB
+/// for a package with 100,000 files.
 const MAX_FRAGMENTS: u64 = 256 << 20;
-/// How many packages are read before the solver gets them.
+/// How many packages are read before they are given to the solver.
 const BATCH: usize = 256;
 
 /// One of the farm's own packages.
@@ -24,7 +25,7 @@ pub struct FarmPackage {
     pub nevra: Nevra,
     /// SHA-256 of the file, by which the blob store has it.
     pub digest: Sha256,
-    /// The blob of its metadata (`rpmfarm_repodata::Fragments`).
+    /// The digest of the blob of its metadata (`rpmfarm_repodata::Fragments`).
     pub repodata: Sha256,
 }
 
@@ -41,7 +42,7 @@ pub struct FarmUpdate {
     pub gone: Vec<Nevra>,
 }
 
-/// Where the farm's own packages are known.
+/// The source of the list of the farm's packages.
 pub trait FarmPackages: Sync {
     /// A number that changes whenever a target's packages do.
     fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
@@ -72,13 +73,13 @@ impl FarmPackages for Store {
     }
 }
 
-/// The farm's packages that a pool has.
+/// The farm's packages that a pool contains.
 #[derive(Debug, Default)]
 pub(super) struct LoadedFarmPackages {
     packages: HashMap<Nevra, Sha256>,
     /// Those of them that the pool does not take, as others have their checksums.
     left_out: HashMap<Nevra, FarmPackage>,
-    /// How often some were added: each time costs every later solve a little.
+    /// How often packages were added: each time makes every later solve a little slower.
     pub(super) additions: usize,
 }
 
@@ -88,14 +89,14 @@ pub enum FarmError {
     /// The metadata of a package cannot be read.
     #[error("metadata of {package}, blob {blob}: {reason}")]
     Fragments { package: String, blob: Sha256, reason: String },
-    /// The solver does not take them.
+    /// The solver refuses them.
     #[error(transparent)]
     Pool(#[from] rpmfarm_solv::PoolError),
 }
 
 impl LoadedFarmPackages {
-    /// Adds what is new to the pool and removes what is gone. Returns whether anything changed. Of two
-    /// packages with one checksum the second is left out, which `warnings` say.
+    /// Adds new packages to the pool and removes those that are gone. Returns whether anything
+    /// changed. Of two packages with one checksum the second is left out, and `warnings` names it.
     pub(super) fn update(
         &mut self,
         pool: &mut Pool,
@@ -122,7 +123,7 @@ impl LoadedFarmPackages {
         for package in &again {
             all.entry(&package.nevra).or_insert(package);
         }
-        // In the order of their names, so that the solver meets them in the same order always.
+        // In the order of their names, so that the solver always gets them in the same order.
         let mut new: Vec<&FarmPackage> = all
             .into_values()
             .filter(|package| self.packages.get(&package.nevra) != Some(&package.digest))

@@ -1,9 +1,9 @@
-//! The pull-through cache: packages of external repositories come into the blob store when a
+//! The pull-through cache: packages of external repositories are fetched into the blob store when a
 //! lock first names them, and stay.
 //!
-//! Owns what is checked on the way in: size and digest as the lock has them, and, where the
-//! repository is to be signed, the header's signature, the payload's digest and the name. It must
-//! not know why a package is wanted.
+//! Owns the checks of each download: size and digest as in the lock, and, where the repository must
+//! be signed, the header's signature, the payload's digest and the name. It must not know why a
+//! package is wanted.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,10 +26,10 @@ use super::rejection::MetadataErrorKind;
 use crate::blobs::{BlobError, BlobWriter, Blobs};
 use crate::work::KeyedSemaphore;
 
-/// Packages of one lock that are downloaded at once.
+/// How many packages of one lock are downloaded at once.
 const PARALLEL: usize = 8;
 
-/// Why a package cannot be had.
+/// Why a package cannot be fetched, and which.
 #[derive(Debug, thiserror::Error)]
 #[error("{package} of repository `{repository}`: {source}")]
 pub struct FetchError {
@@ -38,19 +38,19 @@ pub struct FetchError {
     pub source: FetchErrorKind,
 }
 
-/// Why a package cannot be had.
+/// Why a package cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchErrorKind {
-    /// The lock names a repository that the target does not have any more.
-    #[error("the target has no such repository any more, and the package was not kept")]
+    /// The target no longer has the repository that the lock names.
+    #[error("the target no longer has this repository, and the package is not in the blob store")]
     UnknownRepository,
-    /// One of the farm's own packages is not in the store.
+    /// The blob of one of the farm's own packages is missing.
     #[error("blob {0} is missing: it was built here, so it cannot be fetched")]
     Missing(Sha256),
-    /// Where it should lie is refused.
+    /// Its location in the metadata is refused.
     #[error("location {0}")]
     Location(LocationError),
-    /// The mirrors of its repository are not known.
+    /// The mirrors of its repository cannot be determined.
     #[error(transparent)]
     Mirrors(#[from] Box<MetadataErrorKind>),
     /// It cannot be downloaded.
@@ -59,25 +59,19 @@ pub enum FetchErrorKind {
     /// The download has another size.
     #[error("{url}: expected {expected} bytes, found {found}")]
     Size {
-        /// Where it came from.
         url: String,
-        /// The size that the lock has.
+        /// The size in the lock.
         expected: u64,
         found: u64,
     },
     /// Its signature is missing or invalid.
     #[error("{url}: {source}")]
-    Rpm {
-        /// Where it came from.
-        url: String,
-        source: rpmfarm_rpmfile::RpmError,
-    },
+    Rpm { url: String, source: rpmfarm_rpmfile::RpmError },
     /// It is another package.
     #[error("{url}: it is {found}")]
     OtherPackage {
-        /// Where it came from.
         url: String,
-        /// What its header says.
+        /// The NEVRA in its header.
         found: String,
     },
     /// It cannot be stored, or has another digest.
@@ -91,7 +85,7 @@ pub(super) struct Fetcher {
     blobs: Blobs,
     downloader: Downloader,
     mirrors: MirrorLists,
-    /// Packages that are being fetched, so that two builds do not fetch one twice.
+    /// Packages that are being fetched, so that two builds do not fetch the same one at once.
     turns: Arc<KeyedSemaphore<Sha256>>,
 }
 
@@ -100,10 +94,11 @@ impl Fetcher {
         Self { blobs, downloader, mirrors, turns: Arc::new(KeyedSemaphore::new(1)) }
     }
 
-    /// Fetches every package of a lock that is not there yet.
+    /// Fetches every package of a lock that is not in the blob store.
     ///
     /// # Errors
-    /// The first that cannot be had; others may have come meanwhile, and stay.
+    /// For the first package that cannot be fetched; others may have been fetched meanwhile, and
+    /// stay.
     pub(super) async fn lock(
         &self,
         repos: &[ExternalRepo],
@@ -124,17 +119,17 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Fetches one package, unless it is there.
+    /// Fetches one package, unless it is in the blob store.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it cannot be fetched.
     pub(super) async fn package(
         &self,
         repos: &[ExternalRepo],
         package: &LockedPackage,
         now: SystemTime,
     ) -> Result<(), FetchError> {
-        // Then looked up again: whoever had the turn before may have fetched it.
+        // Checked again under the permit: the holder before may have fetched it.
         let _turn = self.turns.acquire(package.digest).await;
         if self.blobs.contains(package.digest) {
             return Ok(());
@@ -172,7 +167,8 @@ impl Fetcher {
                 Err(error) if bases.len() == 1 => return Err(error),
                 Err(error) => {
                     tracing::info!(repository = repo.id, %error, "asking the next mirror");
-                    // What says more than that one mirror does not have it is told.
+                    // The first error is reported, unless it only says that one mirror does not
+                    // have the file.
                     match &first {
                         Some(FetchErrorKind::Download(_)) | None => first = Some(error),
                         Some(_) => {}
@@ -217,7 +213,7 @@ impl Sink for BlobSink {
 }
 
 impl BlobSink {
-    /// Checks what came and makes it a blob.
+    /// Checks a download and makes it a blob.
     fn check(
         self,
         repo: &ExternalRepo,
@@ -237,8 +233,8 @@ impl BlobSink {
     }
 }
 
-/// The signature covers the header, which has the payload's digest: together they cover the
-/// file even where no one vouches for the repository's metadata.
+/// Checks the signature of the header, which contains the digest of the payload: together they
+/// cover the file even where the repository's metadata are not signed.
 fn check_rpm(
     path: &Path,
     repo: &ExternalRepo,

@@ -1,8 +1,8 @@
-//! What rpm would refuse when it installs a root, found before a worker is asked to: two packages
-//! that want different files at one path, and packages of modules that no active stream has.
+//! Finds what rpm would refuse when it installs a root, before a worker tries it: two packages with
+//! different files at one path, and packages of modules without an active stream.
 //!
-//! Metadata do not say what is in a file, so the headers of the packages are read once they are
-//! here. Owns what is remembered of them; the rules themselves are `rpmfarm_rpmfile`'s.
+//! Repository metadata do not describe the contents of files, so the headers of the packages are
+//! read when they have been fetched. Owns the cache of these; the rules are in `rpmfarm_rpmfile`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use rpmfarm_rpmfile::{FileClaim, PackageClaims, claims, path_of_claim};
 use super::farm::FARM;
 use crate::blobs::Blobs;
 
-/// Files whose claims are remembered; each takes 24 bytes.
+/// How many files are cached; each takes 24 bytes.
 const MAX_FILES: usize = 4 << 20;
-/// Layers of roots that are remembered as free of conflicts.
+/// How many layers of roots are remembered as free of conflicts.
 const MAX_LAYERS: usize = 100_000;
 
 /// Why rpm would not install a root.
@@ -25,16 +25,16 @@ const MAX_LAYERS: usize = 100_000;
 pub enum RootError {
     /// Two packages conflict in a file.
     #[error(
-        "{first} and {second} both have {path}, and not the same one: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
+        "{first} and {second} both have {path}, with different content: rpm installs only one of these packages; require one of them only, or hide the other by `excludes` of its repository"
     )]
     Conflict {
         first: String,
         second: String,
         path: String,
-        /// Whether the target's own list of packages leads to both.
+        /// Whether the target's own list of packages requires both.
         in_base: bool,
     },
-    /// A package says that it is of a module, and no active stream has it.
+    /// A package belongs to a module, and no active stream lists it.
     #[error(
         "{package} of repository `{repository}` is of the module {label}, and no active module stream lists it: dnf would not install it; is modules.yaml of the repository complete? (module_hotfixes = true takes its packages as they are)"
     )]
@@ -72,8 +72,8 @@ struct ConflictCache {
 }
 
 impl FileConflicts {
-    /// Finds what rpm would refuse. `is_masked` says of which repositories' packages an active
-    /// stream must have those that are of a module. Reads files.
+    /// Finds what rpm would refuse. `is_masked` says for which repositories an active stream must
+    /// list the packages of modules. Reads files.
     ///
     /// # Errors
     /// The first problem.
@@ -124,7 +124,7 @@ impl FileConflicts {
         Ok(())
     }
 
-    /// The claims of a package's header. One that cannot be read is left to rpm.
+    /// The files in a package's header. A header that cannot be read is left to rpm.
     fn claims(&self, package: &LockedPackage, blobs: &Blobs) -> Option<Arc<PackageClaims>> {
         if let Some(known) = self.lock().claims.get(&package.digest) {
             return Some(Arc::clone(known));

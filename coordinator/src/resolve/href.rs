@@ -1,32 +1,31 @@
-//! Places that repository metadata name: always below the repository's own URL.
+//! The locations of files in repository metadata: always below the repository's own URL.
 
 use rpmfarm_core::name::shown;
 use rpmfarm_core::target::BaseError;
 use url::Url;
 
-/// Why a file is not fetched from where metadata say that it lies.
+/// Why a location in metadata is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
-    /// The place is not one below the repository.
+    /// The location is not below the repository.
     #[error("`{}` {why}", shown(.href))]
-    Place {
-        /// The place, as the metadata have it.
+    Location {
+        /// The location, as in the metadata.
         href: String,
-        /// What is wrong with it.
         why: &'static str,
     },
-    /// Nothing can be joined to the URL of the repository.
+    /// The URL of the repository cannot have a path.
     #[error("{0} has no path")]
     NoPath(Url),
-    /// The files are said to lie elsewhere than the repository, where none are fetched from.
+    /// The metadata name another base URL, which is not supported.
     #[error(transparent)]
     Base(#[from] BaseError),
 }
 
-/// Joins a place from metadata to a repository's URL.
+/// Joins a location from metadata to a repository's URL.
 ///
 /// # Errors
-/// When the place leads elsewhere or is malformed.
+/// When the location leads elsewhere or is malformed.
 pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
     check(href)?;
     let mut url = base.clone();
@@ -37,23 +36,23 @@ pub fn join(base: &Url, href: &str) -> Result<Url, LocationError> {
     Ok(url)
 }
 
-/// Whether a place stays below where it is joined to.
+/// Checks that a location stays below its base.
 ///
 /// # Errors
 /// When it does not.
 pub fn check(href: &str) -> Result<(), LocationError> {
-    let refused = |why| Err(LocationError::Place { href: href.to_owned(), why });
+    let refused = |why| Err(LocationError::Location { href: href.to_owned(), why });
     if href.is_empty() || href.len() > 4096 {
-        return refused("is not the place of a file");
+        return refused("is not the location of a file");
     }
     if href.starts_with('/') || href.split('/').next().is_some_and(|first| first.contains(':')) {
-        return refused("is absolute; only places below the repository are taken");
+        return refused("is absolute; only locations below the repository are accepted");
     }
     if href.contains('\\') || href.chars().any(char::is_control) {
-        return refused("has characters that no place has");
+        return refused("has characters that a location must not have");
     }
     for segment in href.split('/') {
-        // Servers and proxies may decode what is encoded.
+        // Servers and proxies may decode percent-encoded dots.
         let decoded = segment.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/");
         if decoded == ".." || decoded.starts_with("../") || decoded.contains("/..") {
             return refused("leads out of the repository");

@@ -1,7 +1,7 @@
 //! Making locks: from lists of requirements to the layers of a root.
 //!
-//! Owns how a root is cut into layers, so that builds share as much as they can. Solving itself
-//! is the solver's; it must not know where packages come from.
+//! Owns how a root is cut into layers, so that builds share as many layers as possible. The solver
+//! solves; this file must not know where packages come from.
 
 use std::collections::HashSet;
 
@@ -21,8 +21,8 @@ use super::href::{self, LocationError};
 /// What a build requires.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Requirements {
-    /// One list for each layer on top of the base root: the build requirements that the SRPM's
-    /// header has, then those that each round of `%generate_buildrequires` found.
+    /// One list for each layer on top of the base root: first the build requirements in the SRPM's
+    /// header, then those of each round of `%generate_buildrequires`.
     pub layers: Vec<Vec<String>>,
     /// `BuildConflicts`.
     pub conflicts: Vec<String>,
@@ -36,7 +36,7 @@ impl Requirements {
         self.layers.iter().flatten().chain(&self.conflicts).map(String::as_str)
     }
 
-    /// The longest of them, cut to be shown.
+    /// The longest requirement, shortened for a message.
     pub(super) fn most_complex(&self) -> String {
         let all = self.layers.iter().flatten().chain(&self.conflicts);
         let longest = all.max_by_key(|requirement| requirement.len());
@@ -50,7 +50,7 @@ pub enum LockError {
     /// A requirement of the package cannot be fulfilled.
     #[error(transparent)]
     Package(UnsolvableError),
-    /// A package that the target puts into every root cannot be had.
+    /// A package that the target puts into every root cannot be installed.
     #[error("target {target} on {arch}: its {what} root: {source}")]
     Root {
         target: String,
@@ -62,13 +62,13 @@ pub enum LockError {
     /// A requirement is malformed.
     #[error(transparent)]
     Malformed(#[from] rpmfarm_solv::RequirementError),
-    /// The module streams cannot be used as the target or the package chooses them.
+    /// The module streams that the target or the package chooses cannot be used.
     #[error("target {target} on {arch}: {source}")]
     Modules { target: String, arch: Arch, source: ModuleError },
     /// Repository metadata cannot be used.
     #[error("{0}")]
     Metadata(String),
-    /// The solver crashed, twice, while it searched for the build requirements.
+    /// The solver crashed twice while it solved the build requirements.
     #[error(
         "the solver crashed twice while it searched for packages that fulfil the build requirements ({how}); the most complex of them is `{requirement}`: simplify it"
     )]
@@ -83,10 +83,10 @@ pub(super) struct SharedLayers {
 }
 
 impl SharedLayers {
-    /// Solves both lists, if that was not done yet.
+    /// Solves both lists, unless that was done.
     ///
     /// # Errors
-    /// When something of them cannot be had.
+    /// When a package of them cannot be installed.
     pub(super) fn solve(
         &mut self,
         pool: &mut Pool,
@@ -113,8 +113,8 @@ impl SharedLayers {
 }
 
 impl SharedLayers {
-    /// What is left of them when the farm's packages in the pool have changed: those that nothing of
-    /// the farm is in, nor could be, stay as they are.
+    /// The shared layers that are still valid after the farm's packages in the pool have changed:
+    /// those that contain no package of the farm, and could not.
     pub(super) fn renewed(self, pool: &Pool, target: &Target) -> Self {
         if !target.base_from_farm.is_empty() {
             return Self::default();
@@ -124,12 +124,12 @@ impl SharedLayers {
     }
 }
 
-/// Times that a root of the target is solved at most, each with more of the farm's packages.
+/// How often a root of the target is solved at most, each time with more of the farm's packages.
 const BASE_TRIES: usize = 32;
 
-/// A root that every build of the target has: of the external repositories, with those packages of
-/// the farm that the target lists. Others of the farm are in it where nothing else has what is
-/// required.
+/// A root that all builds of the target share: from the external repositories, with those packages
+/// of the farm that the target lists. Other packages of the farm are in it only where nothing else
+/// provides a requirement.
 fn base_root(
     pool: &mut Pool,
     target: &Target,
@@ -158,8 +158,8 @@ fn solve_base(
     allowed: &HashSet<Nevra>,
 ) -> Result<Vec<Package>, SolveFailure> {
     let request = SolveRequest { install: install.to_vec(), ..SolveRequest::default() };
-    // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nobody
-    // else has what is required, or the target lists the source package in `base_from_farm`.
+    // Bootstrap and base are solved without the farm's own packages (docs/names.md), unless nothing
+    // else provides a requirement, or the target lists the source package in `base_from_farm`.
     let wanted =
         |nevra: &Nevra, source: &str| target.is_base_from_farm(source) || allowed.contains(nevra);
     packages(pool.solve_apart(&request, FARM, wanted))
@@ -168,7 +168,7 @@ fn solve_base(
 /// Makes the lock of a build.
 ///
 /// # Errors
-/// When a requirement cannot be fulfilled, with all that are missing.
+/// When requirements cannot be fulfilled; the error names all of them.
 pub(super) fn make_lock(
     pool: &mut Pool,
     shared: &mut SharedLayers,
@@ -203,23 +203,23 @@ fn root(
     let base = shared.base.as_deref().unwrap_or_default();
     match stacked(pool, base, wanted) {
         Err(SolveFailure::Unsolvable(_)) => {
-            // Something that is required does not go with what the base list alone led to: a
-            // package conflicts with it or replaces it (coreutils and coreutils-single), or
-            // wants another version. Solved together, the base may be made differently; then
-            // nothing of it is shared, so all goes into one layer. If that fails as well, its
-            // error is the true one: it does not speak of the base's choices.
+            // The build requirements conflict with the solution of the base list alone: a package
+            // conflicts with one of the base or replaces it (coreutils and coreutils-single), or
+            // requires another version. Solved together, the base may be different; then it is not
+            // shared, so everything goes into one layer. If that fails as well, its error is
+            // reported, because it does not depend on the base's choices.
             Ok(vec![joint(pool, target, wanted).map_err(|error| error.for_package())?])
         }
         layers => layers.map_err(|error| error.for_package()),
     }
 }
 
-/// A package of the farm in a root, and what would be there without it.
+/// A package of the farm in a root, and the package that the root would have without it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmReplacement {
     pub package: Nevra,
-    /// The package of an external repository, and that repository's id; none where no other has what
-    /// it is for.
+    /// The package of an external repository, and that repository's id; `None` where no other
+    /// package provides what it is for.
     pub instead: Option<(Nevra, String)>,
 }
 
@@ -247,7 +247,7 @@ pub(super) fn taken(
         .collect())
 }
 
-/// The base, and each list of requirements as a layer on top of all before it.
+/// The base, and each list of requirements as a layer on top of the ones before.
 fn stacked(
     pool: &mut Pool,
     base: &[Package],
@@ -274,8 +274,8 @@ fn joint(
     solve(pool, &requirements(lists), &wanted.conflicts, &[])
 }
 
-/// The requirements of several lists that packages can fulfil, in an order that does not depend
-/// on how a spec lists them. Capabilities `rpmlib(…)` are rpm's own.
+/// The requirements of several lists that packages can fulfil, in an order that does not depend on
+/// the order in the spec. Capabilities `rpmlib(…)` are provided by rpm itself.
 fn requirements<'a>(lists: impl IntoIterator<Item = &'a [String]>) -> Vec<&'a str> {
     let mut all: Vec<&str> = lists
         .into_iter()
@@ -311,7 +311,7 @@ fn packages(solved: Result<Solution, SolveError>) -> Result<Vec<Package>, SolveF
     }
 }
 
-/// A solve that failed, before it is known what was solved for.
+/// A failed solve, before it is attributed to the base or to the build.
 enum SolveFailure {
     Unsolvable(UnsolvableError),
     Other(LockError),
@@ -336,7 +336,7 @@ fn layer(target: &Target, packages: &[Package]) -> Result<Layer, LockError> {
 }
 
 fn locked(target: &Target, package: &Package) -> Result<LockedPackage, LockError> {
-    // The farm's own packages are blobs already; others are fetched from where they lie.
+    // The farm's own packages are blobs already; others are fetched from their repositories.
     let (mut location, mut base) = (String::new(), String::new());
     if package.repository != FARM {
         let refused = |reason: LocationError| {

@@ -1,11 +1,11 @@
-//! Metadata of external repositories: fetched, checked, kept on disk.
+//! Metadata of external repositories: fetched, checked, and cached on disk.
 //!
-//! Owns what is checked: signature, digests, sizes, that a repository does not go back. What is
-//! kept was checked when it came and is checked again when it is first used. It must not know
-//! what the packages are.
+//! Owns the checks: signature, digests, sizes, and that a repository is not rolled back. Cached
+//! metadata were checked when they were fetched and are checked again when they are first used. It
+//! must not know the packages.
 //!
-//! On disk each repository has `current.json`, which names what is current, and a directory for
-//! each state that is kept, named by the digest of its `repomd.xml`.
+//! On disk each repository has `current.json`, which names the current state, and a directory for
+//! each cached state, named by the digest of its `repomd.xml`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -34,18 +34,18 @@ use super::repomd::{MetadataFile, Repomd};
 
 const MAX_REPOMD: u64 = 4 << 20;
 const MAX_SIGNATURE: u64 = 1 << 20;
-/// For files that announce no size.
+/// The size of files that announce none, in bytes.
 const MAX_FILE: u64 = 1 << 30;
 
-/// States of a repository that are kept: someone may be reading the one before.
+/// How many states of a repository are kept: an older one may still be read.
 const KEPT: usize = 3;
 
 /// The metadata of a repository, checked and on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RepoMetadata {
-    /// Digest of its `repomd.xml`: changes whenever anything does.
+    /// The digest of its `repomd.xml`, which changes with every change of the repository.
     pub digest: Sha256,
-    /// When its files were made, in seconds since 1970, as `repomd.xml` says: that of the newest.
+    /// The time of its newest file, in seconds since 1970, as `repomd.xml` says.
     pub timestamp: u64,
     /// `primary.xml`, compressed as its name says.
     pub primary: PathBuf,
@@ -55,10 +55,10 @@ pub struct RepoMetadata {
     pub modules: Option<PathBuf>,
 }
 
-/// Whether metadata may be older than those that are known.
+/// Whether metadata may be older than the cached ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgePolicy {
-    /// No: someone may be holding back updates.
+    /// No: a server may be withholding updates.
     Refuse,
     Accept,
 }
@@ -69,7 +69,7 @@ pub(super) struct MetadataCache {
     dir: PathBuf,
     downloader: Downloader,
     mirrors: MirrorLists,
-    /// The metadata that were checked since the start, by the repository's name in the cache.
+    /// The metadata that were checked since the start, by the name of the repository's cache.
     checked: Arc<Mutex<HashMap<String, RepoMetadata>>>,
 }
 
@@ -81,7 +81,7 @@ impl MetadataCache {
     /// The cached metadata of a repository, without a request; `None` when there are none.
     ///
     /// # Errors
-    /// When what is kept is damaged and the disk fails.
+    /// When the cached files are damaged and cannot be removed.
     pub(super) async fn known(
         &self,
         repo: &ExternalRepo,
@@ -100,10 +100,10 @@ impl MetadataCache {
         Ok(metadata)
     }
 
-    /// Asks a repository for its metadata and takes what is new.
+    /// Asks a repository for its metadata and takes over new ones.
     ///
     /// # Errors
-    /// When they cannot be downloaded, or any check fails; then what was known stays.
+    /// When they cannot be downloaded, or a check fails; then the cached ones stay.
     pub(super) async fn refresh(
         &self,
         repo: &ExternalRepo,
@@ -134,7 +134,7 @@ impl MetadataCache {
                 let pages = mirrors.pages.as_slice();
                 match self.update_from(repo, base, pages, known.clone(), older, now).await {
                     Ok(metadata) => return Ok(metadata),
-                    // The repository moved on between its page and a file that the page names.
+                    // The repository changed between its `repomd.xml` and a file that this names.
                     Err(error) if again && error.is_gone() => {}
                     Err(error) => {
                         if mirrors.urls.len() > 1 {
@@ -162,8 +162,8 @@ impl MetadataCache {
         let home = self.home(repo);
         fs::create_dir_all(&home).map_err(io_at(&home))?;
         let url = at(base, "repodata/repomd.xml");
-        // Without the files there is nothing that could be unchanged; but what was current
-        // counts against a rollback even then.
+        // Without the cached files no answer "unchanged" is possible, but the last known state
+        // still counts against a rollback.
         let current = read_current(&home);
         let validator = match (&known, &current) {
             (Some(_), Some(current)) if current.url == url.as_str() => current.validator.clone(),
@@ -206,7 +206,7 @@ impl MetadataCache {
         Ok(metadata)
     }
 
-    /// The page's signature, if the repository must have one; checked.
+    /// The checked signature of `repomd.xml`, if the repository must have one.
     async fn signature(
         &self,
         repo: &ExternalRepo,
@@ -223,7 +223,8 @@ impl MetadataCache {
         Ok(Some(signature))
     }
 
-    /// Downloads what the page names into a directory of its own, which appears whole.
+    /// Downloads the files into a directory of their own, which is renamed into place when it is
+    /// complete.
     async fn download_files(
         &self,
         repo: &ExternalRepo,
@@ -245,7 +246,7 @@ impl MetadataCache {
         };
         write("repomd.xml", xml)?;
         signature.map_or(Ok(()), |signature| write("repomd.xml.asc", signature))?;
-        // A directory of that name can only be a damaged one: else it would have been known.
+        // A directory of that name must be damaged, or its state would have been found.
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(io_at(&dir))?;
         }
@@ -310,7 +311,7 @@ fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
     Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason })
 }
 
-/// Runs what reads much on a thread that may wait for the disk.
+/// Runs work that reads much on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -333,7 +334,7 @@ fn check_signature(
     )
 }
 
-/// Refuses a page that the metalink does not know, if there is a metalink.
+/// Refuses a `repomd.xml` whose digest is not in the metalink, if there is a metalink.
 fn check_page(url: &Url, xml: &[u8], pages: &[Checksum]) -> Result<()> {
     if pages.is_empty() {
         return Ok(());
@@ -353,7 +354,8 @@ fn check_page(url: &Url, xml: &[u8], pages: &[Checksum]) -> Result<()> {
     })
 }
 
-/// Refuses what is older than what is current, by either of the two clocks that a page has.
+/// Refuses metadata that are older than the current ones, by the revision or by the time in
+/// `repomd.xml`.
 fn check_forward(url: &Url, home: &Path, current: &CurrentMetadata, new: &Repomd) -> Result<()> {
     let check = |what, known, found| {
         if found >= known {
@@ -373,7 +375,8 @@ fn check_forward(url: &Url, home: &Path, current: &CurrentMetadata, new: &Repomd
     check("timestamp", current.timestamp, new.timestamp)
 }
 
-/// Refuses what is older than the target allows: an old state with valid signatures keeps updates back.
+/// Refuses metadata that are older than the target allows: an old state with valid signatures
+/// withholds updates.
 ///
 /// # Errors
 /// [`MetadataErrorKind::TooOld`].
@@ -425,14 +428,14 @@ struct CurrentMetadata {
     #[serde(default)]
     revision: Option<u64>,
     timestamp: u64,
-    /// Where the page came from, which is whom `validator` means something to.
+    /// The URL of the state, to whose server `validator` belongs.
     #[serde(default)]
     url: String,
     #[serde(default)]
     validator: Validator,
 }
 
-/// Where the files of a state lie.
+/// The paths of the files of a state.
 fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
     RepoMetadata {
         digest,
@@ -443,14 +446,14 @@ fn located(dir: &Path, digest: Sha256, repomd: &Repomd) -> RepoMetadata {
     }
 }
 
-/// A name of our own making, with the suffix that tells the compression.
+/// A name that the farm chooses, with the suffix of the compression.
 fn file_name(file: &MetadataFile) -> String {
     let suffix = suffix(file).map(|suffix| format!(".{suffix}")).unwrap_or_default();
     let form = if file.kind == "modules" { "yaml" } else { "xml" };
     format!("{}-{}.{form}{suffix}", &file.checksum.hex[..64], file.kind)
 }
 
-/// Takes over a file that did not change from a state that is kept.
+/// Links an unchanged file from a cached state.
 fn link_known(home: &Path, file: &MetadataFile, path: &Path) -> bool {
     let Ok(states) = fs::read_dir(home) else { return false };
     states.filter_map(std::result::Result::ok).any(|state| {
@@ -463,7 +466,7 @@ fn current_path(home: &Path) -> PathBuf {
     home.join("current.json")
 }
 
-/// Reads `current.json`; `None` when it is not there or cannot be read.
+/// Reads `current.json`; `None` when it does not exist or cannot be read.
 fn read_current(home: &Path) -> Option<CurrentMetadata> {
     let bytes = fs::read(current_path(home)).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -482,7 +485,8 @@ fn write_current(home: &Path, current: &CurrentMetadata) -> Result<()> {
     Ok(())
 }
 
-/// Removes all states but the newest few. What cannot be removed is removed the next time.
+/// Removes all states but the newest few. A state that cannot be removed is tried again the next
+/// time.
 fn prune(home: &Path, current: Sha256) {
     let Ok(entries) = fs::read_dir(home) else { return };
     let mut states: Vec<_> = entries

@@ -1,8 +1,7 @@
-//! Where the files of a repository can be had: its own URLs, or the servers that a mirror list or a
-//! metalink names.
+//! The URLs of a repository: its own, or the servers in its mirror list or metalink.
 //!
-//! Owns reading both forms, as librepo does, and how long they are believed. What a mirror then
-//! sends is checked by who asks it; a metalink also says which `repomd.xml` there may be.
+//! Owns reading both formats, as librepo does, and how long they are cached. The caller checks what
+//! a mirror sends; a metalink also has the permitted digests of `repomd.xml`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,19 +20,19 @@ use super::download::Downloader;
 use super::external::{ExternalRepo, RepositoryLocation};
 use super::rejection::{MetadataErrorKind, Result};
 
-/// A list of mirrors has some kilobytes.
+/// The largest list of mirrors, in bytes; most have some kilobytes.
 const MAX_LIST: u64 = 4 << 20;
-/// How many servers are asked for one file before it counts as not to be had.
+/// How many servers are asked for one file at most.
 const MAX_MIRRORS: usize = 8;
-/// How long a list is believed. A refresh asks for a new one.
+/// How long a list is cached. A refresh requests it again.
 const BELIEVED: Duration = Duration::from_secs(3600);
 
-/// Where a repository lies.
+/// The servers of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MirrorSet {
-    /// The directories that hold `repodata/`, the best first; at least one.
+    /// The URLs of the directories that hold `repodata/`, the best first; at least one.
     pub(super) urls: Vec<Url>,
-    /// The digests that `repomd.xml` may have; empty when the list names none.
+    /// The digests that `repomd.xml` may have; empty when the list has none.
     pub(super) pages: Vec<Checksum>,
 }
 
@@ -52,10 +51,10 @@ impl MirrorLists {
         Self { downloader, known: Arc::default() }
     }
 
-    /// Where a repository lies; with `anew`, its list is asked for even if one is known.
+    /// The servers of a repository; with `anew`, its list is requested even if one is cached.
     ///
     /// # Errors
-    /// When the list cannot be had or names no server that may be asked.
+    /// When the list cannot be fetched, or names no server that may be asked.
     pub(super) async fn fetch(&self, repo: &ExternalRepo, anew: bool) -> Result<MirrorSet> {
         let (url, read): (&Url, MirrorParser) = match &repo.place {
             RepositoryLocation::Urls(urls) => {
@@ -97,7 +96,7 @@ impl MirrorLists {
     }
 }
 
-/// A mirror list: a URL on each line; what else is there is passed over.
+/// Reads a mirror list: a URL on each line; other lines are ignored.
 #[must_use]
 pub fn mirrorlist(text: &str) -> Vec<String> {
     let lines = text.lines().map(str::trim);
@@ -108,8 +107,9 @@ fn is_http(text: &str) -> bool {
     text.starts_with("http://") || text.starts_with("https://")
 }
 
-/// A metalink of version 3, as mirror managers write it for `repomd.xml`: the mirrors by their
-/// preference, and the digests of the current page and of older ones that are still good.
+/// Reads a metalink of version 3, as mirror managers write it for `repomd.xml`: the mirrors by
+/// their preference, and the digests of the current `repomd.xml` and of older ones that are still
+/// valid.
 ///
 /// # Errors
 /// In words, when the bytes are not a metalink, or name no digest that is accepted.
@@ -145,19 +145,19 @@ pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
 /// A metalink, as far as it has been read.
 #[derive(Debug, Default)]
 struct Metalink {
-    /// Whether it has the file that is wanted.
+    /// Whether it has an entry for `repomd.xml`.
     has_file: bool,
-    /// Whether what is read belongs to that file.
+    /// Whether the parser is inside that entry.
     is_inside: bool,
     /// Mirrors with their preferences.
     urls: Vec<(u32, String)>,
-    /// Digests of the page that are accepted.
+    /// Accepted digests of `repomd.xml`.
     pages: Vec<Checksum>,
-    /// The kind of the digest that was opened last.
+    /// The kind of the digest element that was opened last.
     kind: String,
-    /// The preference of the mirror that was opened last.
+    /// The preference of the mirror element that was opened last.
     preference: u32,
-    /// The text since an element was opened last.
+    /// The text since the last opening tag.
     text: String,
 }
 
@@ -191,7 +191,7 @@ impl Metalink {
         }
     }
 
-    /// The digest that was read, if its kind is accepted and is what it is said to be.
+    /// The digest that was read, if its kind is accepted and it is well-formed.
     fn digest(&self) -> Option<Checksum> {
         let checksum = Checksum::from_hex(self.text.trim()).ok()?;
         let is_accepted = [DigestKind::Sha256, DigestKind::Sha512].contains(&checksum.kind)
@@ -199,7 +199,7 @@ impl Metalink {
         is_accepted.then_some(checksum)
     }
 
-    /// The mirror that was read: the address of a repository, with its preference.
+    /// The mirror that was read, with its preference.
     fn mirror(&self) -> Option<(u32, String)> {
         const PAGE: &str = "repodata/repomd.xml";
         let base = self.text.trim().strip_suffix(PAGE).filter(|base| is_http(base))?;

@@ -1,15 +1,15 @@
 //! The stage `resolve`: from build requirements to a lock, and the packages that it names.
 //!
 //! Owns the metadata of external repositories, the solver pools, and the cache of external
-//! packages. It must not know what a lock is for. To read from the top:
+//! packages. It must not know what a lock is for. Files from the top:
 //!
-//! - `pass` is the stage, [`ResolveStage`]: what is solved, and what is recorded. `turns` looks at batches
-//!   and begins what is to be done, by the orders that [`Batches`] keeps in memory: `batch_order` has the
-//!   order of one batch, and `pool_news` reads what has come that may change it. They alone know of builds.
-//!   `refresh` asks repositories for news from time to time.
-//! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time runs
-//!   on threads that may block. The metadata of a repository are fetched when a target is first
-//!   resolved, and again only by [`Resolver::refresh`].
+//! - `pass` is the stage, [`ResolveStage`]: what is solved, and what is recorded. `turns` examines
+//!   batches and starts the work that is due, by the orders that [`Batches`] keeps in memory:
+//!   `batch_order` has the order of one batch, and `pool_news` reads new packages that may change it.
+//!   They alone know of builds. `refresh` asks repositories for new metadata periodically.
+//! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time
+//!   runs on threads that may block. The metadata of a repository are fetched when a target is
+//!   first resolved, and again only by [`Resolver::refresh`].
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
@@ -81,7 +81,7 @@ pub enum ResolveError {
     /// The definition of a repository cannot be used.
     #[error(transparent)]
     Definition(#[from] ExternalRepoError),
-    /// The metadata of a repository are not there and cannot be had.
+    /// The metadata of a repository are not cached and cannot be fetched.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
     /// The farm's own packages cannot be listed.
@@ -93,7 +93,7 @@ pub enum ResolveError {
     /// There is no solution.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The solver ended while it did what no build has a part in.
+    /// The solver ended while it worked on something that the build has no part in.
     #[error("{0}")]
     Solver(String),
 }
@@ -108,7 +108,7 @@ impl From<PoolsError> for ResolveError {
     }
 }
 
-/// A try that failed.
+/// One failed try.
 enum ResolveTryError {
     Pools(PoolsError),
     Other(ResolveError),
@@ -147,8 +147,8 @@ impl ResolveError {
         }
     }
 
-    /// The requirements of the build itself that nobody provides. None when something else is in
-    /// the way.
+    /// The requirements of the build itself that nothing provides. Empty when something else
+    /// failed.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let Self::Lock(LockError::Package(found)) = self else { return Vec::new() };
@@ -156,7 +156,7 @@ impl ResolveError {
         of_build.map(|missing| missing.requirement.clone()).collect()
     }
 
-    /// The chains that lead to what is missing or in conflict, one line each.
+    /// The chains of requirements that lead to each missing or conflicting package, one line each.
     #[must_use]
     pub fn details(&self) -> &[String] {
         match self {
@@ -171,17 +171,17 @@ impl ResolveError {
 /// Resolves requirements into locks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    /// Where target files lie; the keys that they name are found from there.
+    /// The directory of the target files, to which the paths of their keys are relative.
     targets: PathBuf,
     blobs: Blobs,
     metadata: MetadataCache,
     fetcher: Fetcher,
     clashes: Arc<FileConflicts>,
-    /// What is started as solver.
+    /// The program that is started as solver.
     program: SolverProgram,
     /// Where solver data of external repositories are kept.
     solver_data: PathBuf,
-    universes: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
+    environments: Arc<Mutex<HashMap<SolverEnvKey, Arc<SolverEnv>>>>,
 }
 
 type SharedSolver = Arc<tokio::sync::Mutex<SolverProcess>>;
@@ -189,15 +189,16 @@ type SharedSolver = Arc<tokio::sync::Mutex<SolverProcess>>;
 /// A target's name and an architecture.
 type SolverEnvKey = (String, Arch);
 
-/// All that one architecture of a target can be built with.
+/// Everything that builds of one target and architecture are solved with.
 #[derive(Debug)]
 struct SolverEnv {
-    /// The definition that it was made from.
+    /// The target from which it was made.
     target: Target,
     external: Vec<ExternalRepo>,
-    /// One solver for each choice of module streams; most targets have only the one without.
+    /// One solver for each choice of module streams; most targets have only the one without a
+    /// choice.
     solvers: Mutex<HashMap<ModuleChoice, SharedSolver>>,
-    /// One refresh at a time.
+    /// Held by a refresh, so that there is one at a time.
     refreshing: tokio::sync::Mutex<()>,
 }
 
@@ -209,7 +210,7 @@ impl SolverEnv {
     }
 }
 
-/// A solver, locked, with what its pool is to be made of.
+/// A locked solver, with the content that its pool should have.
 struct LockedSolver {
     solver: OwnedMutexGuard<SolverProcess>,
     /// That of the target's packages, read before `content`.
@@ -218,9 +219,8 @@ struct LockedSolver {
 }
 
 impl Resolver {
-    /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets`
-    /// is the directory of the target files, and `program` what is started as solver
-    /// ([`solver::program`]).
+    /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets` is
+    /// the directory of the target files, and `program` is started as solver ([`solver::program`]).
     ///
     /// # Errors
     /// When the system's certificates cannot be read.
@@ -243,30 +243,30 @@ impl Resolver {
             blobs,
             clashes: Arc::default(),
             program: SolverProgram::Process(program),
-            universes: Arc::default(),
+            environments: Arc::default(),
         })
     }
 
-    /// The same where a simulation solves. No repository is asked.
+    /// The same with a simulated solver. No repository is requested.
     #[cfg(feature = "simulation")]
     #[must_use]
     pub fn simulated(&self, solver: Arc<dyn solver::SimulatedSolver>) -> Self {
         let (program, clashes) = (SolverProgram::Simulated(solver), Arc::default());
-        Self { program, clashes, universes: Arc::default(), ..self.clone() }
+        Self { program, clashes, environments: Arc::default(), ..self.clone() }
     }
 
-    /// The same with pools of its own, which go with it. For a target with repositories that only one
-    /// build has.
+    /// The same with pools of its own, which are dropped with it: for a target with repositories
+    /// that only one build has.
     #[must_use]
     pub fn apart(&self) -> Self {
-        Self { universes: Arc::default(), ..self.clone() }
+        Self { environments: Arc::default(), ..self.clone() }
     }
 
-    /// Solves what a build requires. The lock is the same for the same requirements as long as
-    /// neither repositories nor the farm's packages change.
+    /// Solves the requirements of a build. The lock is the same for the same requirements as long
+    /// as neither repositories nor the farm's packages change.
     ///
     /// # Errors
-    /// When something cannot be had; [`ResolveError::fault`] says whose fault that is.
+    /// When a package cannot be provided; [`ResolveError::fault`] says whose fault that is.
     pub async fn resolve(
         &self,
         target: &Target,
@@ -276,7 +276,8 @@ impl Resolver {
         now: SystemTime,
     ) -> Result<Lock, ResolveError> {
         match self.lock(target, arch, farm, wanted.clone(), now).await {
-            // It may have been bad luck, as when the host had no memory left: once more.
+            // The solver may have died by chance, as when the host had no memory left: one more
+            // try.
             Err(ResolveTryError::Pools(PoolsError::Died { ready: true, .. })) => {}
             solved => return Ok(solved?),
         }
@@ -304,11 +305,12 @@ impl Resolver {
         Ok(blocking::run(solve).await.expect("asking the solver does not panic")?)
     }
 
-    /// Of the farm's packages that an architecture of a target is to show, the `noarch` ones that
-    /// require what nobody provides: neither the external repositories nor what is shown.
+    /// The `noarch` packages, of those that the farm would show on an architecture of a target,
+    /// with a requirement that nothing provides: neither the external repositories nor the shown
+    /// packages.
     ///
     /// # Errors
-    /// When the metadata of the repositories are not there and cannot be had.
+    /// When the metadata of the repositories are not cached and cannot be fetched.
     pub async fn lacking(
         &self,
         target: &Target,
@@ -317,7 +319,7 @@ impl Resolver {
         shown: HashSet<Nevra>,
         now: SystemTime,
     ) -> Result<Vec<(Nevra, String)>, ResolveError> {
-        // Who uses the repositories has the target's modules, not those that a package chose.
+        // Clients of the repositories have the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         let LockedSolver { mut solver, content, .. } = ready;
@@ -325,12 +327,12 @@ impl Resolver {
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Looks up the owners of the things in the questions: external repositories and the farm's own
-    /// packages. Answers the generation of these too. `paths` are those that builds of the target
-    /// have required.
+    /// Finds the owners of the names in the query, in external repositories and among the farm's
+    /// own packages. Also returns the generation of these. `paths` are the paths that builds of the
+    /// target have required.
     ///
     /// # Errors
-    /// When the metadata of the repositories are not there and cannot be had.
+    /// When the metadata of the repositories are not cached and cannot be fetched.
     pub async fn owners(
         &self,
         target: &Target,
@@ -367,24 +369,24 @@ impl Resolver {
         Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
     }
 
-    /// Fetches the packages of a lock into the blob store, those that are not there.
+    /// Fetches the missing packages of a lock into the blob store.
     ///
     /// # Errors
-    /// The first that cannot be had.
+    /// For the first package that cannot be fetched.
     pub async fn fetch(
         &self,
         target: &Target,
         lock: &Lock,
         now: SystemTime,
     ) -> Result<(), FetchLockError> {
-        let universe = self.universe(target, lock.arch)?;
-        Ok(self.fetcher.lock(&universe.external, lock, now).await?)
+        let environment = self.environment(target, lock.arch)?;
+        Ok(self.fetcher.lock(&environment.external, lock, now).await?)
     }
 
-    /// Finds what rpm would refuse in a root whose packages are all here.
+    /// Finds what rpm would refuse in a root whose packages are all in the blob store.
     ///
     /// # Errors
-    /// The first problem that is found; [`RootError::fault`] says whose fault it is.
+    /// The first problem; [`RootError::fault`] says whose fault it is.
     pub async fn check_root(&self, target: &Target, lock: &Lock) -> Result<(), RootError> {
         let hotfixes: Vec<String> = target
             .repositories
@@ -398,11 +400,11 @@ impl Resolver {
         blocking::run(check).await.expect("reading headers does not panic")
     }
 
-    /// Asks all repositories of a target for new metadata, and takes what is new. Returns
-    /// whether anything is. A repository that fails does not keep others from being refreshed.
+    /// Asks all repositories of a target for new metadata, and takes them over. Returns whether
+    /// there were any. A repository that fails does not keep others from being refreshed.
     ///
     /// # Errors
-    /// Of each repository that failed; what was known of it stays.
+    /// For each repository that failed; its cached metadata stay.
     pub async fn refresh(
         &self,
         target: &Target,
@@ -410,11 +412,11 @@ impl Resolver {
         older: AgePolicy,
         now: SystemTime,
     ) -> Result<bool, Vec<ResolveError>> {
-        let universe = self.universe(target, arch).map_err(|error| vec![error.into()])?;
-        let _turn = universe.refreshing.lock().await;
+        let environment = self.environment(target, arch).map_err(|error| vec![error.into()])?;
+        let _turn = environment.refreshing.lock().await;
         let mut changed = false;
         let mut failed: Vec<ResolveError> = Vec::new();
-        for repo in &universe.external {
+        for repo in &environment.external {
             let known = self.metadata.known(repo, now).await;
             match self.metadata.refresh(repo, older, now).await {
                 Ok(new) => changed |= !known.is_ok_and(|known| known == Some(new)),
@@ -432,19 +434,20 @@ impl Resolver {
         farm: &impl FarmPackages,
         now: SystemTime,
     ) -> Result<LockedSolver, ResolveError> {
-        let universe = self.universe(target, arch)?;
-        let external = self.external_metadata(&universe, now).await?;
+        let environment = self.environment(target, arch)?;
+        let external = self.external_metadata(&environment, now).await?;
         let external: Vec<_> =
             external.into_iter().map(|(repo, metadata)| (repo.for_solver(), metadata)).collect();
         let start = || SolverSetup {
-            target: universe.target.clone(),
+            target: environment.target.clone(),
             arch,
             modules: modules.clone(),
             blobs: self.blobs.root().to_owned(),
             cache: self.solver_data.clone(),
         };
-        let shared = universe.solver(modules, || SolverProcess::new(self.program.clone(), start()));
-        // Listed under the solver's lock, so that no one puts an older list over a newer one.
+        let shared =
+            environment.solver(modules, || SolverProcess::new(self.program.clone(), start()));
+        // Listed under the solver's lock, so that no older list replaces a newer one.
         let mut solver = Arc::clone(&shared).lock_owned().await;
         if solver.is_worn(&external) {
             let all = farm.update(&target.name, None).await?;
@@ -471,10 +474,10 @@ impl Resolver {
         });
     }
 
-    /// The metadata of all external repositories; those that are not known are fetched.
+    /// The metadata of all external repositories; those that are not cached are fetched.
     async fn external_metadata(
         &self,
-        universe: &SolverEnv,
+        environment: &SolverEnv,
         now: SystemTime,
     ) -> Result<Vec<(ExternalRepo, RepoMetadata)>, MetadataError> {
         let mut all = Vec::new();
@@ -482,10 +485,10 @@ impl Resolver {
         if matches!(self.program, SolverProgram::Simulated(_)) {
             return Ok(all);
         }
-        for repo in &universe.external {
+        for repo in &environment.external {
             let mut metadata = self.metadata.known(repo, now).await?;
             if metadata.is_none() {
-                let _turn = universe.refreshing.lock().await;
+                let _turn = environment.refreshing.lock().await;
                 metadata = self.metadata.known(repo, now).await?;
                 if metadata.is_none() {
                     metadata = Some(self.metadata.refresh(repo, AgePolicy::Refuse, now).await?);
@@ -498,26 +501,30 @@ impl Resolver {
         Ok(all)
     }
 
-    fn universe(&self, target: &Target, arch: Arch) -> Result<Arc<SolverEnv>, ExternalRepoError> {
-        let mut universes = self.universes.lock();
+    fn environment(
+        &self,
+        target: &Target,
+        arch: Arch,
+    ) -> Result<Arc<SolverEnv>, ExternalRepoError> {
+        let mut environments = self.environments.lock();
         let key = (target.name.clone(), arch);
-        if let Some(known) = universes.get(&key).filter(|known| known.target == *target) {
+        if let Some(known) = environments.get(&key).filter(|known| known.target == *target) {
             return Ok(Arc::clone(known));
         }
-        let universe = Arc::new(SolverEnv {
+        let environment = Arc::new(SolverEnv {
             target: target.clone(),
             external: external::load(target, arch, &self.targets)?,
             solvers: Mutex::default(),
             refreshing: tokio::sync::Mutex::default(),
         });
-        universes.insert(key, Arc::clone(&universe));
-        Ok(universe)
+        environments.insert(key, Arc::clone(&environment));
+        Ok(environment)
     }
 }
 
 impl FetchLockError {
-    /// Whether the server says that there is no such file (any more): its repository may have moved
-    /// on to newer packages.
+    /// Whether the server answers that there is no such file: its repository may have newer
+    /// packages.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         matches!(
@@ -530,13 +537,13 @@ impl FetchLockError {
     }
 }
 
-/// Why the packages of a lock are not all there.
+/// Why a package of a lock cannot be fetched.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchLockError {
     /// The definition of a repository cannot be used.
     #[error(transparent)]
     Definition(#[from] ExternalRepoError),
-    /// A package cannot be had.
+    /// A package cannot be fetched.
     #[error(transparent)]
     Package(#[from] FetchError),
 }

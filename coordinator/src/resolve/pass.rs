@@ -1,13 +1,14 @@
-//! Gives every task its lock: at once for SRPMs, in the order of the batch for builds (`turns`), and round
-//! by round for what `%generate_buildrequires` finds.
+//! The resolve stage: gives every task its lock. SRPM tasks get it at once, build tasks in the
+//! order of the batch (`turns`), and running attempts round by round when `%generate_buildrequires`
+//! finds requirements.
 //!
-//! What a lock names is fetched before the lock is recorded. A busy repository removes a package as
-//! soon as there is a newer one, while the metadata here may be an hour old: then the metadata are
-//! read anew and the root is solved again, a few times at most.
+//! The packages of a lock are fetched before the lock is recorded. A busy repository removes a
+//! package as soon as there is a newer one, while the cached metadata may be an hour old: then the
+//! metadata are read again and the root is solved again, a few times at most.
 //!
-//! What a running attempt finds is asked the same question as what a spec says: when another build of the
-//! batch is to provide or replace it, the attempt is taken from its worker, so that it holds no slot that
-//! the awaited build may need, and the task waits with what was found.
+//! The requirements that a running attempt finds are treated like those of the spec: when another build
+//! of the batch is to provide or replace one of them, the attempt is taken from its worker, so that it
+//! holds no slot that the awaited build may need, and the task waits with these requirements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,49 +37,48 @@ use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks, KeyedTaskPool};
 
-/// SRPM tasks of a target that one pass reads; more than there are slots.
+/// How many SRPM tasks of a target one pass reads; more than there are slots.
 const SRPMS_AT_ONCE: i64 = 64;
 
 /// How often a root is solved again because one of its packages is gone.
 const AGAIN: u32 = 2;
 
-/// Gives tasks their locks, some at once. Cheap to clone.
+/// Gives tasks their locks, several side by side. Cheap to clone.
 #[derive(Clone)]
 pub struct ResolveStage {
     pub targets: Targets,
     /// Solves roots, and fetches packages.
     pub resolver: Resolver,
-    /// Where locks are stored.
+    /// The store of locks.
     pub blobs: Blobs,
-    /// Workers that wait for a wider lock.
+    /// The workers with attempts that wait for a wider lock.
     pub fleet: Fleet,
-    /// Where it is said what a build waits for.
+    /// Where the reason is shown that a build waits.
     pub waits: LocalWaitReasons,
     /// The orders of the open batches.
     pub batches: Batches,
-    /// Whether there is a next try.
+    /// Decides whether there is a next try.
     pub retries: Retries,
-    /// Rings when something is to be solved anew.
+    /// Woken when a task must be solved again.
     pub bus: Bus,
-    /// Reads the time, which goes on while work is done.
+    /// The clock that is read while the stage works.
     pub clock: Clock,
-    /// What is under way.
+    /// The work that is under way.
     pub work: ResolveWork,
 }
 
-/// The long pieces of work of this stage that are under way. Cheap to clone.
+/// The long work of this stage that is under way. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ResolveWork {
-    /// Solves roots and makes locks, task by task.
+    /// Solves roots and makes locks, one for each task.
     pub(super) locks: KeyedTaskPool<TaskId>,
-    /// Looks at batches.
+    /// Examines batches.
     pub(super) looks: CoalescedTasks<BatchId>,
-    /// Up to where the packages of targets were read.
+    /// The generations of the targets' packages that were read.
     pub(super) pools: Arc<tokio::sync::Mutex<KnownPools>>,
 }
 
 impl ResolveWork {
-    /// With this pool for locks.
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
         Self { locks, looks: CoalescedTasks::new("order"), pools: Arc::default() }
@@ -95,11 +95,11 @@ impl work::Stage for ResolveStage {
     }
 }
 
-/// Why there is no lock, for the record and for the order of the batch.
+/// Why a task has no lock, for the record and for the order of the batch.
 #[derive(Debug, Clone)]
 pub(super) struct LockFailure {
     pub(super) failure: Failure,
-    /// Requirements of the build that nobody provides.
+    /// Requirements of the build that nothing provides.
     pub(super) missing: Vec<String>,
 }
 
@@ -118,13 +118,12 @@ pub(super) enum Recorded {
 #[derive(Debug)]
 pub(super) struct LockRequest {
     pub(super) requirements: Requirements,
-    /// The round of its lock: 0, or one more than the last that was found.
+    /// The round of its lock: 0, or the number of the last round of requirements plus one.
     round: u32,
 }
 
 impl LockRequest {
-    /// What a task's root is to hold on its own architecture's terms, and what was found while it
-    /// was built.
+    /// The requirements of a task on its own architecture, and those that were found in rounds.
     pub(super) fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
@@ -163,7 +162,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// The SRPM is made in the base root, which needs nothing of any other build.
+    /// Locks an SRPM task. Its root is the base root, which requires no other build.
     async fn lock_srpm(
         &self,
         store: &FencedStore,
@@ -180,7 +179,7 @@ impl ResolveStage {
         }
     }
 
-    /// Records that a task has no lock, to be tried again or for good.
+    /// Records that a task cannot be locked: to be tried again, or finally.
     pub(super) async fn failed(
         &self,
         store: &FencedStore,
@@ -217,9 +216,10 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Answers what a running attempt found: with a wider lock, with the end of the build, or by taking
-    /// it from its worker until other builds of its batch are done. It does not wait where it is: its
-    /// place may be the one that the others need.
+    /// Answers the requirements that a running attempt found: with a wider lock, with the end of
+    /// the build, or by taking the attempt from its worker until other builds of its batch are
+    /// done. An attempt does not keep its slot while it waits, because the others may need the
+    /// slot.
     async fn lock_round(
         &self,
         store: &FencedStore,
@@ -232,10 +232,11 @@ impl ResolveStage {
         let wanted = LockRequest::new(task, &srpm, store.round_list(task.id).await?);
         let seen = with(order, |order| order.seen()).await?;
         let solved = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
-        // Before the attempt may be taken from its worker: afterwards nothing tells whom to poke.
+        // Read before the attempt may be taken from its worker: afterwards nothing says which
+        // workers to notify.
         let workers = store.worker_list_on_build(task.build).await?;
         match solved {
-            // What the farm could not solve says nothing about the package: it is tried again.
+            // A failure of the farm says nothing about the package: it is tried again.
             Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm => {
                 self.failed(store, task, &failure).await?;
             }
@@ -247,7 +248,7 @@ impl ResolveStage {
                 let answered =
                     self.answer_round(store, task, build, (&wanted, round), answer).await;
                 if !matches!(answered, Ok(true)) {
-                    // It runs on, or is about to end: in its order it is where it was.
+                    // The attempt still runs, or is about to end: its place in the order stays.
                     let task = task.clone();
                     with(order, move |order| order.set_locked(&task)).await?;
                 }
@@ -255,12 +256,12 @@ impl ResolveStage {
             }
         }
         for worker in workers {
-            self.fleet.poke(&worker);
+            self.fleet.wake_session(&worker);
         }
         Ok(())
     }
 
-    /// Carries out what was decided on a running attempt. Returns whether its task waits now.
+    /// Carries out the decision on a running attempt. Returns whether its task waits now.
     async fn answer_round(
         &self,
         store: &FencedStore,
@@ -279,13 +280,13 @@ impl ResolveStage {
                 self.record(store, task, build, wanted, (lock, None)).await?;
                 Ok(false)
             }
-            // Without a root there is nothing to go on with.
+            // Without a root the attempt cannot continue.
             (RoundDecision::Proceed, None) => Ok(false),
         }
     }
 
-    /// Takes a task from its worker until what it waits for is built. False when the attempt does not run
-    /// any more.
+    /// Takes a task from its worker until the builds that it waits for are done. False when the
+    /// attempt no longer runs.
     async fn postpone(
         &self,
         store: &FencedStore,
@@ -300,8 +301,8 @@ impl ResolveStage {
         Ok(is_postponed)
     }
 
-    /// Fetches what a lock names and records it: from then on its task can be given to a worker. With the
-    /// lock comes how urgent its task is in its batch, where that is new.
+    /// Fetches the packages of a lock and records it; from then on its task can be granted. The
+    /// urgency of the task in its batch is recorded with the lock, where it is new.
     pub(super) async fn record(
         &self,
         store: &FencedStore,
@@ -333,7 +334,7 @@ impl ResolveStage {
         let (task, target, own) = (task.id, build.target.as_str(), own.as_slice());
         let lock = NewLock { task, round, digest, target, own, urgency };
         if !store.lock_insert_if_current(lock, self.clock.time()).await? {
-            // Something of it was withdrawn meanwhile: it is solved anew.
+            // One of its packages was withdrawn meanwhile: the root is solved again.
             tracing::info!("the root contains a package that was withdrawn after it was solved");
             self.bus.wake();
             return Ok(Recorded::Withdrawn);
@@ -342,8 +343,9 @@ impl ResolveStage {
         Ok(Recorded::Locked)
     }
 
-    /// Records for each of the farm's own packages of a lock what the root would have instead. Only people
-    /// read it: no build waits for it, and an error of the resolver is logged.
+    /// Records for each of the farm's own packages of a lock which package the root would have
+    /// instead. Only people read this: no build waits for it, and an error of the resolver is only
+    /// logged.
     async fn record_taken(
         &self,
         store: &FencedStore,
@@ -366,7 +368,7 @@ impl ResolveStage {
                     "the packages that the farm's packages replace in the root are unknown"
                 );
             });
-        // The pool may have changed since the lock was made: only packages of the lock count.
+        // The pool may have changed since the lock was made, so only packages of the lock count.
         let own = own_packages(lock);
         let taken =
             taken.unwrap_or_default().into_iter().filter(|one| own.contains_key(&one.package));
@@ -374,11 +376,12 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Fetches the packages of a lock. Returns the lock whose packages are there: another one when the
-    /// repositories have moved on.
+    /// Fetches the packages of a lock. Returns a lock whose packages are all fetched: another one
+    /// when the repositories have changed.
     ///
     /// # Errors
-    /// Outside, the database's; inside, why the packages cannot be had or make no root.
+    /// The outer error is the database's; the inner one says why the packages cannot be fetched or
+    /// make no valid root.
     async fn fetch_lock(
         &self,
         store: &FencedStore,
@@ -412,7 +415,7 @@ impl ResolveStage {
                 }
             }
             match self.solve(store, build, task.arch, wanted_of(store, task, round).await?).await {
-                // Nothing has changed: the repository names what it does not have.
+                // The lock has not changed: the repository lists a package that it does not have.
                 Ok(same) if same == lock => return Ok(Err(failure)),
                 Ok(other) => lock = other,
                 Err(LockFailure { failure, .. }) => return Ok(Err(failure)),
@@ -421,7 +424,7 @@ impl ResolveStage {
         unreachable!("the last round returns")
     }
 
-    /// Records what a task needs of a worker, before it gets into its queue.
+    /// Records the needs of a task before it enters its queue.
     async fn record_needs(
         &self,
         store: &FencedStore,
@@ -457,7 +460,8 @@ impl ResolveStage {
         let (resolver, target) = self.resolver(&plain, &options);
         let now = self.clock.system();
         if !options.repositories.is_empty() {
-            // Nobody asks them for news from time to time.
+            // These repositories belong to one build, so the periodic refresh does not include
+            // them.
             for error in resolver
                 .refresh(&target, arch, AgePolicy::Refuse, now)
                 .await
@@ -478,7 +482,8 @@ impl ResolveStage {
     }
 
     /// The resolver of a build, and the target with its repositories. A build with repositories of
-    /// its own gets pools of its own, which are dropped afterwards: nothing of them reaches other builds.
+    /// its own gets pools of its own, which are dropped afterwards, so that they affect no other
+    /// build.
     fn resolver(&self, target: &Target, options: &BuildOptions) -> (Resolver, Target) {
         let mut target = target.clone();
         if options.repositories.is_empty() {
@@ -503,7 +508,7 @@ async fn builds_of(
     Ok(builds.into_iter().map(|build| (build.id, build)).collect())
 }
 
-/// Tells an order what solving gave for a running attempt, and has it decide.
+/// Adds the result of solving for a running attempt to an order, which decides.
 async fn decide_round(
     order: &SharedOrder,
     task: &Task,
@@ -545,7 +550,7 @@ fn own_packages(lock: &Lock) -> HashMap<Nevra, Sha256> {
     own.map(|package| (package.nevra.clone(), package.digest)).collect()
 }
 
-/// What a build requires, with what its options or its target add to that.
+/// The requirements of a build, with the additional ones of its options and of its target.
 fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> Requirements {
     let more = target.additional_packages(&build.package);
     match wanted.layers.first_mut() {
@@ -559,7 +564,7 @@ fn with_additional(mut wanted: Requirements, target: &Target, build: &Build) -> 
 fn unsolved(error: &ResolveError, arch: Arch) -> LockFailure {
     let excerpt = error.details().iter().take(10).cloned().collect();
     let fault = error.fault();
-    // A build may fail on one architecture of several: the message says on which.
+    // A build may fail on one of several architectures, so the message names it.
     let message = match fault {
         Fault::Package => format!("no build root for {arch}: {error}"),
         Fault::Worker | Fault::Farm => error.to_string(),

@@ -1,7 +1,7 @@
-//! A solver pool of one target and architecture: made when first needed, brought up to date when
-//! repository metadata or the farm's own packages change.
+//! A solver pool of one target and architecture: made at its first use, and updated when repository
+//! metadata or the farm's own packages change.
 //!
-//! It lives in a process of its own ([`super::solver`]), and must not know of that.
+//! It lives in a process of its own ([`super::solver`]), and must not know that.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -19,12 +19,12 @@ use super::metadata::RepoMetadata;
 use crate::blobs::Blobs;
 use std::path::Path;
 
-/// The farm's own packages win over all others, whatever the versions: what was just rebuilt is
-/// what the next build must be built with. Bootstrap and base roots are solved without them.
+/// The priority of the farm's own packages: above all others, whatever the versions, because the
+/// next build must use what was just rebuilt. Bootstrap and base roots are solved without them.
 const FARM_PRIORITY: i32 = i32::MIN;
 
-/// The pool is made anew after so many additions of packages; each leaves a table of its own
-/// behind, which every look-up passes through. Before that a new one is prepared beside it.
+/// After so many additions of packages the pool is made again; each addition leaves a table behind,
+/// which every lookup searches. Before that, a new pool is prepared while the old one is in use.
 pub(super) const MAX_ADDITIONS: usize = 256;
 
 /// The content of a pool: metadata and the farm's packages.
@@ -37,7 +37,7 @@ pub(super) struct PoolContent {
     pub(super) farm: FarmUpdate,
 }
 
-/// More than any repository has; Enterprise Linux 8 has about 10 MB.
+/// The largest `modules.yaml`, in bytes: that of Enterprise Linux 8 has about 10 MB.
 const MAX_MODULES: u64 = 128 << 20;
 
 /// A pool that is up to date.
@@ -66,7 +66,7 @@ pub(super) struct TargetPool {
 #[derive(Debug)]
 struct LoadedPool {
     pool: Pool,
-    /// The metadata that it was made of.
+    /// The metadata that it was made from.
     external: Vec<RepoMetadata>,
     farm: LoadedFarmPackages,
     shared: SharedLayers,
@@ -79,12 +79,12 @@ pub(super) enum PoolsError {
     Farm(#[from] FarmError),
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The process that has the pool ended.
+    /// The process with the pool ended.
     #[error("{how}")]
     Died {
-        /// How, and in doing what.
+        /// How it ended, and during what.
         how: String,
-        /// Whether it was done with all that the build itself has no part in.
+        /// Whether it had done everything that the build itself has no part in.
         ready: bool,
     },
 }
@@ -109,8 +109,8 @@ impl TargetPool {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Brings the pool up to date, and solves the roots that all builds share. What fails or dies
-    /// here is no build's.
+    /// Updates the pool, and solves the roots that all builds share. An error here is never the
+    /// fault of one build.
     ///
     /// # Errors
     /// When metadata cannot be read, or there is no solution.
@@ -161,7 +161,7 @@ impl TargetPool {
         Ok(made.shared.solve(&mut made.pool, target, arch)?)
     }
 
-    /// Finds packages of the farm that lack something, with a pool that was prepared.
+    /// Finds packages of the farm with a missing requirement, in a pool that was prepared.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.
@@ -173,8 +173,8 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
-    /// Looks up the owners of the things in the questions, with a pool that was prepared. `paths`
-    /// are those that builds of the target have required.
+    /// Finds the owners of the names in the query, in a pool that was prepared. `paths` are the
+    /// paths that builds of the target have required.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.
@@ -196,11 +196,11 @@ impl TargetPool {
         })
     }
 
-    /// Says of the packages that a lock has from the farm what would have been taken without it, with
+    /// For each package of the farm in a lock, the package that the root would have without it, in
     /// a pool that was prepared.
     ///
     /// # Errors
-    /// When the root cannot be solved any more.
+    /// When the root can no longer be solved.
     pub(super) fn taken(
         &mut self,
         target: &Target,
@@ -219,7 +219,7 @@ impl TargetPool {
         modules: &ModuleChoice,
         blobs: &Blobs,
     ) -> Result<&mut LoadedPool, PoolsError> {
-        // Taken out first: what fails half way must not be used again.
+        // Taken out first, so that a pool that fails half way is not used again.
         let kept = self
             .made
             .take()
@@ -264,7 +264,7 @@ impl LoadedPool {
         pool.add_repository(Repository {
             id: FARM.to_owned(),
             priority: FARM_PRIORITY,
-            // What the farm has built is to be built with, whatever module it belongs to.
+            // The farm's packages are visible whatever module they belong to.
             module_hotfixes: true,
             ..Repository::default()
         })?;

@@ -1,5 +1,5 @@
-//! Asks the external repositories for news, now and then, and when this coordinator has come to
-//! solve.
+//! Asks the external repositories for new metadata, periodically and when the resolve stage has
+//! moved to this coordinator.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use crate::work::{CoalescedTasks, Runner};
 const REFRESH: Duration = Duration::from_secs(600);
 
 /// How often it is checked whether the resolve stage has moved to this coordinator.
-const LOOK: Duration = Duration::from_secs(5);
+const PERIOD: Duration = Duration::from_secs(5);
 
 /// Refreshes the metadata of external repositories. Cheap to clone.
 #[derive(Clone)]
@@ -27,16 +27,16 @@ pub struct Refresh {
     pub resolver: Resolver,
     /// What waits with roots that were solved before the news.
     pub batches: Batches,
-    /// Rings when there is news.
+    /// Woken when there are new metadata.
     pub bus: Bus,
-    /// What time it is.
     pub clock: Clock,
-    /// Asks for each target, beside the others.
+    /// The refreshes of the targets, side by side.
     pub refreshes: CoalescedTasks<String>,
 }
 
 impl Refresh {
-    /// Asks again and again while this coordinator solves, until the task is dropped.
+    /// Refreshes periodically while this coordinator runs the resolve stage, until the task is
+    /// dropped.
     pub async fn run(self, runner: Runner) {
         let mut last = None::<Instant>;
         loop {
@@ -49,11 +49,11 @@ impl Refresh {
                 Some(_) => {}
                 None => last = None,
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(PERIOD).await;
         }
     }
 
-    /// Asks the repositories of every target that is built, each target's beside the others'.
+    /// Asks the repositories of every target that is built, each target's side by side.
     pub async fn pass(&self, store: &FencedStore) {
         for name in store.target_list_built().await.unwrap_or_default() {
             let Ok(target) = self.targets.get(&name) else { continue };

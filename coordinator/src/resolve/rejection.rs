@@ -1,4 +1,4 @@
-//! Why the metadata of a repository are not taken.
+//! Why the metadata of a repository are refused.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use rpmfarm_core::relation::RelationError;
 
 use super::download::DownloadError;
 
-/// Why metadata are not taken.
+/// Why metadata are refused, and those of which repository.
 #[derive(Debug, thiserror::Error)]
 #[error("repository `{repository}`: {source}")]
 pub struct MetadataError {
@@ -15,43 +15,39 @@ pub struct MetadataError {
     pub source: MetadataErrorKind,
 }
 
-/// Why metadata are not taken.
+/// Why metadata are refused.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataErrorKind {
     /// They cannot be downloaded.
     #[error(transparent)]
     Download(#[from] DownloadError),
-    /// The page of the repository is malformed or names what is refused.
+    /// `repomd.xml` is malformed, or has something that is refused.
     #[error("{url}: {reason}")]
     Repomd { url: String, reason: String },
-    /// The signature of the page does not hold.
+    /// The signature of `repomd.xml` is not valid.
     #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
     Signature {
         url: String,
-        /// The fingerprints that are accepted.
+        /// The fingerprints of the accepted keys.
         expected: String,
         reason: String,
     },
-    /// A file is not what the page says.
+    /// A file differs from its entry in `repomd.xml`.
     #[error("{url}: {what}: expected {expected}, found {found}")]
     Mismatch {
         url: String,
         what: &'static str,
-        /// What the page says.
+        /// The value in `repomd.xml`.
         expected: String,
         found: String,
     },
     /// A file cannot be decompressed.
     #[error("{url}: cannot be decompressed: {reason}")]
     Compression { url: String, reason: String },
-    /// A dependency in the metadata is beyond what the solver could bear.
+    /// A dependency in the metadata exceeds the bounds of the solver.
     #[error("{url}: {source}")]
-    OutOfBounds {
-        url: String,
-        /// Which one, and by how much.
-        source: RelationError,
-    },
-    /// The metadata are older than those that are known.
+    OutOfBounds { url: String, source: RelationError },
+    /// The metadata are older than the cached ones.
     #[error(
         "{url}: older than the cached metadata: {what} {found} after {known}; a repository should not go back (if this is intended, remove {cache})"
     )]
@@ -69,23 +65,22 @@ pub enum MetadataErrorKind {
     )]
     TooOld {
         url: String,
-        /// How old they are.
+        /// Their age.
         days: u64,
-        /// How old they may be.
+        /// The limit on their age.
         limit: u32,
     },
-    /// The disk said no.
+    /// An operation on the disk failed.
     #[error("metadata cache {path}: {source}")]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What the disk said.
         source: io::Error,
     },
 }
 
 impl MetadataErrorKind {
-    /// Whether a file is not there (any more).
+    /// Whether the server answered that a file does not exist.
     pub(super) fn is_gone(&self) -> bool {
         matches!(self, Self::Download(DownloadError::Status { status: 404 | 410, .. }))
     }

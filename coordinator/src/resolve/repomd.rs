@@ -1,8 +1,7 @@
-//! `repomd.xml`: the page of a repository that names its metadata files, with their digests.
+//! `repomd.xml`, which names the metadata files of a repository with their digests.
 //!
-//! Owns reading it, and what is refused in one. Source of the format: createrepo_c's
-//! `repomd.xml` writer and dnf's reader; attributes and elements that are not needed are passed
-//! over.
+//! Owns reading it, and which ones are refused. Source of the format: createrepo_c's writer of
+//! `repomd.xml` and dnf's reader; attributes and elements that are not needed are ignored.
 
 use std::str::FromStr as _;
 
@@ -32,17 +31,16 @@ pub struct Repomd {
 pub struct MetadataFile {
     /// `primary`, `filelists` or `modules`.
     pub kind: &'static str,
-    /// Where it lies, relative to `base` or else to the repository; it stays below it.
+    /// Its location, relative to `base` or else to the repository; it stays below that.
     pub href: String,
-    /// The URL that it lies below, where that is not the repository's. Not checked.
+    /// The base URL of the file, where it is not the repository's. Not checked.
     pub base: Option<String>,
     /// Digest of the file.
     pub checksum: Checksum,
-    /// Its size in bytes.
+    /// Digest of the decompressed file.
     pub size: Option<u64>,
-    /// Digest of what is compressed in it.
     pub open_checksum: Option<Checksum>,
-    /// Size of what is compressed in it, in bytes.
+    /// Size of the decompressed file, in bytes.
     pub open_size: Option<u64>,
 }
 
@@ -60,10 +58,10 @@ struct DataElement {
 }
 
 impl Repomd {
-    /// Reads the page.
+    /// Reads a `repomd.xml`.
     ///
     /// # Errors
-    /// In words: what is malformed, missing or refused.
+    /// The malformed, missing or refused part.
     pub fn parse(xml: &[u8]) -> Result<Self, String> {
         let (revision, all) = read(xml)?;
         let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);
@@ -71,7 +69,7 @@ impl Repomd {
         let mut filelists = None;
         let mut modules = None;
         for data in all {
-            // Everything else is for other programs, or says the same in another form (databases,
+            // Other kinds are for other programs, or have the same data in another form (databases,
             // zchunk, `filelists-ext`).
             let (kind, place) = match data.kind.as_str() {
                 "primary" => ("primary", &mut primary),
@@ -139,25 +137,25 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), String> {
         }
     }
     if page.data.is_some() {
-        return Err("it ends in the middle".to_owned());
+        return Err("it is truncated".to_owned());
     }
     Ok((page.revision.flatten(), page.all))
 }
 
-/// A page, as far as it has been read.
+/// A `repomd.xml`, as far as it has been read.
 #[derive(Debug, Default)]
 struct Page {
     /// How many elements are open.
     depth: usize,
     /// The revision, once there was an element of that name; `None` within when it is not a number.
     revision: Option<Option<u64>>,
-    /// All `<data>` elements that have ended.
+    /// All `<data>` elements that were closed.
     all: Vec<DataElement>,
-    /// The one that is open.
+    /// The `<data>` element that is open.
     data: Option<DataElement>,
     /// The innermost element that was opened last.
     element: String,
-    /// The text since then.
+    /// The text since its opening tag.
     text: String,
     /// The `type` attribute of a checksum.
     attribute: Option<String>,
@@ -172,8 +170,8 @@ impl Page {
         Ok(())
     }
 
-    /// Ends an element. The signer and dnf read a revision directly below the root alone, and the
-    /// same page must not have another one for each reader.
+    /// Closes an element. The signer and dnf read a revision only directly below the root element,
+    /// so that all readers see the same revision.
     fn end(&mut self, name: &str) -> Result<(), String> {
         self.depth = self.depth.saturating_sub(1);
         let is_innermost = name == self.element;
@@ -195,7 +193,7 @@ impl Page {
     }
 }
 
-/// Begins an element; keeps the attribute that its end needs.
+/// Opens an element; keeps the attribute that is needed when it closes.
 fn open(
     start: &BytesStart<'_>,
     data: &mut Option<DataElement>,

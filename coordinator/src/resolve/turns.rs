@@ -20,7 +20,7 @@ use crate::blocking;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, BatchMemberRow, BatchScope, FencedStore, PoolUpdate};
 
-/// Locks are read into memory; none is larger, in bytes.
+/// The largest lock that is read into memory, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
 
 impl ResolveStage {
@@ -237,7 +237,7 @@ impl ResolveStage {
         let wanted = LockRequest::new(task, &srpm, found);
         match self.solve(store, build, task.arch, wanted.requirements.clone()).await {
             Ok(lock) => self.lock_turn(store, order, turn, &wanted, lock).await,
-            // What the farm could not solve says nothing about the package: it is tried again.
+            // A failure of the farm says nothing about the package: solving is tried again.
             Err(LockFailure { failure, .. }) if failure.fault == Fault::Farm => {
                 self.failed(store, task, &failure).await
             }

@@ -443,13 +443,13 @@ impl Batches for BatchService {
     ) -> Reply<v1::BatchChange> {
         let id = request.into_inner().id;
         self.find(id).await?;
-        // What is granted in between is seen when the worker speaks next.
+        // A worker that is granted a task in between gets the news with its next heartbeat.
         let live = self.store().batch_list_live_attempts(BatchId(id)).await?;
         let (store, clock) = (self.store().clone(), self.clock);
         let cancel = async move { cancel_all(&store, BatchId(id), clock).await };
         let cancelled = to_the_end(cancel).await??;
         for (worker, attempt) in live {
-            self.views.fleet.poke(&worker);
+            self.views.fleet.wake_session(&worker);
             self.reports.finish_logs(attempt);
         }
         if cancelled == 0 {

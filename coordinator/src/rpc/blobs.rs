@@ -32,7 +32,7 @@ impl BlobsApi for BlobService {
         let size = file.metadata().map_err(internal)?.len();
         let offset = request.offset.min(size);
         file.seek(SeekFrom::Start(offset)).map_err(internal)?;
-        // The first says how large the whole is, be there more to come or not.
+        // The first message has the size of the whole blob, even if it is the only one.
         let first = (size > 0).then(|| Ok(v1::BlobChunk { size, ..Default::default() }));
         let chunk = |data| v1::BlobChunk { data, size: 0 };
         let chunks = pieces(file).map(move |piece| piece.map(chunk));

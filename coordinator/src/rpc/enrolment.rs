@@ -1,4 +1,4 @@
-//! What workers call to get certificates.
+//! The calls by which workers get certificates.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::store::{Certificate, Store};
 #[derive(Clone)]
 pub struct EnrolmentService {
     pub store: Store,
-    /// Makes hosts workers; none without TLS.
+    /// Enrols workers; `None` without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
 }
 
@@ -48,10 +48,10 @@ pub fn enrolment(known: Option<&Enrolment>) -> Result<&Enrolment, Status> {
     })
 }
 
-/// Architectures from the wire.
+/// Reads architectures of a message.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` for one that the farm has not made.
+/// `INVALID_ARGUMENT` for an unknown one.
 pub fn arches(names: &[String]) -> Result<Vec<Arch>, Status> {
     few(names, "architecture")?;
     let parse = |name: &String| {

@@ -1,4 +1,4 @@
-//! What people and scripts call.
+//! The calls of people and scripts.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -39,15 +39,15 @@ pub struct FarmService {
     pub shared: SharedViews,
     /// Locks and kept files.
     pub blobs: Blobs,
-    /// Rings when a fact was written.
+    /// Woken when a fact was written.
     pub bus: Bus,
-    /// Rings when a log has grown.
-    pub log_bell: Bus,
-    /// Logs of attempts, and what follows when these end.
+    /// Woken when a log has grown.
+    pub log_bus: Bus,
+    /// Logs of attempts, and what follows when attempts end.
     pub reports: Reports,
-    /// The streams that callers have.
+    /// Limits the streams of callers.
     pub streams: StreamLimits,
-    /// Whether upstream has what is asked for.
+    /// Asks upstream whether it has the requested packages.
     pub tracker: Tracker,
     /// Finds problems of the farm.
     pub doctor: Doctor,
@@ -59,13 +59,13 @@ pub struct FarmService {
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Builds that are read at once for a list.
+/// How many builds are read at once for a list.
 const PAGE: usize = 200;
 
-/// Builds that a call reads at most to find those in a state.
+/// How many builds one call reads at most to find those in a state.
 const MAX_READ: usize = 10_000;
 
-/// Locks are read into memory; none is larger, in bytes.
+/// The largest lock that is read into memory, in bytes.
 const MAX_LOCK: u64 = 64 << 20;
 
 impl From<TargetError> for Status {
@@ -97,7 +97,7 @@ impl FarmService {
         Ok(self.views.build(&self.find_build(id).await?).await?)
     }
 
-    /// The task whose log is followed, waited for while the build goes on.
+    /// The task whose log is followed; waits for it while the build goes on.
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
         let mut facts = self.bus.listen();
         loop {
@@ -117,14 +117,14 @@ impl FarmService {
         }
     }
 
-    /// Says of a build without the log that was asked for why there is none: what failed before
-    /// anything was built has its reason in its failure alone.
+    /// For a build without the requested log, returns an error that says why there is none: a build
+    /// that failed before anything was built has its reason in its failure only.
     async fn or_no_log<T>(&self, build: BuildId, found: Result<T, Status>) -> Result<T, Status> {
         let status = match found {
             Err(status) if status.code() == Code::NotFound => status,
             found => return found,
         };
-        // One that is not there says so itself.
+        // An unknown build has an error of its own.
         let Ok(shown) = self.show(build).await else { return Err(status) };
         let Some(failure) = &shown.failure else {
             let state = &shown.state;
@@ -141,8 +141,8 @@ impl FarmService {
         Err(Status::not_found(lines.join("\n")))
     }
 
-    /// The task of a build of a kind and architecture; empty words take the first, the newest
-    /// kind before.
+    /// The task of a build by kind and architecture; empty words take the first architecture, and
+    /// the last kind in the order of the pipeline.
     async fn pick_task(&self, build: BuildId, kind: &str, arch: &str) -> Result<Task, Status> {
         let kind: Option<TaskKind> = optional(kind)?;
         let arch: Option<Arch> = optional(arch)?;
@@ -259,8 +259,8 @@ impl FarmApi for FarmService {
         };
         let mut reply = v1::ListBuildsReply::default();
         let (target, package) = (filter.target.clone(), filter.package.clone());
-        // The state of what has not ended is derived, so it is filtered here, page by page; the store
-        // leaves out what cannot have it.
+        // The state of open builds is derived, so these are filtered here, page by page; the store
+        // leaves out those that cannot have it.
         let mut read = 0;
         loop {
             let missing = wanted - reply.builds.len();
@@ -284,7 +284,7 @@ impl FarmApi for FarmService {
             }
             if read >= MAX_READ {
                 reply.note = format!(
-                    "{read} builds were looked at, down to build {oldest}; older ones were not"
+                    "{read} builds were checked, down to build {oldest}; older ones were not"
                 );
                 return Ok(Response::new(reply));
             }
@@ -348,7 +348,7 @@ impl FarmApi for FarmService {
         let reader = logs::LogTail {
             store: self.store().clone(),
             logs: self.reports.logs.clone(),
-            grown: self.log_bell.clone(),
+            grown: self.log_bus.clone(),
             facts: self.bus.clone(),
             task: task.id,
             log,
@@ -371,13 +371,13 @@ impl FarmApi for FarmService {
     ) -> Result<Response<v1::Build>, Status> {
         let id = BuildId(request.into_inner().id);
         self.find_build(id).await?;
-        // What is granted in between is seen when the worker speaks next.
+        // A worker that is granted a task in between gets the news with its next heartbeat.
         let workers = self.store().worker_list_on_build(id).await?;
         let store = self.store().clone();
         let cancel = async move { store.build_cancel(id, clock::now()).await };
         let cancelled = to_the_end(cancel).await??;
         for worker in workers {
-            self.views.fleet.poke(&worker);
+            self.views.fleet.wake_session(&worker);
         }
         for task in self.store().task_list(id).await? {
             for (attempt, _) in self.store().attempt_list(task.id).await? {

@@ -1,4 +1,4 @@
-//! The workers as people see them, and what administrators decide about them.
+//! The calls that show the workers, and by which administrators decide about them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -26,18 +26,18 @@ use crate::store::{LiveAttempt, StandingRow, Store};
 pub struct FleetService {
     pub store: Store,
     pub fleet: Fleet,
-    /// Makes hosts workers; none without TLS.
+    /// Enrols workers; `None` without TLS.
     pub enrolment: Option<Arc<Enrolment>>,
-    /// Cuts off who is revoked.
+    /// Cuts off revoked workers.
     pub revocations: Revocations,
 }
 
-/// Decisions, certificates and faults of a worker that are shown.
+/// How many decisions, certificates and faults of a worker are shown.
 const DECISIONS: u32 = 10;
 const CERTIFICATES: u32 = 5;
 const FAULTS: u32 = 10;
 
-/// All workers that are known: heard since the start, enrolled, or decided about.
+/// All known workers: heard since the start, enrolled, or decided about.
 pub async fn all(
     store: &Store,
     fleet: &Fleet,
@@ -81,7 +81,7 @@ async fn loads(store: &Store) -> Result<HashMap<String, WorkerLoad>, Status> {
     Ok(loads)
 }
 
-/// The packages of the builds of attempts, by the numbers of the builds.
+/// The packages of the builds of attempts, by build.
 async fn packages(store: &Store, live: &[LiveAttempt]) -> Result<HashMap<BuildId, String>, Status> {
     let mut packages = HashMap::new();
     for page in live.chunks(MAX_NAMED) {
@@ -213,7 +213,7 @@ impl FleetApi for FleetService {
                 "only the farm itself quarantines workers; drain it (rpmfarm worker drain)",
             ));
         }
-        // Only what is known: a name that is mistyped would be waited for in vain.
+        // Only for a known worker: a decision about a mistyped name would have no effect.
         self.details(&name).await?;
         let reason = name::shown(&reason);
         let changed = self.store.standing_set(&name, wanted, &reason, clock::now()).await?;
@@ -227,8 +227,8 @@ impl FleetApi for FleetService {
         if !wanted.may_connect() {
             self.revocations.enforce(&self.store, clock::now()).await.map_err(super::internal)?;
         }
-        // It is told at once.
-        self.fleet.poke(&name);
+        // The session sends the new standing at once.
+        self.fleet.wake_session(&name);
         Ok(Response::new(self.details(&name).await?))
     }
 }

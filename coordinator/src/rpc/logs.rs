@@ -13,21 +13,20 @@ use crate::logs::{LogName, LogReader, Logs};
 use crate::store::Store;
 use crate::streams::StreamPermit;
 
-/// The shortest time between two reads of one follower: bells ring for each chunk of any log.
+/// The shortest time between two reads of one follower, because every chunk of any log wakes it.
 const PACE: Duration = Duration::from_millis(100);
 
-/// A reading of one log of the newest attempt of a task.
+/// Reads one log of the newest attempt of a task.
 pub struct LogTail {
-    /// Where attempts are known.
     pub store: Store,
     pub logs: Logs,
-    /// Rings when a log has grown.
+    /// Woken when a log has grown.
     pub grown: Bus,
-    /// Rings when a fact was written.
+    /// Woken when a fact was written.
     pub facts: Bus,
     pub task: TaskId,
     pub log: LogName,
-    /// Whether to wait for more until it has ended.
+    /// Whether to wait for more until the log has ended.
     pub follow: bool,
     pub place: StreamPermit,
 }
@@ -43,7 +42,7 @@ impl LogTail {
         answers: &mpsc::Sender<Result<v1::LogData, Status>>,
     ) -> Result<(), Status> {
         let (mut grown, mut facts) = (self.grown.listen(), self.facts.listen());
-        // One attempt to its end: another one's log begins anew.
+        // One attempt to its end: the log of another attempt begins anew.
         let (mut chosen, mut reader) = (None, None);
         loop {
             let looked = Instant::now();
@@ -71,7 +70,7 @@ impl LogTail {
                 LogState::Absent if !running && !self.follow => {
                     return Err(Status::not_found("there is no such log"));
                 }
-                // Nothing is added to the log of an attempt that has ended, however that came.
+                // Nothing is added to the log of an attempt that has ended in any way.
                 LogState::Ended => return Ok(()),
                 LogState::Absent | LogState::Growing if !running || !self.follow => return Ok(()),
                 LogState::Absent | LogState::Growing => {}
@@ -86,18 +85,18 @@ impl LogTail {
     }
 }
 
-/// What one read of a log found, beyond the pieces that were sent.
+/// What one read of a log found, beside the pieces that were sent.
 enum LogState {
     /// There is no such log yet.
     Absent,
-    /// All that there is was sent, and there may come more.
+    /// Everything that is there was sent, and more may come.
     Growing,
     Ended,
     /// The client is gone.
     Unwanted,
 }
 
-/// Sends what there is of a log.
+/// Sends the present rest of a log.
 async fn pass_on(
     mut log: LogReader,
     answers: &mpsc::Sender<Result<v1::LogData, Status>>,
@@ -125,7 +124,7 @@ pub(super) async fn rest(looked: Instant) {
     tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
 }
 
-/// The next piece of a log, read beside the runtime.
+/// Reads the next piece of a log, on a thread that may block.
 async fn read(mut log: LogReader) -> Result<(LogReader, Option<(Vec<u8>, bool)>), Status> {
     let read = move || {
         let piece = log.next(CHUNK);

@@ -1,7 +1,7 @@
-//! The gRPC side of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm`,
+//! The gRPC services of the coordinator: `workers`, `blobs` and `enrolment` for workers, `farm`,
 //! `batches` and `fleet` for people.
 //!
-//! Generated types stop here. Who may call what is decided before, in [`crate::identity`].
+//! Generated types stop here. Who may make which call is decided before, in [`crate::identity`].
 
 pub mod batch_plan;
 pub mod batches;
@@ -35,15 +35,15 @@ use tonic::Status;
 use crate::blobs::BlobError;
 use crate::store::StoreError;
 
-/// The largest message that the coordinator takes, in bytes: a worker's whole state.
+/// The largest message that the coordinator accepts, in bytes: the whole state of a worker.
 pub const MAX_MESSAGE: usize = 4 << 20;
 
-/// The one border where internal errors become answers: what went wrong inside is logged whole
-/// and told in one line.
+/// The one place where internal errors become answers: the whole chain is logged, and the answer
+/// has one line.
 pub(crate) fn internal(error: impl Into<anyhow::Error>) -> Status {
     let error = error.into();
     if is_outage(&error) {
-        // Nothing is wrong with the call: it may be made again, here or at another coordinator.
+        // The call itself is valid: it may be repeated, here or at another coordinator.
         tracing::warn!(error = format!("{error:#}"), "call not answered");
         return Status::unavailable(format!("the farm's database does not answer: {error:#}"));
     }
@@ -56,22 +56,22 @@ pub(crate) fn us(at: Option<Timestamp>) -> i64 {
     Timestamp::or_zero(at).as_us()
 }
 
-/// A file from where it is read on, piece by piece. Each is read when the caller takes it: a slow one
-/// holds back neither memory nor a thread.
+/// The rest of a file, piece by piece. Each piece is read when the caller takes it, so that a slow
+/// caller occupies neither memory nor a thread.
 pub(crate) fn pieces(file: File) -> impl Stream<Item = Result<Bytes, Status>> + Send {
     let file = tokio::fs::File::from_std(file);
     ReaderStream::with_capacity(file, CHUNK).map(|piece| piece.map_err(internal))
 }
 
-/// Runs work to its end, whether or not the caller still waits for it: a transaction that is
-/// dropped half way, as when a client hangs up, would poison a connection of the store.
+/// Runs work to its end, even if the caller no longer waits for it: a transaction that is dropped
+/// half way, as when a client hangs up, would break a connection of the store.
 pub(crate) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Status> {
     tokio::spawn(work).await.map_err(internal)
 }
 
-/// Whether an error is that the database is away.
+/// Whether an error means that the database is down.
 pub(crate) fn is_outage(error: &anyhow::Error) -> bool {
     let outage = |error: &StoreError| error.is_outage();
     error.chain().any(|cause| cause.downcast_ref().is_some_and(outage))

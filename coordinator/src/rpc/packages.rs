@@ -1,4 +1,4 @@
-//! What people and scripts call to decide on claims, and to take packages back.
+//! The calls that decide on claims and withdraw packages.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -18,19 +18,19 @@ use crate::store::{Build, ClaimDecision, ImpactRow, StoreError, WithdrawnPackage
 #[derive(Clone)]
 pub struct PackageService {
     pub views: Views,
-    /// Carries out what persons decide.
+    /// Carries out the decisions of persons.
     pub claims: Claims,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// Builds with claims that are listed at most.
+/// How many builds with claims are listed at most.
 const LISTED: i64 = 500;
 
-/// Claims of each build in a list.
+/// How many claims of each build a list shows.
 const FIRST: usize = 3;
 
-/// Bytes of a reason at most.
+/// The longest reason, in bytes.
 const MAX_REASON: usize = 1000;
 
 impl From<DecisionError> for Status {

@@ -1,6 +1,6 @@
-//! What a request for builds asks for, checked before anything is recorded.
+//! Checks of a request for builds, before anything is recorded.
 //!
-//! Owns what is refused of one. It must not know what becomes of the builds.
+//! Owns why a request is refused. It must not know what becomes of the builds.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Display;
@@ -20,17 +20,17 @@ use crate::store::{NewBuild, Store};
 use crate::targets::{TargetError, Targets};
 use crate::track::{Existence, Tracker};
 
-/// Packages that are named one by one in an error at most.
+/// How many packages an error names.
 const SHOWN: usize = 10;
 
-/// Builds or names of one call at most, where each costs questions to the store.
+/// How many builds or names one call may have, where each costs queries to the store.
 pub(super) const MAX_NAMED: usize = 1000;
 
-/// Checks a list of things that a call names: not too long, and nothing in it twice. `thing` is a
-/// noun whose plural takes an `s`.
+/// Checks a list in a call: not too long, and nothing in it twice. `thing` is a noun whose plural
+/// takes an `s`.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` with how many there are, or with what is named twice.
+/// `INVALID_ARGUMENT` with the number, or with the repeated name.
 pub(super) fn named<T: Eq + Hash + Display>(list: &[T], thing: &str) -> Result<(), Status> {
     few(list, thing)?;
     let mut seen = HashSet::new();
@@ -43,26 +43,25 @@ pub(super) fn named<T: Eq + Hash + Display>(list: &[T], thing: &str) -> Result<(
     }
 }
 
-/// Checks that a list of things that a call names is not too long.
+/// Checks that a list in a call is not too long.
 ///
 /// # Errors
-/// `INVALID_ARGUMENT` with how many there are.
+/// `INVALID_ARGUMENT` with the number.
 pub(super) fn few<T>(list: &[T], thing: &str) -> Result<(), Status> {
     if list.len() <= MAX_NAMED {
         return Ok(());
     }
     Err(Status::invalid_argument(format!(
-        "{} {thing}s in one call, at most {MAX_NAMED} are taken; name the others in further calls",
+        "{} {thing}s in one call, at most {MAX_NAMED} are accepted; name the others in further calls",
         list.len()
     )))
 }
 
-/// The builds that are asked for of a target, one for each package, at most `limit`.
+/// The requested builds of a target, one for each package, at most `limit`.
 ///
 /// # Errors
-/// No packages, more than the limit, or one twice; an invalid name; an architecture or a priority
-/// that does not exist, or an architecture that the target does not have; options that it does not
-/// allow.
+/// No packages, more than the limit, or one twice; an invalid name; an unknown architecture or
+/// priority, or an architecture that the target does not have; options that it does not allow.
 pub(super) fn builds(
     request: &v1::StartBuildsRequest,
     target: &Target,
@@ -113,9 +112,9 @@ pub(super) fn order(
     Ok(optional(&request.order)?.unwrap_or(target.order))
 }
 
-/// Asks upstream for packages of which nothing was ever imported: a name that it does not have is
-/// refused here, with what may have been meant, and not recorded as a build that must fail. When
-/// upstream cannot be asked, the builds are taken, and the answer warns.
+/// Asks upstream for packages that were never imported: a package that it does not have is refused
+/// here, with similar names, instead of being recorded as a build that must fail. When upstream
+/// cannot be asked, the builds are accepted, and the answer warns.
 ///
 /// # Errors
 /// A package that upstream does not have; database errors.
@@ -164,11 +163,11 @@ pub(super) async fn check_upstream(
     Err(Status::not_found(lines.join("\n")))
 }
 
-/// Why a list of builds is empty, where a name in its question may be a slip; nothing when both
+/// Why a list of builds is empty, when the filter may have a mistyped name; `None` when all its
 /// names are known.
 ///
 /// # Errors
-/// A target that neither is there nor has builds; database errors.
+/// A target that neither exists nor has builds; database errors.
 pub(super) async fn nothing_listed(
     store: &Store,
     targets: &Targets,
@@ -177,7 +176,7 @@ pub(super) async fn nothing_listed(
 ) -> Result<String, Status> {
     let packages = store.build_list_packages(target).await?;
     if !target.is_empty() && packages.is_empty() {
-        // One whose file has a fault is there.
+        // A target whose file is not valid exists.
         match targets.get(target) {
             Err(unknown @ TargetError::Unknown { .. }) => return Err(unknown.into()),
             Err(TargetError::Bad { .. }) | Ok(_) => {}
@@ -191,22 +190,22 @@ pub(super) async fn nothing_listed(
     Ok(format!("no build of package `{}`{of} was ever requested{meant}", name::shown(package)))
 }
 
-/// A word of a request that may be empty.
+/// Reads a word of a request that may be empty.
 ///
 /// # Errors
-/// When it is not, and means nothing.
+/// When it is neither empty nor known.
 pub(super) fn optional<T: std::str::FromStr<Err: ToString>>(
     text: &str,
 ) -> Result<Option<T>, Status> {
     if text.is_empty() { Ok(None) } else { word(text).map(Some) }
 }
 
-/// A word of a request, read.
+/// Reads a word of a request.
 pub(super) fn word<T: std::str::FromStr<Err: ToString>>(text: &str) -> Result<T, Status> {
     text.parse().map_err(|error: T::Err| Status::invalid_argument(error.to_string()))
 }
 
-/// The architectures that a request names, each one of the target's.
+/// Reads the architectures of a request, which the target must have.
 fn arches(words: &[String], target: &Target) -> Result<Vec<Arch>, Status> {
     few(words, "architecture")?;
     let mut arches = Vec::new();

@@ -1,7 +1,7 @@
-//! One worker's session: hears its states, and answers each with what it should have.
+//! One worker's session: receives its states, and answers each with the state that it should have.
 //!
-//! The store is asked beside the conversation, never within: a database that hangs or is away
-//! holds back what workers are given, and never their heartbeats.
+//! The store is queried concurrently with the conversation, never within it: a database that hangs
+//! or is down delays the assignments of workers, but never their heartbeats.
 
 use std::future::{Future, pending};
 use std::pin::pin;
@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::store::Store;
 
-/// How long to wait before a store that said no is asked again.
+/// The pause after a failed query of the store.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// The parts that sessions of workers need. Cheap to clone.
@@ -38,15 +38,15 @@ pub struct Sessions {
     pub fleet: Fleet,
     /// This coordinator, which owns the workers that are connected to it.
     pub peers: Peers,
-    /// Computes the desired state of workers, and takes their reports.
+    /// Composes the desired states of workers, and applies their reports.
     pub assignments: Assignments,
-    /// Rings when there are free slots.
+    /// Woken when there are free slots.
     pub bus: Bus,
-    /// Rings when a worker has reported, be it only a phase.
+    /// Woken when a worker has reported, also when only a phase changed.
     pub progress: Bus,
-    /// How often workers had the roots that they needed.
+    /// For the metrics of how often workers had the roots that they needed.
     pub metrics: Metrics,
-    /// When workers were heard, and how long an answer may take.
+    /// The clock for when workers were heard, and how long an answer may take.
     pub clock: Clock,
 }
 
@@ -55,7 +55,7 @@ type Answers = mpsc::Sender<Result<v1::DesiredState, Status>>;
 /// Serves a worker from its first state to the end of its stream.
 ///
 /// # Errors
-/// When the worker breaks the protocol, or a newer session of it is there.
+/// When the worker violates the protocol, or has a newer session.
 pub async fn serve(
     parts: &Sessions,
     caller: &Caller,
@@ -66,18 +66,19 @@ pub async fn serve(
     let (heard, hits, misses) = (first.sequence, first.root_hits, first.root_misses);
     let first = WorkerState::try_from(first)?;
     caller.must_be(&first.name, "this session")?;
-    // Only under a name that is the caller's: each makes a label of its own.
+    // Only after the name was checked to be the caller's: each name makes a label of the metric.
     parts.metrics.roots(&first.name, hits, misses);
     let session = parts.fleet.connect(first.clone(), parts.clock.instant(), parts.clock.time());
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let asking = PendingQuery::new(parts, first, heard);
-    let mut talk = Talk { parts, session, asking, heard };
+    let mut conversation = Conversation { parts, session, asking, heard };
     let mut said = None;
-    while let Some(event) = talk.next(&mut states, caller).await? {
-        // An answer is due to each state that was heard, and when something has changed.
-        let Some(answer) = talk.take(event)? else { continue };
+    while let Some(event) = conversation.next(&mut states, caller).await? {
+        // An answer is sent for each state that was received, and when the desired state has
+        // changed.
+        let Some(answer) = conversation.handle(event)? else { continue };
         if said.as_ref() != Some(&answer) {
-            if !send_answer(parts.clock, answers, answer.clone(), &talk.session).await? {
+            if !send_answer(parts.clock, answers, answer.clone(), &conversation.session).await? {
                 return Ok(());
             }
             said = Some(answer);
@@ -87,30 +88,30 @@ pub async fn serve(
 }
 
 /// The conversation with a worker.
-struct Talk<'a> {
+struct Conversation<'a> {
     parts: &'a Sessions,
     session: WorkerSession,
     asking: PendingQuery,
-    /// The number of the newest state.
+    /// The number of the newest state received.
     heard: u64,
 }
 
 /// An event of a session.
 enum Event {
-    /// The worker says how it is.
-    Said(Box<v1::WorkerState>),
-    /// The desired state of the worker may have changed, or a newer session of it is there.
-    Poked,
-    /// The store was asked. Nothing when it could not answer.
+    /// The worker has sent its state.
+    State(Box<v1::WorkerState>),
+    /// The desired state of the worker may have changed, or the worker has a newer session.
+    Woken,
+    /// A query of the store has ended; `None` when the store did not answer.
     Answered(anyhow::Result<Option<v1::DesiredState>>),
-    /// The store takes its time.
+    /// A query of the store takes too long.
     Overdue,
-    /// The certificate under which the worker is connected has ended.
+    /// The certificate of the connection has expired.
     CertificateEnded,
 }
 
-impl Talk<'_> {
-    /// Waits for what happens next; `None` when the worker has ended its stream.
+impl Conversation<'_> {
+    /// Waits for the next event; `None` when the worker has ended its stream.
     async fn next(
         &mut self,
         states: &mut (impl Stream<Item = Result<v1::WorkerState, Status>> + Unpin),
@@ -119,13 +120,13 @@ impl Talk<'_> {
         self.asking.begin();
         let overdue = self.asking.overdue();
         Ok(Some(tokio::select! {
-            // What is owed goes first, so that a worker that speaks all the time is answered; and in an
-            // order that a simulation can repeat.
+            // In this order, so that an answer that is due is sent first to a worker that sends all
+            // the time, and so that a simulation can repeat it.
             biased;
-            () = self.session.poked() => Event::Poked,
+            () = self.session.woken() => Event::Woken,
             answer = self.asking.answered() => Event::Answered(answer),
             state = states.try_next() => match state? {
-                Some(state) => Event::Said(Box::new(state)),
+                Some(state) => Event::State(Box::new(state)),
                 None => return Ok(None),
             },
             () = certificate_end(self.parts.clock, caller) => Event::CertificateEnded,
@@ -133,10 +134,10 @@ impl Talk<'_> {
         }))
     }
 
-    /// Takes what has happened. Returns what the worker is told about it, if anything.
-    fn take(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
+    /// Handles an event. Returns the answer to the worker, if there is one.
+    fn handle(&mut self, event: Event) -> Result<Option<v1::DesiredState>, Status> {
         match event {
-            Event::Said(state) => {
+            Event::State(state) => {
                 self.heard = state.sequence;
                 let worker = self.session.worker();
                 self.parts.metrics.roots(worker, state.root_hits, state.root_misses);
@@ -144,14 +145,14 @@ impl Talk<'_> {
                 self.asking.reported(state, self.heard);
                 Ok(None)
             }
-            Event::Poked if !self.session.is_current() => Err(overtaken()),
-            Event::Poked => {
+            Event::Woken if !self.session.is_current() => Err(overtaken()),
+            Event::Woken => {
                 self.asking.due = true;
                 Ok(None)
             }
             Event::Answered(Ok(Some(answer))) => {
                 if self.session.settle() {
-                    // Free slots are news for the tasks that wait.
+                    // Free slots may let waiting tasks be granted.
                     self.parts.bus.wake();
                 }
                 Ok(Some(answer))
@@ -159,7 +160,7 @@ impl Talk<'_> {
             Event::Answered(Ok(None)) => Ok(Some(hold_state(self.parts, self.heard))),
             Event::Answered(Err(error)) => Err(refused(error)),
             Event::Overdue => {
-                // The worker need not fear for its lease.
+                // An answer without changes renews the worker's lease.
                 self.asking.owes = None;
                 Ok(Some(hold_state(self.parts, self.heard)))
             }
@@ -170,18 +171,18 @@ impl Talk<'_> {
     }
 }
 
-/// When the caller's certificate ends; never for one without.
+/// Completes when the caller's certificate expires; never for a caller without one.
 async fn certificate_end(clock: Clock, caller: &Caller) {
     let Caller::Worker { ends, .. } = caller else { return pending().await };
     clock.sleep(ends.since(clock.time())).await;
 }
 
-/// What ends a session: a refusal as it is, or what went wrong inside.
+/// The status that ends a session: a refusal as it is, or an internal error.
 fn refused(error: anyhow::Error) -> Status {
     error.downcast::<Status>().unwrap_or_else(internal)
 }
 
-/// Takes a state, and returns it.
+/// Records a received state, and returns it.
 fn parse_state(
     parts: &Sessions,
     session: &WorkerSession,
@@ -197,8 +198,8 @@ fn parse_state(
     Ok(state)
 }
 
-/// Sends an answer. False when the worker has gone. A worker that takes no answers must not keep
-/// a session that was overtaken.
+/// Sends an answer. False when the worker has gone. A worker that reads no answers must not keep a
+/// session that a newer one has replaced.
 async fn send_answer(
     clock: Clock,
     answers: &Answers,
@@ -222,7 +223,7 @@ fn overtaken() -> Status {
     Status::aborted("a newer session of this worker is connected")
 }
 
-/// The answer of a coordinator that hears and cannot read its store.
+/// The answer of a coordinator that cannot read its store: the worker keeps its attempts.
 fn hold_state(parts: &Sessions, heard: u64) -> v1::DesiredState {
     let terms = DesiredState::nothing(parts.fleet.terms());
     v1::DesiredState { hold: true, heard, ..(&terms).into() }
@@ -233,14 +234,14 @@ struct PendingQuery {
     parts: Sessions,
     /// The newest state, without its reports.
     state: Arc<WorkerState>,
-    /// Whether there is something new to ask.
+    /// Whether a new query is due.
     due: bool,
     /// The number of the state that `reports` is from.
     heard: u64,
     /// The reports of the newest state, until the store has recorded them.
     reports: Option<Vec<AttemptReport>>,
     under_way: Option<JoinHandle<FinishedQuery>>,
-    /// Kept from one query to the next; moved into the one that is under way.
+    /// Kept from one query to the next; moved into the query that is under way.
     memory: SessionMemory,
     /// Since when a state waits for its answer.
     owes: Option<Instant>,
@@ -253,7 +254,7 @@ struct SessionMemory {
     since: SessionBaseline,
     /// The last notice to the worker.
     notice: String,
-    /// The architectures that it claimed then.
+    /// The architectures that the worker named at that time.
     claimed: Vec<Arch>,
 }
 
@@ -263,14 +264,14 @@ enum SessionBaseline {
     /// The session has just begun.
     #[default]
     Begin,
-    /// The newest attempt when the session began. What the worker was given until then and does
-    /// not name is lost.
+    /// The newest attempt when the session began. An attempt up to this one that the worker holds
+    /// and does not report is lost.
     Attempt(AttemptId),
-    /// The first reports are taken.
+    /// The first reports were applied.
     Taken,
 }
 
-/// A question with its answer.
+/// A query with its answer.
 struct FinishedQuery {
     desired: anyhow::Result<DesiredState>,
     heard: u64,
@@ -300,7 +301,7 @@ impl PendingQuery {
         self.owes.get_or_insert_with(|| self.parts.clock.instant());
     }
 
-    /// Asks, if there is something to ask and no question under way.
+    /// Starts a query, if one is due and none is under way.
     fn begin(&mut self) {
         if self.due && self.under_way.is_none() {
             self.due = false;
@@ -311,8 +312,8 @@ impl PendingQuery {
                 memory: std::mem::take(&mut self.memory),
             };
             let asking = ask(self.parts.clone(), self.state.clone(), asked);
-            // A task of its own: a question that is begun must not be dropped half way, which
-            // would poison a connection of the store.
+            // A task of its own: a query that is dropped half way would break a connection of the
+            // store.
             self.under_way = Some(tokio::spawn(asking));
         }
     }
@@ -329,15 +330,15 @@ impl PendingQuery {
         }
     }
 
-    /// The answer to the question that is under way; `None` when the store has none. Dropped and
-    /// called again, nothing is lost.
+    /// The answer to the query that is under way; `None` when the store did not answer. If the
+    /// future is dropped and made again, nothing is lost.
     async fn answered(&mut self) -> anyhow::Result<Option<v1::DesiredState>> {
         let Some(under_way) = &mut self.under_way else { return pending().await };
         let asked = under_way.await;
         self.under_way = None;
         let asked = asked?;
         self.memory = asked.memory;
-        // A newer state says everything that an older one said.
+        // A newer state contains everything that an older one did.
         self.reports = self.reports.take().or(asked.reports);
         if asked.heard == self.heard || asked.desired.is_err() {
             self.owes = None;
@@ -359,7 +360,7 @@ impl PendingQuery {
     }
 }
 
-/// Brings reports to the store, and reads from it what the worker should have.
+/// Writes reports to the store, and reads the worker's desired state from it.
 async fn ask(parts: Sessions, state: Arc<WorkerState>, mut asked: FinishedQuery) -> FinishedQuery {
     asked.desired = try_ask(&parts, &state, &mut asked).await;
     if asked.desired.as_ref().is_err_and(|error| !error.is::<Status>()) {
@@ -383,7 +384,7 @@ async fn try_ask(
     *notice = welcome(parts, state).await?;
     claimed.clone_from(&state.arches);
     if let SessionBaseline::Begin = since {
-        // From now on this coordinator judges the worker's silence, whoever did before.
+        // From now on this coordinator judges the worker's silence, whichever did before.
         let connected = parts.store.worker_owner_upsert(worker, parts.peers.own_id()).await?;
         *since = SessionBaseline::Attempt(connected.newest_attempt);
     }
@@ -393,7 +394,7 @@ async fn try_ask(
             SessionBaseline::Begin | SessionBaseline::Taken => None,
         };
         let now = parts.clock.time();
-        parts.assignments.reports.take(&parts.store, worker, reports, before, now).await?;
+        parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now).await?;
         (*since, asked.reports) = (SessionBaseline::Taken, None);
         parts.progress.wake();
     }
@@ -402,8 +403,8 @@ async fn try_ask(
     Ok(DesiredState { notice: notice.clone(), ..desired })
 }
 
-/// The answer to a heartbeat of a worker that does what it was told and of which nothing is new.
-/// Nearly all of what is heard is this, and it costs no question to the store.
+/// The answer to a heartbeat of a worker that has its desired state and no news. Nearly all
+/// heartbeats are such, and need no query.
 fn nothing_new(
     parts: &Sessions,
     state: &WorkerState,
@@ -424,7 +425,7 @@ fn nothing_new(
     same.then(|| DesiredState { notice: notice.clone(), ..fresh.clone() })
 }
 
-/// Whether a worker may be here, and what it should be told.
+/// Whether a worker may connect, and which notice it gets.
 ///
 /// # Errors
 /// A `PERMISSION_DENIED` status when it may not; database errors.

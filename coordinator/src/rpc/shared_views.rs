@@ -25,7 +25,7 @@ use crate::bus::{Bus, BusListener, ChangeListener, ChangedBuilds};
 use crate::clock::Clock;
 use crate::store::Build;
 
-/// Builds that are read together.
+/// How many builds are read together.
 const PAGE: usize = 100;
 
 /// The shortest and the longest time between two reads, and what each build that is watched adds: in a
@@ -74,7 +74,7 @@ struct SharedState {
     views: Views,
     /// Says of which builds facts were written.
     facts: Bus,
-    /// Rings when a worker has reported.
+    /// Woken when a worker has reported.
     progress: Bus,
     /// The task that reads; none before somebody watches.
     reader: Mutex<Option<mpsc::UnboundedSender<WatchRequest>>>,

@@ -1,4 +1,4 @@
-//! What builds are made of, and what modifications change of it.
+//! The calls that show the sources of builds, and the changes by modifications.
 
 use rpmfarm_core::source::{Modification, SourceBundle, SourceFile, SourceOrigin, SourceRecord};
 use rpmfarm_core::{BuildId, name};
@@ -17,17 +17,17 @@ pub struct SourceService {
     pub store: Store,
     pub targets: Targets,
     pub blobs: Blobs,
-    /// Fetches what is previewed.
+    /// Fetches the commits of a preview.
     pub importer: Importer,
 }
 
-/// Largest source bundle that is read into memory, in bytes.
+/// The largest source bundle that is read into memory, in bytes.
 const MAX_BUNDLE: u64 = 64 << 20;
 
-/// Files that are longer are compared by their digests alone, in bytes.
+/// The largest files that are compared by their text, in bytes; larger ones by digest only.
 const MAX_COMPARED: u64 = 4 << 20;
 
-/// An answer holds so many bytes of diffs at most.
+/// The greatest size of the diffs in one answer, in bytes.
 const MAX_DIFFS: usize = 16 << 20;
 
 #[tonic::async_trait]
@@ -38,14 +38,14 @@ impl SourcesApi for SourceService {
     ) -> Result<Response<v1::ModificationsPreview>, Status> {
         let request = request.into_inner();
         let target = self.targets.get(&request.target)?;
-        let order = ImportRequest {
+        let import = ImportRequest {
             git_ref: Some(request.git_ref.as_str()).filter(|text| !text.is_empty()),
             modification_ref: Some(request.modification_ref.as_str())
                 .filter(|text| !text.is_empty()),
             built: self.store.srpm_list_releases(&target.name, &request.package).await?,
             ..ImportRequest::new(&target, &request.package)
         };
-        let preview = self.importer.preview(order).await.map_err(refused)?;
+        let preview = self.importer.preview(import).await.map_err(refused)?;
         Ok(Response::new(shown(preview)))
     }
 
@@ -114,7 +114,7 @@ impl SourceService {
         Ok((build, import, record))
     }
 
-    /// The newest build before this one that has sources of the same package and target.
+    /// The newest earlier build with sources of the same package and target.
     async fn before(&self, build: &Build) -> Result<BuildId, Status> {
         self.store.import_fetch_previous(build).await?.ok_or_else(|| {
             Status::not_found(format!(
@@ -188,7 +188,7 @@ impl SourceService {
     }
 }
 
-/// Why there is no preview, as the caller is told.
+/// Why there is no preview, in words for the caller.
 fn refused(error: ImportError) -> Status {
     let message = error.to_string();
     match error {

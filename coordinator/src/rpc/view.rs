@@ -1,4 +1,4 @@
-//! Builds as the API shows them, put together from facts.
+//! Builds in the form of the API, composed from facts.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,7 +11,7 @@ use rpmfarm_core::status::{
 };
 use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
-use rpmfarm_core::track::{check_above, superseded};
+use rpmfarm_core::track::{check_newer, superseded};
 use rpmfarm_core::why::held_by_pause;
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
@@ -31,7 +31,7 @@ use crate::targets::Targets;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
-/// Builds the API's view of builds. Cheap to clone.
+/// Composes the API's view of builds. Cheap to clone.
 #[derive(Clone)]
 pub struct Views {
     pub store: Store,
@@ -49,14 +49,14 @@ pub(super) struct LiveView {
 }
 
 impl Views {
-    /// One build with everything that is known of it.
+    /// One build with all its facts.
     pub async fn build(&self, build: &Build) -> Result<v1::Build> {
         let mut shown = self.builds(std::slice::from_ref(build)).await?;
         Ok(shown.pop().expect("each build is shown"))
     }
 
-    /// Builds with everything that is known of them, in their order. However many they are, each
-    /// kind of fact is asked for once.
+    /// Builds with all their facts, in their order. However many there are, each kind of fact is
+    /// queried once.
     pub async fn builds(&self, builds: &[Build]) -> Result<Vec<v1::Build>> {
         let facts = BuildDetails::load(self, builds).await?;
         Ok(facts.iter().map(BuildDetails::show).collect())
@@ -73,7 +73,7 @@ impl Views {
     }
 }
 
-/// The facts that the view of a build is made of.
+/// The facts of which the view of a build is composed.
 struct BuildDetails<'a> {
     build: &'a Build,
     stored: BuildDetailRows,
@@ -91,7 +91,7 @@ struct TaskView {
     phase: Option<Phase>,
 }
 
-/// Where a build is, by its facts and those of its tasks. `signed` is whether all its packages are.
+/// The state of a build. `signed` is whether all its packages are signed.
 #[must_use]
 pub fn state<'a>(
     stored: &BuildDetailRows,
@@ -146,7 +146,7 @@ impl TaskView {
         end.is_none().then_some(attempt.id)
     }
 
-    /// Where it is; `open` is whether its build has not ended.
+    /// The state of a task; `open` is whether its build has not ended.
     fn state(&self, open: bool) -> TaskState {
         task_state(&task_facts(&self.stored), self.failure().is_some(), open)
     }
@@ -204,7 +204,7 @@ impl<'a> BuildDetails<'a> {
             }
             let key = target.map(|target| target.signing_key.clone()).unwrap_or_default();
             packages.extend(store.package_list_of_builds(name, &ids, &key).await?);
-            signed.extend(store.signed_each(&ids, &key).await?);
+            signed.extend(store.build_list_signed_at(&ids, &key).await?);
         }
         let open = ids.iter().filter(|id| stored.get(*id).is_some_and(|build| build.open));
         let mut waits = views.reasons.of_each(store, &open.copied().collect::<Vec<_>>()).await?;
@@ -243,7 +243,7 @@ impl<'a> BuildDetails<'a> {
         state(&self.stored, tasks, self.is_signed())
     }
 
-    /// Whether all its packages are signed; so it is when it has none.
+    /// Whether all its packages are signed; true when it has none.
     fn is_signed(&self) -> bool {
         self.packages.iter().all(|package| package.signature.is_some())
     }
@@ -257,15 +257,15 @@ impl<'a> BuildDetails<'a> {
         }
     }
 
-    /// When the last try began: by a call, or by itself after a failure. `None` when there was one
-    /// try.
+    /// When the last try began: by a call, or by itself after a failure. `None` when there was only
+    /// one try.
     fn retried_at(&self) -> Option<Timestamp> {
         let by_itself = self.stored.failures.iter().filter_map(|row| row.retry);
         let begun = by_itself.filter(|at| *at <= self.now);
         begun.max().max(self.stored.retried_at)
     }
 
-    /// Why it waits, or why it failed.
+    /// Why the build waits, or why it failed.
     fn reason(&self, state: BuildState) -> String {
         if state == BuildState::Published || state == BuildState::Cancelled {
             return String::new();
@@ -281,7 +281,7 @@ impl<'a> BuildDetails<'a> {
         }
     }
 
-    /// Its packages, the withdrawn ones among them.
+    /// Its packages, including withdrawn ones.
     fn artifacts(&self) -> Vec<v1::Artifact> {
         let away = self.stored.withdrawn.iter().map(|row| v1::Artifact {
             nevra: row.nevra.to_string(),
@@ -374,7 +374,7 @@ impl<'a> BuildDetails<'a> {
     }
 }
 
-/// Options without the keys, which are long and say little.
+/// The options without the keys, which are too long to show.
 fn shown_options(options: &BuildOptions) -> v1::BuildOptions {
     let mut shown = v1::BuildOptions::from(options);
     shown.repositories.iter_mut().for_each(|added| added.keys.clear());
@@ -391,8 +391,8 @@ impl TaskView {
     }
 }
 
-/// Warnings for people who requested a build: that clients would not update to it, or that a newer
-/// one is shown in its place.
+/// Warnings for the requester of a build: that clients would not update to it, or that a newer one
+/// is shown in its place.
 fn warnings(
     build: &Build,
     stored: &BuildDetailRows,
@@ -400,8 +400,8 @@ fn warnings(
     channel: Option<&str>,
 ) -> Vec<String> {
     let Some(srpm) = &stored.srpm else { return Vec::new() };
-    // Of its own publication nobody has to be warned: facts that are read one after the other may
-    // show a build that is both open and published.
+    // The build's own publication is no reason to warn: facts that are read one after the other may
+    // show it both as open and as published.
     let beside = |in_channel: &str| -> Vec<Evr> {
         let is_beside = |(target, channel, package, other, _): &&PublishedEvr| {
             *target == build.target
@@ -419,14 +419,15 @@ fn warnings(
     }
     match channel {
         Some(channel) if stored.open => {
-            let checked = check_above(&build.package, &srpm.nevra.evr, beside(channel), channel);
-            checked.err().as_ref().map(commands::not_above).into_iter().collect()
+            let checked = check_newer(&build.package, &srpm.nevra.evr, beside(channel), channel);
+            checked.err().as_ref().map(commands::not_newer).into_iter().collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// The repositories that are without the `noarch` packages of a build, by its SRPM's word.
+/// Notes on the repositories that leave out the `noarch` packages of a build, because of its SRPM's
+/// architectures.
 fn kept_away(target: &Target, srpm: &SrpmDetailRow, packages: &[SignedPackage]) -> Option<String> {
     let without = without_noarch(&srpm.terms);
     let without: Vec<&str> = target
@@ -450,7 +451,7 @@ fn kept_away(target: &Target, srpm: &SrpmDetailRow, packages: &[SignedPackage]) 
     })
 }
 
-/// One line of what a package lacks.
+/// One line about a requirement that a package lacks.
 fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String {
     match arch {
         Some(arch) => format!(
@@ -463,7 +464,7 @@ fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String
     }
 }
 
-/// One line of a result that was not applied.
+/// One line about a result that was not applied.
 fn note(late: &LateResult) -> String {
     let LateResult { attempt, worker, said, .. } = late;
     format!("late result of attempt {attempt} on {worker} ({said}), not applied")
@@ -526,13 +527,13 @@ fn names(build: &Build, stored: &BuildDetailRows) -> Vec<String> {
     lines
 }
 
-/// Whether a build is one of those that a filter wants.
+/// Whether a build matches a filter.
 #[must_use]
 pub fn matches_filter(filter: StateFilter, shown: &v1::Build) -> bool {
     shown.known_state().is_some_and(|state| filter.admits(state))
 }
 
-/// The store's filter for builds in such a state.
+/// The store's filter for builds that may be in such a state.
 #[must_use]
 pub fn ended_of_filter(filter: StateFilter) -> EndedFilter {
     match filter {
@@ -584,7 +585,7 @@ mod tests {
         assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
         let other = [brought(6, "testing", "hello-2-1.src")];
         assert!(told(&other)[0].contains("the same as"), "{:?}", told(&other));
-        // What is in another channel is no hindrance.
+        // Packages of other channels do not matter.
         assert_eq!(told(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
     }
 }

@@ -1,5 +1,6 @@
-//! Why a build is where it is, and when it goes on: what people ask first. The reasons are `core`'s; here
-//! are the facts of which they follow, read once for all tasks of a build.
+//! Why a build is in its state, and when it goes on: the answer of `rpmfarm why`. The reasons are
+//! decided in `core`; here are the facts from which they follow, read once for all tasks of a
+//! build.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
@@ -23,7 +24,7 @@ use crate::dispatch::pass::{Standings, allows_emulation, matched};
 use crate::fleet::{WorkerLoad, WorkerView};
 use crate::store::{Build, FailureRow, QueuePositionRow, Result};
 
-/// Everything that a build waits for, or that goes on with it.
+/// The reasons of a build and of its tasks.
 pub async fn build(views: &Views, build: &Build, now: Timestamp) -> Result<v1::WhyReply> {
     let shown = views.build(build).await?;
     let reasons = reasons_of(views, build, &shown, now).await?;
@@ -62,14 +63,14 @@ async fn reasons_of(
     let (store, batch, build) = (&views.store, build.batch, build.id);
     let paused = store.batch_fetch(batch).await?.and_then(|batch| batch.paused);
     facts.paused = paused.map(|_| batch);
-    let rows = store.failure_list(build, store.retried_at(build).await?).await?;
+    let rows = store.failure_list(build, store.build_retried_at(build).await?).await?;
     let failures: Vec<Failed<'_>> = rows.iter().map(failed).collect();
     let tasks = tasks(views, &shown.tasks, &failures, now).await?;
     let is_told = |task: &TaskFacts<'_>| {
         matches!(task.state, Some(TaskState::Accepting | TaskState::Waiting))
     };
     let waits = if tasks.iter().any(is_told) {
-        views.reasons.of(store, build).await?
+        views.reasons.of_build(store, build).await?
     } else {
         String::new()
     };
@@ -80,7 +81,8 @@ async fn reasons_of(
     Ok(reasons(&facts, now))
 }
 
-/// The tasks of a build. Why one is in its queue is asked only if it is not tried again later.
+/// The tasks of a build. Why a task is still in its queue is computed only if it is not waiting for
+/// a retry.
 async fn tasks<'a>(
     views: &Views,
     shown: &'a [v1::Task],
@@ -133,7 +135,7 @@ fn reason(reason: Reason) -> v1::Reason {
     v1::Reason { code: code.to_string(), task, text, ahead, starts_us }
 }
 
-/// The workers and what they do.
+/// The workers and their attempts.
 struct FleetSnapshot {
     workers: BTreeMap<String, WorkerView>,
     loads: HashMap<String, WorkerLoad>,
@@ -151,7 +153,7 @@ impl FleetSnapshot {
         }
         let workers = views.fleet.workers(Instant::now());
         let standings = store.standing_list().await?;
-        Ok(Self { workers, loads: views.fleet.held().loads(), running, standings })
+        Ok(Self { workers, loads: views.fleet.live_leases().loads(), running, standings })
     }
 
     /// Why a task waits; `None` when it is in no queue any more.

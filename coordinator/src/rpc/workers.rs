@@ -1,4 +1,4 @@
-//! What workers call: their session, logs and uploads.
+//! The calls of workers: their sessions, logs and uploads.
 
 use std::pin::Pin;
 
@@ -28,21 +28,21 @@ use crate::store::Store;
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 
-/// A log may be longer than `log_mib` by so many bytes: a worker says at its end why it stopped.
+/// How much longer than `log_mib` a log may be, in bytes: at its end a worker says why it stopped.
 const LOG_MARGIN: u64 = 4 << 20;
 
 #[derive(Clone)]
 pub struct WorkerService {
-    /// Serves sessions; with the store, and what takes reports.
+    /// Serves sessions; has the store, and applies reports.
     pub sessions: Sessions,
-    /// The limits of builds.
+    /// Have the limits of builds.
     pub targets: Targets,
     pub blobs: Blobs,
-    /// Rings when a log has grown.
-    pub log_bell: Bus,
-    /// Where it is said that the disk is full.
+    /// Woken when a log has grown.
+    pub log_bus: Bus,
+    /// Where the reason is shown that the disk is full.
     pub waits: LocalWaitReasons,
-    /// The largest result file that is taken, in bytes.
+    /// The largest permitted result file, in bytes.
     pub max_result_bytes: u64,
 }
 
@@ -86,7 +86,7 @@ impl Workers for WorkerService {
             logs.append(attempt, name, &Chunk { offset, data: &data, last }, limit)
         });
         let appended = appended.await.map_err(internal)?;
-        self.log_bell.wake();
+        self.log_bus.wake();
         match appended {
             Ok(next) => Ok(Response::new(v1::LogOffset { next })),
             Err(LogError::Io(error)) => Err(internal(error)),
@@ -103,7 +103,7 @@ impl Workers for WorkerService {
         let AdmittedUpload { file, build } = AdmittedUpload::admit(self, &caller, query).await?;
         let have = self.of_build(build, move |blobs| {
             let have = blobs.uploaded(file.digest, file.size)?;
-            // Its last chunk came, and then the coordinator or the disk ended.
+            // Its last chunk was received, and then the coordinator ended or the disk was full.
             if have == file.size && have > 0 {
                 blobs.finish_upload(file.digest)?;
             }
@@ -139,11 +139,12 @@ impl WorkerService {
         &self.sessions.store
     }
 
-    /// Takes a file of one of the caller's attempts, chunk by chunk. Answers how much of it is there.
+    /// Receives a file of one of the caller's attempts, chunk by chunk. Returns how much of it has
+    /// arrived.
     ///
     /// # Errors
-    /// When no live lease covers it, when a chunk does not fit, or when the whole is not what was
-    /// announced.
+    /// When the attempt is not live, when a chunk does not continue the file, or when the whole
+    /// differs from the announcement.
     pub async fn receive_upload(
         &self,
         caller: &Caller,
@@ -181,7 +182,7 @@ impl WorkerService {
         Ok(self.targets.get(&row.target)?.limits_of(&row.package))
     }
 
-    /// The files that a worker tells of: within bounds, and uploaded by the same attempt.
+    /// The kept files that a worker reports: within the limits, and uploaded by the same attempt.
     async fn kept(
         &self,
         attempt: AttemptId,
@@ -209,8 +210,9 @@ impl WorkerService {
         Ok(files)
     }
 
-    /// Ends an attempt whose build log is beyond its limit, as its worker should have; the log of a
-    /// root is cut, for that limit is the build log's. Answers what the worker is told.
+    /// Ends an attempt whose build log exceeds its limit, as its worker should have done. The log
+    /// of a root is cut instead, because the limit is for the build log. Returns the message for
+    /// the worker.
     async fn too_much_log(
         &self,
         attempt: AttemptId,
@@ -233,11 +235,13 @@ impl WorkerService {
             };
             to_the_end(end).await?.map_err(internal)?;
         }
-        Ok(Status::out_of_range(format!("attempt {attempt}: {message}; no more of it is taken")))
+        Ok(Status::out_of_range(format!(
+            "attempt {attempt}: {message}; no more of the log is accepted"
+        )))
     }
 
-    /// Does something with the blobs for a build, beside the runtime. That the disk is full is
-    /// shown as what the build waits for: its worker will try again.
+    /// Runs work on the blobs for a build, on a thread that may block. When the disk is full, that
+    /// becomes the build's wait reason, because its worker will try again.
     async fn of_build<T: Send + 'static>(
         &self,
         build: BuildId,
@@ -258,7 +262,7 @@ impl WorkerService {
     }
 }
 
-/// An upload that a live lease of the caller covers, and that was announced within bounds.
+/// An upload of a live attempt of the caller, announced within the limits.
 struct AdmittedUpload {
     file: SourceFile,
     build: BuildId,
@@ -288,7 +292,7 @@ impl AdmittedUpload {
         let limit = service.max_result_bytes;
         if file.size > limit {
             return Err(Status::out_of_range(format!(
-                "{} has {} bytes, at most {limit} are taken",
+                "{} has {} bytes, at most {limit} are accepted",
                 file.name, file.size
             )));
         }
@@ -302,8 +306,8 @@ impl AdmittedUpload {
     }
 }
 
-/// The build of a live attempt of the caller. Refuses what no live lease covers, and what is
-/// another worker's.
+/// The build of a live attempt of the caller. Refuses an attempt that is not live, or is another
+/// worker's.
 async fn held(
     store: &Store,
     caller: &Caller,

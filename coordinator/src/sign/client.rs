@@ -17,19 +17,19 @@ use tonic::transport::Channel;
 use crate::clock::Clock;
 use crate::local;
 
-/// Headers are some kilobytes, the kernel's some megabytes; in bytes.
+/// The largest message, in bytes: headers have some kilobytes, that of the kernel some megabytes.
 const MAX_MESSAGE: usize = 40 << 20;
 
-/// A client of the signer. Connects when it is first used, and again when the signer was away.
+/// A client of the signer. Connects at its first use, and again after the signer was away.
 #[derive(Debug, Clone)]
 pub struct SignerClient {
     connection: SignerConnection,
     socket: PathBuf,
-    /// What was answered lately of each key.
+    /// The recent answers for each key.
     lately: Arc<Mutex<HashMap<String, CachedKey>>>,
 }
 
-/// How the signer is reached.
+/// The connection to the signer.
 #[derive(Clone)]
 enum SignerConnection {
     /// Over its socket.
@@ -45,7 +45,7 @@ impl fmt::Debug for SignerConnection {
     }
 }
 
-/// Asks the signer, and says what keeps it from answering.
+/// Makes a call of the signer, and describes its error.
 macro_rules! ask {
     ($signer:ident.$call:ident($request:expr)) => {{
         let answer = match &$signer.connection {
@@ -63,13 +63,13 @@ fn client(channel: &Channel) -> Client<Channel> {
     Client::new(channel.clone()).max_encoding_message_size(MAX_MESSAGE)
 }
 
-/// When a key was asked for, and the key; none when the signer did not give it.
+/// The time of an answer, and the key; `None` when the signer did not give it.
 type CachedKey = (Instant, Option<v1::PublicKey>);
 
-/// How long an earlier answer is good enough for those who only check whether a key has changed.
+/// How long an answer is reused by callers that only check whether a key has changed.
 const LATELY: Duration = Duration::from_secs(2);
 
-/// How long they wait for an answer.
+/// How long these callers wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 impl SignerClient {
@@ -118,7 +118,7 @@ impl SignerClient {
         ask!(self.sign_header(request))
     }
 
-    /// Signs the page of a repository.
+    /// Signs a `repomd.xml`.
     ///
     /// # Errors
     /// When the signer refuses or does not answer.
@@ -135,7 +135,7 @@ impl SignerClient {
         ask!(self.sign_repomd(request))
     }
 
-    /// The newest revision that the signer has signed of a channel; 0 when none.
+    /// The highest revision of a channel that the signer has signed; 0 when none.
     ///
     /// # Errors
     /// When the signer does not answer.
@@ -145,7 +145,7 @@ impl SignerClient {
         Ok(answer?.revision)
     }
 
-    /// How the signer is.
+    /// The signer's state.
     ///
     /// # Errors
     /// When it does not answer.
@@ -153,7 +153,7 @@ impl SignerClient {
         ask!(self.get_status(v1::GetSignerStatusRequest {}))
     }
 
-    /// Whether the signer's log goes on from where it was.
+    /// Whether the signer's log continues from this earlier head.
     ///
     /// # Errors
     /// When the signer does not answer.
@@ -163,8 +163,8 @@ impl SignerClient {
         ask!(self.check_log(request))
     }
 
-    /// The public part of a key as the signer gave it now or shortly before; `None` when it did
-    /// not. Cheap to ask often.
+    /// The public part of a key as the signer gave it recently; `None` when it did not. Cheap to
+    /// call often.
     pub async fn known_key(&self, key: &str) -> Option<v1::PublicKey> {
         let lately = |known: &HashMap<String, CachedKey>| {
             let now = Clock.instant();
@@ -193,12 +193,15 @@ impl SignerClient {
     }
 }
 
-/// Where a signature is in the signer's log.
+/// The position of a signature in the signer's log.
 ///
 /// # Errors
-/// When the signer did not say so.
+/// When the signer did not send it.
 pub fn logged(signature: &v1::Signature) -> anyhow::Result<LogHead> {
-    let position = signature.logged.clone().context("the signer does not say where it logged")?;
+    let position = signature
+        .logged
+        .clone()
+        .context("the signer's answer does not have the position in its log")?;
     let v1::LogPosition { log, line, digest } = position;
     let digest = digest.parse().context("the digest of the signer's log")?;
     Ok(LogHead { log, line, digest })

@@ -1,10 +1,10 @@
-//! The stage that has accepted packages signed: headers go to the signer, signatures come back
-//! and are spliced into copies. The coordinator holds no key.
+//! The sign stage: headers of accepted packages go to the signer, signatures come back and are
+//! spliced into copies. The coordinator holds no key.
 //!
-//! A header is read from a file whose digest is computed in the same pass: what was accepted is what
-//! is signed, whatever became of the blob since. A damaged one keeps its build back.
+//! The digest of the file is computed while its header is read, so that exactly the accepted
+//! package is signed even if the blob was damaged since. A damaged blob delays its build only.
 //!
-//! Here are the stage and [`Signing`], which publishing uses too; `client` is the connection.
+//! Here are the stage and [`Signing`], which publishing uses, too; `client` is the connection.
 
 mod client;
 
@@ -35,22 +35,22 @@ use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, KeyedTaskPool};
 
-/// The beginning of the reason of a build that cannot be signed now.
+/// The beginning of the wait reason of a build that cannot be signed now.
 const WAITS: &str = "not signed yet";
 
-/// Packages of one build that are signed at once: enough that the signer's cores have work while
+/// How many packages of one build are signed at once: enough to keep the signer's cores busy while
 /// copies wait for the disk.
 const AT_ONCE: usize = 24;
 
-/// Has the packages of accepted builds signed, some builds at once.
+/// Signs the packages of accepted builds, several builds side by side.
 #[derive(Clone)]
 pub struct SignStage {
-    /// Which key signs for a target.
+    /// Name the key of each target.
     pub targets: Targets,
     pub signing: Signing,
-    /// Where it is said why a build is not signed.
+    /// Where the reason is shown why a build is not signed.
     pub waits: LocalWaitReasons,
-    /// How long it took.
+    /// For the metric of how long it took.
     pub metrics: Metrics,
     /// Signs builds side by side.
     pub signatures: KeyedTaskPool<BuildId>,
@@ -100,7 +100,7 @@ impl work::Stage for SignStage {
                 let signed = stage.sign_build(&store, &build).await;
                 match &signed {
                     Ok(()) => stage.waits.clear_said(id, WAITS),
-                    // Whoever asks why it waits is told; the log has it too.
+                    // Shown by `rpmfarm why`, and logged.
                     Err(error) => stage.waits.set(id, format!("{WAITS}: {error:#}")),
                 }
                 signed
@@ -143,11 +143,11 @@ impl SignStage {
         Ok(signed)
     }
 
-    /// Signs what is not signed of a build. What was signed before stays, so a signer that dies in
-    /// the middle costs nothing but time.
+    /// Signs the unsigned packages of a build. Earlier signatures stay, so a signer that dies half
+    /// way costs only time.
     ///
     /// # Errors
-    /// When the signer refuses or does not answer; nothing is published then.
+    /// When the signer refuses or does not answer; then nothing is published.
     pub async fn sign_build(&self, store: &FencedStore, build: &Build) -> anyhow::Result<()> {
         let begun = self.signing.clock.instant();
         let target = self.targets.get(&build.target)?;
@@ -170,25 +170,25 @@ impl SignStage {
     }
 }
 
-/// Signs packages: what the stages that publish and that sign have in common. Cheap to clone.
+/// Signs packages, for the stages `sign` and `publish`. Cheap to clone.
 #[derive(Clone)]
 pub struct Signing {
-    /// Where packages are, and signed copies.
+    /// The packages, and their signed copies.
     pub blobs: Blobs,
-    /// Who has the keys.
+    /// The connection to the signer.
     pub signer: SignerClient,
-    /// When a signature was made, and whether it holds.
+    /// The clock for the times of signatures.
     pub clock: Clock,
 }
 
 impl Signing {
-    /// Signs packages with the key of their target and records it; answers how many they were. One
-    /// that is signed with another key already gets a place of its own among what is published: the
-    /// file under the other signature stays where readers of older repodata find it.
+    /// Signs packages with the key of their target and records the signatures; returns how many
+    /// there were. A package that another key has signed before gets a path of its own among the
+    /// published files: the older file stays where clients with older repodata find it.
     ///
     /// # Errors
-    /// When the signer refuses or does not answer, or has no such key, or a blob is damaged. What was
-    /// signed before is recorded.
+    /// When the signer refuses or does not answer, or has no such key, or a blob is damaged.
+    /// Signatures that were made before are recorded.
     pub async fn sign_all(
         &self,
         store: &FencedStore,
@@ -281,7 +281,7 @@ impl SignedCopy {
     }
 }
 
-/// Opens the file that was accepted, and proves that it is still the one.
+/// Opens an accepted file, and proves that its content has not changed.
 fn open(blobs: &Blobs, digest: Sha256) -> anyhow::Result<UnsignedPackage> {
     let path = blobs.path(digest);
     UnsignedPackage::open_proved(&path, digest).with_context(|| {
@@ -307,8 +307,8 @@ fn splice(
     let copy = scratch.path().join(package.nevra.file_name());
     unsigned.splice(&copy, signature)?;
     verify_signature(&copy, certs, now)?;
-    // With the signature over the header, and that with the payload's digest in it, the copy is what
-    // was opened. It is read once, and what it is like is asked before.
+    // The signature covers the header, which has the payload's digest, so this proves that the copy
+    // has the content that was opened. The copy is read once, after its metadata are taken.
     let mut file = File::open(&copy)?;
     let stamp = FileStamp::from_metadata(&file.metadata()?);
     let (inspected, signed_digest) = inspect_hashed(&mut file)?;

@@ -1,5 +1,5 @@
-//! Acceptances: the successes that wait to be read, and the one attempt whose results are its
-//! task's.
+//! Acceptances: the successful attempts that wait to be checked, and the one attempt of each task
+//! whose results were accepted.
 
 use std::collections::HashMap;
 
@@ -14,7 +14,7 @@ use super::transaction_retry::again;
 use super::{Attempt, Result, Store, Tx, json, parsed, unjson};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// Successes that one pass reads.
+/// How many successful attempts one pass reads.
 const AT_ONCE: i64 = 256;
 
 /// An attempt whose success waits to be accepted.
@@ -36,17 +36,18 @@ struct SuccessRow {
 }
 
 impl Store {
-    /// Successes of open builds that are not accepted and do not wait for a retry, the most urgent
-    /// and oldest first, of each target as many as are of use at once.
+    /// Successful attempts of open builds that are not accepted and do not wait for a retry, the
+    /// most urgent and oldest first; of each target at most 256.
     pub async fn attempt_list_to_accept(&self, now: Timestamp) -> Result<Vec<EndedAttempt>> {
-        let look = StageQuery {
+        let stage_query = StageQuery {
             stage: NextStep::Accept,
             columns: "a.id, a.task, a.epoch, a.worker, a.started_us, w.build, e.report",
             joins: "JOIN attempts a ON a.task = w.task
                     JOIN attempt_ends e ON e.attempt = a.id AND e.outcome = 'succeeded'",
             within: "a.id",
         };
-        let rows: Vec<SuccessRow> = self.stage_list_next_per_target(&look, now, AT_ONCE).await?;
+        let rows: Vec<SuccessRow> =
+            self.stage_list_next_per_target(&stage_query, now, AT_ONCE).await?;
         let mut ended = Vec::with_capacity(rows.len());
         for SuccessRow { attempt, build, report } in rows {
             if let Some(outcome) = unjson("attempt_ends", "a report", &report)? {
@@ -56,7 +57,8 @@ impl Store {
         Ok(ended)
     }
 
-    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and when.
+    /// The accepted attempt of a task: its number, rpmbuild's time in milliseconds, and the time of
+    /// the acceptance.
     pub async fn acceptance_fetch(
         &self,
         task: TaskId,
@@ -67,7 +69,7 @@ impl Store {
         Ok(row.map(|(attempt, ms, at)| (attempt.into(), ms.unsigned_abs(), at.into())))
     }
 
-    /// What the acceptor has signed of a target's files; of those without a signature there is nothing.
+    /// The acceptor's signatures of files of a target; files without a signature are left out.
     pub async fn signed_acceptance_list(
         &self,
         target: &str,
@@ -91,8 +93,8 @@ impl Store {
         rows.into_iter().map(signed).collect()
     }
 
-    /// Turns a success that was refused into a failure, to be tried again at `retry`; without that
-    /// the build ends.
+    /// Turns a success whose results were refused into a failure, to be tried again at `retry`;
+    /// without a `retry` the build ends.
     pub async fn attempt_refuse(
         &self,
         ended: &EndedAttempt,
@@ -123,7 +125,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Accepts an attempt: from now on its results are the task's. False when another one was.
+    /// Accepts an attempt: from now on its results are the task's. False when another attempt was
+    /// accepted before.
     pub async fn acceptance_insert(
         &mut self,
         task: TaskId,
@@ -156,8 +159,8 @@ impl Tx {
         Ok(accepted)
     }
 
-    /// Records what the acceptor has signed of files. Of one file the newest counts: another acceptor
-    /// has another key.
+    /// Records the acceptor's signatures of files. The newest signature of a file is kept, because
+    /// an acceptor that was replaced has another key.
     pub async fn add_acceptances(
         &mut self,
         target: &str,

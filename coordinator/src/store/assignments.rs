@@ -1,4 +1,5 @@
-//! What an assignment is made of, read at once: it is put together for each attempt.
+//! The parts of an assignment, read by one query, because an assignment is composed for each
+//! attempt.
 
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::task::TaskKind;
@@ -9,7 +10,7 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::{LockRow, Result, Store};
 
-/// A task that has been given to a worker.
+/// A task that was granted to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssignmentRow {
     /// The kind of the task.
@@ -51,7 +52,7 @@ fn source_file(srpm: Columns<'_>) -> sqlx::Result<Option<SourceFile>> {
 }
 
 impl Store {
-    /// What a task's assignment is made of; `None` when it has no lock.
+    /// The parts of a task's assignment; `None` when it has no lock.
     pub async fn assignment_fetch(&self, task: TaskId) -> Result<Option<AssignmentRow>> {
         let query = "SELECT t.kind, t.arch, b.target, b.package, l.round, l.digest, l.at_us,
                      COALESCE(s.digest, '') AS srpm, COALESCE(s.size, 0) AS size,

@@ -1,7 +1,7 @@
 //! Attempts: leases with epochs, and their ends.
 //!
-//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt that
-//! is not live changes nothing.
+//! The fence is here: an attempt ends once, and only while it is live. A report about an attempt
+//! that is not live changes nothing.
 
 use rpmfarm_core::placement::HeldTask;
 use rpmfarm_core::quarantine::AttemptOutcome;
@@ -14,7 +14,7 @@ use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, parsed, unjson};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// Numbers in one query at most.
+/// How many ids one query may contain.
 const IDS_OF_QUERY: usize = 500;
 
 /// One try of a task by one worker.
@@ -24,17 +24,16 @@ pub struct Attempt {
     pub id: AttemptId,
     #[sqlx(try_from = "i64")]
     pub task: TaskId,
-    /// The fencing number.
+    /// The number that fences this attempt.
     #[sqlx(try_from = "i64")]
     pub epoch: Epoch,
-    /// The worker that got it.
     pub worker: String,
-    /// When the worker got it.
+    /// When it was granted.
     #[sqlx(rename = "started_us", try_from = "i64")]
     pub started: Timestamp,
 }
 
-/// An attempt that a worker has now.
+/// An attempt that a worker holds now.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct LiveAttempt {
     #[sqlx(try_from = "i64")]
@@ -43,7 +42,7 @@ pub struct LiveAttempt {
     pub task: TaskId,
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
-    /// The fencing number.
+    /// The number that fences this attempt.
     #[sqlx(try_from = "i64")]
     pub epoch: Epoch,
     pub worker: String,
@@ -59,7 +58,7 @@ pub struct AttemptEnd {
     pub at: Timestamp,
 }
 
-/// An attempt with its end; an empty report stands for none.
+/// An attempt with its end; an empty report stands for no report.
 #[derive(sqlx::FromRow)]
 pub(super) struct AttemptRow {
     #[sqlx(flatten)]
@@ -91,26 +90,26 @@ struct EndRow {
     report: String,
     #[sqlx(rename = "at_us", try_from = "i64")]
     at: Timestamp,
-    /// Whether another worker's results were accepted.
+    /// Whether the results of another worker were accepted for the task.
     #[sqlx(try_from = "Flag")]
     elsewhere: bool,
 }
 
-/// The worker that made the packages which a task repeats; the task's number follows.
+/// The worker that made the packages which a task repeats; the number of the task is appended.
 pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
     JOIN tasks o ON o.build = t.build AND o.arch = t.arch AND o.kind = 'build'
     JOIN acceptances c ON c.task = o.id JOIN attempts a ON a.id = c.attempt
     WHERE t.kind = 'repeat' AND t.id =";
 
 impl Store {
-    /// The newest attempt that there is; 0 before the first.
+    /// The newest attempt; 0 before the first.
     pub async fn attempt_fetch_newest_id(&self) -> Result<AttemptId> {
         let query = "SELECT value FROM counters WHERE name = 'attempt'";
         Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read_pool()).await?))
     }
 
-    /// Ends a live attempt with its success. False when it is not live under this epoch: then
-    /// nothing changed.
+    /// Ends a live attempt with its success. False when it is not live under this epoch; then
+    /// nothing is changed.
     pub async fn attempt_end_succeeded(
         &self,
         attempt: AttemptId,
@@ -131,8 +130,8 @@ impl Store {
         .await
     }
 
-    /// Ends a live attempt with its failure, to be tried again at `retry`; without that the build
-    /// ends. False when it is not live under this epoch: then nothing changed.
+    /// Ends a live attempt with its failure, to be tried again at `retry`; without a `retry` the
+    /// build ends. False when the attempt is not live under this epoch; then nothing is changed.
     pub async fn attempt_end_failed(
         &self,
         attempt: AttemptId,
@@ -155,7 +154,7 @@ impl Store {
         .await
     }
 
-    /// Every attempt that a worker holds; all of the farm's when `worker` is `None`.
+    /// All attempts that a worker holds; those of all workers when `worker` is `None`.
     pub async fn attempt_list_live(&self, worker: Option<&str>) -> Result<Vec<LiveAttempt>> {
         let Some(worker) = worker else {
             let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
@@ -163,14 +162,14 @@ impl Store {
                          JOIN tasks t ON t.id = a.task ORDER BY v.attempt";
             return Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?);
         };
-        // Without an alternative in it, so that both databases use the index.
+        // Two queries instead of an OR, so that both databases use the index.
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
                      JOIN tasks t ON t.id = a.task WHERE v.worker = $1 ORDER BY a.id";
         Ok(sqlx::query_as(query).bind(worker).fetch_all(self.read_pool()).await?)
     }
 
-    /// An attempt that a worker holds; none when it is not live.
+    /// A live attempt; `None` when it is not live.
     pub async fn attempt_fetch_live(&self, attempt: AttemptId) -> Result<Option<LiveAttempt>> {
         let query = "SELECT a.id, a.task, t.build, a.epoch, a.worker, a.started_us
                      FROM live_attempts v JOIN attempts a ON a.id = v.attempt
@@ -194,7 +193,7 @@ impl Store {
             .collect()
     }
 
-    /// Workers that hold anything.
+    /// Workers that hold attempts.
     pub async fn worker_list_with_leases(&self) -> Result<Vec<String>> {
         let query = "SELECT DISTINCT worker FROM live_attempts ORDER BY worker";
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
@@ -207,7 +206,7 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// Workers that failed a task since its build was last retried, the newest first.
+    /// Workers that have failed a task since its build was last retried, the newest failure first.
     pub async fn worker_list_failed_task(&self, task: TaskId) -> Result<Vec<String>> {
         let query = "SELECT a.worker FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task
@@ -218,7 +217,7 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(task.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// Of a task that repeats another, the worker that made the first packages; empty for other tasks.
+    /// For a repetition, the worker that made the first packages; empty for other tasks.
     pub async fn worker_fetch_of_repeated_task(&self, task: TaskId) -> Result<String> {
         let query = sqlx::AssertSqlSafe(format!("{MAKER_OF} $1"));
         let maker: Option<String> =
@@ -226,9 +225,9 @@ impl Store {
         Ok(maker.unwrap_or_default())
     }
 
-    /// How the last attempts of a worker ended after a time, the newest first, at most `limit`,
-    /// and whether another worker's results were accepted for the same task. What was cancelled is
-    /// not among them.
+    /// How the last attempts of a worker ended after a time, the newest first, at most `limit`, and
+    /// whether the results of another worker were accepted for the same task. Cancelled attempts
+    /// are left out.
     pub async fn attempt_list_ends_of_worker(
         &self,
         worker: &str,
@@ -259,7 +258,8 @@ impl Store {
         Ok(ends)
     }
 
-    /// The worker that holds an attempt under an epoch, and the build; `None` when nobody does.
+    /// The worker that holds an attempt under an epoch, and the build; `None` when the attempt is
+    /// not live.
     pub async fn lease_fetch_worker(
         &self,
         attempt: AttemptId,
@@ -276,14 +276,14 @@ impl Store {
         Ok(row.map(|(worker, build)| (worker, BuildId(build))))
     }
 
-    /// The worker that an attempt was given to, whether or not it has ended.
+    /// The worker that an attempt was granted to, whether or not it has ended.
     pub async fn attempt_fetch_worker(&self, attempt: AttemptId) -> Result<Option<String>> {
         let query = "SELECT worker FROM attempts WHERE id = $1";
         Ok(sqlx::query_scalar(query).bind(attempt.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// The workers that attempts were given to, whether or not they have ended; those that are not
-    /// there are left out.
+    /// The workers that attempts were granted to, whether or not they have ended; unknown attempts
+    /// are left out.
     pub async fn attempt_list_workers(
         &self,
         ids: &[AttemptId],
@@ -342,10 +342,10 @@ impl Tx {
         let known: Option<(i64, i64)> =
             sqlx::query_as(query).bind(attempt.0).bind(epoch.0).fetch_optional(self.conn()).await?;
         let Some((build, task)) = known else { return Ok(None) };
-        // The build's row is locked before all others, here as everywhere.
+        // The build's row is locked before all others, as in every transaction.
         self.build_lock_open(BuildId(build)).await?;
-        // Whoever deletes the row ends the attempt: a second report, and a lease that is over in
-        // the same moment, find none.
+        // Deleting the row ends the attempt: a second report, or a lease that expires in the same
+        // moment, deletes none.
         let freed = sqlx::query(
             "DELETE FROM live_attempts WHERE attempt = $1 AND task = $2
              AND EXISTS (SELECT 1 FROM attempts WHERE id = $1 AND epoch = $3)",

@@ -1,7 +1,7 @@
-//! Everything that the store holds of some builds, read at once to be shown.
+//! All facts of some builds, read together to be shown.
 //!
-//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read
-//! by one query for all of them. What the facts mean is the API's to say.
+//! Owns that a page of a list costs as many queries as a single build: each kind of fact is read by
+//! one query for all of them. What the facts mean is decided by the API.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -21,7 +21,7 @@ use super::{
 /// The facts of a build, but for its packages ([`Store::package_list_of_builds`]).
 #[derive(Debug, Clone, Default)]
 pub struct BuildDetailRows {
-    /// The architectures that were asked for; none for all of the target's.
+    /// The requested architectures; empty for all of the target's.
     pub arches: Vec<Arch>,
     pub import: Option<Import>,
     pub srpm: Option<SrpmDetailRow>,
@@ -47,34 +47,34 @@ pub struct BuildDetailRows {
     pub notes: Vec<String>,
     /// Requirements of its packages that no package of their channels provides.
     pub lacking: Vec<LackingPackage>,
-    /// Options of the request, such as bconds and macros.
+    /// Options of the request, as bconds and macros.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
     pub kept_files: u32,
-    /// The things of other source packages that it makes.
+    /// The names of other source packages that the build makes.
     pub claims: Vec<Claim>,
     /// The decisions on its claims, oldest first.
     pub decisions: Vec<ClaimDecision>,
-    /// Packages that were taken back.
+    /// Its withdrawn packages.
     pub withdrawn: Vec<WithdrawnPackage>,
-    /// Packages that it was made with and that were taken back, each with the build whose packages it
-    /// was made with, if it was not the package itself.
+    /// Withdrawn packages that the build was made with, each with the build that passed the package
+    /// on; `None` when the package was in the build's own root.
     pub impacts: Vec<(Nevra, Option<BuildId>)>,
     /// The farm's own packages in its roots.
     pub taken: Vec<FarmReplacementDetail>,
 }
 
-/// A package that a root took from the farm.
+/// A package of the farm in a root.
 #[derive(Debug, Clone)]
 pub struct FarmReplacementDetail {
-    /// The package, and what would have been taken without it.
+    /// The package, and the one that would have been there without it.
     pub row: FarmReplacementRow,
-    /// The build that made it; `None` when that is not known any more.
+    /// The build that made the package; `None` when that is unknown.
     pub build: Option<BuildId>,
 }
 
 impl BuildDetailRows {
-    /// Whether a person has to decide.
+    /// Whether a person has to decide on its claims.
     #[must_use]
     pub fn is_claimed(&self) -> bool {
         !self.claims.is_empty() && self.decisions.iter().all(|one| one.word != "approved")
@@ -97,14 +97,14 @@ pub struct TaskDetailRows {
     pub lock: Option<LockRow>,
     /// Its attempts with their ends, oldest first.
     pub attempts: Vec<(Attempt, Option<AttemptEnd>)>,
-    /// The attempt that was accepted, how many milliseconds rpmbuild ran in it, and when.
+    /// The accepted attempt, rpmbuild's time in it in milliseconds, and the time of the acceptance.
     pub acceptance: Option<(AttemptId, u64, Timestamp)>,
     /// Results that came too late.
     pub late: Vec<LateResult>,
 }
 
-/// A version that a channel got: target, channel, package, the build that brought it, and what it
-/// is.
+/// A version that was published: target, channel, package, the build that brought it, and the
+/// version.
 pub type PublishedEvr = (String, String, String, BuildId, Evr);
 
 /// Names in one query.
@@ -113,12 +113,12 @@ const NAMES: usize = 500;
 /// The facts of builds, by their numbers.
 type ShownBuilds = HashMap<BuildId, BuildDetailRows>;
 
-fn of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
+fn rows_of(all: &mut ShownBuilds, build: i64) -> &mut BuildDetailRows {
     all.entry(BuildId(build)).or_default()
 }
 
 impl Store {
-    /// Builds by their numbers, newest first; those that are not there are left out.
+    /// Builds by their numbers, newest first; unknown ones are left out.
     pub async fn build_list_by_id(&self, ids: &[BuildId]) -> Result<Vec<Build>> {
         let ids = list(ids.iter().map(|id| id.0));
         let query =
@@ -126,7 +126,7 @@ impl Store {
         Ok(rows!(self, Build, query))
     }
 
-    /// The facts of builds, each that was asked for.
+    /// The facts of builds, by build.
     pub async fn build_list_details(
         &self,
         builds: &[BuildId],
@@ -148,7 +148,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Whether builds are open, and what they were asked for with.
+    /// Reads whether builds are open, and their requests.
     async fn shown_requests(&self, ids: &str, all: &mut ShownBuilds) -> Result<()> {
         let query = format!(
             "SELECT o.build, (SELECT COUNT(*) FROM builds b JOIN batches q ON q.id = b.batch
@@ -156,17 +156,17 @@ impl Store {
              FROM open_builds o WHERE o.build IN ({ids})"
         );
         for (build, paused) in rows!(self, (i64, i64), query) {
-            let build = of(all, build);
+            let build = rows_of(all, build);
             (build.open, build.paused) = (true, paused != 0);
         }
         let query =
             format!("SELECT build, arch FROM build_arches WHERE build IN ({ids}) ORDER BY arch");
         for (build, arch) in rows!(self, (i64, String), query) {
-            of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
+            rows_of(all, build).arches.push(parsed("build_arches", "an architecture", &arch)?);
         }
         let query = format!("SELECT build, options FROM build_options WHERE build IN ({ids})");
         for (build, text) in rows!(self, (i64, String), query) {
-            of(all, build).options = super::builds::options(&text)?;
+            rows_of(all, build).options = super::builds::options(&text)?;
         }
         Ok(())
     }
@@ -182,22 +182,22 @@ impl Store {
         {
             let bundle = parsed("imports", "a digest", &bundle)?;
             let at = Timestamp::from_us(at);
-            of(all, build).import = Some(Import { url, commit, subject, bundle, at });
+            rows_of(all, build).import = Some(Import { url, commit, subject, bundle, at });
         }
         let query = format!("SELECT build, nevra, terms FROM srpms WHERE build IN ({ids})");
         for (build, nevra, terms) in rows!(self, (i64, String, String), query) {
             let nevra = parsed("srpms", "a NEVRA", &nevra)?;
             let terms = unjson("srpms", "terms", &terms)?;
-            of(all, build).srpm = Some(SrpmDetailRow { nevra, terms });
+            rows_of(all, build).srpm = Some(SrpmDetailRow { nevra, terms });
         }
         let query =
             format!("SELECT build, note FROM source_notes WHERE build IN ({ids}) ORDER BY n");
         for (build, note) in rows!(self, (i64, String), query) {
-            of(all, build).source_notes.push(note);
+            rows_of(all, build).source_notes.push(note);
         }
         let query = format!("SELECT build, ids FROM build_cves WHERE build IN ({ids})");
         for (build, cves) in rows!(self, (i64, String), query) {
-            of(all, build).cves = unjson("build_cves", "a list", &cves)?;
+            rows_of(all, build).cves = unjson("build_cves", "a list", &cves)?;
         }
         Ok(())
     }
@@ -207,7 +207,7 @@ impl Store {
         let query =
             format!("SELECT build, note FROM build_notes WHERE build IN ({ids}) ORDER BY position");
         for (build, note) in rows!(self, (i64, String), query) {
-            of(all, build).notes.push(note);
+            rows_of(all, build).notes.push(note);
         }
         let query = format!(
             "SELECT p.build, l.nevra, l.arch, l.requirement FROM packages p
@@ -220,14 +220,14 @@ impl Store {
                 word => Some(parsed("lacking_packages", "an architecture", word)?),
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
-            of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
+            rows_of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
              JOIN kept_files k ON k.attempt = a.id WHERE t.build IN ({ids}) GROUP BY t.build"
         );
         for (build, count) in rows!(self, (i64, i64), query) {
-            of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
+            rows_of(all, build).kept_files = u32::try_from(count).unwrap_or(u32::MAX);
         }
         let query = format!(
             "SELECT build, channel, revision, at_us FROM publications WHERE build IN ({ids})
@@ -235,7 +235,7 @@ impl Store {
         );
         // The oldest comes last and stays.
         for row in rows!(self, Publication, query) {
-            let build = of(all, row.build.0);
+            let build = rows_of(all, row.build.0);
             build.publication = Some(row);
         }
         Ok(())
@@ -248,7 +248,7 @@ impl Store {
                 "SELECT build, MAX(at_us) FROM {table} WHERE build IN ({ids}) GROUP BY build"
             );
             for (build, at) in rows!(self, (i64, i64), query) {
-                let (build, at) = (of(all, build), Some(Timestamp::from_us(at)));
+                let (build, at) = (rows_of(all, build), Some(Timestamp::from_us(at)));
                 if which == 0 { build.cancelled_at = at } else { build.retried_at = at }
             }
         }
@@ -257,7 +257,7 @@ impl Store {
              ORDER BY at_us"
         );
         for (build, task, failure, at, retry) in rows!(self, (i64, i64, String, i64, i64), query) {
-            let (build, at) = (of(all, build), Timestamp::from_us(at));
+            let (build, at) = (rows_of(all, build), Timestamp::from_us(at));
             if Some(at) > build.retried_at {
                 build.failures.push(FailureRow {
                     task: (task != 0).then_some(TaskId(task)),
@@ -279,7 +279,7 @@ impl Store {
         type Row = (i64, String, String, String, String);
         for (build, kind, what, package, owners) in rows!(self, Row, query) {
             let claim = super::owners::claim((kind, what, package, owners))?;
-            of(all, build).claims.push(claim);
+            rows_of(all, build).claims.push(claim);
         }
         let query = format!(
             "SELECT build, at_us, word, who, reason FROM claim_decisions WHERE build IN ({ids})
@@ -288,7 +288,7 @@ impl Store {
         for (build, at, word, who, reason) in rows!(self, (i64, i64, String, String, String), query)
         {
             let decision = ClaimDecision { at: at.into(), word, who, reason };
-            of(all, build).decisions.push(decision);
+            rows_of(all, build).decisions.push(decision);
         }
         let query = format!(
             "SELECT build, nevra, through FROM impacts WHERE build IN ({ids}) ORDER BY nevra"
@@ -296,7 +296,7 @@ impl Store {
         for (build, nevra, through) in rows!(self, (i64, String, i64), query) {
             let nevra = parsed("impacts", "a NEVRA", &nevra)?;
             let through = (through != 0).then_some(BuildId(through));
-            of(all, build).impacts.push((nevra, through));
+            rows_of(all, build).impacts.push((nevra, through));
         }
         let query = format!(
             "SELECT t.build, b.target, k.taken FROM taken_packages k JOIN tasks t ON t.id = k.task
@@ -309,7 +309,7 @@ impl Store {
         }
         let makers = self.package_list_makers(&taken).await?;
         for (build, target, row) in taken {
-            let shown = of(all, build);
+            let shown = rows_of(all, build);
             if shown.taken.iter().all(|known| known.row != row) {
                 let build = makers.get(&(target, row.package.to_string())).copied();
                 shown.taken.push(FarmReplacementDetail { row, build });
@@ -412,7 +412,7 @@ impl Store {
         Ok(shown)
     }
 
-    /// Every version that was published of the packages of these builds, in their targets.
+    /// All published versions of the packages of these builds, in their targets.
     pub async fn channel_list_evrs_of_builds(
         &self,
         builds: &[BuildId],
@@ -434,8 +434,9 @@ impl Store {
         rows.into_iter().map(row).collect()
     }
 
-    /// When the last package of each build was signed with a key; those without are left out.
-    pub async fn signed_each(
+    /// When the last package of each build was signed with a key; builds without signatures are
+    /// left out.
+    pub async fn build_list_signed_at(
         &self,
         builds: &[BuildId],
         key: &str,

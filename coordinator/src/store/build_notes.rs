@@ -1,5 +1,5 @@
-//! Notes on a build, for people: differences that were accepted, and
-//! packages that are kept from the repositories of an architecture.
+//! Notes on a build, for people: accepted differences, and packages that are left out of the
+//! repositories of an architecture.
 
 use rpmfarm_core::missing_requirements::LackingPackage;
 use rpmfarm_core::{Arch, BuildId};
@@ -14,8 +14,8 @@ impl Store {
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// Records what packages of a channel lack since its newest publication, in place of what they
-    /// lacked before it.
+    /// Records which requirements packages of a channel lack in its newest publication, in place of
+    /// earlier ones.
     pub async fn lacking_replace(
         &self,
         target: &str,
@@ -69,10 +69,10 @@ impl Store {
 }
 
 impl Tx {
-    /// Notes lines about a build, after those that are there; a line that is there is not noted again.
+    /// Appends notes to a build; a note that exists is not added again.
     pub async fn build_note_insert(&mut self, build: BuildId, notes: &[String]) -> Result<()> {
         for note in notes {
-            // Only who holds the build adds notes, so that two never take the same position.
+            // The build's row is locked, so that two transactions never use the same position.
             sqlx::query(
                 "INSERT INTO build_notes (build, position, note)
                  SELECT $1, (SELECT COUNT(*) FROM build_notes WHERE build = $1), $2

@@ -1,4 +1,4 @@
-//! Builds: what was asked for, and by whom.
+//! Builds: the requests, and who made them.
 
 use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::queue::PriorityClass;
@@ -15,9 +15,9 @@ pub struct NewBuild {
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// Branch, tag or commit; empty for the target's own.
+    /// Branch, tag or commit; empty for the target's default branch.
     pub git_ref: String,
-    /// Commit of the modifications; empty for what the target's branch of them has.
+    /// Commit of the modifications; empty for the target's branch of them.
     pub modification_ref: String,
     /// How urgent it is.
     pub class: PriorityClass,
@@ -32,19 +32,19 @@ pub struct NewBuild {
 pub struct Build {
     #[sqlx(try_from = "i64")]
     pub id: BuildId,
-    /// The builds of one request share it.
+    /// The request that the build belongs to.
     #[sqlx(try_from = "i64")]
     pub batch: BatchId,
     /// Name of the target.
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// Branch, tag or commit; empty for the target's own.
+    /// Branch, tag or commit; empty for the target's default branch.
     pub git_ref: String,
     pub submitter: String,
     #[sqlx(rename = "created_us", try_from = "i64")]
     pub created: Timestamp,
-    /// How urgent it is, by the newest that was said of it.
+    /// Its priority class; the newest decision on it counts.
     pub priority: String,
 }
 
@@ -67,11 +67,11 @@ pub struct BuildRequest<'a> {
 pub struct StartedBuilds {
     /// The builds, in the order of the request.
     pub ids: Vec<BuildId>,
-    /// False when an earlier request with the same key had made them.
+    /// False when an earlier request with the same key had made the builds.
     pub new: bool,
 }
 
-/// Whether builds have ended, and how, as far as that is a fact of its own.
+/// Whether builds have ended, and how, as far as a fact says that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EndedFilter {
     #[default]
@@ -94,7 +94,8 @@ struct ListedBuilds<'a> {
 }
 
 impl BuildFilter {
-    /// Begins with what is few: the builds of one package, those that are open, or those that ended in this way.
+    /// The query starts from the shortest table: the builds of one package, the open builds, or those
+    /// that ended in this way.
     fn listed(&self) -> ListedBuilds<'_> {
         let (target, package) = (&*self.target, &*self.package);
         let of_builds = [("b.target", target), ("b.package", package)];
@@ -127,9 +128,9 @@ impl BuildFilter {
     }
 }
 
-/// Conditions on the columns for which there is a value, whose placeholders begin with `$first`, and
-/// the values to bind. An alternative as `$3 = '' OR target = $3` would keep both databases from an
-/// index.
+/// Conditions on the columns for which there is a value, whose placeholders begin with `$first`,
+/// and the values to bind. An alternative as `$3 = '' OR target = $3` would keep both databases
+/// from using an index.
 pub(super) fn named<'a>(first: usize, columns: &[(&str, &'a str)]) -> (String, Vec<&'a str>) {
     let mut conditions = String::new();
     let mut values = Vec::new();
@@ -176,8 +177,8 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a request whose builds go by the default order. The same `request_key` again makes
-    /// nothing new.
+    /// Records a request whose builds use the default order. The same `request_key` again makes no new
+    /// builds.
     pub async fn build_insert(
         &self,
         builds: &[NewBuild],
@@ -190,7 +191,7 @@ impl Store {
         self.build_insert_request(&request, now).await
     }
 
-    /// Records a request. The same key again makes nothing new.
+    /// Records a request. The same key again makes no new builds.
     pub async fn build_insert_request(
         &self,
         request: &BuildRequest<'_>,
@@ -198,7 +199,7 @@ impl Store {
     ) -> Result<StartedBuilds> {
         let started = self.build_insert_rows(request, now).await;
         match started {
-            // Its key tells whether it happened, be it here or at another coordinator.
+            // The key shows whether the request was recorded, here or at another coordinator.
             Err(error) if !request.key.is_empty() && error.may_have_happened() => {
                 tracing::info!(%error, "the request is looked up by its key");
                 self.build_insert_rows(request, now).await
@@ -239,7 +240,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// The architectures that a build was asked for; none for all of its target's.
+    /// The requested architectures of a build; empty for all of its target's.
     pub async fn build_fetch_arches(&self, id: BuildId) -> Result<Vec<Arch>> {
         let query = "SELECT arch FROM build_arches WHERE build = $1 ORDER BY arch";
         let rows: Vec<String> =
@@ -247,13 +248,13 @@ impl Store {
         rows.iter().map(|arch| parsed("build_arches", "an architecture", arch)).collect()
     }
 
-    /// The commit of the modifications that a build is for; none for what their branch has.
+    /// The commit of the modifications that a build is for; `None` for their branch.
     pub async fn build_fetch_modification_ref(&self, id: BuildId) -> Result<Option<String>> {
         let query = "SELECT git_ref FROM build_modifications WHERE build = $1";
         Ok(sqlx::query_scalar(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// The options that a build was asked for with.
+    /// The options of a build's request.
     pub async fn build_fetch_options(&self, id: BuildId) -> Result<BuildOptions> {
         let text: Option<String> =
             sqlx::query_scalar(OPTIONS).bind(id.0).fetch_optional(self.read_pool()).await?;
@@ -278,12 +279,13 @@ impl Store {
 }
 
 impl Tx {
-    /// The builds that were recorded with a key; none without a key.
+    /// The builds that were recorded with a key; empty without a key.
     async fn builds_of_request(&mut self, request_key: &str) -> Result<Vec<BuildId>> {
         if request_key.is_empty() {
             return Ok(Vec::new());
         }
-        // The index leaves out builds without a key, so the query has to say that as well.
+        // The index leaves out builds without a key, so the query needs the same condition to use
+        // it.
         let query = "SELECT id FROM builds WHERE request_key = $1 AND request_key <> ''
                      ORDER BY id";
         let ids: Vec<i64> =
@@ -324,7 +326,7 @@ impl Tx {
         Ok(id)
     }
 
-    /// Records what a build was asked for beyond its package.
+    /// Records the parts of a request beyond the package.
     async fn add_build_settings(&mut self, id: BuildId, build: &NewBuild) -> Result<()> {
         if !build.modification_ref.is_empty() {
             sqlx::query("INSERT INTO build_modifications (build, git_ref) VALUES ($1, $2)")

@@ -11,18 +11,17 @@ use super::transaction_retry::again;
 use super::{BuildEnd, Result, Store, Tx, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// One revision of a channel: its packages, and since when it shows them.
+/// One revision of a channel: how many packages it has, and since when it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revision {
     /// Name of the target.
     pub target: String,
     /// Name of the channel.
     pub channel: String,
-    /// One more for each change.
+    /// Rises by one with each change.
     pub revision: i64,
     /// SHA-256 of all its packages as JSON, be there a blob of it or not.
     pub snapshot: Sha256,
-    /// How many packages it has.
     pub packages: i64,
     pub at: Timestamp,
 }
@@ -63,8 +62,8 @@ impl FromRow<'_, AnyRow> for Revision {
 impl Store {
     /// The newest revision of each channel.
     pub async fn channel_list(&self) -> Result<Vec<Revision>> {
-        // One step along the index for each target, and for each of its channels: there are as many
-        // revisions as there were publications.
+        // One step along the index for each target and each of its channels, because there are as
+        // many revisions as there were publications.
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM revisions
                          UNION ALL
@@ -97,17 +96,17 @@ impl Store {
             .await?)
     }
 
-    /// The store that revisions are recorded with.
+    /// The store with which revisions are recorded.
     fn for_revisions(&self) -> Self {
         let fence = self.fence.clone().filter(|_| !is_planted(PlantedBug::RecordOldRevision));
         Self { fence, ..self.clone() }
     }
 
-    /// Records a revision that is visible, what it changes, and the builds that it holds; these end with
-    /// it. The newest revision may be recorded again, for builds that brought nothing new. False when
-    /// the channel is beyond that revision, when its rows are not those that the change was made for, or
-    /// when one of the builds has ended otherwise (somebody cancelled it while it was published): then
-    /// nothing changed.
+    /// Records a revision that is visible, its changes, and the builds that it contains; these end. The
+    /// newest revision may be recorded again, for builds that added nothing new. False when the channel
+    /// has a higher revision, when its rows are not those that the change was made for, or when one of
+    /// the builds has ended otherwise (somebody cancelled it while it was published); then nothing is
+    /// changed.
     pub async fn revision_insert(
         &self,
         revision: &Revision,
@@ -152,8 +151,8 @@ impl Store {
         .await
     }
 
-    /// The versions of a package that were published to a channel, by their SRPMs. What was taken back
-    /// does not count.
+    /// The versions of a package that were published in a channel, by their SRPMs, without
+    /// withdrawn ones.
     pub async fn channel_list_evrs(
         &self,
         target: &str,
@@ -175,7 +174,7 @@ impl Store {
         rows.iter().map(evr).collect()
     }
 
-    /// Where a build was published first.
+    /// The first publication of a build.
     pub async fn publication_fetch(&self, build: BuildId) -> Result<Option<Publication>> {
         let query = "SELECT build, channel, revision, at_us FROM publications
                      WHERE build = $1 ORDER BY at_us LIMIT 1";

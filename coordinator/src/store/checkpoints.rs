@@ -1,25 +1,26 @@
-//! SQLite's checkpoints: what was committed to the write-ahead log is copied into the database.
+//! SQLite's checkpoints, which copy the write-ahead log into the database.
 //!
-//! SQLite does that within the commit that makes the log too long, which then takes as long as the
-//! disk needs for all of it. Here a connection of its own does it beside the commits, and what is
-//! left to them is short. It must not know what is written.
+//! By default SQLite makes a checkpoint within the commit that lets the log exceed a limit, and
+//! that commit takes as long as the disk needs for the whole log. Here a connection of its own
+//! makes checkpoints beside the commits, so that little is left for them. It must not know what is
+//! written.
 
 use std::time::Duration;
 
 use sqlx::AnyPool;
 
-/// How often it is done.
+/// The pause between checkpoints.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// The writer's own checkpoints, for when the log gets longer than 64 MiB (of 4 KiB pages): it
-/// begins anew only when all of it is copied and nothing is committed meanwhile.
+/// When a commit makes a checkpoint itself: when the log exceeds 64 MiB (of 4 KiB pages). The log
+/// restarts only when all of it is copied and nothing is committed meanwhile.
 pub(super) const LONGEST: &str = "PRAGMA wal_autocheckpoint = 16384";
 
-/// Copies what can be copied without waiting for anybody, now and then, until the pool is closed.
+/// Makes passive checkpoints, which wait for nobody, until the pool is closed.
 pub(super) async fn run(pool: AnyPool) {
     while !pool.is_closed() {
         tokio::time::sleep(PERIOD).await;
-        // What keeps it from it, as a full disk, the next commit says as well.
+        // Only logged: the next commit reports the reason, as a full disk, too.
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&pool).await {
             tracing::debug!(%error, "checkpoint failed");
         }

@@ -1,11 +1,11 @@
-//! What the columns of the databases stand for, so that rows read themselves.
+//! Types of the databases' columns, by which rows read themselves.
 //!
-//! Owns the types at the border of the store: booleans, ids, times, sizes, and text that is something else.
-//! It must not know a table but by the name that an error tells.
+//! Owns the types at the border of the store: booleans, ids, times, sizes, and text with a format.
+//! It must not know a table except by the name that an error contains.
 //!
-//! A row that derives how it is read has `#[sqlx(try_from = "i64")]` at ids and times, for a time under
-//! the name of its column (`#[sqlx(rename = "at_us", try_from = "i64")]`): the unit is in the name of the
-//! column, and in the type of the field.
+//! A row that derives how it is read has `#[sqlx(try_from = "i64")]` at ids and times, for a time
+//! under the name of its column (`#[sqlx(rename = "at_us", try_from = "i64")]`): the unit is in the
+//! name of the column, and in the type of the field.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use sqlx::any::AnyRow;
 
 use super::{StoreError, parsed, unjson};
 
-/// A boolean of the databases, or a count of which matters only whether it is 0. For rows that derive
-/// how they are read: `#[sqlx(try_from = "Flag")]`.
+/// A boolean of the databases, or a count that is only compared with 0. For rows that derive how
+/// they are read: `#[sqlx(try_from = "Flag")]`.
 #[derive(Debug, Clone, Copy, sqlx::Type)]
 #[sqlx(transparent)]
 pub(super) struct Flag(i64);
@@ -29,8 +29,8 @@ impl From<Flag> for bool {
     }
 }
 
-/// A number that the databases store as 0 when it is absent. For rows that derive how they are read:
-/// `#[sqlx(try_from = "OrNone")]`.
+/// A number that the databases store as 0 when it is absent. For rows that derive how they are
+/// read: `#[sqlx(try_from = "OrNone")]`.
 #[derive(Debug, Clone, Copy, sqlx::Type)]
 #[sqlx(transparent)]
 pub(super) struct OrNone(i64);
@@ -133,7 +133,7 @@ impl<'r> Columns<'r> {
         Ok(self.number(column)?.unsigned_abs())
     }
 
-    /// Text as what it must be.
+    /// Parses text.
     pub(super) fn parsed<T: FromStr>(
         &self,
         column: &str,
@@ -142,7 +142,7 @@ impl<'r> Columns<'r> {
         parsed(self.table, expected, &self.string(column)?).map_err(decode_error)
     }
 
-    /// The same where the empty text stands for none.
+    /// The same where the empty text stands for `None`.
     pub(super) fn parsed_or_none<T: FromStr>(
         &self,
         column: &str,
@@ -154,7 +154,7 @@ impl<'r> Columns<'r> {
         }
     }
 
-    /// JSON as what it must be.
+    /// Parses JSON.
     pub(super) fn json<T: DeserializeOwned>(
         &self,
         column: &str,
@@ -164,7 +164,7 @@ impl<'r> Columns<'r> {
     }
 }
 
-/// The error as a row's reading gives it; [`StoreError`] takes it out again.
+/// A store error as the error of reading a row; [`StoreError`] converts it back.
 fn decode_error(error: StoreError) -> sqlx::Error {
     sqlx::Error::Decode(Box::new(error))
 }

@@ -1,5 +1,5 @@
-//! Several coordinators on one database: their beats, the leases of stages, the owners of workers,
-//! and the notes that they leave for each other.
+//! Several coordinators on one database: their heartbeats, the leases of stages, the owners of
+//! workers, and the snapshots that they show for each other.
 
 use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::{AttemptId, Stage, StageEpoch, Timestamp};
@@ -7,28 +7,28 @@ use rpmfarm_core::{AttemptId, Stage, StageEpoch, Timestamp};
 use super::transaction_retry::again;
 use super::{Fence, Result, Store, StoreError, Tx};
 
-/// A coordinator that has not been cleared away.
+/// A coordinator whose row exists.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct CoordinatorRow {
     /// Its id, which it keeps over restarts.
     pub id: String,
     pub address: String,
-    /// The address that it gives to users.
+    /// The address that users get.
     pub base_url: String,
     pub version: String,
     /// When it was started.
     #[sqlx(rename = "started_us", try_from = "i64")]
     pub started: Timestamp,
-    /// Rises while it lives.
+    /// The heartbeat: rises while the coordinator is alive.
     pub beat: i64,
 }
 
 /// A worker's new connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerConnection {
-    /// One more for each connection of the worker, to whichever coordinator.
+    /// Rises with each connection of the worker, to any coordinator.
     pub session: i64,
-    /// The last attempt that was given to anybody before.
+    /// The newest attempt when the worker connected.
     pub newest_attempt: AttemptId,
 }
 
@@ -39,7 +39,7 @@ pub struct WorkerOwner {
     pub coordinator: String,
 }
 
-/// A note of another coordinator.
+/// A snapshot that another coordinator wrote.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PeerSnapshotRow {
     pub coordinator: String,
@@ -48,7 +48,7 @@ pub struct PeerSnapshotRow {
 }
 
 impl Store {
-    /// Raises a coordinator's beat, and makes its row when it is not there.
+    /// Raises a coordinator's heartbeat, and inserts its row when there is none.
     pub async fn coordinator_raise_heartbeat(&self, row: &CoordinatorRow) -> Result<()> {
         sqlx::query(
             "INSERT INTO coordinators (id, address, base_url, version, started_us, beat)
@@ -67,17 +67,17 @@ impl Store {
         Ok(())
     }
 
-    /// All coordinators with their beats.
+    /// All coordinators with their heartbeats.
     pub async fn coordinator_list(&self) -> Result<Vec<CoordinatorRow>> {
         let query = "SELECT id, address, base_url, version, started_us, beat FROM coordinators
                      ORDER BY id";
         Ok(sqlx::query_as(query).fetch_all(self.heartbeat_pool()).await?)
     }
 
-    /// A coordinator has gone: its beat, its notes. What it holds goes to others at once.
+    /// Removes a coordinator: its heartbeat, its snapshots, and its row. Its stages go to others at
+    /// once.
     pub async fn coordinator_delete(&self, id: &str) -> Result<()> {
-        // The row last: after a crash in between, the coordinator is still there to be cleared
-        // away.
+        // The coordinator's row comes last, so that after a crash in between it is removed again.
         for query in
             ["DELETE FROM notes WHERE coordinator = $1", "DELETE FROM coordinators WHERE id = $1"]
         {
@@ -98,9 +98,9 @@ impl Store {
         Ok(rows.into_iter().map(lease).collect())
     }
 
-    /// Takes a stage for a coordinator, from a holder whose beat is still `beat` (`None`: who is
-    /// gone). Answers the fence for its work, under the new epoch; `None` when somebody was faster or
-    /// the holder has moved.
+    /// Takes a stage for a coordinator, from a holder whose heartbeat is still `beat` (`None`: the
+    /// holder has no row). Returns the fence for its work, under the new epoch; `None` when another
+    /// coordinator was first or the holder's heartbeat has risen.
     pub async fn stage_lease_acquire(
         &self,
         stage: Stage,
@@ -115,8 +115,9 @@ impl Store {
             let taken = sqlx::query_scalar(query).bind(stage.as_str()).bind(me);
             return Ok(taken.fetch_optional(self.heartbeat_pool()).await?.map(granted));
         };
-        // The statement compares what was decided upon: a holder that has beaten meanwhile keeps
-        // the stage, and of several coordinators that take it one gets the row.
+        // The statement compares the heartbeat that the decision was based on: a holder that has
+        // raised it keeps the stage, and of several coordinators that take the stage one gets the
+        // row.
         let query = "UPDATE stage_leases SET holder = $2, epoch = epoch + 1
                      WHERE stage = $1 AND holder = $3 AND epoch = $4 AND ($3 = $2 OR NOT EXISTS
                      (SELECT 1 FROM coordinators WHERE id = $3 AND beat <> $5))
@@ -132,7 +133,7 @@ impl Store {
         Ok(taken.map(granted))
     }
 
-    /// A worker has connected to a coordinator, which owns it from now on.
+    /// Records that a worker has connected to a coordinator, which owns it from now on.
     pub async fn worker_owner_upsert(
         &self,
         worker: &str,
@@ -157,13 +158,13 @@ impl Store {
         .await
     }
 
-    /// The coordinator that each worker was last connected to.
+    /// The coordinator that each worker is, or was last, connected to.
     pub async fn worker_owner_list(&self) -> Result<Vec<WorkerOwner>> {
         let query = "SELECT worker, coordinator FROM worker_owners ORDER BY worker";
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// Writes notes of a coordinator; `None` takes one away.
+    /// Writes snapshots of a coordinator; `None` removes one.
     pub async fn peer_snapshot_write(
         &self,
         coordinator: &str,
@@ -191,20 +192,20 @@ impl Store {
                     .execute(tx.conn())
                     .await?;
             }
-            // They wake nobody: no pass reads them.
+            // No pass reads snapshots, so nothing is woken.
             tx.commit_without_wake().await
         })
         .await
     }
 
-    /// The notes of a kind that the other coordinators wrote.
+    /// The snapshots of a kind that the other coordinators wrote.
     pub async fn peer_snapshot_list(&self, kind: &str, me: &str) -> Result<Vec<PeerSnapshotRow>> {
         let query = "SELECT coordinator, subject, text FROM notes
                      WHERE kind = $1 AND coordinator <> $2 ORDER BY subject, coordinator";
         Ok(sqlx::query_as(query).bind(kind).bind(me).fetch_all(self.read_pool()).await?)
     }
 
-    /// The notes on one subject that the other coordinators wrote.
+    /// The snapshots of one subject that the other coordinators wrote.
     pub async fn peer_snapshot_list_of(
         &self,
         kind: &str,
@@ -221,7 +222,7 @@ impl Store {
             .await?)
     }
 
-    /// Removes all notes of a coordinator, as after its restart.
+    /// Removes all snapshots of a coordinator, as after its restart.
     pub async fn peer_snapshot_clear(&self, coordinator: &str) -> Result<()> {
         let query = "DELETE FROM notes WHERE coordinator = $1";
         sqlx::query(query).bind(coordinator).execute(self.heartbeat_pool()).await?;
@@ -230,9 +231,9 @@ impl Store {
 }
 
 impl Tx {
-    /// Fails unless the fence holds, and has it hold until the transaction ends.
+    /// Fails unless the fence holds, and keeps it valid until the transaction ends.
     pub(super) async fn assert_fence(&mut self, fence: &Fence) -> Result<()> {
-        // An update that changes nothing takes the row's lock on PostgreSQL.
+        // On PostgreSQL, an update that changes nothing locks the row.
         let result = sqlx::query(
             "UPDATE stage_leases SET epoch = epoch WHERE stage = $1 AND holder = $2 AND epoch = $3",
         )

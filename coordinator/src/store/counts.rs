@@ -1,4 +1,4 @@
-//! Counts for metrics, by queries over what is open and by counts that are kept of what has ended.
+//! Counts for metrics, by queries over open builds and tasks and from stored counts of ended builds.
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::CountedState;
@@ -11,7 +11,7 @@ pub struct QueueCount {
     pub arch: String,
     pub priority: String,
     pub tasks: i64,
-    /// When the first of them had its lock.
+    /// When the first of them was locked.
     #[sqlx(rename = "oldest_us", try_from = "i64")]
     pub oldest: Timestamp,
 }
@@ -26,8 +26,8 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// How many builds are in each state that is counted. What is asked here of all builds at once is
-    /// what `core::status` derives of each, which a test holds.
+    /// How many builds are in each counted state. The query computes for all builds at once what
+    /// `core::status` derives for each, which a test checks.
     pub async fn build_count_by_state(&self) -> Result<Vec<(CountedState, i64)>> {
         let open = "SELECT COALESCE(SUM(CASE WHEN i.build IS NULL THEN 1 ELSE 0 END), 0),
                     COALESCE(SUM(CASE WHEN i.build IS NOT NULL AND s.build IS NULL

@@ -1,4 +1,4 @@
-//! The CVEs that builds fix, and until when they are news.
+//! The CVEs that builds fix, and whether their fixes are published.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use rpmfarm_core::{BuildId, Timestamp};
 use super::{Build, Result, Store, json, unjson};
 
 impl Store {
-    /// Records which CVEs a build's sources fix; a second time changes nothing.
+    /// Records which CVEs a build's sources fix. Recording them again changes nothing.
     pub async fn cve_insert(
         &self,
         build: BuildId,
@@ -26,7 +26,7 @@ impl Store {
         tx.commit_without_wake().await
     }
 
-    /// The CVEs that a build's sources fix, as far as they were checked.
+    /// The CVEs that a build's sources fix; empty when they were not checked.
     pub async fn cve_list(&self, build: BuildId) -> Result<Vec<String>> {
         let query = "SELECT ids FROM build_cves WHERE build = $1";
         let row: Option<String> =
@@ -34,8 +34,9 @@ impl Store {
         row.map_or_else(|| Ok(Vec::new()), |ids| unjson("build_cves", "a list", &ids))
     }
 
-    /// What a build's sources are to be compared with: the newest build of the package before it
-    /// that is published, or else that may still be. What failed has brought nothing to anybody.
+    /// The build whose sources a build's sources are compared with: the newest earlier build of the
+    /// package that is published, or may still be. A failed build is skipped, since its changes
+    /// reached nobody.
     pub async fn build_fetch_predecessor(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT b.id FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3
@@ -53,8 +54,8 @@ impl Store {
         Ok(id.map(BuildId))
     }
 
-    /// The CVEs that builds of the package before this one fix, and that nobody has the fix of
-    /// yet: no later one is published. Those of builds that a person cancelled do not count.
+    /// The CVEs that earlier builds of the package fix and whose fix is not published by any later
+    /// build. Builds that a person cancelled do not count.
     pub async fn cve_list_pending(&self, build: &Build) -> Result<BTreeSet<String>> {
         let query = "SELECT c.ids FROM build_cves c JOIN builds b ON b.id = c.build
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3

@@ -11,7 +11,7 @@ pub enum BuildEnd {
 }
 
 impl BuildEnd {
-    /// All of them, in their order.
+    /// All variants, in their order.
     pub(super) const ALL: [Self; 3] = [Self::Published, Self::Cancelled, Self::Failed];
 
     /// The state of a build that ended so.

@@ -1,7 +1,7 @@
 //! Invitations, enrolments and certificates of workers.
 //!
-//! Who adds a certificate holds the sequence `fleet`: so none is added for a worker that is being
-//! revoked.
+//! A transaction that adds a certificate locks the sequence `fleet`, so that none is added for a
+//! worker that is being revoked.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub struct Invitation {
     pub arches: Vec<Arch>,
     pub created: Timestamp,
     pub expires: Timestamp,
-    /// Its use, and the fingerprint of the certificate that was given for it.
+    /// When the token was used, and the fingerprint of the certificate that was given for it.
     pub used: Option<(TokenUse, Sha256)>,
 }
 
@@ -40,11 +40,11 @@ pub struct Certificate {
     pub ends: Timestamp,
 }
 
-/// A certificate, and why it does not count any more.
+/// A certificate, and why it is no longer valid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRow {
     pub certificate: Certificate,
-    /// Why it was ended before its time; `None` when it was not.
+    /// Why it was revoked; `None` when it was not.
     pub ended: Option<String>,
 }
 
@@ -112,8 +112,8 @@ impl Store {
         Ok(sqlx::query_as(query).bind(digest.hex()).fetch_optional(self.read_pool()).await?)
     }
 
-    /// Uses an invitation. The worker's earlier certificates end, and if it was revoked it is
-    /// active again. False when the invitation was used in the meantime: then nothing changed.
+    /// Uses an invitation. The worker's earlier certificates are revoked, and a revoked worker is
+    /// active again. False when the invitation was used in the meantime; then nothing is changed.
     pub async fn worker_enrol(
         &self,
         invitation: Sha256,
@@ -151,8 +151,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Gives a worker a further certificate. False when the one that it showed does not count any
-    /// more: then nothing changed.
+    /// Gives a worker a new certificate. False when the one that it showed is no longer valid; then
+    /// nothing is changed.
     pub async fn certificate_renew(
         &self,
         shown: Sha256,
@@ -195,8 +195,8 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// Every worker that was ever enrolled, with the end of its newest certificate that counts;
-    /// `None` when none does.
+    /// Every worker that was ever enrolled, with the expiry of its newest valid certificate; `None`
+    /// when it has none.
     pub async fn enrolment_list(&self) -> Result<BTreeMap<String, Option<Timestamp>>> {
         let query =
             "SELECT c.worker, MAX(CASE WHEN e.fingerprint IS NULL THEN c.ends_us ELSE 0 END)
@@ -208,7 +208,7 @@ impl Store {
         Ok(rows.into_iter().map(ends).collect())
     }
 
-    /// Certificates that were ended before their time, as long as they would still hold.
+    /// Revoked certificates, until they expire.
     pub async fn certificate_list_ended(&self, now: Timestamp) -> Result<BTreeSet<Sha256>> {
         let query = "SELECT e.fingerprint FROM certificate_ends e JOIN worker_certificates c
                      ON c.fingerprint = e.fingerprint WHERE c.ends_us > $1";
@@ -244,7 +244,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends all certificates of a worker that still count.
+    /// Revokes all valid certificates of a worker.
     pub(super) async fn certificate_end_all(
         &mut self,
         worker: &str,

@@ -1,4 +1,4 @@
-//! Failures of builds: for good, or until a time.
+//! Failures of builds: final ones, and those that are tried again.
 
 use rpmfarm_core::{BuildId, Failure, TaskId, Timestamp};
 
@@ -7,17 +7,17 @@ use super::{BuildEnd, Result, Store, Tx, json, unjson};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailureRow {
-    /// The task that failed; `None` when it failed before there was one.
+    /// The task that failed; `None` when the build failed before it had tasks.
     pub task: Option<TaskId>,
     pub failure: Failure,
     pub at: Timestamp,
-    /// When it is tried again; `None` when it is not.
+    /// When it is tried again; `None` when the failure is final.
     pub retry: Option<Timestamp>,
 }
 
 impl Store {
-    /// Records a failure. Without a time for a retry it ends the build and takes its other
-    /// attempts from their workers. False when the build had ended before.
+    /// Records a failure. Without a time for a retry it ends the build and takes its other attempts
+    /// from their workers. False when the build had ended before.
     pub async fn failure_insert(
         &self,
         build: BuildId,
@@ -63,7 +63,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Ends a build with a failure of none of its tasks.
+    /// Ends a build with a failure that belongs to none of its tasks.
     pub async fn failure_insert_final(
         &mut self,
         build: BuildId,

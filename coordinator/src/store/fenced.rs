@@ -1,9 +1,9 @@
-//! The store as the work of a stage has it: each of its transactions fails when the stage's lease is
-//! not under the epoch any more that the work began with.
+//! The store as the work of a stage has it: each of its transactions fails when the stage's lease
+//! is not under the epoch any more that the work began with.
 //!
 //! Owns that nobody has such a store without having taken the lease: a [`Fence`] comes from
-//! [`Store::stage_lease_acquire`] alone, and a [`FencedStore`] from a fence alone. A pass asks for the fenced
-//! store by its type, so that a stage that writes without a fence does not compile:
+//! [`Store::stage_lease_acquire`] alone, and a [`FencedStore`] from a fence alone. A pass asks for
+//! the fenced store by its type, so that a stage that writes without a fence does not compile:
 //!
 //! ```compile_fail,E0308
 //! use rpmfarm_coordinator::store::{FencedStore, Store};
@@ -17,8 +17,8 @@
 //! }
 //! ```
 //!
-//! What stages share with the API takes a [`Store`], to which a fenced one dereferences with its fence
-//! inside:
+//! What stages share with the API takes a [`Store`], to which a fenced one dereferences with its
+//! fence inside:
 //!
 //! ```
 //! use rpmfarm_coordinator::store::{FencedStore, Store};
@@ -49,7 +49,7 @@ pub struct Fence {
 }
 
 impl Fence {
-    /// Only where the database has just granted the lease.
+    /// Only for [`Store::stage_lease_acquire`], which has just obtained the lease.
     pub(super) fn granted(stage: Stage, holder: &str, epoch: StageEpoch) -> Self {
         Self { stage, holder: holder.to_owned(), epoch }
     }
@@ -71,7 +71,7 @@ impl Fence {
     }
 }
 
-/// A store whose transactions all stand behind a fence. Cheap to clone.
+/// A store each of whose transactions compares the fence. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FencedStore {
     store: Store,

@@ -1,7 +1,7 @@
-//! What was decided about workers: drained, quarantined, revoked, and active again.
+//! Decisions about workers: drained, quarantined, revoked, and active again.
 //!
-//! Whoever decides holds the sequence `fleet` until the end of the transaction, so that decisions
-//! about one worker follow each other.
+//! A transaction that decides locks the sequence `fleet` until its end, so that decisions about one
+//! worker follow each other.
 
 use std::collections::BTreeMap;
 
@@ -44,7 +44,7 @@ impl FromRow<'_, AnyRow> for StandingRow {
     }
 }
 
-/// A decision, and about whom it is.
+/// A decision, and its worker.
 #[derive(sqlx::FromRow)]
 struct OfWorker {
     worker: String,
@@ -78,9 +78,9 @@ struct FailedRow {
 }
 
 impl Store {
-    /// The decision that holds for each worker about which there is one, by name.
+    /// The current decision about each worker that has one, by name.
     pub async fn standing_list(&self) -> Result<BTreeMap<String, StandingRow>> {
-        // One step along the index for each worker, however often it was decided about.
+        // One step along the index for each worker, however many decisions there were.
         let query = "WITH RECURSIVE w(name) AS (
                          SELECT MIN(worker) FROM worker_states
                          UNION ALL
@@ -92,14 +92,14 @@ impl Store {
         Ok(rows.into_iter().map(|OfWorker { worker, row }| (worker, row)).collect())
     }
 
-    /// The decision that holds for a worker; `None` when there is none, and it is active.
+    /// The current decision about a worker; `None` when there is none, and it is active.
     pub async fn standing_fetch(&self, worker: &str) -> Result<Option<StandingRow>> {
         Ok(self.standing_list_history(worker, 1).await?.pop())
     }
 
     /// The facts that decide whether a worker may connect: the newest decision about it, and the
-    /// architectures that it was enrolled for; none stand for all. One query, since every report
-    /// needs it.
+    /// architectures that it was enrolled for; an empty list stands for all. One query, because
+    /// every report needs it.
     pub async fn worker_fetch_admission(
         &self,
         worker: &str,
@@ -130,8 +130,8 @@ impl Store {
 
     /// The last attempts that a worker failed for reasons of its own, newest first.
     pub async fn worker_fault_list(&self, worker: &str, limit: u32) -> Result<Vec<WorkerFault>> {
-        // An outer join, since PostgreSQL else begins with the reports of all workers: it takes the
-        // pattern for rare.
+        // An outer join, because with an inner one PostgreSQL begins with the reports of all
+        // workers: it takes the pattern for rare.
         let query = "SELECT t.build, t.id AS task, b.package, e.at_us, e.report
                      FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
                      JOIN tasks t ON t.id = a.task JOIN builds b ON b.id = t.build
@@ -142,7 +142,7 @@ impl Store {
         let rows: Vec<FailedRow> = query.fetch_all(self.read_pool()).await?;
         let mut faults = Vec::with_capacity(rows.len());
         for FailedRow { build, task, package, at, report } in rows {
-            // The text may also stand in a log's line; what counts is the report itself.
+            // The pattern may also match a line of a log in the report, so the report is parsed.
             if let Some(Outcome::Failed(failure)) = unjson("attempt_ends", "a report", &report)?
                 && failure.fault == rpmfarm_core::Fault::Worker
             {
@@ -152,11 +152,11 @@ impl Store {
         Ok(faults)
     }
 
-    /// Decides about a worker, as `core`'s rule allows. Answers whether that changed anything.
-    /// With a revocation all its certificates end.
+    /// Decides about a worker, as `core`'s rule allows. Returns whether that changed anything. A
+    /// revocation also revokes all its certificates.
     ///
     /// # Errors
-    /// Database errors; the inner one when the rule forbids it.
+    /// Database errors; the inner error when the rule forbids the decision.
     pub async fn standing_set(
         &self,
         worker: &str,
@@ -183,8 +183,8 @@ impl Store {
     }
 
     /// Quarantines a worker if `core`'s rule allows it and others can do its work: of each list at
-    /// least one is active, as of the same transaction, so that two decisions that are made at once
-    /// do not take the last two workers. Answers whether that changed anything.
+    /// least one worker must be active in the same transaction, so that two decisions at the same
+    /// time do not take the last two workers. Returns whether that changed anything.
     pub async fn standing_set_quarantined(
         &self,
         worker: &str,
@@ -221,7 +221,7 @@ impl Tx {
         Ok(state.transpose()?.unwrap_or_default())
     }
 
-    /// Adds a decision under a number of the sequence `fleet`.
+    /// Adds a decision, numbered by the sequence `fleet`.
     pub(super) async fn standing_insert(
         &mut self,
         id: i64,

@@ -1,11 +1,11 @@
 //! Grants: tasks leave their queues for workers, many in one transaction.
 //!
-//! A commit is what costs, so a grant is as cheap as the number of its companions is large. The
-//! fence is the same for each of them: the build is held open, the task must be in its queue and
-//! not accepted, `live_attempts` has the task as its key, and the epoch is one more than the last.
+//! The commit is the expensive part, so many grants share one. The fence is the same for each of
+//! them: the build's row is locked, the task must be in its queue and not accepted, `live_attempts`
+//! has the task as its key, and the epoch is one more than the last.
 //!
-//! A task may take the place of another one of its batch. Both swap their ranks in the same
-//! transaction, so that queues have the same places with it as without.
+//! A task may take the place of another one of its batch. Both exchange their ranks in the same
+//! transaction, so that the queues have the same ranks as before.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
@@ -22,13 +22,13 @@ use super::transaction_retry::again;
 use super::{Attempt, Dialect, Result, Store, Tx, parsed};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// A task that is to be given to a worker.
+/// A task that is to be granted to a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub task: TaskId,
     pub build: BuildId,
     pub worker: String,
-    /// Memory and disk of that worker.
+    /// Memory and disk of the worker.
     pub had: WorkerResources,
     /// The task of its queue whose place it takes, with the build of that; `None` for its own place.
     pub takes_place_of: Option<(TaskId, BuildId)>,
@@ -60,7 +60,7 @@ pub struct ReadyTask {
     #[sqlx(try_from = "i64")]
     pub build: BuildId,
     pub target: String,
-    /// Its place: the lowest is next.
+    /// Its rank: the lowest is next.
     #[sqlx(try_from = "i64")]
     pub rank: Rank,
     pub class: String,
@@ -71,15 +71,15 @@ pub struct ReadyTask {
     /// not known.
     #[sqlx(rename = "urgency_us", try_from = "Span")]
     pub urgency: Duration,
-    /// How often it was tried.
+    /// How often the task was tried.
     pub tries: i64,
     /// When it was locked.
     #[sqlx(rename = "locked_us", try_from = "i64")]
     pub locked: Timestamp,
-    /// When the pause after its last failure was over; `None` when it never failed.
+    /// When the pause after its last failure ended; `None` when it never failed.
     #[sqlx(rename = "retry_us", try_from = "OrNone")]
     pub retry: Option<Timestamp>,
-    /// Of a task that repeats another, the worker that made the first packages; empty for others.
+    /// For a repetition, the worker that made the first packages; empty for other tasks.
     #[sqlx(rename = "except_worker")]
     pub except: String,
 }
@@ -122,15 +122,14 @@ struct ClaimedTask {
 }
 
 impl Store {
-    /// The queues that there are.
+    /// The queues that have tasks.
     pub async fn ready_queue_list(&self) -> Result<Vec<ReadyQueue>> {
         let query = "SELECT arch, needs, srpm FROM ready_queues ORDER BY arch, needs, srpm";
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The head of a queue, at most `limit` tasks, without those of batches that are paused. What
-    /// it costs does not depend on the length of the queue, but on how much of a paused batch
-    /// stands before.
+    /// The first tasks of a queue, at most `limit`, without those of batches that are paused. The cost
+    /// does not depend on the length of the queue, but on how many tasks of a paused batch come before.
     pub async fn ready_task_list_first(
         &self,
         queue: &ReadyQueue,
@@ -139,7 +138,7 @@ impl Store {
         self.ready_task_list_after(queue, None, limit).await
     }
 
-    /// The tasks of a queue behind one, which is named by its rank and number, as
+    /// The tasks of a queue after a given one, which is named by its rank and number, as
     /// [`Store::ready_task_list_first`]; `None` begins with the first.
     pub async fn ready_task_list_after(
         &self,
@@ -167,8 +166,8 @@ impl Store {
             .await?)
     }
 
-    /// The most urgent tasks of a batch and class in a queue, at most `limit`; of equals, those that
-    /// come first.
+    /// The most urgent tasks of a batch and class in a queue, at most `limit`; of equally urgent ones,
+    /// those that come first.
     pub async fn ready_task_list_urgent(
         &self,
         queue: &ReadyQueue,
@@ -192,8 +191,9 @@ impl Store {
             .await?)
     }
 
-    /// Gives a task to a worker, under a new epoch. `None` when it is not in its queue, when
-    /// somebody has it, when it is accepted, when its build has ended, or when its batch is paused.
+    /// Grants a task to a worker, under a new epoch. `None` when it is not in its queue, when
+    /// another worker holds it, when it is accepted, when its build has ended, or when its batch is
+    /// paused.
     pub async fn attempt_grant(
         &self,
         task: TaskId,
@@ -206,10 +206,11 @@ impl Store {
         Ok(self.attempt_grant_all(&[grant], now).await?.pop())
     }
 
-    /// Gives tasks to workers in one transaction. What cannot be given is not in the answer.
+    /// Grants tasks to workers in one transaction. Tasks that cannot be granted are not in the
+    /// answer.
     ///
     /// # Errors
-    /// Database errors; then nothing was given.
+    /// Database errors; then nothing was granted.
     pub async fn attempt_grant_all(
         &self,
         grants: &[Grant],
@@ -217,7 +218,7 @@ impl Store {
     ) -> Result<Vec<Attempt>> {
         again(|| async move {
             let mut tx = self.write().await?;
-            // Builds are locked before all other rows, here as everywhere, and in the order of
+            // Builds are locked before all other rows, as in every transaction, and in the order of
             // their numbers: so no two transactions wait for each other, and no build ends before
             // the commit.
             let open = tx.build_lock_open_all(grants, self.dialect()).await?;
@@ -225,8 +226,8 @@ impl Store {
                 grants.iter().filter(|grant| open.contains(&grant.build)).collect();
             tx.ready_task_exchange(&of_open, &open).await?;
             let wanted: Vec<TaskId> = of_open.iter().map(|grant| grant.task).collect();
-            // To delete a task from its queue is what makes a grant exclusive: of coordinators that
-            // grant it at once, one gets the row.
+            // Deleting a task from its queue makes the grant exclusive: of coordinators that grant
+            // it at once, one gets the row.
             let claimed = tx.ready_task_remove(&wanted).await?;
             let tasks: Vec<TaskId> = claimed.iter().map(|row| row.task).collect();
             let epochs = tx.epoch_list_last(&tasks).await?;
@@ -253,8 +254,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Holds all builds of grants that are open and may begin something, in one order, and returns
-    /// them; those with whose tasks places are exchanged as well.
+    /// Locks the open builds of the grants whose batches are not paused, in one order, and returns them;
+    /// also the builds with whose tasks places are exchanged.
     async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],
@@ -268,7 +269,7 @@ impl Tx {
         if builds.is_empty() {
             return Ok(HashSet::new());
         }
-        // SQLite's writer has the whole database.
+        // SQLite's writer has locked the whole database.
         let lock = if dialect == Dialect::Postgres { " FOR UPDATE" } else { "" };
         let ids = places(1, builds.len());
         let text = format!(
@@ -355,7 +356,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Takes tasks that are not accepted from their queues. One that is not there is not claimed.
+    /// Removes tasks that are not accepted from their queues. A task that is not in its queue is
+    /// not claimed.
     async fn ready_task_remove(&mut self, tasks: &[TaskId]) -> Result<Vec<ClaimedTask>> {
         if tasks.is_empty() {
             return Ok(Vec::new());
@@ -381,7 +383,7 @@ impl Tx {
         Ok(query.fetch_all(self.conn()).await?)
     }
 
-    /// The number of the last epoch of each task that ever had one.
+    /// The last epoch of each task that ever had one.
     async fn epoch_list_last(&mut self, tasks: &[TaskId]) -> Result<HashMap<TaskId, i64>> {
         if tasks.is_empty() {
             return Ok(HashMap::new());
@@ -397,8 +399,8 @@ impl Tx {
         Ok(rows.into_iter().map(|(task, epoch)| (TaskId(task), epoch)).collect())
     }
 
-    /// Lets workers hold claimed tasks. Returns task, attempt and worker of those that nobody
-    /// else holds.
+    /// Records that workers hold claimed tasks. Returns task, attempt and worker of those that
+    /// nobody else holds.
     async fn lease_insert(
         &mut self,
         grants: &[Grant],
@@ -465,7 +467,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Lets the virtual time of queues go on to the starts of what was claimed.
+    /// Advances the virtual time of queues to the starts of the claimed tasks.
     async fn queue_advance(&mut self, claimed: &[ClaimedTask], now: Timestamp) -> Result<()> {
         let mut leads = BTreeMap::<&str, Duration>::new();
         for ClaimedTask { arch, class, rank, .. } in claimed {
@@ -474,7 +476,7 @@ impl Tx {
             *of_arch = lead(class, *rank, now, *of_arch);
         }
         for (arch, lead) in leads {
-            // A queue that has no backlog has no lead.
+            // A queue without a backlog has no lead.
             if lead.is_zero() {
                 continue;
             }

@@ -1,4 +1,4 @@
-//! Webhooks: which were taken, so that one that is sent again is known.
+//! Webhooks that were received, so that repeated ones are recognised.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use rpmfarm_core::Timestamp;
 
 use super::{Result, Store, Tx};
 
-/// How often a body of the same content has packages polled within [`WITHIN`]. A branch may
-/// go there and back some times; whoever records a webhook and sends it again and again is not to
+/// How often a body of the same content has packages polled within [`WITHIN`]. A branch may change
+/// back and forth some times; but whoever records a webhook and sends it again and again must not
 /// keep the farm busy with one package.
 const OFTEN: i64 = 8;
 
 /// See [`OFTEN`].
 const WITHIN: Duration = Duration::from_secs(600);
 
-/// A webhook that told of a push to followed packages.
+/// A webhook about a push to tracked packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewHook {
     /// Name of the target.
     pub target: String,
-    /// The forge and the number that it gives the repository, `github:17`; empty for none.
+    /// The forge and its number of the repository, as `github:17`; empty for none.
     pub repository: String,
     /// The packages that it is about.
     pub hints: Vec<HookHint>,
     /// SHA-256 of the body, in hex.
     pub digest: String,
-    /// What the forge calls the delivery; empty when it has no name for it.
+    /// The forge's id of the delivery; empty when it has none.
     pub delivery: String,
     pub at: Timestamp,
 }
@@ -35,25 +35,25 @@ pub struct NewHook {
 pub struct HookHint {
     /// Name of the package.
     pub package: String,
-    /// Whether it told of the package's modifications.
+    /// Whether the push is to the package's modifications.
     pub modifies: bool,
-    /// The commit that it told of; empty when it named none.
+    /// The commit of the push; empty when the webhook named none.
     pub commit: String,
 }
 
-/// How a webhook was recorded.
+/// What a webhook leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookResult {
     /// The packages are polled at once.
     New,
     /// The same delivery was recorded before.
     Again,
-    /// The same was told too often; the packages are polled as scheduled.
+    /// The same body came too often; the packages are polled as scheduled.
     Often,
 }
 
 impl Store {
-    /// Takes webhooks, all or none: each has its packages polled, unless it came before.
+    /// Records webhooks, all or none. Each has its packages polled, unless it came before.
     pub async fn hook_insert(&self, hooks: &[NewHook]) -> Result<Vec<HookResult>> {
         let mut tx = self.write().await?;
         let mut taken = Vec::with_capacity(hooks.len());
@@ -64,8 +64,8 @@ impl Store {
         Ok(taken)
     }
 
-    /// The packages that webhooks of a repository were for before, and whether it is that of their
-    /// modifications. `repository` is as in [`NewHook`].
+    /// The packages that earlier webhooks of a repository were about, and whether it is the
+    /// repository of their modifications. `repository` is as in [`NewHook`].
     pub async fn hook_repository_list(
         &self,
         target: &str,

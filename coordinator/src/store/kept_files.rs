@@ -1,4 +1,4 @@
-//! The files that failed attempts left and that were kept.
+//! The kept files of failed attempts.
 
 use rpmfarm_core::kept_files::KeptFile;
 use rpmfarm_core::{AttemptId, BuildId};
@@ -9,7 +9,7 @@ use super::columns::Columns;
 use super::transaction_retry::again;
 use super::{Result, Store};
 
-/// A file that was kept, and what left it.
+/// A kept file, with its task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptFileRow {
     pub attempt: AttemptId,
@@ -34,12 +34,13 @@ impl FromRow<'_, AnyRow> for KeptFileRow {
 }
 
 impl Store {
-    /// Records the files that were kept of a live attempt. What was recorded of it first stays, so that
+    /// Records the kept files of a live attempt. The first record of an attempt stays, so that
     /// their number is bounded.
     pub async fn kept_file_insert(&self, attempt: AttemptId, files: &[KeptFile]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
-            // Two calls of one attempt follow each other; of one that has ended nothing is taken.
+            // The row is locked, so that two calls for one attempt follow each other; for an
+            // attempt that has ended nothing is recorded.
             let live = sqlx::query("UPDATE live_attempts SET attempt = attempt WHERE attempt = $1")
                 .bind(attempt.0)
                 .execute(tx.conn())
@@ -68,7 +69,7 @@ impl Store {
         .await
     }
 
-    /// The files that were kept of a build, those of the newest attempt first.
+    /// The kept files of a build, those of the newest attempt first.
     pub async fn kept_file_list(&self, build: BuildId) -> Result<Vec<KeptFileRow>> {
         let query = "SELECT k.attempt, t.kind, t.arch, k.path, k.digest, k.size
                      FROM tasks t JOIN attempts a ON a.task = t.id
@@ -77,7 +78,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// How many files were kept of a build.
+    /// How many kept files a build has.
     pub async fn kept_file_count(&self, build: BuildId) -> Result<u32> {
         let query = "SELECT COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id
                      JOIN kept_files k ON k.attempt = a.id WHERE t.build = $1";

@@ -10,7 +10,6 @@ use super::{Attempt, AttemptEnd, Result, Store};
 pub struct LateResult {
     #[sqlx(try_from = "i64")]
     pub attempt: AttemptId,
-    /// The worker that had it.
     pub worker: String,
     /// The report: `succeeded`, `failed: …`, `uploads …`.
     pub said: String,
@@ -19,8 +18,7 @@ pub struct LateResult {
 }
 
 impl Store {
-    /// An attempt that has ended, with its end. `None` when it is live, unknown, or of another
-    /// epoch.
+    /// An ended attempt, with its end. `None` when it is live, unknown, or of another epoch.
     pub async fn attempt_fetch_ended(
         &self,
         attempt: AttemptId,
@@ -36,7 +34,7 @@ impl Store {
         Ok(end.map(|end| (attempt, end)))
     }
 
-    /// Records that a result came too late. The first of an attempt stays.
+    /// Records a late result. The first of an attempt stays.
     pub async fn late_result_insert(
         &self,
         attempt: AttemptId,

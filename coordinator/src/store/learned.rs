@@ -1,4 +1,4 @@
-//! What accepted attempts took, and what is learned of it for the next ones.
+//! The time, memory and disk of accepted attempts, and the needs that are learned from them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use rpmfarm_core::{Arch, AttemptId, Needs, TaskId, Timestamp};
 use super::columns::Span;
 use super::{Result, Store, Tx, unjson};
 
-/// Names that are bound to one query at most.
+/// How many names one query may contain.
 const NAMES: usize = 500;
 
-/// Time, memory and disk of an attempt or of the next one, and what its worker had.
+/// Time, memory and disk, measured or learned, and the worker's memory and disk.
 #[derive(sqlx::FromRow)]
 struct TookRow {
     #[sqlx(rename = "took_us", try_from = "Span")]
@@ -43,7 +43,7 @@ impl TookRow {
     }
 }
 
-/// An accepted attempt, with the package and the kind of task that its measure is kept under.
+/// An accepted attempt, with the package and the kind of task by which its measurement is kept.
 #[derive(sqlx::FromRow)]
 struct AcceptedRow {
     #[sqlx(rename = "started_us", try_from = "i64")]
@@ -60,7 +60,7 @@ struct AcceptedRow {
 }
 
 impl Store {
-    /// The needs that were learned from a package's tasks; absent before the first is accepted.
+    /// The needs that were learned from a package's tasks; `None` before the first is accepted.
     pub async fn learned_fetch(
         &self,
         target: &str,
@@ -108,7 +108,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Records what a task needs, before it gets into its queue.
+    /// Records the needs of a task, before it enters its queue.
     pub async fn task_set_needs(&self, task: TaskId, needs: &Needs, now: Timestamp) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query(
@@ -143,7 +143,7 @@ impl Tx {
         self.set_learned(&row, &learn(&samples)).await
     }
 
-    /// Records what an attempt took: its time, and so much memory and disk, in MiB.
+    /// Records the time of an attempt, and its memory and disk in MiB.
     async fn add_measure(
         &mut self,
         attempt: AttemptId,

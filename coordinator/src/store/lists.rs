@@ -1,7 +1,7 @@
-//! Queries with a list in them, such as all facts of some builds.
+//! Queries with a list in them, as for the facts of some builds.
 //!
-//! Owns how a list is written into the text of a query, since the databases bind none. It must not know
-//! what is asked for.
+//! Owns how a list is written into the text of a query, since a list cannot be bound alike in both
+//! databases. It must not know any query.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ pub(super) fn digests(of: &BTreeSet<Sha256>) -> String {
     if texts.is_empty() { "NULL".to_owned() } else { texts.join(",") }
 }
 
-/// A query whose text is made for this once.
+/// Runs a query whose text is composed, and so is not cached.
 macro_rules! rows {
     ($store:expr, $row:ty, $query:expr) => {{
         let query = sqlx::AssertSqlSafe($query);

@@ -120,7 +120,7 @@ pub enum StoreError {
     /// The connection broke during a commit: it is not known whether the transaction happened.
     #[error("database: the answer to a commit was lost: {0}")]
     Unanswered(sqlx::Error),
-    /// The stage's lease has moved to another coordinator, which decides what is written for it.
+    /// The stage's lease moved to another coordinator; this write is rejected.
     #[error(
         "the lease of the {stage} stage moved to another coordinator; this write under epoch {epoch} is rejected"
     )]
@@ -137,7 +137,7 @@ pub enum StoreError {
     Corrupt {
         table: &'static str,
         value: String,
-        /// What a valid value is.
+        /// The expected kind of value.
         expected: &'static str,
     },
     /// A NEVRA that exists with another digest.
@@ -168,7 +168,7 @@ pub enum StoreError {
         /// Options of this one, in words.
         new: String,
     },
-    /// A NEVRA that was taken back.
+    /// The NEVRA of a withdrawn package.
     #[error(
         "{nevra} was made for {target} by build {build} and withdrawn by {who}: {reason} (raise the release, or rebuild with --bump; or restore it with rpmfarm package restore)"
     )]
@@ -177,11 +177,11 @@ pub enum StoreError {
         target: String,
         /// The build that made it.
         build: BuildId,
-        /// Who took it back.
+        /// Who withdrew it.
         who: String,
         reason: String,
     },
-    /// A package whose file has the name of another one, as their epochs alone differ.
+    /// A package whose file would have the name of another one, because only their epochs differ.
     #[error(
         "{nevra} would have the same file name as {existing}, which build {build} made for {target} (file names do not contain the epoch; raise the release)"
     )]
@@ -196,7 +196,7 @@ pub enum StoreError {
 }
 
 impl From<sqlx::Error> for StoreError {
-    /// A row that found its own column corrupt is told as that (`columns`).
+    /// A row that could not be read because of a corrupt column is reported as that (`columns`).
     fn from(error: sqlx::Error) -> Self {
         match error {
             sqlx::Error::Decode(source) => match source.downcast::<Self>() {
@@ -219,19 +219,19 @@ pub enum Dialect {
     Postgres,
 }
 
-/// How long to wait for a connection. It is less than a heartbeat's answer may take, so that workers
+/// How long to wait for a connection: less than the answer to a heartbeat may take, so that workers
 /// get answers while the database is down.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A coordinator that was stopped during a transaction, or whose host is gone, must not keep its
-/// locks: the server ends a transaction whose client has been silent for this time.
+/// The server ends a transaction whose client has been silent for this time: a coordinator that was
+/// stopped during a transaction, or whose host is gone, must not keep its locks.
 const LET_GO: &str = "SET idle_in_transaction_session_timeout = '4s'";
 
-/// Beats do not wait for locks.
+/// Heartbeats do not wait for locks.
 const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 
-/// How long a beat waits for its connection.
-const PULSE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a heartbeat waits for its connection.
+const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How many statements were sent. Each use of a connection is one, and no connection is used twice; so
 /// are the beginning and the commit of a transaction.
@@ -249,15 +249,15 @@ impl StatementCount {
 pub struct Store {
     dialect: Dialect,
     readers: AnyPool,
-    /// SQLite takes one writer at a time; with PostgreSQL these are the readers' connections.
+    /// SQLite has one writer at a time; with PostgreSQL these are the readers' connections.
     writers: AnyPool,
-    /// For beats, which must not wait behind work.
-    pulse: AnyPool,
+    /// For heartbeats, which must not wait behind other work.
+    heartbeat: AnyPool,
     bus: Bus,
     statements: StatementCount,
-    /// The fence that each transaction compares, in a [`FencedStore`].
+    /// The fence that each transaction compares; only in a [`FencedStore`].
     fence: Option<Arc<Fence>>,
-    /// The task of the checkpoints; it ends with the last clone of the store.
+    /// The task that makes checkpoints; it ends with the last clone of the store.
     beside: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -271,19 +271,20 @@ impl Store {
         sqlx::any::install_default_drivers();
         let dialect = if url.starts_with("postgres") { Dialect::Postgres } else { Dialect::Sqlite };
         let mut beside = JoinSet::new();
-        let (readers, writers, pulse) = match dialect {
+        let (readers, writers, heartbeat) = match dialect {
             Dialect::Postgres => {
                 let pool = pool(url, 8, PATIENCE, vec![LET_GO]).await?;
-                // A connection that no work can take: the others would take one that waits behind
-                // work for dead.
-                let pulse = self::pool(url, 1, PULSE_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
-                (pool.clone(), pool, pulse)
+                // A connection of its own, because a heartbeat that waits behind other work would
+                // make this coordinator look dead.
+                let heartbeat =
+                    self::pool(url, 1, HEARTBEAT_PATIENCE, vec![LET_GO, NO_WAIT]).await?;
+                (pool.clone(), pool, heartbeat)
             }
             Dialect::Sqlite => {
                 let url = format!("{url}{}mode=rwc", if url.contains('?') { '&' } else { '?' });
-                // The writer comes first: it sets the journal mode, which stays in the file.
-                // Foreign keys count only on connections that say so. A commit that was
-                // acknowledged must survive a loss of power, since builds are facts: so FULL.
+                // The writer is opened first: it sets the journal mode, which is stored in the
+                // file. SQLite checks foreign keys only on connections that ask for it. FULL,
+                // because an acknowledged build must survive a loss of power.
                 let settings = [
                     "PRAGMA foreign_keys = ON",
                     "PRAGMA journal_mode = WAL",
@@ -294,7 +295,7 @@ impl Store {
                 let writers = pool(&url, 1, 4 * PATIENCE, settings.to_vec()).await?;
                 let readers =
                     pool(&url, 4, 4 * PATIENCE, vec!["PRAGMA busy_timeout = 10000"]).await?;
-                // What nobody chose must not happen in a simulation.
+                // Checkpoints would run at times that the simulation does not choose.
                 if !steps::is_simulated() {
                     beside.spawn(checkpoints::run(pool(&url, 1, PATIENCE, Vec::new()).await?));
                 }
@@ -304,7 +305,8 @@ impl Store {
         sqlx::migrate!("./migrations").run(&writers).await?;
         let beside = Arc::new(Mutex::new(beside));
         let statements = StatementCount::default();
-        let store = Self { dialect, readers, writers, pulse, bus, statements, fence: None, beside };
+        let store =
+            Self { dialect, readers, writers, heartbeat, bus, statements, fence: None, beside };
         // A simulation has no older coordinators, and what it did not choose must not happen in it.
         if !steps::is_simulated() && store.build_end_mend().await? {
             tracing::info!("recorded how builds ended under a coordinator of an older version");
@@ -349,7 +351,7 @@ impl Store {
         Ok(tx)
     }
 
-    /// The same store, each of whose transactions stands behind a fence.
+    /// The same store, each of whose transactions compares a fence.
     fn with_fence(&self, fence: Arc<Fence>) -> Self {
         Self { fence: Some(fence), ..self.clone() }
     }
@@ -361,11 +363,11 @@ impl Store {
         &self.readers
     }
 
-    /// The connection of beats, for one statement.
+    /// The connection of heartbeats, for one statement.
     #[cfg(not(feature = "simulation"))]
     pub(crate) fn heartbeat_pool(&self) -> &AnyPool {
         self.statements.add();
-        &self.pulse
+        &self.heartbeat
     }
 
     /// The connections for reading, for one statement.
@@ -375,11 +377,11 @@ impl Store {
         steps::SteppedPool::new(&self.readers, crate::simulation::StepKind::Query)
     }
 
-    /// The connection of beats, for one statement.
+    /// The connection of heartbeats, for one statement.
     #[cfg(feature = "simulation")]
     pub(crate) fn heartbeat_pool(&self) -> steps::SteppedPool<'_> {
         self.statements.add();
-        steps::SteppedPool::new(&self.pulse, crate::simulation::StepKind::Heartbeat)
+        steps::SteppedPool::new(&self.heartbeat, crate::simulation::StepKind::Heartbeat)
     }
 
     /// How many statements were sent since the store was opened, by all of its clones, the beginnings
@@ -395,12 +397,12 @@ impl Store {
         self.bus.written(builds.into_iter().collect(), &News::Steps(BTreeSet::new()));
     }
 
-    /// Closes all connections, so that the database can go away.
+    /// Closes all connections.
     pub async fn close(&self) {
         self.beside.lock().abort_all();
         self.readers.close().await;
         self.writers.close().await;
-        self.pulse.close().await;
+        self.heartbeat.close().await;
     }
 
     /// Whether the database answers.
@@ -413,7 +415,7 @@ impl Store {
     }
 }
 
-/// A transaction. Dropped without [`Tx::commit`], it has not happened.
+/// A transaction. If it is dropped without [`Tx::commit`], it is rolled back.
 #[derive(Debug)]
 pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
@@ -427,21 +429,21 @@ pub struct Tx {
     news: Option<News>,
     /// The builds that it ends, which are counted last.
     ended: EndCounts,
-    /// Over when the transaction is: dropped last.
+    /// Ends with the transaction: dropped last.
     step: Step,
 }
 
 impl Tx {
-    /// Makes it durable and wakes the passes.
+    /// Commits, and wakes the passes.
     ///
     /// # Errors
-    /// When the database could not; then nothing has happened, unless it is
+    /// When the database could not commit; then nothing was written, unless it is
     /// [`StoreError::Unanswered`].
     pub async fn commit(mut self) -> Result<()> {
         let (bus, changed) = (self.bus.clone(), std::mem::take(&mut self.changed));
         let news = self.news.take().unwrap_or(News::All);
         self.commit_without_wake().await?;
-        // Not before the commit: a pass that wakes too early does not see what it was woken for.
+        // Only after the commit: a pass that wakes too early would not see the new rows.
         bus.written(changed, &news);
         Ok(())
     }
@@ -464,7 +466,7 @@ impl Tx {
         self.changed.insert(build);
     }
 
-    /// Makes it durable, and wakes no pass.
+    /// Commits, and wakes no pass.
     pub(crate) async fn commit_without_wake(mut self) -> Result<()> {
         // Rows of batches first: the counts are one for the whole farm.
         self.batch_event_insert().await?;
@@ -472,7 +474,7 @@ impl Tx {
         let Self { inner, statements, step, .. } = self;
         statements.add();
         inner.commit().await.map_err(|error| match error {
-            // It has spoken: it is rolled back.
+            // The database answered, so the transaction was rolled back.
             sqlx::Error::Database(_) => StoreError::Database(error),
             error => StoreError::Unanswered(error),
         })?;
@@ -519,7 +521,7 @@ async fn pool(
     Ok(pool)
 }
 
-/// Reads a column's text as what it must be.
+/// Parses the text of a column.
 pub(crate) fn parsed<T: std::str::FromStr>(
     table: &'static str,
     expected: &'static str,
@@ -529,7 +531,7 @@ pub(crate) fn parsed<T: std::str::FromStr>(
     value.parse().map_err(|_| corrupt())
 }
 
-/// Reads a column's JSON.
+/// Parses the JSON of a column.
 pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
     table: &'static str,
     expected: &'static str,
@@ -539,7 +541,7 @@ pub(crate) fn unjson<T: serde::de::DeserializeOwned>(
     serde_json::from_str(value).map_err(corrupt)
 }
 
-/// What waits until a later time than this was set by a clock that has gone back since.
+/// The latest time that is waited for: a later one was set by a clock that has since been set back.
 pub(super) fn latest_due(now: Timestamp) -> Timestamp {
     if is_planted(PlantedBug::FarFutureRetry) {
         Timestamp::LAST

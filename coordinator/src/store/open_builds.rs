@@ -1,7 +1,7 @@
-//! Which builds are open: what ends one, and what opens it again.
+//! The open builds: what ends a build, and what opens it again.
 //!
 //! `open_builds` and `live_attempts` are indexes over facts, and are written in the transaction
-//! that changes the facts: so a pass reads what is under way and never history.
+//! that changes the facts, so that a pass reads present work only and no history.
 
 use rpmfarm_core::{BuildId, Timestamp};
 
@@ -37,7 +37,7 @@ impl Store {
     }
 
     /// When a build was last cancelled; `None` when never.
-    pub async fn cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+    pub async fn build_cancelled_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM cancellations WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;
@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// When a build was last retried; `None` when never.
-    pub async fn retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
+    pub async fn build_retried_at(&self, id: BuildId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM retries WHERE build = $1";
         let latest: Option<i64> =
             sqlx::query_scalar(query).bind(id.0).fetch_one(self.read_pool()).await?;
@@ -116,8 +116,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The time of a failure, cancellation or retry of a build: now, or just after its newest one
-    /// when the clock has gone back. So they are in the order in which they came.
+    /// The time for a failure, cancellation or retry of a build: now, or just after its newest one
+    /// when the clock was set back, so that they stay in their order.
     pub(crate) async fn build_next_event_us(
         &mut self,
         id: BuildId,
@@ -133,9 +133,9 @@ impl Tx {
         Ok(newest.map_or(now, |newest| now.max(Timestamp::from_us(newest).next())))
     }
 
-    /// Marks a build as ended. False when it was before: then nothing may be added to it.
+    /// Marks a build as ended. False when it had ended before: then nothing may be added to it.
     ///
-    /// Of two transactions that end a build, only one deletes its row: the other finds it closed.
+    /// Of two transactions that end a build, only one deletes its row.
     pub async fn build_close(&mut self, id: BuildId, end: BuildEnd) -> Result<bool> {
         self.build_note_changed(id);
         self.batch_note_changed(id);
@@ -153,10 +153,11 @@ impl Tx {
         Ok(was_open)
     }
 
-    /// Whether a build is open, held so until the transaction ends. Who holds a build changes its facts.
+    /// Whether a build is open. Its row is locked until the transaction ends; whoever locks a build
+    /// changes its facts.
     pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
         self.build_note_changed(id);
-        // An update that changes nothing takes the row's lock on PostgreSQL; SQLite's writer has
+        // On PostgreSQL, an update that changes nothing locks the row; SQLite's writer has locked
         // the whole database.
         let result = sqlx::query("UPDATE open_builds SET build = build WHERE build = $1")
             .bind(id.0)

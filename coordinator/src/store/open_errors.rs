@@ -1,6 +1,6 @@
-//! What an error of opening the database means for whoever starts the coordinator, and what to do.
+//! What an error of opening the database means for whoever starts the coordinator, with the remedy.
 //!
-//! Owns the words; an address is told without its password.
+//! Owns the words; an address is shown without its password.
 
 use std::io::Read as _;
 
@@ -39,7 +39,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
             "the database at {place} does not answer; is PostgreSQL running there, and does it \
              listen on this address (listen_addresses, port, firewall)?"
         ),
-        // The pool tells only that no connection was made in time.
+        // The pool's error says only that no connection was made in time.
         _ if is_another_file(url) => {
             format!("{place} is not an SQLite database; name another file")
         }
@@ -47,7 +47,7 @@ pub fn explain(error: &StoreError, url: &str) -> String {
     }
 }
 
-/// Why a database refuses, by the code and the message of its error.
+/// Why a database refuses a connection, by the code and the message of its error.
 fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
     let name = Url::parse(url).map(|url| url.path().trim_start_matches('/').to_owned());
     let name = name.unwrap_or_default();
@@ -86,8 +86,8 @@ fn refused(code: &str, message: &str, place: &str, url: &str) -> String {
     }
 }
 
-/// The table, the column and the table of the owners, when migration 38 refused rows that belong to
-/// nothing: they are the name of the constraint, `orphans__TABLE__COLUMN__OWNER`.
+/// The table, the column and the owner table, when migration 38 refused rows without an owner: they
+/// are in the name of the constraint, `orphans__TABLE__COLUMN__OWNER`.
 fn orphans(message: &str) -> Option<(&str, &str, &str)> {
     let (_, names) = message.split_once("orphans__")?;
     let end = names.find(|char: char| !char.is_ascii_lowercase() && char != '_');
@@ -95,7 +95,7 @@ fn orphans(message: &str) -> Option<(&str, &str, &str)> {
     Some((names.next()?, names.next()?, names.next()?))
 }
 
-/// Whether the file of an SQLite address holds something else. A database begins with this text:
+/// Whether the file of an SQLite address is not a database. A database begins with this text:
 /// https://www.sqlite.org/fileformat.html, section 1.3.
 fn is_another_file(url: &str) -> bool {
     let Some(path) = url.strip_prefix("sqlite://") else { return false };

@@ -1,4 +1,4 @@
-//! Pushes of which nothing has become yet, and the builds that may have them.
+//! Open pushes, and the builds that may already contain them.
 
 use rpmfarm_core::track::push::{OpenPush, PushedBuild};
 use sqlx::FromRow;
@@ -33,7 +33,7 @@ impl FromRow<'_, AnyRow> for OpenPushRow {
     }
 }
 
-/// Reads a build that may have what was pushed.
+/// Reads a build that may contain what was pushed.
 struct PushedBuildRow(PushedBuild);
 
 impl FromRow<'_, AnyRow> for PushedBuildRow {
@@ -52,7 +52,7 @@ impl FromRow<'_, AnyRow> for PushedBuildRow {
 }
 
 impl Store {
-    /// Pushes of a target of which nothing has become yet, oldest first.
+    /// Open pushes of a target, oldest first.
     pub async fn push_list_open(&self, target: &str) -> Result<Vec<OpenPush>> {
         let query = "SELECT p.id, p.package, p.repository, p.branch, p.commit_id, p.before_id,
             p.modifies, p.told_by, p.seen_us,
@@ -78,7 +78,7 @@ impl Store {
     /// Builds of the packages of a target that have open pushes, oldest first: those that are open
     /// or have sources, and were not cancelled.
     pub async fn push_list_builds(&self, target: &str) -> Result<Vec<PushedBuild>> {
-        // Counts, since PostgreSQL reads the whole table for EXISTS beside OR.
+        // COUNT instead of EXISTS, because beside OR PostgreSQL would read the whole table.
         let query =
             "SELECT b.id, b.package, b.git_ref, COALESCE(m.git_ref, '') AS modification_ref,
             COALESCE(i.commit_id, '') AS commit_id, COALESCE(s.modification, '') AS modification,
@@ -100,7 +100,7 @@ impl Store {
 
     /// Names of the targets that have open pushes.
     pub async fn push_list_targets(&self) -> Result<Vec<String>> {
-        // CROSS JOIN is an inner one whose order SQLite keeps: else it goes through all pushes.
+        // CROSS JOIN is an inner join whose order SQLite keeps; otherwise it would read all pushes.
         let query = "SELECT DISTINCT p.target FROM open_pushes o CROSS JOIN pushes p
                      WHERE p.id = o.push";
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)

@@ -1,5 +1,5 @@
-//! What builds make that others own: claims, what was said of them, and the state of a target's
-//! packages that they were compared with.
+//! Claims, the decisions on them, and the generation of a target's packages that they were computed
+//! from.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub struct ClaimDecision {
     pub reason: String,
 }
 
-/// A package that a root took from the farm, as it is stored.
+/// A package of the farm in a root, as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmReplacementRow {
     pub package: Nevra,
@@ -31,15 +31,15 @@ pub struct FarmReplacementRow {
     pub repository: String,
 }
 
-/// How far a target's channel shows what was taken back and given back.
+/// Up to which withdrawal or restoration a target's channel was published.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct PoolRow {
-    /// The value of `changes` at the last withdrawal or return.
+    /// The value of `changes` at the last withdrawal or restoration.
     pub withdrawn: i64,
     pub shown: i64,
 }
 
-/// A build is claimed as long as it has claims and none of its decisions has approved them.
+/// A build is claimed as long as it has claims and no decision has approved them.
 const IS_CLAIMED: &str = "EXISTS (SELECT 1 FROM claims c WHERE c.build = b.id)
     AND NOT EXISTS (SELECT 1 FROM claim_decisions d WHERE d.build = b.id AND d.word = 'approved')";
 
@@ -57,7 +57,7 @@ pub(super) fn claim(row: (String, String, String, String)) -> Result<Claim> {
 }
 
 impl Store {
-    /// A number that changes whenever the packages of a target do.
+    /// A number that changes whenever the packages of a target change.
     pub async fn pool_fetch_generation(&self, target: &str) -> Result<i64> {
         let query = "SELECT changes FROM pools WHERE target = $1";
         let changes: Option<i64> =
@@ -65,7 +65,7 @@ impl Store {
         Ok(changes.unwrap_or(0))
     }
 
-    /// How far the channel of a target shows what was taken back.
+    /// Up to which withdrawal or restoration a target's channel was published.
     pub async fn pool_fetch(&self, target: &str) -> Result<PoolRow> {
         let query = "SELECT withdrawn, shown FROM pools WHERE target = $1";
         let row: Option<PoolRow> =
@@ -81,7 +81,7 @@ impl Store {
         rows.into_iter().map(claim).collect()
     }
 
-    /// The claims of a build that nobody has approved.
+    /// The claims of a build that are not approved.
     pub async fn claim_list_open(&self, build: BuildId) -> Result<Vec<Claim>> {
         let approved =
             self.claim_decision_list(build).await?.iter().any(|one| one.word == "approved");
@@ -95,15 +95,15 @@ impl Store {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// The builds with claims, newest first: those that wait, or with `all` those that were decided
-    /// on too, `limit` at most. An empty target stands for all.
+    /// The builds with claims, newest first: those that wait for a decision, or with `all` also
+    /// decided ones, at most `limit`. An empty target stands for all.
     pub async fn build_list_with_claims(
         &self,
         target: &str,
         all: bool,
         limit: i64,
     ) -> Result<Vec<Build>> {
-        // It begins with what is claimed, and not with all builds.
+        // Starts from the claims, not from all builds.
         let claimed = if all {
             "SELECT DISTINCT k.build FROM claims k"
         } else {
@@ -116,8 +116,8 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).bind(limit).fetch_all(self.read_pool()).await?)
     }
 
-    /// What was approved for a target, oldest first. What a build claimed whose packages were taken
-    /// back does not count.
+    /// The approved claims of a target, oldest first, without those of builds whose packages were
+    /// withdrawn.
     pub async fn claim_list_approved(&self, target: &str) -> Result<Vec<ApprovedClaim>> {
         let query = "SELECT c.kind, c.what, b.package, b.id FROM claims c
                      JOIN builds b ON b.id = c.build
@@ -135,7 +135,8 @@ impl Store {
             .collect()
     }
 
-    /// The paths, and the capabilities that many packages have, that builds of a target have required.
+    /// The paths, and the capabilities that many packages have, that builds of a target have
+    /// required.
     pub async fn required_thing_list(&self, target: &str) -> Result<BTreeSet<String>> {
         let query = "SELECT what FROM required_things WHERE target = $1";
         let rows: Vec<String> =
@@ -151,7 +152,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(build.0).fetch_all(self.read_pool()).await?)
     }
 
-    /// Records what the newest root of a task took from the farm.
+    /// Records which packages of the farm the newest root of a task contains.
     pub async fn taken_package_replace(
         &self,
         task: TaskId,
@@ -166,32 +167,31 @@ impl Store {
         .bind(json(&taken))
         .execute(tx.conn())
         .await?;
-        // It comes with a lock, which wakes the passes.
+        // The lock that belongs to it wakes the passes.
         tx.commit_without_wake().await
     }
 }
 
 impl Tx {
-    /// Holds the packages of a target as they are until the transaction ends, and answers their
-    /// generation. After the rows of builds.
+    /// Locks the packages of a target until the transaction ends, and returns their generation. To
+    /// be called after the rows of builds are locked.
     pub async fn pool_lock(&mut self, target: &str) -> Result<i64> {
         self.pool_raise(target, 0).await
     }
 
-    /// The same after so many packages have come or gone.
+    /// The same, and raises the generation by the number of packages that came or went.
     pub(super) async fn pool_raise(&mut self, target: &str, by: i64) -> Result<i64> {
         if by != 0 {
             // What was not solvable may be by now.
             self.wake_all();
-        }
-        // An update that changes nothing takes the row's lock.
+        } // An update that changes nothing locks the row.
         let query = "INSERT INTO pools (target, changes, withdrawn, shown) VALUES ($1, $2, 0, 0)
                      ON CONFLICT (target) DO UPDATE SET changes = pools.changes + excluded.changes
                      RETURNING changes";
         Ok(sqlx::query_scalar(query).bind(target).bind(by).fetch_one(self.conn()).await?)
     }
 
-    /// The differences that were found when tasks of a build were repeated.
+    /// The differences between the results of a task and those of its repetition.
     pub async fn claim_list_of_repeats(&mut self, build: BuildId) -> Result<Vec<Claim>> {
         type Row = (String, String, String, String);
         let rows: Vec<Row> = sqlx::query_as(CLAIMS).bind(build.0).fetch_all(self.conn()).await?;
@@ -199,7 +199,7 @@ impl Tx {
         Ok(all.into_iter().filter(|claim| claim.kind == ClaimKind::Repeat).collect())
     }
 
-    /// Records more of what a build claims.
+    /// Adds claims of a build.
     pub async fn claim_insert(
         &mut self,
         build: BuildId,
@@ -224,7 +224,7 @@ impl Tx {
         self.reindex(build, now).await
     }
 
-    /// Records what a build claims, in place of what was recorded before.
+    /// Replaces the claims of a build.
     pub async fn claim_replace(
         &mut self,
         build: BuildId,
@@ -236,8 +236,8 @@ impl Tx {
         self.claim_insert(build, claims, now).await
     }
 
-    /// Records what a person said of a build's claims. False when the build is not claimed, or has
-    /// ended: then nothing was recorded.
+    /// Records a decision on a build's claims. False when the build is not claimed, or has ended;
+    /// then nothing is recorded.
     pub async fn claim_decide(
         &mut self,
         build: BuildId,

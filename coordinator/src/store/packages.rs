@@ -91,7 +91,7 @@ impl FromRow<'_, AnyRow> for Package {
     }
 }
 
-/// Packages, each with its copy that was signed with the key `$2`, or NULLs while there is no such copy.
+/// Packages, each with its copy that was signed with the key `$2`, or NULLs if there is none.
 const SIGNED: &str = "SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
     COALESCE(s.signed_digest, '') AS signed_digest, COALESCE(s.signed_size, 0) AS signed_size,
     COALESCE(s.repodata, '') AS published
@@ -118,8 +118,8 @@ const PAGE: usize = 500;
 /// The digest and the name of each file that an accepted attempt announced.
 type AnnouncedFiles = Vec<(Sha256, String)>;
 
-/// Whether a package is a file that an attempt announced. One without architecture may have stayed
-/// from another architecture or build: it is the same by its name.
+/// Whether a package is a file that an attempt announced. A `noarch` package may be the one of
+/// another architecture or build, so it is compared by its name.
 fn is_it(package: &Package, (digest, name): &(Sha256, String)) -> bool {
     package.digest == *digest
         || (package.nevra.arch == NOARCH && *name == package.nevra.file_name())
@@ -141,8 +141,8 @@ impl Store {
         Ok(query.fetch_optional(self.read_pool()).await?)
     }
 
-    /// Packages of a build with their signed forms under a key: those that it was the first to
-    /// make, and those that are the same as another build of its target had made before.
+    /// Packages of a build with their signed copies for a key: those that the build was the first
+    /// to make, and those that an earlier build of the target made with the same content.
     pub async fn package_list_of_build(
         &self,
         build: BuildId,
@@ -156,7 +156,7 @@ impl Store {
         Ok(packages.remove(&build).unwrap_or_default())
     }
 
-    /// The same for several builds of a target, by as many queries as for one.
+    /// The same for several builds of a target, with as many queries as for one.
     pub async fn package_list_of_builds(
         &self,
         target: &str,
@@ -184,8 +184,8 @@ impl Store {
         let mut found = self
             .package_list_signed_where(target, key, &format!("p.digest IN ({})", digests(&wanted)))
             .await?;
-        // Of a package without architecture an earlier one with the same content may have stayed,
-        // whose header has other bytes: then an earlier build of the same package made it.
+        // Instead of a `noarch` package of the build, an earlier one with the same content may have
+        // been kept, whose header differs; an earlier build of the same package made it.
         let ids = numbers(others.keys().copied());
         let among = format!(
             "p.nevra LIKE '%.{NOARCH}' AND p.build IN (SELECT e.id FROM builds e JOIN builds b
@@ -210,7 +210,7 @@ impl Store {
         Ok(all)
     }
 
-    /// The packages of a target, with their signed forms, for which a condition on `packages p`
+    /// The packages of a target with their signed copies, for which a condition on `packages p`
     /// holds.
     async fn package_list_signed_where(
         &self,
@@ -298,7 +298,7 @@ impl Store {
     }
 
     /// When the last package of a build was signed with a key; `None` when none is.
-    pub async fn signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
+    pub async fn build_signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
                      ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
         let latest: Option<i64> =
@@ -392,10 +392,9 @@ impl Tx {
         self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }
 
-    /// Refuses a source package whose name the target has already, before anything is built of it:
-    /// with another content, built with other options (which change what is built of the same
-    /// sources), or as the name of another epoch's file, which would be published at the
-    /// same place.
+    /// Refuses a source package whose name the target has already, before anything is built from
+    /// it: with another content, with other options (which change what is built from the same
+    /// sources), or with another epoch, whose file would have the same path.
     ///
     /// # Errors
     /// [`StoreError::SameNevra`], [`StoreError::SameFile`], [`StoreError::OtherOptions`]; database
@@ -452,8 +451,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Refuses a NEVRA of the same source package that was taken back: whoever has it installed would
-    /// not see another one of that name.
+    /// Refuses a NEVRA of the same source package that was withdrawn: clients that have it
+    /// installed would not update to another package of that name.
     async fn package_check_withdrawn(
         &mut self,
         target: &str,

@@ -27,7 +27,7 @@ const AT_ONCE: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PoolPackage {
     pub nevra: Nevra,
-    /// SHA-256 of the file, by which the blob store has it.
+    /// SHA-256 of the file, its key in the blob store.
     pub digest: Sha256,
     /// The blob of its repodata.
     pub repodata: Sha256,

@@ -1,4 +1,4 @@
-//! Pushes: what was seen, what became of it, approvals, storms.
+//! Pushes: the observed commits, the verdicts on them, approvals, storms.
 
 use rpmfarm_core::track::PushVerdict;
 use rpmfarm_core::track::pair::PushPair;
@@ -9,7 +9,7 @@ use super::builds::named;
 use super::columns::{Flag, OrNone};
 use super::{Result, Store, Tx};
 
-/// A push with what became of it.
+/// A push with its verdict.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct PushRow {
     #[sqlx(try_from = "i64")]
@@ -28,24 +28,24 @@ pub struct PushRow {
     #[sqlx(try_from = "Flag")]
     pub modifies: bool,
     pub told_by: String,
-    /// When it was seen.
+    /// When it was observed.
     #[sqlx(rename = "seen_us", try_from = "i64")]
     pub seen_at: Timestamp,
     /// build, done, superseded, removed; empty while it is open.
     pub verdict: String,
-    /// When it was decided on.
+    /// When the verdict was given.
     #[sqlx(rename = "ended_us", try_from = "OrNone")]
     pub ended_at: Option<Timestamp>,
-    /// The build that has it.
+    /// The build that contains it.
     #[sqlx(try_from = "OrNone")]
     pub build: Option<BuildId>,
-    /// When the branch was at this commit before, and has left it: the push that led away.
+    /// For a branch that had been at this commit before: the push by which it left the commit.
     #[sqlx(try_from = "OrNone")]
     pub left_by: Option<PushId>,
 }
 
 impl PushRow {
-    /// How it has ended; `None` while it is open.
+    /// The final verdict; `None` while the push is open.
     #[must_use]
     pub fn ended(&self) -> Option<PushVerdict> {
         self.verdict.parse().ok()
@@ -55,15 +55,15 @@ impl PushRow {
 /// Which pushes to list.
 #[derive(Debug, Clone, Default)]
 pub struct PushFilter {
-    /// Only of this target; empty for all.
+    /// Only pushes of this target; empty for all.
     pub target: String,
-    /// Only of this package; empty for all.
+    /// Only pushes to this package; empty for all.
     pub package: String,
     /// At most so many, newest first.
     pub limit: i64,
 }
 
-/// Too many builds at once.
+/// A storm: too many builds at once.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct StormRow {
     #[sqlx(try_from = "i64")]
@@ -77,7 +77,7 @@ pub struct StormRow {
 }
 
 impl Store {
-    /// How many builds of a target pushes led to by themselves since a time.
+    /// How many builds of a target resulted from pushes without approval since a time.
     pub async fn push_count_built_since(&self, target: &str, since: Timestamp) -> Result<usize> {
         // A push to a package and one to its modifications may have led to the same build.
         let query = "SELECT COUNT(DISTINCT p.package || ' ' || e.request_key)
@@ -92,8 +92,8 @@ impl Store {
         Ok(usize::try_from(count).unwrap_or(0))
     }
 
-    /// Records what becomes of pushes, all or none. Those that end in `build` are built by the
-    /// request of this key, which then is to be made.
+    /// Records the verdicts on pushes, all or none. Those that end in `build` are built by the
+    /// request with this key, which is made afterwards.
     pub async fn push_end(
         &self,
         ends: &[PushEnd],
@@ -107,7 +107,7 @@ impl Store {
                 .execute(tx.conn())
                 .await?;
             if removed.rows_affected() == 0 {
-                // Another coordinator was first; all of this is its to do.
+                // Another coordinator has recorded verdicts first and continues from there.
                 return Ok(());
             }
             let key = if end.verdict == PushVerdict::Build { request_key } else { "" };
@@ -144,7 +144,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Keys of requests that are decided on and not made yet.
+    /// Keys of requests that were decided on and not made yet.
     pub async fn push_request_list(&self) -> Result<Vec<String>> {
         let query = "SELECT request_key FROM push_requests ORDER BY request_key";
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
@@ -167,7 +167,7 @@ impl Store {
         Ok(rows.into_iter().map(pair).collect())
     }
 
-    /// A request is made.
+    /// Records that a request was made.
     pub async fn push_request_finish(&self, request_key: &str) -> Result<()> {
         let mut tx = self.write().await?;
         sqlx::query("DELETE FROM push_requests WHERE request_key = $1")
@@ -235,7 +235,8 @@ impl Store {
     pub async fn push_list(&self, filter: &PushFilter) -> Result<Vec<PushRow>> {
         let columns = [("p.target", &*filter.target), ("p.package", &*filter.package)];
         let (named, names) = named(2, &columns);
-        // Every push has a number: that is for conditions to follow.
+        // Every push has a number, so this condition is always true; the other ones are appended to
+        // it.
         let query = format!(
             "SELECT p.id, p.target, p.package, p.repository, p.branch, p.commit_id, p.before_id,
              p.modifies, p.told_by, p.seen_us, COALESCE(e.verdict, '') AS verdict,
@@ -257,7 +258,7 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// The commit to which a branch or tag of a repository was pushed that a build follows from.
+    /// The commit of the push to a branch or tag from which a build follows.
     pub async fn push_fetch_commit(
         &self,
         id: BuildId,

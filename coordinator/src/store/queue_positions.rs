@@ -1,5 +1,5 @@
-//! Where a task stands in its queue, and what goes on before it. Read for people, not for passes:
-//! it counts what is ahead.
+//! The position of a task in its queue, and what goes before it. Read for people and not by passes,
+//! because it counts the tasks ahead.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::{Result, Store, parsed};
 pub struct QueuePositionRow {
     /// The architecture of the queue.
     pub arch: Arch,
-    /// What the task needs.
+    /// The needs of the task.
     pub needs: Needs,
     /// Whether it makes an SRPM.
     pub srpm: bool,
@@ -25,13 +25,13 @@ pub struct QueuePositionRow {
     pub known_take: Duration,
 }
 
-/// A task that a worker has.
+/// A running task.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct RunningTask {
     pub worker: String,
     #[sqlx(rename = "started_us", try_from = "i64")]
     pub started: Timestamp,
-    /// What such tasks take; zero when nothing is known.
+    /// The usual duration of such tasks; zero when it is unknown.
     #[sqlx(rename = "takes_us", try_from = "Span")]
     pub takes: Duration,
     /// Whether it makes an SRPM.
@@ -40,7 +40,7 @@ pub struct RunningTask {
 }
 
 impl Store {
-    /// The place of a task in its queue; `None` when it is in none.
+    /// The position of a task in its queue; `None` when it is in no queue.
     pub async fn queue_position_fetch(&self, task: TaskId) -> Result<Option<QueuePositionRow>> {
         let query = "SELECT arch, needs, rank, srpm FROM ready_tasks WHERE task = $1";
         let row: Option<(String, String, i64, i64)> =
@@ -70,7 +70,7 @@ impl Store {
         }))
     }
 
-    /// Everything that workers have, with what it takes.
+    /// All running tasks, with their usual durations.
     pub async fn lease_list_running(&self) -> Result<Vec<RunningTask>> {
         let query = "SELECT v.worker, a.started_us,
                      (SELECT COUNT(*) FROM tasks s WHERE s.id = v.task AND s.kind = 'srpm') AS srpm,
@@ -93,7 +93,7 @@ impl Store {
         Ok(count.unsigned_abs())
     }
 
-    /// Makes a build more or less urgent. Its tasks that wait get new places. False when it has
+    /// Changes the priority of a build. Its waiting tasks get new ranks. False when the build has
     /// ended.
     pub async fn build_set_priority(
         &self,

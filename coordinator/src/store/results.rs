@@ -1,5 +1,5 @@
-//! What the accepted attempts of a build made, until all of them are accepted: its source package,
-//! and the packages of each architecture.
+//! The results of a build's accepted attempts, until all of its tasks are accepted: the source
+//! package, and the packages of each architecture.
 
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::{Arch, BuildId, Sha256, TaskId};
@@ -13,11 +13,11 @@ use super::{NewPackage, Result, Tx, parsed};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResultPackage {
     pub package: NewPackage,
-    /// The blob that describes its content; only of packages of no architecture.
+    /// The digest of the blob that describes its content; only for `noarch` packages.
     pub content: Option<Sha256>,
 }
 
-/// An accepted task with what it made.
+/// An accepted task with its packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedTask {
     pub task: TaskId,
@@ -35,7 +35,7 @@ impl FromRow<'_, AnyRow> for ResultPackage {
 }
 
 impl Tx {
-    /// Records what an attempt of one architecture made.
+    /// Records the packages of an attempt of one architecture.
     pub async fn result_insert(
         &mut self,
         build: BuildId,
@@ -62,8 +62,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The accepted tasks of a build of one kind, in the order in which they were planned, with what
-    /// they made.
+    /// The accepted tasks of a build of one kind with their packages, in the order in which they
+    /// were planned.
     pub async fn task_list_accepted(
         &mut self,
         build: BuildId,

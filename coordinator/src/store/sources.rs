@@ -1,4 +1,4 @@
-//! Sources of builds: what was imported, and the SRPM that came of it.
+//! Sources of builds: the imported commit, and the SRPM that was made of it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -13,7 +13,7 @@ use super::lists::{numbers, rows};
 use super::transaction_retry::again;
 use super::{Build, Result, Store, Tx, json, parsed, unjson};
 
-/// Names that are bound to one query at most.
+/// How many names one query may contain.
 const NAMES: usize = 500;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +38,16 @@ pub struct Srpm {
     pub size: u64,
     /// Its name, with arch `src`.
     pub nevra: Nevra,
-    /// Its build requirements, as rpm prints them; those that rpm answers itself left out.
+    /// Its build requirements, as rpm prints them, without those that rpm provides itself.
     pub requires: Vec<String>,
     /// Packages that must not be in its root (`BuildConflicts`).
     pub conflicts: Vec<String>,
-    /// Names of the binary packages that its spec says it makes.
+    /// Names of the binary packages that its spec defines.
     pub predicts: Vec<String>,
     /// Whether its spec has `%generate_buildrequires`.
     pub dynamic: bool,
-    /// What its spec says by rpm's target: the architectures of the target, and `noarch` where its
-    /// `ExclusiveArch` names that. Empty of builds from before this was asked.
+    /// What its spec says for each rpm target: those of the farm's target, and `noarch` where its
+    /// `ExclusiveArch` names that. Empty for builds of older versions.
     pub terms: AllTerms,
 }
 
@@ -98,7 +98,7 @@ impl FromRow<'_, AnyRow> for Srpm {
 }
 
 impl Srpm {
-    /// What the spec says with a target of rpm; `None` when that is not known.
+    /// The terms for an rpm target; `None` when they are unknown.
     #[must_use]
     pub fn terms(&self, target: &str) -> Option<&Terms> {
         self.terms.get(target)
@@ -111,7 +111,7 @@ impl Srpm {
         self.requires_with(arch.as_str())
     }
 
-    /// The same with a target of rpm ([`TaskKind::rpm_target`]).
+    /// The build requirements for an rpm target ([`TaskKind::rpm_target`]).
     ///
     /// [`TaskKind::rpm_target`]: rpmfarm_core::task::TaskKind::rpm_target
     #[must_use]
@@ -119,14 +119,14 @@ impl Srpm {
         self.terms(target).map_or(&self.requires, |terms| &terms.requires)
     }
 
-    /// The `BuildConflicts` with a target of rpm.
+    /// The `BuildConflicts` for an rpm target.
     #[must_use]
     pub fn conflicts_with(&self, target: &str) -> &[String] {
         self.terms(target).map_or(&self.conflicts, |terms| &terms.conflicts)
     }
 
-    /// Names of the packages that the spec makes on any architecture, and of what it says that they
-    /// provide and obsolete.
+    /// Names of the packages that the spec makes on any architecture, and of what they provide and
+    /// obsolete by the spec.
     #[must_use]
     pub fn predicts_anywhere(&self) -> Vec<String> {
         let terms = self.terms.values();
@@ -147,7 +147,7 @@ impl Store {
         self.import_insert_with_record(build, import, &SourceRecord::default()).await
     }
 
-    /// The same with the record of where everything came from.
+    /// Records an import, with the record of where every file came from.
     pub async fn import_insert_with_record(
         &self,
         build: BuildId,
@@ -208,7 +208,7 @@ impl Store {
         text.map(|text| unjson("source_records", "a record", &text)).transpose()
     }
 
-    /// The newest build of the same package and target before this one that has sources.
+    /// The newest earlier build of the same package and target that has sources.
     pub async fn import_fetch_previous(&self, build: &Build) -> Result<Option<BuildId>> {
         let query = "SELECT MAX(b.id) FROM builds b JOIN imports i ON i.build = b.id
                      WHERE b.target = $1 AND b.package = $2 AND b.id < $3";
@@ -221,8 +221,8 @@ impl Store {
         Ok(found.map(BuildId))
     }
 
-    /// The packages whose sources were imported for a target; only those among the names, if there
-    /// are any.
+    /// The packages whose sources were imported for a target; if names are given, only those among
+    /// them.
     pub async fn import_list_packages(
         &self,
         target: &str,
@@ -252,7 +252,7 @@ impl Store {
         Ok(found)
     }
 
-    /// The packages that builds were asked for of; of all targets with an empty name.
+    /// The packages that builds were requested for; of all targets when the name is empty.
     pub async fn build_list_packages(&self, target: &str) -> Result<BTreeSet<String>> {
         let targets = match target {
             "" => self.target_list_built().await?,
@@ -275,7 +275,7 @@ impl Store {
         Ok(packages)
     }
 
-    /// `VERSION-RELEASE` of every SRPM that was made of a package for a target.
+    /// `VERSION-RELEASE` of every SRPM of a package for a target.
     pub async fn srpm_list_releases(&self, target: &str, package: &str) -> Result<Vec<String>> {
         let query = "SELECT s.nevra FROM srpms s JOIN builds b ON b.id = s.build
                      WHERE b.target = $1 AND b.package = $2 ORDER BY b.id";

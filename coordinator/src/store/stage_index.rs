@@ -1,10 +1,10 @@
-//! What each stage has to do: indexes over facts, so that a pass reads its own work and no more.
+//! The work of each stage: indexes over facts, so that a pass reads its own work only.
 //!
-//! The indexes of a build are brought to what its facts say by [`Tx::reindex`], in the transaction that
-//! changed them; `core::next_step` says what a fact means. Nothing else writes them, but a grant,
-//! which takes a task from its queue.
+//! The indexes of a build are updated by [`Tx::reindex`] from its facts, in the transaction that
+//! changed them; `core::next_step` decides what the facts mean. Nothing else writes them, except a
+//! grant, which removes a task from its queue.
 //!
-//! `stage_work` says which stage has the next word on an open build, `ready_tasks` which tasks wait
+//! `stage_work` says for which step an open build or its tasks wait, `ready_tasks` which tasks wait
 //! for a worker. A task gets its rank once (`core::queue`), and may exchange it with another one of its
 //! batch when one of them is granted (`grants`).
 
@@ -157,8 +157,8 @@ impl BuildSnapshot {
 }
 
 impl Store {
-    /// Tasks that failed and whose time for another try has come get into their queues. Returns
-    /// how many builds were checked, at most `limit`.
+    /// Puts failed tasks whose retry is due into their queues. Returns how many builds were
+    /// checked, at most `limit`.
     pub async fn ready_task_insert_due(&self, now: Timestamp, limit: i64) -> Result<usize> {
         let query = "SELECT build FROM stage_work
                      WHERE stage = 'dispatch' AND (due_us <= $1 OR due_us > $3)
@@ -174,14 +174,15 @@ impl Store {
         Ok(count)
     }
 
-    /// Makes the indexes of builds anew.
+    /// Rewrites the indexes of builds.
     pub async fn reindex(
         &self,
         builds: impl IntoIterator<Item = BuildId>,
         now: Timestamp,
     ) -> Result<()> {
         let mut tx = self.write().await?;
-        // Rows are locked in one order, whoever else is at it.
+        // Rows are locked in one order, so that transactions do not wait for each other in a
+        // circle.
         let builds: BTreeSet<BuildId> = builds.into_iter().collect();
         for build in builds {
             tx.reindex(build, now).await?;
@@ -191,13 +192,13 @@ impl Store {
 }
 
 impl Tx {
-    /// Brings the indexes of a build to what its facts say, and writes only what differs. Every
+    /// Updates the indexes of a build from its facts, and writes only the rows that differ. Every
     /// transaction that changes facts of a build ends with it, after its last change. The commit wakes
-    /// the passes that get something to do.
+    /// the passes that get work.
     pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
         self.wake_for(None);
-        // The build's row is locked first, so that two who change facts of one build see each
-        // other's.
+        // The build's row is locked first, so that of two transactions on one build the later sees
+        // the facts of the earlier.
         if !self.build_lock_open(build).await? {
             return self.index_clear(build).await;
         }
@@ -226,7 +227,7 @@ impl Tx {
         let tasks = self.index_list_tasks(build).await?;
         let facts: Vec<(TaskKind, TaskFacts)> =
             tasks.iter().map(|task| (task.kind, task.facts)).collect();
-        let step = |claimed| next_step::of_build(known.imported, claimed, &facts);
+        let step = |claimed| next_step::for_build(known.imported, claimed, &facts);
         // Claims are of meaning only for a build that is accepted.
         let claimed = step(false) == Some(NextStep::Finish) && self.build_is_claimed(build).await?;
         let mut wanted = Vec::new();
@@ -235,7 +236,7 @@ impl Tx {
             wanted.push(IndexRow::at_stage(stage, None, known.rank(), due));
         }
         for task in &tasks {
-            match next_step::of_task(task.kind, &task.facts, task.asks) {
+            match next_step::for_task(task.kind, &task.facts, task.asks) {
                 Some(NextStep::Dispatch) if is_due(task.due, now) => {
                     let rank = self.ready_task_rank(known, task, now).await?;
                     wanted.push(IndexRow::ready(known, task, rank));
@@ -284,7 +285,7 @@ impl Tx {
         }
     }
 
-    /// No stage has anything to do for a build any more.
+    /// Removes the index entries of a build, which no stage works on any more.
     pub(crate) async fn index_clear(&mut self, build: BuildId) -> Result<()> {
         for query in
             ["DELETE FROM stage_work WHERE build = $1", "DELETE FROM ready_tasks WHERE build = $1"]
@@ -294,7 +295,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the indexes of a task's build anew, and answers the task.
+    /// Updates the indexes of a task's build, and returns the task.
     pub(crate) async fn index_rebuild_of_task(
         &mut self,
         task: TaskId,
@@ -323,7 +324,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The index of a build that has just been asked for, and of which nothing else is known.
+    /// Writes the index of a build that was just requested, and has no other facts yet.
     pub(crate) async fn index_insert(
         &mut self,
         build: BuildId,
@@ -353,8 +354,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The facts of a build that decide its stage. Its newest failure says when a stage may try
-    /// again: a later time of an earlier one is from before a clock that went back.
+    /// The facts of a build that decide its next step. Its newest failure says when a stage may try
+    /// again: a later time of an earlier failure is from before the clock was set back.
     async fn index_fetch_build(&mut self, build: BuildId) -> Result<Option<BuildSnapshot>> {
         let query = "SELECT b.submitter, b.created_us,
                      CASE WHEN EXISTS (SELECT 1 FROM builds o
@@ -448,7 +449,7 @@ impl Tx {
         .bind(task.arch.as_str())
         .fetch_optional(self.conn())
         .await?;
-        // An update that changes nothing holds the line until the transaction ends.
+        // An update that changes nothing locks the row until the transaction ends.
         let finish: i64 = sqlx::query_scalar(
             "INSERT INTO queue_lines (arch, class, submitter, value) VALUES ($1, $2, $3, 0)
              ON CONFLICT (arch, class, submitter) DO UPDATE SET value = queue_lines.value

@@ -1,4 +1,4 @@
-//! The builds of which a stage has something to do, as the index says.
+//! The builds that a stage can work on, by the index.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::lists::numbers;
 use super::stage_queries::StageQuery;
 use super::{Build, Result, Store, latest_due};
 
-/// Builds of one target that one pass of a stage reads.
+/// How many builds of one target one pass of a stage reads.
 const AT_ONCE: i64 = 256;
 
 /// How the builds at a stage are read.
@@ -20,26 +20,26 @@ const fn builds_at(stage: NextStep) -> StageQuery {
 }
 
 impl Store {
-    /// Open builds whose sources are not there and that do not wait for a retry, the most urgent
-    /// and oldest first, of each target as many as are of use at once.
+    /// Open builds without sources that do not wait for a retry, the most urgent and oldest first;
+    /// of each target at most 256.
     pub async fn build_list_to_import(&self, now: Timestamp) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Import, now).await
     }
 
-    /// Open builds that are imported and have no task yet, likewise.
+    /// Open builds that are imported and have no task yet, in the same order.
     pub async fn build_list_to_plan(&self) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Plan, Timestamp::LAST).await
     }
 
-    /// Open builds of which every task is accepted, likewise.
+    /// Open builds whose tasks are all accepted, in the same order.
     pub async fn build_list_accepted(&self) -> Result<Vec<Build>> {
         self.build_list_at_stage(NextStep::Finish, Timestamp::LAST).await
     }
 
     /// The same of one target.
     pub async fn build_list_accepted_of_target(&self, target: &str) -> Result<Vec<Build>> {
-        let look = builds_at(NextStep::Finish);
-        self.stage_list_next_of_target(&look, target, Timestamp::LAST, AT_ONCE).await
+        let stage_query = builds_at(NextStep::Finish);
+        self.stage_list_next_of_target(&stage_query, target, Timestamp::LAST, AT_ONCE).await
     }
 
     /// The targets that have such builds.
@@ -78,9 +78,9 @@ impl Store {
         self.stage_list_next_per_target(&builds_at(stage), now, AT_ONCE).await
     }
 
-    /// Names of the targets that anything was ever built for.
+    /// Names of the targets with any build.
     pub async fn target_list_built(&self) -> Result<Vec<String>> {
-        // One step along the index for each, however much was built.
+        // One step along the index for each target, however many builds there are.
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM builds
                          UNION ALL
@@ -90,8 +90,8 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The batches of which a task waits for its turn and that are not paused, with their targets,
-    /// those with the most urgent and oldest first.
+    /// The batches with a task that waits for its turn, without paused ones, with their targets; those
+    /// with the most urgent and oldest tasks first.
     pub async fn batch_list_to_order(&self, now: Timestamp) -> Result<Vec<(BatchId, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)

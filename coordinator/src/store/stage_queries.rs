@@ -1,5 +1,5 @@
-//! The rows that a stage reads: the most urgent and oldest of each target, so that builds of one target
-//! that cannot go on do not hide those of another.
+//! The rows that a stage reads: the most urgent and oldest of each target, so that builds of a
+//! target that cannot continue do not hide those of another target.
 //!
 //! It must not know what the rows mean to the stage.
 
@@ -40,11 +40,11 @@ impl<'r, T: FromRow<'r, AnyRow>> FromRow<'r, AnyRow> for RankedRow<T> {
 }
 
 impl Store {
-    /// The rows on which a stage can work now, the most urgent and oldest first, at most `each` rows of
-    /// a target.
+    /// The rows on which a stage can work now, the most urgent and oldest first, at most `each`
+    /// rows of a target.
     pub(super) async fn stage_list_next_per_target<T>(
         &self,
-        look: &StageQuery,
+        stage_query: &StageQuery,
         now: Timestamp,
         each: i64,
     ) -> Result<Vec<T>>
@@ -52,10 +52,10 @@ impl Store {
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
         let mut heads: Vec<RankedRow<T>> = Vec::new();
-        for target in self.target_list_at_stage(look.stage).await? {
-            heads.extend(self.stage_list_ranked(look, &target, now, each).await?);
+        for target in self.target_list_at_stage(stage_query.stage).await? {
+            heads.extend(self.stage_list_ranked(stage_query, &target, now, each).await?);
         }
-        // Stable: a build's rows are of one target, and stay in their order.
+        // A stable sort: a build's rows are of one target, and keep their order.
         heads.sort_by_key(|head| head.place);
         Ok(heads.into_iter().map(|head| head.row).collect())
     }
@@ -63,7 +63,7 @@ impl Store {
     /// The same for one target.
     pub(super) async fn stage_list_next_of_target<T>(
         &self,
-        look: &StageQuery,
+        stage_query: &StageQuery,
         target: &str,
         now: Timestamp,
         each: i64,
@@ -71,13 +71,13 @@ impl Store {
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
-        let rows = self.stage_list_ranked(look, target, now, each).await?;
+        let rows = self.stage_list_ranked(stage_query, target, now, each).await?;
         Ok(rows.into_iter().map(|ranked| ranked.row).collect())
     }
 
     async fn stage_list_ranked<T>(
         &self,
-        look: &StageQuery,
+        stage_query: &StageQuery,
         target: &str,
         now: Timestamp,
         each: i64,
@@ -85,7 +85,7 @@ impl Store {
     where
         T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
     {
-        let StageQuery { stage, columns, joins, within } = look;
+        let StageQuery { stage, columns, joins, within } = stage_query;
         let unpaused = if stage.begins() { UNPAUSED } else { "" };
         let query = format!(
             "SELECT {columns}, w.rank AS at_rank, w.build AS at_build FROM stage_work w {joins}
@@ -101,7 +101,7 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// The targets for which a stage has something to do. One step along the index for each.
+    /// The targets for which a stage has work. One step along the index for each.
     pub(super) async fn target_list_at_stage(&self, stage: NextStep) -> Result<Vec<String>> {
         let query = "WITH RECURSIVE t(name) AS (
                          SELECT MIN(target) FROM stage_work WHERE stage = $1

@@ -1,10 +1,10 @@
-//! The steps of the store: each query outside of a transaction is one, and so is each transaction.
-//! A simulation chooses which is next, and whether the database answers; without one a step begins at
-//! once and costs nothing.
+//! The steps of the store: each query outside of a transaction is a step, and so is each
+//! transaction. A simulation chooses which step is next, and whether the database answers; without
+//! a simulation a step begins at once and costs nothing.
 
 use rpmfarm_core::{Stage, StageEpoch};
 
-/// The stage whose transaction it is, with the epoch under which it writes.
+/// The stage that a transaction writes for, with the epoch of its lease.
 pub(super) type TransactionStage = Option<(Stage, StageEpoch)>;
 
 /// A step that has begun; over when it is dropped.
@@ -19,7 +19,7 @@ impl Step {
         Ok(Self)
     }
 
-    /// The transaction is committed. False when its answer gets lost.
+    /// Reports that the transaction is committed. False when its answer gets lost.
     pub(super) async fn finish_commit(self) -> bool {
         true
     }
@@ -57,7 +57,7 @@ mod simulated {
             begin(StepKind::Transaction(of)).await.map(Self)
         }
 
-        /// The transaction is committed. False when its answer gets lost.
+        /// Reports that the transaction is committed. False when its answer gets lost.
         pub(crate) async fn finish_commit(self) -> bool {
             self.0.finish_commit().await
         }
@@ -68,7 +68,7 @@ mod simulated {
         if step.is_refused() { Err(sqlx::Error::PoolTimedOut) } else { Ok(step) }
     }
 
-    /// Connections, of which each query is a step.
+    /// A pool, each of whose queries is a step.
     #[derive(Debug, Clone, Copy)]
     pub(crate) struct SteppedPool<'p> {
         pool: &'p AnyPool,
@@ -76,7 +76,7 @@ mod simulated {
     }
 
     impl<'p> SteppedPool<'p> {
-        /// Queries of a pool, which wait as this.
+        /// A pool whose queries wait as steps of this kind.
         pub(crate) const fn new(pool: &'p AnyPool, kind: StepKind) -> Self {
             Self { pool, kind }
         }

@@ -1,4 +1,4 @@
-//! Tasks, their locks, and what `%generate_buildrequires` added.
+//! Tasks, their locks, and the requirements that `%generate_buildrequires` found.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::transaction_retry::again;
 use super::{Result, Store, Tx, json, latest_due, unjson};
 use crate::planted_bugs::{PlantedBug, is_planted};
 
-/// Work to be recorded.
+/// A task to be recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewTask {
     pub kind: TaskKind,
@@ -36,7 +36,7 @@ pub struct Task {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewLock<'a> {
     pub task: TaskId,
-    /// 0, or one more for each extension.
+    /// The round: 0 for the first lock, and one more for each extension.
     pub round: u32,
     /// SHA-256 of the lock, by which the blob store has it.
     pub digest: Sha256,
@@ -52,7 +52,7 @@ pub struct NewLock<'a> {
 /// A lock of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LockRow {
-    /// 0, or one more for each extension.
+    /// The round: 0 for the first lock, and one more for each extension.
     pub round: u32,
     /// SHA-256 of the lock, by which the blob store has it.
     pub digest: Sha256,
@@ -108,13 +108,13 @@ impl Store {
     /// Open SRPM tasks that have no lock yet and do not wait for a retry, the most urgent and
     /// oldest first, at most `each` of one target.
     pub async fn task_list_srpms_to_lock(&self, now: Timestamp, each: i64) -> Result<Vec<Task>> {
-        let look = StageQuery {
+        let stage_query = StageQuery {
             stage: NextStep::Lock,
             columns: "t.id, t.build, t.kind, t.arch, t.created_us",
             joins: "JOIN tasks t ON t.id = w.task",
             within: "w.task",
         };
-        self.stage_list_next_per_target(&look, now, each).await
+        self.stage_list_next_per_target(&stage_query, now, each).await
     }
 
     /// Tasks that wait for a worker and are in their queues, the next one first, at most `limit`.
@@ -138,7 +138,7 @@ impl Store {
         Ok(rows.into_iter().map(asked).collect())
     }
 
-    /// The requirements that `%generate_buildrequires` asked for so far, round by round.
+    /// The requirements that `%generate_buildrequires` has found so far, round by round.
     pub async fn round_list(&self, task: TaskId) -> Result<Vec<Vec<String>>> {
         let query = "SELECT requires FROM dynamic_requires WHERE task = $1 ORDER BY round";
         let rows: Vec<String> =
@@ -146,9 +146,9 @@ impl Store {
         rows.iter().map(|row| unjson("dynamic_requires", "a list", row)).collect()
     }
 
-    /// Records a round of requirements: that of the newest lock, and no other, whatever a worker
-    /// says. A later attempt that gets to a round which has no answer yet takes it over: the one
-    /// that asked before may be gone.
+    /// Records a round of requirements: only the one after the newest lock, whatever a worker
+    /// sends. A later attempt that reaches a round without an answer takes it over, because the
+    /// earlier attempt may be gone.
     pub async fn round_insert(
         &self,
         task: TaskId,
@@ -191,14 +191,14 @@ impl Store {
         .await
     }
 
-    /// Takes the running attempt of a task from its worker, because what it found in a round has to
-    /// wait for other builds of the batch. What was found stays, and the task waits for its turn
-    /// again. The attempt counts as cancelled: nobody failed. False, and nothing changed, when that
-    /// attempt does not run any more or its round has its lock.
+    /// Takes the running attempt of a task from its worker, because the requirements of a round
+    /// have to wait for other builds of the batch. The requirements stay, and the task waits for
+    /// its turn again. The attempt counts as cancelled, not as failed. False, with nothing changed,
+    /// when the attempt no longer runs or its round has its lock.
     pub async fn attempt_postpone(&self, task: &Task, round: u32, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
-            // The build's row is locked before all others, here as everywhere.
+            // The build's row is locked before all others, as in every transaction.
             tx.build_lock_open(task.build).await?;
             let freed: Option<i64> = sqlx::query_scalar(
                 "DELETE FROM live_attempts WHERE task = $1
@@ -230,7 +230,7 @@ impl Store {
         .await
     }
 
-    /// The newest lock of a task that counts: one of a round that was postponed does not.
+    /// The newest valid lock of a task; the lock of a postponed round is not valid.
     pub async fn lock_fetch(&self, task: TaskId) -> Result<Option<LockRow>> {
         let query = "SELECT l.round, l.digest, l.at_us FROM locks l WHERE l.task = $1
                      AND NOT EXISTS (SELECT 1 FROM postponements p
@@ -239,7 +239,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(task.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// Records a lock. The first of a round stays.
+    /// Records a lock. The first lock of a round stays.
     pub async fn lock_insert(
         &self,
         task: TaskId,
@@ -255,7 +255,7 @@ impl Store {
         .await
     }
 
-    /// Records tasks of an open build; those that are there stay.
+    /// Records tasks of an open build; existing ones stay.
     pub async fn task_insert(
         &self,
         build: BuildId,
@@ -325,14 +325,14 @@ impl Tx {
         self.reindex(of.build, now).await
     }
 
-    /// How many tasks of a build repeat another one and are not accepted.
+    /// How many repetitions of a build's tasks are not accepted.
     pub async fn task_count_open_repeats(&mut self, build: BuildId) -> Result<i64> {
         let query = "SELECT COUNT(*) FROM tasks t WHERE t.build = $1 AND t.kind = 'repeat'
                      AND NOT EXISTS (SELECT 1 FROM acceptances a WHERE a.task = t.id)";
         Ok(sqlx::query_scalar(query).bind(build.0).fetch_one(self.conn()).await?)
     }
 
-    /// Records tasks; those that are there stay.
+    /// Records tasks; existing ones stay.
     pub async fn task_insert(
         &mut self,
         build: BuildId,

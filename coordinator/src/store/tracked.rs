@@ -1,5 +1,4 @@
-//! Which packages are tracked: orders of maintainers, when each package is polled, what was seen
-//! last.
+//! Tracked packages: policy overrides, when each package is polled, and the refs of the last poll.
 
 use std::time::Duration;
 
@@ -12,58 +11,59 @@ use sqlx::any::AnyRow;
 use super::columns::{Columns, Flag, OrNone};
 use super::{Result, Store, StoreError, Tx};
 
-/// A package to follow from now on.
+/// A package to be tracked from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTracked {
     pub package: String,
-    /// The branch or tag; empty for the target's own.
+    /// The branch or tag; empty for the target's default branch.
     pub git_ref: String,
     /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
-    /// When it is polled first.
+    /// When it is first polled.
     pub due: Timestamp,
 }
 
-/// A package that is followed.
+/// A tracked package.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct TrackedPackage {
     /// Name of the target.
     pub target: String,
     /// Name of the package.
     pub package: String,
-    /// The branch or tag; empty for the target's own.
+    /// The branch or tag; empty for the target's default branch.
     pub git_ref: String,
-    /// Whether what is there at the first poll is built as well.
+    /// Whether the commit of the first poll is built as well.
     #[sqlx(try_from = "Flag")]
     pub build_first: bool,
-    /// Since when it is followed.
+    /// Since when it is tracked.
     #[sqlx(rename = "added_us", try_from = "i64")]
     pub added: Timestamp,
     /// When it is polled next; [`Timestamp::ZERO`] for at once.
     #[sqlx(rename = "due_us", try_from = "i64")]
     pub due: Timestamp,
-    /// The time between looks; `None` before the first.
+    /// The time between polls; `None` before the first.
     #[sqlx(rename = "interval_us", try_from = "OrNone")]
     pub interval: Option<Duration>,
     /// When it was polled last.
     #[sqlx(rename = "looked_us", try_from = "OrNone")]
-    pub looked_at: Option<Timestamp>,
+    pub polled_at: Option<Timestamp>,
     /// How often it was polled.
-    pub looks: i64,
+    #[sqlx(rename = "looks")]
+    pub polls: i64,
     /// How often in a row it could not be read.
     pub failures: i64,
-    /// Why, the last time.
+    /// The reason of the last failure.
     pub problem: String,
-    /// When a webhook told of a push that was not seen yet.
+    /// When a webhook announced a push that no poll has observed yet.
     #[sqlx(rename = "hint_us", try_from = "OrNone")]
     pub hinted_at: Option<Timestamp>,
-    /// The commit that it told of; empty for none.
+    /// The commit that the webhook named; empty for none.
     pub hint_commit: String,
-    /// The commit of the modifications that it told of; empty for none.
+    /// The commit of the modifications that the webhook named; empty for none.
     pub hint_modification: String,
 }
 
-/// Reads what was last seen of a branch.
+/// Reads the commit at which a branch was last observed.
 struct TrackRefRow(TrackRef);
 
 impl FromRow<'_, AnyRow> for TrackRefRow {
@@ -100,16 +100,16 @@ pub struct PolicyOverrideRow {
 }
 
 impl PolicyOverrideRow {
-    /// The order, if it is one about policy.
+    /// The policy override, if the row is one.
     ///
     /// # Errors
-    /// When the row holds no order.
-    pub fn order(&self) -> Result<Option<PolicyOverride>> {
+    /// When the row is malformed.
+    pub fn policy_override(&self) -> Result<Option<PolicyOverride>> {
         Ok(Some(match self.word.as_str() {
             "add" | "remove" => return Ok(None),
             "default" => PolicyOverride::Default,
             "freeze" => {
-                // One that has no end has ended.
+                // A freeze without an end has ended.
                 let until = Timestamp::or_zero(self.until);
                 PolicyOverride::Freeze(Freeze { reason: self.reason.clone(), until })
             }
@@ -134,7 +134,7 @@ const TRACKED: &str = "target, package, git_ref, build_first, added_us, due_us, 
                        hint_modification";
 
 impl Store {
-    /// Follows packages. Returns those that were not followed before.
+    /// Tracks packages. Returns those that were not tracked before.
     pub async fn tracked_insert(
         &self,
         target: &str,
@@ -168,7 +168,7 @@ impl Store {
         Ok(added)
     }
 
-    /// Follows a package no longer. False when it was not followed.
+    /// Stops tracking a package. False when it was not tracked.
     pub async fn tracked_delete(
         &self,
         target: &str,
@@ -185,7 +185,7 @@ impl Store {
         if removed.rows_affected() == 0 {
             return Ok(false);
         }
-        // Followed again, it begins anew.
+        // If it is tracked again, it starts without observed refs.
         sqlx::query("DELETE FROM track_refs WHERE target = $1 AND package = $2")
             .bind(target)
             .bind(package)
@@ -196,7 +196,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Records what a maintainer says of a package, or of the whole target.
+    /// Records a maintainer's decision on a package, or on the whole target.
     pub async fn policy_override_insert(
         &self,
         target: &str,
@@ -207,7 +207,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// The newest order about policy of each package of a target, and of the target itself.
+    /// The newest policy override of each package of a target, and of the target itself.
     pub async fn policy_override_list(&self, target: &str) -> Result<Vec<PolicyOverrideRow>> {
         let query = "SELECT package, word, reason, until_us, who, at_us FROM track_orders o
                      WHERE target = $1 AND id = (SELECT MAX(n.id) FROM track_orders n
@@ -216,7 +216,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
-    /// Everything that was said of a package, newest first, at most 50.
+    /// All decisions on a package, newest first, at most 50.
     pub async fn policy_override_list_history(
         &self,
         target: &str,
@@ -227,7 +227,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).bind(package).fetch_all(self.read_pool()).await?)
     }
 
-    /// One package that is followed.
+    /// One tracked package.
     pub async fn tracked_fetch(
         &self,
         target: &str,
@@ -243,7 +243,7 @@ impl Store {
             .await?)
     }
 
-    /// All that are followed for a target, or for all with an empty name, by name.
+    /// All tracked packages of a target, or of all targets when the name is empty, by name.
     pub async fn tracked_list(&self, target: &str) -> Result<Vec<TrackedPackage>> {
         if target.is_empty() {
             let query = format!("SELECT {TRACKED} FROM tracked ORDER BY target, package");
@@ -321,7 +321,7 @@ impl Store {
         Ok(seen(query.fetch_all(self.read_pool()).await?))
     }
 
-    /// The same of the packages of a target from one name to another.
+    /// The same for the packages of a target from one name to another.
     pub async fn track_ref_list_between(
         &self,
         target: &str,
@@ -333,7 +333,7 @@ impl Store {
         Ok(seen(query.fetch_all(self.read_pool()).await?))
     }
 
-    /// The same of the packages of a target that have open pushes.
+    /// The same for the packages of a target that have open pushes.
     pub async fn track_ref_list_of_pushed(&self, target: &str) -> Result<Vec<TrackRef>> {
         let query = "SELECT package, repository, branch, commit_id, at_us FROM track_refs
                      WHERE target = $1 AND package IN (SELECT p.package FROM open_pushes o

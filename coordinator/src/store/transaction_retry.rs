@@ -1,8 +1,8 @@
-//! Transactions that the database broke for reasons of its own, run again as a whole.
+//! Repeats whole transactions that the database rolled back for reasons of its own.
 //!
-//! The one place where that is done. What is known to be rolled back is repeated; a commit whose
-//! answer got lost is not, for nobody knows whether it happened: the passes read the facts
-//! again, and a request is repeated under its key.
+//! This is the only place where that is done. A transaction that was certainly rolled back is
+//! repeated; a commit whose answer was lost is not, because it may have happened: passes read the
+//! facts again, and a request is repeated under its key.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use super::{Result, StoreError};
 use crate::clock::Clock;
 use crate::random::RandomSource;
 
-/// How often a transaction is tried in all.
+/// How often a transaction is tried.
 const TRIES: u32 = 6;
 
 /// The pause before the second try; it doubles, and varies by half at random, so that two
-/// transactions which broke each other do not meet again.
+/// transactions that conflicted do not conflict again.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Runs a transaction, and again while it was rolled back by a deadlock, a failure to serialise,
-/// or a connection that broke before the commit.
+/// Runs a transaction, and repeats it while it is rolled back by a deadlock, a failure to
+/// serialise, or a connection that broke before the commit.
 ///
 /// # Errors
-/// The last try's.
+/// That of the last try.
 pub(super) async fn again<T, F>(work: impl Fn() -> F) -> Result<T>
 where
     F: Future<Output = Result<T>>,
@@ -41,8 +41,7 @@ where
 }
 
 impl StoreError {
-    /// Whether the transaction has certainly not happened and may well happen when it is tried
-    /// again.
+    /// Whether the transaction was certainly rolled back and may well succeed when it is repeated.
     #[must_use]
     pub fn rolled_back(&self) -> bool {
         let Self::Database(error) = self else { return false };
@@ -53,15 +52,15 @@ impl StoreError {
         }
     }
 
-    /// Whether somebody else had a lock for too long.
+    /// Whether another transaction held a lock for too long.
     #[must_use]
     pub fn is_locked(&self) -> bool {
         let Self::Database(sqlx::Error::Database(error)) = self else { return false };
         error.code().is_some_and(|code| code == "55P03")
     }
 
-    /// Whether what was to be written may be there already: its answer was lost, or somebody else
-    /// was faster with the same key.
+    /// Whether the rows may be there already: the answer of the commit was lost, or another
+    /// transaction with the same key was first.
     #[must_use]
     pub fn may_have_happened(&self) -> bool {
         match self {
@@ -71,7 +70,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the database cannot be reached now: then nothing is wrong with what was asked.
+    /// Whether the database cannot be reached now; then the request itself may be valid.
     #[must_use]
     pub fn is_outage(&self) -> bool {
         match self {
@@ -82,8 +81,9 @@ impl StoreError {
     }
 }
 
-/// SQLSTATEs of failures that pass: a transaction that stood still, serialization, deadlock, a
-/// connection or server that goes away or comes up; and SQLite's codes for a database that is busy.
+/// Whether a code is of a temporary failure. SQLSTATEs: an idle transaction that was ended,
+/// serialization, deadlock, a connection or server that goes down or comes up; and SQLite's codes
+/// for a busy database.
 fn passes(code: &str) -> bool {
     matches!(code, "25P03" | "40001" | "40P01" | "57P01" | "57P02" | "57P03" | "5" | "261" | "517")
         || code.starts_with("08")

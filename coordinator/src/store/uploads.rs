@@ -1,5 +1,5 @@
 //! The result files that an attempt has announced. Only these can be its results, so that a set of
-//! results never mixes attempts; and their sum is bounded.
+//! results never mixes attempts; and the sum of their sizes is bounded.
 
 use rpmfarm_core::announce::{AnnounceError, AnnouncedFile, AnnouncementOutcome, announce};
 use rpmfarm_core::{AttemptId, Sha256, Timestamp};
@@ -8,11 +8,11 @@ use sqlx::{Any, Executor};
 use super::{Result, Store, parsed};
 
 impl Store {
-    /// Announces a result file of a live attempt, within bounds: the sum of all its files may
-    /// reach `limit` bytes. Announcing it again changes nothing.
+    /// Announces a result file of a live attempt, within limits: the sum of all its files may reach
+    /// `limit` bytes. Announcing it again changes nothing.
     ///
     /// # Errors
-    /// Database errors; the inner one when the file is one too many or the sum is too large.
+    /// Database errors; the inner error when there are too many files or the sum is too large.
     pub async fn upload_announce(
         &self,
         attempt: AttemptId,
@@ -25,7 +25,8 @@ impl Store {
             return Ok(Ok(()));
         }
         let mut tx = self.write().await?;
-        // Announcements of one attempt follow each other: the sum holds.
+        // The row is locked, so that announcements of one attempt follow each other and the sum is
+        // right.
         sqlx::query("UPDATE live_attempts SET attempt = attempt WHERE attempt = $1")
             .bind(attempt.0)
             .execute(tx.conn())
@@ -45,7 +46,7 @@ impl Store {
         .bind(now.as_us())
         .execute(tx.conn())
         .await?;
-        // No pass waits for this, so no bell rings for it.
+        // No pass waits for an announcement, so nothing is woken.
         tx.commit_without_wake().await?;
         Ok(Ok(()))
     }

@@ -1,4 +1,4 @@
-//! Packages that were taken back, and what was made with them.
+//! Withdrawn packages, and the builds that were made with them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -12,31 +12,31 @@ use super::pool_packages::PoolCandidates;
 use super::transaction_retry::again;
 use super::{NewLock, Result, Store, StoreError, Tx, parsed};
 
-/// A package that is to be taken back, with everything that follows at once.
+/// A withdrawal, with everything that follows from it in the same transaction.
 #[derive(Debug, Clone, Copy)]
 pub struct Withdrawal<'a> {
     pub target: &'a str,
     pub packages: &'a [Nevra],
-    /// Tasks whose roots hold one of them, with their builds: as long as nothing was made of them
-    /// they are solved again.
+    /// Tasks whose roots contain one of the packages, with their builds. They are solved again, as
+    /// long as nothing was accepted of them.
     pub roots: &'a [(BuildId, TaskId)],
-    /// What was made with them.
+    /// The builds that were made with the packages.
     pub impacts: &'a [ImpactRow],
     pub who: &'a str,
     pub reason: &'a str,
 }
 
-/// A build that was made with a package that was taken back.
+/// A build that was made with a withdrawn package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImpactRow {
     pub build: BuildId,
     pub nevra: Nevra,
     pub digest: Sha256,
-    /// The build whose packages it was made with; none for the package itself.
+    /// The build whose packages it was made with; `None` for the withdrawn package itself.
     pub through: Option<BuildId>,
 }
 
-/// A package that is taken back now.
+/// A withdrawn package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WithdrawnPackage {
     pub nevra: Nevra,
@@ -50,7 +50,7 @@ pub struct WithdrawnPackage {
     pub at: Timestamp,
 }
 
-/// A package that was given back and is not in its channel yet.
+/// A package that was restored and is not in its channel yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReturningPackage {
     pub nevra: Nevra,
@@ -58,7 +58,7 @@ pub struct ReturningPackage {
     pub build: BuildId,
 }
 
-/// A root of the farm.
+/// A root of the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RootRow {
     pub build: BuildId,
@@ -66,7 +66,7 @@ pub struct RootRow {
     pub task: TaskId,
     /// SHA-256 of the lock, by which the blob store has it.
     pub lock: Sha256,
-    /// Whether what was made in it is accepted.
+    /// Whether the task that was built in it is accepted.
     pub accepted: bool,
 }
 
@@ -111,8 +111,8 @@ impl FromRow<'_, AnyRow> for RootRow {
 }
 
 impl Store {
-    /// Takes packages back. Those that the target does not have are passed over; answers the others.
-    /// Builds of theirs that have not ended are cancelled.
+    /// Withdraws packages. Those that the target does not have are skipped; returns the others.
+    /// Their builds that have not ended are cancelled.
     pub async fn withdrawal_insert(
         &self,
         what: &Withdrawal<'_>,
@@ -127,10 +127,10 @@ impl Store {
         .await
     }
 
-    /// Gives back the packages of a build, or one of them, that were taken back.
+    /// Restores the withdrawn packages of a build, or one of them.
     ///
     /// # Errors
-    /// [`StoreError::SameNevra`] when another package has such a name by now; database errors.
+    /// [`StoreError::SameNevra`] when another package has such a name now; database errors.
     pub async fn withdrawal_restore(
         &self,
         packages: &[WithdrawnPackage],
@@ -146,7 +146,7 @@ impl Store {
         .await
     }
 
-    /// The packages of these builds that are taken back.
+    /// The withdrawn packages of these builds.
     pub async fn withdrawal_list_of_builds(
         &self,
         builds: &[BuildId],
@@ -156,7 +156,7 @@ impl Store {
         Ok(rows!(self, WithdrawnPackage, query))
     }
 
-    /// The packages of a target with this full name that are taken back.
+    /// The withdrawn packages of a target with this NEVRA.
     pub async fn withdrawal_list(
         &self,
         target: &str,
@@ -167,7 +167,7 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// All that is taken back of a target: full names, each with that of its source package.
+    /// All withdrawn packages of a target: NEVRAs, each with that of its source package.
     pub async fn withdrawal_list_names(&self, target: &str) -> Result<HashSet<(Nevra, Nevra)>> {
         let query = "SELECT p.nevra, s.nevra FROM withdrawn_packages p
                      JOIN srpms s ON s.build = p.build WHERE p.target = $1";
@@ -186,7 +186,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
-    /// The channel of a target shows everything that was taken back and given back up to this state.
+    /// Records that the channel of a target was published up to this withdrawal or restoration.
     pub async fn pool_set_shown(&self, target: &str, withdrawn: i64) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -201,7 +201,7 @@ impl Store {
         .await
     }
 
-    /// The packages of a build as it was the first to make them.
+    /// The packages that a build was the first to make.
     pub async fn package_list_own(&self, build: BuildId) -> Result<Vec<Nevra>> {
         let query = "SELECT nevra FROM packages WHERE build = $1 ORDER BY nevra";
         let rows: Vec<String> =
@@ -209,7 +209,7 @@ impl Store {
         rows.iter().map(|nevra| parsed("packages", "a NEVRA", nevra)).collect()
     }
 
-    /// All roots that were made for a target, newest first: of each task the one that counts.
+    /// All roots of a target, newest first: for each task the valid one.
     pub async fn root_list(&self, target: &str) -> Result<Vec<RootRow>> {
         let query = "SELECT b.id AS build, b.package, t.id AS task, l.digest,
                      (SELECT COUNT(*) FROM acceptances a WHERE a.task = t.id) AS accepted
@@ -224,7 +224,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(target).fetch_all(self.read_pool()).await?)
     }
 
-    /// The digests of what each build of a target made, taken back or not, and their names.
+    /// The digests and names of the packages of each build of a target, withdrawn or not.
     pub async fn package_list_digests(
         &self,
         target: &str,
@@ -243,7 +243,7 @@ impl Store {
         Ok(all)
     }
 
-    /// Marks builds as made with what was taken back.
+    /// Records builds as made with withdrawn packages.
     pub async fn impact_insert(&self, target: &str, impacts: &[ImpactRow]) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -253,8 +253,8 @@ impl Store {
         .await
     }
 
-    /// Records the lock of a round, unless one of the farm's packages in it is not the target's any
-    /// more: then false.
+    /// Records the lock of a round. False, and nothing recorded, when one of the farm's packages in
+    /// it is no longer a package of the target.
     pub async fn lock_insert_if_current(&self, lock: NewLock<'_>, now: Timestamp) -> Result<bool> {
         let NewLock { task, round, digest, target, own, urgency } = lock;
         again(|| async move {
@@ -263,7 +263,7 @@ impl Store {
                 .bind(task.0)
                 .fetch_optional(tx.conn())
                 .await?;
-            // The build's row is locked before all others, here as everywhere.
+            // The build's row is locked before all others, as in every transaction.
             if let Some(build) = build {
                 tx.build_lock_open(BuildId(build)).await?;
             }
@@ -302,14 +302,14 @@ impl Tx {
         Ok(usize::try_from(count).is_ok_and(|count| count == wanted.len()))
     }
 
-    /// Takes packages back, as [`Store::withdrawal_insert`].
+    /// Withdraws packages, as [`Store::withdrawal_insert`].
     pub async fn withdrawal_insert(
         &mut self,
         what: &Withdrawal<'_>,
         now: Timestamp,
     ) -> Result<Vec<Nevra>> {
         let Withdrawal { target, packages, roots, impacts, who, reason } = *what;
-        // Rows of builds are locked in their order, before all others.
+        // Rows of builds are locked first, and in their order.
         let mut builds: BTreeSet<BuildId> = roots.iter().map(|(build, _)| *build).collect();
         let mut makers = BTreeSet::new();
         for nevra in packages {
@@ -358,8 +358,8 @@ impl Tx {
         Ok(build.map(BuildId))
     }
 
-    /// The locks of a task are forgotten, so that it is solved again, and its attempt is taken from
-    /// its worker; not when something was made of them.
+    /// Forgets the locks of a task, so that it is solved again, and takes its attempt from the
+    /// worker; not when something of the task is accepted.
     async fn root_forget(&mut self, build: BuildId, task: TaskId, now: Timestamp) -> Result<()> {
         let query = "SELECT (SELECT COUNT(*) FROM acceptances WHERE task = $1)
                      + (SELECT COUNT(*) FROM attempts a JOIN attempt_ends e ON e.attempt = a.id
@@ -437,7 +437,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Notes that packages were withdrawn or restored, which the channel does not show yet.
+    /// Records that packages were withdrawn or restored since the channel was published.
     async fn pool_raise_withdrawn(&mut self, target: &str, by: usize) -> Result<i64> {
         let changes = self.pool_raise(target, i64::try_from(by).unwrap_or(i64::MAX)).await?;
         sqlx::query("UPDATE pools SET withdrawn = changes WHERE target = $1")

@@ -1,5 +1,6 @@
-//! Permits to send the body of a webhook: whoever sends one is not known before it is read, so nobody
-//! may take them all; and some are kept for those whose webhooks were genuine of late.
+//! Permits to send the body of a webhook. The sender is not verified before the body is read, so
+//! nobody may take all permits, and some are reserved for addresses whose webhooks were genuine
+//! recently.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -16,16 +17,16 @@ use crate::work::KeyedSemaphore;
 // The sender of a webhook is unknown until its body is read, so that reading is a resource which
 // anybody can take. docs/following.md tells operators of the numbers.
 
-/// Bodies that are read at once, of 32 MiB each at most (`hook::MAX_BODY`).
+/// How many bodies are read at once, each of 32 MiB at most (`hook::MAX_BODY`).
 const ALL: usize = 32;
 
-/// Of these, from one address.
+/// How many of these may be from one address.
 const OF_ONE: usize = 8;
 
-/// Bodies that are read beside these, of addresses that have sent genuine ones.
+/// How many more bodies may be read from addresses that have sent genuine webhooks.
 const KEPT: usize = 8;
 
-/// So many of these addresses are remembered, those that were genuine last.
+/// How many such addresses are remembered, those with the most recent genuine webhooks.
 const REMEMBERED: usize = 256;
 
 /// How long a webhook waits for its permit.
@@ -36,12 +37,12 @@ pub(super) struct BodyPermits {
     all: Arc<Semaphore>,
     kept: Arc<Semaphore>,
     peers: KeyedSemaphore<IpAddr>,
-    /// Addresses that sent a genuine webhook, with the time of the last.
+    /// Addresses that sent a genuine webhook, each with the time of the last one.
     genuine: Mutex<HashMap<IpAddr, Instant>>,
     patience: Duration,
 }
 
-/// A permit, until it is dropped.
+/// A permit, which is returned when it is dropped.
 #[derive(Debug)]
 pub(super) struct BodyPermit(#[expect(dead_code, reason = "held")] Vec<OwnedSemaphorePermit>);
 
@@ -55,8 +56,8 @@ impl Default for BodyPermits {
 }
 
 impl BodyPermits {
-    /// Waits for a permit, for some seconds at most. Without an address, and for this host, where
-    /// a proxy may speak for everybody, there is no limit of its own.
+    /// Waits for a permit, for some seconds at most. An unknown address and this host, where a
+    /// proxy may speak for everybody, have no limit of their own.
     pub(super) async fn acquire(&self, peer: Option<IpAddr>) -> Option<BodyPermit> {
         let peer = peer.and_then(stranger);
         let is_known = peer.is_some_and(|peer| self.known().contains_key(&peer));
@@ -76,7 +77,7 @@ impl BodyPermits {
         timeout(self.patience, wait).await.ok().flatten()
     }
 
-    /// A genuine webhook came from this address.
+    /// Records that a genuine webhook came from this address.
     pub(super) fn is_genuine(&self, peer: Option<IpAddr>) {
         let Some(peer) = peer.and_then(stranger) else { return };
         let mut known = self.known();
@@ -93,7 +94,7 @@ impl BodyPermits {
     }
 }
 
-/// The address whose permits are limited; none for this host, where a proxy may speak for
+/// The address whose permits are limited; `None` for this host, where a proxy may speak for
 /// everybody.
 fn stranger(peer: IpAddr) -> Option<IpAddr> {
     let peer = network(peer);

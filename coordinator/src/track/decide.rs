@@ -1,8 +1,8 @@
-//! The stage that makes builds of pushes.
+//! The decide stage, which turns pushes into builds.
 //!
-//! What becomes of a push and the request that follows are recorded in one transaction; the
-//! request is then made under a key that is the pushes' identity, so that making it twice makes
-//! no second build.
+//! The verdict on a push and the key of the request that follows are recorded in one transaction.
+//! The request is made afterwards under that key, which identifies the pushes, so that making it
+//! twice makes no second build.
 
 use rpmfarm_core::queue::PriorityClass;
 use rpmfarm_core::track::PushVerdict;
@@ -29,7 +29,7 @@ impl work::Stage for DecideStage {
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         for name in store.push_list_targets().await? {
-            // A target with a fault in its file waits until that is mended.
+            // A target whose file is not valid waits until the file is repaired.
             let Ok(target) = self.targets.get(&name) else { continue };
             decide_target(store, &target, now).await?;
         }
@@ -42,7 +42,7 @@ impl work::Stage for DecideStage {
 
 async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> anyhow::Result<()> {
     let since = now - target.track.storm().window;
-    let sorted = sort(plan::of_target(store, target, now).await?, since);
+    let sorted = sort(plan::for_target(store, target, now).await?, since);
     let is_admitted = is_admitted(store, target, &sorted, now).await?;
     let SortedPlans { mut ends, approved: mut builds, unasked, .. } = sorted;
     if is_admitted {
@@ -58,7 +58,8 @@ async fn decide_target(store: &FencedStore, target: &Target, now: Timestamp) -> 
     Ok(())
 }
 
-/// Whether what would be built without asking is built. If not, it is held as a storm.
+/// Whether builds that need no approval are started. If there are too many, they are held as a
+/// storm.
 async fn is_admitted(
     store: &FencedStore,
     target: &Target,

@@ -1,7 +1,7 @@
-//! Whether upstream has the packages that somebody asks for, before anything is recorded of them.
+//! Whether upstream has the packages of a request, before anything is recorded about them.
 //!
-//! Owns how long and how often upstream is asked for that. What is done about a name that is not
-//! there is the API's.
+//! Owns how long and how often upstream is asked. The API decides what happens with a missing
+//! package.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,19 +13,19 @@ use rpmfarm_core::track::refs::RefQuery;
 use super::Tracker;
 use super::ref_poll::PollError;
 
-/// How long somebody who asks for builds waits for the answers of upstream at most.
+/// How long a request waits for the answers of upstream at most.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// Names that are asked at once.
+/// How many packages are asked for at once.
 const AT_ONCE: usize = 16;
-/// Names that are asked for one request; beyond these the importer finds out.
+/// How many packages of one request are asked for; the import of any further ones finds out.
 const MOST: usize = 512;
 
-/// Whether upstream has repositories of some names.
+/// Whether upstream has repositories for some packages.
 #[derive(Debug, Default)]
 pub(crate) struct Existence {
-    /// Names without a repository, with upstream's answer.
+    /// Packages without a repository, with upstream's answer.
     pub(crate) absent: Vec<(String, String)>,
-    /// How many could not be asked, and why the first of them.
+    /// How many packages could not be asked for, and the reason for the first of them.
     pub(crate) unasked: Option<(usize, String)>,
 }
 
@@ -37,12 +37,12 @@ impl Tracker {
         let ill = AtomicBool::new(false);
         let (ill, looker) = (&ill, &self.0.looker);
         let ask = |package: String| async move {
-            // A host that does not answer is not asked for each name anew.
+            // A host that does not answer is not asked again for each package.
             if ill.load(Ordering::Relaxed) {
                 return (package, None);
             }
             let repository = target.git_url(&package);
-            // Any question will do: what counts is whether there is a repository to answer it.
+            // Any query will do: only whether the repository answers counts.
             let question = RefQuery::name("HEAD");
             let said = looker.poll(&repository, &question, &target.private_hosts).await.err();
             if matches!(said, Some(PollError::Host { .. })) {

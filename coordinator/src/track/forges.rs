@@ -13,13 +13,13 @@ use url::Url;
 use super::Tracker;
 use crate::http::HttpError;
 
-/// Pages of a namespace at most: 20,000 repositories.
+/// How many pages of a namespace are read at most; that is 20,000 repositories.
 const PAGES: usize = 400;
 
-/// A page, in bytes.
+/// The largest page, in bytes.
 const MAX_PAGE: usize = 8 << 20;
 
-/// A page, in time.
+/// How long a page may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The repositories of a namespace.
@@ -27,14 +27,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct NamespaceListing {
     /// Names of packages, each once.
     pub packages: Vec<String>,
-    /// How many repositories are archived, empty, or have no package's name.
+    /// How many repositories are left out because they are archived, empty, or not named like a
+    /// package.
     pub skipped: usize,
 }
 
-/// Why there is no list.
+/// Why a namespace cannot be listed.
 #[derive(Debug, thiserror::Error)]
 pub enum ForgeListError {
-    /// The target does not say where the forge is.
+    /// The target has no address for the forge.
     #[error("target `{target}` does not say where its {forge} is: set track.forges.{forge}")]
     NoForge { target: String, forge: Forge },
     /// The forge has no such namespace, or does not show it.
@@ -43,16 +44,16 @@ pub enum ForgeListError {
     /// The namespace or the forge's answer is not valid.
     #[error(transparent)]
     Forge(#[from] ForgeError),
-    /// The forge does not answer as it should.
+    /// The forge failed or gave a wrong answer.
     #[error("{0}")]
     Server(String),
 }
 
 impl Tracker {
-    /// The repositories of a forge's namespace.
+    /// Lists the repositories of a namespace.
     ///
     /// # Errors
-    /// Why there is no list.
+    /// Why the namespace cannot be listed.
     pub async fn list(
         &self,
         target: &Target,

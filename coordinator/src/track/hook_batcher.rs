@@ -1,5 +1,5 @@
-//! Records webhooks: those that come at the same time share a transaction, so that a burst of a
-//! thousand costs a few.
+//! Records webhooks: those that arrive at the same time share a transaction, so that a burst of a
+//! thousand costs a few commits.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::clock;
 use crate::store::{HookResult, NewHook, Store};
 use crate::work::Batcher;
 
-/// How long a webhook is remembered that could be sent again.
+/// How long a webhook is remembered, so that it is recognised when it is sent again.
 const REMEMBERED: Duration = Duration::from_secs(7 * 86_400);
 
-/// How often those are forgotten that are older.
+/// How often older webhooks are deleted.
 const FORGET: Duration = Duration::from_secs(3600);
 
-/// Why a webhook is not recorded, as the forge is told; it should send it again.
+/// Why a webhook is not recorded, in words for the forge, which should send it again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RecordError {
     #[error("the farm's database does not answer")]
@@ -26,7 +26,7 @@ pub(super) enum RecordError {
     Stopping,
 }
 
-/// The way of webhooks to the store.
+/// Batches webhooks for the store.
 #[derive(Debug)]
 pub(super) struct HookBatcher {
     batcher: Batcher<NewHook, Result<HookResult, RecordError>>,
@@ -34,22 +34,22 @@ pub(super) struct HookBatcher {
 }
 
 impl HookBatcher {
-    /// Starts what writes in the background, and rings the bell for what was written. Must be called
-    /// within a tokio runtime.
-    pub(super) fn start(store: Store, bell: Bus) -> Self {
+    /// Starts the task that writes, and wakes this bus after each write. Must be called within a
+    /// tokio runtime.
+    pub(super) fn start(store: Store, bus: Bus) -> Self {
         let forgets = AbortOnDropHandle::new(tokio::spawn(forget(store.clone())));
         let batcher = Batcher::start(move |hooks: Vec<NewHook>| {
-            let (store, bell) = (store.clone(), bell.clone());
+            let (store, bus) = (store.clone(), bus.clone());
             async move {
                 let results = record(&store, &hooks).await;
-                bell.wake();
+                bus.wake();
                 results
             }
         });
         Self { batcher, _forgets: forgets }
     }
 
-    /// Records a webhook. When this returns it will be worked on.
+    /// Records a webhook. When this returns, the webhook is durable.
     ///
     /// # Errors
     /// When it could not be recorded.
@@ -68,7 +68,7 @@ async fn record(store: &Store, hooks: &[NewHook]) -> Vec<Result<HookResult, Reco
     }
 }
 
-/// Forgets old webhooks, until it is dropped.
+/// Deletes old webhooks, until the future is dropped.
 async fn forget(store: Store) {
     let mut due = tokio::time::interval(FORGET);
     loop {

@@ -1,8 +1,8 @@
 //! Webhooks over HTTP: `POST /hooks/{forge}/{target}`.
 //!
-//! A webhook is checked, recorded and answered; what follows from it is done afterwards. What is
-//! the forge's own is never refused for what it tells: forges give up a webhook that was refused
-//! several times in a row. Answers are JSON with one line for whoever reads the forge's log of
+//! A webhook is checked, recorded and answered; its packages are polled afterwards. A genuine
+//! webhook is never refused because of its content: forges disable a webhook that was refused
+//! several times in a row. Answers are JSON with one line for people who read the forge's log of
 //! deliveries.
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,39 +29,39 @@ use crate::clock;
 use crate::store::{HookHint, HookResult, NewHook, Store, StoreError, TrackedPackage};
 use crate::targets::{TargetError, Targets};
 
-/// How long a body may take to arrive, beside the time for its length.
+/// How long a body may take to arrive, in addition to the time for its length.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How fast a long body has to come, in bytes per second.
+/// The slowest permitted transfer of a long body, in bytes per second.
 const SLOWEST: usize = 256 << 10;
 
-/// A body is searched in pieces of so many bytes.
+/// The size of the pieces in which a body is parsed, in bytes.
 const PIECE: usize = 64 << 10;
 
-/// How long a body is passed over that is refused for its headers, so that whoever sends it
+/// How long the body of a webhook that is refused for its headers is still read, so that the forge
 /// reads the answer.
 const COURTESY: Duration = Duration::from_secs(2);
 
-/// When a webhook that could not be taken is to be sent again.
+/// After how many seconds a webhook that could not be recorded should be sent again.
 const RETRY_SECONDS: &str = "10";
 
-/// A delivery's name is no longer, in characters.
+/// The longest id of a delivery, in characters.
 const MAX_DELIVERY: usize = 128;
 
-/// Packages in an answer.
+/// How many packages an answer names.
 const MAX_SHOWN: usize = 8;
 
 /// The parts that the pages of webhooks need. Cheap to clone.
 #[derive(Clone)]
 pub struct Hooks {
     pub store: Store,
-    /// Where their repositories are.
+    /// Have the addresses of their repositories.
     pub targets: Targets,
-    /// Takes what is genuine.
+    /// Records genuine webhooks.
     pub webhooks: Webhooks,
 }
 
-/// The addresses of webhooks.
+/// The routes of webhooks.
 pub fn router(hooks: Hooks) -> Router {
     Router::new()
         .route("/{forge}/{target}", post(hook))
@@ -69,7 +69,7 @@ pub fn router(hooks: Hooks) -> Router {
         .with_state(hooks)
 }
 
-/// An answer: a status and a line.
+/// An answer: a status and a line of text.
 type HookResponse = (StatusCode, String);
 
 async fn hook(
@@ -81,7 +81,7 @@ async fn hook(
     let peer = head.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
     let begun = hooks.begin(&forge, &target, &head.headers);
     let answer = match begun {
-        Ok(begun) => hooks.take(begun, &head.headers, &mut body, peer).await,
+        Ok(begun) => hooks.receive_hook(begun, &head.headers, &mut body, peer).await,
         Err(answer) => {
             pass_over(&mut body).await;
             Err(answer)
@@ -99,7 +99,7 @@ async fn hook(
     (status, answer).into_response()
 }
 
-/// A webhook whose headers are in order.
+/// A webhook whose headers are valid, and whose body is not read yet.
 struct PendingHook {
     forge: Forge,
     target: Result<Arc<Target>, TargetError>,
@@ -107,7 +107,7 @@ struct PendingHook {
 }
 
 impl Hooks {
-    /// Checks the URL and the headers before anything of the body is read.
+    /// Checks the URL and the headers before any of the body is read.
     fn begin(
         &self,
         forge: &str,
@@ -131,8 +131,8 @@ impl Hooks {
         Ok(PendingHook { forge, target: known, check })
     }
 
-    /// Reads the body, and takes what it tells.
-    async fn take(
+    /// Reads the body, and records the push that it announces.
+    async fn receive_hook(
         &self,
         begun: PendingHook,
         headers: &HeaderMap,
@@ -141,7 +141,7 @@ impl Hooks {
     ) -> Result<HookResponse, HookResponse> {
         let PendingHook { forge, target, check } = begun;
         let (read, digest) = self.read(forge, check, headers, body, peer).await?;
-        let notice = match read.said {
+        let notice = match read.event {
             HookEvent::Push(notice) => notice,
             HookEvent::Other(what) => return Ok(nothing_to_do(&what)),
         };
@@ -176,7 +176,7 @@ impl Hooks {
         .await
     }
 
-    /// Reads the body of a webhook, and its digest, when it is genuine.
+    /// Reads the body of a webhook, and returns it with its digest if it is genuine.
     async fn read(
         &self,
         forge: Forge,
@@ -207,12 +207,12 @@ impl Hooks {
         Ok((read, digest))
     }
 
-    /// Records a webhook, and answers it.
+    /// Records a webhook, and composes the answer.
     async fn record(&self, hook: NewHook) -> Result<HookResponse, HookResponse> {
         let packages = listed(&hook.hints);
         match self.webhooks.0.batcher.record(hook).await {
             Ok(HookResult::New) => Ok((StatusCode::ACCEPTED, format!("{packages} is polled now"))),
-            Ok(HookResult::Again) => Ok(nothing_to_do("this delivery was taken before")),
+            Ok(HookResult::Again) => Ok(nothing_to_do("this delivery was received before")),
             Ok(HookResult::Often) => Ok(nothing_to_do(&format!(
                 "the same delivery came too often lately; {packages} is polled as scheduled"
             ))),
@@ -220,7 +220,7 @@ impl Hooks {
         }
     }
 
-    /// Finds what is followed by the names of the repository, or else by its number.
+    /// Finds the tracked packages by the names of the repository, or else by its number.
     async fn find_followed(
         &self,
         target: &Arc<Target>,
@@ -234,7 +234,7 @@ impl Hooks {
         }
         let (mut hints, mut other) = (Vec::new(), None);
         for (package, modifies) in &found {
-            // Followed no longer since the moment before.
+            // The package may have been untracked since the look-up before.
             let Some(row) = self.store.tracked_fetch(&target.name, package).await? else {
                 continue;
             };
@@ -292,10 +292,13 @@ async fn read_body(
             Ok(Some(Ok(bytes))) => bytes,
             Ok(None) => break,
             Ok(Some(Err(_))) => {
-                return Err((StatusCode::BAD_REQUEST, "the body broke off".to_owned()));
+                return Err((StatusCode::BAD_REQUEST, "the body is incomplete".to_owned()));
             }
             Err(_) => {
-                return Err((StatusCode::REQUEST_TIMEOUT, "the body came too slowly".to_owned()));
+                return Err((
+                    StatusCode::REQUEST_TIMEOUT,
+                    "the body arrived too slowly".to_owned(),
+                ));
             }
         };
         for piece in bytes.chunks(PIECE) {
@@ -314,7 +317,7 @@ async fn read_body(
     Ok(Sha256::from_bytes(digest))
 }
 
-/// Passes over a body that nobody wants, for a moment.
+/// Reads and discards a refused body, for some seconds.
 async fn pass_over(body: &mut Body) {
     let deadline = Instant::now() + COURTESY;
     let mut stream = std::mem::take(body).into_data_stream();
@@ -333,7 +336,7 @@ enum HookMatch {
     Nothing(String),
 }
 
-/// The branch, tag or pattern that is followed of a package, or of its modifications.
+/// The branch, tag or pattern that is tracked of a package, or of its modifications.
 fn branch_of(target: &Target, row: &TrackedPackage, modifies: bool) -> String {
     if modifies {
         return target.modifications_of(&row.package).map(|(_, branch)| branch).unwrap_or_default();

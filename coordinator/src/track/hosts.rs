@@ -1,5 +1,5 @@
-//! The hosts that are asked, each with its own measure. Lost with the process: a host that was
-//! resting is asked once more.
+//! The polled hosts, each with its own limits. Kept in memory only: after a restart, a host that
+//! was left alone is asked once more.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -19,7 +19,6 @@ pub(super) struct HostThrottles {
 }
 
 impl HostThrottles {
-    /// Hosts of which nothing is known yet.
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, began: clock.instant(), known: Mutex::default() }
     }
@@ -29,28 +28,28 @@ impl HostThrottles {
         self.with(host, |host, now| host.room(limits, now))
     }
 
-    /// A request is started.
+    /// Counts a request that is started.
     pub(super) fn start(&self, host: &str, limits: &HostLimits) {
         self.with(host, |host, now| host.start(limits, now));
     }
 
-    /// Another request is made after one, in the same place.
+    /// Counts a further request of the same poll.
     pub(super) fn go_on(&self, host: &str, limits: &HostLimits) {
         self.with(host, |host, now| host.go_on(limits, now));
     }
 
-    /// Whether it is left alone for now.
+    /// Whether the host is left alone for now.
     pub(super) fn rests(&self, host: &str) -> bool {
         self.with(host, |host, now| host.rests_until(now).is_some())
     }
 
-    /// A request has ended.
+    /// Counts a request that has ended.
     pub(super) fn end(&self, host: &str, answer: HostResponse, jitter: Jitter) {
         self.with(host, |host, now| host.end(answer, jitter, now));
     }
 
-    /// With a time that never jumps, and with room for what lies before the first request: its zero is
-    /// a second before this coordinator began.
+    /// Runs work on the limits of a host, with a monotonic time. Its zero is a second before this
+    /// coordinator began, so that there is room before the first request.
     fn with<T>(&self, host: &str, f: impl FnOnce(&mut HostThrottle, Timestamp) -> T) -> T {
         let elapsed = self.clock.instant().duration_since(self.began);
         let now = Timestamp::ZERO + Duration::from_secs(1) + elapsed;

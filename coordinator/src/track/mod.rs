@@ -1,16 +1,17 @@
 //! Following upstream: pushes are found, and become builds.
 //!
-//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories,
-//! and what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: what is
-//! built is what the tracked repository itself shows. It must not know how a build runs: it asks for
-//! builds as everybody does. To read from the top:
+//! Owns the two ways to hear of a push, webhooks and polls of the refs of tracked repositories, and
+//! what becomes of each; the decisions themselves are `core`'s. A webhook is only a hint: the thing
+//! that is built is what the tracked repository itself shows. It must not know how a build runs: it
+//! asks for builds as everybody does. To read from the top:
 //!
 //! - `hooks` takes webhooks over HTTP: `body_permits` who may send one now, `secrets` and `verify`
-//!   whether it is genuine, `tracked_repositories` what it is about, `hook_batcher` that it is recorded.
-//! - `poll` is the stage that polls repositories, [`PollStage`]: `ref_poll` asks one, `hosts` how much
-//!   each host is to bear, `poll_batcher` records what was seen.
-//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would become of
-//!   each.
+//!   whether it is genuine, `tracked_repositories` what it is about, `hook_batcher` that it is
+//!   recorded.
+//! - `poll` is the stage that polls repositories, [`PollStage`]: `ref_poll` asks one, `hosts` how
+//!   much each host is to bear, `poll_batcher` records what was seen.
+//! - `decide` is the stage that makes builds of pushes, [`DecideStage`]; `plan` asks what would
+//!   become of each.
 //! - `existence` and `forges` ask upstream for people.
 
 mod body_permits;
@@ -53,58 +54,58 @@ use ref_poll::RefPoller;
 use secrets::HookSecrets;
 use tracked_repositories::TrackedRepositories;
 
-/// Polls under way at all hosts together: each takes a connection and little else.
+/// How many polls are under way at all hosts together; each needs a connection and little else.
 const POLLS: usize = 256;
 
 /// The submitter of builds that follow from pushes.
 pub const SUBMITTER: &str = "track";
 
-/// Asks upstream: what polls need, and what people ask of forges. Cheap to clone.
+/// Asks upstream, for polls and for people. Cheap to clone.
 #[derive(Clone)]
 pub struct Tracker(Arc<Asking>);
 
 struct Asking {
     looker: RefPoller,
     hosts: HostThrottles,
-    /// Polls that are under way or being recorded, by target and package.
+    /// Polls that are under way or are being recorded, by target and package.
     polls: KeyedTaskPool<(String, String)>,
     batcher: PollBatcher,
-    /// Rings when something is due sooner than was known.
-    bell: Bus,
-    /// The seed of the jitter of polls.
+    /// Woken when a poll is due earlier than was known.
+    bus: Bus,
+    /// The seed for the random spread of polls.
     seed: u64,
 }
 
 impl Tracker {
-    /// Starts what writes in the background. Must be called within a tokio runtime.
+    /// Starts the task that records polls. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(clock: Clock, limits: PollLimits, seed: u64) -> anyhow::Result<Self> {
-        let bell = Bus::default();
+        let bus = Bus::default();
         Ok(Self(Arc::new(Asking {
             looker: RefPoller::new(Http::new()?, limits),
             hosts: HostThrottles::new(clock),
-            polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bell.clone()),
+            polls: KeyedTaskPool::new(Stage::Poll.as_str(), POLLS, bus.clone()),
             batcher: PollBatcher::start(),
-            bell,
+            bus,
             seed,
         })))
     }
 
-    /// Rings when the pass `poll` should run again.
+    /// Wakes the pass `poll`.
     #[must_use]
-    pub fn bell(&self) -> Bus {
-        self.0.bell.clone()
+    pub fn bus(&self) -> Bus {
+        self.0.bus.clone()
     }
 
     /// Has the pass `poll` run again.
     pub fn wake(&self) {
-        self.0.bell.wake();
+        self.0.bus.wake();
     }
 }
 
-/// Takes webhooks. Cheap to clone.
+/// Records webhooks. Cheap to clone.
 #[derive(Clone)]
 pub struct Webhooks(Arc<Taking>);
 
@@ -116,19 +117,19 @@ struct Taking {
 }
 
 impl Webhooks {
-    /// Starts what writes in the background, and rings this bell for it. Must be called within a tokio
-    /// runtime.
+    /// Starts the task that records webhooks, and wakes this bus after each write. Must be called
+    /// within a tokio runtime.
     ///
     /// # Errors
-    /// When the file of secrets holds none.
+    /// When the file of secrets is not valid.
     pub fn new(
         store: &Store,
-        bell: Bus,
+        bus: Bus,
         secrets: Option<&Path>,
         default_secrets: &Path,
     ) -> anyhow::Result<Self> {
         Ok(Self(Arc::new(Taking {
-            batcher: HookBatcher::start(store.clone(), bell),
+            batcher: HookBatcher::start(store.clone(), bus),
             secrets: HookSecrets::open(secrets, default_secrets)?,
             permits: BodyPermits::default(),
             repositories: TrackedRepositories::default(),

@@ -1,12 +1,12 @@
-//! What would become of the open pushes of a target, now, by what the store knows of them.
+//! The verdicts on the open pushes of a target, at this moment, by the facts in the store.
 
 use rpmfarm_core::track::plan::{OpenPushContext, PlannedPush, PolicyOverrides, plan};
 use rpmfarm_core::{Target, Timestamp};
 
 use crate::store::{PolicyOverrideRow, Store, StoreError};
 
-/// Plans for the open pushes of a target.
-pub async fn of_target(
+/// The plans for the open pushes of a target.
+pub async fn for_target(
     store: &Store,
     target: &Target,
     now: Timestamp,
@@ -15,26 +15,26 @@ pub async fn of_target(
     if open.is_empty() {
         return Ok(Vec::new());
     }
-    let orders = orders(store, &target.name).await?;
+    let overrides = policy_overrides(store, &target.name).await?;
     let seen = store.track_ref_list_of_pushed(&target.name).await?;
     let builds = store.push_list_builds(&target.name).await?;
-    Ok(plan(target, open, &orders, &OpenPushContext { seen, builds }, now))
+    Ok(plan(target, open, &overrides, &OpenPushContext { seen, builds }, now))
 }
 
-/// What maintainers have said of a target and its packages.
+/// The policy overrides of a target and its packages.
 ///
 /// # Errors
-/// Database errors, and a row that holds no order.
-pub async fn orders(store: &Store, target: &str) -> Result<PolicyOverrides, StoreError> {
+/// Database errors, and a malformed row.
+pub async fn policy_overrides(store: &Store, target: &str) -> Result<PolicyOverrides, StoreError> {
     read(&store.policy_override_list(target).await?)
 }
 
 fn read(rows: &[PolicyOverrideRow]) -> Result<PolicyOverrides, StoreError> {
-    let mut orders = Vec::new();
+    let mut overrides = Vec::new();
     for row in rows {
-        orders.extend(row.order()?.map(|order| (row.package.clone(), order)));
+        overrides.extend(row.policy_override()?.map(|found| (row.package.clone(), found)));
     }
-    Ok(orders.into_iter().collect())
+    Ok(overrides.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -57,13 +57,13 @@ mod tests {
         };
         let rows =
             [row("", "propose", 0), row("frozen", "freeze", 10), row("auto", "automatic", 0)];
-        let orders = read(&rows).unwrap();
+        let overrides = read(&rows).unwrap();
         for (package, policy, frozen) in [
             ("other", Policy::Propose, false),
             ("auto", Policy::Automatic, false),
             ("frozen", Policy::Propose, true),
         ] {
-            let rule = orders.rule(&target, package, Timestamp::from_us(5));
+            let rule = overrides.rule(&target, package, Timestamp::from_us(5));
             assert_eq!((rule.policy, rule.freeze.is_some()), (policy, frozen), "{package}");
         }
         assert!(read(&[row("", "added", 0)]).is_err());

@@ -1,8 +1,8 @@
-//! The stage that polls tracked packages when they are due: after a webhook at once, else by its
-//! schedule, and never more at once than a host is to bear.
+//! The poll stage, which polls tracked packages when they are due: after a webhook at once,
+//! otherwise by their schedule, and never more at once than the limits of a host allow.
 //!
-//! One poll reads a package and its modifications, one after the other: what was pushed to
-//! both is seen together.
+//! One poll reads a package and its modifications, one after the other, so that pushes to both are
+//! observed together.
 
 use std::sync::Arc;
 
@@ -22,12 +22,11 @@ use crate::store::{FencedStore, PollResult, StoreError, TrackedPackage};
 use crate::targets::Targets;
 use crate::work;
 
-/// Asks for every package whose time has come, as far as its host has room.
+/// Polls every package that is due, as far as the limits of its host allow.
 #[derive(Clone)]
 pub struct PollStage {
     pub targets: Targets,
     pub tracker: Tracker,
-    /// What time it has become.
     pub clock: Clock,
 }
 
@@ -59,12 +58,13 @@ impl PollStage {
         if room == 0 {
             return Ok(());
         }
-        // Those that are under way are still due and come first.
+        // Polls that are under way are still due and come first in the list.
         let due = store.tracked_list_due(name, now, room + busy).await?;
         let mut started = 0;
         for row in due {
             let key = (row.target.clone(), row.package.clone());
-            // One that ended while the list was read is on it as it was before: it is due no more.
+            // A poll that ended while the list was read is on it as it was before, and is not due
+            // any more.
             if started == room || under_way.contains(&key) {
                 continue;
             }
@@ -89,9 +89,9 @@ impl PollStage {
 #[derive(Debug, Clone)]
 struct PollHosts {
     upstream: String,
-    /// The host of the modifications, where that is another one and not resting.
+    /// The host of the modifications, if it is another one that may be asked now.
     other: Option<String>,
-    /// Whether the modifications are not to be asked for now.
+    /// Whether the modifications must not be asked for now, because their host is left alone.
     rests: bool,
     limits: HostLimits,
 }
@@ -136,7 +136,7 @@ impl PackagePoll {
     async fn run(self) {
         let began = self.clock.time();
         let inner = &self.tracker.0;
-        let turn = self.row.looks.unsigned_abs();
+        let turn = self.row.polls.unsigned_abs();
         let jitter = Jitter::new(inner.seed, &self.row.package, turn);
         let upstream = self.upstream().await;
         let answer = upstream.as_ref().err().map_or(HostResponse::Well, PollError::answer);
@@ -155,12 +155,12 @@ impl PackagePoll {
             }
             None => inner.hosts.end(&self.asked.upstream, answer, jitter),
         }
-        let looked = self.looked(upstream, modified, began, jitter).await;
-        inner.batcher.record(self.store.clone(), looked).await;
+        let result = self.result(upstream, modified, began, jitter).await;
+        inner.batcher.record(self.store.clone(), result).await;
     }
 
-    /// What the poll has led to.
-    async fn looked(
+    /// The result of the poll.
+    async fn result(
         &self,
         upstream: Result<(String, Option<RefTip>), PollError>,
         modified: ModificationsTip,
@@ -170,7 +170,7 @@ impl PackagePoll {
         let row = &self.row;
         let seen =
             self.store.track_ref_list(&row.target, &row.package).await.unwrap_or_else(|error| {
-                // Recording will fail as well, and the poll is repeated.
+                // Recording will fail as well, and then the poll is repeated.
                 tracing::warn!(%error, "the last seen commits are unknown");
                 Vec::new()
             });
@@ -179,15 +179,15 @@ impl PackagePoll {
         let outcome = match upstream {
             Ok((git_ref, tip)) => polled.answered(&git_ref, tip, modified, jitter, now),
             Err(error) => {
-                tracing::debug!(target = row.target, package = row.package, %error, "look failed");
+                tracing::debug!(target = row.target, package = row.package, %error, "poll failed");
                 polled.failed(&error.to_string(), error.answer(), jitter, now)
             }
         };
-        let PollOutcome { next, failures, problem, hinted, saw } = outcome;
+        let PollOutcome { next, failures, problem, hinted, observations } = outcome;
         PollResult {
             target: row.target.clone(),
             package: row.package.clone(),
-            sequence: row.looks,
+            sequence: row.polls,
             began,
             at: now,
             due: next.due,
@@ -195,7 +195,7 @@ impl PackagePoll {
             failures,
             problem,
             hinted,
-            observations: saw,
+            observations,
         }
     }
 
@@ -218,7 +218,7 @@ impl PackagePoll {
         }
     }
 
-    /// What is asked for, and what it points to.
+    /// Polls the package: the ref, and the commit that it points to.
     async fn upstream(&self) -> Result<(String, Option<RefTip>), PollError> {
         let asked = Some(self.row.git_ref.as_str()).filter(|git_ref| !git_ref.is_empty());
         let git_ref = self
@@ -232,7 +232,7 @@ impl PackagePoll {
         Ok((git_ref, tip))
     }
 
-    /// What there is of modifications, and what that says of their host.
+    /// Polls the modifications, and returns what the answer means for the limits of their host.
     async fn modifications(&self) -> (ModificationsTip, HostResponse) {
         let Some((repository, branch)) = self.target.modifications_of(&self.row.package) else {
             return (ModificationsTip::Nowhere, HostResponse::Well);

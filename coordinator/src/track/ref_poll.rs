@@ -1,8 +1,8 @@
-//! One poll of a repository: which commit a branch points to, asked in one small request.
+//! One poll of a repository: asks in one small request which commit a branch points to.
 //!
-//! Git protocol 2 answers a question for one branch, or for one package's tags. Servers that do not know it give their whole
-//! list, which is read without being kept. Addresses, sizes and times are limited as they are
-//! for imports; redirects are not followed.
+//! Git protocol 2 answers a query for one branch, or for one package's tags. Servers that do not
+//! support it send their whole list, which is read without being kept. Addresses, sizes and times
+//! are limited as for imports; redirects are not followed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,14 +18,14 @@ use url::Url;
 
 use crate::http::{Http, HttpError, explain, host_of};
 
-/// What one poll may use.
+/// The limits of one poll.
 #[derive(Debug, Clone, Copy)]
 pub struct PollLimits {
     /// The longest time from the request to the end of the answer.
     pub time: Duration,
     /// The longest wait for the next bytes.
     pub silence: Duration,
-    /// The longest answer to a question about one branch, in bytes.
+    /// The longest answer to a query for one branch, in bytes.
     pub answer: u64,
     /// The longest answer of a server that sends its whole list of refs, in bytes.
     pub list: u64,
@@ -42,21 +42,20 @@ impl Default for PollLimits {
     }
 }
 
-/// Why a poll saw nothing.
+/// Why a poll has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum PollError {
-    /// The host is ill or busy: nobody should ask it for a while, in seconds if it said so.
+    /// The host fails or is busy: nobody should ask it for a while.
     #[error("{why}")]
     Host {
         why: String,
-        /// For how long it wants to be left alone.
+        /// For how many seconds the host asked to be left alone.
         after: Option<u32>,
     },
-    /// There is no such repository, or it is hidden as if there were none.
+    /// There is no such repository, or the server answers as if there were none.
     #[error("{0}")]
     Missing(String),
-    /// It is not for us: whoever may read it must say who it is. Some forges say so of what is
-    /// not there at all.
+    /// The repository needs a login. Some forges answer so for repositories that do not exist.
     #[error("{0}")]
     Hidden(String),
     /// This repository cannot be read.
@@ -83,7 +82,7 @@ impl PollError {
 pub(super) struct RefPoller {
     http: Http,
     limits: PollLimits,
-    /// Hosts that do not speak protocol 2.
+    /// Hosts that do not support protocol 2.
     old: Mutex<HashSet<String>>,
 }
 
@@ -92,15 +91,15 @@ impl RefPoller {
         Self { http, limits, old: Mutex::default() }
     }
 
-    /// The client, for what else is asked of forges.
+    /// The HTTP client, which requests to forges share.
     pub(super) const fn http(&self) -> &Http {
         &self.http
     }
 
-    /// What is asked for, with the commit that it points to; none when it is not there.
+    /// The ref of the query with its commit; `None` when it does not exist.
     ///
     /// # Errors
-    /// When it cannot be seen.
+    /// When the repository cannot be read.
     pub(super) async fn poll(
         &self,
         repository: &str,
@@ -109,7 +108,7 @@ impl RefPoller {
     ) -> Result<Option<RefTip>, PollError> {
         let time = self.limits.time;
         timeout(time, self.ask(repository, question, allowed)).await.unwrap_or_else(|_| {
-            let why = format!("{repository}: no end within {} s", time.as_secs_f32());
+            let why = format!("{repository}: no complete answer within {} s", time.as_secs_f32());
             Err(PollError::Host { why, after: None })
         })
     }
@@ -129,14 +128,14 @@ impl RefPoller {
             }
         }
         let seen = self.list(repository, question, allowed).await?;
-        // Only what speaks the old protocol well is believed to speak it only.
+        // A host is remembered as old only after a valid answer in the old protocol.
         if !is_old {
             self.old.lock().insert(host);
         }
         Ok(seen)
     }
 
-    /// Protocol 2: one question. A reply of a server that does not understand it is not an answer.
+    /// Protocol 2: one query. The reply of a server that does not support it is an error.
     async fn question(
         &self,
         repository: &str,
@@ -155,7 +154,7 @@ impl RefPoller {
         if response.status() != StatusCode::OK || kind(&response) != Some(expected) {
             return Err(PollError::Old(format!("{url} answered {}", response.status())));
         }
-        // A package may have been tagged some thousand times.
+        // A package may have some thousand tags.
         let limit = if question.is_pattern() { self.limits.list } else { self.limits.answer };
         self.read(&url, response, question, limit).await.map_err(|error| match error {
             PollError::Repository(why) => PollError::Old(why),
@@ -195,7 +194,7 @@ impl RefPoller {
         self.http.request(method, url, allowed).map_err(failed)
     }
 
-    /// Sends a request. Answers that say the same to every git client end the poll.
+    /// Sends a request. Statuses that mean the same for every git client end the poll.
     async fn send(&self, url: &Url, request: RequestBuilder) -> Result<Response, PollError> {
         let sent = timeout(self.limits.silence, request.send()).await;
         let response = sent.map_err(|_| self.silent(url))?.map_err(|e| failed(explain(url, e)))?;

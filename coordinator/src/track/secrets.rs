@@ -1,5 +1,5 @@
-//! The secrets of webhooks, from a file that only its owner reads. They are never written
-//! anywhere, and read again when the file changes.
+//! The secrets of webhooks, from a file that only its owner can read. They are written nowhere
+//! else, and read again when the file changes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use parking_lot::Mutex;
 use rpmfarm_core::track::Forge;
 use serde::Deserialize;
 
-/// A shorter secret can be guessed.
+/// The shortest secret, in characters; a shorter one could be guessed.
 const SHORTEST: usize = 16;
 
-/// The content of the file: target → forge → secrets. Several are accepted while one replaces
+/// The content of the file: target → forge → secrets. Several secrets are valid while one replaces
 /// another.
 #[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 struct SecretsFile(BTreeMap<String, BTreeMap<Forge, Vec<String>>>);
 
-/// Size and time of a file, to see that it changed.
+/// Size and times of a file, to find out whether it has changed.
 type FileStamp = Option<(u64, i64, i64)>;
 
 pub(super) struct HookSecrets {
@@ -39,7 +39,7 @@ impl HookSecrets {
     /// Reads a file; the default one may be missing.
     ///
     /// # Errors
-    /// When it cannot be read, others can read it too, or it holds no secrets.
+    /// When it cannot be read, others can read it, too, or it holds no secrets.
     pub(super) fn open(path: Option<&Path>, default: &Path) -> anyhow::Result<Self> {
         let wanted = path.is_some();
         let path = path.unwrap_or(default).to_owned();
@@ -48,7 +48,7 @@ impl HookSecrets {
         Ok(Self { path, kept: Mutex::new((stamp, content)) })
     }
 
-    /// The secrets of a target's forge; none when no webhooks are set up.
+    /// The secrets of a target's forge; empty when no webhooks are set up.
     pub(super) fn for_forge(&self, target: &str, forge: Forge) -> Vec<String> {
         let mut kept = self.kept.lock();
         let now = stamp(&self.path);

@@ -1,4 +1,4 @@
-//! Which packages are followed in which repository, to look up what a webhook tells of.
+//! Which packages are tracked in which repository, to find those that a webhook is about.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::store::{Store, StoreError};
 /// A package, and whether the repository is that of its modifications.
 pub(super) type PackageRef = (String, bool);
 
-/// The repositories of one target, and what they were made of.
+/// The repositories of one target, and the state that they were made from.
 #[derive(Debug)]
 struct CachedRepositories {
     target: Arc<Target>,
@@ -21,7 +21,8 @@ struct CachedRepositories {
     followed: Arc<RepositoryLookup<PackageRef>>,
 }
 
-/// The repositories of each target. Made anew when the target or what is followed has changed.
+/// The repositories of each target. Made again when the target or its tracked packages have
+/// changed.
 #[derive(Debug, Default)]
 pub(super) struct TrackedRepositories(Mutex<HashMap<String, CachedRepositories>>);
 

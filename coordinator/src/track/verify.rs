@@ -1,4 +1,4 @@
-//! Whether a webhook is its forge's own. Takes the same time for every wrong signature.
+//! Checks the signature or token of a webhook. Takes the same time for every wrong signature.
 
 use axum::http::HeaderMap;
 use ring::{digest, hmac};
@@ -9,31 +9,31 @@ use subtle::ConstantTimeEq as _;
 /// The verdict on the signature or token of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignatureVerdict {
-    /// It was made with one of the secrets.
+    /// The signature or token was made with one of the secrets.
     Genuine,
-    /// It has neither signature nor token.
+    /// There is neither a signature nor a token.
     Missing,
-    /// Its signature or token is wrong.
+    /// The signature or token is wrong.
     Wrong,
 }
 
-/// A check that is under way: the body goes through it piece by piece.
+/// A check in progress: the body goes through it piece by piece.
 pub(super) struct SignatureCheck(CredentialForm);
 
 enum CredentialForm {
     /// The token was right.
     Token,
-    /// A signature, and for each secret what has come of the body, and of the JSON in it where it
-    /// is sent as a form: GitHub signs the one, Gitea and Pagure the other.
+    /// A signature, and for each secret the digest of the body so far, and of the JSON in it where
+    /// that is sent as a form: GitHub signs the body, Gitea and Pagure the JSON.
     Tag { tag: Vec<u8>, body: Vec<hmac::Context>, payload: Vec<hmac::Context> },
 }
 
 impl SignatureCheck {
-    /// Begins a check against the secrets of a forge: what the headers alone tell is told now, so
-    /// that nobody's body is read in vain.
+    /// Begins a check against the secrets of a forge. A verdict that follows from the headers alone
+    /// is given now, before the body is read.
     ///
     /// # Errors
-    /// The verdict, when it is not genuine.
+    /// The verdict, when the webhook is not genuine.
     pub(super) fn begin(
         forge: Forge,
         headers: &HeaderMap,
@@ -54,7 +54,7 @@ impl SignatureCheck {
             }
             HookProof::Token { header } => {
                 let given = first(headers, &[header]).ok_or(SignatureVerdict::Missing)?;
-                // Digests have one length, so that not even the secret's length is told.
+                // Digests have one length, so that not even the length of the secret is revealed.
                 let of = |text: &str| digest::digest(&digest::SHA256, text.as_bytes());
                 let given = of(given);
                 let fits = secrets.iter().fold(false, |fits, secret| {
@@ -79,12 +79,12 @@ impl SignatureCheck {
         }
     }
 
-    /// The verdict, when all of the body has come.
+    /// The verdict, after the whole body.
     pub(super) fn end(self) -> SignatureVerdict {
         let CredentialForm::Tag { tag, body, payload } = self.0 else {
             return SignatureVerdict::Genuine;
         };
-        // Each is compared, whichever fits: the time tells nothing.
+        // All secrets are compared, even after a match, so that the time reveals nothing.
         let fits = body
             .into_iter()
             .chain(payload)
@@ -93,7 +93,7 @@ impl SignatureCheck {
     }
 }
 
-/// The first of these headers that is there.
+/// The value of the first of these headers that exists.
 pub(super) fn first<'a>(headers: &'a HeaderMap, names: &[&str]) -> Option<&'a str> {
     names.iter().find_map(|name| headers.get(*name)?.to_str().ok())
 }
@@ -146,7 +146,7 @@ mod tests {
                 assert_eq!(verify(forge, &bad, body, &secrets), SignatureVerdict::Wrong);
             }
         }
-        // Of a form, what is in it may be signed.
+        // For a form, the signature may cover the content of its field.
         let signed = headers("x-gitea-signature", tag);
         let mut check = SignatureCheck::begin(Forge::Gitea, &signed, &secrets).unwrap();
         check.body(b"payload=Hello%2C+World%21");

@@ -1,14 +1,14 @@
-//! Work of many callers that is done together, so that what comes at the same time shares a
-//! transaction.
+//! A batcher does the work of many callers together, so that items that arrive at the same time
+//! share a transaction.
 
 use std::future::Future;
 
 use tokio::sync::{mpsc, oneshot};
 
-/// Items that are worked on together, at most.
+/// How many items a batch has at most.
 const BATCH: usize = 256;
 
-/// Items that wait for the batch under way; whoever brings more waits as well.
+/// How many items wait for the batch under way; callers with further ones wait as well.
 const WAITING: usize = 1024;
 
 type Item<T, R> = (T, oneshot::Sender<R>);
@@ -24,8 +24,8 @@ impl<T, R> Clone for Batcher<T, R> {
 }
 
 impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
-    /// Starts the task that works, which ends when the last clone of the batcher is gone. `work` answers
-    /// with one result for each item, in their order. Must be called within a tokio runtime.
+    /// Starts the task that works on batches; it ends with the last clone of the batcher. `work`
+    /// returns one result for each item, in their order. Must be called within a tokio runtime.
     pub fn start<F>(work: impl Fn(Vec<T>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = Vec<R>> + Send + 'static,
@@ -35,8 +35,8 @@ impl<T: Send + 'static, R: Send + 'static> Batcher<T, R> {
         Self(sender)
     }
 
-    /// Brings an item, and waits for its result; `None` when the process is stopping. Whoever stops
-    /// waiting does not stop the work.
+    /// Submits an item, and waits for its result; `None` when the process is stopping. A caller
+    /// that stops waiting does not stop the work.
     pub async fn submit(&self, item: T) -> Option<R> {
         let (sender, receiver) = oneshot::channel();
         self.0.send((item, sender)).await.ok()?;
@@ -49,13 +49,13 @@ async fn run<T, R, F: Future<Output = Vec<R>>>(
     work: impl Fn(Vec<T>) -> F,
 ) {
     let mut batch = Vec::new();
-    // All that came during the last batch is the next one: a transaction costs much, an item in it
-    // little.
+    // Everything that arrived during the last batch is the next one: a transaction is expensive, an
+    // item in it is cheap.
     while receiver.recv_many(&mut batch, BATCH).await > 0 {
         let (items, answers): (Vec<T>, Vec<oneshot::Sender<R>>) = batch.drain(..).unzip();
         let results = work(items).await;
         for (result, answer) in results.into_iter().zip(answers) {
-            // Whoever has gone away needs no answer.
+            // The caller may have stopped waiting.
             let _ = answer.send(result);
         }
     }

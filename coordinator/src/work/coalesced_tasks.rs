@@ -1,4 +1,4 @@
-//! Work that is asked for more often than it need be done.
+//! Work that is requested more often than it must be done.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,24 +10,24 @@ use parking_lot::Mutex;
 use super::{REST, log_failure};
 use crate::clock::Clock;
 
-/// Work that is done beside the pass that asks for it, once at a time for each key. However often
-/// it is asked for while it is done, it is done once more after that, as what it read may
-/// have changed.
+/// Runs work beside the pass that requests it, one task at a time for each key. However often the
+/// work is requested while it runs, it runs once more after that, because what it has read may have
+/// changed.
 #[derive(Debug, Clone)]
 pub struct CoalescedTasks<K> {
     name: &'static str,
-    /// Whether it was asked for again.
+    /// The keys under way, and whether the work was requested again.
     under_way: Arc<Mutex<HashMap<K, bool>>>,
 }
 
 impl<K: Clone + Eq + Hash + Send + 'static> CoalescedTasks<K> {
-    /// Work of this name, as the log has it.
+    /// Work with this name in the log.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         Self { name, under_way: Arc::default() }
     }
 
-    /// Asks for work. What fails rests, and is done again when it is asked for after that.
+    /// Requests work. Work that failed pauses, and runs again when it is requested after that.
     pub fn ask<F>(&self, key: K, work: impl Fn() -> F + Send + 'static)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -57,7 +57,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> CoalescedTasks<K> {
     }
 }
 
-/// Leaves the key to the next who asks, even when the work panicked.
+/// Frees the key when it is dropped, even when the work panicked.
 struct KeyGuard<K: Eq + Hash> {
     key: K,
     left: bool,
@@ -65,10 +65,9 @@ struct KeyGuard<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash> KeyGuard<K> {
-    /// Whether the work was asked for again; if not, the key is free from this moment on.
+    /// Whether the work was requested again; if not, the key is free from this moment on.
     fn is_asked_again(&mut self) -> bool {
-        // Read and removed under one lock: whoever asked in between would be told that work is
-        // under way.
+        // Read and removed under one lock: a request in between would otherwise be lost.
         let mut under_way = self.under_way.lock();
         let again = under_way.get_mut(&self.key).is_some_and(std::mem::take);
         if !again {
@@ -81,7 +80,7 @@ impl<K: Eq + Hash> KeyGuard<K> {
 
 impl<K: Eq + Hash> Drop for KeyGuard<K> {
     fn drop(&mut self) {
-        // Who has left already must not take the key from the next.
+        // The key was freed before, and may belong to the next task.
         if !self.left {
             self.under_way.lock().remove(&self.key);
         }

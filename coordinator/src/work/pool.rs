@@ -1,4 +1,4 @@
-//! Long pieces of work of one kind, side by side, each known by its key.
+//! A pool of long tasks of one kind, side by side, each known by its key.
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
@@ -13,9 +13,9 @@ use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 
-/// A bounded number of tasks at once, each known by its key, no key twice. A task that failed pauses
-/// for a second before its key is free again, and gives its slot to others meanwhile: those that
-/// always fail do not hold up the rest.
+/// A bounded number of tasks at once, each known by its key, no key twice. A task that failed
+/// pauses for a second before its key is free again, and gives its slot to others meanwhile: those
+/// that always fail do not hold up the rest.
 ///
 /// A task may have a fairness key, such as a git host or a target, and a key may hold no more slots
 /// than remain free. One key whose tasks hang takes half of the pool, the next one a quarter: of
@@ -31,9 +31,9 @@ pub struct KeyedTaskPool<K> {
 
 #[derive(Debug)]
 struct Tasks<K> {
-    /// Those that hold a slot, with their fairness keys.
+    /// The tasks that hold a slot, with their fairness keys.
     running: HashMap<K, Option<String>>,
-    /// Those that failed and have given their slot back.
+    /// The tasks that failed and have given their slots back.
     pausing: HashSet<K>,
 }
 
@@ -58,14 +58,14 @@ impl<K: Eq + Hash> Tasks<K> {
 }
 
 impl<K> KeyedTaskPool<K> {
-    /// A pool of so many slots, with its name in the log. It rings the bell for each slot that becomes
-    /// free.
+    /// A pool of so many slots, with its name in the log. It wakes the bus for each slot that
+    /// becomes free.
     #[must_use]
     pub fn new(name: &'static str, slots: usize, bus: Bus) -> Self {
         Self { name, slots, tasks: Arc::default(), bus, metrics: None }
     }
 
-    /// The same pool, whose tasks are measured.
+    /// The same pool, with the durations of its tasks in the metrics.
     #[must_use]
     pub fn measured(self, metrics: Metrics) -> Self {
         Self { metrics: Some(metrics), ..self }
@@ -87,7 +87,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         }
     }
 
-    /// Starts a task, unless its key is in the pool already or no slot is free for the fairness key.
+    /// Starts a task, unless its key is in the pool already or no slot is free for the fairness
+    /// key.
     pub fn spawn_for<F>(&self, fairness_key: &str, key: K, work: F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -97,8 +98,8 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         }
     }
 
-    /// Takes a slot for a task that is started afterwards, by [`SlotGuard::spawn`]; `None` when its key
-    /// is in the pool already or no slot is free.
+    /// Takes a slot for a task that is started afterwards, by [`SlotGuard::spawn`]; `None` when its
+    /// key is in the pool already or no slot is free.
     #[must_use]
     pub fn reserve(&self, key: K) -> Option<SlotGuard<K>> {
         self.take_slot(key, None)
@@ -119,14 +120,14 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
         Some(SlotGuard { key, pool: self.clone() })
     }
 
-    /// How many tasks are in the pool, those that pause among them.
+    /// How many tasks are in the pool, including those that pause.
     #[must_use]
     pub fn busy(&self) -> usize {
         let tasks = self.lock();
         tasks.running.len() + tasks.pausing.len()
     }
 
-    /// The keys of all tasks in the pool, those that pause among them.
+    /// The keys of all tasks in the pool, including those that pause.
     #[must_use]
     pub fn keys(&self) -> HashSet<K> {
         let tasks = self.lock();
@@ -134,8 +135,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> KeyedTaskPool<K> {
     }
 }
 
-/// A slot of a pool. Dropping it gives slot and key back and rings the bell, even when the task
-/// panicked.
+/// A slot of a pool. Dropping it frees slot and key and wakes the bus, even when the task panicked.
 #[derive(Debug)]
 pub struct SlotGuard<K: Eq + Hash> {
     key: K,
@@ -149,7 +149,7 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
         tokio::spawn(async move {
-            // Moved in here, so that its drop gives the slot back even when the work panics.
+            // Moved into the task, so that the slot is freed even when the work panics.
             let slot = self;
             let begun = Instant::now();
             let ended = work.await;
@@ -165,12 +165,12 @@ impl<K: Clone + Eq + Hash + Send + 'static> SlotGuard<K> {
         });
     }
 
-    /// Gives the slot back, and keeps the key.
+    /// Frees the slot, and keeps the key.
     fn pause(&self) {
         let mut tasks = self.pool.lock();
         tasks.running.remove(&self.key);
         tasks.pausing.insert(self.key.clone());
-        // Whoever the bell wakes takes the lock.
+        // Released first, because the woken pass takes the lock.
         drop(tasks);
         self.pool.bus.wake();
     }
@@ -204,24 +204,24 @@ mod tests {
                 Ok(())
             });
         };
-        let mut bell = bus.listen();
+        let mut listener = bus.listen();
         for key in [1, 1, 2, 3] {
             start(key);
         }
         tokio::task::yield_now().await;
         assert_eq!((pool.busy(), started.lock().len()), (2, 2));
         gate.add_permits(1);
-        bell.woken().await;
+        listener.woken().await;
         start(3);
         gate.add_permits(2);
         while pool.busy() > 0 {
-            bell.woken().await;
+            listener.woken().await;
         }
         assert_eq!(started.lock().len(), 3);
     }
 
-    /// Eight slots: of three hosts that hang, the first gets four, the second two, the third one. The
-    /// last slot is there for a fourth.
+    /// Eight slots: of three hosts that hang, the first gets four, the second two, the third one.
+    /// The last slot is there for a fourth.
     #[tokio::test]
     async fn hosts_that_hang_leave_a_slot_for_others() {
         let pool = KeyedTaskPool::new("test", 8, Bus::default());
@@ -247,9 +247,9 @@ mod tests {
     async fn a_task_that_failed_pauses_and_leaves_its_slot_to_others() {
         let bus = Bus::default();
         let pool = KeyedTaskPool::new("test", 1, bus.clone());
-        let mut bell = bus.listen();
+        let mut listener = bus.listen();
         pool.spawn(1, async { anyhow::bail!("no") });
-        bell.woken().await;
+        listener.woken().await;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         pool.spawn(1, async { panic!("it pauses") });
         pool.spawn(2, async move {
@@ -258,7 +258,7 @@ mod tests {
         });
         receiver.await.expect("the second one is started while the first pauses");
         while pool.busy() > 0 {
-            bell.woken().await;
+            listener.woken().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Permits by key, so that what hangs is waited for by its own only.
+//! Permits by key, so that work of a key that hangs delays only work of the same key.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A semaphore for each key, each first come, first served. One whose permits nobody holds or waits
-/// for is forgotten.
+/// A semaphore for each key, each first come, first served. A semaphore whose permits nobody holds
+/// or waits for is removed.
 #[derive(Debug)]
 pub struct KeyedSemaphore<K> {
     permits: usize,
@@ -22,7 +22,7 @@ impl<K: Eq + Hash> KeyedSemaphore<K> {
         Self { permits: permits.max(1), semaphores: Mutex::default() }
     }
 
-    /// Waits for a permit of a key, which is given back when it is dropped.
+    /// Waits for a permit of a key, which is returned when it is dropped.
     pub async fn acquire(&self, key: K) -> OwnedSemaphorePermit {
         let semaphore = self.semaphore(key);
         semaphore.acquire_owned().await.expect("the semaphores are never closed")
@@ -39,7 +39,7 @@ impl<K: Eq + Hash> KeyedSemaphore<K> {
         new
     }
 
-    /// How many keys take memory.
+    /// How many keys have a semaphore.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.semaphores.lock().len()

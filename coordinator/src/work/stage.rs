@@ -1,5 +1,5 @@
-//! What a stage is, and how its pass runs: on the coordinator that has its lease, with the store
-//! fenced.
+//! What a stage is, and how its pass runs: on the coordinator that has the stage lease, with a
+//! fenced store.
 
 use std::time::Duration;
 
@@ -15,17 +15,18 @@ use crate::store::{FencedStore, Store};
 /// A stage: a value that has the parts which its pass needs, and no others. It runs on one
 /// coordinator at a time.
 ///
-/// The store is not among the parts: each pass is given one that is fenced by the stage's lease, and
-/// work that outlives the pass takes a clone of that.
+/// The store is not among the parts: each pass is given one that is fenced by the stage's lease,
+/// and work that outlives the pass takes a clone of that.
 pub trait Stage: Send + Sync + 'static {
-    /// Its name, which its lease has too; one of [`crate::peers::STAGES`].
+    /// Its name, which is also that of its lease; one of [`crate::peers::STAGES`].
     const NAME: rpmfarm_core::Stage;
 
-    /// One pass: does what the facts lack, or begins it, and records the result. Run twice, it
-    /// changes nothing the second time.
+    /// One pass: does the work for facts that lack its result, or starts it, and records the
+    /// result. A second run changes nothing.
     ///
     /// # Errors
-    /// Whatever keeps the whole pass from its work. What keeps back one build is no error.
+    /// Errors that keep the whole pass from working. An error that affects one build is recorded or
+    /// shown instead.
     fn pass(
         &self,
         store: &FencedStore,
@@ -61,7 +62,7 @@ pub trait LocalPass: Send + Sync + 'static {
     /// Whether it runs while the database does not answer, too.
     const WHILE_DOWN: bool = false;
 
-    /// It runs at least so often.
+    /// The longest time between two runs.
     fn period(&self) -> Duration {
         PERIOD
     }
@@ -69,32 +70,33 @@ pub trait LocalPass: Send + Sync + 'static {
     /// One pass, as [`Stage::pass`].
     ///
     /// # Errors
-    /// Whatever keeps the whole pass from its work.
+    /// Errors that keep the whole pass from working.
     fn pass(&self, store: &Store, now: Now) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// What every pass is run with.
+/// The parts that every pass is run with.
 #[derive(Debug, Clone)]
 pub struct Runner {
-    /// Which stages are this coordinator's, and whether the database answers.
+    /// Say which stages this coordinator runs, and whether the database answers.
     pub peers: Peers,
-    /// What passes are given, those of stages fenced.
+    /// The store, which stages get with a fence.
     pub store: Store,
-    /// What time it is when a pass begins.
+    /// The clock for the time at which a pass begins.
     pub clock: Clock,
 }
 
 impl Runner {
-    /// Runs the pass of a stage whenever the bell rings, while this coordinator has its lease.
+    /// Runs the pass of a stage whenever the bus is woken, while this coordinator has the stage
+    /// lease.
     pub async fn stage<S: Stage>(self, stage: S, bus: Bus) {
         let (runner, stage) = (&self, &stage);
         run_every(S::NAME.as_str(), PERIOD, bus, move || runner.pass(stage)).await;
     }
 
-    /// Runs the pass of a stage once; does nothing while another coordinator has its lease.
+    /// Runs the pass of a stage once; does nothing while another coordinator has the lease.
     ///
     /// # Errors
-    /// The pass's.
+    /// Those of the pass.
     pub async fn pass<S: Stage>(&self, stage: &S) -> anyhow::Result<()> {
         let now = self.clock.now();
         match self.peers.fenced(&self.store, S::NAME, now.instant) {
@@ -103,7 +105,7 @@ impl Runner {
         }
     }
 
-    /// Runs a pass of each coordinator's own whenever the bell rings.
+    /// Runs a local pass whenever the bus is woken.
     pub async fn local<P: LocalPass>(self, pass: P, bus: Bus) {
         let (runner, pass) = (&self, &pass);
         run_every(P::NAME, pass.period(), bus, move || async move {

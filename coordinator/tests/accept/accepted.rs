@@ -1,5 +1,5 @@
-//! A farm with an acceptor: what a worker has signed is accepted by both, and waits for the one that is
-//! away.
+//! A farm with an acceptor: what a worker has signed is accepted by both, and waits for the one
+//! that is away.
 
 use std::path::PathBuf;
 

@@ -91,8 +91,8 @@ async fn packages_that_are_not_what_the_source_makes() {
     assert_eq!(scene.packages(build).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
 }
 
-/// Digests that match prove that rpmbuild made a file as it is: what is refused then is the package's
-/// to mend, after one try.
+/// Digests that match prove that rpmbuild made a file as it is: what is refused then is the
+/// package's to mend, after one try.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_rpmbuild_wrote_is_the_packages() {
     let scene = Scene::new().await;
@@ -191,14 +191,14 @@ async fn packages_that_hold_too_much_unpacked() {
             "many",
             rpms.clone(),
             "limits.results_files = 2",
-            "3 files, at most 2 are taken (limit `results_files`)",
+            "3 files, at most 2 are accepted (limit `results_files`)",
         ),
         (
             &large,
             "large",
             vec![file(&large.binary)],
             "limits.results_unpacked_mib = 2",
-            "at most 2 are taken (limit `results_unpacked_mib`)",
+            "at most 2 are accepted (limit `results_unpacked_mib`)",
         ),
     ] {
         let scene = Scene::with(limit).await;

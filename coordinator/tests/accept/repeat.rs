@@ -1,4 +1,5 @@
-//! Builds that another worker repeats: what both make alike is accepted, what differs waits for a person.
+//! Builds that another worker repeats: what both make alike is accepted, what differs waits for a
+//! person.
 
 use std::time::Instant;
 

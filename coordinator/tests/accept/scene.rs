@@ -219,7 +219,8 @@ impl Scene {
         self.report_on(build, (kind, None), files, success).await
     }
 
-    /// The same of the task of an architecture, where there are several, with what else is reported.
+    /// The same of the task of an architecture, where there are several, with what else is
+    /// reported.
     pub(crate) async fn report_on(
         &self,
         build: BuildId,
@@ -342,8 +343,8 @@ impl Scene {
         Some(Box::new(Proof { key: key.public(), input, signature }))
     }
 
-    /// Makes the files of a source package those that were imported for all builds, instead of those
-    /// that each brings itself.
+    /// Makes the files of a source package those that were imported for all builds, instead of
+    /// those that each brings itself.
     pub(crate) fn imports(&self, srpm: &Path) {
         self.import(srpm);
         self.imported.store(true, Ordering::Relaxed);

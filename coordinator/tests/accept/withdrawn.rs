@@ -57,7 +57,7 @@ async fn what_is_taken_back_is_gone_at_once_and_its_history_stays() {
     assert_eq!((away[0].who.as_str(), away[0].reason.as_str()), ("ann", "backdoor"));
     // It had not ended.
     assert!(!store.build_is_open(bad).await.unwrap());
-    assert!(store.cancelled_at(bad).await.unwrap().is_some());
+    assert!(store.build_cancelled_at(bad).await.unwrap().is_some());
 
     // Whoever has it installed must not meet another one of that name.
     let again = scene.build("bad").await;

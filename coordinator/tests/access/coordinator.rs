@@ -190,8 +190,8 @@ impl Coordinator {
         let bundle = blobs.put(&bundle(package).to_bytes()).unwrap();
         let task = NewTask { kind: TaskKind::Srpm, arch: Arch::X86_64 };
         let task = ready(&self.store, build, &Import { bundle, ..import(NOW) }, task).await;
-        // The coordinator's own passes run, too: when one tries to lock the task before the test does,
-        // that fails, since the target's key is not there, and the task rests for a second.
+        // The coordinator's own passes run, too: when one tries to lock the task before the test
+        // does, that fails, since the target's key is not there, and the task rests for a second.
         for _ in 0..100 {
             if let Some(attempt) = self.store.attempt_grant(task, build, worker, NOW).await.unwrap()
             {

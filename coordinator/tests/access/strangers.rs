@@ -1,5 +1,5 @@
-//! A worker with a certificate that asks for what none of ours asks for: paths in the place of digests
-//! and names, places beyond the end of numbers, messages without an end.
+//! A worker with a certificate that asks for what none of ours asks for: paths in the place of
+//! digests and names, places beyond the end of numbers, messages without an end.
 
 use rpmfarm_core::Sha256;
 use rpmfarm_proto::v1;

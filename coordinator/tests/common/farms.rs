@@ -9,8 +9,8 @@ use rpmfarm_coordinator::config::Config;
 use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::start;
 
-/// Opens a farm that has its data in `data` of a directory and its targets in `targets`, with further
-/// options of the command line. What it sends to other coordinators is lost.
+/// Opens a farm that has its data in `data` of a directory and its targets in `targets`, with
+/// further options of the command line. What it sends to other coordinators is lost.
 pub async fn open(dir: &Path, options: &[&str]) -> Parts {
     let path = |name: &str| dir.join(name).display().to_string();
     let (data, targets) = (path("data"), path("targets"));

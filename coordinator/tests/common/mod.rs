@@ -1,5 +1,5 @@
-//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own; builds to
-//! put into one, and farms around one.
+//! Throwaway databases: the same store on SQLite and on a PostgreSQL server of the test's own;
+//! builds to put into one, and farms around one.
 
 pub mod builds;
 pub mod farms;

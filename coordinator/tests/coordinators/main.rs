@@ -278,7 +278,8 @@ async fn a_deadlock_is_survived() {
     on_postgres(async |postgres, store| {
         let (build, task) = waiting(&store).await;
 
-        // Takes the two locks of a grant in the other order: the second one when the grant waits for the first.
+        // Takes the two locks of a grant in the other order: the second one when the grant waits
+        // for the first.
         let grant_waits =
             "DO $$ BEGIN WHILE NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted) LOOP
                            PERFORM pg_sleep(0.01); END LOOP; END $$";

@@ -181,7 +181,8 @@ async fn without_files_connections_wait_and_are_served_later() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     // A test has a process of its own.
     let socket = TcpSocket::new_v4().unwrap();
-    // Below every number in use: what the coordinator closes in the meantime makes no room for a connection.
+    // Below every number in use: what the coordinator closes in the meantime makes no room for a
+    // connection.
     setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
     assert!(File::open("/dev/null").is_err(), "a file can still be opened");
     let mut stream = socket.connect(served.plain).await.unwrap();

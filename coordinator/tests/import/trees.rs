@@ -1,5 +1,5 @@
-//! Trees that no git makes by itself, from whoever has the git server, and specs that are read without
-//! an end. What no source needs is passed over, and what would be taken has a plain name.
+//! Trees that no git makes by itself, from whoever has the git server, and specs that are read
+//! without an end. What no source needs is passed over, and what would be taken has a plain name.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,8 @@ fn tree(scene: &Scene, entries: &[Entry<'_>]) -> String {
     scene.upstream.object("tree", &bytes)
 }
 
-/// Makes the commit of a package with a spec, these entries at its root, and these among its sources.
+/// Makes the commit of a package with a spec, these entries at its root, and these among its
+/// sources.
 fn plant(scene: &Scene, root: &[Entry<'_>], sources: &[Entry<'_>]) {
     let spec = scene.upstream.object("blob", b"Name: hello\n");
     let specs = tree(scene, &[(FILE, b"hello.spec", &spec)]);
@@ -91,8 +92,8 @@ async fn sources_that_would_lead_out_are_refused_in_one_line() {
     scene.import(None).await.unwrap();
 }
 
-/// What is there twice, or below a folder that leads out, counts as one file with a plain name or not
-/// at all.
+/// What is there twice, or below a folder that leads out, counts as one file with a plain name or
+/// not at all.
 #[tokio::test]
 async fn what_is_taken_of_an_odd_tree_has_plain_names() {
     let scene = Scene::new().await;

@@ -203,8 +203,8 @@ impl Upstream {
         self.git(&[&bare[..], &["update-ref", "refs/heads/lab1", &commit]].concat());
     }
 
-    /// Gives commits by their ids from now on, as forges do; git alone gives only what a branch or a
-    /// tag points to.
+    /// Gives commits by their ids from now on, as forges do; git alone gives only what a branch or
+    /// a tag points to.
     pub(crate) fn give_by_id(&self) {
         self.shared.by_id.store(true, Ordering::Relaxed);
     }

@@ -273,7 +273,7 @@ async fn srpms_go_ahead_in_slots_of_their_own() {
         let crashed = Failure::new(Fault::Worker, FailureStage::Root, "no space left");
         let (id, epoch, later) = (ended.id, ended.epoch, Some(NOW + Duration::from_secs(60)));
         assert!(store.attempt_end_failed(id, epoch, &crashed, later, NOW).await.unwrap());
-        scene.farm.fleet.held().ended("new", id);
+        scene.farm.fleet.live_leases().ended("new", id);
         let next = [(srpms[1].1, "new"), (srpms[2].1, "new")];
         assert_eq!(scene.pass().await, held(&[first, next].concat()));
         assert!(store.queue_position_fetch(srpms[3].1).await.unwrap().is_some_and(|it| it.srpm));
@@ -332,7 +332,7 @@ async fn a_worker_is_kept_for_a_big_task_while_small_ones_go_elsewhere() {
             .attempt_end_failed(id, epoch, &crashed, Some(NOW + US), NOW)
             .await
             .unwrap();
-        scene.farm.fleet.held().ended("big", id);
+        scene.farm.fleet.live_leases().ended("big", id);
         let held = scene.pass().await;
         assert_eq!(held.get(&again[0].1).map(String::as_str), Some("big"), "it fits now");
     })
@@ -356,7 +356,7 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
         let mut tx = store.write().await.unwrap();
         assert!(tx.acceptance_insert(first[0].1, id, 1, NOW + US).await.unwrap());
         tx.commit().await.unwrap();
-        scene.farm.fleet.held().ended("small", id);
+        scene.farm.fleet.live_leases().ended("small", id);
 
         let learned =
             store.learned_fetch("strict", "p0", Arch::X86_64, TaskKind::Build).await.unwrap();

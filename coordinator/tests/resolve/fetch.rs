@@ -125,7 +125,7 @@ async fn a_package_that_no_one_has_is_named() {
     let target = scene.target();
     let lock = lock(&scene, &target).await;
     let error = fetch(&scene, &scene.other_target(), &lock).await.unwrap_err();
-    assert!(error.contains("the target has no such repository any more"), "{error}");
+    assert!(error.contains("the target no longer has this repository"), "{error}");
 
     scene.build("own", &[("fresh", "1", "")]);
     scene.accept("own");

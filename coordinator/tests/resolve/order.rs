@@ -95,7 +95,7 @@ impl BatchOnFarm {
 
     /// Runs passes until something is so.
     async fn until(&self, what: &str, is_so: impl AsyncFn() -> bool) {
-        let mut bell = self.farm.bus.listen();
+        let mut bus = self.farm.bus.listen();
         let begun = std::time::Instant::now();
         loop {
             self.pass().await;
@@ -104,7 +104,7 @@ impl BatchOnFarm {
             }
             assert!(begun.elapsed() < PATIENCE, "{what} does not come: {:?}", self.locked().await);
             // A look rings no bell when it has nothing to begin.
-            let _ = tokio::time::timeout(Duration::from_millis(20), bell.woken()).await;
+            let _ = tokio::time::timeout(Duration::from_millis(20), bus.woken()).await;
         }
     }
 

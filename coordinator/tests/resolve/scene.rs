@@ -1,4 +1,5 @@
-//! What is resolved against: keys, signed repositories, a server for them, a target; and a resolver.
+//! What is resolved against: keys, signed repositories, a server for them, a target; and a
+//! resolver.
 
 use std::collections::HashMap;
 use std::fs;

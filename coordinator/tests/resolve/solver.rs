@@ -8,8 +8,8 @@ use rpmfarm_core::Fault;
 
 use crate::scene::Scene;
 
-/// Stands between the coordinator and a real solver. When a question has the word `deadly`, it kills
-/// the solver and itself once the pool is prepared; with `unreadable` beside it, before.
+/// Stands between the coordinator and a real solver. When a question has the word `deadly`, it
+/// kills the solver and itself once the pool is prepared; with `unreadable` beside it, before.
 const DEADLY: &str = r#"#!/usr/bin/python3
 import os, signal, subprocess, sys
 directory, program = "DIRECTORY", "PROGRAM"
@@ -115,7 +115,7 @@ async fn a_requirement_nested_too_deep_reaches_no_solver() {
     let deep = format!("{}compiler{}", "(".repeat(20_000), " or shell)".repeat(20_000));
     let error = scene.resolve(&resolver, &target, &[&deep]).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Package, "{error}");
-    assert!(error.to_string().contains("rpmfarm takes at most"), "{error}");
+    assert!(error.to_string().contains("rpmfarm accepts at most"), "{error}");
     let nested = format!("{}compiler{}", "(".repeat(60), " or shell)".repeat(60));
     scene.resolve(&resolver, &target, &[&nested]).await.unwrap();
 }

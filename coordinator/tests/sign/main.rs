@@ -1,5 +1,5 @@
-//! Signing and publishing with the real signer: what it gets of a store that was tampered with, what
-//! is said while it does not sign, and that revisions and its log go on.
+//! Signing and publishing with the real signer: what it gets of a store that was tampered with,
+//! what is said while it does not sign, and that revisions and its log go on.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

@@ -90,7 +90,7 @@ async fn cancelling_takes_attempts_from_workers() {
         let id = attempt.id;
         assert!(!store.attempt_end_succeeded(id, attempt.epoch, &succeeded(), NOW).await.unwrap());
         assert!(store.attempt_grant(task, build, "w1", NOW).await.unwrap().is_none());
-        assert_eq!(store.cancelled_at(build).await.unwrap(), Some(NOW + US));
+        assert_eq!(store.build_cancelled_at(build).await.unwrap(), Some(NOW + US));
         let attempts = store.attempt_list(task).await.unwrap();
         assert!(attempts[0].1.as_ref().is_some_and(|end| end.outcome.is_none()));
     })

@@ -116,7 +116,7 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         assert!(
             store.failure_insert(build, None, &failure, Some(NOW + 2 * US), NOW).await.unwrap()
         );
-        let since = store.retried_at(build).await.unwrap();
+        let since = store.build_retried_at(build).await.unwrap();
         assert_eq!(store.failure_list(build, since).await.unwrap().len(), 2, "they are after it");
         // What waits for a time of tomorrow's clock is due now.
         let later = Some(NOW + DAY + Duration::from_secs(2));
@@ -124,10 +124,10 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         assert_eq!(store.build_list_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");
         assert_eq!(store.build_list_to_import(NOW).await.unwrap().len(), 1);
         assert!(store.build_cancel(build, NOW).await.unwrap());
-        assert!(store.cancelled_at(build).await.unwrap() > since);
+        assert!(store.build_cancelled_at(build).await.unwrap() > since);
         assert!(store.build_retry(build, NOW).await.unwrap());
-        let retried = store.retried_at(build).await.unwrap();
-        assert!(retried > store.cancelled_at(build).await.unwrap());
+        let retried = store.build_retried_at(build).await.unwrap();
+        assert!(retried > store.build_cancelled_at(build).await.unwrap());
         assert_eq!(store.failure_list(build, retried).await.unwrap().len(), 0);
     })
     .await;

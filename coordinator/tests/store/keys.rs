@@ -1,5 +1,5 @@
-//! Facts belong to facts: both databases refuse a row without its owner, and a farm that is older than
-//! that keeps what it has.
+//! Facts belong to facts: both databases refuse a row without its owner, and a farm that is older
+//! than that keeps what it has.
 
 use std::collections::{BTreeMap, BTreeSet};
 

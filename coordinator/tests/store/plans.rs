@@ -1,9 +1,9 @@
-//! How the databases find the rows of each query of the store: along an index, and not through the whole
-//! of a table that grows with what the farm has done and has to do.
+//! How the databases find the rows of each query of the store: along an index, and not through the
+//! whole of a table that grows with what the farm has done and has to do.
 //!
-//! SQLite is asked without statistics, since a farm never has it gather any. PostgreSQL gathers them by
-//! itself; it is asked for plans that hold for all values, and without those that read one table as a
-//! whole because it is small by now: what is left of these has no index.
+//! SQLite is asked without statistics, since a farm never has it gather any. PostgreSQL gathers
+//! them by itself; it is asked for plans that hold for all values, and without those that read one
+//! table as a whole because it is small by now: what is left of these has no index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,8 +17,9 @@ use super::queries::{self, Query};
 /// Builds in the databases, enough for PostgreSQL to take an index.
 const BUILDS: i64 = 3_000;
 
-/// Tables that do not grow with the farm's history or queue: with its coordinators, stages, workers,
-/// targets, submitters and kinds of needs; and requests that are to be made in this moment.
+/// Tables that do not grow with the farm's history or queue: with its coordinators, stages,
+/// workers, targets, submitters and kinds of needs; and requests that are to be made in this
+/// moment.
 const SMALL: &[&str] = &[
     "coordinators",
     "counters",
@@ -126,8 +127,8 @@ async fn in_sqlite(queries: &[Query], builds: i64) -> BTreeSet<(usize, String)> 
     found
 }
 
-/// The tables that a step of SQLite's plan may go through as a whole: `SCAN alias …`, also of an index.
-/// <https://www.sqlite.org/eqp.html>
+/// The tables that a step of SQLite's plan may go through as a whole: `SCAN alias …`, also of an
+/// index. <https://www.sqlite.org/eqp.html>
 fn whole_in_sqlite(step: &str, query: &Query, tables: &BTreeSet<String>) -> Vec<String> {
     assert!(!step.contains("AUTOMATIC"), "{}: an index made for it: {step}", query.place);
     let Some(scanned) = step.strip_prefix("SCAN ") else { return Vec::new() };

@@ -1,14 +1,15 @@
 //! Every query of the store, read from its source text.
 //!
-//! None can be forgotten: whatever looks like SQL in `src/store` has to be a query here or a part of
-//! one, every placeholder of a text must have a meaning, and nothing else in `src` talks to the database.
+//! None can be forgotten: whatever looks like SQL in `src/store` has to be a query here or a part
+//! of one, every placeholder of a text must have a meaning, and nothing else in `src` talks to the
+//! database.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What may stand for a placeholder that has a value only when the query is made: file, name, texts. The
-/// texts of the names of one query belong together in their order; a single one goes with all. Those with
-/// which a simulation breaks a rule are among them where they are SQL.
+/// What may stand for a placeholder that has a value only when the query is made: file, name,
+/// texts. The texts of the names of one query belong together in their order; a single one goes
+/// with all. Those with which a simulation breaks a rule are among them where they are SQL.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("acceptances.rs", "again", &["DO NOTHING", "(task) DO UPDATE SET attempt = excluded.attempt"]),
     (
@@ -163,8 +164,8 @@ const WORDS: &[&str] =
 /// What a whole query begins with.
 const VERBS: &[&str] = &["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
-/// The one file beside the store's that talks to the database: it listens to PostgreSQL, and reads no
-/// table.
+/// The one file beside the store's that talks to the database: it listens to PostgreSQL, and reads
+/// no table.
 const NO_TABLES: &str = "peers/notify.rs";
 
 /// A query as a database gets it.
@@ -324,7 +325,8 @@ fn constant(before: &str) -> Option<String> {
     Some(name.to_owned())
 }
 
-/// A text with everything that its placeholders may be. Constants that stand in it are added to `parts`.
+/// A text with everything that its placeholders may be. Constants that stand in it are added to
+/// `parts`.
 fn expanded(
     literal: &Literal,
     literals: &[Literal],

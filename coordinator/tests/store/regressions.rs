@@ -61,8 +61,8 @@ async fn a_clock_that_jumps_back_neither_delays_a_retry_nor_turns_the_order_roun
 
         assert!(store.build_cancel(build, late).await.unwrap());
         assert!(store.build_retry(build, NOW).await.unwrap());
-        let cancelled = store.cancelled_at(build).await.unwrap();
-        let retried = store.retried_at(build).await.unwrap();
+        let cancelled = store.build_cancelled_at(build).await.unwrap();
+        let retried = store.build_retried_at(build).await.unwrap();
         assert!(retried > cancelled, "{retried:?} is after {cancelled:?}");
         assert!(store.failure_list(build, retried).await.unwrap().is_empty());
         let package = Failure::new(Fault::Package, FailureStage::Build, "does not compile");

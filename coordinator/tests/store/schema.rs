@@ -87,7 +87,7 @@ const TABLES: &[(&str, &[Described])] = &[
             (
                 "cancellations",
                 "the API",
-                "Each cancellation of a build. Only what is newer than the newest retry counts.",
+                "Each cancellation of a build. Only a cancellation that is newer than the newest retry counts.",
             ),
             (
                 "retries",

@@ -185,7 +185,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         // A poll that began before the webhook came.
         store.poll_record(&[looked("a", &id('a'), RefChange::Begin)]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
-        assert_eq!((row.due, row.hinted_at, row.looks), (AT_ONCE, Some(NOW + 5 * US), 1));
+        assert_eq!((row.due, row.hinted_at, row.polls), (AT_ONCE, Some(NOW + 5 * US), 1));
         let later = PollResult {
             sequence: 1,
             began: NOW + 6 * US,
@@ -193,7 +193,7 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         };
         store.poll_record(&[later]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
-        assert_eq!((row.due, row.hinted_at, row.looks), (NOW + 100 * US, None, 2));
+        assert_eq!((row.due, row.hinted_at, row.polls), (NOW + 100 * US, None, 2));
         // After a time, the same may come again.
         store.hook_delete_before(NOW + 6 * US).await.unwrap();
         assert_eq!(store.hook_insert(&hooks[..1]).await.unwrap(), [New]);

@@ -20,7 +20,7 @@ async fn scene(track: &str, packages: &[&str]) -> Scene {
         scene.upstream.push(package, "c9s", &id('a'));
     }
     scene.track(packages).await;
-    scene.look(packages).await;
+    scene.poll_packages(packages).await;
     scene.upstream.requests();
     scene
 }
@@ -51,16 +51,16 @@ fn order(package: &str, word: &str, until: Option<Timestamp>) -> PolicyOverrideR
 async fn the_same_push_seen_five_ways_makes_one_build() {
     let mut scene = scene("", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    let before = scene.tracked("bash").await.looks;
+    let before = scene.tracked("bash").await.polls;
     // Two webhooks, a poll, a poll on demand, and a restart between them all.
     scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
-    scene.wait_for_looks(&["bash"], &[before]).await;
+    scene.wait_for_polls(&["bash"], &[before]).await;
     scene.farm.store.hook_insert(&[hook("two")]).await.unwrap();
-    scene.wait_for_looks(&["bash"], &[before + 1]).await;
+    scene.wait_for_polls(&["bash"], &[before + 1]).await;
     scene = scene.restart().await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     scene = scene.restart().await;
     scene.decide().await;
@@ -84,7 +84,7 @@ async fn what_a_person_built_is_not_built_again() {
     let by_hand = new_build("lab", "bash");
     let build =
         scene.farm.store.build_insert(&[by_hand], "me", "", clock::now()).await.unwrap().ids[0];
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1, "it waits for that build's commit");
     let import = Import { commit: id('b'), ..import(clock::now()) };
@@ -100,7 +100,7 @@ async fn pushes_that_come_together_are_one_batch_of_the_newest() {
     let scene = scene("quiet_seconds = 2", &["a", "b"]).await;
     for (package, commit) in [("a", 'b'), ("a", 'c'), ("b", 'b')] {
         scene.upstream.push(package, "c9s", &id(commit));
-        scene.look(&[package]).await;
+        scene.poll_packages(&[package]).await;
         scene.decide().await;
     }
     assert!(scene.builds().await.is_empty(), "it is not quiet yet");
@@ -118,7 +118,7 @@ async fn pushes_that_come_together_are_one_batch_of_the_newest() {
 async fn a_proposal_waits_for_approval_and_a_freeze_for_its_end() {
     let scene = scene("policy = \"propose\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert!(scene.builds().await.is_empty());
     let push = scene.pushes().await[0].id;
@@ -139,7 +139,7 @@ async fn a_package_on_hold_is_built_when_it_is_released() {
     for package in ["a", "b"] {
         scene.upstream.push(package, "c9s", &id('b'));
     }
-    scene.look(&["a", "b"]).await;
+    scene.poll_packages(&["a", "b"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
     scene.farm.store.policy_override_insert("lab", &order("a", "default", None)).await.unwrap();
@@ -158,11 +158,11 @@ async fn a_storm_is_held_whole_until_approved() {
         }
     };
     push(&names[..2], 'b');
-    scene.look(&names[..2]).await;
+    scene.poll_packages(&names[..2]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 2);
     push(&names[2..], 'b');
-    scene.look(&names[2..]).await;
+    scene.poll_packages(&names[2..]).await;
     scene.decide().await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 2, "four more would be six in ten minutes");
@@ -178,7 +178,7 @@ async fn a_storm_is_held_whole_until_approved() {
     assert_eq!(scene.builds().await.len(), 6);
     // What was approved does not make the next one a storm.
     push(&names[..1], 'c');
-    scene.look(&names[..1]).await;
+    scene.poll_packages(&names[..1]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 7);
 }
@@ -209,7 +209,7 @@ async fn a_storm_that_comes_bit_by_bit_is_one() {
         scene.upstream.push(name, "c9s", &id('b'));
     }
     for some in [&names[..2], &names[2..4], &names[4..5], &names[5..]] {
-        scene.look(some).await;
+        scene.poll_packages(some).await;
         scene.decide().await;
     }
     assert_eq!(scene.builds().await.len(), 2, "those that came before it was one");
@@ -228,7 +228,7 @@ async fn a_storm_that_comes_bit_by_bit_is_one() {
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 3);
     scene.upstream.push("p0", "c9s", &id('c'));
-    scene.look(&["p0"]).await;
+    scene.poll_packages(&["p0"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 3, "what comes meanwhile is of it");
 
@@ -256,12 +256,12 @@ async fn another_push_does_not_take_a_package_out_of_its_storm() {
         }
     };
     push(&names, 'b');
-    scene.look(&names).await;
+    scene.poll_packages(&names).await;
     scene.decide().await;
     let storm = storms(&scene).await[0].0;
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     push(&names[..1], 'c');
-    scene.look(&names[..1]).await;
+    scene.poll_packages(&names[..1]).await;
     scene.decide().await;
     assert!(scene.builds().await.is_empty());
     assert_eq!(storms(&scene).await, [(storm, names.map(str::to_owned).to_vec())]);
@@ -286,7 +286,7 @@ async fn upstream_that_goes_back_is_seen_and_built() {
     // At last to where following began.
     for commit in ['b', 'c', 'b', 'c', 'a'] {
         scene.upstream.push("bash", "c9s", &id(commit));
-        scene.look(&["bash"]).await;
+        scene.poll_packages(&["bash"]).await;
         scene.decide().await;
         let build = scene.builds().await.pop().unwrap();
         let import = Import { commit: build.git_ref.clone(), ..import(clock::now()) };
@@ -297,7 +297,7 @@ async fn upstream_that_goes_back_is_seen_and_built() {
         scene.farm.store.import_insert(build.id, &import).await.unwrap();
     }
     scene = scene.restart().await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
     assert_eq!(refs, ['b', 'c', 'b', 'c', 'a'].map(id));
@@ -312,7 +312,7 @@ async fn upstream_that_goes_back_is_seen_and_built() {
 async fn what_is_followed_anew_may_be_built_where_it_was() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.farm.store.tracked_delete("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     scene.farm.store.policy_override_insert("lab", &order("", "automatic", None)).await.unwrap();
@@ -323,7 +323,7 @@ async fn what_is_followed_anew_may_be_built_where_it_was() {
         due: Timestamp::ZERO,
     };
     scene.farm.store.tracked_insert("lab", &[again], "me", clock::now()).await.unwrap();
-    scene.wait_for_looks(&["bash"], &[0]).await;
+    scene.wait_for_polls(&["bash"], &[0]).await;
     scene.decide().await;
     let refs: Vec<_> = scene.builds().await.into_iter().map(|build| build.git_ref).collect();
     assert_eq!(refs, [id('b')]);
@@ -337,7 +337,7 @@ async fn a_push_before_the_first_look_is_not_lost() {
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.track(&["bash"]).await;
     scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
 }
@@ -345,14 +345,14 @@ async fn a_push_before_the_first_look_is_not_lost() {
 #[tokio::test]
 async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
     let scene = scene("", &["bash"]).await;
-    let before = scene.tracked("bash").await.looks;
+    let before = scene.tracked("bash").await.polls;
     scene.farm.store.hook_insert(&[hook("one")]).await.unwrap();
-    scene.wait_for_looks(&["bash"], &[before]).await;
+    scene.wait_for_polls(&["bash"], &[before]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push("bash", "c9s", &id('b'));
     // By itself, without being told again.
-    scene.wait_for_looks(&["bash"], &[row.looks]).await;
+    scene.wait_for_polls(&["bash"], &[row.polls]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);
     assert_eq!(scene.tracked("bash").await.hinted_at, None);
@@ -362,7 +362,7 @@ async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
 async fn what_is_followed_no_longer_is_not_built() {
     let scene = scene("policy = \"hold\"", &["bash"]).await;
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.farm.store.tracked_delete("lab", "bash", "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.pushes().await[0].verdict, "removed");
@@ -376,7 +376,7 @@ async fn what_is_followed_and_what_was_pushed_comes_in_pages() {
     for name in names {
         scene.upstream.push(name, "c9s", &id('b'));
     }
-    scene.look(&names).await;
+    scene.poll_packages(&names).await;
     scene.decide().await;
     let service = scene.farm.tracking_service();
     let tracked = async |limit, after: &str| {

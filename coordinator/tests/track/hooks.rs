@@ -127,7 +127,7 @@ async fn scene() -> Scene {
     let scene = Scene::new().await;
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene
 }
 
@@ -192,7 +192,7 @@ async fn unsigned_or_wrongly_signed() {
 async fn forget_hint(scene: &Scene) {
     let looked = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
     assert!(looked);
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn sent_again() {
         let due = scene.tracked("bash").await.due;
         let (status, message) = send(&scene, &first).await;
         assert_eq!(status, StatusCode::OK, "{forge}: {message}");
-        assert!(message.contains("nothing to do: this delivery was taken before"), "{message}");
+        assert!(message.contains("nothing to do: this delivery was received before"), "{message}");
         assert_eq!(scene.tracked("bash").await.due, due, "nobody looks again");
         // GitLab gives events that follow from each other one name: the body tells them apart.
         let other = hook(forge, &id('c'), &format!("{forge}-1"));
@@ -251,11 +251,11 @@ async fn of_another_repository_or_branch() {
         let body = good.body.replace("rpms/bash", other);
         let (status, message) = send(&scene, &good.with_body(&body)).await;
         assert_eq!(status, StatusCode::OK, "{other}: {message}");
-        assert!(message.contains("is not followed"), "{message}");
+        assert!(message.contains("is not tracked"), "{message}");
     }
     let (status, message) = send(&scene, &good.with_body(&good.body.replace("c9s", "main"))).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(message.contains("`c9s` is followed, not `main`"), "{message}");
+    assert!(message.contains("`c9s` is tracked, not `main`"), "{message}");
     let zero = "0".repeat(40);
     let (status, message) =
         send(&scene, &good.with_body(&good.body.replace(&id('b'), &zero))).await;
@@ -421,7 +421,7 @@ async fn of_modifications_and_of_tags() {
     let scene = Scene::modified("").await;
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     let good = hook("gitea", &id('b'), "1");
     let of = |repository: &str, branch: &str| {
         good.with_body(&good.body.replace("rpms/bash", repository).replace("c9s", branch))
@@ -446,7 +446,7 @@ async fn of_modifications_and_of_tags() {
     let scene = Scene::tagged().await;
     scene.upstream.push("bash", "tags/imports/c9/bash-5-1.el9", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     for (tag, status) in [
         ("imports/c9/bash-5-2.el9", StatusCode::ACCEPTED),
         ("imports/c9/bash-completion-5-2.el9", StatusCode::OK),

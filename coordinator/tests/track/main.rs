@@ -6,15 +6,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod above;
 mod facts;
 mod following;
 #[path = "../import/upstream.rs"]
 #[allow(dead_code, reason = "it can do more than is needed here")]
 mod git;
 mod hooks;
-mod looks;
 mod modifications;
+mod polls;
 mod scene;
 mod tags;
 mod upstream;
+mod version_check;

@@ -20,7 +20,7 @@ async fn scene(track: &str) -> Scene {
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.upstream.push(CHANGES, "a9", &id('1'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert!(scene.pushes().await.is_empty(), "where following begins is no push");
     scene
@@ -31,11 +31,11 @@ async fn a_push_to_modifications_is_built_once_with_what_upstream_has() {
     let mut scene = scene("").await;
     scene.upstream.requests();
     scene.upstream.push(CHANGES, "a9", &id('2'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     let requests = scene.upstream.requests();
     assert_eq!(requests.len(), 2, "one for each repository: {requests:?}");
     scene.decide().await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene = scene.restart().await;
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('a'), id('2'))]);
@@ -47,7 +47,7 @@ async fn a_push_to_modifications_is_built_once_with_what_upstream_has() {
     );
     // And the next of upstream with them.
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await[1..], [(id('b'), id('2'))]);
 }
@@ -56,18 +56,18 @@ async fn a_push_to_modifications_is_built_once_with_what_upstream_has() {
 async fn what_is_pushed_to_both_within_the_quiet_time_is_one_build() {
     let scene = scene("quiet_seconds = 2\nstorm_builds = 1\nstorm_seconds = 600").await;
     scene.upstream.push(CHANGES, "a9", &id('2'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     for (commit, modification) in [('b', '2'), ('c', '3')] {
         scene.upstream.push("bash", "c9s", &id(commit));
         scene.upstream.push(CHANGES, "a9", &id(modification));
-        scene.look(&["bash"]).await;
+        scene.poll_packages(&["bash"]).await;
         scene.decide().await;
     }
     assert!(scene.builds().await.is_empty(), "it is not quiet yet");
     tokio::time::sleep(Duration::from_millis(2100)).await;
     scene.decide().await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('c'), id('3'))]);
     let mut verdicts: Vec<_> = scene.pushes().await.into_iter().map(|p| p.verdict).collect();
@@ -102,12 +102,12 @@ async fn the_pair_is_the_identity_of_what_was_built() {
     // A person built upstream's commit with the modifications of before, and then with the new.
     build('1').await;
     scene.upstream.push(CHANGES, "a9", &id('2'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await[1..], [(id('a'), id('2'))], "another pair");
     build('3').await;
     scene.upstream.push(CHANGES, "a9", &id('3'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     let open = scene.farm.store.push_list_open("lab").await.unwrap();
     // The build of before has no sources yet, but it is of another commit of the modifications.
@@ -121,25 +121,25 @@ async fn modifications_that_come_later_are_a_push_and_those_that_go_are_told() {
     let scene = Scene::modified("").await;
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     let row = scene.tracked("bash").await;
     assert_eq!((row.failures, row.problem.as_str()), (0, ""), "a package may have none");
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), String::new())]);
     let build = scene.builds().await[0].id;
     scene.farm.store.build_cancel(build, clock::now()).await.unwrap();
 
     scene.upstream.push(CHANGES, "a9", &id('1'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await[1..], [(id('b'), id('1'))]);
 
     scene.upstream.serve(CHANGES, Serve::Status(404, None));
     scene.upstream.push("bash", "c9s", &id('c'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     let problem = scene.tracked("bash").await.problem;
     assert!(problem.contains("had a branch `a9` and has none now"), "{problem}");
@@ -151,18 +151,18 @@ async fn modifications_that_are_refused_are_not_none() {
     let scene = scene("").await;
     for status in [401, 403, 500] {
         scene.upstream.serve(CHANGES, Serve::Status(status, None));
-        scene.look(&["bash"]).await;
+        scene.poll_packages(&["bash"]).await;
         let problem = scene.tracked("bash").await.problem;
         assert!(problem.starts_with("modifications: "), "{problem}");
         assert!(problem.contains(&format!("answered {status}")), "{problem}");
     }
     // Upstream's pushes are seen all the same, and built with what was seen last.
     scene.upstream.push("bash", "c9s", &id('b'));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     assert_eq!(scene.pairs().await, [(id('b'), id('1'))]);
     scene.upstream.serve(CHANGES, Serve::Well);
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     assert_eq!(scene.tracked("bash").await.problem, "");
 }
 
@@ -177,15 +177,15 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
         delivery: String::new(),
         at: clock::now(),
     };
-    let looks = scene.tracked("bash").await.looks;
+    let looks = scene.tracked("bash").await.polls;
     scene.upstream.push("bash", "c9s", &id('b'));
     let hooks = [hook("1", true, '2'), hook("2", false, 'b')];
     scene.farm.store.hook_insert(&hooks).await.unwrap();
-    scene.wait_for_looks(&["bash"], &[looks]).await;
+    scene.wait_for_polls(&["bash"], &[looks]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push(CHANGES, "a9", &id('2'));
-    scene.wait_for_looks(&["bash"], &[row.looks]).await;
+    scene.wait_for_polls(&["bash"], &[row.polls]).await;
     let row = scene.tracked("bash").await;
     assert_eq!(
         (row.hinted_at, row.hint_commit.as_str(), row.hint_modification.as_str()),

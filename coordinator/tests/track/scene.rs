@@ -98,20 +98,20 @@ impl Scene {
     }
 
     /// Has packages polled, and waits until they were.
-    pub(crate) async fn look(&self, packages: &[&str]) {
+    pub(crate) async fn poll_packages(&self, packages: &[&str]) {
         let mut before = Vec::new();
         for package in packages {
-            before.push(self.tracked(package).await.looks);
+            before.push(self.tracked(package).await.polls);
             assert!(self.farm.store.tracked_poll_now("lab", package).await.unwrap());
         }
-        self.wait_for_looks(packages, &before).await;
+        self.wait_for_polls(packages, &before).await;
     }
 
     /// Runs the pass `poll` until each package was polled once more than before.
-    pub(crate) async fn wait_for_looks(&self, packages: &[&str], before: &[i64]) {
+    pub(crate) async fn wait_for_polls(&self, packages: &[&str], before: &[i64]) {
         let begun = Instant::now();
         for (package, before) in packages.iter().zip(before) {
-            while self.tracked(package).await.looks <= *before {
+            while self.tracked(package).await.polls <= *before {
                 assert!(begun.elapsed() < Duration::from_secs(60), "{package} is not polled");
                 self.poll().await.unwrap();
                 tokio::time::sleep(Duration::from_millis(5)).await;

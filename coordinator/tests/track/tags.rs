@@ -10,7 +10,7 @@ async fn scene(tags: &[(&str, char)]) -> Scene {
     let scene = Scene::tagged().await;
     tag(&scene, tags);
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene
 }
 
@@ -21,7 +21,7 @@ fn tag(scene: &Scene, tags: &[(&str, char)]) {
 }
 
 async fn refs(scene: &Scene) -> Vec<String> {
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     scene.decide().await;
     scene.builds().await.into_iter().map(|build| build.git_ref).collect()
 }
@@ -72,7 +72,7 @@ async fn by_the_old_protocol_and_within_bounds() {
     scene.upstream.serve("bash", Serve::Old);
     assert_eq!(refs(&scene).await, ["imports/c9/bash-5-10.el9"]);
     scene.upstream.serve("bash", Serve::Refs(250_000));
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     let problem = scene.tracked("bash").await.problem;
     assert!(problem.contains("more than"), "{problem}");
 }

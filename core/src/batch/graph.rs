@@ -170,9 +170,9 @@ pub(super) struct LostMember {
     pub(super) without: Vec<BuildId>,
 }
 
-/// Whether packages get such a provide from their files when they are built, so that no spec need
-/// name it: `python3dist(wheel)`, `pkgconfig(zlib)`, `libfoo.so.1`, `/usr/bin/foo`, and rich
-/// requirements, which may hold one of these.
+/// Whether rpm generates such a provide from a package's files, so that no spec needs to name it:
+/// `python3dist(wheel)`, `pkgconfig(zlib)`, `libfoo.so.1`, `/usr/bin/foo`, and rich requirements,
+/// which may contain one of these.
 fn is_generated(requirement: &str) -> bool {
     let name = requirement.split_whitespace().next().unwrap_or_default();
     name.starts_with('/') || name.contains('(') || name.contains(".so")

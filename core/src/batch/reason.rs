@@ -6,7 +6,7 @@ use super::progress::{Blocker, Blockers};
 use crate::name::counted;
 use crate::{BuildId, Failure};
 
-/// Builds that a text names of those that one waits for.
+/// How many awaited builds a text names.
 const NAMED: usize = 5;
 
 /// Why a build waits: `waits for foo-devel, which build 41 (foo) makes; order: requires`. `None` when it

@@ -1,7 +1,7 @@
-//! Reading a build log as it is written: which part of rpmbuild runs, and which lines say why it
-//! failed.
+//! Reading a build log while it is written: which section of rpmbuild runs, and which lines say why
+//! it failed.
 //!
-//! A log can be endless and a line can be endless; what is kept is bounded.
+//! A log and its lines can be of any length; the part that is kept is bounded.
 
 mod words;
 
@@ -15,7 +15,7 @@ words! {
     /// A part of rpmbuild, as it announces them in its log.
     #[derive(Default)]
     pub enum BuildSection: "part of a build" {
-        /// Nothing was announced yet: the spec is read, requirements are checked.
+        /// Before the first announced section: the spec is read, requirements are checked.
         #[default]
         Start = "spec",
         /// `%prep`.
@@ -66,24 +66,25 @@ impl From<BuildSection> for FailureStage {
 
 /// How many lines an excerpt has at most.
 pub const LINES: usize = 10;
-/// Of a line, so many characters are kept.
+/// How many characters of a line are kept.
 const WIDTH: usize = 300;
-/// Causes beyond this number are consequences.
+/// How many causes are kept; further ones are consequences of the first.
 const CAUSES: usize = 7;
-/// Of lines that need not be causes, so many are kept.
+/// How many lines are kept that may be causes.
 const SUSPECTS: usize = 3;
 
-/// Reads a log. Feed it everything, in pieces of any size.
+/// Reads a log. Feed it the whole log, in pieces of any size.
 #[derive(Debug, Clone, Default)]
 pub struct LogReader {
     part: BuildSection,
     partial: Vec<u8>,
     number: u64,
-    /// Lines that say what went wrong, the first of this part.
+    /// Lines that say what went wrong, the first ones of this section.
     causes: Vec<Line>,
-    /// Lines that may say so, the last of this part: many a script tries what it can do without.
+    /// Lines that may say what went wrong, the last ones of this section: scripts often try things
+    /// that they can do without.
     suspects: VecDeque<Line>,
-    /// Lines in which others report that something went wrong, the last of this part.
+    /// Lines in which tools report the failure of another tool, the last ones of this section.
     consequences: VecDeque<Line>,
     /// The first of them.
     first: Option<Line>,
@@ -93,11 +94,11 @@ pub struct LogReader {
     command: Option<String>,
     /// The status with which the script ended itself, as its shell traced it.
     exit: Option<u8>,
-    /// The last lines, whatever they say.
+    /// The last lines, whatever their content.
     last: VecDeque<Line>,
     /// Lines after a heading whose list belongs to it.
     listing: bool,
-    /// rpmbuild says once more what it has said, warnings first.
+    /// Whether rpmbuild repeats its messages at the end, warnings first.
     summing_up: bool,
     no_space: bool,
 }
@@ -125,7 +126,7 @@ impl LogReader {
         self.extend(bytes);
     }
 
-    /// The part that runs, or that was the last to run.
+    /// The section that runs, or that was the last to run.
     #[must_use]
     pub fn part(&self) -> BuildSection {
         self.part
@@ -137,7 +138,7 @@ impl LogReader {
         self.no_space
     }
 
-    /// The line that most likely says why the last part failed.
+    /// The line that most likely says why the last section failed.
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         let line = self.causes.first().or_else(|| self.suspects.back());
@@ -147,15 +148,14 @@ impl LogReader {
     }
 
     /// The command of the script that failed: the last one that its shell traced before the script
-    /// ended. It is longer than a line or made of several where the shell traces it so; of a pipeline
-    /// it is one of its commands.
+    /// ended. It may have several lines; of a pipeline it is one of its commands.
     #[must_use]
     pub fn command(&self) -> Option<&str> {
         self.ended_badly().then_some(self.command.as_deref()).flatten()
     }
 
-    /// The exit status of what failed, as far as the log tells: what the script ended itself with, or
-    /// what `make` says of its recipe.
+    /// The exit status of the failed command, as far as the log says: with which the script exited,
+    /// or which `make` reports for its recipe.
     #[must_use]
     pub fn status(&self) -> Option<u8> {
         let of_make = || words::status_of_make(&self.first.as_ref()?.text);
@@ -178,7 +178,7 @@ impl LogReader {
         self.causes.iter().skip(1).take_while(listed).map(|line| line.text.trim()).collect()
     }
 
-    /// Of a script that ended badly, what it said last, or the command that failed without a word.
+    /// For a script that failed, its last output, or the command that failed without output.
     fn said_before_the_end(&self) -> Option<&Line> {
         let end = self.first.as_ref()?;
         self.said.as_ref().filter(|_| is_end_of_script(&end.text))
@@ -191,7 +191,7 @@ impl LogReader {
         let room = |lines: &[&Line]| LINES.saturating_sub(lines.len());
         lines.extend(self.suspects.iter().rev().take(room(&lines)));
         if self.causes.is_empty() && self.suspects.is_empty() {
-            // Nothing is known to be a cause: what was said just before it ended is.
+            // Nothing is known to be a cause, so the last lines before the end are shown.
             lines.extend(self.last.iter().rev().take(room(&lines)));
         }
         lines.sort();
@@ -216,7 +216,7 @@ impl LogReader {
         }
     }
 
-    /// A part has begun: so those before it ended well, whatever they wrote.
+    /// A new section has begun, so the ones before ended successfully, whatever they printed.
     fn enter(&mut self, part: BuildSection) {
         if part != self.part {
             self.causes.clear();
@@ -260,13 +260,13 @@ impl LogReader {
 }
 
 impl LogReader {
-    /// Follows what a script runs and says, until something else says that it failed.
+    /// Follows the commands and the output of a script, until a line says that it failed.
     fn follow(&mut self, line: &Line) {
-        // Of rpm's own end of a script.
+        // A line of rpm's own code at the end of each script.
         if line.text == "++ jobs -p" {
             return;
         }
-        // That a script ends by itself is known without it.
+        // The exit of a script is not a command of interest.
         match words::traced(&line.text) {
             Some(TraceLine::End(status)) => {
                 self.exit = status;
@@ -289,7 +289,7 @@ fn push(lines: &mut VecDeque<Line>, line: Line, limit: usize) {
     lines.push_back(line);
 }
 
-/// Without control characters (colours, carriage returns), and not too long.
+/// A line without control characters (colours, carriage returns), and not too long.
 fn clean(line: &str) -> String {
     let mut text = String::new();
     let mut chars = line.trim_end().chars();

@@ -1,4 +1,4 @@
-//! Logs as tools write them, and which of their lines are told.
+//! Logs as tools write them, and which of their lines the excerpt has.
 
 use super::*;
 
@@ -169,8 +169,8 @@ fn what_is_kept_is_bounded() {
     assert!(log.partial.len() <= WIDTH * 4);
 }
 
-/// Scripts of a spec that failed, as rpmbuild 4.18 with dash wrote their logs, and which command and
-/// status is told.
+/// Scripts of a spec that failed, as rpmbuild 4.18 with dash wrote their logs, and which command
+/// and status is told.
 #[test]
 fn the_command_that_failed_is_known() {
     let table = [

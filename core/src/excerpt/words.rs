@@ -1,13 +1,13 @@
-//! The words with which tools say that something went wrong.
+//! The phrases by which tools report errors.
 
-/// A line whose indented lines below belong to it.
+/// Whether the indented lines below a line belong to it.
 pub(super) fn is_heading(line: &str) -> bool {
     ["error: Installed (but unpackaged) file(s) found:", "error: Failed build dependencies:"]
         .iter()
         .any(|heading| line.starts_with(heading))
 }
 
-/// Words that a tool uses to say what is wrong.
+/// Phrases of lines that say what is wrong.
 const CAUSE: &[&str] = &[
     ": error: ",
     ": error:",
@@ -41,7 +41,7 @@ const CAUSE: &[&str] = &[
     "Failed test ",
 ];
 
-/// Words that say so often, but also of what did not matter.
+/// Phrases that often say what is wrong, but also occur without an error.
 const SUSPECT: &[&str] = &[
     "command not found",
     "No such file or directory",
@@ -82,10 +82,10 @@ const CAUSE_AT_START: &[&str] = &[
     "FAIL ",
 ];
 
-/// What rpmbuild says of a script that failed.
+/// rpmbuild's message about a failed script.
 const END_OF_SCRIPT: &str = "Bad exit status from ";
 
-/// What only says that something before has failed.
+/// Phrases of lines that only report an earlier failure.
 const CONSEQUENCE: &[&str] = &[
     END_OF_SCRIPT,
     "RPM build errors:",
@@ -143,7 +143,7 @@ fn all_digits(word: &str) -> bool {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TraceLine<'a> {
     Command(&'a str),
-    /// What only ends a script, a function or a test, with its status if it is told.
+    /// A line that only ends a script, a function or a test, with its status if it has one.
     End(Option<u8>),
 }
 
@@ -151,7 +151,8 @@ pub(super) enum TraceLine<'a> {
 /// further plus signs, are not the script's own.
 pub(super) fn traced(line: &str) -> Option<TraceLine<'_>> {
     let command = line.strip_prefix("+ ")?;
-    // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit ${RPM_EC}
+    // How rpm ends each script: RPM_EC=$?; for pid in $(jobs -p); do kill -9 ${pid}; done; exit
+    // ${RPM_EC}
     if let Some(status) = command.strip_prefix("RPM_EC=") {
         return Some(TraceLine::End(status.parse().ok()));
     }
@@ -175,7 +176,7 @@ pub(super) fn is_suspect(line: &str) -> bool {
     !is_harmless(line) && (SUSPECT.iter().any(|words| line.contains(words)) || is_exception(line))
 }
 
-/// Whether a line is the last of a traceback of Python: `package.SomeError: what it says`.
+/// Whether a line is the last of a traceback of Python: `package.SomeError: message`.
 fn is_exception(line: &str) -> bool {
     let name = line.split(':').next().unwrap_or(line);
     let is_class = ["Error", "Exception"].iter().any(|end| name.ends_with(end));
@@ -193,7 +194,8 @@ pub(super) fn is_end_of_script(line: &str) -> bool {
     line.contains(END_OF_SCRIPT)
 }
 
-/// What configure scripts try, shells trace and test suites count.
+/// Whether a line is output of configure scripts, shell traces and test suites that means no
+/// failure.
 fn is_harmless(line: &str) -> bool {
     // A test that is known to fail, or was left out, in the Test Anything Protocol.
     let tap = line.trim_start().starts_with("not ok ")

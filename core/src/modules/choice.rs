@@ -95,7 +95,7 @@ impl StreamName {
     }
 }
 
-/// What is chosen for one build: for every other module its default stream counts.
+/// The choice of module streams for one build; every other module has its default stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModuleChoice {
     /// The stream of each module that is enabled, as `dnf module enable` would.
@@ -105,7 +105,7 @@ pub struct ModuleChoice {
 }
 
 impl ModuleChoice {
-    /// Takes over what a list says; it replaces what was said of the same modules before.
+    /// Adds the choices of a list; they replace earlier ones for the same modules.
     pub fn apply(&mut self, enabled: &[StreamName], disabled: &[ModuleName]) {
         for stream in enabled {
             self.disabled.remove(&stream.module);

@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Defaults {
     /// Name of the module.
     pub module: String,
-    /// Its default stream; none when the module has no default.
+    /// Its default stream; `None` when the module has no default.
     pub stream: Option<String>,
-    /// When it was written: of two documents that contradict each other the newer one counts.
+    /// When the document was written: of two documents that contradict each other the newer one is
+    /// used.
     pub modified: u64,
     /// The default profiles of streams. They install nothing into a build root, but two
     /// repositories must not contradict each other there.
@@ -31,7 +32,7 @@ pub struct DefaultsError {
 /// The defaults of one module that were read so far.
 struct MergedDefaults {
     stream: Option<String>,
-    /// Two documents of the same age named different streams: then there is no default any more.
+    /// Two documents of the same age named different streams: then the module has no default.
     conflict: bool,
     modified: u64,
     profiles: BTreeMap<String, BTreeSet<String>>,
@@ -46,7 +47,7 @@ pub fn default_streams<'a>(
 ) -> Result<BTreeMap<String, String>, DefaultsError> {
     let mut all: BTreeMap<String, MergedDefaults> = BTreeMap::new();
     for repository in repositories {
-        // Within one file the last document of a module counts.
+        // Within one file the last document of a module is used.
         let last: BTreeMap<&str, &Defaults> =
             repository.iter().map(|defaults| (defaults.module.as_str(), defaults)).collect();
         for (module, from) in last {

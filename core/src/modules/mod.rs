@@ -1,8 +1,8 @@
-//! Modules of Enterprise Linux 8 and 9: the streams and defaults that a repository's
-//! `modules.yaml` has, and which of them a target or a package chooses.
+//! Modules of Enterprise Linux 8 and 9: the streams and defaults in a repository's `modules.yaml`,
+//! and which of them a target or a package chooses.
 //!
-//! Owns what the metadata mean. Which streams are active together is a solver's question
-//! (`rpmfarm_solv`); where the text comes from is the caller's.
+//! Owns what the metadata mean. Which streams are active together is decided by a solver
+//! (`rpmfarm_solv`); the caller provides the text.
 
 mod choice;
 mod defaults;
@@ -31,14 +31,14 @@ pub struct Stream {
     pub stream: String,
     /// Its version; the higher is the newer.
     pub version: u64,
-    /// Which of several builds of one version this is, told apart by what they were built for.
+    /// Which of several builds of one version this is; they differ in what they were built for.
     pub context: String,
     /// Whether the context is a name that stays from version to version.
     pub static_context: bool,
-    /// Architecture; none when it holds for every one.
+    /// Architecture; `None` for all.
     pub arch: Option<String>,
-    /// The modules that must be active with it, each with the streams that will do: none stands
-    /// for any, one that begins with `-` for any but this.
+    /// The modules that must be active with it, each with the permitted streams: an empty list
+    /// stands for any, a name that begins with `-` for any but this.
     pub requires: Vec<(String, Vec<String>)>,
     /// The packages that belong to it.
     pub artifacts: Vec<Nevra>,

@@ -1,8 +1,8 @@
-//! Reading `modules.yaml`: several YAML documents, of which streams and defaults count.
+//! Reading `modules.yaml`: several YAML documents, of which those of streams and defaults are used.
 //!
-//! The format is that of libmodulemd (`yaml_specs` in its sources). What dnf would report and
-//! then go on without is refused here: a document that is lost makes the packages of its stream
-//! look like any others.
+//! The format is that of libmodulemd (`yaml_specs` in its sources). Errors that dnf would report
+//! and then ignore are refused here: without its document, the packages of a stream would be
+//! treated as packages of no module.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
@@ -16,23 +16,24 @@ use crate::name::shown;
 
 /// The largest text that is read. Enterprise Linux 8 has about 10 MB.
 const MAX_BYTES: usize = 128 << 20;
-/// Streams of one module: each conflicts with each other, so their count goes in squared.
+/// The most versions of streams of one module: each conflicts with each other, so the cost grows
+/// with the square.
 const MAX_STREAMS_OF_ONE: usize = 1000;
 /// How deep lists and maps may lie in each other. Known documents need less than ten.
 const MAX_DEPTH: usize = 32;
 
-/// Why the text is not taken.
+/// Why the text is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModulesError {
-    /// There is too much of it.
+    /// It is too long.
     #[error("it has more than {MAX_BYTES} bytes")]
     TooLong,
-    /// One of its documents is malformed, or of a kind that is not known.
+    /// One of its documents is malformed, or of an unknown kind.
     #[error("document {number}{}: {what}", in_parentheses(.of))]
     Document {
         /// Its number, from 1.
         number: usize,
-        /// What it is about, as far as that is known.
+        /// The module that it is about, as far as that is known.
         of: String,
         what: String,
     },
@@ -49,7 +50,7 @@ impl Modules {
     /// Reads the text of a `modules.yaml`.
     ///
     /// # Errors
-    /// When a document is malformed or of an unknown kind, with its number and what is wrong.
+    /// When a document is malformed or of an unknown kind, with its number and the error.
     pub fn parse(text: &str) -> Result<Self, ModulesError> {
         if text.len() > MAX_BYTES {
             return Err(ModulesError::TooLong);
@@ -77,8 +78,8 @@ impl Modules {
                         read(document).map_err(|what| failed(&kind, what))?;
                     all.defaults.push(form.data.check().map_err(|what| failed(&kind, what))?);
                 }
-                // Translations are for people, and packagers' documents say how streams are built.
-                // dnf obeys obsoletes of modules only when `module_obsoletes` is set.
+                // Translations are for people, and documents for packagers say how streams are
+                // built. dnf obeys obsoletes of modules only when `module_obsoletes` is set.
                 ("modulemd-translations" | "modulemd-packager" | "modulemd-obsoletes", _) => {}
                 (kind @ ("modulemd" | "modulemd-stream" | "modulemd-defaults"), version) => {
                     let what = format!("version `{}` of `{kind}` is not known", shown(version));
@@ -104,7 +105,8 @@ struct SeenStreams {
 }
 
 impl SeenStreams {
-    /// Notes a stream, and says whether it counts: of two that have one name the first does, as for dnf.
+    /// Records a stream, and returns whether it is used: of two with the same name the first is, as
+    /// in dnf.
     fn note(&mut self, stream: &Stream) -> Result<bool, ModulesError> {
         let Stream { name, stream: of, version, context, arch, .. } = stream;
         let id = (name.clone(), of.clone(), *version, context.clone(), arch.clone());
@@ -250,7 +252,7 @@ impl StreamForm {
             static_context: self.static_context.as_deref() == Some("true"),
             arch: self.arch,
             requires: self.dependencies.0,
-            // What names no package can hide none; dnf passes over it as well.
+            // An entry that is no NEVRA can hide no package; dnf ignores it as well.
             artifacts: self.artifacts.rpms.iter().filter_map(|rpm| rpm.parse().ok()).collect(),
             demodularized: self.demodularized.rpms,
         })

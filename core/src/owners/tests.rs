@@ -114,7 +114,7 @@ fn a_full_name_that_a_stranger_has_does_not_fail_its_owner() {
     let says =
         "makes gcc-14-1.x86_64, a name that is taken (evil owns it: gcc-1:14-1.x86_64 of farm)";
     assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), [says]);
-    // Its own earlier build is told by the store: the release is to be raised.
+    // The store reports its own earlier build: the release has to be raised.
     let own = owner("gcc", "gcc-14-1.x86_64", "farm");
     known.names.insert("gcc".into(), [own].into());
     assert!(told("gcc", &[made("gcc-14-1.x86_64")], &known, &OwnerRights::default()).is_empty());

@@ -1,6 +1,6 @@
-//! The addresses in a target file: templates of URLs, and whether what they make may be asked.
+//! The addresses in a target file: templates of URLs, and whether their URLs may be requested.
 //!
-//! Owns what is refused of one address. It must not know in which field it stands.
+//! Owns why an address is refused. It must not know the field.
 
 use url::{Host, Url};
 
@@ -8,10 +8,10 @@ use super::{PrivateHosts, Template, is_private};
 use crate::name;
 
 /// Checks a template of URLs: its variables, of which one may be `needed` (or none, when that is
-/// empty), and the URL that it makes.
+/// empty), and the URL that it expands to.
 ///
 /// # Errors
-/// What is wrong with it, fit for a [`Problem`](super::Problem).
+/// What is wrong with it, as text for a [`Problem`](super::Problem).
 pub(super) fn check(
     template: &Template,
     variables: &[&str],
@@ -50,7 +50,7 @@ pub(super) fn check(
     })
 }
 
-/// Why a repository's files are not fetched from where its metadata say that they lie.
+/// Why a base URL in a repository's metadata is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the base `{}` {why}", name::shown(.base))]
 pub struct BaseError {
@@ -60,8 +60,8 @@ pub struct BaseError {
     pub why: String,
 }
 
-/// Reads the URL that a repository's metadata name as the place of some of its files
-/// (`xml:base`), and checks it like one that the target names.
+/// Reads the base URL of some files in a repository's metadata (`xml:base`), and checks it like a
+/// URL of the target.
 ///
 /// # Errors
 /// Why it is refused.
@@ -89,7 +89,7 @@ pub fn check_base(text: &str, private_hosts: &PrivateHosts) -> Result<Url, BaseE
     Ok(url)
 }
 
-/// Whether the target allows the server of a URL to be private.
+/// Whether the target allows the server of a URL to have a private address.
 pub(super) fn may_be_private(url: &Url, private_hosts: &PrivateHosts) -> bool {
     let port = url.port_or_known_default().unwrap_or_default();
     url.host_str().is_some_and(|host| private_hosts.allow(host, port))
@@ -100,7 +100,7 @@ fn authority(text: &str) -> &str {
     text.split_once("://").map_or(text, |(_, rest)| rest.split('/').next().unwrap_or_default())
 }
 
-/// Whether the URL itself says that it leads into the own network.
+/// Whether the host of the URL is a private address.
 fn is_own_network(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(v4)) => is_private(v4.into()),

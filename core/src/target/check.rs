@@ -1,4 +1,4 @@
-//! What is refused in a target file. Every problem of a file is found at once.
+//! Which target files are refused. All problems of a file are found at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::modules::{ModuleName, StreamName};
 use crate::options::{BuildOption, BuildOptions};
 use crate::{kept_files, name};
 
-/// Checks what the types alone do not.
+/// Checks what the types do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     match problems(target) {
         problems if problems.is_empty() => Ok(()),
@@ -19,7 +19,7 @@ pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     }
 }
 
-/// All that is wrong with a target beyond its types.
+/// All problems of a target that its types allow.
 pub(crate) fn problems(target: &Target) -> Vec<TargetProblem> {
     let mut check = TargetCheck { target, problems: Vec::new() };
     check.identity();
@@ -125,14 +125,14 @@ impl TargetCheck<'_> {
                 self.refuse(
                     &format!("{table}modules"),
                     &text,
-                    "another stream of the same module is there too; a root can have one",
+                    "another stream of the same module is listed, too; a root can have only one",
                 );
             }
         }
         for module in disabled {
             if !seen.insert(module.as_str()) {
                 let key = format!("{table}disabled_modules");
-                self.refuse(&key, module.as_str(), "is there twice, or in `modules` too");
+                self.refuse(&key, module.as_str(), "is listed twice, or also in `modules`");
             }
         }
     }
@@ -241,7 +241,7 @@ impl TargetCheck<'_> {
             self.refuse(
                 &key("baseurl"),
                 &found.join(", "),
-                "say once where the repository lies: by baseurl, mirrorlist or metalink",
+                "set one of baseurl, mirrorlist and metalink, and only one",
             );
         }
         for (field, template) in places {
@@ -376,7 +376,7 @@ impl TargetCheck<'_> {
                 let what = error.why.text(|option| option.to_string());
                 self.refuse(&format!("{key}.{field}"), &error.value, what);
             }
-            // A target's own 0 has been reported already.
+            // A 0 in the target's own limits has been reported already.
             let fine = Limits::default();
             self.limits(&format!("{key}.limits"), &overrides.limits.over(&fine));
         }
@@ -399,7 +399,7 @@ impl TargetCheck<'_> {
         }
     }
 
-    /// A name that becomes part of paths and URLs.
+    /// Checks a name that becomes part of paths and URLs.
     fn word(&mut self, key: &str, text: &str) {
         let good = is_plain(text) && !text.bytes().any(|b| b.is_ascii_uppercase());
         if !good {
@@ -414,12 +414,12 @@ impl TargetCheck<'_> {
         let mut seen = BTreeSet::new();
         for value in values {
             if !seen.insert(value) {
-                self.refuse(key, value, "is there twice; remove one");
+                self.refuse(key, value, "is listed twice; remove one");
             }
         }
     }
 
-    /// Refuses what is wrong with a template of URLs, or returns the URL that it makes.
+    /// Checks a template of URLs, and returns the URL that it expands to.
     fn url(
         &mut self,
         key: &str,
@@ -441,7 +441,7 @@ impl TargetCheck<'_> {
     }
 }
 
-/// Whether a text is fit to be a part of a path.
+/// Whether a text can be a part of a path.
 fn is_plain(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -1,10 +1,10 @@
-//! Which servers may have an address of the own network, and which addresses those are.
+//! Which servers may have a private address, and which addresses are private.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-/// The hosts that a target allows to be private: `HOST`, or `HOST:PORT` for one port alone.
+/// The hosts that a target allows to be private: `HOST`, or `HOST:PORT` for one port only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PrivateHosts(Vec<String>);
@@ -32,7 +32,7 @@ impl PrivateHosts {
     }
 }
 
-/// `HOST:PORT` in its parts. An IPv6 address is written in brackets, as in a URL.
+/// `HOST:PORT` in its parts. An IPv6 address is in brackets, as in a URL.
 fn split(entry: &str) -> (&str, Option<u16>) {
     match entry.rsplit_once(':') {
         Some((host, port)) if host.ends_with(']') || !host.contains(':') => {
@@ -46,13 +46,13 @@ fn same_host(a: &str, b: &str) -> bool {
     bare(a).eq_ignore_ascii_case(bare(b))
 }
 
-/// An IPv6 address without its brackets, a name without the dot of the root.
+/// An IPv6 address without its brackets, or a name without its final dot.
 fn bare(host: &str) -> &str {
     let host = host.strip_suffix('.').unwrap_or(host);
     host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host)
 }
 
-/// Whether an address belongs to this machine or to a network that is not the public one.
+/// Whether an address belongs to this machine or to a network that is not public.
 #[must_use]
 pub fn is_private(address: IpAddr) -> bool {
     match address {
@@ -78,8 +78,8 @@ fn is_private_v4(v4: Ipv4Addr) -> bool {
 
 fn is_private_v6(v6: Ipv6Addr) -> bool {
     let [a, b, ..] = v6.segments();
-    // Addresses that only wrap a v4 one lead to where that one leads: mapped and compatible,
-    // NAT64 (64:ff9b::/96), 6to4 (2002::/16).
+    // An IPv6 address that contains an IPv4 address leads to that one: mapped and compatible, NAT64
+    // (64:ff9b::/96), 6to4 (2002::/16).
     let wrapped = match v6.octets() {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, x @ ..]
         | [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, x @ ..]

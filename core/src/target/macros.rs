@@ -1,5 +1,5 @@
-//! The rpm macro file of a build. Owns what the farm itself defines and how bodies are escaped
-//! (the rules of rpm's macro files: `rdcl` and `doDefine` in its rpmio/macro.c).
+//! The rpm macro file of a build. Owns the farm's own macros and how bodies are escaped (the rules
+//! of rpm's macro files: `rdcl` and `doDefine` in its rpmio/macro.c).
 
 use std::collections::BTreeMap;
 
@@ -13,12 +13,12 @@ pub(super) const OF_FIELDS: [(&str, &str); 4] = [
     ("_buildhost", "build_host"),
 ];
 
-/// Macros that say where rpmbuild works. Workers set them, and a target's would not count.
+/// Macros of rpmbuild's directories. Workers set them, so a target's would have no effect.
 pub(super) const OF_WORKERS: [&str; 2] = ["_topdir", "_rpmfilename"];
 
-/// The macro file of a package's builds. Later lines win in rpm, so each name comes once. Where
-/// times in packages come from is not in it: unless the target says so, that is for the macros of
-/// its distribution (`redhat-rpm-config`), which differ from one to the next.
+/// The macro file of a package's builds. In rpm later lines override earlier ones, so each name
+/// comes once. The times in packages are not set here: unless the target does, the macros of its
+/// distribution (`redhat-rpm-config`) do, which differ between distributions.
 pub(super) fn render(target: &Target, package: &str) -> String {
     let mut macros: BTreeMap<&str, String> = BTreeMap::new();
     let of_package = target.packages.get(package).map(|p| &p.macros);
@@ -43,7 +43,7 @@ pub(super) fn render(target: &Target, package: &str) -> String {
     file
 }
 
-/// The macros by which a spec's `%bcond` knows what is switched on and off, as rpmbuild's `--with` and
+/// The macros by which a spec's `%bcond` is switched on and off, as rpmbuild's `--with` and
 /// `--without` define them.
 pub(super) fn bconds(target: &Target, package: &str) -> Vec<(String, String)> {
     let Some(of_package) = target.packages.get(package) else { return Vec::new() };
@@ -58,7 +58,7 @@ pub(crate) fn line(name: &str, body: &str) -> String {
     format!("%{name} {}\n", escaped(body))
 }
 
-/// What is wrong with a macro of the target, of a package or of one build.
+/// Why a macro of the target, of a package or of one build is invalid.
 pub(crate) fn problem(name: &str, body: &str) -> Option<&'static str> {
     if OF_WORKERS.contains(&name_of(name)) {
         Some("is set by the worker, which runs rpmbuild; leave it out")
@@ -81,7 +81,7 @@ pub(super) fn name_of(name: &str) -> &str {
     name.split_once('(').map_or(name, |(name, _)| name)
 }
 
-/// A body as a macro file writes it: a backslash before each backslash, each line end, and a
+/// A body in the syntax of a macro file: a backslash before each backslash, each line end, and a
 /// brace at the beginning (which would be taken for a delimiter). An empty one is `%{nil}`.
 fn escaped(body: &str) -> String {
     let body = body.trim();
@@ -92,7 +92,7 @@ fn escaped(body: &str) -> String {
     if escaped.starts_with('{') { format!("\\{escaped}") } else { escaped }
 }
 
-/// Whether every `%{`, `%(` and `%[` is closed. An open one would swallow the lines after it.
+/// Whether every `%{`, `%(` and `%[` is closed. An open one would include the lines after it.
 pub(super) fn is_closed(body: &str) -> bool {
     let mut depth = [0_u32; 3];
     let mut chars = body.chars().peekable();
@@ -119,7 +119,7 @@ pub(super) fn is_closed(body: &str) -> bool {
     depth == [0; 3]
 }
 
-/// Whether rpm takes this as a macro's name, with or without options: at least three characters.
+/// Whether rpm accepts this as a macro's name, with or without options: at least three characters.
 pub(super) fn is_name(text: &str) -> bool {
     let (name, options) = match text.split_once('(') {
         Some((name, rest)) => (name, rest.strip_suffix(')')),

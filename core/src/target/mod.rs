@@ -79,26 +79,26 @@ use crate::{Allowed, Arch, kept_files, name};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The name by which it is asked for (`--target NAME`) and which its repositories' paths
-    /// carry: lower-case letters, digits, `.`, `_` and `-`.
+    /// The name for `--target NAME` and in its repositories' paths: lower-case letters, digits,
+    /// `.`, `_` and `-`.
     pub name: String,
 
-    /// One line for people.
+    /// A description in one line, for people.
     #[serde(default)]
     pub description: String,
 
-    /// The architectures that are built: `x86_64`, `aarch64`, `ppc64le`. A package's
-    /// `ExclusiveArch` and `ExcludeArch` narrow them.
+    /// The architectures of its builds: `x86_64`, `aarch64`, `ppc64le`. A package's `ExclusiveArch`
+    /// and `ExcludeArch` restrict them.
     pub arches: Vec<Arch>,
 
-    /// Whether workers that run an architecture under emulation only may build for it. It takes
-    /// five to twenty times as long, and a test suite may see the emulator: what is to be
-    /// compatible with a real distribution is better built on the architecture itself.
+    /// Whether workers that only emulate an architecture may build for it. Emulation takes five to
+    /// twenty times as long, and a test suite may notice the emulator: packages that must be
+    /// compatible with a real distribution are better built natively.
     #[serde(default)]
     pub emulation: bool,
 
-    /// How many of a hundred builds, for each architecture, are repeated on another worker and compared
-    /// before they are accepted ([`crate::repeat`]). What differs waits for a person.
+    /// The percentage of builds, for each architecture, that are repeated on another worker and
+    /// compared before they are accepted ([`crate::repeat`]). Differences wait for a person.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub repeat_percent: u8,
 
@@ -118,31 +118,31 @@ pub struct Target {
     #[serde(default)]
     pub packager: String,
 
-    /// `Build Host` of every package built. It is the same on every worker, so that builds can
-    /// be reproduced. (Times in packages are for the macros of the root to decide, unless `macros`
-    /// here do.)
+    /// `Build Host` of every package built: the same on every worker, so that builds can be
+    /// reproduced. (The times in packages are set by the macros of the root, unless `macros` here
+    /// set them.)
     #[serde(default = "default_build_host")]
     pub build_host: String,
 
-    /// The channels, each a repository of its own. What is built is published to the first; the
-    /// others get it by promotion.
+    /// The channels, each a repository of its own. Builds are published in the first; packages get
+    /// into the others by promotion.
     pub channels: Vec<String>,
 
     /// The name of the key, known to the signer, that signs this target's packages and metadata.
     pub signing_key: String,
 
-    /// Packages of the bootstrap root, which the worker unpacks without running their scripts:
-    /// just what the target's own rpm needs to install the base root. Their requirements are
-    /// added by the solver.
+    /// Packages of the bootstrap root, which the worker unpacks without running their scripts: only
+    /// what the target's own rpm needs to install the base root. The solver adds their
+    /// requirements.
     pub bootstrap: Vec<String>,
 
-    /// Packages of the base root, in which the SRPM is made and on top of which build
-    /// requirements are installed. Their requirements are added by the solver.
+    /// Packages of the base root, in which the SRPM is made and on top of which build requirements
+    /// are installed. The solver adds their requirements.
     pub base: Vec<String>,
 
     /// Source packages whose packages, as the farm has built them, may be in the bootstrap and base
-    /// roots; `*` for all. Others of the farm get into them only where no external repository has what
-    /// is asked for.
+    /// roots; `*` for all. Other packages of the farm get into these roots only where no external
+    /// repository provides a requirement.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub base_from_farm: Vec<String>,
 
@@ -151,46 +151,46 @@ pub struct Target {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub modules: Vec<StreamName>,
 
-    /// The modules of which no stream is used, not even a default one: what `dnf module disable`
+    /// The modules of which no stream is used, not even the default one: what `dnf module disable`
     /// does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disabled_modules: Vec<ModuleName>,
 
-    /// The platform that module streams require, `platform:el9`. Left out, it is the one that the
-    /// repositories' package of `system-release` names.
+    /// The platform that module streams require, as `platform:el9`. If it is left out, it comes
+    /// from the repositories' package that provides `system-release`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub module_platform_id: Option<StreamName>,
 
-    /// Servers that are allowed to have a loopback, private or link-local address, as `HOST`
-    /// (every port) or `HOST:PORT`. All other hosts are refused when they resolve to one, at the
-    /// first request and at each redirect.
+    /// Servers that may have a loopback, private or link-local address, as `HOST` (every port) or
+    /// `HOST:PORT`. All other hosts are refused when they resolve to one, at the first request and
+    /// at each redirect.
     #[serde(default)]
     pub private_hosts: PrivateHosts,
 
-    /// Where sources come from.
+    /// The upstream of the sources.
     pub upstream: Upstream,
 
-    /// What the distribution changes of them; none when it builds upstream as it is.
+    /// The modifications of the distribution; none when it builds upstream unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modifications: Option<Modifications>,
 
-    /// The external repositories that build roots are solved against. What the farm has built
-    /// itself comes before all of them.
+    /// The external repositories that build roots are solved against. The farm's own builds take
+    /// precedence over all of them.
     pub repositories: Vec<Repository>,
 
-    /// Accepts `--addrepo-nogpgcheck`: repositories of a single build whose packages nobody signed.
+    /// Accepts `--addrepo-nogpgcheck`: repositories of a single build with unsigned packages.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unsigned_addrepo: bool,
 
-    /// Files of a failed build that are kept and fetched by `rpmfarm files`: patterns of the end of a
-    /// path below rpm's build directory, with `*`, `?` and `[…]`. Of one attempt at most 200 files,
-    /// 32 MiB each and 64 MiB together.
+    /// Files of a failed build that are kept, for `rpmfarm files`: patterns of the end of a path
+    /// below rpm's build directory, with `*`, `?` and `[…]`. Of one attempt at most 200 files, 32
+    /// MiB each and 64 MiB together.
     #[serde(default = "default_keep_on_failure")]
     pub keep_on_failure: Vec<String>,
 
-    /// RPM macros of all builds, name → body. A name may carry options as in a macro file,
-    /// `"ldconfig_scriptlets(n:)"`. The body is what the macro stands for; no escapes are needed
-    /// beyond TOML's own, and it may have several lines. Blanks at both ends are dropped.
+    /// RPM macros of all builds, name → body. A name may have options as in a macro file,
+    /// `"ldconfig_scriptlets(n:)"`. The body needs no escapes beyond those of TOML, and it may have
+    /// several lines. Blanks at both ends are dropped.
     #[serde(default)]
     pub macros: BTreeMap<String, String>,
 
@@ -198,8 +198,8 @@ pub struct Target {
     #[serde(default)]
     pub limits: Limits,
 
-    /// What all builds may do that is closed by default, see [`Allowance`](crate::Allowance):
-    /// `allow = ["fuse", "keyring"]`. Better said of the packages that need it.
+    /// What all builds may do beyond the defaults, see [`Allowance`](crate::Allowance): `allow =
+    /// ["fuse", "keyring"]`. Better set for the packages that need it.
     #[serde(default, skip_serializing_if = "Allowed::is_empty")]
     pub allow: Allowed,
 
@@ -207,12 +207,12 @@ pub struct Target {
     #[serde(default)]
     pub track: Tracking,
 
-    /// Settings of single packages, by their name.
+    /// Settings of single packages, by name.
     #[serde(default)]
     pub packages: BTreeMap<String, PackageOverrides>,
 }
 
-/// Where a target's sources come from.
+/// The upstream of a target's sources.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Upstream {
@@ -221,25 +221,25 @@ pub struct Upstream {
     /// not followed.
     pub url: Template,
 
-    /// The branch (or tag) that is built when none is asked for. `{name}` is the package. A
-    /// pattern of tags with `{nvr}`, as in `tags`, stands for the newest tag of the package, in
-    /// rpm's order of versions.
+    /// The default branch (or tag) for builds. `{name}` is the package. A pattern of tags with
+    /// `{nvr}`, as in `tags`, stands for the newest tag of the package, in rpm's order of versions.
     #[serde(rename = "ref")]
     pub git_ref: Template,
 
-    /// Tags that name what upstream built, with `{nvr}` for its NAME-VERSION-RELEASE:
-    /// `imports/c9/{nvr}`. A build of such a tag must make that version and release; the dist tag
-    /// and what comes after it may differ.
+    /// Tags by which upstream names what it built, with `{nvr}` for NAME-VERSION-RELEASE. A build
+    /// of such a tag, as `imports/c9/{nvr}`, must make that version and release; the dist tag and
+    /// what comes after it may differ.
     #[serde(default)]
     pub tags: Vec<Template>,
 
     /// URLs of the look-aside cache, tried in this order, with the variables `{name}` (package),
-    /// `{branch}` (what was asked for, or `ref` when a commit id was), `{file}`, `{hashtype}`
-    /// (`sha512`, `sha256`, `sha1`, `md5`) and `{hash}` (hex digits). Each needs `{hash}`.
+    /// `{branch}` (the requested branch, or `ref` when a commit id was requested), `{file}`,
+    /// `{hashtype}` (`sha512`, `sha256`, `sha1`, `md5`) and `{hash}` (hex digits). Each needs
+    /// `{hash}`.
     #[serde(default)]
     pub lookaside: Vec<Template>,
 
-    /// Accepts files that only an MD5 digest names. MD5 proves nothing against an attacker.
+    /// Accepts files whose only digest is MD5. MD5 is no protection against an attacker.
     #[serde(default)]
     pub allow_md5: bool,
 
@@ -247,8 +247,8 @@ pub struct Upstream {
     #[serde(default = "default_max_file_mib")]
     pub max_file_mib: u64,
 
-    /// Accepts a dist-git server that is reached by plain `http`: whoever sits in between can
-    /// then change what is built.
+    /// Accepts a dist-git server over plain `http`: whoever is on the network path can then change
+    /// the sources.
     #[serde(default)]
     pub insecure: bool,
 }
@@ -293,8 +293,8 @@ impl Target {
         self.upstream.url.expand(&[("name", named.unwrap_or(package))])
     }
 
-    /// The file names that the package's spec may have where there are several, the one that is
-    /// taken first: what the target says, or else as the package and its repository are named.
+    /// The file names that the package's spec may have if there are several specs, the preferred
+    /// one first: the target's setting, or the names of the package and of its repository.
     #[must_use]
     pub fn spec_names(&self, package: &str) -> Vec<String> {
         let overrides = self.packages.get(package);
@@ -318,8 +318,8 @@ impl Target {
             .map_or(repository, |(name, _)| name.as_str())
     }
 
-    /// URL and branch of a package's modifications; nothing when the target has none, or the
-    /// package is to stay unmodified.
+    /// URL and branch of a package's modifications; `None` when the target has none, or the package
+    /// is to stay unmodified.
     #[must_use]
     pub fn modifications_of(&self, package: &str) -> Option<(String, String)> {
         let modifications = self.modifications.as_ref()?;
@@ -342,11 +342,11 @@ impl Target {
         macros.into_iter().collect()
     }
 
-    /// The branch, tag or commit that is built: what was asked for, else the package's, else
-    /// the target's.
+    /// The branch, tag or commit of a build: the requested one, else the package's, else the
+    /// target's.
     ///
     /// # Errors
-    /// When what was asked for cannot be a git reference.
+    /// When the requested one cannot be a git reference.
     pub fn git_ref(
         &self,
         package: &str,
@@ -361,15 +361,15 @@ impl Target {
         Ok(git_ref)
     }
 
-    /// The architectures that a build is for: the target's, in its order, as far as they were asked for.
-    /// None asked for stands for all.
+    /// The architectures of a build: those of the target, in its order, that were requested. An
+    /// empty request stands for all.
     #[must_use]
     pub fn arches_among(&self, asked: &[Arch]) -> Vec<Arch> {
         let wanted = |arch: &Arch| asked.is_empty() || asked.contains(arch);
         self.arches.iter().copied().filter(wanted).collect()
     }
 
-    /// The NAME-VERSION-RELEASE that a tag of upstream says, when it is one that does.
+    /// The NAME-VERSION-RELEASE in a tag of upstream, when it matches one of `tags`.
     #[must_use]
     pub fn tagged_nvr<'r>(&self, git_ref: &'r str) -> Option<&'r str> {
         let own = std::iter::once(&self.upstream.git_ref);
@@ -407,8 +407,8 @@ impl Target {
             .map_or_else(|| self.limits.clone(), |p| p.limits.over(&self.limits))
     }
 
-    /// The module streams that a package's build roots use, where they are not the default ones:
-    /// what the package says of a module replaces what the target says of it.
+    /// The module streams of a package's build roots that differ from the default: the package's
+    /// settings replace the target's for the same modules.
     #[must_use]
     pub fn modules_of(&self, package: &str) -> ModuleChoice {
         let mut choice = ModuleChoice::default();
@@ -419,34 +419,34 @@ impl Target {
         choice
     }
 
-    /// What a package may make although packages of other sources have it.
+    /// Names that a package may make although packages of other sources own them.
     #[must_use]
     pub fn may_own(&self, package: &str) -> &[String] {
         self.packages.get(package).map_or(&[], |package| &package.may_own)
     }
 
-    /// How many of a hundred builds of a package are repeated.
+    /// The percentage of a package's builds that are repeated.
     #[must_use]
     pub fn repeat_percent(&self, package: &str) -> u8 {
         let of_package = self.packages.get(package).and_then(|package| package.repeat_percent);
         of_package.unwrap_or(self.repeat_percent)
     }
 
-    /// Whether what the farm has built of a source package may be in bootstrap and base roots.
+    /// Whether packages of the farm from a source package may be in bootstrap and base roots.
     #[must_use]
     pub fn is_base_from_farm(&self, source: &str) -> bool {
         self.base_from_farm.iter().any(|name| name == "*" || name == source)
     }
 
-    /// What builds of a package may do that is closed by default: what the target allows all
-    /// packages, and what it allows this one.
+    /// What builds of a package may do beyond the defaults: what the target allows all packages,
+    /// and what it allows this one.
     #[must_use]
     pub fn allowed(&self, package: &str) -> Allowed {
         let of_package = self.packages.get(package).map(|package| &package.allow);
         self.allow.iter().chain(of_package.into_iter().flatten()).copied().collect()
     }
 
-    /// What the tasks that build a package need, as far as the target says it.
+    /// The needs of the tasks that build a package, as far as the target sets them.
     #[must_use]
     pub fn needs_of(&self, package: &str) -> Needs {
         self.packages.get(package).map_or_else(Needs::default, |p| p.needs.needs())
@@ -464,15 +464,15 @@ impl Target {
         self.packages.get(package).is_some_and(|package| package.nocheck)
     }
 
-    /// What a package's builds require beside what its spec says.
+    /// The requirements of a package's builds in addition to those of its spec.
     #[must_use]
     pub fn additional_packages(&self, package: &str) -> &[String] {
         self.packages.get(package).map_or(&[], |package| &package.additional_packages)
     }
 
-    /// The definition as it counts for one build of a package that was asked for with options. What
-    /// they say comes after what the target says. Repositories stay the target's: those of the
-    /// options are [`BuildOptions::target_repositories`].
+    /// The target for one build of a package with options, which are applied after the target's
+    /// settings. Repositories stay the target's: those of the options are
+    /// [`BuildOptions::target_repositories`].
     #[must_use]
     pub fn for_build(&self, package: &str, options: &BuildOptions) -> Self {
         let mut target = self.clone();
@@ -514,7 +514,7 @@ impl Target {
         self.packages.get(package).is_some_and(|package| package.noarch_may_differ)
     }
 
-    /// The channel that builds are published to.
+    /// The channel that builds are published in.
     #[must_use]
     pub fn first_channel(&self) -> &str {
         self.channels.first().map_or("", String::as_str)

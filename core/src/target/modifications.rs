@@ -1,4 +1,4 @@
-//! Where a target's modifications come from: a second repository for each package.
+//! The modifications of a target: a second repository for each package.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,11 +10,11 @@ use super::Template;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Modifications {
-    /// URL of a package's modifications, with `{name}` for the package. What holds for
-    /// `upstream.url` holds for it.
+    /// URL of a package's modifications, with `{name}` for the package. The rules of `upstream.url`
+    /// apply.
     pub url: Template,
 
-    /// The branch that has them. `{name}` is the package.
+    /// The branch of the modifications. `{name}` is the package.
     #[serde(rename = "ref")]
     pub git_ref: Template,
 
@@ -22,12 +22,12 @@ pub struct Modifications {
     #[serde(default = "default_config")]
     pub config: String,
 
-    /// Accepts a server that is reached by plain `http`.
+    /// Accepts a server over plain `http`.
     #[serde(default)]
     pub insecure: bool,
 }
 
-/// The name of the configuration at the root of a modifications repository, unless a target says otherwise.
+/// The default name of the configuration at the root of a modifications repository.
 pub const MODIFICATIONS_CONFIG: &str = "config.yaml";
 
 /// Whether a file at the root of a modifications repository is a configuration.

@@ -1,4 +1,4 @@
-//! What a package's tasks need of a worker, as a target file says it.
+//! The needs of a package's tasks, as a target file sets them.
 
 use std::fmt;
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::needs::{LabelError, Needs, check_label};
 
-/// `needs = { memory = "32G", disk = "100G", label = "ssd" }`. What is not named is learned from
-/// the package's last builds, but for the label.
+/// `needs = { memory = "32G", disk = "100G", label = "ssd" }`. Needs that are left out, except the
+/// label, are learned from the package's last builds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct NeedsSetting {
-    /// Memory that the worker must have, and keep for it.
+    /// Memory that the worker must have, and reserve for the task.
     pub memory: Option<Size>,
 
     /// Free disk that the worker must have.
@@ -22,7 +22,7 @@ pub struct NeedsSetting {
 }
 
 impl NeedsSetting {
-    /// As placement has it.
+    /// The form that placement takes.
     #[must_use]
     pub fn needs(&self) -> Needs {
         let mib = |size: &Option<Size>| size.map_or(0, |size| size.0);
@@ -36,7 +36,7 @@ impl NeedsSetting {
 #[serde(try_from = "String", into = "String")]
 pub struct Size(u64);
 
-/// Units with what they have of MiB, the largest first.
+/// Units with their size in MiB, the largest first.
 const UNITS: [(char, u64); 3] = [('T', 1 << 20), ('G', 1 << 10), ('M', 1)];
 
 impl TryFrom<String> for Size {
@@ -48,7 +48,7 @@ impl TryFrom<String> for Size {
             number.checked_mul(*mib)
         });
         size.filter(|mib| *mib > 0).map(Self).ok_or_else(|| {
-            format!("`{text}` is no size (expected a number with a unit, as 512M, 32G or 1T)")
+            format!("`{text}` is not a size (expected a number with a unit, as 512M, 32G or 1T)")
         })
     }
 }

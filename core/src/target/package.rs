@@ -1,4 +1,4 @@
-//! What a target says of single packages.
+//! The settings of single packages in a target file.
 
 use std::collections::BTreeMap;
 
@@ -14,49 +14,50 @@ use crate::track::policy::Policy;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PackageOverrides {
-    /// The name of its dist-git repository where that is another: a forge may not allow each
-    /// character that a package's name can have (GitLab has no `+`).
+    /// The name of its dist-git repository if it differs: a forge may not allow every character of
+    /// a package's name (GitLab has no `+`).
     pub repository: Option<String>,
 
-    /// The file name of the spec that is built, where the repository has several and none is
-    /// named as the package or its repository: `x.spec`.
+    /// The file name of the spec that is built, if the repository has several and none is named
+    /// like the package or its repository: `x.spec`.
     pub spec: Option<String>,
 
-    /// The branch or tag that is built when none is asked for, in place of the upstream's.
+    /// The default branch or tag, in place of the upstream's.
     #[serde(rename = "ref")]
     pub git_ref: Option<String>,
 
-    /// Builds the package as upstream has it, whatever the modifications say.
+    /// Builds the package without modifications.
     pub unmodified: bool,
 
-    /// What happens with a push to it, in place of the target's `track.policy`.
+    /// The policy for pushes to it, in place of the target's `track.policy`.
     pub track: Option<Policy>,
 
-    /// Limits that differ; those not named are the target's.
+    /// Limits of its own; those left out are the target's.
     pub limits: LimitOverrides,
 
-    /// What its builds may do that is closed by default, beside what the target allows all.
+    /// What its builds may do beyond the defaults, in addition to what the target allows all.
     pub allow: Allowed,
 
-    /// What it may make although packages of other sources have it, without a person: names of
-    /// packages, what they provide and obsolete, paths; `*`, `?` and `[…]` as in a shell.
+    /// Names that it may make without approval although packages of other sources own them: names
+    /// of packages, capabilities that it provides or obsoletes, paths; `*`, `?` and `[…]` as in a
+    /// shell.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub may_own: Vec<String>,
 
-    /// How many of a hundred of its builds are repeated, in place of the target's.
+    /// The percentage of its builds that are repeated, in place of the target's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub repeat_percent: Option<u8>,
 
-    /// Memory, disk and labels that its builds need of a worker.
+    /// Memory, disk and labels that its builds need.
     pub needs: NeedsSetting,
-    /// Accepts `noarch` packages that differ between architectures in what Koji compares. Of each
-    /// the one of the first architecture that makes it is published.
+    /// Accepts `noarch` packages that differ between architectures in what Koji compares. The one
+    /// of the first architecture that makes it is published.
     pub noarch_may_differ: bool,
 
     /// Module streams of its build roots, as the target's `modules`.
     pub modules: Vec<StreamName>,
 
-    /// Modules that its build roots use no stream of, as the target's `disabled_modules`.
+    /// Modules of which its build roots use no stream, as the target's `disabled_modules`.
     pub disabled_modules: Vec<ModuleName>,
 
     /// Macros in addition to the target's; one of the same name replaces it.
@@ -71,8 +72,8 @@ pub struct PackageOverrides {
     /// Leaves `%check` out.
     pub nocheck: bool,
 
-    /// Requirements of its builds beside those of the spec. They are there when the SRPM is made as
-    /// well.
+    /// Requirements of its builds in addition to those of the spec. They are also in the root that
+    /// the SRPM is made in.
     pub additional_packages: Vec<String>,
 }
 
@@ -93,7 +94,7 @@ pub struct LimitOverrides {
 }
 
 impl LimitOverrides {
-    /// The limits that hold: these, and `base` for those not named.
+    /// The effective limits: these, and those of `base` where these are left out.
     #[must_use]
     pub fn over(&self, base: &Limits) -> Limits {
         Limits {

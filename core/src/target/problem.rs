@@ -1,6 +1,6 @@
-//! What is said of a target file that is refused.
+//! The errors of a target file that is refused.
 //!
-//! Owns the words of a refusal; what is refused is `check`'s to know.
+//! Owns their words; `check` knows what is refused.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub enum TargetError {
         /// Line, column and what was expected.
         source: toml::de::Error,
     },
-    /// Some values cannot be; one line for each.
+    /// Some values are invalid; one line for each.
     #[error("{}", lines(file, problems))]
     Values {
         /// The file as the caller named it.
@@ -29,14 +29,14 @@ fn lines(file: &str, problems: &[TargetProblem]) -> String {
     problems.iter().map(|problem| format!("{file}: {problem}")).collect::<Vec<_>>().join("\n")
 }
 
-/// A value that cannot be.
+/// An invalid value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TargetProblem {
-    /// The key with the tables that it lies in, `upstream.url`.
+    /// The key with its tables, `upstream.url`.
     pub key: String,
     /// Its value, fit for a message.
     pub value: String,
-    /// What is wrong with it and what to write instead.
+    /// What is wrong with it, and what to write instead.
     pub what: String,
 }
 

@@ -16,12 +16,12 @@ pub struct Repository {
     pub id: String,
 
     /// URL of the directory that holds `repodata/`, with `{arch}` for the architecture; or a list
-    /// of such URLs, of which the next is asked when one fails. Left out where `mirrorlist` or
-    /// `metalink` say where the repository lies.
+    /// of such URLs, of which the next is tried when one fails. Left out where `mirrorlist` or
+    /// `metalink` is given.
     #[serde(default)]
     pub baseurl: BaseUrls,
 
-    /// URL of a list of mirrors, with `{arch}`: lines that are each what `baseurl` would be.
+    /// URL of a list of mirrors, with `{arch}`: each line is a URL as in `baseurl`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirrorlist: Option<Template>,
 
@@ -30,35 +30,36 @@ pub struct Repository {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metalink: Option<Template>,
 
-    /// Every package must be signed by one of `keys`; checked when it enters the farm's cache.
+    /// Whether every package must be signed by one of `keys`; checked when the package enters the
+    /// farm's cache.
     #[serde(default = "yes")]
     pub gpgcheck: bool,
 
-    /// `repomd.xml.asc` must be there and be made by one of `keys`.
+    /// Whether `repomd.xml.asc` must exist and be made by one of `keys`.
     #[serde(default)]
     pub repo_gpgcheck: bool,
 
-    /// The public keys: each a file (absolute, or relative to the target file), or the armored
-    /// key itself.
+    /// The public keys: each a file (absolute, or relative to the target file), or the armored key
+    /// itself.
     #[serde(default)]
     pub keys: Vec<KeySource>,
 
-    /// Which repository wins when several have a package of the same name: the one with the
-    /// lowest number, whatever the versions are.
+    /// The priority when several repositories have a package of the same name: the lowest number
+    /// wins, whatever the versions are.
     #[serde(default = "default_priority")]
     pub priority: u32,
 
-    /// Of the same package in two repositories of one priority, that of the lower cost is taken.
+    /// Of the same package in two repositories of one priority, the one of the lower cost is used.
     #[serde(default = "default_cost")]
     pub cost: u32,
 
-    /// Packages that are treated as if they were not there, by dnf's patterns: `name`, `name.arch`,
-    /// `name-version`, `name-version-release` with `*`, `?` and `[…]` as in a shell. dnf's own
-    /// names of the key, `exclude` and `excludepkgs`, mean the same.
+    /// Packages that are hidden, by dnf's patterns: `name`, `name.arch`, `name-version`,
+    /// `name-version-release` with `*`, `?` and `[…]` as in a shell. dnf's own names of the key,
+    /// `exclude` and `excludepkgs`, mean the same.
     #[serde(default, alias = "exclude", alias = "excludepkgs")]
     pub excludes: Vec<String>,
 
-    /// If there are any, the only packages that are seen, by the same patterns.
+    /// If there are any, the only packages that are visible, by the same patterns.
     #[serde(default)]
     pub includepkgs: Vec<String>,
 
@@ -66,14 +67,14 @@ pub struct Repository {
     #[serde(default)]
     pub module_hotfixes: bool,
 
-    /// Refuses metadata that are older than so many days: somebody may be showing an old state of the
-    /// repository, with its valid signatures, to keep updates back. 0 means any age, for repositories
-    /// that rarely change.
+    /// Refuses metadata that are older than so many days: a server may show an old state of the
+    /// repository, with its valid signatures, to withhold updates. 0 means any age, for
+    /// repositories that rarely change.
     #[serde(default)]
     pub max_age_days: u32,
 
-    /// Accepts a repository that is reached by plain `http` and checks no signature at all:
-    /// whoever sits in between can then change what goes into the build roots.
+    /// Accepts a repository over plain `http` without any check of signatures: whoever is on the
+    /// network path can then change the build roots.
     #[serde(default)]
     pub insecure: bool,
 }
@@ -119,7 +120,7 @@ const fn yes() -> bool {
     true
 }
 
-/// As dnf has it when nothing is said.
+/// dnf's default.
 const fn default_cost() -> u32 {
     1000
 }
@@ -168,12 +169,12 @@ impl From<BaseUrls> for OneOrMany {
     }
 }
 
-/// As dnf has it when nothing is said.
+/// dnf's default.
 const fn default_priority() -> u32 {
     99
 }
 
-/// Where a public key comes from.
+/// The source of a public key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "String", into = "String")]
 pub enum KeySource {
@@ -183,7 +184,7 @@ pub enum KeySource {
     Armored(String),
 }
 
-/// How an armored public key begins.
+/// The first line of an armored public key.
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
 impl KeySource {

@@ -21,7 +21,7 @@ impl Template {
         self.0.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name)
     }
 
-    /// Whether each brace has its partner and none lies in another.
+    /// Whether the braces are balanced and not nested.
     #[must_use]
     pub(crate) fn is_balanced(&self) -> bool {
         let mut open = false;
@@ -36,13 +36,13 @@ impl Template {
         !open
     }
 
-    /// The text with values put in as they are. Unknown variables stay.
+    /// The text with values inserted unchanged. Unknown variables stay.
     #[must_use]
     pub fn fill(&self, values: &[(&str, &str)]) -> String {
         self.replace(values, |value| value.to_owned())
     }
 
-    /// The URL with values put in, percent-encoded so that they stay within its path.
+    /// The URL with values inserted, percent-encoded so that they stay within its path.
     #[must_use]
     pub fn expand(&self, values: &[(&str, &str)]) -> String {
         self.replace(values, percent_encoded)

@@ -124,9 +124,9 @@ fn a_repository_lies_at_several_urls_or_on_mirrors() {
     for (place, says) in [
         ("mirrorlist = \"https://m/$basearch\"", "write {arch} for $basearch"),
         ("baseurl = \"https://m/$releasever/os\"", "$releasever"),
-        ("", "say once where the repository lies"),
-        ("baseurl = []", "say once where"),
-        ("baseurl = \"https://a/\"\nmetalink = \"https://m/\"", "say once where"),
+        ("", "set one of baseurl, mirrorlist and metalink"),
+        ("baseurl = []", "set one of baseurl"),
+        ("baseurl = \"https://a/\"\nmetalink = \"https://m/\"", "set one of baseurl"),
         ("baseurl = [\"https://a/\", \"ftp://b/\"]", "`ftp:` is not allowed"),
         ("baseurl = 7", "expected a URL"),
         ("baseurl = \"https://a/\"\nincludepkgs = [\"a b\"]", "includepkgs"),
@@ -150,7 +150,7 @@ fn modules_are_chosen_by_the_target_and_by_packages() {
     for (bad, says) in [
         ("modules = [\"nodejs\"]", "write NAME:STREAM"),
         ("modules = [\"a:1\", \"a:2\"]", "another stream of the same module"),
-        ("modules = [\"a:1\"]\ndisabled_modules = [\"a\"]", "in `modules` too"),
+        ("modules = [\"a:1\"]\ndisabled_modules = [\"a\"]", "also in `modules`"),
         ("disabled_modules = [\"a:1\"]", "without a stream"),
         ("module_platform_id = \"el9\"", "write NAME:STREAM"),
     ] {

@@ -12,22 +12,23 @@ use crate::track::policy::Policy;
 use crate::track::schedule::PollPace;
 use crate::track::storm::StormLimit;
 
-/// How a target's packages are followed. Which ones are is told to the farm, by `rpmfarm track`.
+/// How a target's packages follow upstream. Packages are tracked by `rpmfarm track`, not in this
+/// file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Tracking {
-    /// What happens with a push: `automatic`, `propose` or `hold`. A package can have its own in
-    /// `[packages.NAME]`, and maintainers can order another with `rpmfarm track`.
+    /// The policy for pushes: `automatic`, `propose` or `hold`. A package can have its own in
+    /// `[packages.NAME]`, and maintainers can set another one with `rpmfarm track`.
     pub policy: Policy,
 
-    /// A package must have been without a push for so many seconds before it is built.
+    /// How many seconds a package must be without a push before it is built.
     pub quiet_seconds: u32,
 
-    /// At least so many seconds lie between two builds of a package that follow from pushes; what
-    /// is pushed meanwhile is gathered into one.
+    /// The least number of seconds between two builds of a package that follow from pushes; later
+    /// pushes are gathered into one build.
     pub spacing_seconds: u32,
 
-    /// No push waits longer than so many seconds, however many follow it.
+    /// The greatest number of seconds that a push waits, however many follow it.
     pub longest_wait_seconds: u32,
 
     /// More builds than this, at once or within `storm_seconds`, are held until approved.
@@ -42,13 +43,13 @@ pub struct Tracking {
     /// Seconds between two polls of the quietest ones.
     pub poll_longest_seconds: u32,
 
-    /// Requests to the git server at once.
+    /// How many requests the git server gets at once.
     pub host_connections: u32,
 
-    /// Requests to the git server a second.
+    /// How many requests the git server gets per second.
     pub host_requests: u32,
 
-    /// Where the forges' APIs are that `rpmfarm track add --namespace` asks: `github`, `gitlab`,
+    /// The addresses of the forges' APIs for `rpmfarm track add --namespace`: `github`, `gitlab`,
     /// `gitea` (or `forgejo`), `pagure`, each with the address before `/orgs/…`, `/api/…`.
     pub forges: BTreeMap<Forge, String>,
 }
@@ -96,13 +97,13 @@ impl Tracking {
         }
     }
 
-    /// How gently the git server is asked.
+    /// The limits on requests to the git server.
     #[must_use]
     pub const fn host_limits(&self) -> HostLimits {
         HostLimits { at_once: self.host_connections as usize, per_second: self.host_requests }
     }
 
-    /// Where a forge's API is.
+    /// The address of a forge's API.
     #[must_use]
     pub fn forge_url(&self, forge: Forge) -> Option<&str> {
         self.forges.get(&forge).map(String::as_str).or_else(|| forge.usual_url())

@@ -1,44 +1,44 @@
-//! What becomes of a push, now.
+//! The verdict on a push, at a given time.
 
 use std::time::Duration;
 
 use super::policy::{EffectivePolicy, Policy};
 use crate::{BuildId, StormId, Timestamp};
 
-/// How pushes are gathered.
+/// The times by which pushes are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GatherTimes {
-    /// A package must have been without pushes for so long.
+    /// How long a package must be without pushes.
     pub quiet: Duration,
-    /// At least so much time lies between two builds of a package.
+    /// The least time between two builds of a package.
     pub spacing: Duration,
-    /// No push waits longer than this, however many follow it.
+    /// The longest time that a push waits, however many follow it.
     pub longest: Duration,
 }
 
 /// The facts that decide on the newest push of a package.
 #[derive(Debug, Clone, Copy)]
 pub struct PushFacts<'a> {
-    /// The policy that holds.
+    /// The effective policy.
     pub rule: &'a EffectivePolicy,
-    /// A maintainer approved it.
+    /// Whether a maintainer approved it.
     pub approved: bool,
     /// The storm that holds it back.
     pub storm: Option<StormId>,
-    /// When the first push was seen that is not built yet.
+    /// When the first push was observed that is not built yet.
     pub first: Timestamp,
-    /// When this one was seen.
+    /// When this push was observed.
     pub last: Timestamp,
     /// When the package was last built because of a push.
     pub started: Option<Timestamp>,
-    /// A build that has this very commit.
+    /// A build of this very commit.
     pub done_by: Option<BuildId>,
-    /// A build of the package is under way of which the commit is not known yet.
+    /// A build of the package that is under way and whose commit is not known yet.
     pub importing: Option<BuildId>,
 }
 
 words! {
-    /// What becomes of a push, or became of it, without why and until when.
+    /// The verdict on a push, without the reason and the time.
     pub enum PushVerdict: "verdict on a push" {
         /// It is built; the push has ended.
         Build = "build",
@@ -46,7 +46,7 @@ words! {
         Done = "done",
         /// A later push came before it was built; it has ended.
         Superseded = "superseded",
-        /// Its package is followed no longer; it has ended.
+        /// Its package is no longer tracked; the push has ended.
         Removed = "removed",
         /// As [`PushDecision::Importing`].
         Importing = "importing",
@@ -63,35 +63,35 @@ words! {
     }
 }
 
-/// What becomes of a push.
+/// The verdict on a push, with its reason and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PushDecision {
     /// It is built now.
     Build,
     /// It was built already.
     Done(BuildId),
-    /// Until this build's commit is known, which may be this one.
+    /// It waits until this build's commit is known, which may be the pushed one.
     Importing(BuildId),
-    /// More pushes may follow; it is built then at the latest.
+    /// More pushes may follow.
     Gathering {
-        /// When it is built, if nothing follows.
+        /// When it is built, if no push follows.
         until: Timestamp,
     },
-    /// Until a maintainer approves it.
+    /// It waits for a maintainer's approval.
     Proposed,
-    /// Until the policy changes, or a maintainer approves it.
+    /// It waits until the policy changes, or a maintainer approves it.
     Held {
-        /// Why, where somebody said so.
+        /// The maintainer's reason, if there is one.
         reason: String,
     },
-    /// Until the freeze ends.
+    /// It waits until the freeze ends.
     Frozen { reason: String, until: Timestamp },
-    /// One of too many at once: until a maintainer approves it, or the whole storm.
+    /// It is one of too many at once, and waits until a maintainer approves it or the whole storm.
     Storm(StormId),
 }
 
 impl PushDecision {
-    /// The word for it.
+    /// The verdict without its reason.
     #[must_use]
     pub const fn word(&self) -> PushVerdict {
         match self {
@@ -113,7 +113,7 @@ impl PushDecision {
     }
 }
 
-/// Decides what becomes of a package's newest push.
+/// Decides on a package's newest push.
 #[must_use]
 pub fn decide(facts: &PushFacts<'_>, gather: &GatherTimes, now: Timestamp) -> PushDecision {
     if let Some(build) = facts.done_by {
@@ -142,7 +142,7 @@ pub fn decide(facts: &PushFacts<'_>, gather: &GatherTimes, now: Timestamp) -> Pu
     }
 }
 
-/// When a push is built, if nothing follows it.
+/// When a push is built, if no push follows.
 fn due(facts: &PushFacts<'_>, gather: &GatherTimes) -> Timestamp {
     let quiet = facts.last + gather.quiet;
     let spaced = facts.started.map(|started| started + gather.spacing);

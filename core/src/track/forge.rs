@@ -1,4 +1,4 @@
-//! Forges: where their lists of repositories are, and how these are read.
+//! Forges: the addresses of their lists of repositories, and how these are read.
 
 use serde::Deserialize;
 
@@ -30,17 +30,17 @@ pub enum ForgeError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ForgePage {
     pub packages: Vec<String>,
-    /// Repositories that are archived, empty of rights, or of no package's name: how many.
+    /// How many repositories are archived, inaccessible, or not named like a package.
     pub skipped: usize,
     /// There are more pages.
     pub more: bool,
 }
 
-/// Repositories on a page.
+/// How many repositories a page has.
 const PER_PAGE: usize = 50;
 
 impl Forge {
-    /// Where its API is unless a target says otherwise. Gitea has no usual place.
+    /// The default address of its API. Gitea has none.
     #[must_use]
     pub const fn usual_url(self) -> Option<&'static str> {
         match self {
@@ -54,7 +54,7 @@ impl Forge {
     /// The address of a page of a namespace's repositories; pages count from 1.
     ///
     /// # Errors
-    /// When the namespace cannot be one.
+    /// When the namespace is not valid.
     pub fn page_url(self, base: &str, namespace: &str, page: usize) -> Result<String, ForgeError> {
         let plain = |part: &str| {
             !part.is_empty()
@@ -87,7 +87,7 @@ impl Forge {
     /// Reads a page.
     ///
     /// # Errors
-    /// When it is not what this forge answers.
+    /// When it is not a valid answer of this forge.
     pub fn read_page(self, body: &[u8]) -> Result<ForgePage, ForgeError> {
         let answer = |error: serde_json::Error| ForgeError::Answer {
             forge: self,
@@ -107,7 +107,7 @@ impl Forge {
         };
         let mut page = ForgePage { more, ..ForgePage::default() };
         for repository in repositories {
-            // GitLab's `name` is for people; `path` is what addresses hold.
+            // GitLab's `name` is for people; `path` is the part of addresses.
             let name = repository.path.unwrap_or(repository.name);
             if repository.archived || repository.empty || check_package(&name).is_err() {
                 page.skipped += 1;

@@ -1,5 +1,5 @@
-//! How gently a host is asked: so many requests at once, so many a second, and a rest that grows
-//! while it fails.
+//! The limits on requests to a host: so many at once, so many a second, and a pause that grows
+//! while the host fails.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ const LONGEST_REST: Duration = Duration::from_secs(900);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostLimits {
     pub at_once: usize,
-    /// Requests a second. As many may follow each other without a pause after a rest.
+    /// Requests per second. After a pause as many may follow each other at once.
     pub per_second: u32,
 }
 
-/// How a request to a host ended, as far as the host is concerned.
+/// The outcome of a request, as far as the host is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostResponse {
-    /// It answered, be it that there is no such repository.
+    /// It answered, even if there is no such repository.
     Well,
-    /// It did not, or said that it is too busy; and for how long it wants to be left alone, in
-    /// seconds, if it said so.
+    /// It did not answer, or said that it is too busy; with the number of seconds for which it
+    /// asked to be left alone, if it did.
     Ill(Option<u32>),
 }
 
@@ -32,7 +32,7 @@ pub enum HostResponse {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct HostThrottle {
     running: usize,
-    /// The time up to which its requests of a second are used up.
+    /// The time up to which its requests per second are used up.
     spent: Timestamp,
     failures: u32,
     rest_until: Timestamp,
@@ -45,7 +45,7 @@ impl HostThrottle {
         if now < self.rest_until {
             return 0;
         }
-        // After failures one request finds out whether it is well again.
+        // After failures, one request finds out whether the host works again.
         let at_once = if self.failures > 0 { 1 } else { limits.at_once };
         let spent = self.spent.max(now - SECOND);
         let by_rate = now.since(spent).as_micros() / gap(limits).as_micros();
@@ -53,23 +53,23 @@ impl HostThrottle {
         by_rate.min(at_once.saturating_sub(self.running))
     }
 
-    /// A request is started.
+    /// Counts a started request.
     pub fn start(&mut self, limits: &HostLimits, now: Timestamp) {
         self.running += 1;
         self.go_on(limits, now);
     }
 
-    /// Whoever has started a request makes another one after it, in the same place.
+    /// Counts a further request in the place of one that was started before.
     pub fn go_on(&mut self, limits: &HostLimits, now: Timestamp) {
         self.spent = self.spent.max(now - SECOND) + gap(limits);
     }
 
-    /// A request has ended.
+    /// Counts a request that has ended.
     pub fn end(&mut self, answer: HostResponse, jitter: Jitter, now: Timestamp) {
         self.running = self.running.saturating_sub(1);
         match answer {
             HostResponse::Well => self.failures = 0,
-            // Those that were under way when it fell ill tell nothing new.
+            // Requests that were under way when the host began to fail tell nothing new.
             HostResponse::Ill(None) if now < self.rest_until => {}
             HostResponse::Ill(after) => {
                 self.failures = self.failures.saturating_add(1);
@@ -81,7 +81,7 @@ impl HostThrottle {
         }
     }
 
-    /// Until when it is left alone; `None` when it is not.
+    /// Until when the host is left alone; `None` when it is not.
     #[must_use]
     pub fn rests_until(&self, now: Timestamp) -> Option<Timestamp> {
         (now < self.rest_until).then_some(self.rest_until)
@@ -93,7 +93,7 @@ impl HostThrottle {
     }
 }
 
-/// The time between two requests: a microsecond at least, however many are allowed.
+/// The time between two requests: at least a microsecond, however many are allowed.
 fn gap(limits: &HostLimits) -> Duration {
     (SECOND / limits.per_second.max(1)).max(Duration::from_micros(1))
 }

@@ -1,9 +1,9 @@
 //! Following upstream: what a change of refs means, and when refs are polled.
 //!
-//! Owns the rules between a moved branch and a rebuild: the identity of a push, policy, quiet
-//! time, the storm guard, marks of security fixes, the schedule of polls and how gently a host is
-//! asked; and the forms of what strangers send: lists of refs, webhook bodies, lists of
-//! repositories. It must not know how any of that is fetched or stored. Time is an argument.
+//! Owns the rules between a moved branch and a rebuild: the identity of a push, policy, quiet time,
+//! the storm guard, marks of security fixes, the schedule of polls and the limits of hosts; and the
+//! formats of untrusted input: lists of refs, webhook bodies, lists of repositories. It must not
+//! know how any of that is fetched or stored. Time is an argument.
 
 pub mod decide;
 pub mod forge;
@@ -31,4 +31,4 @@ pub use push::Push;
 pub use ref_query::{RefQuery, RefTip};
 pub use schedule::{NextPoll, PollFinding, next};
 pub use tags::TagPattern;
-pub use version_check::{NotNewer, check_above, superseded};
+pub use version_check::{NotNewer, check_newer, superseded};

@@ -1,34 +1,35 @@
-//! What pushes are to build: a commit of a package, and a commit of its modifications.
+//! The pair that pushes lead to: a commit of a package, and a commit of its modifications.
 
 use super::TagPattern;
 use super::push::{OpenPush, PushedBuild};
 use super::seen::{self, TrackRef};
 use crate::Target;
 
-/// What is built because of a push.
+/// The pair to be built because of a push.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PushPair {
-    /// The package's commit, or its tag; empty for the target's own.
+    /// The package's commit, or its tag; empty for the target's default branch.
     pub git_ref: String,
-    /// The commit of its modifications; empty for what their branch has.
+    /// The commit of its modifications; empty for their branch.
     pub modification: String,
 }
 
 /// The two commits that make a build's sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CommitPair {
-    /// The branch, or tag, that the commit is of; empty when it was never seen.
+    /// The branch, or tag, of the commit; empty when it was never observed.
     pub branch: String,
-    /// The package's commit; empty when it was never seen.
+    /// The package's commit; empty when it was never observed.
     pub commit: String,
-    /// What a build asks for: the commit, or the tag of a pattern.
+    /// The reference for the build: the commit, or the tag of a pattern.
     pub git_ref: String,
-    /// The commit of its modifications: empty for none, nothing when they were never seen.
+    /// The commit of its modifications: empty when there are none, `None` when they were never
+    /// observed.
     pub modification: Option<String>,
 }
 
 impl CommitPair {
-    /// As it is recorded.
+    /// The form in which it is recorded.
     #[must_use]
     pub fn to_build(&self) -> PushPair {
         PushPair {
@@ -37,14 +38,14 @@ impl CommitPair {
         }
     }
 
-    /// Whether a build that has its sources is of this pair.
+    /// Whether a build with sources has this pair.
     pub(super) fn is_of(&self, build: &PushedBuild) -> bool {
         !self.commit.is_empty()
             && build.commit_id == self.commit
             && self.modification.as_ref().is_none_or(|commit| *commit == build.modification)
     }
 
-    /// Whether a build that has no sources yet may come to be of this pair.
+    /// Whether a build without sources may turn out to have this pair.
     pub(super) fn may_be_of(&self, build: &PushedBuild) -> bool {
         let or_none = |asked: &str, known: &[&String]| {
             asked.is_empty() || known.iter().any(|known| *known == asked)
@@ -58,7 +59,8 @@ impl CommitPair {
     }
 }
 
-/// What these pushes are to build: what was pushed, and of the other what was last seen.
+/// The pair for these pushes: the pushed commit, and for the other repository the last observed
+/// one.
 pub(super) fn pair(
     target: &Target,
     package: &str,
@@ -82,7 +84,7 @@ pub(super) fn pair(
     };
     match at {
         Some((branch, commit)) => {
-            // A tag says what is to be made, and is checked against what is.
+            // The version in a tag is compared with the version of the build.
             let is_tag = TagPattern::parse(&followed).is_some();
             let git_ref = if is_tag { branch.clone() } else { commit.clone() };
             CommitPair { branch, commit, git_ref, modification }

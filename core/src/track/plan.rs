@@ -1,5 +1,4 @@
-//! What would become of the open pushes of a target, now: the stage carries it out, people are shown
-//! it.
+//! The plans for the open pushes of a target: the stage carries them out, people are shown them.
 
 use std::collections::BTreeMap;
 
@@ -10,30 +9,29 @@ use super::seen::TrackRef;
 use super::{PushDecision, PushFacts, PushVerdict, decide};
 use crate::{BuildId, PushId, StormId, Target, Timestamp};
 
-/// The newest push to a package or its modifications, and what would become of it.
+/// The newest push to a package or its modifications, with its verdict.
 #[derive(Debug, Clone)]
 pub struct PlannedPush {
     pub push: OpenPush,
-    /// The newest one to the other of the two, which is built with it.
+    /// The newest push to the other of the two, which is built with it.
     pub beside: Option<OpenPush>,
-    /// Those before them, which they stand for.
+    /// Earlier pushes, which these supersede.
     pub older: Vec<PushId>,
-    /// What would be built.
+    /// The pair to be built.
     pub pair: CommitPair,
-    /// A build that has it.
+    /// A build that has the pair.
     pub done_by: Option<BuildId>,
-    /// Whether it is followed no longer.
+    /// Whether the package is no longer tracked.
     pub moot: bool,
-    /// What would become of it.
     pub verdict: PushDecision,
 }
 
 /// The facts of the packages that have open pushes.
 #[derive(Debug, Clone, Default)]
 pub struct OpenPushContext {
-    /// The commits that their branches had when they were last polled.
+    /// The commits of their branches when they were last polled.
     pub seen: Vec<TrackRef>,
-    /// Builds that may have what was pushed, oldest first.
+    /// Builds that may have the pushed commits, oldest first.
     pub builds: Vec<PushedBuild>,
 }
 
@@ -41,7 +39,7 @@ pub struct OpenPushContext {
 #[derive(Debug, Clone, Default)]
 pub struct PolicyOverrides(BTreeMap<String, PolicyOverride>);
 
-/// Packages, each with the newest order for it; the empty name stands for the whole target.
+/// From packages with the newest override for each; the empty name stands for the whole target.
 impl FromIterator<(String, PolicyOverride)> for PolicyOverrides {
     fn from_iter<I: IntoIterator<Item = (String, PolicyOverride)>>(orders: I) -> Self {
         Self(orders.into_iter().collect())
@@ -62,7 +60,8 @@ impl PolicyOverrides {
     }
 }
 
-/// Plans for the open pushes of a target, which come oldest first: one plan for each package, by name.
+/// The plans for the open pushes of a target, which come oldest first: one plan for each package,
+/// by name.
 #[must_use]
 pub fn plan(
     target: &Target,
@@ -92,7 +91,7 @@ struct PackageFacts<'a> {
     rule: EffectivePolicy,
 }
 
-/// Plans for a package's pushes, which come oldest first.
+/// The plan for a package's pushes, which come oldest first.
 fn plan_package(
     facts: &PackageFacts<'_>,
     pushes: Vec<OpenPush>,
@@ -116,7 +115,7 @@ fn plan_package(
     Some(PlannedPush { push, beside, older, pair, done_by, moot, verdict })
 }
 
-/// The storm that holds any push of a package. Whatever supersedes a push that is held, or is built with
+/// The storm that holds any push of a package. A push that supersedes a held one, or is built with
 /// it, is held as well.
 fn unapproved_storm(pushes: &[OpenPush]) -> Option<StormId> {
     let unapproved = pushes.iter().filter(|push| push.approved_at.is_none());
@@ -124,8 +123,8 @@ fn unapproved_storm(pushes: &[OpenPush]) -> Option<StormId> {
 }
 
 impl PackageFacts<'_> {
-    /// Leaves out pushes to modifications that the target no longer has for the package. If there are
-    /// no others, these are kept, and it says so.
+    /// Leaves out pushes to modifications that the target no longer has for the package. If there
+    /// are no others, these are kept, and the second value is true.
     fn still_meant(&self, pushes: Vec<OpenPush>) -> (Vec<OpenPush>, bool) {
         let place = self.target.modifications_of(self.package);
         let is_moot = |push: &OpenPush| {
@@ -143,21 +142,21 @@ impl PackageFacts<'_> {
         self.known.builds.iter().rev().filter(move |build| build.package == self.package)
     }
 
-    /// The newest build that has the sources of a pair, if it counts as the build of these pushes.
+    /// The newest build with the sources of a pair, if it counts as the build of these pushes.
     fn done_by<'p>(
         &self,
         pair: &CommitPair,
         mut pushes: impl Iterator<Item = &'p OpenPush>,
     ) -> Option<BuildId> {
         let done = self.builds().find(|build| pair.is_of(build))?;
-        // Where upstream went back to older sources, what was built since stands in their place.
+        // If upstream went back to older sources, later builds have replaced the earlier one.
         let returns = pushes.any(OpenPush::returns);
         let stands_alone =
             || self.builds().take_while(|build| build.id > done.id).all(|build| !build.stands);
         (!returns || stands_alone()).then_some(done.id)
     }
 
-    /// The newest build without sources yet that may come to have those of a pair.
+    /// The newest build without sources that may turn out to have those of a pair.
     fn importing(&self, pair: &CommitPair) -> Option<BuildId> {
         self.builds().find(|build| pair.may_be_of(build)).map(|build| build.id)
     }
@@ -184,7 +183,7 @@ impl PackageFacts<'_> {
     }
 }
 
-/// The plans of a target, by what is to be done with them now.
+/// The plans of a target, sorted by the next action on each.
 #[derive(Debug, Clone, Default)]
 pub struct SortedPlans {
     /// Pushes that end without a build: nobody tracks the package, or it is built already.
@@ -193,13 +192,13 @@ pub struct SortedPlans {
     pub approved: Vec<PlannedPush>,
     /// Pushes that would be built without approval, if they are not a storm.
     pub unasked: Vec<PlannedPush>,
-    /// The newest storm that holds any.
+    /// The newest storm that holds a push.
     pub storm: Option<StormId>,
-    /// How many wait in storms for what was pushed since a time.
+    /// How many plans wait in storms with pushes since a time.
     pub held: usize,
 }
 
-/// Sorts plans. Of those that a storm holds, the ones that were pushed after `since` are counted.
+/// Sorts plans. Of those that a storm holds, the ones with pushes after `since` are counted.
 #[must_use]
 pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
     let mut sorted = SortedPlans::default();
@@ -230,11 +229,11 @@ pub fn sort(plans: Vec<PlannedPush>, since: Timestamp) -> SortedPlans {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushEnd {
     pub push: PushId,
-    /// How it has ended.
+    /// The final verdict.
     pub verdict: PushVerdict,
-    /// The build that had its commit already, for `done`.
+    /// For `done`, the build that had the commit already.
     pub build: Option<BuildId>,
-    /// What is built, for `build`.
+    /// For `build`, the pair that is built.
     pub pair: Option<PushPair>,
 }
 
@@ -244,7 +243,7 @@ impl PlannedPush {
         std::iter::once(&self.push).chain(&self.beside)
     }
 
-    /// The end of the push, of the one that is built with it, and of those that they stand for.
+    /// The ends of the push, of the one that is built with it, and of those that they supersede.
     /// `build` is the build that had the commit already.
     #[must_use]
     pub fn ends(&self, verdict: PushVerdict, build: Option<BuildId>) -> Vec<PushEnd> {
@@ -261,7 +260,7 @@ impl PlannedPush {
     }
 }
 
-/// Why a push is where it is, in one line.
+/// Why a push has its verdict, in one line.
 #[must_use]
 pub fn reason(verdict: &PushDecision, rule: &EffectivePolicy) -> String {
     let because = |reason: &str| {
@@ -534,7 +533,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever was pushed, each push is in one plan, and a storm that holds one holds its package.
+        /// Whatever was pushed, each push is in one plan, and a storm that holds one holds its
+        /// package.
         #[test]
         fn no_push_is_lost_or_planned_twice(
             pushes in prop::collection::vec((0usize..3, any::<bool>(), prop::option::of(1i64..3)), 0..12),

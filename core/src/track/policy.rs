@@ -1,16 +1,16 @@
-//! Policy: whether a push is built by itself, on a person's word, or not for now.
+//! Policy: whether a push is built automatically, on approval, or not for now.
 
 use crate::Timestamp;
 
 words! {
-    /// What happens with a push.
+    /// The policy for pushes.
     #[derive(Default)]
     pub enum Policy: "policy" {
         #[default]
         Automatic = "automatic",
         /// It is shown, and built when a maintainer approves it.
         Propose = "propose",
-        /// It is only noted. An approval builds it all the same.
+        /// It is only noted. An approval builds it nevertheless.
         Hold = "hold",
     }
 }
@@ -18,56 +18,56 @@ words! {
 /// A time in which nothing is built, whoever approves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freeze {
-    /// Why, for whoever waits.
+    /// The maintainer's reason.
     pub reason: String,
     /// When it ends by itself.
     pub until: Timestamp,
 }
 
 impl Freeze {
-    /// Whether it holds at this time.
+    /// Whether the freeze is in force at this time.
     #[must_use]
     pub fn holds(&self, now: Timestamp) -> bool {
         now < self.until
     }
 }
 
-/// What a maintainer has said of a package or of a whole target. The newest counts.
+/// A maintainer's decision on a package or on a whole target. The newest one counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PolicyOverride {
-    /// As the target's file says.
+    /// The policy of the target's file.
     Default,
-    /// This policy, for a reason.
+    /// This policy, with a reason.
     Policy(Policy, String),
     Freeze(Freeze),
 }
 
-/// What holds for a package now.
+/// The policy that applies to a package now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EffectivePolicy {
     pub policy: Policy,
-    /// Why it is that, where somebody said so.
+    /// The maintainer's reason, if there is one.
     pub reason: String,
-    /// A freeze that holds now.
+    /// A freeze that is in force.
     pub freeze: Option<Freeze>,
 }
 
-/// What the target's file says of policy, and what maintainers have said since.
+/// The policies of the target's file, and the decisions of maintainers since.
 #[derive(Debug, Clone, Copy)]
 pub struct PolicySources<'a> {
-    /// The file, of the whole target.
+    /// The file's policy for the target.
     pub file: Policy,
-    /// The file, of this package.
+    /// The file's policy for this package.
     pub file_package: Option<Policy>,
-    /// The newest order for the whole target.
+    /// The newest override for the whole target.
     pub target: Option<&'a PolicyOverride>,
-    /// The newest order for this package.
+    /// The newest override for this package.
     pub package: Option<&'a PolicyOverride>,
 }
 
-/// What holds for a package: an order for it, then the file's word for it, then an order for the
-/// target, then the file's word for the target. A freeze of either holds above all of them; when
-/// it has ended, it was never said.
+/// The policy that applies to a package: an override for the package, then the file's policy for
+/// it, then an override for the target, then the file's policy for the target. A freeze of either
+/// takes precedence over all of them; after its end it is ignored.
 #[must_use]
 pub fn effective(said: &PolicySources<'_>, now: Timestamp) -> EffectivePolicy {
     let freeze = [said.target, said.package].into_iter().flatten().find_map(|order| match order {

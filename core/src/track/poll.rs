@@ -1,7 +1,7 @@
-//! What a poll of a package's repositories means: pushes, problems, and when to poll again.
+//! What the poll of a package's repositories means: pushes, problems, and when to poll again.
 //!
-//! A poll asks for the package's branch or tag, and then for its modifications: what was pushed to both
-//! is seen together.
+//! A poll reads the package's branch or tag, and then its modifications, so that pushes to both are
+//! observed together.
 
 use std::time::Duration;
 
@@ -13,90 +13,91 @@ use super::{RefTip, TagPattern};
 use crate::name::shown;
 use crate::{Target, Timestamp};
 
-/// A package that is polled, with what decides on the outcome.
+/// A polled package, with the facts that decide on the result.
 #[derive(Debug, Clone, Copy)]
 pub struct PolledPackage<'a> {
-    /// The target that it is followed for.
+    /// The target that it is tracked for.
     pub target: &'a Target,
     pub package: &'a str,
-    /// The branch or tag that it is followed for; empty for the target's own.
+    /// The tracked branch or tag; empty for the target's default branch.
     pub git_ref: &'a str,
-    /// Whether what is there at the first poll is built as well.
+    /// Whether the commit of the first poll is built as well.
     pub build_first: bool,
     /// The time between polls so far; `None` before the first.
     pub interval: Option<Duration>,
-    /// How often in a row it could not be read.
+    /// How often in a row the repository could not be read.
     pub failures: u32,
-    /// What a webhook has told of it, and is not seen yet.
+    /// A webhook whose push was not observed yet.
     pub hint: Option<WebhookHint<'a>>,
-    /// What was last seen of its branches.
+    /// The last observed commits of its branches.
     pub seen: &'a [TrackRef],
 }
 
-/// What a webhook has told of a package.
+/// The content of a webhook about a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookHint<'a> {
     pub told: Timestamp,
-    /// The commit of the package that it told of; empty for none.
+    /// The commit of the package; empty for none.
     pub commit: &'a str,
-    /// The commit of its modifications that it told of; empty for none.
+    /// The commit of its modifications; empty for none.
     pub modification: &'a str,
 }
 
-/// What was found of a package's modifications.
+/// The result of polling a package's modifications.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ModificationsTip {
-    /// The package has no place for any.
+    /// The package has no repository for them.
     Nowhere,
     At {
         /// Address of the repository.
         repository: String,
         branch: String,
-        /// What it points to; nothing when there is no such repository or branch.
+        /// The commit; `None` when there is no such repository or branch.
         commit: Option<String>,
     },
     /// They cannot be read, for this reason.
     Hidden(String),
 }
 
-/// What a poll has led to.
+/// The result of a poll.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollOutcome {
-    /// When the next one is.
+    /// When the next poll is.
     pub next: NextPoll,
-    /// How often in a row it could not be read; 0 when it could.
+    /// How often in a row the repository could not be read; 0 when it could.
     pub failures: u32,
-    /// Why not, in one line.
+    /// The reason, in one line.
     pub problem: String,
-    /// Whether a webhook's push is still to be seen.
+    /// Whether the push of a webhook was not observed yet.
     pub hinted: bool,
-    /// What was seen of the package and of its modifications; nothing of what could not be read.
-    pub saw: Vec<RefObservation>,
+    /// The observations of the package and of its modifications, without those that could not be
+    /// read.
+    pub observations: Vec<RefObservation>,
 }
 
-/// A branch that was seen.
+/// An observed branch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefObservation {
-    /// Where it points to; an empty commit for modifications that are not there.
+    /// The branch and its commit; an empty commit for modifications that do not exist.
     pub push: Push,
     pub change: RefChange,
-    /// Whether it is the modifications'.
+    /// Whether it is the branch of the modifications.
     pub modifies: bool,
     /// webhook, poll.
     pub told_by: &'static str,
 }
 
-/// What one of the two repositories has shown.
-struct Found {
+/// The result for one of the two repositories.
+struct TipFinding {
     change: RefChange,
-    saw: Option<RefObservation>,
+    observation: Option<RefObservation>,
     problem: String,
-    /// Whether a webhook told of another commit.
+    /// Whether a webhook named another commit.
     is_not_yet: bool,
 }
 
 impl PolledPackage<'_> {
-    /// What it means that upstream answered: `git_ref` was asked for, and points to `tip`.
+    /// The result of an answer of upstream: `git_ref` was polled, and points to `tip`.
     #[must_use]
     pub fn answered(
         &self,
@@ -110,10 +111,11 @@ impl PolledPackage<'_> {
         let modifications = self.modifications(modified);
         let is_not_yet = package.is_not_yet || modifications.is_not_yet;
         let problem = [modifications.problem, package.problem].into_iter().find(|p| !p.is_empty());
-        let saw: Vec<RefObservation> = package.saw.into_iter().chain(modifications.saw).collect();
+        let observations: Vec<RefObservation> =
+            package.observation.into_iter().chain(modifications.observation).collect();
 
         let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
-        let has_pushed = saw.iter().any(|saw| saw.change == RefChange::Pushed);
+        let has_pushed = observations.iter().any(|one| one.change == RefChange::Pushed);
         let look = match believed.filter(|_| is_not_yet) {
             Some(hint) => PollFinding::NotYet { told: hint.told },
             None if has_pushed => PollFinding::Observed(RefChange::Pushed),
@@ -124,11 +126,11 @@ impl PolledPackage<'_> {
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
             hinted: matches!(look, PollFinding::NotYet { .. }),
-            saw,
+            observations,
         }
     }
 
-    /// What it means that upstream could not be read, by this error, which says so of the host.
+    /// The result when upstream could not be read, by this error and what it says about the host.
     #[must_use]
     pub fn failed(
         &self,
@@ -140,8 +142,8 @@ impl PolledPackage<'_> {
         let failures = self.failures.saturating_add(1);
         let look = match answer {
             HostResponse::Well => PollFinding::Failed(failures),
-            // A host that is ill says nothing of the package: it keeps its pace, and waits with all
-            // others until the host is asked again.
+            // The failure of a host says nothing about the package: the package keeps its interval,
+            // and waits with all others until the host is asked again.
             HostResponse::Ill(_) => PollFinding::Observed(RefChange::Begin),
         };
         PollOutcome {
@@ -149,28 +151,28 @@ impl PolledPackage<'_> {
             failures,
             problem: shown(error),
             hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told, now)),
-            saw: Vec::new(),
+            observations: Vec::new(),
         }
     }
 
-    fn package(&self, git_ref: &str, tip: Option<RefTip>) -> Found {
+    fn package(&self, git_ref: &str, tip: Option<RefTip>) -> TipFinding {
         let told = self.hint.map(|hint| hint.commit).filter(|commit| !commit.is_empty());
         let change = self.change_of_package(git_ref, tip.as_ref(), told);
         let commit = tip.as_ref().map(|tip| tip.commit.as_str());
         let is_not_yet = told.is_some() && told != commit;
         let problem = if change == RefChange::Gone { self.gone(git_ref) } else { String::new() };
-        let saw = tip.map(|RefTip { name: branch, commit }| {
+        let observation = tip.map(|RefTip { name: branch, commit }| {
             let push = Push { repository: self.target.git_url(self.package), branch, commit };
             RefObservation { push, change, modifies: false, told_by: told_by(told) }
         });
-        Found { change, saw, problem, is_not_yet }
+        TipFinding { change, observation, problem, is_not_yet }
     }
 
-    fn modifications(&self, modified: ModificationsTip) -> Found {
+    fn modifications(&self, modified: ModificationsTip) -> TipFinding {
         let told = self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
-        let nothing = |problem: String, is_not_yet: bool| Found {
+        let nothing = |problem: String, is_not_yet: bool| TipFinding {
             change: RefChange::Same,
-            saw: None,
+            observation: None,
             problem,
             is_not_yet,
         };
@@ -190,12 +192,12 @@ impl PolledPackage<'_> {
             _ => String::new(),
         };
         let push = Push { repository, branch, commit: commit.unwrap_or_default() };
-        let saw = RefObservation { push, change, modifies: true, told_by: told_by(told) };
-        Found { change, saw: Some(saw), problem, is_not_yet }
+        let observation = RefObservation { push, change, modifies: true, told_by: told_by(told) };
+        TipFinding { change, observation: Some(observation), problem, is_not_yet }
     }
 
-    /// What was found means a push, or nothing. With a pattern of tags, a tag that is older than the
-    /// newest that was seen is ignored: upstream has withdrawn a tag.
+    /// Whether the observation is a push. With a pattern of tags, a tag that is older than the
+    /// newest observed one is ignored: upstream has withdrawn a tag.
     fn change_of_package(
         &self,
         git_ref: &str,
@@ -208,7 +210,7 @@ impl PolledPackage<'_> {
         {
             return RefChange::Same;
         }
-        // A newer tag is a push even if it is of the same commit.
+        // A newer tag is a push even if it points to the same commit.
         let same_name = |seen: &&TrackRef| tip.is_none_or(|tip| tip.name == seen.branch);
         let commit = match before.filter(same_name) {
             Some(seen) => Some(seen.commit_id.as_str()),
@@ -231,9 +233,9 @@ const fn told_by(told: Option<&str>) -> &'static str {
     if told.is_some() { "webhook" } else { "poll" }
 }
 
-/// What a poll of modifications means. That there were none is remembered as an empty commit:
-/// those that come after it are a push. Those that have gone are not: a package does not lose its
-/// changes because a server forgot them.
+/// Whether the observation of modifications is a push. Absent modifications are recorded as an
+/// empty commit, so new ones are a push. Modifications that have disappeared are not: a package
+/// does not lose its changes because a server lost them.
 fn change_of_modifications(
     before: Option<&str>,
     now: Option<&str>,
@@ -307,11 +309,11 @@ mod tests {
             ("v/a-3-1", "two", RefChange::Pushed),
         ] {
             let outcome = answered(&polled, Some((tag, commit)), NOW);
-            assert_eq!(outcome.saw[0].change, change, "{tag} {commit}");
+            assert_eq!(outcome.observations[0].change, change, "{tag} {commit}");
             assert_eq!((outcome.failures, outcome.problem.as_str()), (0, ""));
         }
         let outcome = answered(&polled, None, NOW);
-        assert!(outcome.saw.is_empty() && outcome.failures == 1);
+        assert!(outcome.observations.is_empty() && outcome.failures == 1);
         assert!(outcome.problem.ends_with("has no tag `v/{nvr}` with {nvr} of a"), "{outcome:?}");
     }
 
@@ -322,8 +324,8 @@ mod tests {
         let hint = Some(WebhookHint { told: at(1), commit: "new", modification: "" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
         let told = answered(&polled, Some(("c9s", "new")), at(2));
-        assert_eq!((told.hinted, told.saw[0].told_by), (false, "webhook"));
-        assert_eq!(told.saw[0].change, RefChange::Pushed);
+        assert_eq!((told.hinted, told.observations[0].told_by), (false, "webhook"));
+        assert_eq!(told.observations[0].change, RefChange::Pushed);
         let not_yet = |now| answered(&polled, Some(("c9s", "old")), now).hinted;
         assert!(not_yet(at(2)) && not_yet(at(0) + BELIEVED));
         assert!(!not_yet(at(1) + BELIEVED));
@@ -342,7 +344,7 @@ mod tests {
         let hidden = ModificationsTip::Hidden("no access".into());
         let outcome = polled.answered("c9s", None, hidden, jitter, at(2));
         assert_eq!((outcome.problem.as_str(), outcome.failures), ("modifications: no access", 1));
-        assert!(outcome.hinted && outcome.saw.is_empty());
+        assert!(outcome.hinted && outcome.observations.is_empty());
     }
 
     #[test]

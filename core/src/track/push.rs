@@ -1,8 +1,8 @@
 //! A push: a branch of a repository that points to another commit than before.
 //!
-//! Whoever tells of it, and however often, it is the same push: the repository, the branch and the
-//! commit, for as long as the branch stays there. A branch that comes back to a commit which it
-//! has left is pushed again; so each push has a number beside.
+//! Whoever reports it, and however often, it is the same push: the repository, the branch and the
+//! commit, for as long as the branch stays there. A branch that returns to an earlier commit is
+//! pushed again; so each push also has a number.
 
 use crate::{BuildId, PushId, Sha256, StormId, Timestamp};
 
@@ -11,13 +11,13 @@ use crate::{BuildId, PushId, Sha256, StormId, Timestamp};
 pub struct Push {
     /// Address of the repository.
     pub repository: String,
-    /// The branch, or tag, that is followed.
+    /// The tracked branch or tag.
     pub branch: String,
     /// The full id of the commit.
     pub commit: String,
 }
 
-/// A push of which nothing has become yet, with all that decides on it.
+/// An open push, with everything that decides on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenPush {
     pub id: PushId,
@@ -27,13 +27,13 @@ pub struct OpenPush {
     pub repository: String,
     pub branch: String,
     pub commit_id: String,
-    /// The commit before it; empty when none was seen.
+    /// The commit before it; empty when none was observed.
     pub before_id: String,
     /// Whether it is a push to the package's modifications.
     pub modifies: bool,
     /// webhook, poll.
     pub told_by: String,
-    /// When it was seen.
+    /// When it was observed.
     pub seen_at: Timestamp,
     /// When a maintainer approved it.
     pub approved_at: Option<Timestamp>,
@@ -41,16 +41,16 @@ pub struct OpenPush {
     pub storm: Option<StormId>,
     /// When the package was last built because of a push.
     pub started_at: Option<Timestamp>,
-    /// When the branch was at this commit before, and has left it: the push that led away.
+    /// For a branch that had been at this commit before: the push by which it left the commit.
     pub left_by: Option<PushId>,
-    /// Whether the package is followed.
+    /// Whether the package is tracked.
     pub followed: bool,
-    /// What it is followed for; empty for the target's own.
+    /// The tracked branch or tag; empty for the target's default branch.
     pub git_ref: String,
 }
 
 impl OpenPush {
-    /// Whether it goes back to a commit that the branch has left.
+    /// Whether it goes back to an earlier commit of the branch.
     #[must_use]
     pub const fn returns(&self) -> bool {
         self.left_by.is_some()
@@ -66,50 +66,50 @@ impl OpenPush {
     }
 }
 
-/// A build that may have what was pushed: it has its sources, or is to get them.
+/// A build that may have the pushed commit: it has its sources, or will get them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushedBuild {
     pub id: BuildId,
     /// Name of the package.
     pub package: String,
-    /// Branch, tag or commit that was asked for; empty for the target's own.
+    /// The requested branch, tag or commit; empty for the target's default branch.
     pub git_ref: String,
-    /// The commit of the modifications that was asked for; empty for what their branch has.
+    /// The requested commit of the modifications; empty for their branch.
     pub modification_ref: String,
-    /// The commit; empty while it is not known.
+    /// The commit; empty while it is unknown.
     pub commit_id: String,
-    /// The commit of its modifications; empty when there are none, or they are not known yet.
+    /// The commit of its modifications; empty when there are none, or they are unknown.
     pub modification: String,
     /// Whether it is published, or may still be.
     pub stands: bool,
 }
 
-/// What is known of a branch before it is polled.
+/// The last known state of a branch, before a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PreviousRef<'a> {
-    /// The commit seen last; none when it was never polled.
+    /// The last observed commit; `None` when it was never polled.
     pub commit: Option<&'a str>,
     /// The commit that a webhook has named since.
     pub told: Option<&'a str>,
-    /// The commit of the first poll is to be built as well.
+    /// Whether the commit of the first poll is to be built as well.
     pub build_first: bool,
 }
 
-/// What a poll of a branch means.
+/// The meaning of a poll of a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefChange {
     Same,
-    /// The first poll: tracking begins at the commit that is there.
+    /// The first poll: tracking begins at this commit.
     Begin,
     Pushed,
-    /// The branch is not there (any more).
+    /// The branch does not exist (any more).
     Gone,
 }
 
-/// Tells what a poll found: old ref × new ref → change.
+/// The change between the last commit and the present one.
 ///
-/// The first poll makes no push of what was there long before, unless a webhook told of just that
-/// commit: then the push came between the order to track it and the first poll.
+/// The first poll is not a push, unless a webhook named just that commit: then the push came
+/// between the request to track the package and the first poll.
 #[must_use]
 pub fn change(before: &PreviousRef<'_>, now: Option<&str>) -> RefChange {
     match (before.commit, now) {
@@ -121,8 +121,8 @@ pub fn change(before: &PreviousRef<'_>, now: Option<&str>) -> RefChange {
     }
 }
 
-/// The key of the request that builds these pushes, each with its number: the same pushes, in
-/// whatever order, give the same key, and so the same builds.
+/// The key of the request that builds these pushes, each with its number: the same pushes, in any
+/// order, give the same key, and so the same builds.
 #[must_use]
 pub fn request_key(target: &str, pushes: &[(PushId, Push)]) -> String {
     let mut sorted: Vec<&(PushId, Push)> = pushes.iter().collect();
@@ -130,7 +130,7 @@ pub fn request_key(target: &str, pushes: &[(PushId, Push)]) -> String {
     sorted.dedup();
     let mut text = target.to_owned();
     for (number, Push { repository, branch, commit }) in sorted {
-        // None of them can hold a line break: they come from refs and URLs that were checked.
+        // None of them can contain a line break: they come from refs and URLs that were checked.
         text.push_str(&format!("\n{number}\n{repository}\n{branch}\n{commit}"));
     }
     format!("push:{}", Sha256::compute(text.as_bytes()).hex())

@@ -1,26 +1,26 @@
-//! What a repository is asked: for one branch or tag, or for the newest tag of a package.
+//! The query to a repository: for one branch or tag, or for the newest tag of a package.
 
 use super::tags::TagPattern;
 
 /// The type of the body of the request.
 pub const REQUEST_TYPE: &str = "application/x-git-upload-pack-request";
 
-/// What a repository is asked for.
+/// A query to a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefQuery {
     name: String,
-    /// The pattern and the package whose newest tag is meant.
+    /// For the newest tag: the pattern and the package.
     newest: Option<(TagPattern, String)>,
 }
 
 impl RefQuery {
-    /// A branch, or else a tag, of this name.
+    /// A query for a branch, or else a tag, of this name.
     #[must_use]
     pub fn name(name: &str) -> Self {
         Self { name: name.to_owned(), newest: None }
     }
 
-    /// What a reference of a package means: the newest tag where it is a pattern, else as it is.
+    /// A query for a reference of a package: the newest tag if it is a pattern.
     #[must_use]
     pub fn for_ref(git_ref: &str, package: &str) -> Self {
         let newest = TagPattern::parse(git_ref).map(|pattern| (pattern, package.to_owned()));
@@ -33,20 +33,20 @@ impl RefQuery {
         &self.name
     }
 
-    /// The pattern and the package whose newest tag is meant.
+    /// The pattern and the package, for the newest tag.
     #[must_use]
     pub const fn newest(&self) -> Option<&(TagPattern, String)> {
         self.newest.as_ref()
     }
 
-    /// Whether the newest of many tags is meant, which may be a long list.
+    /// Whether the newest of many tags is queried; the answer may be long.
     #[must_use]
     pub const fn is_pattern(&self) -> bool {
         self.newest.is_some()
     }
 }
 
-/// What a question found.
+/// The result of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefTip {
     /// The branch or tag.
@@ -55,8 +55,8 @@ pub struct RefTip {
     pub commit: String,
 }
 
-/// The body of the one request of protocol 2: what is asked for, and nothing else beyond what
-/// begins like it.
+/// The body of the one request of protocol 2: it asks for the queried refs, and for those whose
+/// names begin alike.
 #[must_use]
 pub fn request(question: &RefQuery) -> Vec<u8> {
     let mut body = Vec::new();

@@ -1,26 +1,26 @@
-//! The list of refs as a git server sends it (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
+//! Reads the list of refs of a git server (`gitprotocol-v2(5)`, `gitprotocol-http(5)`).
 //!
-//! Of protocol 2 one request asks for the one branch, or for the tags of one package; of protocol
-//! 0, which knows no questions, the whole list is read. Only the ref in question is kept.
+//! With protocol 2 one request asks for one branch, or for the tags of one package; with protocol
+//! 0, which has no queries, the whole list is read. Only the queried ref is kept.
 
 use std::cmp::Ordering;
 
 pub use super::ref_query::{REQUEST_TYPE, RefQuery, RefTip, request};
 use crate::name::shown;
 
-/// The most refs that are read of a server that only gives its whole list.
+/// How many refs are read of a server that sends its whole list.
 pub const MAX_REFS: usize = 200_000;
 
-/// A packet is at most so long (`gitprotocol-common(5)`).
+/// The greatest length of a packet (`gitprotocol-common(5)`).
 const MAX_PACKET: usize = 65_520;
 
-/// Why a list cannot be used.
+/// Why a list is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RefsError {
     /// It is not what git servers send.
     #[error("not a valid list of refs: {0}")]
     Format(String),
-    /// The server says no.
+    /// The server refuses.
     #[error("the git server says: {0}")]
     Refused(String),
     /// More refs than any package has.
@@ -33,27 +33,27 @@ pub enum RefsError {
 struct PeeledTag {
     name: String,
     id: String,
-    /// The commit that an annotated tag stands for.
+    /// The commit that an annotated tag points to.
     peeled: Option<String>,
 }
 
-/// Reads a list piece by piece and keeps the ref in question.
+/// Reads a list piece by piece and keeps the queried ref.
 #[derive(Debug)]
 pub struct RefReader {
     question: RefQuery,
     branch: Option<String>,
-    /// The one that was asked for, or the newest so far.
+    /// The queried tag, or the newest so far.
     tag: Option<PeeledTag>,
-    /// A packet whose rest has not come yet.
+    /// A packet that has not arrived completely.
     rest: Vec<u8>,
     refs: usize,
-    /// `# service=…` came, whose flush is not the end.
+    /// Whether `# service=…` came, whose flush packet is not the end.
     announced: bool,
     ended: bool,
 }
 
 impl RefReader {
-    /// A reader for the answer to this question.
+    /// A reader for the answer to this query.
     #[must_use]
     pub fn new(question: &RefQuery) -> Self {
         Self {
@@ -67,7 +67,7 @@ impl RefReader {
         }
     }
 
-    /// Takes the next bytes.
+    /// Reads the next bytes.
     ///
     /// # Errors
     /// When they are not a list of refs, or it is too long.
@@ -90,13 +90,13 @@ impl RefReader {
         Ok(())
     }
 
-    /// The branch, or else the tag, with the commit that it points to.
+    /// The branch, or else the tag, with its commit.
     ///
     /// # Errors
-    /// When the list broke off.
+    /// When the list is incomplete.
     pub fn end(self) -> Result<Option<RefTip>, RefsError> {
         if !self.ended {
-            return Err(RefsError::Format("it broke off".to_owned()));
+            return Err(RefsError::Format("it is incomplete".to_owned()));
         }
         let branch =
             self.branch.map(|commit| RefTip { name: self.question.git_ref().to_owned(), commit });
@@ -104,7 +104,7 @@ impl RefReader {
         Ok(branch.or_else(|| self.tag.map(tag)))
     }
 
-    /// A flush ends the list; the one after `# service` begins it.
+    /// Handles a flush packet: it ends the list; the one after `# service` begins it.
     fn mark(&mut self, length: usize) {
         if length == 0 && self.announced {
             self.announced = false;
@@ -114,7 +114,7 @@ impl RefReader {
     }
 
     fn line(&mut self, line: &[u8]) -> Result<(), RefsError> {
-        // Odd names of other refs must not hide this one.
+        // Invalid names of other refs must not hide the queried one.
         let line = String::from_utf8_lossy(line);
         let line = line.strip_suffix('\n').unwrap_or(&line);
         if let Some(why) = line.strip_prefix("ERR ") {
@@ -147,7 +147,7 @@ impl RefReader {
         Ok(())
     }
 
-    /// A tag, or what an annotated tag before it stands for.
+    /// Handles a tag, or the commit of the annotated tag before it.
     fn tag(&mut self, name: &str, id: &str, peeled: Option<&str>) {
         if let Some(name) = name.strip_suffix("^{}") {
             if let Some(tag) = self.tag.as_mut().filter(|tag| tag.name == name) {
@@ -294,8 +294,8 @@ mod tests {
     fn refusals() {
         for (bytes, words) in [
             (&b"<html>"[..], "not a valid list of refs"),
-            (b"", "broke off"),
-            (b"0032", "broke off"),
+            (b"", "incomplete"),
+            (b"0032", "incomplete"),
             (b"ffff", "not a valid list of refs"),
             (b"0008abcd", "not a valid list of refs: abcd"),
             (b"000eERR no\x1b[m\n", "the git server says: no\u{fffd}[m"),

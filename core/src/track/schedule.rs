@@ -1,7 +1,7 @@
 //! When a repository is polled next: busy ones more often, never all at once.
 //!
-//! Jitter is derived from a seed and from what it is for, so that a test sees the same schedule
-//! each time and a thousand packages do not.
+//! Jitter is derived from a seed and a name, so that a test gets the same schedule each time and a
+//! thousand packages get different ones.
 
 use std::time::Duration;
 
@@ -11,16 +11,16 @@ use crate::time::span_us;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A webhook that told of a push is believed for so long, while the server still shows the old commit.
+/// How long the push of a webhook is expected, while the server still shows the old commit.
 pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 
-/// Whether what a webhook told at a time is still expected to be seen.
+/// Whether the push of a webhook that came at a time is still expected.
 #[must_use]
 pub fn is_hint_believed(told: Timestamp, now: Timestamp) -> bool {
     now.since(told) < BELIEVED
 }
 
-/// The bounds of the time between two looks.
+/// The bounds of the time between two polls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PollPace {
     /// For the busiest.
@@ -29,11 +29,11 @@ pub struct PollPace {
     pub longest: Duration,
 }
 
-/// How a poll ended.
+/// The outcome of a poll.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PollFinding {
     Observed(RefChange),
-    /// The server answered, with another commit than a webhook told of at this time.
+    /// The server answered, with another commit than the webhook of this time named.
     NotYet {
         /// When the webhook came.
         told: Timestamp,
@@ -45,13 +45,13 @@ pub enum PollFinding {
 /// When the next poll is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextPoll {
-    /// The time between looks from now on.
+    /// The time between polls from now on.
     pub interval: Duration,
     /// When it is due.
     pub due: Timestamp,
 }
 
-/// Decides when to look again. `interval` is what the last decision gave, `None` at first.
+/// Decides when to poll again. `interval` is the one of the last decision, `None` at first.
 #[must_use]
 pub fn next(
     pace: &PollPace,
@@ -70,7 +70,7 @@ pub fn next(
         PollFinding::Observed(RefChange::Gone) => longest,
         PollFinding::Failed(times) => last.saturating_mul(1 << times.min(6)),
         PollFinding::NotYet { told } if is_hint_believed(told, now) => {
-            // As long again as it has waited already: seven looks in two minutes.
+            // The pause is as long as the wait so far: seven polls in two minutes.
             let pause = now.since(told).clamp(SECOND, 60 * SECOND);
             return NextPoll { interval: last, due: now + jitter.spread(pause) };
         }
@@ -80,14 +80,14 @@ pub fn next(
     NextPoll { interval, due: now + jitter.spread(interval) }
 }
 
-/// When the first look is due at the package that is the `index`th of those that are added together: one
-/// after the other with a pause, so that no host gets them at once.
+/// When the first poll of a package is due that is the `index`th of those that are added together:
+/// one after the other with a pause, so that no host gets all at once.
 #[must_use]
 pub fn first(index: usize, pause: Duration, now: Timestamp) -> Timestamp {
     now + pause.saturating_mul(u32::try_from(index).unwrap_or(u32::MAX))
 }
 
-/// A number that looks random and is the same for the same seed, name and turn.
+/// A pseudo-random number, which is the same for the same seed, name and turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jitter(u64);
 

@@ -1,11 +1,11 @@
-//! Security fixes: the CVE ids that a commit brings.
+//! Security fixes: the CVE ids in a commit.
 
 use std::collections::BTreeSet;
 
-/// The lines of a changelog that are read. The newest entries come first.
+/// How many lines of a changelog are read. The newest entries come first.
 const MAX_LINES: usize = 2_000;
 
-/// No commit fixes more than these.
+/// How many ids of one commit are recorded.
 const MAX_IDS: usize = 200;
 
 /// The ids `CVE-YYYY-N` in a text, each once, in order.
@@ -37,8 +37,8 @@ pub fn cve_ids(text: &str) -> BTreeSet<String> {
     ids
 }
 
-/// The ids that are new in a spec's changelog. Of a package's first spec every entry would be
-/// new, so that only its newest one counts.
+/// The ids that are new in a spec's changelog. In a package's first spec every entry would be new,
+/// so only the newest one counts.
 #[must_use]
 pub fn fixed(old_spec: Option<&str>, new_spec: &str) -> BTreeSet<String> {
     let new = changelog(new_spec);

@@ -1,9 +1,9 @@
-//! What is known of a package's branches: the last that was seen of each.
+//! The commits at which a package's branches were last observed.
 
 use super::TagPattern;
 use crate::{Target, Timestamp};
 
-/// The commit that a branch was last seen to point to.
+/// The commit at which a branch was last observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackRef {
     /// Name of the package.
@@ -11,13 +11,13 @@ pub struct TrackRef {
     /// Address of the repository.
     pub repository: String,
     pub branch: String,
-    /// The commit; empty for modifications that were not there.
+    /// The commit; empty for modifications that did not exist.
     pub commit_id: String,
     pub since: Timestamp,
 }
 
-/// What was last seen of the branch that a package is followed for; of a pattern of tags, the
-/// newest tag. `asked` is what was asked for, empty for the target's own.
+/// The last observation of a package's tracked branch; for a pattern of tags, the newest tag.
+/// `asked` is the reference of the request, empty for the target's default branch.
 #[must_use]
 pub fn upstream<'s>(
     target: &Target,
@@ -37,8 +37,8 @@ pub fn upstream<'s>(
     }
 }
 
-/// What was last seen of a package's modifications, with an empty commit when there were none;
-/// nothing when they were never polled.
+/// The last observation of a package's modifications, with an empty commit when there were none;
+/// `None` when they were never polled.
 #[must_use]
 pub fn modifications<'s>(
     target: &Target,

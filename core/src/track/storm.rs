@@ -1,14 +1,14 @@
-//! The storm guard: more builds at once than anybody meant are held until a person approves them.
+//! The storm guard: too many builds at once are held until a person approves them.
 
 use std::time::Duration;
 
 use crate::{StormId, Timestamp};
 
-/// How many builds may follow from pushes without a person's word.
+/// How many builds may follow from pushes without approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StormLimit {
     pub builds: usize,
-    /// within this time.
+    /// The time in which they are counted.
     pub window: Duration,
 }
 
@@ -19,39 +19,39 @@ pub struct StormLimit {
      without approval"
 )]
 pub struct Storm {
-    /// Builds that would have been started.
+    /// How many builds would have been started.
     pub wanted: usize,
-    /// Builds that were started within the window.
+    /// How many builds were started within the window.
     pub started: usize,
     pub limit: usize,
-    /// The window in seconds.
+    /// The length of the window in seconds.
     pub seconds: u64,
 }
 
-/// What the guard knows of the time before.
+/// The builds before this moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RecentBuilds {
-    /// Builds that were started within the window.
+    /// How many builds were started within the window.
     pub started: usize,
-    /// Builds that wait in storms for what was pushed within the window.
+    /// How many builds wait in storms for pushes within the window.
     pub held: usize,
-    /// The newest storm of which something still waits, and when it began.
+    /// The newest storm with a push that still waits, and when it began.
     pub open: Option<(StormId, Timestamp)>,
 }
 
-/// What the guard says of builds that would start now: all of them may, or none.
+/// The guard's decision on builds that would start now: all may, or none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StormDecision {
     Start,
-    /// They are of this storm, which is not over.
+    /// They belong to this storm, which is not over.
     Join(StormId),
     /// They are a storm of their own.
     Hold(Storm),
 }
 
-/// Decides on builds that would start now. A mass rebuild of which a part was built is worse than
-/// one that waits; and it is seen bit by bit, since no host is asked for everything at once. So
-/// what comes while a storm is young, or goes on, belongs to it.
+/// Decides on builds that would start now. Half of a mass rebuild is worse than one that waits. It
+/// is observed gradually, since no host is asked for everything at once; so pushes while a storm is
+/// young, or continues, belong to it.
 #[must_use]
 pub fn admit(
     limit: &StormLimit,

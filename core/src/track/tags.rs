@@ -1,19 +1,19 @@
-//! Patterns of tags: `imports/c9/{nvr}` stands for the newest that upstream has tagged of a
-//! package, in rpm's order of versions.
+//! Patterns of tags: `imports/c9/{nvr}` stands for the newest tag of a package, in rpm's order of
+//! versions.
 //!
-//! Git allows no `~`, `^` or `:` in a name, so whoever tags such a version writes something else for
-//! it, and not everybody the same: `%7E`, `_7E`, `_` or `-`. Compared as it is written, a release
-//! candidate would count as newer than its release.
+//! Git allows no `~`, `^` or `:` in a name, so upstreams write something else in the tags of such
+//! versions, each in its own way: `%7E`, `_7E`, `_` or `-`. If the text were compared unchanged, a
+//! release candidate would count as newer than its release.
 
 use std::cmp::Ordering;
 
 use crate::Evr;
 use crate::name::percent_decoded;
 
-/// The variable that makes a pattern of a reference.
+/// The variable that makes a reference a pattern.
 const NVR: &str = "{nvr}";
 
-/// What comes after a `~` in the versions of distributions, when digits or the end follow it.
+/// Words after a `~` in the versions of distributions, when digits or the end follow them.
 const BEFORE_RELEASE: [&str; 9] =
     ["alpha", "beta", "rc", "pre", "preview", "dev", "test", "a", "b"];
 
@@ -25,33 +25,32 @@ pub struct TagPattern {
 }
 
 impl TagPattern {
-    /// The pattern that a reference is, if it is one.
+    /// Reads a reference; `None` when it is not a pattern.
     #[must_use]
     pub fn parse(git_ref: &str) -> Option<Self> {
         let (before, after) = git_ref.split_once(NVR)?;
         Some(Self { before: before.to_owned(), after: after.to_owned() })
     }
 
-    /// What every tag of a package begins with.
+    /// The prefix of every tag of a package.
     #[must_use]
     pub fn prefix(&self, package: &str) -> String {
         format!("{}{package}-", self.before)
     }
 
-    /// The NAME-VERSION-RELEASE that a tag says, as it is written there, if it is one of the
-    /// pattern.
+    /// The NAME-VERSION-RELEASE in a tag, unchanged, if the tag matches.
     #[must_use]
     pub fn nvr<'t>(&self, tag: &'t str) -> Option<&'t str> {
         tag.strip_prefix(&self.before)?.strip_suffix(&self.after)
     }
 
-    /// Version and release that a tag says of a package, and the epoch where it has one. What
-    /// stands for a character that tags cannot have is read as that character; where it may
-    /// stand for itself as well, as `_` may, it is read by what follows it.
+    /// Version and release in a tag of a package, and the epoch where it has one. Substitutes for
+    /// characters that tags cannot have are replaced; where a substitute is ambiguous, as `_` is,
+    /// the text after it decides.
     #[must_use]
     pub fn evr(&self, package: &str, tag: &str) -> Option<Evr> {
         let rest = self.nvr(tag)?.strip_prefix(package)?.strip_prefix('-')?;
-        // Servers list what an annotated tag stands for as `TAG^{}`.
+        // Servers list the commit of an annotated tag as `TAG^{}`.
         if rest.contains(['/', '{']) {
             return None;
         }
@@ -59,7 +58,8 @@ impl TagPattern {
         let (version, release) = rest.rsplit_once('-')?;
         let version = match version.split_once('-') {
             None => version.to_owned(),
-            // A hyphen stands for a tilde in a version alone: the name may go on as well.
+            // A hyphen stands for a tilde only within a version, because a hyphen may also be part
+            // of the name.
             Some((number, rest)) => {
                 let is_number = number.starts_with(|c: char| c.is_ascii_digit());
                 (is_number && !rest.contains('-') && begins_before_release(rest))
@@ -75,8 +75,9 @@ impl TagPattern {
         (plain(&version) && plain(&release)).then(|| Evr::new(epoch, version, release))
     }
 
-    /// The order of two tags of a package; one that does not fit its pattern comes first. Tags of
-    /// the same version and release are ordered by their text, so that there is always one newest.
+    /// The order of two tags of a package; one that does not match the pattern comes first. Tags of
+    /// the same version and release are ordered by their text, so that one of them is always the
+    /// newest.
     #[must_use]
     pub fn compare(&self, package: &str, one: &str, other: &str) -> Ordering {
         let evrs = (self.evr(package, one), self.evr(package, other));
@@ -96,8 +97,8 @@ impl TagPattern {
     }
 }
 
-/// A version or release with what `_` stands for in it: the percent sign of an escape, a tilde, a
-/// caret, or itself.
+/// A version or release in which each `_` is replaced by what it stands for: the percent sign of an
+/// escape, a tilde, a caret, or itself.
 fn unescaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -119,17 +120,17 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Whether a text begins with a word for what comes before a release, as `rc1` does.
+/// Whether a text begins with a word for a pre-release, as `rc1`.
 fn begins_before_release(text: &str) -> bool {
     let letters = text.bytes().take_while(u8::is_ascii_alphabetic).count();
     let (word, rest) = text.split_at(letters);
     let word = word.to_ascii_lowercase();
-    // One letter may be anything unless a number follows.
+    // A single letter counts only with a number after it.
     let has_number = rest.starts_with(|c: char| c.is_ascii_digit());
     BEFORE_RELEASE.contains(&word.as_str()) && (word.len() > 1 || has_number)
 }
 
-/// Whether a text begins with what names a snapshot after a release: a date, or `git`.
+/// Whether a text begins with the name of a snapshot after a release: a date, or `git`.
 fn begins_snapshot(text: &str) -> bool {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let is_date = digits == 8 && (text.starts_with("19") || text.starts_with("20"));

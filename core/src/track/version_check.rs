@@ -1,9 +1,9 @@
-//! Whether what would be built is above what is published: clients take nothing else.
+//! Whether a build is newer than the published package: clients update to nothing else.
 
 use crate::Evr;
 use crate::remedy::Remedy;
 
-/// A build that nobody's update would take.
+/// A build that no client would update to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{package} would be {made}, which is {} {published} in {channel}: clients would not update to it; {}",
@@ -13,9 +13,9 @@ use crate::remedy::Remedy;
 pub struct NotNewer {
     /// Name of the package.
     pub package: String,
-    /// What would be made.
+    /// The version that would be made.
     pub made: Box<Evr>,
-    /// The newest that is published.
+    /// The newest published version.
     pub published: Box<Evr>,
     pub channel: String,
 }
@@ -34,20 +34,20 @@ fn is_same_version(made: &Evr, published: &Evr) -> bool {
 }
 
 impl NotNewer {
-    /// What can be done about it beyond what the text says.
+    /// The remedy that the text does not contain.
     #[must_use]
     pub fn remedy(&self) -> Option<Remedy> {
-        // What a build of the same sources adds is above the same release, and no other.
+        // A bump of the same sources is newer than the same release, and than no other.
         let is_same = self.made == self.published;
         is_same.then(|| Remedy::BuildHigherRelease { package: self.package.clone() })
     }
 }
 
-/// Compares what would be made of a package with all that was published of it.
+/// Compares the version of a build of a package with all published versions.
 ///
 /// # Errors
-/// When it is not above the newest of them.
-pub fn check_above(
+/// When it is not newer than the newest of them.
+pub fn check_newer(
     package: &str,
     made: &Evr,
     published: impl IntoIterator<Item = Evr>,
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn only_what_is_above_is_an_update() {
         let check = |made: &Evr, published: &[Evr]| {
-            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            let error = check_newer("hello", made, published.to_vec(), "testing").err();
             error.map(|error| error.to_string()).unwrap_or_default()
         };
         let evr = |epoch, version: &str, release: &str| Evr::new(epoch, version, release);
@@ -112,7 +112,7 @@ mod tests {
             assert!(text.contains(words), "{text}");
         }
         let remedy = |made: &Evr| {
-            let error = check_above("hello", made, published.to_vec(), "testing").err();
+            let error = check_newer("hello", made, published.to_vec(), "testing").err();
             error.and_then(|error| error.remedy())
         };
         let package = "hello".to_owned();

@@ -1,4 +1,4 @@
-//! Why a build is where it is: the reasons, in their order.
+//! Why a build is in its state: the reasons, in their order.
 
 use std::time::Duration;
 
@@ -7,49 +7,49 @@ use crate::remedy::Remedy;
 use crate::status::{BuildState, TaskState};
 use crate::{BatchId, Failure, TaskId, Timestamp};
 
-/// The beginning of the reason of a build whose results cannot be accepted now.
+/// The beginning of the wait reason of a build whose results cannot be accepted now.
 pub const NOT_ACCEPTED: &str = "not accepted yet";
 
-/// The reason of a build that is between two stages: the next pass takes it.
+/// The reason of a build that is between two stages: the next pass continues it.
 const IN_A_MOMENT: &str = "will continue in a moment";
 
-/// A reason why a build, or one of its tasks, is where it is.
+/// A reason why a build, or one of its tasks, is in its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reason {
-    /// The word for it.
+    /// The reason as a word for programs.
     pub code: ReasonCode,
     /// The task that it concerns; empty for the whole build.
     pub task: String,
     /// One line.
     pub text: String,
-    /// What a person can do about it, beyond what the text says.
+    /// The remedy that the text does not contain.
     pub remedy: Option<Remedy>,
     /// How many tasks go first.
     pub ahead: u64,
-    /// When that part goes on, as far as is known.
+    /// When the task will start, as far as is known.
     pub starts: Option<Timestamp>,
 }
 
-/// What is known of a build.
+/// The facts of a build.
 #[derive(Debug, Clone)]
 pub struct BuildFacts<'a> {
-    /// Its state; `None` when that is not known.
+    /// Its state; `None` when it is unknown.
     pub state: Option<BuildState>,
     /// Whether it has reached its end.
     pub has_ended: bool,
     /// The channel that it is published in.
     pub channel: &'a str,
-    /// The revision of the channel that has it.
+    /// The revision of the channel that contains it.
     pub revision: i64,
-    /// Why it failed or waits, as its state says; may be empty.
+    /// Why it failed or waits, from its state; may be empty.
     pub reason: &'a str,
     /// The failures since the last retry, oldest first.
     pub failures: &'a [Failed<'a>],
     /// Its batch, when that is paused.
     pub paused: Option<BatchId>,
-    /// How many other builds' sources are fetched first.
+    /// How many other builds are imported before it.
     pub imports_ahead: u64,
-    /// The reason to wait that the stages recorded; empty for none.
+    /// The wait reason that a stage set; empty for none.
     pub waits: &'a str,
     /// Its tasks, in the order in which they are shown.
     pub tasks: &'a [TaskFacts<'a>],
@@ -58,31 +58,31 @@ pub struct BuildFacts<'a> {
 /// A failure of a build or of one of its tasks.
 #[derive(Debug, Clone, Copy)]
 pub struct Failed<'a> {
-    /// The task; `None` when the build failed before there was one.
+    /// The task; `None` when the build failed before it had tasks.
     pub task: Option<TaskId>,
     pub failure: &'a Failure,
-    /// When it is tried again; `None` when it is not.
+    /// When it is tried again; `None` when the failure is final.
     pub retry: Option<Timestamp>,
 }
 
-/// What is known of a task.
+/// The facts of a task.
 #[derive(Debug, Clone)]
 pub struct TaskFacts<'a> {
     pub id: TaskId,
     /// `build x86_64`.
     pub name: String,
-    /// Its state; `None` when that is not known.
+    /// Its state; `None` when it is unknown.
     pub state: Option<TaskState>,
     pub worker: &'a str,
-    /// The phase of its build; empty before it begins.
+    /// The phase of its attempt; empty before it begins.
     pub phase: &'a str,
-    /// Since when it runs.
+    /// Since when it has been running.
     pub started: Timestamp,
-    /// Why it waits in its queue; `None` when it is in none, as on its way into it or out of it.
+    /// Why it waits in its queue; `None` when it is in no queue, as shortly before and after.
     pub queued: Option<WaitReason>,
 }
 
-/// Everything that a build waits for, or that goes on with it. Never nothing.
+/// All reasons of a build and its tasks; at least one.
 #[must_use]
 pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
     if build.has_ended {
@@ -100,7 +100,7 @@ pub fn reasons(build: &BuildFacts<'_>, now: Timestamp) -> Vec<Reason> {
 }
 
 /// When a task, or the build outside of its tasks, is retried after its newest failure; `None` when
-/// it is not, or when that time is over. Failures of other tasks say nothing about it.
+/// it is not, or when that time has passed. Failures of other tasks do not count.
 #[must_use]
 pub fn next_try(failures: &[Failed<'_>], of: Option<TaskId>, now: Timestamp) -> Option<Timestamp> {
     let newest = failures.iter().rfind(|failed| failed.task == of)?;
@@ -137,8 +137,8 @@ impl BuildFacts<'_> {
         reason(ReasonCode::Ended, text)
     }
 
-    /// The reason of the stage that has the whole build. `is_retried` says whether it has failed there, and
-    /// is tried again later.
+    /// The reason of the stage that works on the whole build. `is_retried` says whether the build
+    /// has failed there, and is tried again later.
     fn stage(&self, is_retried: bool) -> Option<Reason> {
         let (code, text) = match self.state? {
             BuildState::Importing if !is_retried => {

@@ -1,7 +1,7 @@
-//! Why a build is where it is, and when it goes on: what people ask first.
+//! Why a build is in its state, and when it goes on: the answer of `rpmfarm why`.
 //!
-//! Owns the order of the reasons, their words and the estimates of times. `worker` says why a task waits
-//! for a worker, `build` why a build waits. Neither knows where facts come from.
+//! Owns the order of the reasons, their words and the estimates of times. `worker` says why a task
+//! waits for a worker, `build` why a build waits. Neither knows where the facts come from.
 
 mod build;
 mod worker;
@@ -20,21 +20,21 @@ words! {
         Ended = "ended",
         /// Its batch is paused: nothing more of it begins.
         Paused = "paused",
-        /// Its sources are fetched.
+        /// Its sources are being fetched.
         Import = "import",
-        /// Something failed and is tried again at a time.
+        /// It failed and will be tried again at a time.
         Retry = "retry",
-        /// It waits for other builds, or until packages can be had.
+        /// It waits for other builds, or until packages can be fetched.
         Packages = "packages",
-        /// Its build root is solved and fetched.
+        /// Its build root is being solved and fetched.
         Lock = "lock",
         /// No worker for the architecture is connected.
         NoWorker = "no-worker",
         /// The architecture is only emulated.
         OnlyEmulated = "only-emulated",
-        /// The workers for the architecture take nothing new.
+        /// The workers for the architecture take no new work.
         NoneTakes = "no-worker-takes-work",
-        /// Only the worker that made it the first time could make it again.
+        /// Only the worker that made the first packages could repeat it.
         OnlyMaker = "no-other-worker",
         /// It needs more than any worker has.
         TooMuch = "needs-too-much",
@@ -42,13 +42,13 @@ words! {
         Queue = "queue",
         /// A worker builds it.
         Runs = "runs",
-        /// Its results are checked.
+        /// Its results are being checked.
         Accept = "accept",
-        /// It takes names of others, and waits for a person.
+        /// It claims names of others, and waits for a person.
         Claim = "claim",
-        /// Its packages are signed.
+        /// Its packages are being signed.
         Sign = "sign",
-        /// Its packages are published.
+        /// Its packages are being published.
         Publish = "publish",
     }
 }

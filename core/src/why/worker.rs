@@ -1,4 +1,4 @@
-//! Why a task waits for a worker, and when it will have one.
+//! Why a task waits for a worker, and when it will get one.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::placement::WorkerCandidate;
 use crate::remedy::Remedy;
 use crate::{Arch, Timestamp};
 
-/// What a task takes of which nothing was learned.
+/// The assumed duration of a task without earlier builds.
 pub const UNKNOWN: Duration = Duration::from_secs(5 * 60);
 
 /// Why a task waits for a worker.
@@ -18,10 +18,10 @@ pub const UNKNOWN: Duration = Duration::from_secs(5 * 60);
 pub enum WaitReason {
     NoWorker {
         arch: Arch,
-        /// When the last one was heard; `None` when none ever was.
+        /// When the last one was heard; `None` when there never was one.
         heard: Option<Timestamp>,
     },
-    /// The connected workers run it under emulation only, which the target does not allow.
+    /// The connected workers only emulate the architecture, which the target does not allow.
     OnlyEmulated { arch: Arch, workers: Vec<String> },
     /// The connected workers take no new work.
     NoneTakes {
@@ -29,27 +29,27 @@ pub enum WaitReason {
         /// Why each of them takes no work, with its name.
         reasons: Vec<String>,
     },
-    /// It repeats what the only one that could take it has made.
+    /// It repeats the task of the only worker that could run it.
     OnlyMaker { arch: Arch, worker: String },
-    /// It needs more than any of them has.
+    /// It needs more than any of the workers has.
     TooMuch {
         needs: Needs,
-        /// The most memory of one that takes work, in MiB.
+        /// The most memory of a worker that takes work, in MiB.
         memory_mib: u64,
         /// The most free disk, in MiB.
         disk_mib: u64,
-        /// Whether one has the label.
+        /// Whether a worker has the label.
         labelled: bool,
     },
     Behind {
         tasks: u64,
-        /// How long it takes until it starts, as far as is known.
+        /// The estimated time until it starts.
         starts_in: Duration,
     },
 }
 
 impl WaitReason {
-    /// A word for programs.
+    /// The reason as a word for programs.
     #[must_use]
     pub const fn code(&self) -> ReasonCode {
         match self {
@@ -62,7 +62,7 @@ impl WaitReason {
         }
     }
 
-    /// What a person can do about it, beyond what the text says.
+    /// The remedy that the text does not contain.
     #[must_use]
     pub const fn remedy(&self) -> Option<Remedy> {
         match self {
@@ -111,7 +111,7 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// What workers lack of what a task needs, where the best of them has so much.
+/// What the workers lack of the needs of a task, when the best of them has these resources.
 fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<String> {
     let mut lacks = Vec::new();
     if needs.memory_mib > memory_mib {
@@ -129,18 +129,19 @@ fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<S
     lacks
 }
 
-/// A task that a worker has.
+/// A running task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Running {
     pub started: Timestamp,
-    /// What such tasks take; zero when nothing is known.
+    /// The usual duration of such tasks; zero when it is unknown.
     pub takes: Duration,
     /// Whether it makes an SRPM.
     pub srpm: bool,
 }
 
 impl Running {
-    /// How long it goes on. What is over its time ends some time.
+    /// The estimated rest of its time. A task that has exceeded its usual duration counts as about
+    /// to end.
     fn left(&self, now: Timestamp) -> Duration {
         let takes = if self.takes.is_zero() { UNKNOWN } else { self.takes };
         takes.saturating_sub(now.since(self.started)).max(takes / 10)
@@ -153,12 +154,13 @@ pub struct Ahead {
     pub tasks: u64,
     /// The number of these whose duration is known.
     pub known: u64,
-    /// What those take together.
+    /// The sum of their durations.
     pub known_take: Duration,
 }
 
 impl Ahead {
-    /// What all of them take. Those of which nothing is known count as the average of the others.
+    /// The total duration of all of them. Tasks of unknown duration count as the average of the
+    /// others.
     fn total(&self) -> Duration {
         let known = u32::try_from(self.known).unwrap_or(u32::MAX);
         let unknown = u32::try_from(self.tasks.saturating_sub(self.known)).unwrap_or(u32::MAX);
@@ -167,22 +169,23 @@ impl Ahead {
     }
 }
 
-/// What is known of a worker beyond what matching needs.
+/// The facts of a worker that matching does not need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkerSummary<'a> {
-    /// As matching sees it.
+    /// The worker, as matching sees it.
     pub worker: WorkerCapacity<'a>,
     /// Whether it is connected.
     pub connected: bool,
     /// When it was heard.
     pub heard: Timestamp,
-    /// Why it takes nothing new; empty when it does.
+    /// Why it takes no new work; empty when it does.
     pub holds_back: String,
     pub running: &'a [Running],
 }
 
 impl WorkerSummary<'_> {
-    /// For each slot that a kind of task may have, how long what runs there goes on, zero for a free one.
+    /// For each slot that a kind of task may use, the estimated time until it is free; zero for a free
+    /// one.
     fn busy(&self, srpm: bool, now: Timestamp) -> impl Iterator<Item = Duration> {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let busy_srpms = count(self.running.iter().filter(|one| one.srpm).count());
@@ -194,7 +197,7 @@ impl WorkerSummary<'_> {
     }
 }
 
-/// Why a task that is queued waits: no worker takes it, or others go first.
+/// Why a queued task waits: no worker takes it, or others go first.
 #[must_use]
 pub fn why(
     task: &WaitingTask<'_>,
@@ -211,7 +214,7 @@ pub fn why(
     WaitReason::Behind { tasks: ahead.tasks, starts_in }
 }
 
-/// Why no worker takes a task, or `None` when one would as soon as it is free.
+/// Why no worker takes a task; `None` when one would as soon as it is free.
 #[must_use]
 pub fn why_none(task: &WaitingTask<'_>, workers: &[WorkerSummary<'_>]) -> Option<WaitReason> {
     let arch = task.arch;
@@ -221,7 +224,8 @@ pub fn why_none(task: &WaitingTask<'_>, workers: &[WorkerSummary<'_>]) -> Option
     };
     let connected = || of_arch().filter(|seen| seen.connected);
     if connected().next().is_none() {
-        // Somebody claims it, and may not: that is what there is to mend, whoever was there before.
+        // A connected worker offers the architecture and may not build it: that is the problem to
+        // solve, whichever workers were connected before.
         let claims = |seen: &&WorkerSummary<'_>| {
             seen.connected && seen.worker.candidate.arches.contains(&arch)
         };
@@ -254,11 +258,11 @@ pub fn why_none(task: &WaitingTask<'_>, workers: &[WorkerSummary<'_>]) -> Option
     })
 }
 
-/// How long it takes until a task starts: `busy` is for each slot that it could use how long what runs
-/// there goes on, zero for a free one; `ahead` is the time of all tasks that go first. `None` when there
-/// are no slots.
+/// The estimated time until a task starts. `busy` has for each slot that it could use the time
+/// until that slot is free; `ahead` is the total duration of all tasks that go first. `None` when
+/// there are no slots.
 ///
-/// Work is taken as if it could be poured: each slot takes some of it as soon as it is free.
+/// Work is treated as divisible: each slot takes a part of it as soon as it is free.
 #[must_use]
 pub fn starts_in(busy: &[Duration], ahead: Duration) -> Option<Duration> {
     let mut busy = busy.to_vec();

@@ -1,9 +1,9 @@
 //! A short run of what is fuzzed: mutations of good inputs, the same each time.
 //!
-//! Each reader is a test of its own, and runs until it has had [`RUNS`] inputs or [`SECONDS`] are over.
-//! `RPMFARM_FUZZ_RUNS` or `RPMFARM_FUZZ_SECONDS` ask for another end, which is then the only one. An
-//! input that a reader fails at stays in a file that is named; `RPMFARM_FUZZ_INPUT` is a file that the
-//! tests run instead of all others.
+//! Each reader is a test of its own, and runs until it has had [`RUNS`] inputs or [`SECONDS`] are
+//! over. `RPMFARM_FUZZ_RUNS` or `RPMFARM_FUZZ_SECONDS` ask for another end, which is then the only
+//! one. An input that a reader fails at stays in a file that is named; `RPMFARM_FUZZ_INPUT` is a
+//! file that the tests run instead of all others.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends there, and says where")]
 

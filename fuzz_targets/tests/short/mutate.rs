@@ -1,5 +1,5 @@
-//! Inputs that are made of good ones: bytes changed, pieces taken out, repeated, put elsewhere and into
-//! each other, numbers at their ends, and what lies in something that lies in something.
+//! Inputs that are made of good ones: bytes changed, pieces taken out, repeated, put elsewhere and
+//! into each other, numbers at their ends, and what lies in something that lies in something.
 
 /// Nothing longer is made.
 const MAX_INPUT: usize = 16 << 10;

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-/// deb822 stanzas for the suites of the release, or nothing when the host has none.
+/// deb822 stanzas for the suites of the release, or `None` when the host has none.
 pub(super) fn of_host(suite: &str) -> io::Result<Option<String>> {
     let mut texts = Vec::new();
     let mut read = |path: &Path| {
@@ -39,7 +39,7 @@ pub(super) fn of_host(suite: &str) -> io::Result<Option<String>> {
     Ok((!text.is_empty()).then_some(text))
 }
 
-/// The stanzas that [`of_host`] gave, with nothing but the release itself.
+/// The stanzas of [`of_host`], with only the release itself.
 pub(super) fn release_alone(stanzas: &str, suite: &str) -> String {
     let of_release = |stanza: &&str| {
         let mut suites = stanza.lines().filter_map(|line| line.strip_prefix("Suites: "));
@@ -53,8 +53,8 @@ pub(super) fn release_alone(stanzas: &str, suite: &str) -> String {
     kept.map(|stanza| stanza.lines().map(alone).collect::<String>() + "\n").collect()
 }
 
-/// The stanzas that [`of_host`] gave, made to name the source packages of other releases. Whoever signs
-/// these need not be who signs the host's.
+/// The stanzas of [`of_host`], changed to name the source packages of other releases, which other
+/// keys may sign.
 pub(super) fn of_suites(stanzas: &str, suite: &str, suites: &[&str]) -> String {
     let mut result = String::new();
     for stanza in release_alone(stanzas, suite).split("\n\n").filter(|text| !text.trim().is_empty())
@@ -98,7 +98,7 @@ fn from_stanzas(text: &str, suite: &str) -> String {
         }
         let _ =
             writeln!(result, "Types: deb deb-src\nSuites: {}\nComponents: main", suites.join(" "));
-        // Signed-By can hold a key of many lines; every other field is taken as it stands.
+        // Signed-By can hold a key of many lines; every other field is copied unchanged.
         let mut keep = false;
         for line in stanza {
             if !line.starts_with([' ', '\t']) {

@@ -1,5 +1,5 @@
-//! The peer of a build task: the same packages installed by dnf into a directory, and rpmbuild
-//! run there by chroot, with nothing around it.
+//! The comparison for a build task: the same packages installed by dnf into a directory, and
+//! rpmbuild run there by chroot, with nothing around it.
 
 use std::path::Path;
 use std::process::Command;
@@ -18,12 +18,12 @@ pub(super) struct BareRoot {
     root: InstallRoot,
     /// How long dnf took, in seconds.
     pub(super) seconds: f64,
-    /// The most memory that dnf had, in MiB.
+    /// The peak memory of dnf, in MiB.
     pub(super) peak_mib: f64,
 }
 
-/// `$1` root, `$2` a file in it, `$3` a script for that file. Runs it in the root, and prints when that
-/// began and ended, in seconds.
+/// `$1` root, `$2` a file in it, `$3` a script for that file. Runs the script in the root, and prints
+/// when it began and ended, in seconds.
 const RUN: &str = r#"
 set -eu
 mount -t proc proc "$1/proc"
@@ -59,7 +59,7 @@ impl BareRoot {
         let mut root = InstallRoot::new(directory, lock.arch.as_str())?;
         let baseurl = format!("baseurl=file://{}", repository.display());
         root.add_file("bench", &format!("[bench]\nname=bench\n{baseurl}\ngpgcheck=0\n"))?;
-        // The bootstrap is the worker's own affair: its packages are in the first layer, too.
+        // The bootstrap is needed only by the worker; its packages are in the first layer, too.
         let packages = lock.layers.iter().flat_map(Layer::packages);
         let mut command = root.command(&["install", "-y"]);
         command.args(packages.map(|package| package.nevra.to_string()));
@@ -74,7 +74,7 @@ impl BareRoot {
         Ok(Self { root, seconds, peak_mib })
     }
 
-    /// Rebuilds a source package; the seconds that rpmbuild took.
+    /// Rebuilds a source package; returns the seconds of rpmbuild.
     pub(super) fn rebuild(&self, srpm: &Path) -> anyhow::Result<f64> {
         self.run(srpm, REBUILD)
     }

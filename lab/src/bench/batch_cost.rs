@@ -157,7 +157,7 @@ fn cost(directory: &Path, world: &World, builds: usize, watch: bool) -> anyhow::
     let client = farm.client();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let (&first, batch) = names.split_first().context("a batch has builds")?;
-    // The first makes roots, fetches packages and loads metadata.
+    // The first build creates roots, fetches packages and loads metadata.
     client.publish(&[first], Duration::from_secs(300))?;
     let before = (scrape::text(&farm)?, cpu::seconds(&farm.coordinator)?);
     let begun = Instant::now();

@@ -1,4 +1,4 @@
-//! What a person waits for and what the processes take: `rpmfarm build --watch` on a warm farm.
+//! Times and memory of `rpmfarm build --watch` on a warm farm, as a user sees them.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -19,14 +19,14 @@ pub(super) const END_TO_END: &str = "build.end_to_end_overhead";
 pub(super) const COORDINATOR: &str = "coordinator.rss";
 
 const RUNS: u32 = 7;
-/// What was begun has ended by then, and memory is what it is when idle.
+/// After this time, background work has ended and memory is that of an idle process.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// What builds on a farm leave for other measurements.
+/// Results of these builds that other measurements use.
 pub(super) struct BuildLeftovers {
     /// The lock of the package's root.
     pub(super) lock: Lock,
-    /// The most memory that the worker has had, in MiB.
+    /// The peak memory of the worker, in MiB.
     pub(super) worker_mib: f64,
 }
 
@@ -42,7 +42,7 @@ pub(super) fn measure(
     std::thread::sleep(SETTLE);
     let fresh = rss_mib(&farm)?;
     let client = farm.client();
-    // The first makes roots, fetches packages and loads metadata.
+    // The first build creates roots, fetches packages and loads metadata.
     let first = client.publish(&[PACKAGE], PATIENCE)?;
     let id = first.first().and_then(|build| build["id"].as_i64()).context("no number")?;
     if report.wants(END_TO_END) {
@@ -93,13 +93,13 @@ fn end_to_end(client: &Client, checkout: &mut Checkout) -> anyhow::Result<Figure
     })
 }
 
-/// One build, as the person who waits for it sees it.
+/// One build, as its user sees it.
 pub(super) struct WatchedBuild {
     /// Seconds of the whole command.
     pub(super) wall: f64,
     /// Seconds of rpmbuild in all tasks.
     pub(super) rpmbuild: f64,
-    /// What each stage took.
+    /// The time of each stage.
     stages: String,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn watched(client: &Client, commit: &str) -> anyhow::Result<WatchedBu
         .context("cannot start rpmfarm")?;
     let wall = begun.elapsed().as_secs_f64();
     ensure!(status.success(), "rpmfarm build ended with {status}");
-    // The same key again asks for nothing new and tells the number.
+    // A request with the same key starts nothing new, and returns the number.
     let again = client.json(&arguments)?;
     let id = again["builds"][0]["id"].as_i64().context("no number")?;
     let shown = client.show(id)?;

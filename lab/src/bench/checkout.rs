@@ -1,4 +1,4 @@
-//! A checkout of the package's dist-git, in which new releases are committed.
+//! A checkout of the package's dist-git, for committing new releases.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -44,7 +44,8 @@ impl Checkout {
         Ok(self.git(&["rev-parse", "HEAD"])?.trim().to_owned())
     }
 
-    /// Puts spec and sources beside each other, as rpmbuild has them in no layout; the spec.
+    /// Copies spec and sources into one directory, as rpmbuild expects them; returns the path of
+    /// the spec.
     pub(super) fn flat(&self, into: &Path) -> anyhow::Result<PathBuf> {
         std::fs::create_dir_all(into)?;
         for part in ["SPECS", "SOURCES"] {

@@ -7,7 +7,7 @@ use crate::farm::Process;
 /// Clock ticks a second, as Linux counts processes' time for everybody.
 const TICKS: f64 = 100.0;
 
-/// Processor time that a process has had, in seconds.
+/// The processor time of a process, in seconds.
 pub(super) fn seconds(process: &Process) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.pid()))?;
     // The name, in parentheses, may hold blanks.

@@ -1,4 +1,4 @@
-//! Figures: a value, its budget and what it is compared with; how they are shown and kept.
+//! Figures: a value, its budget and the comparison; how they are shown and stored.
 
 use std::fmt;
 use std::path::Path;
@@ -6,24 +6,24 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// The unit of a rate: the more, the better.
+/// The unit of a rate: higher is better.
 pub(super) const PER_SECOND: &str = "1/s";
 
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Figure {
-    /// Its name, as the budgets have it.
+    /// Its name in the list of budgets.
     pub(super) name: &'static str,
-    /// What was measured, in `unit`.
+    /// The measured value, in `unit`.
     pub(super) value: f64,
     /// `s`, `ms`, `MiB`, `statements`, `slots`, `x` for a ratio, or [`PER_SECOND`].
     pub(super) unit: &'static str,
     /// The most that the value may be; of a rate, the least.
     pub(super) budget: f64,
-    /// What it is compared with, and what that took in the same run.
+    /// The program of the comparison, and its value in the same run.
     pub(super) peer: String,
-    /// The value over the peer's value, where both are of one kind.
+    /// The value divided by the comparison's, where both have one unit.
     pub(super) ratio: Option<f64>,
-    /// How it came about, for the reader of the output alone.
+    /// An explanation, for the printed output only.
     #[serde(skip)]
     pub(super) note: String,
 }
@@ -68,12 +68,12 @@ impl Report {
         self.figures.is_empty()
     }
 
-    /// Whether a figure is asked for.
+    /// Whether a figure is requested.
     pub(super) fn wants(&self, name: &str) -> bool {
         self.only.as_ref().is_none_or(|only| name.starts_with(only))
     }
 
-    /// Whether one of these is.
+    /// Whether one of these figures is requested.
     pub(super) fn wants_any(&self, names: &[&str]) -> bool {
         names.iter().any(|name| self.wants(name))
     }
@@ -83,7 +83,7 @@ impl Report {
         self.only.is_some() && self.wants_any(names)
     }
 
-    /// Shows a figure and keeps it, if it is asked for.
+    /// Prints a figure and keeps it, if it is requested.
     #[allow(clippy::print_stdout, reason = "it is told to a person")]
     pub(super) fn add(&mut self, figure: Figure) {
         if self.wants(figure.name) {

@@ -142,7 +142,7 @@ fn command(client: &Client, arguments: &[&str]) -> anyhow::Result<f64> {
 
 /// What a build takes from the call to its publication beyond rpmbuild's own time.
 fn build(client: &Client, checkout: &mut Checkout) -> anyhow::Result<f64> {
-    // The first makes roots, fetches packages and loads metadata.
+    // The first build creates roots, fetches packages and loads metadata.
     client.publish(&[PACKAGE], PATIENCE).context("the first build")?;
     let mut runs = Vec::new();
     for _ in 0..RUNS {

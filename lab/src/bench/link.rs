@@ -1,4 +1,4 @@
-//! Ten minutes on a bad link: how often a worker is taken for dead that is not.
+//! Ten minutes on a bad link: how often a live worker's lease ends.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -14,11 +14,11 @@ pub(super) const FALSE_DEATHS: &str = "link.false_deaths";
 
 /// How long the worker is watched.
 const TIME: Duration = Duration::from_secs(600);
-/// What packets meet, each way.
+/// The delay and loss of packets, in each direction.
 const BAD: Weather = Weather { delay: Duration::from_millis(300), loss: 0.05 };
 /// A package whose build takes some seconds and is the same each time.
 const PACKAGE: &str = "lingers";
-/// The longest that the farm may take to know its worker.
+/// The timeout until the farm knows its worker.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Watches a worker at the far end of a bad link, with the default lease, while it builds.
@@ -90,7 +90,7 @@ fn watch(client: &Client) -> anyhow::Result<LinkObservation> {
     Ok(watched)
 }
 
-/// Attempts after the first: nothing but a lease that ended takes one from this worker.
+/// Attempts after the first: on this farm only an ended lease causes one.
 fn deaths(build: &Value) -> anyhow::Result<u32> {
     let tasks = build["tasks"].as_array().context("no tasks")?;
     let again: u64 =

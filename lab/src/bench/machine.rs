@@ -1,4 +1,4 @@
-//! What the figures were measured on.
+//! The host of the measurements.
 
 use std::fmt;
 use std::fs;
@@ -13,7 +13,7 @@ pub(super) struct Machine {
 }
 
 impl Machine {
-    /// This one. What the host does not tell is `?`.
+    /// This host. Unknown values are `?`.
     pub(super) fn here() -> Self {
         let field = |file: &str, name: &str| {
             let text = fs::read_to_string(file).unwrap_or_default();

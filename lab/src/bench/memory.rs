@@ -1,4 +1,4 @@
-//! How much memory processes take, as the kernel counts it.
+//! The memory of processes, as the kernel counts it.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 
-/// The most memory that a process has had so far, in MiB.
+/// The peak memory of a process so far, in MiB.
 pub(super) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM")?;
@@ -15,8 +15,8 @@ pub(super) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
     Ok(f64::from(kib) / 1024.0)
 }
 
-/// Runs a program to its end, with what it says in a file, and returns its own peak in MiB, that
-/// of its children aside.
+/// Runs a program to its end with its output in a file, and returns its own peak in MiB, without
+/// that of its children.
 pub(super) fn run_and_watch(command: &mut Command, log: &Path) -> anyhow::Result<f64> {
     let said = File::create(log)?;
     command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);

@@ -1,7 +1,8 @@
-//! `rpmfarm-lab bench`: figures that rpmfarm is held to, each beside its peer in the same run.
+//! `rpmfarm-lab bench`: the figures that rpmfarm must reach, each beside a comparison in the same
+//! run.
 //!
-//! Owns what is measured and how it is shown. It runs programs, as everybody can, and must not
-//! know their insides.
+//! Owns what is measured and how it is shown. It runs programs as any user can, and must not know
+//! their insides.
 #![allow(clippy::print_stdout, reason = "it is told to a person")]
 
 mod bare;
@@ -36,7 +37,7 @@ use bare::BareRoot;
 use checkout::Checkout;
 use figure::{Figure, Report};
 
-/// The package that is built: one file of C.
+/// The package to build: one file of C.
 const PACKAGE: &str = "tiny";
 /// What its spec requires.
 const REQUIRES: [&str; 1] = ["gcc"];
@@ -45,23 +46,23 @@ const WORKER: &str = "worker.rss";
 /// The longest that one build may take.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// What is measured, and where it goes.
+/// What to measure, and the files to write.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where figures are written as JSON.
+    /// The JSON file of the figures.
     pub out: PathBuf,
-    /// Where the chart of dispatch latency over queue length is written, as SVG.
+    /// The SVG file of the chart of dispatch latency over queue length.
     pub chart: PathBuf,
-    /// Measures only figures whose names begin so.
+    /// Measures only figures whose names have this prefix.
     pub only: Option<String>,
     /// How many packages `mass.lab` builds.
     pub packages: usize,
 }
 
-/// Measures in a directory. A missed budget is said, and is no error.
+/// Measures in a directory. A missed budget is printed, and is not an error.
 ///
 /// # Errors
-/// When something cannot be measured.
+/// When a measurement fails.
 pub fn run(directory: &Path, options: &Options) -> anyhow::Result<()> {
     println!("{}\n", machine::Machine::here());
     let mut report = Report::new(options.only.clone());

@@ -17,18 +17,18 @@ pub(super) struct SingleTaskWorker {
     pub(super) out: PathBuf,
 }
 
-/// What one task took, in seconds.
+/// The times of one task, in seconds.
 #[derive(Debug, Deserialize)]
 pub(super) struct Run {
     /// From the assignment to the results.
     pub(super) total: f64,
-    /// rpmbuild alone, as the cage saw it.
+    /// rpmbuild alone, measured in the cage.
     pub(super) rpmbuild: f64,
     failure: Option<serde_json::Value>,
 }
 
 impl SingleTaskWorker {
-    /// Makes the source package of a spec, its sources beside it.
+    /// Builds the source package of a spec whose sources are beside it.
     pub(super) fn srpm(&self, spec: &Path, data: &Path) -> anyhow::Result<PathBuf> {
         self.run("--spec", spec, data, 1)?;
         let results = self.out.join("0/results");
@@ -40,7 +40,7 @@ impl SingleTaskWorker {
         Ok(kept)
     }
 
-    /// Builds a source package so many times, with roots and all in `data`.
+    /// Builds a source package several times, with roots and caches in `data`.
     pub(super) fn rebuild(&self, srpm: &Path, data: &Path, times: u32) -> anyhow::Result<Vec<Run>> {
         self.run("--srpm", srpm, data, times)
     }

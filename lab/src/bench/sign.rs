@@ -13,14 +13,14 @@ pub(super) const RATIO: &str = "sign.ratio";
 
 const PACKAGES: u32 = 200;
 
-/// What the signer's own benchmark writes, in seconds.
+/// The output of the signer's own benchmark, in seconds.
 #[derive(Debug, Deserialize)]
 struct SignFigures {
     value: f64,
     peer: f64,
 }
 
-/// Has the signer's own benchmark sign packages by both.
+/// Lets the signer's own benchmark sign packages with both.
 pub(super) fn measure(directory: &Path, report: &mut Report) -> anyhow::Result<()> {
     let json = directory.join("sign.json");
     let mut command = Command::new(programs().join("examples/bench_sign"));

@@ -17,7 +17,7 @@ pub(super) const CHILD: &str = "solve.child";
 /// dnf's own solver, by its Python interface.
 const DNF: &str = include_str!("solve_dnf.py");
 
-/// What both programs print; times in milliseconds.
+/// The output of both programs; times in milliseconds.
 #[derive(Debug, Deserialize)]
 struct SolveFigures {
     packages: u32,
@@ -26,7 +26,7 @@ struct SolveFigures {
     solve_ms: f64,
 }
 
-/// What the coordinator's example prints; times in milliseconds.
+/// The output of the coordinator's example; times in milliseconds.
 #[derive(Debug, Deserialize)]
 struct Resolved {
     packages: u32,
@@ -34,8 +34,8 @@ struct Resolved {
     resolve_ms: f64,
 }
 
-/// Measures solving bootstrap and root of a target with further requirements: in the process that
-/// measures, and through the solver's own process as the coordinator does.
+/// Measures solving bootstrap and root of a target with further requirements: in the measuring
+/// process, and through the solver's process, which the coordinator uses.
 pub(super) fn measure(
     target: &Target,
     requires: &[&str],
@@ -74,7 +74,7 @@ pub(super) fn measure(
     Ok(())
 }
 
-/// What it costs that libsolv has a process of its own.
+/// The cost of running libsolv in a process of its own.
 fn child(resolved: &Resolved, in_process: f64) -> Figure {
     let Resolved { packages, first_ms, resolve_ms } = resolved;
     Figure {

@@ -1,8 +1,8 @@
-//! The middle and the ends of a series of measurements.
+//! Median, minimum and maximum of a series of measurements.
 
 use std::fmt;
 
-/// Seconds of the same thing done several times.
+/// Seconds of repeated runs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spread {
     pub(super) median: f64,
@@ -12,7 +12,7 @@ pub(super) struct Spread {
 }
 
 impl Spread {
-    /// Of at least one measurement; of none, everything is "not a number".
+    /// The spread of at least one measurement; without any, all values are NaN.
     pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().collect();
         values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What a build task takes on the worker beside rpmbuild, with the root there and without.
+//! The time of a build task on the worker besides rpmbuild, with and without an existing root.
 
 use std::path::Path;
 
@@ -14,15 +14,15 @@ use super::spread::Spread;
 pub(super) const WARM: &str = "build.overhead_warm";
 pub(super) const COLD: &str = "build.cold_root";
 
-/// Tasks and bare rebuilds take turns, so that a busy host is busy for both.
+/// Tasks and bare rebuilds alternate, so that a busy host is busy for both.
 const TURNS: u32 = 3;
 /// Tasks of a turn, one after the other in one worker.
 const TASKS: u32 = 3;
 const COLD_RUNS: u32 = 3;
 
-/// What tasks are made of.
+/// The inputs of the tasks.
 pub(super) struct Bench<'a> {
-    /// For everything that is made on the way.
+    /// The directory for all intermediate files.
     pub(super) directory: &'a Path,
     pub(super) lock: &'a Lock,
     pub(super) packages: &'a Path,
@@ -41,7 +41,7 @@ impl Bench<'_> {
         let once = SingleTaskWorker { lock, packages: self.packages.into(), out };
         let warm = self.directory.join("warm");
         let srpm = once.srpm(self.spec, &warm).context("cannot make the source package")?;
-        // What is measured is neither the first to use the root nor the first to read it.
+        // The measured runs are neither the first to use the root nor the first to read its files.
         once.rebuild(&srpm, &warm, 1)?;
         self.bare.rebuild(&srpm)?;
 
@@ -88,7 +88,7 @@ impl Bench<'_> {
 fn warm_figure(runs: &[Run], bare: Spread) -> Figure {
     let total = Spread::of(runs.iter().map(|run| run.total));
     let caged = Spread::of(runs.iter().map(|run| run.rpmbuild));
-    // A cage on a disk of its own can be faster than the host: that is not the task's merit.
+    // A cage on a disk of its own can be faster than the host, which is not the task's merit.
     let value = total.median - bare.median.min(caged.median);
     Figure {
         name: WARM,

@@ -1,5 +1,5 @@
-//! The folders that become repositories: specs and lists as they are in git, and what a
-//! `lab.toml` says beside them. Pure; all of it is compiled in.
+//! The folders that become repositories: specs and lists as in git, and the settings in a
+//! `lab.toml` beside them. Pure; all of it is compiled in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/distgit.rs"
 /// The file of a folder that does not go into git.
 const SETTINGS: &str = "lab.toml";
 
-/// What lies below this goes into a second repository, with the package's modifications.
+/// The prefix of files for a second repository, with the package's modifications.
 const MODIFICATIONS: &str = "autopatch/";
 
 /// One package of the lab's dist-git.
@@ -25,13 +25,13 @@ pub(super) struct Folder {
     pub(super) settings: Settings,
 }
 
-/// What is not said by the files themselves.
+/// Settings that the files themselves do not contain.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Settings {
     /// Look-aside files that come from Debian's pool.
     pub(super) pool: Vec<Pool>,
-    /// Look-aside files that are not what their digest promises.
+    /// Look-aside files that do not match their digest.
     pub(super) planted: Vec<PlantedFile>,
     /// Symbolic links of the repository: path, target.
     pub(super) symlinks: BTreeMap<String, String>,
@@ -48,7 +48,7 @@ pub(super) struct Pool {
     pub(super) name: String,
 }
 
-/// Content that the look-aside has in the place of what was promised.
+/// Content of the look-aside cache in place of the expected one.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PlantedFile {

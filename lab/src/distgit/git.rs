@@ -1,4 +1,4 @@
-//! Bare git repositories with commits that are the same on every host, by real git.
+//! Bare git repositories whose commits are the same on every host, made by real git.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,10 +8,10 @@ use std::process::Command;
 use super::DistgitError;
 use crate::tool;
 
-/// Who every commit is by.
+/// Author and committer of every commit.
 const AUTHOR: &str = "The lab <lab@rpmfarm.invalid>";
 
-/// When the first commit was made: 2026-01-01. Each further one is a day later.
+/// The time of the first commit: 2026-01-01. Each further one is a day later.
 const FIRST: u64 = 1_767_225_600;
 
 const DAY: u64 = 86_400;
@@ -25,7 +25,7 @@ pub enum Entry<'a> {
     Symlink(&'a str),
 }
 
-/// One commit: everything that its tree holds.
+/// One commit with its whole tree.
 #[derive(Debug)]
 pub struct Commit<'a> {
     pub message: &'a str,
@@ -44,7 +44,7 @@ pub fn create(repository: &Path, branch: &str, commits: &[Commit<'_>]) -> Result
     let mut init = Command::new("git");
     init.args(["init", "--quiet", "--bare", "--initial-branch", branch]).arg(repository);
     tool::output(without_host(&mut init))?;
-    // What a fetch of one commit by its id needs; dist-git servers allow it.
+    // Settings for fetching a commit by its id; dist-git servers allow it.
     let settings = ["uploadpack.allowAnySHA1InWant", "uploadpack.allowFilter"];
     for name in settings {
         tool::output(git(repository).args(["config", name, "true"]))?;
@@ -88,7 +88,7 @@ fn git(repository: &Path) -> Command {
     command
 }
 
-/// Settings of the host and its user do not count.
+/// Ignores the git settings of the host and its user.
 fn without_host(command: &mut Command) -> &mut Command {
     command
         .env("GIT_CONFIG_NOSYSTEM", "1")

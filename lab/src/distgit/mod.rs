@@ -1,8 +1,8 @@
-//! Upstream: bare git repositories and a look-aside cache, from specs of our own over real
-//! tarballs of Debian's pool.
+//! Upstream: bare git repositories and a look-aside cache, from specs of our own over real tarballs
+//! of Debian's pool.
 //!
-//! Owns what is in them, good and bad, and that the same folder gives the same commit anywhere.
-//! Must not know how they are served.
+//! Owns their content, good and bad, and that the same folder gives the same commit anywhere. Must
+//! not know how they are served.
 
 mod folder;
 mod git;
@@ -40,7 +40,7 @@ pub enum DistgitError {
     /// Debian's pool cannot be used.
     #[error(transparent)]
     Apt(#[from] AptError),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("cannot write the repositories")]
     Io(#[from] io::Error),
     /// A folder's settings cannot be read.
@@ -54,21 +54,21 @@ pub enum DistgitError {
     NotInPool {
         package: String,
         source_package: String,
-        /// The file that was searched for.
+        /// The name of the file.
         file: String,
     },
-    /// A tarball is not the one that the list promises.
+    /// A tarball does not match its list.
     #[error("{package}: {file} has the digest {found}, and the list says {expected}")]
     Digest {
         package: String,
         file: String,
-        /// As the list has it.
+        /// The digest in the list.
         expected: String,
         found: String,
     },
 }
 
-/// Upstream repositories that were made.
+/// The finished repositories.
 #[derive(Debug, Clone)]
 pub struct Distgit {
     /// Where they are: `rpms/NAME.git`, `autopatch/NAME.git` and `lookaside/` below it.
@@ -142,7 +142,7 @@ pub fn make(out: &Path, cache: Option<&Path>) -> Result<Distgit, DistgitError> {
     Ok(Distgit { path: out.to_path_buf(), commits })
 }
 
-/// Two commits, so that a fetch of depth one has something to leave out.
+/// Two commits, so that a fetch of depth one leaves one out.
 fn history(folder: &Folder) -> [Commit<'_>; 2] {
     let ignore = Entry::File(b"*.src.rpm\n");
     let mut tree: BTreeMap<&str, Entry<'_>> =
@@ -180,7 +180,7 @@ fn find<'a>(
     })
 }
 
-/// Puts a file where both forms of look-aside URLs find it.
+/// Stores a file where both forms of look-aside URLs find it.
 fn place(
     lookaside: &Path,
     package: &str,

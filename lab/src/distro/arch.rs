@@ -1,4 +1,4 @@
-//! Architectures in Debian's words.
+//! Debian's names of architectures.
 
 use rpmfarm_core::Arch;
 
@@ -22,7 +22,7 @@ pub(super) const fn triplet(arch: Arch) -> &'static str {
     }
 }
 
-/// What rpm makes of `%{?_isa}` there.
+/// rpm's value of `%{?_isa}` for the architecture.
 #[must_use]
 pub(super) const fn isa(arch: Arch) -> &'static str {
     match arch {

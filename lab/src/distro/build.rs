@@ -11,16 +11,15 @@ use super::DistroError;
 use super::spec::Spec;
 use crate::tool;
 
-/// The time that every package of the lab claims to have been built at: 2026-01-01.
+/// The build time of every package of the lab: 2026-01-01.
 const BUILD_TIME: &str = "1767225600";
 
-/// All that rpmbuild has to tell files apart by, see magic(5): the word size of ELF files becomes
+/// The only rule of rpmbuild for types of files, see magic(5): the word size of ELF files becomes
 /// their colour. With the whole database it spends most of its time on classes that no one reads.
 const MAGIC: &str = "0\tstring\t\\177ELF\tELF\n>4\tbyte\t1\t32-bit\n>4\tbyte\t2\t64-bit\n";
 
-/// Builds `spec` over the files of `root`, which is used up; returns the package's path.
-///
-/// `work` is a directory of this build alone.
+/// Builds `spec` over the files of `root`, which are moved; returns the package's path. `work` is a
+/// directory of this build alone.
 pub(super) fn build(
     arch: Arch,
     mut spec: Spec,
@@ -50,7 +49,7 @@ pub(super) fn build(
         format!("_tmppath {directory}"),
         format!("_dbpath {directory}/db"),
         "_rpmfilename %%{NAME}.rpm".to_owned(),
-        // The tree is finished: nothing is to clean, strip, check or index it.
+        // The tree is complete: rpmbuild must not clean, strip, check or index it.
         "__spec_install_pre %{nil}".to_owned(),
         "__spec_install_post %{nil}".to_owned(),
         "__spec_clean_body %{nil}".to_owned(),

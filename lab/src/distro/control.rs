@@ -1,6 +1,6 @@
-//! Debian's control fields, and what they are in RPM's words.
+//! Debian's control fields, and their equivalents in RPM.
 //!
-//! Owns the reading of stanzas, versions and relations (Debian Policy, chapters 5 and 7). Pure.
+//! Owns the parsing of stanzas, versions and relations (Debian Policy, chapters 5 and 7). Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(super) struct Evr {
 pub(super) struct Relation {
     /// The package, without `:any`.
     pub(super) name: String,
-    /// The version, only where the relation says `=`.
+    /// The version, only where the relation has `=`.
     pub(super) exact: Option<Evr>,
 }
 
@@ -51,7 +51,7 @@ impl Control {
         Self(fields)
     }
 
-    /// A field's value, or nothing when it is absent.
+    /// A field's value, empty when it is absent.
     #[must_use]
     pub(super) fn get(&self, name: &str) -> &str {
         self.0.get(&name.to_ascii_lowercase()).map_or("", String::as_str)

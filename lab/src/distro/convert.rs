@@ -42,7 +42,7 @@ pub(super) fn read(recipe: &Recipe, files: &[(PathBuf, String)]) -> Result<Vec<D
     Ok(debs)
 }
 
-/// What the conversion of each package has to know of the whole set.
+/// Facts of the whole set that the conversion of each package needs.
 #[derive(Debug)]
 pub(super) struct Converter<'a> {
     arch: Arch,
@@ -51,7 +51,7 @@ pub(super) struct Converter<'a> {
     names: BTreeSet<String>,
     /// The same, and what they provide.
     available: BTreeSet<String>,
-    /// Debian package → names that EL has for it.
+    /// Debian package → its names in EL.
     el_names: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
@@ -70,7 +70,7 @@ impl<'a> Converter<'a> {
         Self { arch, recipe, names, available, el_names }
     }
 
-    /// What is said of the package, apart from what its files give.
+    /// The spec of the package, except for what its files give.
     pub(super) fn spec(&self, deb: &Deb) -> Spec {
         let changes = self.changes(deb);
         let mut requires = self.requires(deb);
@@ -137,7 +137,7 @@ impl<'a> Converter<'a> {
                 None => name,
             })
             .collect();
-        // A name that the recipe gives to one package is no other's: `python3-devel` is not
+        // A name that the recipe gives to one package belongs to it alone: `python3-devel` is not
         // `libpython3-dev`, which lacks the interpreter.
         let given = |el: &String| {
             self.el_names.iter().any(|(deb, names)| *deb != name && names.contains(&el.as_str()))
@@ -145,7 +145,7 @@ impl<'a> Converter<'a> {
         let mut el: Vec<String> =
             devel_names(name).into_iter().filter(|name| !given(name)).collect();
         el.extend(self.el_names.get(name).into_iter().flatten().map(|name| (*name).to_owned()));
-        // Who provides the name of another would be taken for it.
+        // A package that provides the name of another one would be installed instead of it.
         el.retain(|name| !self.names.contains(name));
         el.sort();
         el.dedup();

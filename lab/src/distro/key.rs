@@ -1,4 +1,4 @@
-//! The lab's signing key, and what is signed with it, by real gpg and rpmsign.
+//! The lab's signing key, and signing with real gpg and rpmsign.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

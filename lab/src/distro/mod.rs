@@ -31,7 +31,7 @@ use recipe::Recipe;
 pub use recipe::{Size, real_macros};
 pub use tree::TreeError;
 
-/// The code that makes a package: what it made is kept as long as it stays the same.
+/// The code that makes a package: cached packages are valid as long as it stays the same.
 const CODE: [&str; 5] = [
     include_str!("build.rs"),
     include_str!("control.rs"),
@@ -61,7 +61,7 @@ pub enum DistroError {
     /// The recipe cannot be read.
     #[error("the recipe is wrong")]
     Recipe(#[from] toml::de::Error),
-    /// The file system refused.
+    /// A file operation failed.
     #[error("cannot write the distribution")]
     Io(#[from] io::Error),
     /// gpg made no key.
@@ -72,15 +72,15 @@ pub enum DistroError {
     Package { name: String, source: Box<DistroError> },
 }
 
-/// What is made, and how the caches are used.
+/// What to make, and how the caches are used.
 #[derive(Debug, Clone)]
 pub struct Options {
     pub arch: Arch,
-    /// Where the distribution goes; what is there of an earlier one is replaced.
+    /// The directory of the distribution; an earlier one is replaced.
     pub out: PathBuf,
     /// The cache; the default one when absent.
     pub cache: Option<PathBuf>,
-    /// Which packages are in it.
+    /// The set of packages.
     pub size: Size,
     /// Asks Debian's pool for newer packages. Without it the first index is kept, so that the
     /// lab does not change from day to day.
@@ -91,7 +91,7 @@ pub struct Options {
 pub struct Distro {
     /// The directory with `repo/` and the public key.
     pub path: PathBuf,
-    /// What the content is cached under: equal keys, equal distributions.
+    /// The key in the cache: equal keys, equal distributions.
     pub key: String,
     pub packages: usize,
     /// Whether it came out of the cache as a whole.
@@ -167,7 +167,7 @@ fn distro_key(plan: &[PoolFile], texts: &[&str], fingerprint: &str) -> String {
     cache::key(CODE.into_iter().chain(fixed).chain(own.iter().map(String::as_str)).chain(digests))
 }
 
-/// Downloads, converts, signs and indexes; the result appears at `finished` as a whole.
+/// Downloads, converts, signs and indexes; the result is renamed to `finished` when complete.
 fn assemble(
     cache: &Cache,
     apt: &Apt,
@@ -201,7 +201,7 @@ fn assemble(
     Ok(())
 }
 
-/// Every package of the distribution, signed, in the cache; what is not there is made.
+/// Every package of the distribution, signed, in the cache; missing ones are made.
 fn packages(
     cache: &Cache,
     recipe: &Recipe,
@@ -254,7 +254,7 @@ fn shelve(
     Ok(slot.join(file))
 }
 
-/// `NAME-VERSION-RELEASE.ARCH.rpm`, as the package itself says.
+/// `NAME-VERSION-RELEASE.ARCH.rpm`, from the package's header.
 fn file_name(rpm: &Path) -> Result<String, DistroError> {
     let mut command = Command::new("rpm");
     command.args([

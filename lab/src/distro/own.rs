@@ -1,6 +1,5 @@
-//! The lab's own packages: what makes the set one system, and EL's macros.
-//!
-//! Their files are compiled in, so that the binary alone makes a distribution.
+//! The lab's own packages: those that complete the set to a system, and EL's macros. Their files
+//! are compiled in, so that the binary alone makes a distribution.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,7 +1,7 @@
-//! What a package provides by the files that it holds.
+//! The Provides of a package, from its files.
 //!
-//! Owns: sonames (by rpm's own `elfdeps`), `pkgconfig()`, `perl()`, `python3dist()`. rpm's own
-//! generators look at EL's paths, and Debian's files lie in others.
+//! Owns sonames (by rpm's own `elfdeps`), `pkgconfig()`, `perl()`, `python3dist()`. rpm's own
+//! generators look at EL's paths, and Debian's files are in others.
 
 use std::fs;
 use std::io::Read as _;
@@ -108,7 +108,7 @@ fn perl(file: &str) -> Option<Vec<String>> {
                 .or_else(|| versioned(rest, "perl5/"))
         })?;
     let mut found = vec![format!("perl({})", rest.replace('/', "::"))];
-    // A pragma's would be the name of another package: Debian's perl-base is not `base`.
+    // Not for pragmas: that of `base` would be `perl-base`, which is another package of Debian.
     if rest.starts_with(|c: char| c.is_ascii_uppercase()) {
         found.push(format!("perl-{}", rest.replace('/', "-")));
     }

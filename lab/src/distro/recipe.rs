@@ -1,6 +1,6 @@
-//! The recipe: which Debian packages become the distribution, and what is changed on the way.
+//! The recipe: which Debian packages become the distribution, and how they are changed.
 //!
-//! Owns the reading of `recipe/recipe.toml`. Must not know how anything is fetched or built.
+//! Owns the parsing of `recipe/recipe.toml`. Must not know how anything is fetched or built.
 
 use std::collections::BTreeMap;
 
@@ -10,21 +10,21 @@ use serde::Deserialize;
 /// The text of the recipe; part of the key under which finished work is cached.
 pub const TEXT: &str = include_str!("../../recipe/recipe.toml");
 
-/// The text of what real packages want beside it.
+/// The text of the additions for real packages.
 const MORE: &str = include_str!("../../recipe/real.toml");
 
 /// Which recipe: the lab's own, or one with more packages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Size {
-    /// What the lab's packages need.
+    /// The packages that the lab's packages need.
     #[default]
     Lab,
-    /// With what real packages of other distributions want to build (`rpmfarm-lab real`).
+    /// Also the packages that real packages of other distributions need (`rpmfarm-lab real`).
     Real,
 }
 
 impl Size {
-    /// The texts that it is made of; part of the key under which finished work is cached.
+    /// Its texts; part of the key under which finished work is cached.
     #[must_use]
     pub const fn texts(self) -> &'static [&'static str] {
         match self {
@@ -34,7 +34,7 @@ impl Size {
     }
 }
 
-/// What a larger recipe adds.
+/// The additions of a larger recipe.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RecipeAdditions {
@@ -54,7 +54,7 @@ pub fn real_macros() -> Result<BTreeMap<String, String>, toml::de::Error> {
     Ok(toml::from_str::<RecipeAdditions>(MORE)?.macros)
 }
 
-/// What becomes the distribution.
+/// The content of the distribution.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recipe {
@@ -68,11 +68,11 @@ pub struct Recipe {
     pub prune: Vec<String>,
     /// Names that EL specs ask for, and the Debian package that provides them.
     pub el_names: BTreeMap<String, String>,
-    /// What is changed in single packages, by Debian name.
+    /// The changes of single packages, by Debian name.
     pub packages: BTreeMap<String, Changes>,
 }
 
-/// What is changed in one package. Paths are relative to the root and may hold `{triplet}`.
+/// The changes of one package. Paths are relative to the root and may hold `{triplet}`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Changes {
@@ -101,9 +101,9 @@ pub struct Changes {
 pub struct Replace {
     /// The file, relative to the root.
     pub file: String,
-    /// Text that is there.
+    /// The text to replace.
     pub find: String,
-    /// Text that takes its place, everywhere.
+    /// The text that replaces it, everywhere.
     pub replace: String,
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::control::Evr;
 
-/// What is said of a package beside its files.
+/// The description of a package, without its files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Spec {
     pub(super) name: String,
@@ -16,7 +16,7 @@ pub(super) struct Spec {
     pub(super) provides: Vec<String>,
     /// Whether installing the package, and installing libraries later, calls ldconfig.
     pub(super) ldconfig: bool,
-    /// Top-level entries of the tree; directories count with all that is in them.
+    /// Top-level entries of the tree; a directory includes all its files.
     pub(super) files: Vec<String>,
 }
 

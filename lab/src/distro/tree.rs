@@ -1,7 +1,7 @@
 //! The files of one package, between Debian's layout and the lab's.
 //!
-//! Owns: the merge of `/bin`, `/sbin` and `/lib*` below `/usr`, what is pruned and what a recipe
-//! adds. Must not know of packages' names or fields.
+//! Owns the merge of `/bin`, `/sbin` and `/lib*` below `/usr`, the pruned paths and the additions
+//! of a recipe. Must not know of packages' names or fields.
 
 use std::fs;
 use std::io;
@@ -13,17 +13,17 @@ use super::recipe::Changes;
 /// Directories of Debian's packages that are links to those below `/usr` in a merged system.
 const MERGED: [&str; 6] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
-/// A change that a recipe asks for and that cannot be made.
+/// A change of a recipe that cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TreeError {
-    /// The file system refused.
+    /// A file operation failed.
     #[error("cannot change {}", path.display())]
     Io {
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The text to be replaced is not there.
+    /// The text to replace was not found.
     #[error("{file} does not hold the text `{find}` that the recipe replaces")]
     NotFound {
         /// The file of the package.
@@ -59,7 +59,7 @@ pub(super) fn merge_usr(root: &Path) -> Result<Vec<String>, TreeError> {
     Ok(former)
 }
 
-/// Moves a directory's content into another; `place` is where it was seen from the root.
+/// Moves a directory's content into another; `place` is its path in the root.
 fn move_into(from: &Path, to: &Path, place: &Path) -> Result<(), TreeError> {
     at(to, fs::create_dir_all(to))?;
     for entry in at(from, fs::read_dir(from))? {
@@ -79,8 +79,8 @@ fn move_into(from: &Path, to: &Path, place: &Path) -> Result<(), TreeError> {
     at(from, fs::remove_dir(from))
 }
 
-/// What a relative link in `place` has to be once it lies one level deeper: links that leave the
-/// top directory become absolute.
+/// The target of a relative link in `place` after the move, which is one level deeper: links that
+/// leave the top directory become absolute.
 fn moved_link(place: &Path, link: &Path) -> PathBuf {
     if link.is_absolute() {
         return link.to_path_buf();
@@ -105,7 +105,7 @@ fn moved_link(place: &Path, link: &Path) -> PathBuf {
     }
 }
 
-/// Takes out what no package of the lab has.
+/// Removes the paths that no package of the lab has.
 pub(super) fn prune(root: &Path, paths: &[String]) -> Result<(), TreeError> {
     paths.iter().try_for_each(|path| remove(&root.join(path)))
 }

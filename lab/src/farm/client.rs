@@ -1,4 +1,4 @@
-//! The command `rpmfarm`, as a person or a script runs it.
+//! The command `rpmfarm`, as a user or a script runs it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +19,7 @@ pub struct Client {
     authority: Option<PathBuf>,
 }
 
-/// What a run of `rpmfarm` gave.
+/// The result of a run of `rpmfarm`.
 #[derive(Debug, Clone)]
 pub struct Answer {
     pub code: i32,
@@ -74,7 +74,7 @@ impl Client {
         serde_json::from_str(&answer.out).with_context(|| format!("no JSON: {}", answer.out))
     }
 
-    /// Asks for builds and returns their numbers.
+    /// Requests builds and returns their numbers.
     ///
     /// # Errors
     /// When they are refused.
@@ -89,7 +89,7 @@ impl Client {
             .collect()
     }
 
-    /// Everything that is known of a build.
+    /// The document of a build.
     ///
     /// # Errors
     /// When there is none.
@@ -104,7 +104,7 @@ impl Client {
     pub fn wait(&self, build: i64, states: &[&str], patience: Duration) -> anyhow::Result<Value> {
         let begun = Instant::now();
         loop {
-            // The coordinator may be on its way up again.
+            // The coordinator may be restarting.
             let shown = match self.show(build) {
                 Ok(shown) => shown,
                 Err(error) if begun.elapsed() > patience => return Err(error),

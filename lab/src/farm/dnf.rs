@@ -1,5 +1,5 @@
-//! The judge: real dnf, which installs from the farm's repository into a directory with all
-//! signatures checked.
+//! Real dnf, which installs from the farm's repository into a directory with all signatures
+//! checked.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -27,7 +27,7 @@ impl InstallRoot {
         Ok(Self { root, arch: arch.into(), repositories: Vec::new() })
     }
 
-    /// Adds a repository of which packages and metadata must be signed with a key.
+    /// Adds a repository whose packages and metadata must be signed with a key.
     ///
     /// # Errors
     /// When its file cannot be written.
@@ -40,7 +40,7 @@ impl InstallRoot {
         self.add_file(id, &text)
     }
 
-    /// Adds a `.repo` file as it was fetched.
+    /// Adds a downloaded `.repo` file.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -53,7 +53,7 @@ impl InstallRoot {
     /// Installs packages.
     ///
     /// # Errors
-    /// When dnf does not, with what it said.
+    /// When dnf fails, with its output.
     pub fn install(&self, packages: &[&str]) -> anyhow::Result<String> {
         self.dnf(&[&["install", "-y"], packages].concat())
     }
@@ -61,7 +61,7 @@ impl InstallRoot {
     /// Runs dnf on the root, and on nothing of the host.
     ///
     /// # Errors
-    /// When dnf fails, with what it said.
+    /// When dnf fails, with its output.
     pub fn dnf(&self, arguments: &[&str]) -> anyhow::Result<String> {
         let output = self.command(arguments).output().context("cannot start dnf")?;
         let text = text(&output);
@@ -92,7 +92,7 @@ impl InstallRoot {
     /// Runs an installed program in the root.
     ///
     /// # Errors
-    /// When it fails, with what it said.
+    /// When it fails, with its output.
     pub fn run(&self, command: &[&str]) -> anyhow::Result<String> {
         let output = Command::new("chroot")
             .arg(&self.root)

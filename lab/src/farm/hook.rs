@@ -1,4 +1,4 @@
-//! Webhooks, sent as a forge sends them: signed, by HTTP, from a process of its own.
+//! Webhooks, sent as a forge sends them: signed, over HTTP, from a process of its own.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -10,31 +10,31 @@ use ring::hmac;
 
 use super::{Farm, TARGET};
 
-/// The secret that the lab's forge signs with.
+/// The secret with which the lab's forge signs.
 const SECRET: &str = "the secret of the lab's forge";
 
-/// How long a farm may take to answer.
+/// The timeout of a farm's answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A push that a webhook tells of.
+/// A push to announce.
 #[derive(Debug, Clone)]
 pub struct Hook {
     /// `rpms/NAME`.
     pub repository: String,
     pub branch: String,
     pub commit: String,
-    /// What the forge calls the delivery.
+    /// The forge's id of the delivery.
     pub delivery: String,
 }
 
-/// Where a farm takes webhooks. Cheap to clone, and can be sent to threads.
+/// The address and secret for webhooks of a farm. Cheap to clone, and can be sent to threads.
 #[derive(Debug, Clone)]
 pub struct Forge {
     address: String,
 }
 
 impl Farm {
-    /// Tells the farm the forge's secret, and returns the forge.
+    /// Configures the forge's secret in the farm, and returns the forge.
     ///
     /// # Errors
     /// When the file cannot be written.

@@ -33,7 +33,7 @@ pub use world::World;
 /// The name of the lab's target and of its key.
 pub const TARGET: &str = "lab";
 
-/// A farm that runs. Dropped, all of it is gone.
+/// A running farm. When dropped, all of it is stopped.
 pub struct Farm {
     directory: PathBuf,
     /// The addresses of all coordinators.
@@ -64,7 +64,7 @@ impl Farm {
         let acceptor = start_acceptor(&directory)?;
         let signer = start_signer(&directory)?;
         let mut servers = if settings.coordinators > 1 {
-            // Each is told of the first's address.
+            // Each is given the address of the first.
             (0..settings.coordinators).map(|_| free_address()).collect::<std::io::Result<_>>()?
         } else {
             vec![format!("http://{}", settings.listen)]
@@ -97,7 +97,7 @@ impl Farm {
         &self.servers
     }
 
-    /// The command `rpmfarm`, told of these coordinators, which it tries in their order.
+    /// The command `rpmfarm`, configured with these coordinators, which it tries in their order.
     #[must_use]
     pub fn client_of(&self, coordinators: &[usize]) -> Client {
         let servers: Vec<&str> =
@@ -105,13 +105,13 @@ impl Farm {
         Client::new(&servers.join(","), &self.directory.join("coordinator/token"))
     }
 
-    /// Everything that the farm keeps.
+    /// The directory of all state.
     #[must_use]
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// The command `rpmfarm`, told where this farm is.
+    /// The command `rpmfarm`, configured for this farm.
     #[must_use]
     pub fn client(&self) -> Client {
         let token = self.directory.join("coordinator/token");
@@ -130,7 +130,7 @@ impl Farm {
     /// The `.repo` file of a channel, as a user would fetch it.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// When it cannot be fetched.
     pub fn repo_file(&self, channel: &str) -> anyhow::Result<String> {
         let url = format!("{}/repo/{TARGET}/{TARGET}-{channel}.repo", self.server());
         let text = tool::output(Command::new("curl").args(["-sSf", &url]))?;

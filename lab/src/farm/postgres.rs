@@ -1,4 +1,4 @@
-//! A throwaway PostgreSQL server of one's own, reached by a Unix socket only.
+//! A throwaway PostgreSQL server, reachable only by a Unix socket.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::Process;
 
-/// A server in a temporary directory. Dropped, it and its databases are gone.
+/// A server in a temporary directory. Stopped and removed with its databases when dropped.
 #[derive(Debug)]
 pub struct Postgres {
     server: Process,
@@ -19,7 +19,7 @@ pub struct Postgres {
     durable: bool,
 }
 
-/// How long the server may take until it takes connections, and until it has stopped.
+/// The timeout for start and stop.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Postgres {
@@ -31,7 +31,7 @@ impl Postgres {
         Self::start_with(false)
     }
 
-    /// One whose commits reach the disk, as they must where something is measured.
+    /// A server whose commits reach the disk, as measurements need.
     ///
     /// # Errors
     /// When PostgreSQL is not installed or does not come up.
@@ -66,7 +66,7 @@ impl Postgres {
         self.directory.path()
     }
 
-    /// Stops the server: who is connected is cut off, what is committed stays.
+    /// Stops the server: open connections are closed, committed data stay.
     ///
     /// # Errors
     /// When it does not stop.
@@ -112,8 +112,7 @@ impl Postgres {
 }
 
 impl Postgres {
-    /// Runs statements beside whatever else goes on, on one connection; the first that fails ends
-    /// it.
+    /// Runs statements in the background, on one connection; the first that fails ends it.
     ///
     /// # Errors
     /// When psql cannot be started.
@@ -130,7 +129,7 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        // A smart shutdown, which the process would ask for, waits for who is connected.
+        // A smart shutdown, which SIGTERM asks for, waits for open connections.
         let _ = self.server.signal(Signal::SIGQUIT);
     }
 }
@@ -173,7 +172,7 @@ fn newest() -> anyhow::Result<PathBuf> {
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
-    // A change of user forgets it, so it is asked for again.
+    // A change of user clears the setting, so it is set again.
     command.args(["--pdeathsig", "KILL", "--"]).arg(program).current_dir("/");
     command
 }

@@ -1,4 +1,4 @@
-//! One process of a farm, with its log in a file. It dies with whoever started it.
+//! One process of a farm, with its log in a file. It ends with the process that started it.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -18,7 +18,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program; what it prints is appended to `NAME.log`.
+    /// Starts a program; its output is appended to `NAME.log`.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -54,7 +54,7 @@ impl Process {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -62,7 +62,7 @@ impl Process {
     /// Sends it a signal.
     ///
     /// # Errors
-    /// When it is gone.
+    /// When it has ended.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, signal).with_context(|| format!("{signal} to {}", self.name))
@@ -102,7 +102,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A worker that is asked nicely leaves no mounts and containers.
+        // A worker that ends at SIGTERM leaves no mounts and containers.
         let _ = self.signal(Signal::SIGTERM);
         for _ in 0..150 {
             if self.ended().is_some() {

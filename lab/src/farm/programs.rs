@@ -1,5 +1,5 @@
-//! The programs of this build: where they are, how acceptor, signer and coordinator are started, and
-//! when they are ready.
+//! The programs of this build: where they are, how acceptor, signer and coordinator are started,
+//! and when they are ready.
 //!
 //! Owns their arguments. It must not know which of them a farm has.
 
@@ -14,7 +14,7 @@ use super::{Process, Settings, TARGET, tls};
 /// How long a process may take until it is ready; a signer that makes a key takes the longest.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Starts the acceptor, which makes its key if it has none.
+/// Starts the acceptor, which creates its key if it has none.
 pub(super) fn start_acceptor(directory: &Path) -> anyhow::Result<Process> {
     let socket = directory.join("acceptor.sock");
     let _ = std::fs::remove_file(&socket);
@@ -32,7 +32,7 @@ pub(super) fn start_acceptor(directory: &Path) -> anyhow::Result<Process> {
     Ok(acceptor)
 }
 
-/// Starts the signer, which makes its key if it has none, and believes the acceptor.
+/// Starts the signer, which creates its key if it has none, and trusts the acceptor.
 pub(super) fn start_signer(directory: &Path) -> anyhow::Result<Process> {
     let socket = directory.join("signer.sock");
     let _ = std::fs::remove_file(&socket);
@@ -68,7 +68,7 @@ fn targets(directory: &Path) -> std::io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// Starts one of the coordinators, and says where it listens.
+/// Starts one of the coordinators, and returns its address.
 pub(super) fn start_coordinator(
     directory: &Path,
     settings: &Settings,
@@ -117,7 +117,7 @@ pub(super) fn start_coordinator(
     Ok((coordinator, std::fs::read_to_string(&address)?.trim().to_owned()))
 }
 
-/// An address on this host that nobody listens on.
+/// An address on this host at which no process listens.
 pub(super) fn free_address() -> std::io::Result<String> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     Ok(format!("http://{}", listener.local_addr()?))

@@ -38,7 +38,7 @@ impl Farm {
         self.directory().join("identities").join(worker)
     }
 
-    /// Makes a worker of the farm, unless it is one, and tells a command to run as it.
+    /// Enrols a worker, unless it is enrolled, and sets a command up to run as it.
     pub(super) fn run_enrolled(&self, worker: &str, command: &mut Command) -> anyhow::Result<()> {
         let identity = self.identity(worker);
         if !identity.exists() {
@@ -62,7 +62,7 @@ impl Farm {
     }
 }
 
-/// Where a coordinator says where it listens with TLS.
+/// The file in which a coordinator writes its TLS address.
 fn address_file(directory: &Path, index: usize) -> PathBuf {
     let number = if index == 0 { String::new() } else { (index + 1).to_string() };
     directory.join(format!("tls-address{number}"))

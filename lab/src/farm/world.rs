@@ -9,7 +9,7 @@ use rpmfarm_core::{Arch, Target};
 use super::{Process, program};
 use crate::{distgit, distro, target};
 
-/// A world that is served. Dropped, its server is gone.
+/// A world with its server, which ends when this is dropped.
 pub struct World {
     directory: PathBuf,
     address: String,
@@ -52,7 +52,7 @@ impl World {
     /// When the server does not come up.
     pub fn serve(directory: &Path, arches: &[Arch]) -> anyhow::Result<Self> {
         let port_file = directory.join("port");
-        // One of an earlier run would be read in place of this server's.
+        // The file of an earlier run would be read as this server's.
         let _ = std::fs::remove_file(&port_file);
         let mut command = program("rpmfarm-lab");
         command.arg("serve").arg("--dir").arg(directory).arg("--port-file").arg(&port_file);

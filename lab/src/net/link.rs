@@ -1,7 +1,7 @@
-//! A link to a network namespace of its own, with weather: delay, loss and cuts, each way.
+//! A link to a network namespace of its own, with delay, loss and cuts in each direction.
 //!
-//! Two TUN devices, one here and one there; what goes into one comes out of the other, later or
-//! never. The stacks on both ends are the kernel's.
+//! Two TUN devices, one here and one there; packets into one leave the other, later or never. The
+//! stacks on both ends are the kernel's.
 
 use std::io::{Read as _, Write as _};
 use std::net::Ipv4Addr;
@@ -17,10 +17,10 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::tun::Tun;
 
-/// What packets of one direction meet.
+/// The delay and loss of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Weather {
-    /// How long each is on its way.
+    /// The delay of each packet.
     pub delay: Duration,
     /// The share that is lost, from 0 to 1.
     pub loss: f64,
@@ -30,7 +30,7 @@ impl Weather {
     pub const CUT: Self = Self { delay: Duration::ZERO, loss: 1.0 };
 }
 
-/// One way of a link.
+/// A direction of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From this host into the namespace.
@@ -39,7 +39,7 @@ pub enum Direction {
     Out,
 }
 
-/// A link, and the namespace at its far end. Dropped, both are gone.
+/// A link with the namespace at its far end. Both are removed when it is dropped.
 pub struct Link {
     namespace: String,
     interface: String,
@@ -47,7 +47,7 @@ pub struct Link {
     ways: [Arc<Mutex<Weather>>; 2],
 }
 
-/// So many packets are on their way at most; more are lost.
+/// The most packets on their way; more are lost.
 const QUEUE: usize = 2000;
 
 /// The largest packet, in bytes.
@@ -57,7 +57,7 @@ const PACKET: usize = 2048;
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
 impl Link {
-    /// Makes a namespace and a link to it, in fine weather. Needs root.
+    /// Makes a namespace and a link to it, without delay or loss. Needs root.
     ///
     /// # Errors
     /// When the host has no TUN devices or namespaces.
@@ -93,14 +93,14 @@ impl Link {
         self.here
     }
 
-    /// What to put before a command so that it runs in the namespace.
+    /// The prefix that runs a command in the namespace.
     #[must_use]
     pub fn inside(&self) -> Vec<String> {
         let path = PathBuf::from("/run/netns").join(&self.namespace);
         vec!["nsenter".into(), format!("--net={}", path.display()), "--".into()]
     }
 
-    /// Changes the weather of one way.
+    /// Changes delay and loss of one direction.
     pub fn set(&self, direction: Direction, weather: Weather) {
         *lock(&self.way(direction)) = weather;
     }
@@ -141,10 +141,10 @@ fn ip(arguments: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A packet and when it arrives.
+/// A packet with the time of its arrival.
 type Travelling = (Instant, Vec<u8>);
 
-/// Carries packets from one device to another, on two threads.
+/// Moves packets from one device to another, on two threads.
 fn carry(from: &Tun, to: &Tun, weather: Arc<Mutex<Weather>>) -> anyhow::Result<()> {
     let (sender, receiver) = sync_channel(QUEUE);
     let (from, to) = (from.file.try_clone()?, to.file.try_clone()?);
@@ -161,7 +161,7 @@ fn take(mut from: std::fs::File, weather: &Mutex<Weather>, packets: &SyncSender<
         if loss > 0.0 && dice.roll() < loss {
             continue;
         }
-        // A full queue loses what comes, as a router does.
+        // A full queue drops packets, as a router does.
         let _ = packets.try_send((Instant::now() + delay, buffer[..length].to_vec()));
     }
 }
@@ -169,7 +169,7 @@ fn take(mut from: std::fs::File, weather: &Mutex<Weather>, packets: &SyncSender<
 fn deliver(mut to: std::fs::File, packets: &Receiver<Travelling>) {
     while let Ok((due, packet)) = packets.recv() {
         std::thread::sleep(due.saturating_duration_since(Instant::now()));
-        // A device that is down takes nothing, and is gone when the link is.
+        // A device that is down accepts no packet, and is removed with the link.
         let _ = to.write(&packet);
     }
 }

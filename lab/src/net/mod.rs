@@ -1,7 +1,7 @@
-//! Bad networks, made on this host: a link between namespaces that delays, loses and cuts
-//! packets, and a proxy that stalls, slows, cuts and spoils TCP connections.
+//! Bad networks on this host: a link between namespaces that delays, loses and cuts packets, and a
+//! proxy that stalls, slows, cuts and damages TCP connections.
 //!
-//! Owns the weather. It must not know what travels through it.
+//! Owns the faults of the network. It must not know what is sent through it.
 
 mod link;
 mod proxy;

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that can refuse, cut, stall, slow and spoil what goes through it.
+//! A TCP proxy on loopback that can refuse, cut, stall, slow and damage connections.
 
 use std::io::{Read, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -21,13 +21,13 @@ struct Shared {
     /// New connections are closed at once.
     refuses: AtomicBool,
     stalls: AtomicBool,
-    /// Bytes a second to the server; 0 for as many as there are.
+    /// Bytes per second to the server; 0 for no limit.
     rate: AtomicU64,
     /// Bytes that went to the server.
     sent: AtomicU64,
     /// One byte of the next large frame to the server is to be flipped.
     flip: AtomicBool,
-    /// Nothing goes to clients any more.
+    /// Nothing is passed to clients any more.
     mute: AtomicBool,
     connections: Mutex<Vec<Arc<Connection>>>,
 }
@@ -39,13 +39,13 @@ struct Connection {
 }
 
 /// How often a stalled connection checks whether it still is stalled.
-const LOOK: Duration = Duration::from_millis(20);
+const PERIOD: Duration = Duration::from_millis(20);
 
 impl Proxy {
     /// A proxy on a free port, to a server.
     ///
     /// # Errors
-    /// When no port is to be had.
+    /// When no port is free.
     pub fn start(server: SocketAddr) -> std::io::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
@@ -79,18 +79,18 @@ impl Proxy {
         }
     }
 
-    /// New connections are taken, and answers are let through again.
+    /// New connections are accepted, and answers are passed again.
     pub fn heal(&self) {
         self.refuse(false);
         self.shared.mute.store(false, Ordering::Release);
     }
 
-    /// Whether new connections are closed at once. Those that are there stay.
+    /// Sets whether new connections are closed at once. Existing ones stay.
     pub fn refuse(&self, refuse: bool) {
         self.shared.refuses.store(refuse, Ordering::Release);
     }
 
-    /// Whether new connections hang. When they no longer do, those that hung go on.
+    /// Sets whether new connections hang. Hanging ones continue when this ends.
     pub fn stall_new(&self, stall: bool) {
         self.shared.stalls.store(stall, Ordering::Release);
         if !stall {
@@ -100,7 +100,7 @@ impl Proxy {
         }
     }
 
-    /// The oldest connection hangs: nothing of it comes through any more, and nothing breaks it.
+    /// The oldest connection hangs: nothing passes, and nothing closes it.
     pub fn stall_oldest(&self) {
         let mut connections = self.shared.connections();
         connections.retain(|connection| !connection.closed.load(Ordering::Acquire));
@@ -109,13 +109,13 @@ impl Proxy {
         }
     }
 
-    /// Nothing goes to clients any more: the server does what it is asked, and its answers get
+    /// Nothing is passed to clients any more: the server does what it is asked, and its answers get
     /// lost.
     pub fn mute(&self) {
         self.shared.mute.store(true, Ordering::Release);
     }
 
-    /// Lets so many bytes a second through to the server; 0 for as many as there are.
+    /// Limits the bytes per second to the server; 0 for no limit.
     pub fn slow(&self, bytes: u64) {
         self.shared.rate.store(bytes, Ordering::Release);
     }
@@ -202,11 +202,11 @@ impl Shared {
     }
 }
 
-/// Reads what comes, once the connection does not stall. `None` at its end.
+/// Reads, once the connection does not stall. `None` at its end.
 fn read(from: &mut TcpStream, buffer: &mut [u8], connection: &Connection) -> Option<usize> {
     let length = from.read(buffer).ok().filter(|length| *length > 0)?;
     while connection.stalls.load(Ordering::Acquire) && !connection.closed.load(Ordering::Acquire) {
-        std::thread::sleep(LOOK);
+        std::thread::sleep(PERIOD);
     }
     Some(length)
 }

@@ -1,19 +1,19 @@
-//! Finds a place in a stream of HTTP/2 where a flipped byte spoils content, not the protocol.
+//! Finds a position in an HTTP/2 stream where a flipped byte damages content, not the protocol.
 
 /// Follows the frames of one direction.
 #[derive(Debug)]
 pub(super) struct Spoiler {
-    /// Bytes that come before the next header.
+    /// Bytes before the next header.
     skip: usize,
     header: Vec<u8>,
-    /// The place of the byte to be flipped, in bytes from here.
+    /// The position of the byte to flip, in bytes from here.
     at: Option<usize>,
 }
 
-/// What a client sends before its first frame, in bytes.
+/// The length of a client's preface, in bytes.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
-/// A frame of data that is as long has a part of a chunk in its middle.
+/// A data frame of this length has a part of a chunk in its middle.
 const LARGE: usize = 8 * 1024;
 
 impl Default for Spoiler {
@@ -23,7 +23,7 @@ impl Default for Spoiler {
 }
 
 impl Spoiler {
-    /// Passes bytes on. At each large frame of data `wanted` is asked whether to spoil it.
+    /// Passes bytes on. At each large data frame, `wanted` decides whether to damage it.
     pub(super) fn pass(&mut self, bytes: &mut [u8], wanted: impl Fn() -> bool) {
         let mut from = 0;
         while from < bytes.len() {

@@ -5,12 +5,12 @@ use std::os::fd::AsRawFd as _;
 
 use anyhow::{Context as _, ensure};
 
-/// A device, there as long as its file is open.
+/// A device, which exists as long as its file is open.
 pub(super) struct Tun {
     pub(super) file: File,
 }
 
-/// What the kernel calls `struct ifreq`, as far as `TUNSETIFF` reads it.
+/// The part of the kernel's `struct ifreq` that `TUNSETIFF` reads.
 #[repr(C)]
 struct InterfaceRequest {
     name: [u8; 16],

@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::header::Header;
 
-/// Tags that say when and where a package was built, and signatures: they are meant to differ.
+/// Tags with time and place of a build, and signatures: they always differ.
 const OF_THE_BUILD: [&str; 4] = ["Buildtime", "Buildhost", "Cookie", "Headeri18ntable"];
 
-/// Tags that are computed from others or from the files: what differs shows in those.
+/// Tags that are computed from others or from the files, which are compared themselves.
 const COMPUTED: [&str; 20] = [
     "Archivesize",
     "Dsaheader",
@@ -33,7 +33,7 @@ const COMPUTED: [&str; 20] = [
     "Sigmd5",
     "Sigpgp",
     "Sigsize",
-    // The digest of the source package, which has its build's time in it.
+    // The digest of the source package, which contains its build time.
     "Sourcepkgid",
 ];
 
@@ -56,8 +56,8 @@ const OF_FILES: [&str; 15] = [
     "Fileverifyflags",
 ];
 
-/// Numbers that mean something only beside other lists of the same header: directories and classes
-/// of files, places in the list of dependencies, inodes.
+/// Numbers that refer to other lists of the same header: directories and classes of files,
+/// positions in the list of dependencies, inodes.
 const INDEXES: [&str; 8] = [
     "Basenames",
     "Dirindexes",
@@ -83,11 +83,11 @@ pub struct Difference {
     /// The file, of tags that have one value for each.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub path: String,
-    /// What the farm's package has, cut short.
+    /// The value in the farm's package, cut short.
     pub farm: String,
-    /// What the other has.
+    /// The value in the other package.
     pub plain: String,
-    /// Why it is so, where a rule knows.
+    /// The reason of the difference, where a rule gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -104,14 +104,14 @@ impl Difference {
         }
     }
 
-    /// What differs, without the values.
+    /// Package, tag and path, without the values.
     #[must_use]
     pub fn place(&self) -> (&str, &str, &str) {
         (&self.package, &self.tag, &self.path)
     }
 }
 
-/// Every difference between what the farm built and what the other did.
+/// All differences between the packages of the farm and those of the other build.
 #[must_use]
 pub fn compare(farm: &Packages, plain: &Packages) -> Vec<Difference> {
     let names: BTreeSet<&String> = farm.keys().chain(plain.keys()).collect();
@@ -139,7 +139,7 @@ fn headers(package: &str, farm: &Header, plain: &Header, found: &mut Vec<Differe
     files(package, farm, plain, found);
 }
 
-/// What only one of two lists has; the whole lists where that is the order alone.
+/// The values that only one of two lists has; the whole lists when only the order differs.
 fn apart(ours: &[String], others: &[String]) -> (String, String) {
     let only = |from: &[String], without: &[String]| {
         let kept = from.iter().filter(|value| !without.contains(value));
@@ -167,7 +167,7 @@ fn files(package: &str, farm: &Header, plain: &Header, found: &mut Vec<Differenc
         for tag in OF_FILES {
             let value = |header: &Header, at: usize| {
                 let value = header.values(tag).get(at).cloned().unwrap_or_default();
-                // Classes are numbers of a list of the same header.
+                // Classes are indexes into a list of the same header.
                 let class = |index: usize| header.values("Classdict").get(index).cloned();
                 let named = (tag == "Fileclass").then(|| value.parse().ok().and_then(class));
                 named.flatten().unwrap_or(value)
@@ -180,7 +180,7 @@ fn files(package: &str, farm: &Header, plain: &Header, found: &mut Vec<Differenc
     }
 }
 
-/// The longest value that is kept, in characters: a scriptlet can have thousands.
+/// The longest value that is stored, in characters: a scriptlet can have thousands.
 const LONGEST: usize = 200;
 
 fn short(text: &str) -> String {

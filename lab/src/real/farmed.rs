@@ -1,6 +1,6 @@
-//! Rebuilds branches on a farm of real processes, and keeps what it published.
+//! Rebuilds branches on a farm of real processes, and stores the published packages.
 //!
-//! Owns the targets (one for each branch's name), asking for the builds and waiting. Must not know
+//! Owns the targets (one for each branch's name), requesting the builds and waiting. Must not know
 //! what the packages are compared with.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use crate::distro::real_macros;
 use crate::farm::{Client, Farm, Settings, World};
 use crate::tool;
 
-/// How often it is checked which builds have ended.
+/// How often the states of the builds are read.
 const PACE: Duration = Duration::from_millis(500);
 
 /// The target of a release: the lab's, with the branch's name, dist tag, macros and base.
@@ -33,7 +33,7 @@ pub fn target(world: &World, release: &Release) -> anyhow::Result<Target> {
     target.description = format!("Real packages of {}", release.branch);
     target.dist = release.dist();
     target.upstream.git_ref = release.branch.as_str().into();
-    // Digests of old imports are what they are; each file was checked against the list.
+    // Digests of old imports may be MD5; each file was checked against the list.
     target.upstream.allow_md5 = true;
     target.modifications = None;
     target.base.extend(release.base().iter().map(|name| (*name).to_owned()));
@@ -43,7 +43,8 @@ pub fn target(world: &World, release: &Release) -> anyhow::Result<Target> {
     Ok(target)
 }
 
-/// Builds the branches of `wanted` that have no result yet, each kept as soon as it has ended.
+/// Builds the branches of `wanted` that have no result yet; each result is stored as soon as its
+/// build has ended.
 ///
 /// # Errors
 /// When the farm does not start, or refuses everything.
@@ -55,7 +56,7 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
     let directory = tempfile::Builder::new().prefix("rpmfarm-real-").tempdir()?;
     let mut settings = Settings::new(directory.path().join("farm"));
     settings.worker_data = Some(state.directory("worker")?);
-    // A build sees as many processors as plain rpmbuild will.
+    // A build gets as many processors as plain rpmbuild will.
     let cpus = std::thread::available_parallelism().map_or(1, usize::from).to_string();
     settings.worker_arguments = ["--slots", "2", "--cpus", &cpus].map(str::to_owned).to_vec();
     for branches in by_release.values() {
@@ -100,7 +101,7 @@ pub fn run(state: &State, world: &World, wanted: &[&Branch]) -> anyhow::Result<(
     Ok(())
 }
 
-/// Keeps the record, the log, the lock and the packages of a build that has ended.
+/// Stores the record, the log, the lock and the packages of an ended build.
 fn keep(
     state: &State,
     farm: &Farm,
@@ -140,7 +141,7 @@ fn has_root(shown: &Value) -> bool {
     tasks.iter().any(|task| task["kind"] == "build" && task["lock"].is_string())
 }
 
-/// What a build came to, from what `rpmfarm show --json` says of it.
+/// The result of a build, from the output of `rpmfarm show --json`.
 fn farmed(shown: &Value) -> Farmed {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let tasks = shown["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 pub struct Header(BTreeMap<String, Vec<String>>);
 
 impl Header {
-    /// Reads what `rpm --query --xml` printed of one package.
-    ///
-    /// rpm writes a fixed form: `<rpmTag name="NAME">`, an element for each value, `</rpmTag>`; in
-    /// values, `<`, `>` and `&` are entities.
+    /// Parses the output of `rpm --query --xml` for one package. rpm writes a fixed form: `<rpmTag
+    /// name="NAME">`, an element for each value, `</rpmTag>`; in values, `<`, `>` and `&` are
+    /// entities.
     #[must_use]
     pub fn parse(xml: &str) -> Self {
         let tags = xml.split("<rpmTag name=\"").skip(1).filter_map(|part| {
@@ -29,7 +28,7 @@ impl Header {
         self.0.iter().map(|(name, values)| (name.as_str(), values.as_slice()))
     }
 
-    /// The values of a tag; none when it is not there.
+    /// The values of a tag; empty when it is missing.
     #[must_use]
     pub fn values(&self, tag: &str) -> &[String] {
         self.0.get(tag).map(Vec::as_slice).unwrap_or_default()

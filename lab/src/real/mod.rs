@@ -1,8 +1,8 @@
-//! Real packages of other distributions, rebuilt on a farm and by plain rpmbuild beside it:
-//! `rpmfarm-lab real`.
+//! Real packages of other distributions, rebuilt on a farm and by plain rpmbuild: `rpmfarm-lab
+//! real`.
 //!
-//! Owns the order of the steps. Nothing of what is rebuilt belongs to this project: the person brings
-//! the repositories, and Debian's pool the tarballs.
+//! Owns the order of the steps. No rebuilt package belongs to this project: the user provides the
+//! repositories, and Debian's pool the tarballs.
 #![allow(clippy::print_stdout, reason = "it is told to a person")]
 
 pub mod compare;
@@ -31,7 +31,7 @@ use crate::cache::{self, Cache};
 use crate::farm::World;
 use crate::{distro, parallel};
 
-/// What is rebuilt, and where results are kept.
+/// What to rebuild, and where to store results.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Directory with clones of dist-git repositories.
@@ -42,15 +42,15 @@ pub struct Options {
     pub state: PathBuf,
     /// A pattern of `PACKAGE@BRANCH`.
     pub only: String,
-    /// Whether what is known of these branches is forgotten first.
+    /// Whether to discard the stored results of these branches first.
     pub again: bool,
 }
 
-/// Rebuilds, compares, prints and writes the table (`table.md` in the state's directory). Says whether
-/// every difference has its reason.
+/// Rebuilds, compares, prints and writes the table (`table.md` in the state's directory). Returns
+/// whether every difference has a reason.
 ///
 /// # Errors
-/// When a part of the lab or the farm does not work; what a package does is in the table.
+/// When a part of the lab or the farm does not work; the result of a package is in the table.
 pub fn run(options: &Options) -> anyhow::Result<bool> {
     ensure!(
         options.repositories.is_dir(),
@@ -99,7 +99,7 @@ pub fn run(options: &Options) -> anyhow::Result<bool> {
         .collect();
     println!("{} to be built by plain rpmbuild", to_check.len());
     parallel::map(&to_check, |branch| {
-        // One root that cannot be made must not cost the results of the others.
+        // A failure to create one root must not discard the results of the other branches.
         match check(&state, &chroot, branch, known(branch)) {
             Ok(record) => println!("{}: {:?}", branch.name(), record.verdict()),
             Err(error) => println!("{}: not compared: {error:#}", branch.name()),
@@ -126,8 +126,8 @@ fn tell(state: &State, records: &[Record]) -> anyhow::Result<bool> {
     Ok(all)
 }
 
-/// Makes the distribution, the repositories and the look-aside, and serves them. What no place has is
-/// written down.
+/// Makes the distribution, the repositories and the look-aside cache, and serves them. Files that
+/// no place has are recorded.
 fn make_world(
     state: &State,
     directory: &Path,
@@ -184,7 +184,7 @@ fn check(
         record.compared = ours.len();
         record.differences = compare(&ours, &others);
         if !record.differences.is_empty() {
-            // What two plain builds do not agree on is the package's own.
+            // A difference between two plain builds is the package's own.
             let again = directory.join("plain2");
             let repeated = if chroot.build(branch, &lock, &again)?.built {
                 compare(&headers(&again)?, &others)

@@ -1,7 +1,9 @@
-//! The peer: the same sources in the same root, built by plain rpmbuild in a chroot as mock sets it up.
+//! The peer: the same sources in the same root, built by plain rpmbuild in a chroot as mock sets it
+//! up.
 //!
-//! Owns that root (made by the host's rpm from the packages of the farm's lock) and the build in it.
-//! It shares nothing with the worker but the list of packages, and must not know what came out there.
+//! Owns that root (made by the host's rpm from the packages of the farm's lock) and the build in
+//! it. It shares nothing with the worker but the list of packages, and must not know what came out
+//! there.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +31,7 @@ const SCRIPT: &str = include_str!("plain.sh");
 const BUILDER: u32 = 1000;
 const BUILDERS: u32 = 135;
 
-/// The most seconds that one build may take.
+/// The timeout of one build, in seconds.
 const LONGEST: &str = "1800";
 
 /// The namespaces of a chroot, all of which end with it.
@@ -45,7 +47,7 @@ const UNSHARE: [&str; 9] = [
     "--uts",
 ];
 
-/// The namespaces in which a base root is made: scriptlets see nothing of the host's processes.
+/// The namespaces in which a base root is made: scriptlets see no process of the host.
 const UNSHARE_ROOT: [&str; 6] =
     ["--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"];
 
@@ -69,7 +71,7 @@ pub struct Chroot<'a> {
     distro: PathBuf,
     /// Look-aside files by digest.
     lookaside: PathBuf,
-    /// Nobody makes a root that another thread is making.
+    /// Held while a root is made, so that no two threads make the same.
     making: Mutex<()>,
 }
 
@@ -85,7 +87,7 @@ impl<'a> Chroot<'a> {
     /// Builds a branch in the root of a lock; the packages go to `out`.
     ///
     /// # Errors
-    /// When the root cannot be made: that is not the package's doing.
+    /// When the root cannot be made, which is not the package's fault.
     pub fn build(&self, branch: &Branch, lock: &Lock, out: &Path) -> anyhow::Result<Plain> {
         let [base, above @ ..] = lock.layers.as_slice() else { bail!("a lock without a root") };
         let lower = self.base(branch, base)?;
@@ -128,7 +130,7 @@ impl<'a> Chroot<'a> {
         Ok(plain)
     }
 
-    /// The base root of a lock; roots of the same packages are one.
+    /// The base root of a lock; locks with the same packages share one.
     fn base(&self, branch: &Branch, layer: &Layer) -> anyhow::Result<PathBuf> {
         let digests: String =
             layer.packages().iter().map(|one| format!("{}\n", one.digest)).collect();
@@ -189,7 +191,7 @@ impl<'a> Chroot<'a> {
         bail!("{file} of the lock is kept nowhere: rebuild with --again")
     }
 
-    /// The build user's home, as mock fills it.
+    /// Prepares the build user's home, as mock does.
     fn fill(&self, branch: &Branch, home: &Path) -> anyhow::Result<()> {
         let top = home.join("build");
         for name in ["BUILD", "BUILDROOT", "RPMS", "SRPMS"] {
@@ -211,8 +213,8 @@ impl<'a> Chroot<'a> {
     }
 }
 
-/// The time that the farm gives to source files. A check-out has the time at which it was made, which
-/// says nothing of the package.
+/// The time that the farm sets on source files. Those of a check-out have the time of the
+/// check-out, which says nothing about the package.
 const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
 
 /// Gives a tree to the build user; links are not followed.
@@ -230,7 +232,7 @@ fn own(path: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Takes the packages out of rpmbuild's directory.
+/// Moves the packages out of rpmbuild's directory.
 fn take(top: &Path, out: &Path) -> anyhow::Result<()> {
     if out.exists() {
         fs::remove_dir_all(out)?;
@@ -239,7 +241,7 @@ fn take(top: &Path, out: &Path) -> anyhow::Result<()> {
     for directory in ["RPMS", "SRPMS"] {
         for entry in fs::read_dir(top.join(directory))? {
             let entry = entry?;
-            // The build wrote here: what is no plain file is not followed.
+            // The build could write here: only plain files are moved.
             if entry.file_type()?.is_file() && entry.file_name().to_string_lossy().ends_with(".rpm")
             {
                 fs::copy(entry.path(), out.join(entry.file_name()))?;
@@ -249,7 +251,7 @@ fn take(top: &Path, out: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The lines that say why rpmbuild failed: its own errors, or the end of the log.
+/// The lines of the log with the cause of a failure: rpmbuild's own errors, or the end of the log.
 fn reason(log: &str) -> String {
     let lines: Vec<&str> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let errors =

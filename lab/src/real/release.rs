@@ -1,13 +1,14 @@
-//! What a branch of dist-git is built for: the dist tag and macros of its distribution.
+//! The release for which a branch of dist-git is built: the dist tag and macros of its
+//! distribution.
 //!
-//! Owns the meaning of the names of branches. Must not know where they are or what is on them.
+//! Owns the meaning of branch names. Must not know where branches are or what is on them.
 
 use std::collections::BTreeMap;
 
-/// The oldest Fedora whose specs are tried: those of older ones ask for tools that are gone.
+/// The oldest Fedora whose specs are tried: older specs need tools that do not exist any more.
 const OLDEST_FEDORA: u32 = 34;
 
-/// Of which kind a branch is.
+/// The kinds of branches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Enterprise Linux: `el9`, `c8`, `el8-stream-3.9`.
@@ -20,11 +21,11 @@ pub enum Kind {
     Fedora,
 }
 
-/// What packages of a branch are built for.
+/// The release for which packages of a branch are built.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
-    /// The branch; each has a target of this name, so that the packages of module streams do not
-    /// meet.
+    /// The branch; each has a target of this name, so that the packages of module streams are not
+    /// mixed.
     pub branch: String,
     pub kind: Kind,
     /// Its number: 9 of `el9`, 38 of `f38`.
@@ -32,7 +33,7 @@ pub struct Release {
 }
 
 impl Release {
-    /// What a branch is built for; nothing for branches of other kinds (`rawhide`, `el-9.2`).
+    /// The release of a branch; `None` for branches of other kinds (`rawhide`, `el-9.2`).
     #[must_use]
     pub fn of(branch: &str) -> Option<Self> {
         let made = |kind, number: &str| {
@@ -73,8 +74,8 @@ impl Release {
         }
     }
 
-    /// The macros that the distribution's own release package defines. The lab's root says that it
-    /// is Enterprise Linux 9: what does not hold here is emptied.
+    /// The macros that the distribution's own release package defines. The lab's root claims to be
+    /// Enterprise Linux 9: macros that are wrong for this release are emptied.
     #[must_use]
     pub fn macros(&self) -> BTreeMap<String, String> {
         let number = self.number.to_string();

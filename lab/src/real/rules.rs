@@ -21,10 +21,10 @@ struct Rule {
 pub const NOT_REPEATABLE: &str =
     "two builds by plain rpmbuild differ here as well: the package's own build is not repeatable";
 
-/// What differs because a file does, whose own difference has its reason.
+/// A difference that follows from that of a file, which has a reason of its own.
 pub const FOLLOWS: &str = "follows from a file whose difference is explained";
 
-/// Who owns the files of a source package.
+/// The owners of files in a source package.
 const OWNER: &str = "a source package names who ran rpmbuild; the group is `mock` under mock and the user's own on \
      the farm, and whoever installs the source package gets the files";
 
@@ -49,7 +49,7 @@ const RULES: &[Rule] = &[
 /// Tags whose value is made of the files: the installed size, the debug packages' build ids.
 const OF_FILES: [&str; 4] = ["Size", "Longsize", "Filesizes", "Filedigests"];
 
-/// Gives each difference its reason, where there is one. `repeated` are the differences between two
+/// Gives each difference its reason, if there is one. `repeated` are the differences between two
 /// builds by plain rpmbuild of the same sources in the same root.
 pub fn explain(found: &mut [Difference], repeated: &[Difference]) {
     let varying: BTreeSet<_> = repeated.iter().map(Difference::place).collect();
@@ -73,7 +73,7 @@ pub fn explain(found: &mut [Difference], repeated: &[Difference]) {
     }
 }
 
-/// Compares again the differences that were kept by an earlier run: there may be more rules by now.
+/// Explains again the stored differences of an earlier run: there may be more rules by now.
 pub fn explain_again(kept: &mut [Difference]) {
     for one in kept.iter_mut().filter(|one| one.reason.is_none()) {
         one.reason = by_rule(one).map(str::to_owned);

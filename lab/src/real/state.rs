@@ -1,6 +1,6 @@
-//! What is known of each branch, kept between runs.
+//! The results for each branch, stored between runs.
 //!
-//! Owns the records and what they come to. Must not know how anything is built.
+//! Owns the records and the verdict on each. Must not know how anything is built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,40 +12,40 @@ use serde::{Deserialize, Serialize};
 
 use super::compare::Difference;
 
-/// What is known of a branch.
+/// The results for a branch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Record {
     pub package: String,
     pub branch: String,
     pub commit: String,
-    /// Files that dist-git names and no place has.
+    /// Look-aside files that were not found anywhere.
     pub lost: Vec<String>,
-    /// What the farm made of it, once it did.
+    /// The farm's result, if it has one.
     pub farm: Option<Farmed>,
-    /// What plain rpmbuild made of it, once it did.
+    /// The result of plain rpmbuild, if it has one.
     pub plain: Option<Plain>,
     /// How many packages were compared, the source package among them.
     pub compared: usize,
     pub differences: Vec<Difference>,
 }
 
-/// What the farm made of a branch.
+/// The farm's result for a branch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Farmed {
     /// The state in which the build ended.
     pub state: String,
-    /// The source package, once made: NAME-EPOCH:VERSION-RELEASE.src.
+    /// The source package, if it was made: NAME-EPOCH:VERSION-RELEASE.src.
     pub srpm: Option<String>,
-    /// Whose fault it was when it failed: package, worker, farm.
+    /// Who was at fault for a failure: package, worker, farm.
     pub fault: String,
     /// In which stage it failed.
     pub stage: String,
     pub message: String,
     /// Seconds of rpmbuild in all tasks.
     pub rpmbuild: f64,
-    /// Seconds that the worker took around it: sources, root, results.
+    /// Seconds that the worker needed besides: sources, root, results.
     pub around: f64,
-    /// Whether there was a root to build in.
+    /// Whether there was a root for the build.
     pub locked: bool,
 }
 
@@ -56,19 +56,19 @@ impl Farmed {
         self.state.parse::<BuildState>() == Ok(BuildState::Published)
     }
 
-    /// Whose fault it was; none when it did not fail.
+    /// Who was at fault; `None` when it did not fail.
     #[must_use]
     pub fn whose(&self) -> Option<Fault> {
         self.fault.parse().ok()
     }
 }
 
-/// What plain rpmbuild made of a branch.
+/// The result of plain rpmbuild for a branch.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Plain {
     /// Whether there are packages.
     pub built: bool,
-    /// The end of what it said, when there are not.
+    /// The end of its output, when there are no packages.
     pub message: String,
     /// Seconds of rpmbuild, for source package and packages.
     pub rpmbuild: f64,
@@ -76,27 +76,27 @@ pub struct Plain {
     pub root: f64,
 }
 
-/// What a record comes to.
+/// The verdict on a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Lost,
-    /// The farm could not read it.
+    /// The farm could not import it.
     NotImported,
-    /// No root could be made: the lab lacks something.
+    /// No root could be made: the lab lacks a package.
     NoRoot,
     BothFail,
     /// The packages are the same.
     Same,
-    /// All that differs has its reason.
+    /// Every difference has a reason.
     Explained,
-    /// Something differs, or only one of the two builds it, and no rule says why.
+    /// A difference has no reason, or only one of the two builds succeeded.
     Unexplained,
     /// The run was stopped before it was compared.
     Open,
 }
 
 impl Record {
-    /// What it comes to.
+    /// The verdict on this record.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         if !self.lost.is_empty() {
@@ -106,7 +106,7 @@ impl Record {
         let published = farm.is_published();
         if !published && !farm.locked {
             return match (farm.whose(), &farm.srpm) {
-                // The worker's and the farm's own faults are nobody else's.
+                // A fault of the worker or the farm must always be investigated.
                 (Some(Fault::Worker | Fault::Farm), _) => Verdict::Unexplained,
                 (_, None) => Verdict::NotImported,
                 _ => Verdict::NoRoot,
@@ -131,10 +131,10 @@ pub struct State {
 }
 
 impl State {
-    /// In a directory, which is made.
+    /// Opens a directory, and creates it if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn open(root: &Path) -> anyhow::Result<Self> {
         let root = std::path::absolute(root)?;
         fs::create_dir_all(root.join("branches"))
@@ -142,10 +142,10 @@ impl State {
         Ok(Self { root })
     }
 
-    /// A directory beside the branches', made when it is not there.
+    /// A directory beside the branches', created if it does not exist.
     ///
     /// # Errors
-    /// When it cannot be made.
+    /// When it cannot be created.
     pub fn directory(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.root.join(name);
         fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
@@ -172,7 +172,7 @@ impl State {
         })
     }
 
-    /// Keeps a record.
+    /// Stores a record.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -185,7 +185,7 @@ impl State {
         Ok(())
     }
 
-    /// Forgets a branch.
+    /// Removes the record of a branch.
     ///
     /// # Errors
     /// When it cannot be removed.

@@ -1,13 +1,13 @@
-//! The results as a table and in words.
+//! The results as a table and as text.
 //!
-//! Owns the text. Must not know how results come about.
+//! Owns the text. Must not know how results are obtained.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::state::{Record, Verdict};
 
-/// The table of all records, and below it what is to be said of single branches.
+/// The table of all records, followed by the notes on single branches.
 #[must_use]
 pub fn page(records: &[Record]) -> String {
     let mut text = String::from(
@@ -44,7 +44,7 @@ pub fn page(records: &[Record]) -> String {
     text
 }
 
-/// What is said of a branch in its row.
+/// The last cell of a branch's row: what went wrong.
 fn against(record: &Record) -> String {
     let farm = record.farm.as_ref();
     let message = farm.map(|farm| farm.message.as_str()).unwrap_or_default();
@@ -91,14 +91,14 @@ fn tags(record: &Record, explained: bool) -> String {
     each.collect::<Vec<_>>().join(", ")
 }
 
-/// A text of one line that does not end its cell.
+/// A text of one line, escaped for a cell.
 fn cell(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let short: String = line.chars().take(300).collect();
     short.replace('|', "\\|")
 }
 
-/// How many branches came to what, and what the times come to.
+/// How many branches have each verdict, and the sums of the times.
 #[must_use]
 pub fn sums(records: &[Record]) -> String {
     let count = |wanted: &[Verdict]| {
@@ -114,7 +114,7 @@ pub fn sums(records: &[Record]) -> String {
     format!(
         "{} branches: {} built and published; of these {} are the same as plain rpmbuild's ({} packages \
          compared), {} differ for a reason that is given; {} fail under both; {} want what the lab lacks; \
-         {} cannot be read; of {} a tarball could not be had; {} unexplained; {} not looked at.\n\n\
+         {} cannot be read; of {} a tarball could not be had; {} unexplained; {} not checked.\n\n\
          Of what was built: rpmbuild {:.0} s on the farm, {:.0} s plain; around it {:.0} s on the farm \
          (sources, root, results), {:.0} s plain (root by rpm, on a base root that was there).\n",
         records.len(),

@@ -26,7 +26,7 @@ pub struct Tarballs {
     /// Files that the person has, by name and by digest (where that is their name).
     given: BTreeMap<String, PathBuf>,
     pool: Option<Pool>,
-    /// Names of what was not found, so that it is not asked for again in this run.
+    /// Names of files that were not found, so that they are not requested again in this run.
     lost: BTreeSet<String>,
 }
 
@@ -50,7 +50,7 @@ impl Tarballs {
         Ok(Self { cache, kept, given: files, pool: None, lost: BTreeSet::new() })
     }
 
-    /// The file that a list names, or nothing when no place has it.
+    /// The file that a list names, or `None` when no place has it.
     ///
     /// # Errors
     /// When a file cannot be read, or apt is missing.
@@ -137,7 +137,7 @@ struct TarballSource {
     file: String,
 }
 
-/// What Debian's lists of source packages say, by digest and by upstream version.
+/// Debian's lists of source packages, by digest and by upstream version.
 #[derive(Debug, Default)]
 struct Index {
     by_digest: BTreeMap<String, TarballSource>,
@@ -181,7 +181,7 @@ impl Index {
     }
 
     /// Where a file may be: the one with its digest; or, when the lists have no digests of that
-    /// kind, those of packages with its version and a name like its own.
+    /// kind, those of packages with its version and a similar name.
     fn places(&self, file: &LookasideFile) -> Vec<TarballSource> {
         let Checksum { kind, hex } = &file.checksum;
         if matches!(kind, DigestKind::Md5 | DigestKind::Sha256) {
@@ -206,12 +206,12 @@ impl Index {
     }
 }
 
-/// A name without what distributions write differently.
+/// A name without the parts that distributions write differently.
 fn plain(name: &str) -> String {
     name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// The name of a tarball, and how it is packed: `.tar.gz`, `.tgz`.
+/// The name of a tarball, and its extension: `.tar.gz`, `.tgz`.
 fn split(file: &str) -> (&str, &str) {
     let file_end = [".tar.gz", ".tar.xz", ".tar.bz2", ".tgz", ".zip", ".tar.gz.asc", ".tar.xz.asc"];
     let end =

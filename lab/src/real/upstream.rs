@@ -1,7 +1,7 @@
-//! The dist-git repositories that the person has: which packages and branches they hold, and a copy
-//! of them that the lab serves.
+//! The user's dist-git repositories: which packages and branches they hold, and a copy of them that
+//! the lab serves.
 //!
-//! Owns reading repositories by real git. What is in them is a stranger's: their own settings and
+//! Owns reading repositories by real git. Their content is not trusted: their own settings and
 //! hooks are never read.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,11 @@ use rpmfarm_sources::distgit::LookasideFile;
 use super::release::{Release, matches};
 use crate::tool;
 
-/// A branch that is to be rebuilt.
+/// A branch to rebuild.
 #[derive(Debug, Clone)]
 pub struct Branch {
     pub package: String,
-    /// What it is built for.
+    /// The release for which it is built.
     pub release: Release,
     pub commit: String,
     /// Files that are not in git; or why the list of them cannot be read.
@@ -28,14 +28,14 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// `PACKAGE@BRANCH`, by which it is chosen and kept.
+    /// `PACKAGE@BRANCH`, its name in patterns and stored results.
     #[must_use]
     pub fn name(&self) -> String {
         format!("{}@{}", self.package, self.release.branch)
     }
 }
 
-/// How deep repositories lie at most below the directory: `DIR/HOST/NAME.git/`.
+/// The most levels of directories above a repository: `DIR/HOST/NAME.git/`.
 const DEPTH: u32 = 4;
 
 /// Every branch of the repositories below a directory that is built for a known release and that
@@ -88,7 +88,7 @@ fn find(directory: &Path, depth: u32, found: &mut Vec<PathBuf>) -> anyhow::Resul
     Ok(())
 }
 
-/// git, told nothing by the host's settings or by a repository's owner.
+/// git without the settings of the host and of a repository's owner.
 #[derive(Debug)]
 pub struct Git {
     settings: PathBuf,
@@ -101,7 +101,7 @@ impl Git {
     /// When the file cannot be written.
     pub fn new(directory: &Path) -> anyhow::Result<Self> {
         let settings = directory.join("gitconfig");
-        // Whoever cloned the repositories need not be who runs this.
+        // Another user may have cloned the repositories.
         std::fs::write(
             &settings,
             "[safe]\n\tdirectory = *\n[protocol \"file\"]\n\tallow = always\n",
@@ -190,7 +190,8 @@ impl Git {
         Ok(())
     }
 
-    /// Puts the files of a branch into a directory as rpmbuild wants them: `SPECS` and `SOURCES`.
+    /// Copies the files of a branch into a directory as rpmbuild expects them: `SPECS` and
+    /// `SOURCES`.
     ///
     /// # Errors
     /// When git or tar fails.

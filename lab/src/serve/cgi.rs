@@ -1,4 +1,4 @@
-//! Dist-git by smart HTTP: the real `git http-backend`, run as its manual page says.
+//! Dist-git by smart HTTP: the real `git http-backend`, run as its manual page describes.
 
 use std::io;
 use std::path::PathBuf;
@@ -71,7 +71,7 @@ async fn run(
     Ok(response)
 }
 
-/// Passes the request's body on. A backend that closes its input early has read enough.
+/// Passes the request's body on. A backend may close its input before the end.
 async fn feed(mut stdin: ChildStdin, body: Body) {
     let stream = body.into_data_stream().map_err(io::Error::other);
     let mut reader = std::pin::pin!(StreamReader::new(stream));
@@ -81,7 +81,7 @@ async fn feed(mut stdin: ChildStdin, body: Body) {
     drop(stdin.shutdown().await);
 }
 
-/// The CGI answer's head: `Status: 404 Not Found` and headers, up to an empty line.
+/// The headers of the CGI answer: `Status: 404 Not Found` and others, up to an empty line.
 async fn read_headers(
     from: &mut (impl tokio::io::AsyncBufRead + Unpin),
     response: &mut Response<Body>,

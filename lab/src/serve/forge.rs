@@ -22,7 +22,7 @@ pub(super) fn router(rpms: PathBuf) -> Router {
         .with_state(rpms)
 }
 
-/// Which page is asked for, in the words of all four.
+/// The parameters for a page, in the names of all four.
 #[derive(Debug, Deserialize)]
 struct Pages {
     page: usize,

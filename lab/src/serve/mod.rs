@@ -37,10 +37,10 @@ pub struct Server {
 
 impl Server {
     /// Serves `directory`, which holds `distro/`, `lookaside/` and `rpms/`, at the address; port 0
-    /// takes a free one. Folders that are not there yet may be made later.
+    /// picks a free one. These directories may also be created later.
     ///
     /// # Errors
-    /// When the address cannot be listened on.
+    /// When the address cannot be used.
     pub async fn start(directory: PathBuf, listen: SocketAddr) -> io::Result<Self> {
         let directory = std::path::absolute(directory)?;
         let listener = TcpListener::bind(listen).await?;
@@ -65,13 +65,13 @@ impl Server {
         format!("http://{}", self.address)
     }
 
-    /// Stops listening and cuts what is under way.
+    /// Stops listening and closes open connections.
     pub fn stop(mut self) {
         drop(self.stop.take());
         self.task.abort();
     }
 
-    /// Waits until the server ends, which it does by itself only on an error.
+    /// Waits for the end of the server, which ends by itself only on an error.
     ///
     /// # Errors
     /// The error that ended it.

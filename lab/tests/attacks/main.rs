@@ -1,6 +1,6 @@
-//! What strangers try against a whole farm of real processes: who pushes to one repository, who reaches the
-//! port, who has a worker, who writes to the coordinator's disk, who has its user. Each test ends with a build
-//! of somebody else that goes well.
+//! What strangers try against a whole farm of real processes: who pushes to one repository, who
+//! reaches the port, who has a worker, who writes to the coordinator's disk, who has its user. Each
+//! test ends with a build of somebody else that goes well.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod made;

@@ -29,7 +29,7 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     let named = cases[..3].iter().map(|(name, _)| *name);
     for name in named.chain(["provided", "found"]) {
         let shown = scene.fails(name);
-        assert!(message(&shown).contains("rpmfarm takes at most"), "{name}: {shown:#}");
+        assert!(message(&shown).contains("rpmfarm accepts at most"), "{name}: {shown:#}");
     }
     scene.farm.client().publish(&["fine"], SOON).unwrap();
     scene.goes_on();
@@ -38,7 +38,8 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     scene.goes_on();
 }
 
-/// A tree that is deeper than any path may be long is in the way of whoever measures and removes it.
+/// A tree that is deeper than any path may be long is in the way of whoever measures and removes
+/// it.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_layer_that_nobody_can_walk_through_by_paths_is_the_packages_fault() {

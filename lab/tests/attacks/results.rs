@@ -62,7 +62,8 @@ fn whatever_lies_among_the_results_is_the_packages_fault() {
     scene.goes_on();
 }
 
-/// Sets the title and the clipboard, sends strings and codes of 8 bits, turns the direction of text.
+/// Sets the title and the clipboard, sends strings and codes of 8 bits, turns the direction of
+/// text.
 const SHOUTS: &str = "printf '\\033]0;title\\007\\033]52;c;ZXZpbA==\\007\\033P+q\\033\\\\\\233A\\302\\233B\\342\\200\\256x\\n'\n\
                       head -c 3M /dev/zero | tr '\\0' a\n\
                       printf 'error: \\033[2J\\033[31m\\342\\200\\256red\\n' >&2; exit 1";

@@ -1,5 +1,5 @@
-//! Whoever has the coordinator's user asks the signer directly: it signs nothing in the place of what
-//! it has signed, nothing that nobody accepted, and nothing for other targets.
+//! Whoever has the coordinator's user asks the signer directly: it signs nothing in the place of
+//! what it has signed, nothing that nobody accepted, and nothing for other targets.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! A worker that is a stranger's: it was enrolled, has a certificate of the farm, and says and sends
-//! what it wants.
+//! A worker that is a stranger's: it was enrolled, has a certificate of the farm, and says and
+//! sends what it wants.
 
 use std::time::{Duration, Instant};
 
@@ -127,8 +127,8 @@ fn fault(scene: &Scene) -> Value {
     shown["faults"][0].clone()
 }
 
-/// The stranger gets the task of a source package and returns another one, of that name and version,
-/// of which the honest workers would make the packages.
+/// The stranger gets the task of a source package and returns another one, of that name and
+/// version, of which the honest workers would make the packages.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let mut scene = Scene::with(|settings| {

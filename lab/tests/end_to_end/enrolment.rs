@@ -202,8 +202,8 @@ fn certificates_are_renewed_under_a_build_and_sigterm_lets_it_end_within_its_dea
     assert_eq!(fault["message"], "the worker was shut down", "{fault:#}");
     let shown = client.show(build).unwrap();
     assert_eq!(shown["state"], "queued", "{shown:#}");
-    // It gets the task just after a renewal: what is given to a session that ends in that moment counts as
-    // lost with it, which would be one more try.
+    // It gets the task just after a renewal: what is given to a session that ends in that moment
+    // counts as lost with it, which would be one more try.
     assert_eq!(client.run(&["worker", "drain", "worker1"]).unwrap().code, 0);
     let before = fingerprint(&scene);
     scene.farm.restart_worker(&settings, 0).unwrap();

@@ -1,5 +1,5 @@
-//! A file that rots in the store is found before it is published, and keeps back its own build only.
-//! Fault 20 of `docs/faults.md`; invariants I5 and I6.
+//! A file that rots in the store is found before it is published, and keeps back its own build
+//! only. Fault 20 of `docs/faults.md`; invariants I5 and I6.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;

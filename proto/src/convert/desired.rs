@@ -140,7 +140,7 @@ impl From<v1::Limits> for Limits {
         let or = |told: u64, default: u64| if told == 0 { default } else { told };
         Self {
             seconds: wire.seconds,
-            // A worker is told of the one time that holds for its task.
+            // A worker gets the one time limit that applies to its task.
             srpm_seconds: Self::default().srpm_seconds,
             silence_seconds: wire.silence_seconds,
             memory_mib: wire.memory_mib,

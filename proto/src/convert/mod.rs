@@ -1,7 +1,7 @@
 //! Wire ↔ domain, in both directions, each with its checks.
 //!
-//! Here is what every message needs: what is wrong with one, how its fields are read, and files by
-//! digest. `accepted` has acceptances, `batches` the order of batches, `desired` what the
+//! This file has what every message needs: the error of an invalid one, how fields are read, and
+//! files by digest. `accepted` has acceptances, `batches` the order of batches, `desired` what the
 //! coordinator tells a worker, `reported` what a worker tells, `options` what a person asks for,
 //! `words` the states and stages of all of them.
 

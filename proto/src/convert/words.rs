@@ -1,8 +1,8 @@
 //! Words of the domain as enums of the wire.
 //!
-//! Messages have such a word twice: as text, which every program of version 1 fills and reads, and typed.
-//! What is read is the typed one, and the text where that is absent, as in the messages of an older
-//! program.
+//! Messages have such a word twice: as text, which every program of version 1 fills and reads, and
+//! typed. The typed field is read, and the text where that is absent, as in the messages of an
+//! older program.
 
 use std::str::FromStr;
 
@@ -18,7 +18,8 @@ use rpmfarm_core::worker_standing::Standing;
 use super::clip;
 use crate::v1;
 
-/// Enums that have the same variants here and there; those of the wire have `Unspecified` beside them.
+/// Enums that have the same variants here and there; those of the wire have `Unspecified` beside
+/// them.
 macro_rules! typed {
     ($($core:ident = $wire:ident { $($variant:ident)+ })+) => {$(
         impl From<$core> for v1::$wire {
@@ -142,8 +143,8 @@ impl v1::Task {
         or_text(self.typed_state().word(), &self.state)
     }
 
-    /// Where its running attempt is; none when none runs, and for a phase that this program does not
-    /// know.
+    /// Where its running attempt is; none when none runs, and for a phase that this program does
+    /// not know.
     #[must_use]
     pub fn known_phase(&self) -> Option<Phase> {
         or_text(self.typed_phase().word(), &self.phase)
@@ -161,8 +162,8 @@ impl v1::Milestone {
 }
 
 impl v1::Worker {
-    /// What was decided about it; none for a word that this program does not know. A coordinator from
-    /// before there were decisions says nothing, and its workers work.
+    /// What was decided about it; none for a word that this program does not know. A coordinator
+    /// from before there were decisions says nothing, and its workers work.
     #[must_use]
     pub fn known_standing(&self) -> Option<Standing> {
         match self.typed_state().word() {
@@ -171,8 +172,8 @@ impl v1::Worker {
         }
     }
 
-    /// What the coordinator hears of it; none when it heard nothing since it started, and for a word that
-    /// this program does not know.
+    /// What the coordinator hears of it; none when it heard nothing since it started, and for a
+    /// word that this program does not know.
     #[must_use]
     pub fn known_liveness(&self) -> Option<Liveness> {
         match self.typed_liveness() {

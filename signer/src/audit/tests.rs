@@ -1,4 +1,5 @@
-//! Log and journal on real files: crashes, disks that are full, and hands that are not the signer's.
+//! Log and journal on real files: crashes, disks that are full, and hands that are not the
+//! signer's.
 
 use std::fs;
 

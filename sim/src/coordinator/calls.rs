@@ -1,5 +1,5 @@
-//! What workers and users call. Each call is served by the coordinator's own code, in a task of its
-//! process.
+//! The calls of workers and users. Each call is served by the coordinator's own code, in a task of
+//! its process.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::identity::Caller;
@@ -20,7 +20,7 @@ use crate::trace::note;
 use crate::world::{Event, MS, World};
 
 impl World {
-    /// Something of a worker arrives.
+    /// Delivers a message of a worker.
     pub(crate) fn receive_from_worker(&mut self, w: usize, c: usize, connection: u64, message: Up) {
         if !self.coordinators[c].is_up() {
             if !matches!(message, Up::Close) {
@@ -96,7 +96,7 @@ impl World {
             let chunks = tokio_stream::once(Ok::<_, Status>(chunk));
             let taken = match service.receive_upload(&caller, chunks).await {
                 Ok(reply) => Some(reply.have == size),
-                // It is not held by this worker.
+                // This worker does not hold the attempt.
                 Err(status) if status.code() == Code::FailedPrecondition => None,
                 Err(_) => Some(false),
             };
@@ -123,13 +123,13 @@ impl World {
             let workers = store.worker_list_on_build(build).await.unwrap_or_default();
             let done = store.build_cancel(build, clock::now()).await.ok();
             for worker in workers {
-                fleet.poke(&worker);
+                fleet.wake_session(&worker);
             }
             inbox.put(Reply::Done { what: "cancels", build, done });
         });
     }
 
-    /// A user has a build tried again.
+    /// A user retries a build.
     pub(crate) fn retry(&mut self, c: usize, build: BuildId) {
         self.call(c, |store, inbox| async move {
             let done = store.build_retry(build, clock::now()).await.ok();
@@ -153,10 +153,10 @@ impl World {
         });
     }
 
-    /// A coordinator says good-bye and ends.
+    /// A coordinator announces its shutdown and ends.
     pub(crate) fn stop_coordinator(&mut self, c: usize) {
         self.call(c, |store, _| async move {
-            // The others wait for it if they are not told.
+            // The others wait for its lease to end if the announcement is lost.
             let _ = store.coordinator_delete(name(c)).await;
         });
         let life = self.coordinators[c].life;
@@ -174,10 +174,10 @@ impl World {
 }
 
 impl WorkerConnection {
-    /// A state of the worker comes, with the number of each, which its answer repeats.
+    /// Delivers a state of the worker, with a sequence number that the answer repeats.
     fn send_state(&mut self, state: &WorkerState) {
         self.heard += 1;
-        // A session that has ended hears nothing.
+        // A session that has ended receives nothing.
         let _ = self.states.send(Ok(v1::WorkerState { sequence: self.heard, ..state.into() }));
     }
 }

@@ -1,10 +1,10 @@
-//! The coordinators: the real ones, each in a runtime of its own on one database and one disk. A
-//! runtime that is dropped is a process that was killed; what is not in the database, in files or on
-//! the wire is gone with it.
+//! The coordinators: the real ones, each in a runtime of its own on one database and one disk.
+//! Dropping a runtime is killing a process; only the database, files and messages on the network
+//! survive it.
 //!
-//! - `process`: what a coordinator is made of and what it runs.
-//! - `steps`: which of its steps goes on when, and what happens to the process there.
-//! - `calls`: what workers and users call, and what comes back.
+//! - `process`: the parts of a coordinator and the passes that it runs.
+//! - `steps`: when each of its steps runs, and what happens to the process there.
+//! - `calls`: the calls of workers and users, and their answers.
 
 mod calls;
 mod process;
@@ -23,14 +23,14 @@ use crate::world::{Event, MS, S, World};
 #[derive(Default)]
 pub(crate) struct Coordinator {
     pub(crate) running: Option<RunningCoordinator>,
-    /// It never comes back.
+    /// Whether the host is gone for good.
     pub(crate) lost: bool,
-    /// One more for each start.
+    /// Incremented at each start.
     pub(crate) life: u64,
     pub(crate) frozen_until: u64,
-    /// Until when its beats do not get through to the database.
+    /// Until when its heartbeats do not reach the database.
     pub(crate) beats_lost_until: u64,
-    /// What its wall clock is off, in microseconds.
+    /// The error of its wall clock, in microseconds.
     pub(crate) clock_off: i64,
 }
 
@@ -40,10 +40,10 @@ impl Coordinator {
     }
 }
 
-/// What comes back of a call, or of a coordinator's own work.
+/// The result of a call, or of a coordinator's own work.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// An upload was taken, is to be sent again, or is not wanted.
+    /// An upload was accepted, must be sent again, or is refused.
     Upload {
         worker: usize,
         connection: u64,
@@ -54,11 +54,11 @@ pub(crate) enum Reply {
     },
     /// A request was answered, with its builds and whether they are new.
     Requested { key: String, answer: Option<(Vec<BuildId>, bool)> },
-    /// Something was done to a build, or not.
+    /// Whether an action on a build was done.
     Done { what: &'static str, build: BuildId, done: Option<bool> },
     /// Something was done to a batch, or not.
     DoneToBatch { what: &'static str, batch: BatchId, done: Option<bool> },
-    /// A pass failed, and rests.
+    /// A pass failed, and waits before its next run.
     PassFailed(&'static str),
 }
 
@@ -104,7 +104,7 @@ impl World {
         note!(self, "c{c} dies");
         let workers: Vec<(u64, usize)> = running.workers();
         drop(running);
-        // What its tasks did while they were dropped is nobody's.
+        // Steps that its tasks queued while they were dropped belong to no process.
         simulation::take_waiting_steps();
         simulation::take_finished_step();
         let back = self.rng.range(200 * MS, 20 * S);
@@ -123,14 +123,14 @@ impl World {
         }
     }
 
-    /// Its wall clock is wrong by so much.
+    /// Sets its wall clock wrong by this many microseconds.
     pub(crate) fn set_clock(&mut self, c: usize, off: i64) {
         self.coordinators[c].clock_off = off;
         simulation::set_wall_offset(c, off);
     }
 
-    /// Whether an event of an earlier life comes, or of a process that stands still: then it
-    /// comes later.
+    /// Whether an event is of an earlier start of the process, or the process is stopped: then the
+    /// event is delivered later.
     fn is_void(&mut self, c: usize, life: u64, event: impl FnOnce() -> Event) -> bool {
         let coordinator = &self.coordinators[c];
         if !coordinator.is_up() || coordinator.life != life {

@@ -1,5 +1,5 @@
-//! What a simulated coordinator is made of: the parts, stages and services of a real one, put together
-//! as `coordinator/src/parts.rs` does, with what is outside of it in place of hosts and processes.
+//! The parts of a simulated coordinator: the parts, stages and services of a real one, put together
+//! as `coordinator/src/parts.rs` does, with simulated hosts, processes and networks around it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ use rpmfarm_coordinator::rpc::session::Sessions;
 use rpmfarm_coordinator::rpc::workers::WorkerService;
 use rpmfarm_coordinator::sign::{SignStage, SignedBuilds, SignerClient, Signing};
 use rpmfarm_coordinator::simulation;
-use rpmfarm_coordinator::snapshots::{Notes, WaitReasons};
+use rpmfarm_coordinator::snapshots::{SnapshotPass, WaitReasons};
 use rpmfarm_coordinator::store::{CoordinatorRow, Store};
 use rpmfarm_coordinator::targets::Targets;
 use rpmfarm_coordinator::wait_reasons::LocalWaitReasons;
@@ -51,16 +51,17 @@ use super::Reply;
 use crate::outside::{OutsideWorld, Signer, Solver, Upstream};
 use crate::tree::PublishedTree;
 
-/// How long a pass rests that failed.
+/// How long a failed pass waits.
 const REST: Duration = Duration::from_secs(1);
 
-/// The least time between two runs of a pass: more than in a farm, so that fewer queries are made.
+/// The least time between two runs of a pass: longer than in a farm, so that fewer queries are
+/// made.
 const GAP: Duration = Duration::from_millis(150);
 
 /// The largest result file, in bytes.
 const MAX_RESULT: u64 = 1 << 20;
 
-/// Where everything lies that outlives a process: on a file system in memory.
+/// The files and the database that survive a process: on a file system in memory.
 #[derive(Clone)]
 pub(crate) struct FarmStorage {
     pub(crate) url: String,
@@ -68,11 +69,11 @@ pub(crate) struct FarmStorage {
     pub(crate) repos: PathBuf,
     pub(crate) logs: PathBuf,
     pub(crate) targets: Targets,
-    /// One whose network nobody uses; making it takes long.
+    /// A resolver whose network nobody uses, kept since creating one takes long.
     pub(crate) resolver: Resolver,
 }
 
-/// What came back and was not looked at yet. Cheap to clone.
+/// Replies that the simulation has not handled yet. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Inbox(Arc<Mutex<Vec<Reply>>>);
 
@@ -90,14 +91,14 @@ impl Inbox {
 pub(super) struct WorkerConnection {
     pub(super) worker: usize,
     pub(super) states: mpsc::UnboundedSender<Result<v1::WorkerState, Status>>,
-    /// How many states have come.
+    /// How many states of the worker have arrived.
     pub(super) heard: u64,
     pub(super) answers: mpsc::Receiver<Result<v1::DesiredState, Status>>,
 }
 
-/// A process.
+/// A running process.
 pub(crate) struct RunningCoordinator {
-    /// Dropped first: all of its tasks are gone then.
+    /// Dropped first, so that all of its tasks end.
     pub(crate) runtime: Runtime,
     pub(super) service: WorkerService,
     pub(super) bus: Bus,
@@ -107,7 +108,7 @@ pub(crate) struct RunningCoordinator {
 }
 
 impl RunningCoordinator {
-    /// Starts a coordinator; nothing of it has run yet.
+    /// Starts a coordinator; none of its tasks has run yet.
     pub(crate) fn start(
         storage: &FarmStorage,
         outside: &OutsideWorld,
@@ -117,8 +118,8 @@ impl RunningCoordinator {
         pace_us: u64,
     ) -> Self {
         let runtime = simulation::new_runtime().expect("the system gives a runtime");
-        let (voice, words) = PeerNotifier::new();
-        let bus = Bus::with_voice(voice.clone());
+        let (notifier, words) = PeerNotifier::new();
+        let bus = Bus::with_notifier(notifier.clone());
         simulation::run_within(&runtime, c, || ());
         // Nobody else is at the database: no step is open.
         let store = runtime.block_on(Store::open(&storage.url, bus.clone()));
@@ -126,7 +127,7 @@ impl RunningCoordinator {
         let inbox = Inbox::default();
         let pace = Duration::from_micros(pace_us);
         let parts = simulation::run_within(&runtime, c, || {
-            Parts::new(storage, outside, signer, store, bus.clone(), voice, c, is_alone)
+            Parts::new(storage, outside, signer, store, bus.clone(), notifier, c, is_alone)
         });
         let parts = Parts { inbox: inbox.clone(), pace, ..parts };
         let service = parts.worker_service();
@@ -148,14 +149,14 @@ impl RunningCoordinator {
     }
 }
 
-/// Everything that was opened.
+/// The parts of the process, opened.
 struct Parts {
     store: Store,
     blobs: Blobs,
     targets: Targets,
     fleet: Fleet,
     bus: Bus,
-    voice: PeerNotifier,
+    notifier: PeerNotifier,
     peers: Peers,
     waits: LocalWaitReasons,
     batches: Batches,
@@ -177,7 +178,7 @@ impl Parts {
         signer: &Signer,
         store: Store,
         bus: Bus,
-        voice: PeerNotifier,
+        notifier: PeerNotifier,
         c: usize,
         is_alone: bool,
     ) -> Self {
@@ -192,7 +193,7 @@ impl Parts {
         };
         let (blobs, tree) = (storage.blobs.clone(), PublishedTree::new(&storage.repos));
         let seen = outside.clone();
-        // What a client would find at the very moment in which something is shown.
+        // Checks what a client would read at the moment of a publication.
         let on_step = move |step: PublishStep| {
             if step == PublishStep::Shown
                 && let Some(broken) = tree.find_damage()
@@ -203,7 +204,7 @@ impl Parts {
         let upstream = Upstream { outside: outside.clone(), blobs: blobs.clone() };
         Self {
             peers: Peers::new(me, None, TAKEOVER, is_alone, now.instant),
-            fleet: Fleet::new(now.instant, LeaseTerms::default()).with_voice(voice.clone()),
+            fleet: Fleet::new(now.instant, LeaseTerms::default()).with_notifier(notifier.clone()),
             publisher: Publisher::new(&storage.repos, blobs.clone()).on_step(on_step),
             importer: Importer::simulated(Arc::new(upstream)),
             resolver: storage.resolver.simulated(Arc::new(Solver(outside.clone()))),
@@ -218,11 +219,11 @@ impl Parts {
             store,
             blobs,
             bus,
-            voice,
+            notifier,
         }
     }
 
-    /// Takes its place among the others, and runs everything that a coordinator runs.
+    /// Registers among the coordinators, and runs every pass of a coordinator.
     async fn run(self, is_alone: bool) {
         while heartbeat::begin(&self.peers, &self.store, Clock.instant()).await.is_err() {
             Clock.sleep(REST).await;
@@ -239,11 +240,11 @@ impl Parts {
             DispatchPass {
                 targets: self.targets.clone(),
                 fleet: self.fleet.clone(),
-                further: QueueCursors::default(),
+                cursors: QueueCursors::default(),
                 metrics: self.metrics.clone(),
             },
         );
-        // No bell rings for a silence, nor for a note.
+        // Nothing wakes these passes for a silence or a snapshot.
         let leases = LeasePass {
             fleet: self.fleet.clone(),
             peers: self.peers.clone(),
@@ -258,7 +259,7 @@ impl Parts {
             waits: self.waits.clone(),
             batches: self.batches.clone(),
         };
-        let notes = Notes::new(self.fleet.clone(), reasons, self.voice.clone());
+        let notes = SnapshotPass::new(self.fleet.clone(), reasons, self.notifier.clone());
         self.local(notes.period(), Bus::default(), notes);
         heartbeat::run(self.peers, self.store, self.bus).await;
     }
@@ -419,7 +420,7 @@ impl Parts {
             },
             targets: self.targets.clone(),
             blobs: self.blobs.clone(),
-            log_bell: Bus::default(),
+            log_bus: Bus::default(),
             waits: self.waits.clone(),
             max_result_bytes: MAX_RESULT,
         }
@@ -435,12 +436,13 @@ struct Schedule {
 }
 
 impl Schedule {
-    /// Runs a pass whenever the bell rings, and at least at its pace, as `coordinator/src/work` does.
+    /// Runs a pass whenever the bus is woken, and at least at its pace, as `coordinator/src/work`
+    /// does.
     async fn run<F>(self, pass: impl Fn() -> F)
     where
         F: Future<Output = anyhow::Result<()>>,
     {
-        let mut bell = self.bus.listen();
+        let mut listener = self.bus.listen();
         loop {
             if pass().await.is_err() {
                 self.inbox.put(Reply::PassFailed(self.name));
@@ -448,12 +450,12 @@ impl Schedule {
             }
             Clock.sleep(GAP).await;
             if is_planted(PlantedBug::NoPoll) {
-                bell.woken().await;
+                listener.woken().await;
                 continue;
             }
             tokio::select! {
                 biased;
-                () = bell.woken() => {}
+                () = listener.woken() => {}
                 () = Clock.sleep(self.pace) => {}
             }
         }
@@ -462,7 +464,7 @@ impl Schedule {
 
 const BASE_URL: &str = "http://farm";
 
-/// How a coordinator is called in the database.
+/// The name of a coordinator in the database.
 pub(crate) const fn name(c: usize) -> &'static str {
     if c == 0 { "c0" } else { "c1" }
 }

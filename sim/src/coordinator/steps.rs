@@ -1,5 +1,5 @@
-//! Which step of a coordinator goes on when, and what happens to the process there: it may die before
-//! and after each write, its host may stand still, the database may be away, an answer may be lost.
+//! When each step of a coordinator runs, and what happens to the process there: it may die before
+//! and after each write, its host may stop, the database may be unreachable, an answer may be lost.
 
 use rpmfarm_coordinator::bus::PeerMessage;
 use rpmfarm_coordinator::simulation::{self, FinishedStep, StepKind, StepOutcome, WaitingStep};
@@ -33,7 +33,7 @@ impl World {
         }
     }
 
-    /// Whether the host stands still from now on for a while: in the middle of some work.
+    /// Whether the host stops now for a while, in the middle of the work.
     fn freezes(&mut self, c: usize, kind: StepKind) -> bool {
         let pauses = match kind {
             _ if !self.faulty => 0,
@@ -50,7 +50,7 @@ impl World {
         true
     }
 
-    /// How a step goes; `None` when the process died before it.
+    /// How a step ends; `None` when the process died before it.
     fn choose_outcome(&mut self, c: usize, kind: StepKind) -> Option<StepOutcome> {
         let is_down = self.now < self.database_down_until;
         match kind {
@@ -79,7 +79,7 @@ impl World {
         Some(if self.rng.chance(lost) { StepOutcome::AnswerLost } else { StepOutcome::Succeeds })
     }
 
-    /// It may be this write that fills the disk.
+    /// Perhaps this write fills the disk.
     fn fill_disk(&mut self) {
         let fills = if self.faulty { self.profile.fills } else { 0 };
         if self.rng.chance(fills) {
@@ -89,7 +89,7 @@ impl World {
         }
     }
 
-    /// Runs a coordinator until each of its tasks waits, and takes what it says.
+    /// Runs a coordinator until each of its tasks waits, and handles its replies and messages.
     pub(crate) fn settle(&mut self, c: usize) {
         loop {
             let Some(running) = &self.coordinators[c].running else { return };
@@ -122,7 +122,7 @@ impl World {
         }
     }
 
-    /// The steps that have come to wait get their time.
+    /// Schedules the steps that have begun to wait.
     fn schedule_steps(&mut self, c: usize) {
         let life = self.coordinators[c].life;
         for waiting in simulation::take_waiting_steps() {
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// Takes what has come back. True when there was anything, so that there may be more.
+    /// Handles replies. True when there were any, so that there may be more.
     fn take_replies(&mut self, c: usize) -> bool {
         let Some(running) = &mut self.coordinators[c].running else { return false };
         let replies = running.inbox.take();
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    /// What a coordinator tells the others arrives, most of the time.
+    /// Delivers the messages of a coordinator to the others, most of the time.
     fn forward_messages(&mut self, c: usize) {
         let Some(running) = &mut self.coordinators[c].running else { return };
         let Some(first) = running.words.try_next() else { return };
@@ -209,7 +209,7 @@ impl World {
         }
     }
 
-    /// What another coordinator told.
+    /// Delivers a message of another coordinator.
     pub(crate) fn receive_peer_message(&mut self, c: usize, word: PeerMessage) {
         let coordinator = &self.coordinators[c];
         if coordinator.frozen_until > self.now {
@@ -218,10 +218,10 @@ impl World {
         let Some(running) = &coordinator.running else { return };
         simulation::run_within(&running.runtime, c, || match word {
             PeerMessage::Facts(changed) => running.bus.heard(&changed),
-            PeerMessage::Poke(worker) => {
-                running.fleet().poke_here(&worker);
+            PeerMessage::WakeSession(worker) => {
+                running.fleet().wake_local_session(&worker);
             }
-            PeerMessage::PokeAll => running.fleet().poke_all_here(),
+            PeerMessage::WakeSessions => running.fleet().wake_local_sessions(),
             PeerMessage::Progress => {}
         });
         self.settle(c);

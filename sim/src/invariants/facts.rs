@@ -1,4 +1,4 @@
-//! What the facts must say: I1 to I4, I8, and the bound on tries of I9.
+//! Invariants I1 to I4 and I8 on the facts, and the limit on attempts of I9.
 
 use rpmfarm_core::status::MAX_ATTEMPTS;
 use rpmfarm_core::{AttemptId, BuildId, Failure, FailureStage, Fault, Sha256, TaskId};
@@ -7,11 +7,11 @@ use crate::facts::{Attempt, Ended};
 use crate::planted_bugs::Invariant;
 use crate::world::World;
 
-/// All tries of a task that its faults allow, for each time that its build was (re)started.
+/// All attempts of a task that its faults allow, each time that its build is started or retried.
 const MAX_TRIES: usize = MAX_ATTEMPTS as usize;
 
 impl World {
-    /// I2: one holder, rising epochs, one end while it is live, one acceptance.
+    /// I2: one holder, rising epochs, one end after the live time, one acceptance.
     pub(super) fn check_attempts(&mut self) {
         let (facts, monitor) = (&self.facts, &mut self.monitor);
         let mut wrong = Vec::new();
@@ -35,7 +35,7 @@ impl World {
                 None if !is_new && !monitor.live.contains(id) => {
                     wrong.push(format!("attempt {id} has ended while it was not live"));
                 }
-                // Only a success whose results are refused becomes something else.
+                // Only a success whose results are refused may change.
                 Some(before) if before != *end => {
                     let refused = (before.0, end.0) == (Ended::Succeeded, Ended::Failed);
                     if !refused || monitor.acceptances.values().any(|accepted| accepted == id) {
@@ -54,7 +54,7 @@ impl World {
         self.check_tries();
     }
 
-    /// What is wrong with the acceptances.
+    /// The acceptances that break I2.
     fn wrong_acceptances(&self) -> Vec<String> {
         let (facts, monitor) = (&self.facts, &self.monitor);
         let mut wrong = Vec::new();
@@ -74,12 +74,13 @@ impl World {
         wrong
     }
 
-    /// I9, fault 26: what fails again and again ends.
+    /// I9, fault 26: a task that fails again and again ends.
     fn check_tries(&mut self) {
         let facts = &self.facts;
         let too_many = facts.tasks.iter().find(|(id, task)| {
             let (restarts, _) = facts.retried(task.build);
-            // One that was taken back to wait for its batch is no try, and there is one a round.
+            // An attempt that was cancelled to wait for its batch does not count as a try, and
+            // there is one per round.
             let is_try = |(attempt, row): &(&AttemptId, &Attempt)| {
                 row.task == **id
                     && facts.ends.get(*attempt).is_none_or(|end| end.0 != Ended::Cancelled)
@@ -92,7 +93,8 @@ impl World {
         }
     }
 
-    /// I3: what is accepted is what the accepted attempt made and announced. I8: one digest.
+    /// I3: each accepted file was made and announced by the accepted attempt. I8: one digest per
+    /// NEVRA.
     pub(super) fn check_results(&mut self) {
         let mut wrong = Vec::new();
         for (nevra, package) in &self.facts.packages {
@@ -113,7 +115,7 @@ impl World {
         }
     }
 
-    /// A package that has just become the farm's.
+    /// Checks a package that has just been accepted.
     fn check_package(&self, nevra: &str, task: TaskId, hex: &str) -> Option<(Invariant, String)> {
         let digest: Sha256 = hex.parse().ok()?;
         let attempt = self.facts.acceptances.get(&task);
@@ -131,7 +133,7 @@ impl World {
         (!whole).then(|| (Invariant::I5, format!("{nevra} was accepted and is no whole file")))
     }
 
-    /// I4: a fault of the package is recorded only where something is wrong with the package.
+    /// I4: a fault of the package is recorded only where the package has a defect.
     pub(super) fn check_failures(&mut self) {
         let known = std::mem::replace(&mut self.monitor.failures, self.facts.failures.len());
         if known == self.facts.failures.len() {
@@ -151,8 +153,8 @@ impl World {
 
     fn is_packages(&self, build: BuildId, failure: &Failure) -> bool {
         match failure.stage {
-            // It needs what nobody provides, as far as the farm has got; or has another content
-            // than its release had before.
+            // It requires a name that nothing provides so far; or its content differs from that of
+            // an earlier build of its release.
             FailureStage::Resolve => failure.message.contains("nothing provides"),
             FailureStage::Accept => failure.message.contains("exists already"),
             FailureStage::Lease | FailureStage::Upload | FailureStage::Fetch => false,
@@ -163,7 +165,7 @@ impl World {
         }
     }
 
-    /// I1: what is open is at no end, what is closed is at one, and stays there.
+    /// I1: an open build has no end, a closed one has exactly one and keeps it.
     pub(super) fn check_builds(&mut self) {
         let (facts, monitor) = (&self.facts, &mut self.monitor);
         let mut wrong = Vec::new();

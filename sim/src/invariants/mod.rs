@@ -1,5 +1,5 @@
-//! The invariants of the farm, checked after every step against the facts, the published tree,
-//! and the truth of the scenario.
+//! The invariants of the farm, checked after every step against the facts, the published tree, and
+//! the true state of the scenario.
 
 mod facts;
 mod order;
@@ -17,12 +17,12 @@ use crate::facts::AttemptEnd;
 use crate::planted_bugs::Invariant;
 use crate::world::World;
 
-/// An invariant that does not hold.
+/// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The invariant.
     pub invariant: Invariant,
-    /// What was found.
+    /// The finding.
     pub message: String,
 }
 
@@ -32,10 +32,10 @@ impl fmt::Display for Violation {
     }
 }
 
-/// What was seen before, for what may never change.
+/// Earlier observations, for what must never change.
 #[derive(Debug, Default)]
 pub(crate) struct Monitor {
-    /// By key of a request: the builds that were answered.
+    /// The builds of each answered request, by its key.
     answers: BTreeMap<String, Vec<BuildId>>,
     /// By build: its retries so far, and its end.
     ends: BTreeMap<BuildId, (usize, BuildState)>,
@@ -51,7 +51,7 @@ pub(crate) struct Monitor {
     digests: BTreeMap<String, String>,
     revision: i64,
     revisions: usize,
-    /// The generations that were shown, in their order.
+    /// The published generations, in order.
     shown: Vec<u64>,
     stages: BTreeMap<String, StageLease>,
     /// By stage: the highest epoch under which anything was written.
@@ -59,7 +59,7 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// A request was answered: always with the same builds.
+    /// Records the answer to a request: it must always be the same builds.
     pub(crate) fn answered(&mut self, key: &str, ids: &[BuildId]) -> Option<Violation> {
         let before = self.answers.entry(key.into()).or_insert_with(|| ids.to_vec());
         (before != ids).then(|| Violation {
@@ -88,7 +88,7 @@ impl World {
         }
     }
 
-    /// Whether nothing is left to be done.
+    /// Whether no work is left.
     pub(crate) fn is_drained(&self) -> bool {
         self.facts.open.is_empty()
             && self.facts.live.is_empty()
@@ -97,14 +97,14 @@ impl World {
             && !self.is_ahead()
     }
 
-    /// Whether clients see what was never recorded.
+    /// Whether clients see a generation that is not recorded.
     fn is_ahead(&self) -> bool {
         self.tree
             .shown_generation()
             .is_some_and(|shown| shown.cast_signed() > self.facts.revision())
     }
 
-    /// What is left to be done, in a line.
+    /// The open work, in one line.
     pub(crate) fn stuck(&self) -> String {
         let open = self.facts.open.iter();
         let builds: Vec<String> =

@@ -1,4 +1,4 @@
-//! What the writes of stages must say: I10.
+//! Invariant I10, on the writes of stages.
 
 use rpmfarm_core::StageEpoch;
 
@@ -6,12 +6,12 @@ use crate::planted_bugs::Invariant;
 use crate::world::World;
 
 impl World {
-    /// I10: the epoch of a stage's lease never falls and rises with each change of its holder;
-    /// what is written for a stage is written under that epoch.
+    /// I10: the epoch of a stage's lease never falls, and rises with each change of its holder;
+    /// each write of a stage has the current epoch.
     pub(super) fn check_stages(&mut self) {
         let mut wrong = None;
         if let Some((stage, epoch)) = self.written.take() {
-            // No step both takes a stage and writes for it.
+            // No step both acquires a stage's lease and writes for the stage.
             let lease =
                 self.facts.leases.get(stage.as_str()).map_or(StageEpoch(0), |lease| lease.epoch);
             let newest = self.monitor.written.entry(stage.as_str()).or_insert(epoch);

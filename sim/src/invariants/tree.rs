@@ -1,4 +1,4 @@
-//! What the published tree must show: I5, I6 and I7.
+//! Invariants I5, I6 and I7, on the published tree.
 
 use std::collections::BTreeMap;
 
@@ -9,11 +9,11 @@ use crate::trace::note;
 use crate::tree::KEEP;
 use crate::world::World;
 
-/// The newest version of each source that a list of packages has.
+/// The newest version of each source in a list of packages.
 fn versions<'a>(packages: impl Iterator<Item = &'a Nevra>) -> BTreeMap<String, Evr> {
     let mut versions = BTreeMap::new();
     for nevra in packages {
-        // All packages of a source have its name here.
+        // All packages of a source have its name in the simulation.
         let newest = versions.entry(nevra.name.clone()).or_insert_with(|| nevra.evr.clone());
         if nevra.evr > *newest {
             *newest = nevra.evr.clone();
@@ -23,8 +23,8 @@ fn versions<'a>(packages: impl Iterator<Item = &'a Nevra>) -> BTreeMap<String, E
 }
 
 impl World {
-    /// I7 of what is recorded: revisions go forward, and what was published is in the newest
-    /// generation, or a newer version of it is.
+    /// I7 for the records: revisions only rise, and each published package, or a newer version of
+    /// it, is in the newest generation.
     pub(super) fn check_revisions(&mut self) {
         let newest = self.facts.revision();
         let count = self.facts.revisions.len();
@@ -52,7 +52,7 @@ impl World {
         }
     }
 
-    /// I5 to I7 of what clients see.
+    /// I5 to I7 for the files that clients read.
     pub(super) fn check_shown(&mut self) {
         let seen = self.outside.lock().shown_damage.take();
         if let Some(message) = seen.or_else(|| self.tree.find_damage()) {
@@ -89,7 +89,7 @@ impl World {
         })
     }
 
-    /// A source of which a generation has a part only.
+    /// A source of which a generation has only some packages.
     fn torn(&self, packages: &[(Nevra, Sha256)]) -> Option<String> {
         let mut parts = BTreeMap::<String, (usize, String)>::new();
         for (nevra, _) in packages {
@@ -104,7 +104,7 @@ impl World {
         })
     }
 
-    /// I6: a reader finds the documents of the generation that it has begun with.
+    /// I6: a reader finds the documents of the generation with which it began.
     pub(crate) fn read_documents(&mut self, generation: u64) {
         if self.tree.has_generation(generation) {
             return;

@@ -1,5 +1,5 @@
-//! What is outside of a coordinator: upstream, the solver and what external repositories have, the
-//! signer, and the files that builds make. The coordinator's own code asks them.
+//! The systems around a coordinator: upstream, the solver and external repositories, the signer,
+//! and the files that builds make. The coordinator's own code calls them.
 
 mod rpm;
 mod signer;
@@ -22,22 +22,22 @@ pub(crate) use upstream::Upstream;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
 
-/// The truth, which the world and all that is outside of coordinators share. Cheap to clone.
+/// The true state, shared by the world and the simulated systems. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct OutsideWorld(Arc<Mutex<OutsideState>>);
 
-/// What is true now.
+/// The true state at this moment.
 #[derive(Debug)]
 pub(crate) struct OutsideState {
     pub(crate) scenario: Scenario,
-    /// Microseconds since the run began, by the clocks of everybody who is not a coordinator.
+    /// Microseconds since the run began, on the clocks of everything except coordinators.
     pub(crate) now: u64,
     pub(crate) rng: Rng,
-    /// Answers that fail for the farm's own reasons, per mille.
+    /// Rate of failures that are the farm's fault, per mille.
     pub(crate) farm_fails: u32,
     /// Until when the signer does not answer.
     pub(crate) signer_down_until: u64,
-    /// What a publisher did that nobody may see.
+    /// A published state that no reader may see.
     pub(crate) shown_damage: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl OutsideWorld {
         self.0.lock()
     }
 
-    /// How long an answer takes, and whether it comes.
+    /// The delay of an answer, and whether it arrives.
     fn answer(&self, low_ms: u64, high_ms: u64) -> (Duration, bool) {
         let truth = &mut *self.lock();
         let took = truth.rng.range(low_ms, high_ms);
@@ -68,7 +68,7 @@ impl OutsideWorld {
     }
 }
 
-/// A package that external repositories have: one of every name, of every architecture.
+/// A package of the external repositories: there is one of every name and architecture.
 fn base_package(name: &str, arch: Arch) -> Rpm {
     Rpm {
         nevra: Nevra::new(name, Evr::new(0, "0", "1"), arch.as_str()),
@@ -83,7 +83,7 @@ fn base_names(scenario: &Scenario, arch: Arch) -> impl Iterator<Item = &str> {
     ["base", "base-0", "base-1", "base-2"].into_iter().chain(sources.map(|one| one.name.as_str()))
 }
 
-/// Puts what external repositories have where roots are fetched to.
+/// Stores the packages of external repositories where roots are fetched from.
 pub(crate) fn store_base_packages(blobs: &Blobs, scenario: &Scenario) -> Result<(), BlobError> {
     for arch in &scenario.arches {
         for name in base_names(scenario, *arch) {
@@ -93,7 +93,7 @@ pub(crate) fn store_base_packages(blobs: &Blobs, scenario: &Scenario) -> Result<
     Ok(())
 }
 
-/// The same as a lock names it.
+/// The same package as an entry of a lock.
 fn locked_package(name: &str, arch: Arch) -> LockedPackage {
     let package = base_package(name, arch);
     let bytes = package.bytes();

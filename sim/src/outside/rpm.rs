@@ -1,5 +1,5 @@
-//! Packages as files: RPMs of version 4 without any files in them, whose digests are right. Their
-//! layout is that of docs/manual/format_v4.md of rpm.
+//! Packages as files: RPMs of version 4 without any files in them, with valid digests. Their layout
+//! is that of docs/manual/format_v4.md of rpm.
 
 use rpmfarm_core::{Evr, Nevra, Sha256};
 
@@ -7,15 +7,15 @@ use rpmfarm_core::{Evr, Nevra, Sha256};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rpm {
     pub(crate) nevra: Nevra,
-    /// File name of the source package; empty for one.
+    /// File name of the source package; empty for a source package.
     pub(crate) source_rpm: String,
     /// What it requires.
     pub(crate) requires: Vec<String>,
-    /// The architectures that it is for, of a source package; none for all.
+    /// `ExclusiveArch` of a source package; empty for all architectures.
     pub(crate) exclusive: Vec<String>,
-    /// Where it was built; differs where the same content is to have another digest.
+    /// The build host; a different one gives the same content another digest.
     pub(crate) host: String,
-    /// Whether its file is as rpmbuild wrote it.
+    /// Whether its file is undamaged.
     pub(crate) whole: bool,
 }
 
@@ -32,7 +32,7 @@ impl Default for Rpm {
     }
 }
 
-/// `07070100…` with the name that ends an archive: all that the payload has.
+/// The payload: `07070100…` with the name that ends an archive, and nothing else.
 fn payload() -> Vec<u8> {
     const NAME: &[u8] = b"TRAILER!!!\0";
     let mut bytes = b"070701".to_vec();
@@ -45,7 +45,7 @@ fn payload() -> Vec<u8> {
 }
 
 impl Rpm {
-    /// The file.
+    /// The bytes of the file.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let is_source = self.source_rpm.is_empty();
         let mut payload = payload();
@@ -121,7 +121,7 @@ impl Rpm {
     }
 }
 
-/// A header that is being written: an index of tags, their data, and the region that holds both.
+/// A header under construction: an index of tags, their data, and the region that holds both.
 struct HeaderWriter {
     region: u32,
     index: Vec<[u32; 4]>,

@@ -1,4 +1,4 @@
-//! The signer: the rules of the real one about what it has signed before, and a key of its own.
+//! The signer: the rules of the real one about earlier signatures, with a key of its own.
 
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,8 @@ use tonic::{Request, Response, Status};
 
 use super::OutsideWorld;
 
-/// The key is the same in every run, so that a run always makes the same files. It signs nothing else.
+/// The key is the same in every run, so that a run always makes the same files. It signs nothing
+/// else.
 static KEY: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::from_armored(include_str!("key.asc")).expect("it is a key"));
 

@@ -1,5 +1,5 @@
-//! What solving gives: everything that is required, of the farm where it has it and of external
-//! repositories elsewhere.
+//! The result of solving: every requirement, from the farm where the farm has it and from external
+//! repositories otherwise.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use rpmfarm_core::{Arch, BuildOptions, Lock};
 
 use super::{OutsideWorld, base_names, locked_package};
 
-/// Solves.
+/// A solver.
 #[derive(Debug)]
 pub(crate) struct Solver(pub(crate) OutsideWorld);
 

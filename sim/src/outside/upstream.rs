@@ -1,4 +1,4 @@
-//! Dist-git as an importer has it: each package at the version that upstream is at.
+//! Dist-git as an importer reads it: each package at upstream's current version.
 
 use std::collections::BTreeSet;
 
@@ -70,7 +70,7 @@ impl Upstream {
     }
 }
 
-/// A spec.
+/// The text of a spec.
 pub(crate) fn spec_text(package: &str, version: u64) -> String {
     format!("Name: {package}\nVersion: {version}\n")
 }

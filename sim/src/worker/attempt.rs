@@ -1,4 +1,4 @@
-//! The life of one attempt on a worker: slot, root, build, upload, end.
+//! One attempt on a worker: slot, root, build, upload, end.
 
 use rpmfarm_core::results::{ResultFile, ResultKind};
 use rpmfarm_core::task::{Assignment, Outcome, Phase, Progress, Success, TaskInput, TaskKind};
@@ -12,14 +12,14 @@ use crate::scenario::{Defect, Temper};
 use crate::trace::note;
 use crate::world::{Event, MS, MadeFile, S, World};
 
-/// Where an attempt is.
+/// The stage of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stage {
     WaitsForSlot,
     Fetch,
     Build,
     WaitsForLock,
-    /// The files, the next of which goes, and the report on them.
+    /// The files, the index of the next one, and the report on them.
     Upload(Vec<BuiltFile>, usize, Box<Success>),
     Over,
 }
@@ -31,15 +31,15 @@ pub(crate) struct BuiltFile {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Locks and specs that a worker reads are small, in bytes.
+/// The largest lock or spec that a worker reads, in bytes.
 const MAX_INPUT: u64 = 1 << 20;
 
 /// How long an upload waits for its answer.
 const PATIENCE: u64 = 3 * S;
 
 impl World {
-    pub(crate) fn live(&mut self, w: usize, life: u64, key: Key, step: u64) {
-        if self.is_idle(w, Some(life), || Event::Life(w, life, key, step)) {
+    pub(crate) fn run_attempt_step(&mut self, w: usize, life: u64, key: Key, step: u64) {
+        if self.is_idle(w, Some(life), || Event::AttemptStep(w, life, key, step)) {
             return;
         }
         let Some(entry) = self.workers[w].attempts.get(&key) else { return };
@@ -83,10 +83,10 @@ impl World {
             entry.stage = stage;
             entry.progress = Progress::Running(phase);
         }
-        self.say(w);
+        self.report_state(w);
     }
 
-    /// Inputs come from the coordinator, sooner or later.
+    /// An input has arrived from the coordinator.
     fn fetched(&mut self, w: usize, key: Key) {
         let uses = self.workers[w].uses;
         let link = &self.links[w][uses];
@@ -124,7 +124,7 @@ impl World {
             let root = self.root(&assignment);
             if let Some(name) = source.dynamic.iter().find(|name| !root.contains(*name)) {
                 self.needs(w, key, assignment.round, name.clone());
-                // It may die while the lock is made.
+                // The worker may die while the lock is solved.
                 let mortal =
                     self.profile.faults.iter().any(|(f, _)| *f == profile::Fault::WorkerDies);
                 let dies = if self.faulty && (mortal || crashing) { 300 } else { 0 };
@@ -143,7 +143,7 @@ impl World {
         self.next_step(w, key, MS);
     }
 
-    /// What rpmbuild fails with, if it does: the worker's disk, or what is wrong with the package.
+    /// The failure of rpmbuild, if any: the worker's disk, or the package's defect.
     fn failure(&self, w: usize, kind: TaskKind, defect: Defect) -> Option<Failure> {
         let (fault, stage, message) = match (kind, defect) {
             _ if self.workers[w].disk_full_until > self.now => {
@@ -160,7 +160,7 @@ impl World {
         Some(Failure::new(fault, stage, message))
     }
 
-    /// The names of the packages of a root.
+    /// The names of the packages in a root.
     fn root(&self, assignment: &Assignment) -> Vec<String> {
         let lock = self.storage.blobs.read_small(assignment.lock, MAX_INPUT).ok();
         let lock = lock.and_then(|bytes| Lock::from_bytes(&bytes).ok());
@@ -168,7 +168,7 @@ impl World {
         lock.map(names).unwrap_or_default()
     }
 
-    /// The version that the inputs have.
+    /// The version of the inputs.
     fn version(&self, assignment: &Assignment) -> Option<String> {
         match &assignment.input {
             TaskInput::Sources { spec, .. } => {
@@ -189,10 +189,10 @@ impl World {
             entry.progress = Progress::NeedsRequires { round, requires: vec![name] };
             entry.stage = Stage::WaitsForLock;
         }
-        self.say(w);
+        self.report_state(w);
     }
 
-    /// What rpmbuild leaves.
+    /// The files that rpmbuild writes.
     fn results(
         &mut self,
         w: usize,
@@ -248,7 +248,7 @@ impl World {
         let mut sent = file.bytes.clone();
         let digest = (file.digest, sent.len() as u64);
         if self.faulty && self.rng.chance(20) {
-            // A byte flips on the way: one that no digest within the file covers.
+            // A byte is damaged on the way, at a place that no digest within the file covers.
             sent[20] ^= 1;
         }
         let connection = self.workers[w].connection;
@@ -266,7 +266,7 @@ impl World {
         }
         match taken {
             Some(true) => *at += 1,
-            // It is sent again when its patience is over.
+            // It is sent again after its timeout.
             Some(false) => return,
             None => {
                 let failure =
@@ -277,7 +277,8 @@ impl World {
         self.next_step(w, key, MS);
     }
 
-    /// The attempt's task has ended; how is told until nobody wants to hear of it.
+    /// The attempt's task has ended; the outcome is reported until the coordinator no longer wants
+    /// it.
     fn over(&mut self, w: usize, key: Key, outcome: Option<Outcome>) {
         let Some(entry) = self.workers[w].attempts.get_mut(&key) else { return };
         entry.done = true;
@@ -289,6 +290,6 @@ impl World {
         if self.workers[w].attempts.get(&key).is_some_and(|entry| entry.forgotten) {
             self.workers[w].attempts.remove(&key);
         }
-        self.say(w);
+        self.report_state(w);
     }
 }

@@ -1,5 +1,5 @@
-//! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves
-//! out uploads, uses bad names, passes off another's files, repeats old reports and reports what is not
+//! What a lying worker does that a coordinator can tell from the truth: it breaks files, leaves out
+//! uploads, uses bad names, passes off another's files, repeats old reports and reports what is not
 //! its own.
 //!
 //! A worker that lies about the package itself (that it does not compile, say) cannot be told
@@ -20,7 +20,7 @@ impl World {
         worker.host.temper == Temper::Lying && !worker.tamed && self.rng.chance(per_mille)
     }
 
-    /// Reports that are none.
+    /// Invents reports.
     pub(super) fn lie(&mut self, w: usize, reports: &mut Vec<AttemptReport>) {
         if !self.lies(w, 300) {
             return;
@@ -34,7 +34,7 @@ impl World {
         let newest = self.facts.attempts.keys().next_back().map_or(0, |id| id.0.unsigned_abs());
         let attempt = AttemptId(self.rng.below(newest + 1).cast_signed());
         let epoch = Epoch(self.rng.range(1, 3).cast_signed());
-        // Of its own it could say anything.
+        // It may report anything about its own attempts.
         let holder = self.facts.attempts.get(&attempt).map(|row| row.worker.as_str());
         if holder != Some(self.workers[w].host.name.as_str()) {
             let outcome = Outcome::Succeeded(Success::default());
@@ -42,14 +42,14 @@ impl World {
         }
     }
 
-    /// A file that is torn before its digest is taken.
+    /// Damages a file before its digest is computed.
     pub(super) fn break_result(&mut self, w: usize, file: &mut Rpm) {
         if self.lies(w, 300) {
             file.whole = false;
         }
     }
 
-    /// An announcement that does not fit the files.
+    /// An announcement that does not match the files.
     pub(super) fn break_success(
         &mut self,
         w: usize,
@@ -63,7 +63,7 @@ impl World {
         match self.rng.below(5) {
             // Never uploaded.
             0 => files.clear(),
-            // What another attempt has uploaded.
+            // The files of another attempt.
             1 => {
                 if let Some(first) = self.uploads.get(&task).and_then(|all| all.first()) {
                     success.files.clone_from(first);

@@ -1,5 +1,5 @@
 //! The simulated worker: its process, its session with the coordinator, and its attempts as
-//! `worker/src/session` keeps them. What it does on hearing what it should have is `core`'s.
+//! `worker/src/session` keeps them. `core` decides how it reacts to the desired state.
 
 mod attempt;
 mod lies;
@@ -20,10 +20,10 @@ use crate::scenario::Host;
 use crate::trace::note;
 use crate::world::{Event, MS, S, World};
 
-/// An attempt is known by both.
+/// Identifies an attempt on a worker.
 pub(crate) type Key = (AttemptId, Epoch);
 
-/// A host with the worker's process on it.
+/// A host with the worker's process.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) host: Host,
@@ -31,15 +31,15 @@ pub(crate) struct Worker {
     pub(crate) life: u64,
     pub(crate) frozen_until: u64,
     pub(crate) disk_full_until: u64,
-    /// Whether it behaves by now, whatever its temper.
+    /// Whether it is honest from now on, whatever its behaviour was.
     pub(crate) tamed: bool,
     pub(crate) attempts: BTreeMap<Key, Entry>,
     /// Reports that a liar repeats.
     old_reports: Vec<AttemptReport>,
     connections: u64,
-    /// The connection that it speaks on; 0 for none.
+    /// Its current connection; 0 for none.
     pub(crate) connection: u64,
-    /// The coordinator that it uses until it fails, for everything.
+    /// The coordinator that it uses for everything until a call fails.
     pub(crate) uses: usize,
     reconnects_at: u64,
     opened: u64,
@@ -56,13 +56,13 @@ pub(crate) struct Entry {
     pub(crate) progress: Progress,
     pub(crate) assignment: Assignment,
     pub(crate) stage: Stage,
-    /// The number of the step that comes next: another one is void.
+    /// The number of its next step: events for other steps are void.
     step: u64,
-    /// It is to end: nobody wants it, or the coordinator is lost.
+    /// It must end: it is no longer desired, or the coordinator is lost.
     cancelled: bool,
     /// Its task has ended.
     pub(crate) done: bool,
-    /// Nobody wants to hear of it any more.
+    /// No report on it is wanted any more.
     pub(crate) forgotten: bool,
 }
 
@@ -120,13 +120,13 @@ impl World {
         (worker.up, worker.connection) = (false, 0);
         worker.attempts.clear();
         self.send_up(w, connection, Up::Close);
-        // One that the farm can do without may never come back.
+        // A worker that the farm can do without may never come back.
         let needed = self.outside.lock().scenario.arches.len();
         if w >= needed && self.rng.chance(300) {
             note!(self, "w{w} is gone for good");
             return;
         }
-        // Its supervisor starts it at once, or somebody has to come.
+        // Its supervisor restarts it at once, or an administrator must.
         let longest = if self.rng.chance(600) { 2 * S } else { 60 * S };
         let back = self.rng.range(200 * MS, longest);
         self.after(back, Event::WorkerStarts(w));
@@ -149,7 +149,7 @@ impl World {
         let connection = std::mem::take(&mut worker.connection);
         worker.reconnects_at = self.now + pause;
         self.send_up(w, connection, Up::Close);
-        // It tries the next one of its list.
+        // It tries the next coordinator of its list.
         let worker = &mut self.workers[w];
         worker.uses = (worker.uses + 1) % self.coordinators.len();
     }
@@ -170,8 +170,8 @@ impl World {
         state
     }
 
-    /// Something has changed: the coordinator is told at once.
-    fn say(&mut self, w: usize) {
+    /// Its state has changed: it reports to the coordinator at once.
+    fn report_state(&mut self, w: usize) {
         if self.workers[w].connection == 0 {
             return;
         }
@@ -181,7 +181,8 @@ impl World {
         self.send_up(w, connection, Up::State(state));
     }
 
-    /// Something of an earlier life, or of a process that stands still: then it comes later.
+    /// Whether an event is of an earlier start of the process, or the process is stopped: then the
+    /// event is delivered later.
     fn is_idle(&mut self, w: usize, life: Option<u64>, event: impl FnOnce() -> Event) -> bool {
         let worker = &self.workers[w];
         if !worker.up || life.is_some_and(|life| life != worker.life) {
@@ -195,7 +196,7 @@ impl World {
         false
     }
 
-    /// What a worker does now and then, whatever it hears.
+    /// The periodic work of a worker.
     pub(crate) fn tick(&mut self, w: usize, life: u64) {
         if self.is_idle(w, Some(life), || Event::Tick(w, life)) {
             return;
@@ -216,12 +217,12 @@ impl World {
         } else if now - worker.answered.max(worker.opened) > worker.lease {
             self.disconnect(w);
         } else if now - worker.spoken >= worker.heartbeat {
-            self.say(w);
+            self.report_state(w);
         }
     }
 
-    /// Something of the coordinator arrives.
-    pub(crate) fn told(&mut self, w: usize, connection: u64, message: Down) {
+    /// Handles a message of the coordinator.
+    pub(crate) fn receive_from_coordinator(&mut self, w: usize, connection: u64, message: Down) {
         if !self.workers[w].up {
             return;
         }
@@ -275,7 +276,7 @@ impl World {
             }
         }
         if news {
-            self.say(w);
+            self.report_state(w);
         }
     }
 
@@ -310,7 +311,7 @@ impl World {
         }
     }
 
-    /// Nobody wants it any more: it is killed, and no longer reported.
+    /// The attempt is no longer desired: it is killed, and no longer reported.
     fn forget(&mut self, w: usize, key: Key) {
         let Some(entry) = self.workers[w].attempts.get_mut(&key) else { return };
         entry.forgotten = true;
@@ -328,24 +329,24 @@ impl World {
         keys.into_iter().for_each(|key| self.forget(w, key));
     }
 
-    /// The next step of an attempt; what else was to come is void.
+    /// Schedules the next step of an attempt; its other scheduled steps become void.
     fn next_step(&mut self, w: usize, key: Key, delay: u64) {
         self.workers[w].steps += 1;
         let (step, life) = (self.workers[w].steps, self.workers[w].life);
         if let Some(entry) = self.workers[w].attempts.get_mut(&key) {
             entry.step = step;
-            self.after(delay, Event::Life(w, life, key, step));
+            self.after(delay, Event::AttemptStep(w, life, key, step));
         }
     }
 }
 
-/// Whether a worker that was not answered for so many microseconds must give up what it runs.
+/// Whether a worker without an answer for so many microseconds must give up its builds.
 fn is_lost(silence: u64, heartbeat: u64, lease: u64) -> bool {
     let terms = LeaseTerms::new(Duration::from_micros(heartbeat), Duration::from_micros(lease));
     Duration::from_micros(silence) > terms.unwrap_or_default().worker_gives_up_after()
 }
 
-/// What a worker says of itself.
+/// The state that a worker reports.
 fn worker_state(host: &Host) -> WorkerState {
     WorkerState {
         name: host.name.clone(),

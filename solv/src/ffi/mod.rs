@@ -1,9 +1,9 @@
-//! The border to libsolv: the only module with `unsafe`. Owns every pointer; what it hands out are
-//! plain numbers and owned strings.
+//! The boundary to libsolv: the only module with `unsafe`. Owns every pointer, and returns plain
+//! numbers and owned strings.
 //!
-//! Numbers: an [`Id`] is an index into one of the pool's tables. Ids of packages are checked
-//! against the pool wherever they are taken (`repo_of`); ids of dependencies come from this module
-//! alone and are never freed while the pool lives.
+//! An [`Id`] is an index into one of the pool's tables. Ids of packages are checked against the
+//! pool in each function that takes one (`repo_of`); ids of dependencies come only from this module
+//! and are never freed while the pool lives.
 #![allow(unsafe_code)]
 
 mod queue;
@@ -29,7 +29,7 @@ pub(crate) type Id = c_int;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RepoIndex(usize);
 
-/// The text attributes of a package that are asked for.
+/// The text attributes of a package.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Key {
     Name,
@@ -40,7 +40,7 @@ pub(crate) enum Key {
     MediaBase,
 }
 
-/// What a solver is asked to do.
+/// A job of the solver.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Job {
     /// Install exactly this package.
@@ -49,8 +49,8 @@ pub(crate) enum Job {
     Provider(Id),
     /// Install nothing that provides this dependency.
     Forbid(Id),
-    /// Install something that provides this dependency: `weak` if that can be, with `best` the
-    /// best of all or none.
+    /// Install something that provides this dependency: with `weak` only if that is possible, with
+    /// `best` only in its best version.
     Module { dep: Id, weak: bool, best: bool },
 }
 
@@ -91,8 +91,9 @@ impl RawPool {
         Self { pool, repos: Vec::new() }
     }
 
-    /// Adds an empty repository; of two packages that would do, that of the higher priority wins.
-    /// Of two that are otherwise equal, that of the higher `subpriority` is taken.
+    /// Adds an empty repository. Of two packages that fulfil a request, the one from the repository
+    /// with the higher `priority` wins; if they are equal otherwise, that of the higher
+    /// `subpriority`.
     pub(crate) fn add_repo(&mut self, name: &str, priority: i32, subpriority: i32) -> RepoIndex {
         let name = c_text(name);
         // SAFETY: the pool is live and copies the name; the repository lives as long as the pool.
@@ -105,8 +106,8 @@ impl RawPool {
         RepoIndex(self.repos.len() - 1)
     }
 
-    /// Reads primary metadata from a file, or with `extend` filelists of packages that are there.
-    /// The compression is told by the file's name.
+    /// Reads primary metadata from a file, or, with `extend`, file lists of packages that are
+    /// loaded already. The file's name determines the compression.
     pub(crate) fn read_file(
         &mut self,
         repo: RepoIndex,
@@ -212,21 +213,21 @@ impl RawPool {
         unsafe { farm_end(self.pool.as_ptr()) }
     }
 
-    /// How many packages a repository has.
+    /// The number of packages of a repository.
     pub(crate) fn count(&self, repo: RepoIndex) -> usize {
         // SAFETY: the repository is live.
         let count = unsafe { farm_count(self.repos[repo.0].as_ptr()) };
         usize::try_from(count).unwrap_or(0)
     }
 
-    /// Where a package belongs; `None` if there is no such package (any more).
+    /// The repository of a package; `None` if there is no such package (any more).
     pub(crate) fn repo_of(&self, id: Id) -> Option<RepoIndex> {
         // SAFETY: the pool is live; the function checks the range of the id.
         let repo = unsafe { farm_repo_of(self.pool.as_ptr(), id) };
         self.repos.iter().position(|known| known.as_ptr() == repo).map(RepoIndex)
     }
 
-    /// Takes a package out. Its id is not used again.
+    /// Removes a package. Its id is not used again.
     pub(crate) fn remove(&mut self, id: Id) {
         if let Some(RepoIndex(repo)) = self.repo_of(id) {
             // SAFETY: the package is there and belongs to this live repository.
@@ -234,8 +235,8 @@ impl RawPool {
         }
     }
 
-    /// Takes a package out of sight until the pool ends; it stays where it is. Seen from the next
-    /// [`Self::index`] on.
+    /// Hides a package until the pool ends, without removing it. Takes effect at the next
+    /// [`Self::index`].
     pub(crate) fn hide(&mut self, id: Id) {
         if self.repo_of(id).is_some() {
             // SAFETY: the pool is live and has the package.
@@ -243,7 +244,7 @@ impl RawPool {
         }
     }
 
-    /// Lets a package that was hidden be seen again, from the next [`Self::index`] on.
+    /// Shows a hidden package again, from the next [`Self::index`] on.
     pub(crate) fn show(&mut self, id: Id) {
         if self.repo_of(id).is_some() {
             // SAFETY: the pool is live and has the package.
@@ -259,7 +260,7 @@ impl RawPool {
             Key::Evr => farm_key_evr,
             Key::Arch => farm_key_arch,
             Key::MediaBase => farm_key_media_base,
-            // A flag instead of a text says that it is the package's own name.
+            // A flag instead of a text means: the same as the package's own name.
             Key::SourceName => {
                 // SAFETY: the pool is live and has the package.
                 let same =
@@ -287,7 +288,7 @@ impl RawPool {
         (size != u64::MAX).then_some(size)
     }
 
-    /// Where a package's file lies, relative to its repository.
+    /// The path of a package's file, relative to its repository.
     pub(crate) fn location(&mut self, id: Id) -> Option<String> {
         self.repo_of(id)?;
         // SAFETY: the pool is live and has the package; the text is copied at once.
@@ -299,7 +300,7 @@ impl RawPool {
         self.dependencies(id, farm_key_requires)
     }
 
-    /// The dependencies that a package provides, files that others require included.
+    /// The dependencies that a package provides, including files that others require.
     pub(crate) fn provides(&mut self, id: Id) -> Vec<Id> {
         self.dependencies(id, farm_key_provides)
     }
@@ -322,7 +323,7 @@ impl RawPool {
         unsafe { pool_str2id(self.pool.as_ptr(), name.as_ptr(), 1) }
     }
 
-    /// The dependency on a name or path that the pool has; `None` for one that no package speaks of.
+    /// The dependency on a name or path that the pool has; `None` for one that no package mentions.
     pub(crate) fn known_dependency(&self, name: &str) -> Option<Id> {
         let name = c_text(name);
         // SAFETY: the pool is live and reads the text only.
@@ -361,9 +362,9 @@ impl RawPool {
         paths.to_vec().into_iter().map(|id| self.dependency_text(id)).collect()
     }
 
-    /// Makes the index of who provides what, which all below need.
+    /// Builds the index of providers, which the functions below need.
     pub(crate) fn index(&mut self) {
-        // SAFETY: the pool is live; its map of what is seen has a bit for each package then.
+        // SAFETY: the pool is live; its map of visible packages has a bit for each package then.
         unsafe {
             farm_see_new(self.pool.as_ptr());
             pool_createwhatprovides(self.pool.as_ptr());
@@ -415,7 +416,7 @@ impl RawPool {
         paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
     }
 
-    /// Says who provides a path from now on, until the next [`Self::index`].
+    /// Sets the providers of a path, until the next [`Self::index`].
     pub(crate) fn set_providers(&mut self, path: Id, packages: &[Id]) {
         let mut queue = Queue::from_ids(packages);
         // SAFETY: the pool is live and indexed, and `path` is one of its strings.
@@ -460,12 +461,12 @@ fn stream(file: File, mode: &CStr) -> Result<NonNull<CFile>, String> {
     Ok(stream)
 }
 
-/// A C string of text that was checked before.
+/// A C string from text that was checked before.
 fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', "\u{fffd}")).expect("no NUL is left")
 }
 
-/// Copies a C string; bytes that are no UTF-8 are replaced.
+/// Copies a C string; bytes that are not UTF-8 are replaced.
 ///
 /// # Safety
 /// The pointer is null, or points to a C string that lives until this returns.

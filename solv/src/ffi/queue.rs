@@ -1,4 +1,4 @@
-//! Lists of ids that go to libsolv and come from it.
+//! Lists of ids that libsolv reads and writes.
 
 use std::ffi::c_int;
 use std::ptr;

@@ -1,4 +1,4 @@
-//! A solver at work, and the rules of its problems.
+//! A run of the solver, and the rules of its problems.
 
 use std::ptr::NonNull;
 
@@ -6,32 +6,32 @@ use super::queue::Queue;
 use super::sys::*;
 use super::{Id, RawPool, text};
 
-/// One rule that takes part in a problem.
+/// A rule that is part of a problem.
 #[derive(Debug)]
 pub(crate) struct Rule {
     pub(crate) kind: RuleKind,
-    /// The rule in libsolv's words.
+    /// libsolv's text of the rule.
     pub(crate) text: String,
-    /// The packages that cannot be there together, if that is what the rule says.
+    /// The packages that conflict with each other, for a rule about a conflict.
     pub(crate) clash: Vec<Id>,
 }
 
-/// The kinds of rule that are told apart.
+/// The kinds of rules that messages distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RuleKind {
     /// Nothing provides what a package requires.
     NothingProvides { package: Id, dep: Id },
-    /// A package requires something that is there.
+    /// A package requires something that exists.
     Requires,
-    /// What was asked for itself.
+    /// A request of the caller.
     Job,
-    /// Nothing provides what was asked for.
+    /// Nothing provides what the caller requested.
     JobNothingProvides { dep: Id },
     /// Conflicts, obsoletes, two versions of one name, …
     Conflict,
 }
 
-/// A solver at work on a pool.
+/// A run of the solver on a pool.
 pub(super) struct Solver<'a> {
     solver: NonNull<CSolver>,
     pool: &'a RawPool,
@@ -45,7 +45,7 @@ impl Drop for Solver<'_> {
 }
 
 impl<'a> Solver<'a> {
-    /// A solver that decides as dnf does, with weak dependencies off.
+    /// A solver with dnf's settings, and weak dependencies off.
     pub(super) fn new(pool: &'a mut RawPool) -> Self {
         // SAFETY: the pool is live and stays borrowed; libsolv aborts rather than returning null.
         let solver = unsafe { NonNull::new(solver_create(pool.pool.as_ptr())) }

@@ -1,5 +1,5 @@
-//! libsolv's functions as C has them. Nothing here may be called but by its siblings, which say
-//! why each call is sound.
+//! Declarations of libsolv's functions. Only the modules beside this one may call them; each call
+//! has a comment that says why it is sound.
 
 use std::ffi::{c_char, c_int, c_uint, c_void};
 

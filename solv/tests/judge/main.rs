@@ -1,7 +1,7 @@
 //! Real dnf as the judge: worlds of repositories are made from a seed, with priorities, costs,
 //! excludes, several versions, obsoletes, conflicts, rich, weak and file dependencies, and modules.
-//! For each list of requirements the solver must pick what dnf picks, package for package; but where
-//! packages of several names would do, a few of a hundred may differ.
+//! For each list of requirements the solver must pick what dnf picks, package for package; but
+//! where packages of several names would do, a few of a hundred may differ.
 //!
 //! `JUDGE_SEED=7 JUDGE_WORLDS=1 cargo nextest run -p rpmfarm-solv --test judge` repeats one world;
 //! `JUDGE_WORLDS=500` tries more of them.
@@ -68,8 +68,8 @@ fn roots_are_those_that_dnf_makes() {
     }
     eprintln!("{asked} lists from seed {first}; {solved} solved by dnf, {modular} with modules");
     let all = format!("{} of {asked}:\n{}", different.len(), different.join("\n"));
-    // Where packages of several names would do, each of the two solvers takes one by the order of its
-    // jobs. That is rare, and never may one find a root where the other finds none.
+    // Where packages of several names would do, each of the two solvers takes one by the order of
+    // its jobs. That is rare, and never may one find a root where the other finds none.
     assert!(!all.contains(": fails"), "{all}");
     assert!(different.len() * 100 <= asked * 3, "{all}");
     // A judge that says no to everything proves nothing.

@@ -1,16 +1,16 @@
-//! `%autochangelog`: one entry for each commit, down to the changelog that the history itself has.
+//! `%autochangelog`: one entry for each commit, back to the commit that added a file `changelog`.
 //!
-//! Owns which commits have an entry and how one is written. It must not know how releases are
+//! Owns which commits have an entry and the form of an entry. It must not know how releases are
 //! counted: it gets the release of each commit.
 
 use super::message::{items, magic};
 use super::{Commit, History};
 use crate::modify::wrapped;
 
-/// How long a line of a generated changelog may be, in characters.
+/// The longest line of a generated changelog, in characters.
 pub(super) const WIDTH: usize = 75;
 
-/// The entries from the newest on, down to where the history has a `changelog` of its own.
+/// The entries, newest first, back to where the history has a file `changelog`.
 pub(super) fn entries(history: &History, releases: &[u64]) -> Vec<String> {
     let commits = &history.commits;
     let mut entries = Vec::new();
@@ -64,7 +64,7 @@ fn entry(commit: &Commit, release: u64, items: &[String]) -> String {
     text
 }
 
-/// A time in seconds since 1970 as changelogs write its day.
+/// The date of a changelog entry, from seconds since 1970.
 pub(super) fn day(time: i64) -> String {
     let time = jiff::Timestamp::from_second(time).unwrap_or_default();
     time.to_zoned(jiff::tz::TimeZone::UTC).strftime("%a %b %d %Y").to_string()

@@ -1,24 +1,24 @@
-//! The two macros in the text of a spec: whether they are there and with which options, and the
+//! The two macros in the text of a spec: whether a spec uses them and with which options, and the
 //! spec with both filled in.
 //!
-//! Owns what is read of a spec and written into one. It must not know how release and changelog
-//! come about: it gets them as [`AutospecValues`].
+//! Owns what is read from a spec and written into one. It must not know how release and changelog
+//! are computed: it gets them as [`AutospecValues`].
 
 use super::AutospecValues;
 use super::changelog::{WIDTH, day};
 use crate::modify::{ChangelogNote, wrapped};
 use crate::spec::{Macros, Preamble, lines, names_macro, tag_value};
 
-/// What a spec says at one commit that counts for its release.
+/// The parts of a spec, at one commit, that decide its release number.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpecState {
-    /// `VERSION`, or `EPOCH:VERSION`; none when it cannot be told.
+    /// `VERSION`, or `EPOCH:VERSION`; `None` when the text alone does not give it.
     pub epoch_version: Option<String>,
     /// `-p` of `%autorelease`.
     pub prerelease: bool,
-    /// `-b`, less one.
+    /// `-b` minus one.
     pub base: u64,
-    /// `-e` and `-s`, each with a dot before it.
+    /// `-e` and `-s`, each preceded by a dot.
     pub tags: String,
 }
 
@@ -27,13 +27,12 @@ pub struct SpecState {
 pub struct MacroUse {
     /// `%autorelease`, in a release or wherever a macro puts it.
     pub release: bool,
-    /// `%autochangelog`, or no changelog at all beside an `%autorelease`.
+    /// `%autochangelog`; also set when a spec with `%autorelease` has no changelog at all.
     pub changelog: bool,
 }
 
-/// Tells which of the two macros are to be filled in: none in a spec in which rpmautospec has
-/// done so. As that tool does, it reads all lines before the changelog, since a release may
-/// be put together by macros.
+/// Which of the two macros have to be filled in: neither in a spec that rpmautospec has processed.
+/// Like that tool, it reads all lines before the changelog, since macros may assemble a release.
 #[must_use]
 pub fn uses(spec: &[String]) -> MacroUse {
     if spec.iter().any(|line| defines_autorelease(line)) {
@@ -60,12 +59,12 @@ pub fn defines_autorelease(line: &str) -> bool {
     rest.is_some_and(|rest| rest.trim_start().starts_with('('))
 }
 
-/// A line that opens the changelog; rpm lets more words follow.
+/// Whether a line opens the changelog; rpm allows further words after `%changelog`.
 fn opens_changelog(line: &str) -> bool {
     line.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("%changelog"))
 }
 
-/// A line that stands for the changelog.
+/// Whether a line is `%autochangelog`.
 fn is_autochangelog(line: &str) -> bool {
     let line = line.trim_start();
     let plain = line.strip_prefix("%autochangelog");
@@ -75,7 +74,7 @@ fn is_autochangelog(line: &str) -> bool {
 }
 
 impl SpecState {
-    /// Reads a spec as it was at some commit.
+    /// Reads a spec as of one commit.
     #[must_use]
     pub fn read(spec: &str, macros: &[(String, String)]) -> Self {
         let spec = lines(spec);
@@ -121,8 +120,8 @@ impl SpecState {
     }
 }
 
-/// The text that calls `%autorelease` for the release: its value, or the definition of a macro
-/// that the value names, or else of any.
+/// The text that calls `%autorelease`: the value of `Release`, or the definition of a macro that
+/// the value names, or else of any macro.
 fn autorelease_of(spec: &[String]) -> &str {
     let release = spec.iter().find_map(|line| tag_value(line, "release")).unwrap_or_default();
     if names_macro(release, "autorelease") {
@@ -138,7 +137,7 @@ fn autorelease_of(spec: &[String]) -> &str {
     definitions().find(named).or_else(|| definitions().next()).map_or("", String::as_str)
 }
 
-/// What follows the name of a macro within its braces, or on its line.
+/// The arguments of a macro, within its braces or on its line.
 fn arguments_of(text: &str) -> &str {
     let mut open = 0_usize;
     for (at, c) in text.char_indices() {
@@ -152,8 +151,8 @@ fn arguments_of(text: &str) -> &str {
     text
 }
 
-/// The spec with both macros filled in. `notes` are the modifications' own entries, which come
-/// before the history's; `time` is their date in seconds since 1970.
+/// The spec with both macros filled in. `notes` are the entries of modifications, which precede
+/// those of the history; `time` is their date in seconds since 1970.
 #[must_use]
 pub fn fill_in(
     spec: &str,
@@ -172,7 +171,7 @@ pub fn fill_in(
     }
     let mut out = String::new();
     if uses.release || included {
-        // Comments have no single percent signs: rpm expands macros in them as well.
+        // In comments, percent signs are doubled: rpm expands macros there as well.
         out.push_str("## Set by rpmfarm: the release number of this commit\n");
         out.push_str(&format!(
             "%define autorelease(e:s:pb:n) %{{?-p:0.}}%{{lua:print({} + \
@@ -183,7 +182,8 @@ pub fn fill_in(
     }
     let opens = all.iter().position(|line| opens_changelog(line));
     let stands = all.iter().position(|line| is_autochangelog(line));
-    // What is kept of the spec, and whether the changelog follows, with a section of its own.
+    // Which lines of the spec are kept, and whether a changelog section has to be opened for the
+    // entries.
     let (kept, follows, opened) = match (opens, stands) {
         (Some(opens), Some(_)) => (opens + 1, true, true),
         (None, Some(stands)) => (stands, true, false),
@@ -237,8 +237,8 @@ fn with_notes(generated: &AutospecValues, notes: &[ChangelogNote], time: i64) ->
     parts
 }
 
-/// A changelog as the body of a macro. Its braces, backslashes and percent signs would mean
-/// something to rpm, so that it is written in hexadecimal digits.
+/// A changelog as the body of a macro. It is written in hexadecimal digits, since rpm would
+/// interpret its braces, backslashes and percent signs.
 fn in_lua(changelog: &[Part]) -> String {
     let hex = |text: &str| {
         let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();

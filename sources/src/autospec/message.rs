@@ -1,9 +1,9 @@
-//! What the message of a commit says: the points of a changelog entry, and what its lines in
-//! brackets ask for.
+//! The message of a commit: the items of its changelog entry, and the directives in its lines in
+//! brackets (`[skip changelog]`, `[bump release: N]`).
 //!
-//! Owns the form of messages; what follows from them is for the callers to say.
+//! Owns the form of messages; the callers decide what follows from them.
 
-/// What the lines in brackets of a commit's message ask for.
+/// The directives in the lines in brackets of a commit's message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct BracketDirectives {
     pub(super) skip_changelog: bool,
@@ -34,8 +34,8 @@ pub(super) fn magic(message: &str) -> BracketDirectives {
     magic
 }
 
-/// The points of an entry: the subject (which goes on in a body that begins with dots), and the
-/// list that the body begins with.
+/// The items of an entry: the subject (continued in a body that begins with dots), and the list at
+/// the start of the body.
 pub(super) fn items(message: &str) -> Vec<String> {
     let quoted = message.replace('%', "%%");
     let mut rest = quoted.lines().map(str::trim).skip_while(|line| line.is_empty()).peekable();

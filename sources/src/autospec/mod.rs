@@ -1,9 +1,9 @@
 //! `%autorelease` and `%autochangelog`: the release number and the changelog that follow from a
 //! package's git history, as rpmautospec defines them.
 //!
-//! Owns the rules over a list of commits: `message` reads what a commit says, `changelog` writes the
-//! entries, `macros` reads and fills in specs. It must not know how a history is read; the versions
-//! of old specs are told by [`crate::spec`], without running anything of them.
+//! Owns the rules over a list of commits: `message` reads the message of a commit, `changelog`
+//! writes the entries, `macros` reads specs and fills in the macros. It must not know how a history
+//! is read; [`crate::spec`] finds the versions of old specs, without running anything of them.
 
 mod changelog;
 mod macros;
@@ -23,17 +23,17 @@ pub struct Commit {
     /// The committer's time in seconds since 1970.
     pub time: i64,
     pub message: String,
-    /// Names the whole content of the commit.
+    /// Identifies the whole content of the commit.
     pub tree: String,
-    /// The spec; absent when the commit has no spec.
+    /// The spec; `None` when the commit has no spec.
     pub spec: Option<SpecState>,
-    /// Names the content of the file `changelog`; empty when there is none.
+    /// Identifies the content of the file `changelog`; empty when the commit has no such file.
     pub changelog: String,
-    /// Where its parents are in the history.
+    /// Indexes of its parents in the history.
     pub parents: Vec<usize>,
 }
 
-/// A history: the commit that is built comes first, and each before its parents.
+/// A history: the commit to build comes first, and each commit before its parents.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct History {
     pub commits: Vec<Commit>,
@@ -41,14 +41,15 @@ pub struct History {
     pub changelogs: BTreeMap<String, String>,
 }
 
-/// What follows from a history.
+/// The values that a history gives.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct AutospecValues {
-    /// The number that `%autorelease` stands for, before `-b`.
+    /// The value of `%autorelease`, before `-b`.
     pub release: u64,
     /// The entries of `%autochangelog`.
     pub changelog: String,
-    /// Whether a file that the spec includes uses them, so that both are defined for it.
+    /// Whether a file that the spec includes uses the macros, so that both have to be defined for
+    /// it.
     #[serde(default)]
     pub included: bool,
 }
@@ -74,7 +75,7 @@ fn releases(history: &History) -> Vec<u64> {
         let own = version(commit);
         let of_parents = commit.parents.iter().filter(|parent| **parent > at).map(|parent| {
             let theirs = commits.get(*parent).and_then(version);
-            // A version that cannot be told may be the same.
+            // Like rpmautospec, treat a version that is unknown as unchanged.
             let same = own.is_none() || theirs.is_none() || own == theirs;
             if same { releases.get(*parent).copied().unwrap_or(0) } else { 0 }
         });
@@ -119,7 +120,7 @@ mod tests {
             (vec![(Some("1"), "c", ""), (Some("1"), "b", ""), (Some("1"), "a", "")], 3),
             (vec![(Some("2"), "c", ""), (Some("1"), "b", ""), (Some("1"), "a", "")], 1),
             (vec![(Some("1"), "c", ""), (Some("2"), "b", ""), (Some("1"), "a", "")], 1),
-            // One whose version cannot be told does not begin anew.
+            // A commit with an unknown version does not restart the count.
             (vec![(Some("1"), "c", ""), (Some(""), "b", ""), (Some("1"), "a", "")], 3),
             // A retired package.
             (vec![(Some("1"), "c", ""), (None, "b", ""), (Some("1"), "a", "")], 2),

@@ -1,4 +1,5 @@
-//! The layout of a commit: which of its files is the spec, which are sources, which is the list.
+//! The layout of a commit: which of its files is the spec, which are sources, and which is the list
+//! of look-aside files.
 //!
 //! Flat (Fedora, CentOS Stream): everything at the root, the list in `sources`. Exploded (imports
 //! of SRPMs): `SPECS/`, `SOURCES/`, the list in `.NAME.metadata`.
@@ -23,40 +24,40 @@ pub enum LayoutKind {
 /// A file of the commit that goes into the source bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommittedFile {
-    /// Its plain name in the bundle.
+    /// Its file name in the bundle.
     pub name: String,
-    /// Where its content lies in the tree; a symlink has been followed.
+    /// The path of its content in the tree, after following a symlink.
     pub path: String,
-    /// Whether git has that content as a program (mode 100755).
+    /// Whether git has it as executable (mode 100755).
     pub executable: bool,
 }
 
-/// What of a commit is the source package.
+/// The parts of a commit that make the source package.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Which of the two it is.
+    /// Flat or exploded.
     pub kind: LayoutKind,
     pub spec: CommittedFile,
     /// Patches and other committed sources, sorted by name.
     pub sources: Vec<CommittedFile>,
     /// The list of look-aside files: its path in the tree and its form.
     pub list: Option<(String, ListForm)>,
-    /// Other spec files that are there, which are not built.
+    /// Further spec files, which are not built.
     pub other_specs: Vec<String>,
 }
 
-/// What a branch holds in place of a spec when the package was taken out of the distribution (dist-git of
-/// Fedora and CentOS: `fedpkg retire`).
+/// The file that replaces the spec on a branch where the package was retired (dist-git of Fedora
+/// and CentOS: `fedpkg retire`).
 const RETIRED: &str = "dead.package";
 
 impl Layout {
-    /// Tells the layout from the entries of a tree. Of several specs the one is built that has the
-    /// first of these names that any has. Only what is taken is judged: other folders may hold
-    /// what they like.
+    /// Determines the layout from the entries of a tree. Of several specs, it chooses the one with
+    /// the first of `names` that matches any. Only the files of the source package are checked;
+    /// other directories may hold anything.
     ///
     /// # Errors
-    /// No spec, or several and none of these names; sources whose names are not plain, or that
-    /// are links out of the tree.
+    /// When there is no spec, or several and none with one of these names; when the name of a
+    /// source is not a valid file name, or a source is a link out of the tree.
     pub fn detect(
         package: &str,
         spec_names: &[String],
@@ -90,13 +91,13 @@ impl Layout {
         Ok(Self { kind, spec, sources, list, other_specs })
     }
 
-    /// Checks the look-aside files against what is committed and what the target allows. Returns
-    /// those that are committed as well: they are not to be fetched, and it is for the caller to
-    /// compare their content with what the list says ([`DistgitError::Differs`]).
+    /// Checks the look-aside files against the committed files and the rules of the target. Returns
+    /// the files that are committed as well: they are not fetched, and the caller compares their
+    /// content with the list ([`DistgitError::Differs`]).
     ///
     /// # Errors
-    /// When the list has a file twice, or the spec, or when only MD5 vouches for one and that is
-    /// not allowed.
+    /// When the list has a file twice, or the spec, or when a file has only an MD5 digest and the
+    /// target does not allow that.
     pub fn check_list<'l>(
         &'l self,
         files: &'l [LookasideFile],
@@ -136,8 +137,8 @@ fn specs<'a>(tree: &Tree<'a>, dir: &str) -> impl Iterator<Item = &'a str> {
     tree.files_in(dir).filter(|path| path.ends_with(".spec")).filter(is_file)
 }
 
-/// The spec that is meant: the only one, or that with the first of these names that any has.
-/// Nothing where that does not tell.
+/// The spec to build: the only one, or the one with the first of these names that matches any.
+/// `None` when that does not decide.
 #[must_use]
 pub fn choose_spec<'p>(specs: &[&'p str], names: &[String]) -> Option<&'p str> {
     if let [one] = specs {
@@ -173,7 +174,7 @@ fn is_metadata(path: &str) -> bool {
     path.starts_with('.') && path.ends_with(".metadata")
 }
 
-/// What is committed beside the spec. Subdirectories (tests, CI) are no sources.
+/// The committed sources beside the spec. Subdirectories (tests, CI) are not sources.
 fn find_sources(
     tree: &Tree<'_>,
     kind: LayoutKind,
@@ -215,9 +216,9 @@ fn find_sources(
     Ok(sources)
 }
 
-/// Sources in folders below `SOURCES/`. rpm knows sources by their names alone, so one counts
-/// whose name nothing else has. What cannot be one is left out, as whole trees of tests may lie
-/// there.
+/// Sources in directories below `SOURCES/`. rpm knows sources only by their names, so a file counts
+/// when no other has its name. Files that cannot be sources are left out, since whole trees of
+/// tests may be there.
 fn add_nested(
     tree: &Tree<'_>,
     dir: &str,
@@ -228,7 +229,7 @@ fn add_nested(
     for path in tree.paths().filter(|path| path.strip_prefix(dir).is_some_and(|p| p.contains('/')))
     {
         let name = path.rsplit('/').next().unwrap_or(path);
-        // What cannot be one has taken its name all the same.
+        // A file that cannot be a source still makes its name ambiguous.
         nested.entry(name).or_default().push(tree.committed(path).unwrap_or_default());
     }
     for (name, mut files) in nested {
@@ -406,7 +407,7 @@ mod tests {
         assert!(error.to_string().contains("allow_md5"), "{error}");
         let error = layout.check_list(&[of("x", 64), of("x", 64)], false).unwrap_err();
         assert!(matches!(error, DistgitError::Twice { .. }), "{error}");
-        // What is committed as well is for the caller to compare.
+        // The caller compares the files that are committed as well.
         let files = [of("y", 64), of("a.patch", 32)];
         let both = layout.check_list(&files, false).unwrap();
         assert_eq!(both, [(&layout.sources[0], &files[1])]);

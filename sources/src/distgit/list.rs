@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::DistgitError;
 
-/// Which list it is, and so how it is printed. Both are read alike.
+/// Which list it is, which decides how it is printed. Both are parsed alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ListForm {
     /// `SHA512 (FILE) = HEX`, or `HEX  FILE` in old ones, also mixed.
@@ -23,22 +23,22 @@ pub enum ListForm {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LookasideFile {
     pub name: String,
-    /// What its content must match.
+    /// The checksum of its content.
     pub checksum: Checksum,
 }
 
 impl LookasideFile {
-    /// Reads a list. `file` is its name, for messages. Empty lines and comments are skipped. A
-    /// file that is listed again with the same digest is listed once; of digests of several
-    /// kinds the longest counts.
+    /// Parses a list. `file` is its name, for messages. Empty lines and comments are skipped. A
+    /// file that is listed again with the same digest is listed once; of digests of several kinds
+    /// the longest counts.
     ///
     /// # Errors
-    /// With the line that is of no known form, or that has a digest or a name that cannot be; or
-    /// with the two lines that contradict each other.
+    /// With the line that has an unknown form, or an invalid digest or name; or with the two lines
+    /// that contradict each other.
     pub fn parse_list(file: &str, text: &str) -> Result<Vec<Self>, DistgitError> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut files: Vec<Self> = Vec::new();
-        // Where each is in `files`, and its line.
+        // The index of each file in `files`, and its line.
         let mut known: HashMap<String, (usize, usize)> = HashMap::new();
         for (number, line) in (1..).zip(text.lines().map(str::trim)) {
             if line.is_empty() || line.starts_with('#') {
@@ -103,7 +103,7 @@ impl LookasideFile {
             });
         }
         let bad = |error| DistgitError::Name { place: format!("{file}, line {line}"), error };
-        // A folder below SOURCES/ is where the file lies in the tree; its name is what counts.
+        // A directory below SOURCES/ is where the file is in the tree; only its name counts.
         let (folder, name) = match (kind, name.rsplit_once('/')) {
             (None, Some((folder, name))) if !folder.is_empty() => (folder, name),
             _ => ("", name),
@@ -112,7 +112,7 @@ impl LookasideFile {
             check_file(part).map_err(bad)?;
         }
         check_file(name).map_err(bad)?;
-        // Neither form could print such a name so that it is read again.
+        // Neither form could be parsed again with such a name.
         if name.trim() != name {
             return Err(bad(NameError::File(shown(name))));
         }
@@ -135,7 +135,8 @@ fn split_tagged(text: &str) -> Option<(DigestKind, &str, &str)> {
     plain.then_some((kind, name, hex))
 }
 
-/// `HEX  FILE` or `HEX SOURCES/FILE`; `HEX *FILE`, as sha512sum writes it of what it read as binary.
+/// `HEX  FILE` or `HEX SOURCES/FILE`; `HEX *FILE`, which sha512sum writes for files that it read as
+/// binary.
 fn split_plain(text: &str) -> Option<(&str, &str)> {
     let (hex, name) = text.split_once(char::is_whitespace)?;
     let name = name.trim_start();

@@ -1,7 +1,9 @@
-//! Dist-git: how the sources of a package lie in git, and where the rest of them is.
+//! Dist-git: which files of a commit are the sources of a package, and which are in a look-aside
+//! cache.
 //!
-//! Owns the two layouts (told from the tree of a commit, not configured), the lists of look-aside
-//! files, and what is refused in either. It must not know how a tree is read or a file fetched.
+//! Owns the two layouts (determined from the tree of a commit, not configured), the lists of
+//! look-aside files, and which of them are rejected. It must not know how a tree is read or a file
+//! fetched.
 
 mod layout;
 mod list;
@@ -16,7 +18,7 @@ pub use tree::{EntryKind, MAX_FILES, TreeEntry, followed};
 use rpmfarm_core::digest::{Checksum, DigestError};
 use rpmfarm_core::name::NameError;
 
-/// What is wrong with the sources of a package. Only its maintainer can mend it.
+/// An error in the sources of a package. Only its maintainer can correct it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DistgitError {
     /// There is nothing to build.
@@ -27,7 +29,7 @@ pub enum DistgitError {
         "the package is retired on this branch (dead.package): stop following it, or name another branch"
     )]
     Retired,
-    /// It is not clear what to build.
+    /// Several specs, and no rule chooses one.
     #[error(
         "{} spec files ({}), and none is the package's {name}: say which one is built with `spec = \"FILE.spec\"` \
          under [packages.{package}] in the target, or remove the others", specs.len(), specs.join(", ")
@@ -35,21 +37,21 @@ pub enum DistgitError {
     ManySpecs {
         specs: Vec<String>,
         package: String,
-        /// What the one that is built would be called.
+        /// The name of the spec that would be built.
         name: String,
     },
-    /// Two lists of look-aside files.
+    /// More than one list of look-aside files.
     #[error("{} metadata files ({}): a package has at most one; remove the others", .0.len(), .0.join(", "))]
     ManyLists(Vec<String>),
     /// The tree has more entries than any package has.
     #[error("{0} files in the tree, at most {MAX_FILES} are allowed")]
     ManyFiles(usize),
-    /// A file whose name cannot be told to anybody.
+    /// A file whose name is not UTF-8.
     #[error(
         "the name of {0} in the repository is not UTF-8; rename the file, as it is a source of the package"
     )]
     NotUtf8(String),
-    /// A name that cannot be a file of a source package.
+    /// A name that is not valid for a file of a source package.
     #[error("{place}: {error}")]
     Name {
         /// The file or list that has it.
@@ -60,7 +62,7 @@ pub enum DistgitError {
     /// The sources are in another repository.
     #[error("{0} is a submodule; dist-git sources must be files of the repository itself")]
     Submodule(String),
-    /// A symlink that would read what is not in the commit.
+    /// A symlink whose target is not in the commit.
     #[error("symlink {path} leads out of the repository, to {target}; commit the file itself")]
     LinkOutside { path: String, target: String },
     /// A symlink that leads to no file.

@@ -1,7 +1,7 @@
 //! The tree of a commit: its entries by path, and where symlinks lead within it.
 //!
-//! Owns what an entry is and that nothing leads out of the tree. It must not know which files make a
-//! source package: that is `layout`'s.
+//! Owns what an entry is and that nothing leads out of the tree. It must not know which files make
+//! a source package: that is `layout`'s.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub const MAX_FILES: usize = 20_000;
 /// The most symlinks that lead to one file.
 const MAX_LINKS: usize = 8;
 
-/// One entry of the tree of a commit. Directories are not listed, only what is in them.
+/// One entry of the tree of a commit. Directories are not listed, only the files in them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TreeEntry {
     /// Its path from the root, with `/` between the parts.
@@ -61,7 +61,7 @@ impl<'a> Tree<'a> {
         Self(entries.iter().map(|e| (e.path.as_str(), &e.kind)).collect())
     }
 
-    /// What is at a path; nothing for a directory.
+    /// The entry at a path; `None` for a directory.
     pub(super) fn get(&self, path: &str) -> Option<&'a EntryKind> {
         self.0.get(path).copied()
     }
@@ -150,7 +150,7 @@ pub(super) mod tests {
         TreeEntry { path: path.into(), kind: EntryKind::Symlink(target.into()) }
     }
 
-    /// The links of a tree are followed when its layout is told.
+    /// The links of a tree are followed when its layout is determined.
     fn detect(entries: &[TreeEntry]) -> Result<Layout, DistgitError> {
         Layout::detect("hello", &["hello.spec".to_owned()], entries)
     }

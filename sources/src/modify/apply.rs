@@ -1,4 +1,4 @@
-//! Making the changes of a configuration, one after the other, up to the next script.
+//! Applies the changes of a configuration, one after the other, up to the next script.
 
 use rpmfarm_core::name::check_file;
 use serde::{Deserialize, Serialize};
@@ -10,19 +10,19 @@ use super::{ApplyError, ModifyError, changelog, files, lines, release, sections}
 use crate::autospec::{AutospecValues, fill_in};
 use crate::spec::Macros;
 
-/// What a change may need to know beside the trees. It decides, together with the two commits,
-/// what comes out: there is no clock in it.
+/// Values that a change may need beside the trees. Together with the two commits they determine the
+/// result: no clock is read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Context {
-    /// The package, as its repository is named.
+    /// The name of the package: that of its repository.
     pub package: String,
     /// The time of changelog entries, in seconds since 1970: that of the newer of the commits.
     pub time: i64,
     /// Macros that are defined before the spec: `dist`, `rhel` and the target's others.
     pub macros: Vec<(String, String)>,
-    /// `VERSION-RELEASE` of what was built of this package before, for `auto_increment`.
+    /// `VERSION-RELEASE` of earlier builds of this package, for `auto_increment`.
     pub built: Vec<String>,
-    /// What the spec may be called where there are several.
+    /// Names of the spec, in order of preference, for a tree with several.
     #[serde(default)]
     pub spec_names: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl Context {
     }
 }
 
-/// What belongs into a changelog that is made of the history.
+/// An entry for a changelog that is generated from the history.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChangelogNote {
     pub name: String,
@@ -65,21 +65,22 @@ pub struct ChangelogNote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Changes that [`take`] makes.
+    /// Changes that [`apply_step`] makes.
     Changes(Vec<Change>),
     /// A script, to be run in the build cage.
     Script(RunScript),
-    /// A rebuild without a change: the release is raised above what was built. The number is
-    /// that of `%autorelease`, for specs that have it.
+    /// A rebuild without a change: the release is raised above those of earlier builds. The number
+    /// is that of `%autorelease`, for specs that use it.
     Bump(Option<u64>),
     /// `%autorelease` and `%autochangelog` are filled in.
     Autospec(AutospecValues),
 }
 
-/// A configuration as a list of steps: what is pure, and scripts in their places.
+/// A configuration as a list of steps: the scripts, and between them the changes that need no
+/// script.
 ///
 /// # Errors
-/// When a script's name is no plain file name.
+/// When a script's name is not a plain file name.
 pub fn steps(changes: &[Change]) -> Result<Vec<Step>, ModifyError> {
     let mut steps = Vec::new();
     for change in changes {
@@ -98,10 +99,10 @@ pub fn steps(changes: &[Change]) -> Result<Vec<Step>, ModifyError> {
     Ok(steps)
 }
 
-/// Takes a step that is no script. What belongs into the history is added to `notes`.
+/// Applies a step that is not a script. Entries for a generated changelog are added to `notes`.
 ///
 /// # Errors
-/// The first change that does not fit; the tree is then of no use.
+/// With the first change that cannot be applied; the tree is then unusable.
 pub fn apply_step(
     step: &Step,
     parameters: &Parameters,

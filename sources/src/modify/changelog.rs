@@ -8,11 +8,11 @@ use super::lines::Lines;
 use super::tree::Tree;
 use crate::spec::{is_changelog, names_macro, tag_value, version_tags};
 
-/// How long a line of an entry may be, in characters.
+/// The longest line of an entry, in characters.
 const WIDTH: usize = 80;
 
-/// `changelog_entry`. With `%autochangelog` the spec stays as it is and the entry is returned:
-/// it belongs into the history that the changelog is made of.
+/// `changelog_entry`. With `%autochangelog` the spec stays unchanged and the entry is returned, to
+/// be put before the entries of the history.
 pub(super) fn add(
     edit: &ChangelogEntry,
     parameters: &Parameters,
@@ -60,8 +60,8 @@ fn newest(lines: &[String]) -> Option<jiff::civil::Date> {
     jiff::civil::Date::strptime("%a %b %d %Y", words.join(" ")).ok()
 }
 
-/// `EPOCH:VERSION-RELEASE` of the main package, without the dist tag. What cannot be told from
-/// the text is left for rpm to expand, which it does in changelogs as well.
+/// `EPOCH:VERSION-RELEASE` of the main package, without the dist tag. A part that the text alone
+/// does not give is left for rpm to expand, which it does in changelogs as well.
 fn evr(spec: &[String], parameters: &Parameters, context: &Context) -> String {
     let mut macros = context.macros();
     macros.set("dist", "");
@@ -71,7 +71,7 @@ fn evr(spec: &[String], parameters: &Parameters, context: &Context) -> String {
     let tags = version_tags(spec, macros);
     let raw = |tag: &str| {
         let line = spec.iter().find_map(|line| tag_value(line, tag))?;
-        // As it is written, unless it has arguments or runs something at each place.
+        // The value as written, unless it has arguments or would run something at each place.
         let plain = !line.contains(char::is_whitespace) && !names_macro(line, "autorelease");
         plain.then(|| line.to_owned())
     };
@@ -93,7 +93,7 @@ fn evr(spec: &[String], parameters: &Parameters, context: &Context) -> String {
     format!("{epoch}{version}-{release}")
 }
 
-/// A point of an entry, `- ` before its first line and two blanks before the others, in lines of at
+/// An item of an entry, `- ` before its first line and two blanks before the others, in lines of at
 /// most `width` characters where words allow it.
 #[must_use]
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {

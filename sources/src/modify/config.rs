@@ -1,7 +1,7 @@
 //! The form of a configuration: `parameters` and `actions`.
 //!
-//! Owns the file as a whole, in which order its changes are made, and the place that messages name.
-//! What one change asks for is `edit`'s.
+//! Owns the file as a whole, the order of its changes, and the position that messages name. `edit`
+//! owns the form of a single change.
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -14,15 +14,15 @@ use super::number::text_or_number;
 #[error("{file}: {why}")]
 pub struct ConfigError {
     pub file: String,
-    /// The key and its place, and what is wrong.
+    /// The key and its position, and the error.
     pub why: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// What holds for all actions.
+    /// Settings for all actions.
     pub parameters: Parameters,
-    /// The actions, one change each, in the order in which they are made.
+    /// The actions, one change each, in the order in which they are applied.
     pub changes: Vec<Change>,
 }
 
@@ -32,15 +32,15 @@ pub struct Config {
 pub struct Parameters {
     /// Whether added files get a comment line before them in the spec.
     pub insert_almalinux_line: bool,
-    /// The branch that the tool pushes to. The farm pushes nothing.
+    /// The branch to which the original tool pushes. The farm pushes nothing.
     pub custom_target_branch: String,
-    /// The tool empties its working copy first. The farm begins with a fresh one always.
+    /// The original tool empties its working copy first. The farm always begins with a fresh one.
     pub pre_clean: bool,
-    /// The changelog entry names `Version` as it is written.
+    /// Whether the changelog entry has `Version` as written, with its macros.
     pub ignore_version_macros: bool,
-    /// The changelog entry names `Release` as it is written.
+    /// Whether the changelog entry has `Release` as written, with its macros.
     pub ignore_release_macros: bool,
-    /// The tool writes it before its git tags. The farm makes none.
+    /// The prefix of the original tool's git tags. The farm creates none.
     pub tag_prefix: String,
     /// `%rhel` while macros are expanded; empty for the target's.
     #[serde(alias = "rhel_version", deserialize_with = "text_or_number")]
@@ -61,7 +61,7 @@ impl Default for Parameters {
     }
 }
 
-/// One change and where it is written.
+/// One change and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// `config.yaml: actions[2].replace[0]`, for messages.
@@ -70,13 +70,13 @@ pub struct Change {
 }
 
 impl Config {
-    /// Reads a configuration. `file` is its name, for messages.
+    /// Parses a configuration. `file` is its name, for messages.
     ///
     /// # Errors
-    /// With the key, its line and column, and what is wrong.
+    /// With the key, its line and column, and the error.
     pub fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
         let failed = |why: String| ConfigError { file: file.to_owned(), why };
-        // YAML 1.1, as the tool reads it: `number: 0003` is 3.
+        // YAML 1.1, like the original tool: `number: 0003` is 3.
         let options = serde_saphyr::options! { with_snippet: false, legacy_octal_numbers: true };
         let form: ConfigForm = serde_saphyr::from_str_with_options(text, options)
             .map_err(|error| failed(error.to_string()))?;
@@ -85,7 +85,7 @@ impl Config {
             for (key, edits) in action.0 {
                 let mut numbered: Vec<_> = edits.into_iter().enumerate().collect();
                 if key == "changelog_entry" {
-                    // The first one written is to be on top, so it is added last.
+                    // The entry that the file lists first belongs on top, so it is added last.
                     numbered.reverse();
                 }
                 for (index, edit) in numbered {
@@ -99,7 +99,7 @@ impl Config {
     }
 }
 
-/// The file as it is written.
+/// The file as written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigForm {

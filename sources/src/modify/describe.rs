@@ -1,4 +1,4 @@
-//! What a change does, in one line for people.
+//! One line for people about each change.
 
 use rpmfarm_core::name::shown;
 
@@ -6,7 +6,7 @@ use super::edit::{Edit, FileType};
 use super::number::PatchNumber;
 
 impl Edit {
-    /// One line that says what it does.
+    /// One line for people: what the change does.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {

@@ -1,4 +1,4 @@
-//! What has changed, as unified diffs.
+//! Changes of a tree, as unified diffs.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,18 +7,19 @@ use super::{Tree, TreeError};
 /// Files longer than this, in bytes, are shown as binary.
 const MAX_TEXT: usize = 4 * 1024 * 1024;
 
-/// How a file has changed.
+/// The change of one file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileDiff {
     pub path: String,
     /// `added`, `changed` or `removed`.
     pub change: String,
-    /// The unified diff; one line of words when it is not text.
+    /// The unified diff; one sentence instead when the file is not text.
     pub diff: String,
 }
 
 impl FileDiff {
-    /// Compares two contents; none is a file that is not there. Nothing when they are equal.
+    /// Compares two contents; `None` is a file that does not exist. Returns `None` when they are
+    /// equal.
     #[must_use]
     pub fn between(path: &str, before: Option<&[u8]>, after: Option<&[u8]>) -> Option<Self> {
         let change = match (before, after) {
@@ -44,10 +45,10 @@ impl FileDiff {
     }
 }
 
-/// The diffs of everything that has changed in a tree, sorted by path.
+/// The diffs of all changed files of a tree, sorted by path.
 ///
 /// # Errors
-/// When a file cannot be read as it was.
+/// When the original content of a file cannot be read.
 pub fn diff(tree: &Tree<'_>) -> Result<Vec<FileDiff>, TreeError> {
     let changes = tree.changes()?.into_iter();
     Ok(changes

@@ -1,13 +1,13 @@
-//! The changes that a configuration can ask for, each with what it needs.
+//! The changes that a configuration can contain, each with its settings.
 //!
-//! Owns the form of each action and what is refused of it alone; `config` reads them. How a change
-//! is made belongs to the file of its action, and must not be known here.
+//! Owns the form of each action and the checks on it alone; `config` parses them. How a change is
+//! applied belongs to the file of its action, and must not be known here.
 
 use serde::{Deserialize, Serialize};
 
 use super::number::PatchNumber;
 
-/// What a change does.
+/// One change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Edit {
@@ -39,9 +39,9 @@ pub struct Replace {
     pub find: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rfind: Option<String>,
-    /// What comes in its place.
+    /// The text that replaces it.
     pub replace: String,
-    /// At most so many; -1 for all.
+    /// The most replacements; -1 for all.
     #[serde(default = "all")]
     pub count: i64,
 }
@@ -52,20 +52,20 @@ pub struct Replace {
 pub struct DeleteLine {
     /// `spec` or a file name.
     pub target: String,
-    /// The lines; one of several lines is a block.
+    /// The lines; an item of several lines is a block.
     pub lines: Vec<String>,
 }
 
-/// Adds to the release.
+/// Appends to the release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModifyRelease {
     /// `.alma.1`.
     pub suffix: String,
-    /// Whether it is done at all.
+    /// Whether the action is applied at all.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Whether the number at its end is raised over what was built before.
+    /// Whether the number at the suffix's end is raised above those of earlier builds.
     #[serde(default)]
     pub auto_increment: bool,
 }
@@ -83,17 +83,17 @@ pub struct ChangelogEntry {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AddFile {
-    /// Which of the two.
+    /// Patch or source.
     #[serde(rename = "type")]
     pub kind: FileType,
     /// Its name in `files/`.
     pub name: String,
     #[serde(default)]
     pub number: PatchNumber,
-    /// Whether the spec names it.
+    /// Whether a tag is added to the spec.
     #[serde(default = "yes")]
     pub modify_spec: bool,
-    /// In place of the parameter.
+    /// Overrides the parameter of the same name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub insert_almalinux_line: Option<bool>,
     /// Whether the patch is applied without `-b`.
@@ -153,11 +153,11 @@ pub enum WorkingDirectory {
 pub struct AddLine {
     /// `spec`.
     pub target: String,
-    /// The section's name; `global` is what comes before the first.
+    /// The section's name; `global` is the part before the first section.
     pub section: String,
     pub location: Location,
     pub content: String,
-    /// Whose section it is; none for the main package.
+    /// The subpackage to which the section belongs; `None` for the main package.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subpackage: Option<String>,
 }
@@ -179,7 +179,7 @@ const fn all() -> i64 {
 }
 
 impl Edit {
-    /// What the types alone do not refuse.
+    /// Checks what the types alone cannot.
     pub(super) fn check(&self) -> Result<(), String> {
         match self {
             Self::Replace(replace) => replace.check(),

@@ -62,7 +62,7 @@ pub(super) fn delete(
 ) -> Result<(), ApplyError> {
     let missing = match tree.targets(&edit.file_name) {
         Ok(_) => {
-            // The link goes, not what it leads to.
+            // The link is deleted, not its target.
             let path = tree.matching(&edit.file_name).remove(0);
             tree.remove(&path);
             return Ok(());

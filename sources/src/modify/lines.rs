@@ -11,10 +11,10 @@ use super::tree::Tree;
 use super::{ApplyError, nearest};
 use crate::spec::is_changelog;
 
-/// How much a regular expression may try on one line.
+/// The most backtracking steps of a regular expression on one line.
 const BACKTRACKS: usize = 100_000;
 
-/// The lines of a file, and how they end.
+/// The lines of a file, and their line ending.
 pub(super) struct Lines {
     pub(super) lines: Vec<String>,
     crlf: bool,
@@ -30,7 +30,7 @@ impl Lines {
     pub(super) fn write(self, tree: &mut Tree<'_>, path: &str) {
         let end = if self.crlf { "\r\n" } else { "\n" };
         let mut text = String::new();
-        // What was put in may itself be of several lines.
+        // A replacement may itself have several lines.
         for line in self.lines.iter().flat_map(|line| line.split('\n')) {
             text.push_str(line);
             text.push_str(end);
@@ -39,11 +39,11 @@ impl Lines {
     }
 }
 
-/// What is searched for.
+/// The text to search for.
 enum Search {
     /// Text within a line.
     Text(String),
-    /// A regular expression within a line, and the template in its place.
+    /// A regular expression within a line, and the template that replaces it.
     Pattern(fancy_regex::Regex, String),
     /// Whole lines in a row, without indentation.
     Block(Vec<String>),
@@ -52,9 +52,9 @@ enum Search {
 /// One search through one file.
 struct LineSearch<'a> {
     search: Search,
-    /// What comes in its place; none to delete whole lines.
+    /// The lines that replace it; `None` to delete whole lines.
     replacement: Option<Vec<String>>,
-    /// At most so many; none for all.
+    /// The most replacements; `None` for all.
     count: Option<usize>,
     wanted: &'a str,
 }
@@ -135,7 +135,7 @@ impl LineSearch<'_> {
         Ok(())
     }
 
-    /// The lines with what is searched for replaced, and how often that was.
+    /// The lines with all matches replaced, and the number of replacements.
     fn through(
         &self,
         lines: &[String],
@@ -189,7 +189,7 @@ impl LineSearch<'_> {
         Ok((done, out))
     }
 
-    /// A limited count means the first of each line, as in the tool.
+    /// A limited count means the first match of each line, as in the original tool.
     fn matched(
         &self,
         line: &str,
@@ -209,7 +209,7 @@ impl LineSearch<'_> {
     }
 }
 
-/// A line with some text replaced from the left, and how often.
+/// A line with some text replaced from the left, and the number of replacements.
 fn replaced(line: &str, wanted: &str, new: &[String], most: usize) -> (usize, String) {
     let found = line.matches(wanted).count().min(most);
     if found == 0 {
@@ -217,7 +217,7 @@ fn replaced(line: &str, wanted: &str, new: &[String], most: usize) -> (usize, St
     }
     let mut text = new.to_vec();
     if line != wanted {
-        // Further lines are indented like the one that they came into.
+        // Further lines are indented like the line into which they were inserted.
         let indent = indent_of(line);
         for further in text.iter_mut().skip(1).filter(|further| !further.trim().is_empty()) {
             further.insert_str(0, indent);
@@ -231,7 +231,7 @@ fn indent_of(line: &str) -> &str {
 }
 
 fn pattern(text: &str) -> Result<fancy_regex::Regex, ApplyError> {
-    // Python writes the end of a text as \Z.
+    // Python writes `\Z` for the end of the text.
     let ours = text.replace("\\Z", "\\z");
     RegexBuilder::new(&ours)
         .backtrack_limit(BACKTRACKS)

@@ -40,64 +40,64 @@ pub use tree::{FileChange, Node, ReadFiles, Tree, TreeError};
 pub struct ModifyError {
     /// The action in its configuration, `config.yaml: actions[2].replace[0]`.
     pub place: String,
-    /// What does not fit.
+    /// Why it cannot be applied.
     pub why: ApplyError,
 }
 
-/// Why an action does not fit the tree.
+/// Why an action cannot be applied to the tree.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// The text is not there.
+    /// The text was not found.
     #[error("`{}` is not in {file}{}", rpmfarm_core::name::shown(.wanted), nearest::shown(.nearest))]
     NoMatch {
         /// The file that was searched.
         file: String,
         /// The first line of what was searched for.
         wanted: String,
-        /// The lines most like it, with their numbers from 1.
+        /// The most similar lines, with their numbers from 1.
         nearest: Vec<(usize, String)>,
     },
-    /// No file of this name.
+    /// No file has this name.
     #[error("no file matches `{target}`{}", nearest::or_files(.nearest))]
     NoFile {
-        /// What was searched for.
+        /// The name that was searched for.
         target: String,
-        /// The files whose names are most like it.
+        /// The files with the most similar names.
         nearest: Vec<String>,
     },
     /// More than one spec.
     #[error("{} spec files ({}): it is not clear which one is meant", .0.len(), .0.join(", "))]
     ManySpecs(Vec<String>),
-    /// The file is there already.
+    /// The file exists already.
     #[error("{0} is in the package already")]
     FileExists(String),
     /// The file to add is not in the modifications repository.
     #[error("{0} is not in the modifications repository")]
     NotThere(String),
-    /// A name that leads elsewhere.
+    /// An invalid name.
     #[error(transparent)]
     Name(#[from] rpmfarm_core::name::NameError),
     /// A file that is not text.
     #[error("{0} is not UTF-8 text")]
     NotText(String),
-    /// Nothing of this kind is in the spec, so that there is no place for a new one.
+    /// The spec has no line of this kind, so that there is no place for a new one.
     #[error("{file} has no {what}")]
     NoPlace {
         file: String,
         /// What was searched for.
         what: String,
     },
-    /// The number is taken.
+    /// The number is in use.
     #[error("{0} is in the spec already; choose another number, or `Latest`")]
     NumberTaken(String),
-    /// A regular expression that cannot be used.
+    /// An invalid regular expression.
     #[error("`{pattern}` is not a regular expression: {why}")]
     Pattern {
-        /// As it is written.
+        /// The expression as written.
         pattern: String,
         why: String,
     },
-    /// The release cannot be told, which `auto_increment` needs.
+    /// The text does not give the release, which `auto_increment` needs.
     #[error("auto_increment needs the package's release, which {0}")]
     Release(#[from] crate::spec::UnknownValueError),
     /// The tree cannot be read.

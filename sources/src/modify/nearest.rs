@@ -1,17 +1,17 @@
-//! What a maintainer most likely meant: lines and names that are like the one searched for.
+//! Suggestions for a text or name that was not found: the most similar lines and names.
 
 use rpmfarm_core::name;
 
-/// How many are shown.
+/// How many suggestions a message shows.
 const SHOWN: usize = 3;
 
-/// At most so many lines of a file are compared.
+/// The most lines of a file that are compared.
 const MAX_LINES: usize = 20_000;
 
-/// The least likeness, of 1, that is worth showing.
+/// The least similarity, of 1, of a suggestion.
 const ALIKE: f64 = 0.4;
 
-/// The lines most like the one wanted, with their numbers from 1, best first.
+/// The most similar lines, with their numbers from 1, best first.
 pub(super) fn lines<'a>(
     wanted: &str,
     lines: impl IntoIterator<Item = &'a String>,
@@ -23,7 +23,7 @@ pub(super) fn lines<'a>(
         .collect()
 }
 
-/// The paths whose names are most like the one wanted.
+/// The paths with the most similar names.
 pub(super) fn names<'a>(wanted: &str, paths: impl Iterator<Item = &'a String>) -> Vec<String> {
     let wanted = wanted.rsplit('/').next().unwrap_or(wanted);
     let names = paths.take(MAX_LINES).map(|path| (path, path.rsplit('/').next().unwrap_or(path)));
@@ -54,7 +54,7 @@ fn pairs(text: &str) -> Vec<(char, char)> {
     pairs
 }
 
-/// How many pairs both have, of all that they have: 1 when they are equal.
+/// The share of pairs that both have in all pairs of both: 1 when they are equal.
 fn likeness(wanted: &[(char, char)], text: &str) -> f64 {
     let other = pairs(text);
     let (mut i, mut j, mut common) = (0, 0, 0_u32);
@@ -71,7 +71,7 @@ fn likeness(wanted: &[(char, char)], text: &str) -> f64 {
     if all == 0 { 0.0 } else { 2.0 * f64::from(common) / all as f64 }
 }
 
-/// The nearest lines as the end of a message.
+/// The most similar lines as the end of a message.
 pub(super) fn shown(nearest: &[(usize, String)]) -> String {
     if nearest.is_empty() {
         return ", and no line is like it".to_owned();
@@ -81,7 +81,7 @@ pub(super) fn shown(nearest: &[(usize, String)]) -> String {
     format!("; nearest lines: {}", lines.join(", "))
 }
 
-/// The nearest files as the end of a message.
+/// The most similar files as the end of a message.
 pub(super) fn or_files(nearest: &[String]) -> String {
     if nearest.is_empty() { String::new() } else { format!("; there is {}", nearest.join(", ")) }
 }

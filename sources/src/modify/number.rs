@@ -1,6 +1,7 @@
-//! Numbers as configurations write them: `9`, `"9"`, and `Latest` where one may follow the last.
+//! Numbers as configurations write them: `9`, `"9"`, and `Latest` where a number may follow the
+//! last.
 //!
-//! Owns how they are read and written; what they count is for the callers to say.
+//! Owns how they are read and written.
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};

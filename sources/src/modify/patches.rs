@@ -20,18 +20,18 @@ enum PatchStyle {
     Joined,
     /// `ApplyPatch FILE`, of kernels.
     Function,
-    /// By a macro, or a list of patches: nothing to write.
+    /// A macro or a list of patches applies them: no line is needed.
     ByItself,
 }
 
-/// What is known of the package.
+/// The package to which the patch is added.
 pub(super) struct PatchContext<'a> {
     pub(super) package: &'a str,
     /// The file that is changed, for messages.
     pub(super) file: &'a str,
     /// Whether the tags are in a `*.patches` file.
     pub(super) is_list: bool,
-    /// Whether comment lines come first.
+    /// Whether comment lines are added before the tags.
     pub(super) comments: bool,
 }
 
@@ -63,14 +63,14 @@ pub(super) fn add(
     Ok(())
 }
 
-/// The number as it is written: nothing when the spec's tags have none.
+/// The number as written: empty when the tags of the spec have none.
 fn number(lines: &[String], file: &AddFile, last: &LastTag) -> Result<String, ApplyError> {
     let Some(latest) = last.number else { return Ok(String::new()) };
     match file.number {
         PatchNumber::Latest => Ok((latest + 1).to_string()),
         PatchNumber::Is(number) => {
             let taken = |line: &String| tag_number(line, file.kind) == Some(Some(number));
-            // Sources may have a number twice, in different conditions: real ones do.
+            // Real specs use a source number twice, in different conditions.
             if file.kind == FileType::Patch && lines.iter().any(taken) {
                 return Err(ApplyError::NumberTaken(format!("{}{number}", file.kind.tag())));
             }
@@ -79,12 +79,12 @@ fn number(lines: &[String], file: &AddFile, last: &LastTag) -> Result<String, Ap
     }
 }
 
-/// Whether the comment is there, in any case.
+/// Whether the comment is in the file, ignoring case.
 fn has_comment(lines: &[String], comment: &str) -> bool {
     lines.iter().any(|line| line.trim_end().eq_ignore_ascii_case(comment))
 }
 
-/// The number of a `Patch12:` or `Source:` line; none within when it has none.
+/// The number of a `Patch12:` or `Source:` line; the inner `None` when the tag has no number.
 #[allow(clippy::option_option, reason = "a tag without a number is a tag")]
 fn tag_number(line: &str, kind: FileType) -> Option<Option<u32>> {
     let (number, _) = line.strip_prefix(kind.tag())?.split_once(':')?;
@@ -95,12 +95,12 @@ fn tag_number(line: &str, kind: FileType) -> Option<Option<u32>> {
     }
 }
 
-/// Where the last tag of a kind is.
+/// The last tag of a kind.
 #[derive(Debug, PartialEq, Eq)]
 struct LastTag {
-    /// Its number; none when it has none.
+    /// Its number; `None` when it has none.
     number: Option<u32>,
-    /// The line before which a new one goes.
+    /// The index of the line before which a new tag is inserted.
     after: usize,
 }
 
@@ -110,18 +110,19 @@ fn last_tag(lines: &[String], kind: FileType) -> Option<LastTag> {
         conditions.pass(at, line);
         if let Some(number) = tag_number(line, kind) {
             let after = match conditions.end {
-                // As the tool has it: behind the line that follows the `%endif`.
+                // As in the original tool: after the line that follows the `%endif`.
                 Some(end) if conditions.inside => (end + 2).min(lines.len()),
                 _ => at + 1,
             };
             return Some(LastTag { number, after });
         }
     }
-    // No patch yet: after the sources, and numbered on from theirs.
+    // The spec has no patch yet: the tag goes after the sources, numbered on from theirs.
     (kind == FileType::Patch).then(|| last_tag(lines, FileType::Source)).flatten()
 }
 
-/// What `%endif` and `popd` have been passed on the way up, without their beginnings.
+/// Whether a scan from the end of a spec is inside of a block that ends with `%endif` or `popd`,
+/// and the last such line that it passed.
 #[derive(Default)]
 struct ConditionScan {
     inside: bool,
@@ -145,7 +146,7 @@ fn word(line: &str, word: &str) -> bool {
         .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
 }
 
-/// Writes the line that applies a patch.
+/// Inserts the line that applies a patch.
 fn apply(
     lines: &mut Vec<String>,
     file: &AddFile,
@@ -201,14 +202,14 @@ fn after_setup(lines: &[String], at: &PatchContext<'_>) -> Result<usize, ApplyEr
     })
 }
 
-/// The line before which a new one that applies a patch goes.
+/// The index of the line before which a line that applies a patch is inserted.
 fn last_applied(lines: &[String]) -> Option<usize> {
     let mut conditions = ConditionScan::default();
     for (at, line) in lines.iter().enumerate().rev() {
         let was_inside = conditions.inside;
         conditions.pass(at, line);
         if was_inside && !conditions.inside {
-            // That condition holds no line that applies a patch.
+            // That condition contains no line that applies a patch.
             conditions.end = None;
         }
         if style_of(line).is_some() {

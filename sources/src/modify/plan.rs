@@ -1,5 +1,5 @@
-//! What is left to do in the build cage when scripts are among the changes: a tree, and the steps
-//! from the first script on.
+//! The part of the modifications that runs in the build cage when scripts are among them: a tree of
+//! files, and the steps from the first script on.
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::name::{NameError, check_part};
@@ -9,23 +9,23 @@ use serde::{Deserialize, Serialize};
 use super::{ChangelogNote, Context, Parameters, Step};
 use crate::distgit::LookasideFile;
 
-/// The largest plan that is read, in bytes.
+/// The largest plan that is accepted, in bytes.
 pub const MAX_PLAN: u64 = 64 << 20;
 
-/// A blob of a source bundle: a package whose sources are not whole before scripts have run.
+/// A blob of a source bundle, for a package whose sources are complete only after scripts have run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScriptPlan {
     pub parameters: Parameters,
-    /// What the changes may need to know.
+    /// Values that the remaining modifications may need.
     pub context: Context,
-    /// The package's sources where the first script begins.
+    /// The package's sources at the point where the first script begins.
     pub tree: Vec<PlannedFile>,
     pub modifications: Vec<PlannedFile>,
-    /// The look-aside files that were fetched: what git says of each, and its blob.
+    /// The look-aside files that were fetched: each with its line of the list and its blob.
     pub lookaside: Vec<(LookasideFile, SourceFile)>,
-    /// What earlier steps have left for the changelog.
+    /// The changelog entries of earlier steps.
     pub notes: Vec<ChangelogNote>,
-    /// What is left, from the first script on.
+    /// The remaining steps, from the first script on.
     pub steps: Vec<Step>,
 }
 
@@ -38,45 +38,45 @@ pub struct PlannedFile {
     pub node: PlannedNode,
 }
 
-/// What an entry of a planned tree is.
+/// The kinds of entries of a planned tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlannedNode {
     File {
-        /// SHA-256 of the file, by which the blob store has it.
+        /// SHA-256 of the file, its key in the blob store.
         digest: Sha256,
         /// Its size in bytes.
         size: u64,
-        /// Whether git has it as a program (mode 100755).
+        /// Whether git has it as executable (mode 100755).
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         executable: bool,
     },
-    /// A symlink and what it says.
+    /// A symlink with its target.
     Link(String),
 }
 
 /// Why stored bytes are not a plan.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
-    /// They are not JSON, or not of this form.
+    /// They are not JSON, or do not have the form of a plan.
     #[error(transparent)]
     Form(#[from] serde_json::Error),
-    /// A path in it leads elsewhere.
+    /// A path in the plan leads out of the tree.
     #[error(transparent)]
     Path(#[from] NameError),
 }
 
 impl ScriptPlan {
-    /// The bytes that are stored.
+    /// The plan as it is stored.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("a plan has no map with keys that JSON lacks")
     }
 
-    /// Reads the stored bytes.
+    /// Parses a stored plan.
     ///
     /// # Errors
-    /// When they are not a plan, or a path in it leads elsewhere.
+    /// When the bytes are not a plan, or a path in it leads out of the tree.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, PlanError> {
         let plan: Self = serde_json::from_slice(bytes)?;
         for file in plan.tree.iter().chain(&plan.modifications) {

@@ -1,4 +1,4 @@
-//! The release: `modify_release`, and the number that a rebuild without a change gets.
+//! The release: `modify_release`, and the number for a rebuild without a change.
 
 use super::ApplyError;
 use super::apply::Context;
@@ -7,8 +7,8 @@ use super::lines::Lines;
 use super::tree::Tree;
 use crate::spec::{Macros, lines, names_macro, tag_value, version_tags};
 
-/// How the definition of `%autorelease` ends that rpmautospec writes into a spec: the dist tag,
-/// unless `-n` is given. What comes after it comes after the dist tag.
+/// The end of the definition of `%autorelease` that rpmautospec writes into a spec: the dist tag,
+/// unless `-n` is given. Text after it follows the dist tag.
 const AUTORELEASE_END: &str = "%{!?-n:%{?dist}}";
 
 /// `modify_release`.
@@ -31,7 +31,7 @@ pub(super) fn modify(
     Ok(())
 }
 
-/// Adds to the release of every package of a spec.
+/// Appends to the release of every package of a spec.
 fn append(lines: &mut [String], path: &str, suffix: &str) -> Result<(), ApplyError> {
     let defined = defines_autorelease(lines);
     let mut found = false;
@@ -74,7 +74,7 @@ fn defines_autorelease(lines: &[String]) -> bool {
     })
 }
 
-/// `Release: %autorelease -b 3` with braces, so that the suffix is no argument.
+/// `Release: %autorelease -b 3` with braces, so that rpm does not read the suffix as an argument.
 fn autorelease_line(line: &str, value: &str, suffix: &str) -> String {
     let tag = line.split_once(value).map_or(line, |(tag, _)| tag);
     match value.strip_prefix("%autorelease") {
@@ -83,7 +83,7 @@ fn autorelease_line(line: &str, value: &str, suffix: &str) -> String {
     }
 }
 
-/// The suffix with the number at its end raised over those that were built of this release.
+/// The suffix, with the number at its end raised above those of earlier builds of this release.
 fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<String, ApplyError> {
     let stem = suffix.trim_end_matches(|c: char| c.is_ascii_digit());
     let tags = version_tags(spec, context.macros());
@@ -97,7 +97,7 @@ fn incremented(spec: &[String], suffix: &str, context: &Context) -> Result<Strin
     })
 }
 
-/// Raises the release of a tree's spec, for a rebuild without a change.
+/// Raises the release in a tree's spec, for a rebuild without a change.
 pub(super) fn bump_tree(
     tree: &mut Tree<'_>,
     context: &Context,
@@ -113,14 +113,15 @@ pub(super) fn bump_tree(
     Ok(())
 }
 
-/// A spec for a rebuild without a change: a number after the release of the main package and
-/// those of its subpackages, or one more where there is one after the dist tag. `built` are
-/// `VERSION-RELEASE` of what was built before; the new one is above all of them that it can be
-/// compared with.
+/// A spec for a rebuild without a change: with a number appended to the release of the main package
+/// and of its subpackages, or with the number after the dist tag raised. `built` are
+/// `VERSION-RELEASE` of earlier builds; the new release is higher than all of them that can be
+/// compared with it.
 fn bump(spec: &str, path: &str, macros: Macros, built: &[String]) -> Result<String, ApplyError> {
     let mut all = lines(spec);
     let tags = version_tags(&all, macros);
-    // The number in the spec, and the highest that was built of what precedes it.
+    // The number in the spec, and the highest number of earlier builds with the same text before
+    // it.
     let mut number = trailing_number(&all).unwrap_or(0);
     if let (Ok(version), Ok(release)) = (&tags.version, &tags.release) {
         let stem = match number {
@@ -157,7 +158,7 @@ fn after_dist(release: &str) -> Option<u64> {
     number.bytes().all(|b| b.is_ascii_digit()).then(|| raisable(number)).flatten()
 }
 
-/// A number above which there is another.
+/// A number that can still be raised.
 fn raisable(number: &str) -> Option<u64> {
     number.parse().ok().filter(|number| *number < u64::MAX)
 }

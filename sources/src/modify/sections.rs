@@ -14,7 +14,7 @@ pub(super) fn add(edit: &AddLine, tree: &mut Tree<'_>) -> Result<(), ApplyError>
     let section = edit.section.trim_start_matches('%');
     let at = place(&file.lines, section, edit.subpackage.as_deref(), edit.location);
     let Some(at) = at else { return Err(missing(edit, section, &path, &file.lines)) };
-    // A blank line follows, as the tool has it.
+    // The original tool (autopatch) puts a blank line after the text.
     let content = edit.content.strip_suffix('\n').unwrap_or(&edit.content);
     file.lines.insert(at, format!("{content}\n"));
     file.write(tree, &path);
@@ -34,7 +34,7 @@ fn missing(edit: &AddLine, section: &str, path: &str, lines: &[String]) -> Apply
     ApplyError::NoMatch { file: path.to_owned(), wanted, nearest }
 }
 
-/// The line before which the text goes.
+/// The index of the line before which the text is inserted.
 fn place(
     lines: &[String],
     section: &str,
@@ -56,11 +56,11 @@ fn place(
     }
 }
 
-/// The line that opens a section.
+/// The index of the line that opens a section.
 fn find(lines: &[String], section: &str, package: Option<&str>) -> Option<usize> {
     lines.iter().position(|line| match header(line) {
         Some(SectionHeader { section: found, package: of, of_package }) => {
-            // A section of the whole spec is nobody's, whoever is named.
+            // A section of the whole spec belongs to no package, whatever package the edit names.
             found == section && (!of_package || of == package)
         }
         None => false,

@@ -1,4 +1,4 @@
-//! A tree of files that is changed in memory. What is not touched is not read.
+//! A tree of files that is changed in memory. Files that no edit touches are not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::ApplyError;
 use super::nearest;
 use crate::distgit::{EntryKind, TreeEntry, choose_spec, followed};
 
-/// How many symlinks may lead to one file.
+/// The most symlinks that may be followed to reach a file.
 const MAX_LINKS: usize = 8;
 
 /// The tree cannot be read.
@@ -19,7 +19,7 @@ pub struct TreeError {
     pub why: String,
 }
 
-/// Gives the content of files as they were.
+/// Reads the original content of files.
 pub trait ReadFiles {
     /// The content of a file.
     ///
@@ -38,11 +38,11 @@ impl ReadFiles for BTreeMap<String, Vec<u8>> {
 /// One entry of a tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
-    /// A file as it was.
+    /// A file with its original content.
     Original,
     /// A file with new content.
     Changed(Vec<u8>),
-    /// A symlink, and the path within the tree of the file that it leads to.
+    /// A symlink, with the path of the file in the tree to which it leads.
     Link(String),
 }
 
@@ -50,25 +50,25 @@ pub enum Node {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileChange {
     pub path: String,
-    /// Its content as it was; none when it was not there.
+    /// Its original content; `None` for a new file.
     pub before: Option<Vec<u8>>,
-    /// Its content now; none when it is gone.
+    /// Its content now; `None` for a removed file.
     pub after: Option<Vec<u8>>,
 }
 
-/// A tree: paths with `/` between their parts, and what is there.
+/// A tree of files: its entries by path (with `/` between the parts).
 pub struct Tree<'a> {
     nodes: BTreeMap<String, Node>,
     removed: BTreeSet<String>,
-    /// What the spec may be called where there are several; the first that any has counts.
+    /// Names of the spec, in order of preference, for a tree with several.
     spec_names: Vec<String>,
-    /// Paths of the files that are programs (git's mode 100755).
+    /// Paths of the executable files (git's mode 100755).
     executable: BTreeSet<String>,
     original: &'a dyn ReadFiles,
 }
 
 impl<'a> Tree<'a> {
-    /// A tree of these entries.
+    /// A tree with these entries.
     pub fn new(
         nodes: impl IntoIterator<Item = (String, Node)>,
         original: &'a dyn ReadFiles,
@@ -78,14 +78,14 @@ impl<'a> Tree<'a> {
         Self { nodes, removed, spec_names, executable, original }
     }
 
-    /// The same tree, in which the spec is known by its name where there are several.
+    /// The same tree, with names of the spec for a tree with several.
     #[must_use]
     pub fn with_spec(self, names: &[String]) -> Self {
         Self { spec_names: names.to_vec(), ..self }
     }
 
-    /// A tree of these entries of git, or of a directory, as they were. Links are followed within
-    /// it; submodules are left out.
+    /// A tree with these entries of git, or of a directory, unchanged. Links are followed within
+    /// the tree; submodules are left out.
     pub fn from_entries(entries: &[TreeEntry], original: &'a dyn ReadFiles) -> Self {
         let kinds: BTreeMap<&str, &EntryKind> =
             entries.iter().map(|entry| (entry.path.as_str(), &entry.kind)).collect();
@@ -107,33 +107,33 @@ impl<'a> Tree<'a> {
         self.nodes.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// What is at a path.
+    /// The entry at a path.
     #[must_use]
     pub fn node(&self, path: &str) -> Option<&Node> {
         self.nodes.get(path)
     }
 
-    /// Whether something is at this path.
+    /// Whether a path exists.
     #[must_use]
     pub fn has(&self, path: &str) -> bool {
         self.nodes.contains_key(path)
     }
 
-    /// Whether the file at a path, or the one that a link there leads to, is a program.
+    /// Whether the file at a path (or the target of a link there) is executable.
     #[must_use]
     pub fn is_executable(&self, path: &str) -> bool {
         self.executable.contains(&self.followed(path))
     }
 
-    /// Whether anything lies below a directory.
+    /// Whether a directory has any entry.
     #[must_use]
     pub fn has_directory(&self, name: &str) -> bool {
         let dir = format!("{name}/");
         self.nodes.range(dir.clone()..).next().is_some_and(|(path, _)| path.starts_with(&dir))
     }
 
-    /// Files that a pattern matches, those of the uppermost directories first. The package's
-    /// own `tests/` are left out.
+    /// Files that match a pattern, those of the uppermost directories first. The package's own
+    /// `tests/` are left out.
     #[must_use]
     pub fn matching(&self, pattern: &str) -> Vec<String> {
         let mut paths: Vec<_> = self
@@ -146,10 +146,10 @@ impl<'a> Tree<'a> {
         paths
     }
 
-    /// The files that a `target` of an action means, links followed.
+    /// The files to which the `target` of an action applies, after following links.
     ///
     /// # Errors
-    /// When there is none, or more than one spec.
+    /// When there is no such file, or more than one spec.
     pub fn targets(&self, target: &str) -> Result<Vec<String>, ApplyError> {
         if target == "spec" {
             return self.spec().map(|spec| vec![spec]);
@@ -168,10 +168,10 @@ impl<'a> Tree<'a> {
         Ok(files)
     }
 
-    /// The spec file that is built: of those at the root and in `SPECS/`, where there is any.
+    /// The spec file to build: one at the root or in `SPECS/`.
     ///
     /// # Errors
-    /// When there is none, or it is not clear which one is meant.
+    /// When there is none, or several and no name decides.
     pub fn spec(&self) -> Result<String, ApplyError> {
         let mut specs = self.matching("*.spec");
         let is_in_place =
@@ -199,7 +199,7 @@ impl<'a> Tree<'a> {
     /// The content of a file.
     ///
     /// # Errors
-    /// When it is not there or cannot be read.
+    /// When it does not exist or cannot be read.
     pub fn read(&self, path: &str) -> Result<Vec<u8>, TreeError> {
         match self.nodes.get(path) {
             Some(Node::Changed(bytes)) => Ok(bytes.clone()),
@@ -209,10 +209,10 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// The same of a text.
+    /// The content of a text file.
     ///
     /// # Errors
-    /// Also when it is not UTF-8.
+    /// As [`Self::read`], and when it is not UTF-8.
     pub fn text(&self, path: &str) -> Result<String, ApplyError> {
         String::from_utf8(self.read(path)?).map_err(|_| ApplyError::NotText(path.to_owned()))
     }
@@ -225,7 +225,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Writes a file. One that is there keeps its mode.
+    /// Writes a file. An existing file keeps its mode.
     pub fn write(&mut self, path: &str, bytes: Vec<u8>) {
         self.nodes.insert(path.to_owned(), Node::Changed(bytes));
     }
@@ -237,10 +237,10 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// What has changed, sorted by path.
+    /// The changed files, sorted by path.
     ///
     /// # Errors
-    /// When a file cannot be read as it was.
+    /// When the original content of a file cannot be read.
     pub fn changes(&self) -> Result<Vec<FileChange>, TreeError> {
         let mut paths: BTreeSet<&String> = self.removed.iter().collect();
         paths.extend(
@@ -261,7 +261,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The file that a link leads to; the link itself if there is none.
+/// The file to which a link leads; the link itself if there is no such file.
 fn resolved(kinds: &BTreeMap<&str, &EntryKind>, link: &str, target: &str) -> String {
     let (mut at, mut target) = (link.to_owned(), target);
     for _ in 0..MAX_LINKS {

@@ -2,10 +2,10 @@
 
 use super::expand::UnknownValueError;
 
-/// How deep parentheses may lie in each other.
+/// The deepest nesting of parentheses.
 const MAX_DEPTH: usize = 32;
 
-/// Whether an expression, its macros already expanded, holds.
+/// Whether an expression is true; its macros are expanded already.
 pub(super) fn holds(text: &str) -> Result<bool, UnknownValueError> {
     let tokens = tokens(text)?;
     let mut parser = Parser { tokens: &tokens, at: 0, depth: 0 };

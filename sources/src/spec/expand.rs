@@ -1,19 +1,19 @@
-//! Expanding macros: the forms that rpm has, less those that run something.
+//! Expansion of macros: the forms of rpm, except those that run a program or Lua.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 
-/// How deep macros may stand for macros.
+/// The deepest nesting of macros.
 const MAX_DEPTH: usize = 32;
 
-/// The longest text that an expansion may give, in bytes.
+/// The longest text that an expansion may return, in bytes.
 const MAX_TEXT: usize = 64 * 1024;
 
-/// What an expansion may read on its way, in bytes: macros that stand for others twice over may
-/// never end and give nothing.
+/// The most bytes that an expansion may read: macros that each expand to others twice may take for
+/// ever and return nothing.
 const MAX_WORK: usize = 1024 * 1024;
 
-/// A value that cannot be told without rpm.
+/// A value that only rpm can determine.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot be determined from the text alone: {0}")]
 pub struct UnknownValueError(pub String);
@@ -38,7 +38,7 @@ impl Macros {
         self.0.remove(name);
     }
 
-    /// Whether it is defined.
+    /// Whether a macro is defined.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -47,13 +47,14 @@ impl Macros {
     /// The text with its macros expanded.
     ///
     /// # Errors
-    /// When it names a macro that is not defined here, or one that runs something, or does not
-    /// end.
+    /// When it names a macro that is not defined here, or one that runs a program or Lua, or when
+    /// the expansion does not end.
     pub fn expand(&self, text: &str) -> Result<String, UnknownValueError> {
         self.expand_within(text, &Cell::new(MAX_WORK))
     }
 
-    /// The same where several expansions share what they may read; it is taken from `left`.
+    /// As [`Self::expand`], for several expansions that share one limit of bytes to read; `left` is
+    /// what remains of it.
     pub(super) fn expand_within(
         &self,
         text: &str,
@@ -91,7 +92,7 @@ impl Macros {
         Ok(out)
     }
 
-    /// Expands the macro that begins after a `%`, and gives what comes after it.
+    /// Expands the macro that begins after a `%`, and returns the text after it.
     fn one<'t>(
         &self,
         text: &'t str,
@@ -123,7 +124,7 @@ impl Macros {
         Ok(&bare[length..])
     }
 
-    /// What stands between braces.
+    /// Expands the text between the braces of `%{…}`.
     fn braced(
         &self,
         inside: &str,
@@ -175,7 +176,7 @@ impl Macros {
     }
 }
 
-/// Where the brace closes that was opened just before this text.
+/// The position of the brace that closes the one opened just before this text.
 fn closing(text: &str, open: char, close: char) -> Option<usize> {
     let mut depth = 1_usize;
     for (at, c) in text.char_indices() {

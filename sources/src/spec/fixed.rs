@@ -1,10 +1,10 @@
-//! Whether a spec's version is told by its text alone.
+//! Whether the text of a spec alone determines its version.
 
 use super::{is_header, tag_value};
 
-/// Whether the version of a spec is the same wherever it is built: nothing before the tags that
-/// make it is conditional, and they name no macro that a build root may or may not define, but
-/// the dist tag.
+/// Whether the version of a spec is the same wherever it is built: no condition precedes the tags
+/// that make it, and they name no macro that a build root may or may not define, except the dist
+/// tag.
 #[must_use]
 pub fn is_version_fixed(lines: &[String]) -> bool {
     let preamble =

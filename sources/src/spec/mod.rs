@@ -1,8 +1,8 @@
-//! Spec files as text: what can be told of one without running anything of it.
+//! Spec files as text: values that can be determined without running anything of a spec.
 //!
-//! Owns the sections, a macro expander that knows `%global` and `%define`, conditions and the
-//! tags of the main package. It never runs `%(command)` nor Lua: a value that needs them is
-//! [`UnknownValueError`], and whoever asked leaves the macro for rpm, in the cage.
+//! Owns the sections, a macro expander that knows `%global` and `%define`, conditions and the tags
+//! of the main package. It never runs `%(command)` nor Lua: a value that needs them is
+//! [`UnknownValueError`], and the caller leaves the macro to rpm, in the cage.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,7 @@ pub fn is_changelog(line: &str) -> bool {
     line.trim() == "%changelog"
 }
 
-/// Lines of the changelog that only the newer spec has.
+/// Lines of the changelog that are only in the newer spec.
 #[must_use]
 pub fn new_changelog(older: &str, newer: &str) -> Vec<String> {
     let changelog = |spec: &str| -> Vec<String> {

@@ -8,16 +8,17 @@ use super::condition::holds;
 use super::expand::{Macros, UnknownValueError};
 use super::{is_header, tag_value};
 
-/// What all expansions of a preamble may read, in bytes.
+/// The most bytes that all expansions of a preamble may read.
 const MAX_WORK: usize = 16 * 1024 * 1024;
 
-/// A longer condition cannot be told, in bytes.
+/// The longest condition that is evaluated, in bytes.
 const MAX_CONDITION: usize = 4096;
 
-/// Epoch, version and release of the main package. Each is told alone: one may need rpm.
+/// Epoch, version and release of the main package. Each is a result of its own: one may need rpm
+/// while another does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionTags {
-    /// None when the spec sets none.
+    /// `Epoch`; `None` when the spec sets none.
     pub epoch: Option<Result<String, UnknownValueError>>,
     /// `Version`.
     pub version: Result<String, UnknownValueError>,
@@ -29,7 +30,7 @@ impl VersionTags {
     /// `EPOCH:VERSION-RELEASE`, or without the epoch.
     ///
     /// # Errors
-    /// When one of them cannot be told.
+    /// When a part is unknown: its value needs a macro that only a build root defines.
     pub fn evr(&self) -> Result<String, UnknownValueError> {
         let (version, release) = (self.version.clone()?, self.release.clone()?);
         Ok(match &self.epoch {
@@ -38,9 +39,9 @@ impl VersionTags {
         })
     }
 
-    /// The same as rpm compares it; nothing when it cannot be told.
+    /// The same in the form that rpm compares; `None` when a part is unknown.
     #[must_use]
-    pub fn told(&self) -> Option<Evr> {
+    pub fn parsed_evr(&self) -> Option<Evr> {
         let epoch = match &self.epoch {
             Some(epoch) => epoch.as_ref().ok()?.parse().ok()?,
             None => 0,
@@ -52,12 +53,12 @@ impl VersionTags {
     }
 }
 
-/// What the preamble says.
+/// The values of a preamble.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Preamble {
-    /// The macros at its end.
+    /// The macros that are defined at its end.
     pub macros: Macros,
-    /// `Name`, if it can be told.
+    /// `Name`, if its value is known.
     pub name: Option<String>,
     pub tags: VersionTags,
 }
@@ -107,7 +108,7 @@ impl Preamble {
     }
 }
 
-/// Whether a line begins a definition, which goes on in the next ones while braces are open.
+/// Whether a line begins a definition, which continues on the next lines while braces are open.
 fn is_definition(line: &str) -> bool {
     let line = line.trim_start();
     line.starts_with("%global") || line.starts_with("%define")
@@ -126,16 +127,16 @@ fn autorelease_number(body: &str) -> Option<u64> {
 
 /// One level of `%if`.
 struct ConditionBranch {
-    /// Whether its lines count.
+    /// Whether its lines are active.
     taken: bool,
-    /// Whether a branch of it has counted: then `%else` does not.
+    /// Whether a branch of it was active: then `%else` is not.
     done: bool,
 }
 
 struct PreambleReader {
     found: Preamble,
     branches: Vec<ConditionBranch>,
-    /// What expansions may still read.
+    /// How many bytes expansions may still read.
     left: Cell<usize>,
 }
 
@@ -164,12 +165,12 @@ impl PreambleReader {
         }
     }
 
-    /// A line that begins with `%`. False when it is something else.
+    /// Reads a line that begins with `%`. Returns false when it is not a directive.
     fn directive(&mut self, text: &str) -> bool {
         let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
         match word {
             "%if" => self.begin(self.holds(rest)),
-            // What is built is not known here: x86_64 is on every list.
+            // The architecture of the build is unknown here; x86_64 is in every list.
             "%ifarch" => self.begin(self.names_x86(rest)),
             "%ifnarch" => self.begin(!self.names_x86(rest)),
             "%ifos" => self.begin(rest.contains("linux")),
@@ -238,14 +239,16 @@ impl PreambleReader {
         let (name, body) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
         let body = body.trim();
         if let Some((name, _)) = name.split_once('(') {
-            // With parameters: only rpm can expand it, but what rpmautospec writes is known.
+            // Only rpm can expand a macro with parameters, except the definition that rpmautospec
+            // writes.
             match autorelease_number(body).filter(|_| name == "autorelease") {
                 Some(number) => self.found.macros.set(name, &format!("{number}%{{?dist}}")),
                 None => self.found.macros.unset(name),
             }
             return;
         }
-        // `%global` expands at once; what cannot be is kept, and so is unknown when it is used.
+        // `%global` expands at once; a body that cannot be expanded is kept, so that its use is an
+        // unknown value.
         let expanded = match word {
             "%global" => self.expand(body).ok(),
             _ => None,
@@ -255,7 +258,7 @@ impl PreambleReader {
     }
 
     fn tag(&mut self, tag: &str, value: &str) {
-        // Arguments of a macro without braces are what comes after it.
+        // The arguments of a macro without braces are the rest of its line.
         let value = if value.starts_with("%autorelease ") { "%{autorelease }" } else { value };
         let value = self.expand(value).map(|value| value.trim().to_owned());
         match &value {
@@ -274,7 +277,7 @@ impl PreambleReader {
         self.branches.push(ConditionBranch { taken, done: taken });
     }
 
-    /// A condition that cannot be told does not hold.
+    /// A condition that cannot be evaluated counts as false.
     fn holds(&self, text: &str) -> bool {
         if text.len() > MAX_CONDITION {
             return false;

@@ -1,7 +1,7 @@
-//! The sections of a spec: which line opens one, and whose it is.
+//! The sections of a spec: which line opens one, and to which package it belongs.
 
-/// Sections that belong to a package, with their options that take a word. All but `%package`
-/// can be the main package's.
+/// Sections that belong to a package, with their options that take a value. All except `%package`
+/// may belong to the main package.
 const OF_PACKAGES: [&str; 21] = [
     "package",
     "description",
@@ -48,14 +48,14 @@ const OF_SPEC: [&str; 13] = [
 pub struct SectionHeader<'a> {
     /// Its name without the `%`.
     pub section: &'a str,
-    /// The package that it names, as it is written: `-n NAME` or `SUFFIX`; nothing for the main
-    /// package, or when the section belongs to no package.
+    /// The package that it names, as written: `-n NAME` or `SUFFIX`; `None` for the main package,
+    /// or when the section belongs to no package.
     pub package: Option<&'a str>,
     /// Whether sections of this name belong to packages.
     pub of_package: bool,
 }
 
-/// Reads a line that opens a section; nothing for any other line.
+/// Parses a line that opens a section; `None` for any other line.
 #[must_use]
 pub fn header(line: &str) -> Option<SectionHeader<'_>> {
     let mut words = line.split_whitespace();
@@ -69,7 +69,7 @@ pub fn header(line: &str) -> Option<SectionHeader<'_>> {
         match word {
             "--" => break,
             "-n" => package = words.next(),
-            // Each takes a word: the interpreter, a list of files, a language, a priority.
+            // Each takes a value: the interpreter, a list of files, a language, a priority.
             "-p" | "-f" | "-l" | "-P" => {
                 words.next();
             }

@@ -1,9 +1,9 @@
-//! Which architectures this worker runs: its own, and those that the kernel hands to an emulator.
+//! Which architectures this worker runs: its own, and those that the kernel passes to an emulator.
 //!
-//! Owns the proof: a program of the architecture is really run, in a cage as builds are. What was
-//! proved once can be lost (somebody unregisters the emulator), so it is tried again when a build
-//! fails, when the coordinator wishes, and until what was lost is there again. It must not know
-//! how builds are done.
+//! Owns the proof: a program of the architecture is really run, in a cage as builds are. An
+//! architecture that was proved can be lost (somebody unregisters the emulator), so it is tried
+//! again when a build fails, when the coordinator asks for it, and periodically until it runs
+//! again. It must not know how builds are done.
 
 mod program;
 
@@ -29,7 +29,7 @@ pub struct Arches {
     /// Architectures that do not run now, and why.
     broken: Mutex<BTreeMap<Arch, String>>,
     sandbox: CageRunner,
-    /// Where the roots of the probes are.
+    /// The directory of the roots of the probes.
     directory: PathBuf,
     probes: AtomicU64,
 }
@@ -100,12 +100,12 @@ impl Arches {
         }
     }
 
-    /// Tries one again, if it is emulated, and remembers what came of it. Takes a moment.
+    /// Tries an emulated architecture again, and records the result. Takes a moment.
     ///
     /// # Errors
     /// When it does not run.
     pub fn check(&self, arch: Arch) -> Result<(), UnrunnableError> {
-        // What this program itself is needs no proof.
+        // The worker's own program has this architecture, so it needs no proof.
         if arch == self.native {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Arches {
         match ended? {
             (CageExit::Code(program::STATUS), _) => Ok(()),
             (exit, log) => {
-                let said = said(&String::from_utf8_lossy(&log));
+                let said = last_line(&String::from_utf8_lossy(&log));
                 Err(format!(
                     "a program that should end with {} ended with {exit:?} ({said})",
                     program::STATUS
@@ -157,9 +157,9 @@ impl Arches {
     }
 }
 
-/// The last line that came out of the cage. When the program could not be started it is crun's own,
-/// which is JSON.
-fn said(log: &str) -> String {
+/// The last line of the cage's output. When the program could not be started, it is crun's own
+/// message, which is JSON.
+fn last_line(log: &str) -> String {
     let last = log.lines().last().unwrap_or("it printed nothing");
     let message = serde_json::from_str::<serde_json::Value>(last).ok();
     let message = message.as_ref().and_then(|line| line.get("msg")?.as_str());

@@ -1,5 +1,5 @@
 //! One command of an attempt in a cage, on the attempt's root: rpmbuild, or a script of its
-//! modifications. What it writes goes to the build log, and the attempt's limits hold for it.
+//! modifications. Its output goes to the build log, and the attempt's limits apply.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use rpmfarm_core::{Allowed, Failure, FailureStage, Fault};
 
 use super::engine::{EarlyEnd, Engine, RequiresRound, worker};
 use super::log::LogFile;
-use super::watch::{BuildWatcher, LOOK};
+use super::watch::{BuildWatcher, PERIOD};
 use crate::cages::cage::{Bind, Overlay};
 use crate::cages::run::CageResult;
 use crate::cages::scratch::Scratch;
@@ -20,12 +20,12 @@ use crate::cages::{
 };
 use crate::roots::RootHandle;
 
-/// A command, and the mounts beside the root.
+/// A command, and the mounts in addition to the root.
 pub(super) struct CagedCommand {
     pub(super) name: String,
-    /// Where an error of the worker's own belongs.
+    /// The stage for an error of the worker itself.
     pub(super) stage: FailureStage,
-    /// Lines that the build log gets first.
+    /// Lines at the beginning of the build log.
     pub(super) heading: Vec<String>,
     pub(super) binds: Vec<Bind>,
     pub(super) command: Vec<String>,
@@ -48,7 +48,7 @@ impl CagedRun<'_> {
         self.watch.evidence(ending, &self.ended)
     }
 
-    /// The most memory that it had at once, in bytes.
+    /// The peak memory use, in bytes.
     pub(super) const fn memory_used(&self) -> u64 {
         self.ended.memory_used
     }
@@ -60,10 +60,10 @@ impl CagedRun<'_> {
 }
 
 impl Engine {
-    /// Runs a command as the unprivileged user on a fresh upper layer, which is in `scratch`.
+    /// Runs a command as the unprivileged user on a fresh upper layer in `scratch`.
     ///
     /// # Errors
-    /// When it was cancelled, or the worker could not run it. A command that fails is no error.
+    /// When it was cancelled, or the worker could not run it. A command that fails is not an error.
     pub(super) fn run_caged<'a>(
         &'a self,
         round: &RequiresRound<'a>,
@@ -82,7 +82,7 @@ impl Engine {
             observer: round.observer,
             disk_filled: false,
             inodes_filled: false,
-            next_look: LOOK,
+            next_measurement: PERIOD,
         };
         let cage = self.cage(round.assignment, lease, scratch, command);
         let ended = self

@@ -29,13 +29,13 @@ pub struct Engine {
     pub sandbox: CageRunner,
     pub roots: Roots,
     pub scratch: ScratchPool,
-    /// Processors that one build is told of, and how it is held to them.
+    /// The number of processors that one build sees, and how they are limited.
     pub cpus: u32,
-    /// Whether a build is held to its processors' worth of time, or may use what is idle.
+    /// Whether a build is limited to the time of its processors, or may use idle ones, too.
     pub cap_cpus: bool,
     /// The worker's data directory.
     pub data: PathBuf,
-    /// MiB that builds leave free there.
+    /// How many MiB builds leave free there.
     pub reserve_mib: u64,
 }
 
@@ -43,32 +43,32 @@ pub struct Engine {
 #[derive(Debug)]
 pub enum FinishedBuild {
     Made(BuildOutput),
-    /// `%generate_buildrequires` asks for more than the lock has.
+    /// `%generate_buildrequires` found requirements that the lock does not fulfil.
     NeedsRequires(Vec<String>),
     Failed(Failure),
     Cancelled(CancelReason),
 }
 
-/// The packages that an attempt made, and what they took.
+/// The packages of an attempt, and the resources that it used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BuildOutput {
     /// The packages; they lie in `results/` of the attempt's directory.
     pub files: Vec<ResultFile>,
-    /// For an SRPM: names of what its spec says that its packages provide and obsolete.
+    /// For an SRPM: names that its spec says its packages provide and obsolete.
     pub provides: Vec<String>,
     /// For an SRPM: names of the binary packages that its spec makes.
     pub predicts: Vec<String>,
-    /// For an SRPM: what its spec says with other targets of rpm.
+    /// For an SRPM: what its spec says with other rpm targets.
     pub terms: AllTerms,
     /// How long rpmbuild itself ran, in milliseconds.
     pub rpmbuild_ms: u64,
-    /// The most memory that its processes had at once, in MiB; 0 when it was not seen.
+    /// The peak memory use of its processes, in MiB; 0 when it was not measured.
     pub memory_mib: u64,
-    /// The disk that it took, in MiB; 0 when nothing tells.
+    /// The disk space that it used, in MiB; 0 when it was not measured.
     pub disk_mib: u64,
 }
 
-/// Ends a round early; [`FinishedBuild`] without the good ends.
+/// Ends a round early: [`FinishedBuild`] without the successful ends.
 pub(super) enum EarlyEnd {
     Failed(Failure),
     Cancelled(CancelReason),
@@ -96,9 +96,9 @@ pub struct RequiresRound<'a> {
     pub lock: &'a Lock,
     /// The attempt's own directory, for logs and results.
     pub directory: &'a Path,
-    /// Gives packages and sources.
+    /// The source of packages and sources.
     pub files: &'a dyn FileSource,
-    /// Is told how far it is.
+    /// Is notified of the attempt's progress.
     pub observer: &'a dyn Observer,
     pub cancel: &'a CancelFlag,
 }
@@ -140,7 +140,7 @@ impl Engine {
         if let FinishedBuild::Failed(failure) = &mut done
             && let Some(warning) = lease.warnings.first()
         {
-            // It may well be the cause, which the build log does not say.
+            // The warning may be the cause, which the build log does not show.
             failure.message.push_str(&format!("; when its root was made: {warning}"));
         }
         Ok(done)
@@ -182,8 +182,8 @@ impl Engine {
         })
     }
 
-    /// Names of the spec and the sources, after what is planned for them has been done; nothing
-    /// for a build from an SRPM.
+    /// Names of the spec and the sources, after the steps of the plan; `None` for a build from an
+    /// SRPM.
     fn sources(
         &self,
         round: &RequiresRound<'_>,
@@ -265,7 +265,7 @@ impl Engine {
             return Ok(FinishedBuild::NeedsRequires(requires));
         }
         let evidence = run.evidence(ending);
-        // That a disk fails here takes nothing from what is known of the failure.
+        // An error of the disk here must not hide the failure.
         if let Err(error) =
             kept_files::collect(scratch.path(), &round.assignment.keep, round.directory)
         {
@@ -319,11 +319,11 @@ fn rpmbuild_command(assignment: &Assignment, sources: Option<&ModifiedSources>) 
     }
 }
 
-/// What rpmbuild exits with when requirements are missing, dynamic ones or others.
+/// rpmbuild's exit status when requirements are missing, dynamic ones or others.
 const UNMET: u8 = 11;
 
-/// What a build that lacks something asks for: what `%generate_buildrequires` found, or, once,
-/// what the spec requires on this architecture.
+/// The requirements that a build lacks: those that `%generate_buildrequires` found, or, once, those
+/// of the spec on this architecture.
 fn unmet(round: &RequiresRound<'_>, scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     if let Some(found) = dynamic_requires(scratch)? {
         return Ok(Some(found));
@@ -349,7 +349,8 @@ fn dynamic_requires(scratch: &Path) -> Result<Option<Vec<String>>, Failure> {
     })
 }
 
-/// The names in rpm's answer, each once, in its order. rpm writes `(none)` for a list that is empty.
+/// The names in rpm's answer, each once, in its order. rpm writes `(none)` for a list that is
+/// empty.
 fn names(answer: &str) -> Vec<String> {
     let mut seen = HashSet::new();
     let names = answer.lines().filter(|line| !line.is_empty() && *line != "(none)");

@@ -1,7 +1,7 @@
-//! A tree of files that the worker has: of a package's sources, or of its modifications.
+//! A tree of the worker's own files: of a package's sources, or of its modifications.
 //!
-//! Owns how it is planned, read and copied out. It must not know what is done with it, nor where a
-//! script has been: what a script left comes in through [`crate::cages::confined_dir`].
+//! Owns how the tree is planned, read and copied out. It must not know what is done with it.
+//! Results of scripts come in through [`crate::cages::confined_dir`].
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use rpmfarm_sources::modify::{PlannedFile, PlannedNode, ReadFiles, TreeError};
 
 use super::home::owned_directory;
 
-/// The largest file that a change of `core` reads, in bytes.
+/// The largest file that a step of `core` reads, in bytes.
 const MAX_READ: u64 = 128 << 20;
 /// A tree of files that the worker has.
 #[derive(Debug, Clone, Default)]
@@ -21,9 +21,9 @@ pub(super) struct SourceTree(pub(super) BTreeMap<String, TreeItem>);
 
 #[derive(Debug, Clone)]
 pub(super) enum TreeItem {
-    /// A file of the worker's own with the content, and whether it is a program.
+    /// A file of the worker's own with the content, and whether it is executable.
     File(PathBuf, bool),
-    /// A symlink and what it says.
+    /// A symlink and its target.
     Link(String),
 }
 

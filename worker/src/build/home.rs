@@ -1,9 +1,9 @@
-//! The build user's home, `/builddir`: as it is filled before anything runs in it, and as what is
-//! left of it is read.
+//! The build user's home, `/builddir`: how it is filled before a build, and how its remains are
+//! read.
 //!
-//! Owns its directories, and whose its files are. Before, nothing of a stranger's is in it, and
-//! plain paths will do; after, it is a stranger's, and is read through [`ConfinedDir`] alone. It must
-//! not know what runs in between.
+//! Owns its directories, and the owners of its files. Before the build nothing untrusted is in it,
+//! so plain paths are used; afterwards it is untrusted, and is read through [`ConfinedDir`] only.
+//! It must not know what runs in between.
 
 use std::fs;
 use std::io;
@@ -58,7 +58,7 @@ pub(super) fn build_directory(scratch: &Path) -> Result<ConfinedDir, Failure> {
     upper.directory("builddir/build").map_err(tampered)
 }
 
-/// What the build did to its directory is the package's fault.
+/// Whatever the build did to its directory is the package's fault.
 pub(super) fn tampered(error: io::Error) -> Failure {
     let message = format!("the build left its build directory unusable: {error}");
     Failure::new(Fault::Package, FailureStage::Files, message)
@@ -77,7 +77,8 @@ fn owned_file(path: &Path, text: &str, id: u32) -> io::Result<()> {
     chown(path, Some(id), Some(id))
 }
 
-/// The time that source files get: when a worker fetched them says nothing, and an SRPM keeps it.
+/// The modification time of source files: an SRPM keeps it, and the time at which a worker fetched
+/// them means nothing.
 const SOURCE_TIME: Duration = Duration::from_secs(315_532_800); // 1980-01-01
 
 /// Copies a source as `git checkout` gives it to a user with the usual mask of 022: rpm keeps the

@@ -1,8 +1,8 @@
-//! The files of a failed build that are kept: found in what the build left, and copied out of it.
+//! The kept files of a failed build: found among what the build left, and copied out.
 //!
-//! Owns the walk over a stranger's tree. What is worth keeping is `core`'s to say.
+//! Owns the walk over an untrusted tree. `core` decides which files to keep.
 //!
-//! The files that the target's `keep_on_failure` names are uploaded by digest, and then listed to
+//! The files that the target's `keep_on_failure` names are uploaded by digest, and then reported to
 //! the coordinator.
 
 use std::fs;
@@ -14,15 +14,16 @@ use rpmfarm_core::kept_files::{self, KeptFile, MAX_FILE, MAX_FILES, MAX_SUM};
 use super::results;
 use crate::cages::confined_dir::ConfinedDir;
 
-/// Where the copies of an attempt lie, below its directory: numbered, beside their list.
+/// The directory of an attempt's copies, below the attempt's own: they are numbered, beside their
+/// list.
 const DIRECTORY: &str = "kept";
 const LIST: &str = "list.json";
 
-/// The most entries of the tree that are read.
+/// How many entries of the tree are read.
 const MAX_ENTRIES: usize = 200_000;
 
-/// Copies what is to be kept out of the upper layer of a build that is dead. A file that is too large
-/// is left out, and the rest is kept.
+/// Copies the files to keep out of the upper layer of a build that has ended. A file that is too
+/// large is left out, and the rest is kept.
 ///
 /// # Errors
 /// When the worker's own disk fails.
@@ -60,10 +61,10 @@ pub fn copy_of(attempt: &Path, number: usize) -> PathBuf {
     attempt.join(DIRECTORY).join(number.to_string())
 }
 
-/// What was kept of an attempt.
+/// The kept files of an attempt.
 ///
 /// # Errors
-/// When the list is there and cannot be read.
+/// When the list exists and cannot be read.
 pub fn list(attempt: &Path) -> io::Result<Vec<KeptFile>> {
     match fs::read(attempt.join(DIRECTORY).join(LIST)) {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),

@@ -12,9 +12,9 @@ pub fn log_file(attempt: &Path, log: LogName) -> PathBuf {
     attempt.join(format!("{log}.log"))
 }
 
-/// Is told how far an attempt is.
+/// Is notified of an attempt's progress.
 pub trait Observer: Sync {
-    /// It is in this phase now.
+    /// The attempt has entered this phase.
     fn phase(&self, phase: Phase);
 }
 
@@ -25,7 +25,7 @@ pub(super) struct LogFile {
 }
 
 impl LogFile {
-    /// Opens it; a later round goes on where the one before ended.
+    /// Opens the log; a later round continues where the one before ended.
     pub(super) fn open(attempt: &Path, log: LogName) -> io::Result<Self> {
         let file = File::options().create(true).append(true).open(log_file(attempt, log))?;
         let bytes = file.metadata()?.len();

@@ -1,26 +1,27 @@
-//! The rpm macros of a build: defaults of the worker, the target's, and where rpmbuild works.
+//! The rpm macros of a build: defaults of the worker, the target's, and the directories of
+//! rpmbuild.
 //!
-//! Owns which of them can be overridden by whom. It must not know what a target file says: the text
-//! of its macros comes with the assignment.
+//! Owns which of them can be overridden. It must not know the target file: the text of its macros
+//! comes with the assignment.
 
 use rpmfarm_core::task::TaskKind;
 
-/// Where rpmbuild works, in the cage.
+/// rpmbuild's top directory, in the cage.
 pub(super) const TOPDIR: &str = "/builddir/build";
 
-/// Host name in packages where neither the target nor its distribution says one: the same
-/// everywhere, so that where a package was built does not change it.
+/// The build host in packages where neither the target nor its distribution sets one: the same
+/// everywhere, so that packages do not depend on where they were built.
 const BUILD_HOST: &str = "rpmfarm";
 
-/// What a source package gets for its times unless the target says otherwise: the same sources
-/// give the same bytes, whenever and wherever it is made. Binary packages have no such defaults:
-/// for them the macros of the distribution count.
+/// The times in a source package unless the target sets them: the same sources give the same bytes,
+/// whenever and wherever the package is made. Binary packages have no such defaults: the macros of
+/// the distribution apply.
 const OF_SRPMS: &str =
     "%source_date_epoch_from_changelog 1\n%use_source_date_epoch_as_buildtime 1\n";
 
-/// The text of the build user's `.rpmmacros`, which comes after the root's own files. Within it the
-/// last line of a name counts: the target's macros override the defaults, and where rpmbuild works
-/// is the worker's alone (a target file that defines it is refused).
+/// The text of the build user's `.rpmmacros`, which is read after the root's own files. In it the
+/// last line of a name wins: the target's macros override the defaults, and the worker's
+/// directories override all (a target file that defines them is refused).
 #[must_use]
 pub(super) fn text(target: &str, kind: TaskKind) -> String {
     let defaults = if kind == TaskKind::Srpm { OF_SRPMS } else { "" };

@@ -1,7 +1,7 @@
 //! One attempt: root, rpmbuild in a cage, results.
 //!
-//! Owns what is run and what is collected. It must not know of the coordinator: it gets an
-//! assignment and files by digest, and tells an observer how far it is.
+//! Owns the commands that are run and the collected results. It must not know the coordinator: it
+//! gets an assignment and files by digest, and notifies an observer of its progress.
 
 mod caged;
 mod engine;

@@ -29,13 +29,13 @@ use crate::files::WantedFile;
 use crate::roots::RootHandle;
 use crate::trees;
 
-/// Where both trees lie in the cage. The names of the two directories are those of the autopatch
-/// tool, so that a script finds one tree from the other.
+/// The directory of both trees in the cage. Their names are those of the autopatch tool, so that a
+/// script finds one tree from the other.
 const PLACE: &str = "builddir/modify";
 const RPMS: &str = "rpms-namespace";
 const AUTOPATCH: &str = "autopatch-namespace";
 
-/// The spec and the sources that came out, by their names in the input directory.
+/// The resulting spec and sources, by their names in the input directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ModifiedSources {
     pub(super) spec: ModifiedFile,
@@ -67,8 +67,7 @@ struct ScriptRun<'a> {
 }
 
 impl Engine {
-    /// Carries out a plan, which lies in the input directory, and puts the spec and the sources
-    /// there.
+    /// Carries out the plan in the input directory, and puts the resulting spec and sources there.
     pub(super) fn carry_out(
         &self,
         round: &RequiresRound<'_>,
@@ -112,7 +111,7 @@ impl Engine {
     }
 }
 
-/// Every file of a plan once, by its digest.
+/// Every file of a plan, each digest once.
 fn wanted(plan: &ScriptPlan) -> Vec<WantedFile> {
     let trees = plan.tree.iter().chain(&plan.modifications).filter_map(|file| match file.node {
         PlannedNode::File { digest, size, .. } => Some((digest, size)),
@@ -128,7 +127,7 @@ fn of_package(message: String) -> EarlyEnd {
     EarlyEnd::Failed(Failure::new(Fault::Package, FailureStage::Modify, message))
 }
 
-/// The failure of a script: by its own status, if no limit ended it.
+/// The failure of a script: by its own exit status, if it reached no limit.
 fn script_failure(name: &str, run: &CagedRun<'_>, ending: RunEnd) -> Failure {
     let evidence = run.evidence(ending);
     let failure = run.diagnose(&evidence);
@@ -245,7 +244,7 @@ impl ScriptRun<'_> {
         }
     }
 
-    /// Copies a tree that a script has left.
+    /// Copies the tree that a script has left.
     fn collect(
         &mut self,
         home: &ConfinedDir,
@@ -276,10 +275,10 @@ impl ScriptRun<'_> {
         Ok(folder)
     }
 
-    /// What the spec may be called where there are several.
+    /// The names that the spec may have if there are several.
     fn spec_names(&self) -> Vec<String> {
         match self.plan.context.spec_names.as_slice() {
-            // A coordinator that is older than this.
+            // A coordinator of an older version sends none.
             [] => vec![format!("{}.spec", self.round.assignment.package)],
             names => names.to_vec(),
         }
@@ -299,7 +298,7 @@ impl ScriptRun<'_> {
             }
             None => Vec::new(),
         };
-        // The target's policy on digests was applied when the files were fetched.
+        // The target's policy on digests was applied when the files were imported.
         let both =
             layout.check_list(&lookaside, true).map_err(|error| failed(error.to_string()))?;
         let both: Vec<String> = both.into_iter().map(|(file, _)| file.name.clone()).collect();
@@ -327,7 +326,7 @@ impl ScriptRun<'_> {
                 )));
             };
             if both.contains(&file.name) {
-                // It was the same when it was imported.
+                // The file and its digest matched when they were imported.
                 let now = fs::read(input.join(&file.name))
                     .map_err(worker(FailureStage::Modify, "read a source"))?;
                 if Sha256::compute(&now) != source.digest {

@@ -1,11 +1,11 @@
 //! Compiled Python modules in packages whose file times are clamped.
 //!
 //! A `.pyc` usually records the time of its source. When rpm clamps the times of files to
-//! `SOURCE_DATE_EPOCH`, a module that was written during the build gets an older time in the package
-//! than its `.pyc` says: Python then compiles it anew, and as root writes over the packaged file.
-//! Fedora and Enterprise Linux 10, which clamp, have a tool in their macros that sets the times of
-//! sources before they are compiled. A target that asks for clamping on an older distribution has
-//! none; so the worker does the same. It must not know what else a build does.
+//! `SOURCE_DATE_EPOCH`, a module that was written during the build gets an older time in the
+//! package than its `.pyc` says: Python then compiles it anew, and as root writes over the packaged
+//! file. Fedora and Enterprise Linux 10, which clamp, have a tool in their macros that sets the
+//! times of sources before they are compiled. A target that asks for clamping on an older
+//! distribution has none; so the worker does the same. It must not know what else a build does.
 
 /// Name of the script in the build user's home.
 pub(super) const FILE: &str = ".rpmfarm-python-times";

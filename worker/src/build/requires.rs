@@ -1,5 +1,5 @@
-//! What `%generate_buildrequires` asks for, as rpmbuild leaves it in a source package without
-//! sources.
+//! The requirements that `%generate_buildrequires` found, as rpmbuild writes them into a source
+//! package without sources.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use rpmfarm_rpmfile::Headers;
 
 use crate::cages::confined_dir::ConfinedDir;
 
-/// More than this is no list that a package has.
+/// The longest list that is accepted.
 const MAX_REQUIRES: usize = 10_000;
 
 /// The requirements in `*.buildreqs.nosrc.rpm`, as rpm prints them, if there is such a file.

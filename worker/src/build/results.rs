@@ -1,4 +1,4 @@
-//! Results: taken out of the build's directory from outside, by a hand that trusts nothing there.
+//! Results: copied out of the build's directory from outside, trusting nothing in it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -11,7 +11,7 @@ use sha2::Digest as _;
 
 use crate::cages::confined_dir::{ConfinedDir, DirEntry};
 
-/// No package makes more files than this.
+/// The most files that a package build may make.
 const MAX_FILES: usize = 5000;
 
 /// Copies the packages out of a directory that the build has written to, and names them by

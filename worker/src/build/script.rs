@@ -1,4 +1,5 @@
-//! What runs in the cage, in a login shell as mock has it: `/etc/profile` counts. Values reach the scripts as arguments, never as text of the script.
+//! The shell scripts that run in the cage, in a login shell as in mock: `/etc/profile` is read.
+//! Values are passed to the scripts as arguments, never as part of their text.
 
 use rpmfarm_core::Arch;
 
@@ -6,33 +7,34 @@ use super::python;
 
 /// Time marks around rpmbuild, in the build directory: seconds since the machine's start.
 pub(super) const TIMES: &str = "rpmbuild.times";
-/// Names of the packages that the spec makes, in the build directory.
+/// The file with the names of the packages that the spec makes, in the build directory.
 pub(super) const PREDICTS: &str = "predicts";
-/// Names of what the spec says that these packages provide and obsolete, in the build directory.
+/// The file with the names that the spec says these packages provide and obsolete, in the build
+/// directory.
 pub(super) const PROVIDES: &str = "provides";
-/// What the spec says with other targets of rpm, in the build directory, in the form that
-/// [`rpmfarm_core::terms::parse`] reads.
+/// The file with what the spec says with other rpm targets, in the build directory, in the form
+/// that [`rpmfarm_core::terms::parse`] reads.
 pub(super) const TERMS: &str = "terms";
-/// What the spec requires on the build's architecture, in the build directory; only of a build
-/// that found something missing.
+/// The file with the spec's requirements on the build's architecture, in the build directory; only
+/// of a build that found one missing.
 pub(super) const REQUIRES: &str = "requires";
 
-/// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes rpmbuild.
-/// Reading `/proc/uptime` with a builtin is a clock that costs no process.
+/// Builds read from /dev/null, as mock's do, and this shell does not count: mock's becomes
+/// rpmbuild. Reading `/proc/uptime` with a builtin is a clock that costs no process.
 const MARK: &str = "exec < /dev/null\nSHLVL=0\nmark() { read -r up rest < /proc/uptime && echo \"$up\" >> rpmbuild.times; }\n";
 
 /// `$1` architecture, `$2` spec file, after them the other architectures that are asked for.
 ///
-/// What is known of the worker must not get into the source package (rpm 4.18 and later put the whole
-/// spec with its macros expanded into the header). So rpm and whatever a macro runs are told of one
+/// Facts about the worker must not get into the source package (rpm 4.18 and later put the whole
+/// spec with its macros expanded into the header). So rpm and every program of a macro see one
 /// processor: by [`srpm_environment`], and for those who ask the kernel by the affinity. And a spec
 /// without a changelog, which has no time of its own, gets that of its sources.
 ///
-/// An SRPM lists what its spec says on the architecture on which it was made. What it says on others
-/// is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the macros
-/// of the platform that rpm has for every architecture. Packages without `%files` are not made; an
-/// rpm that cannot leave them out (before 4.15) names them too. What the spec itself prints while it
-/// is read again is shown only when rpm cannot read it.
+/// An SRPM lists what its spec says on the architecture on which it was made. What it says on
+/// others is rpm's answer with `--target`: that changes `%ifarch`, `%{_isa}` and `%{_arch}`, by the
+/// macros of the platform that rpm has for every architecture. Packages without `%files` are not
+/// made; an rpm that cannot leave them out (before 4.15) names them too. What the spec itself
+/// prints while it is read again is shown only when rpm cannot read it.
 const SRPM: &str = "\
 cd /builddir/build || exit 1
 while read -r key value; do
@@ -98,7 +100,7 @@ fi
 exit $status
 ";
 
-/// What a cage in which a source package is made is told of processors, beside its architecture
+/// The processors that the cage of a source package build shows, beside its architecture
 /// nothing of which may depend on the worker. `nproc` reads the second.
 pub(super) fn srpm_environment() -> Vec<(String, String)> {
     ["RPM_BUILD_NCPUS", "OMP_NUM_THREADS"].map(|name| (name.to_owned(), "1".to_owned())).to_vec()
@@ -124,8 +126,8 @@ fn shell(script: &str, target: &str, file: &str) -> Vec<String> {
     login.map(str::to_owned).to_vec()
 }
 
-/// Milliseconds between the first and the last mark. What the build made of the file is its own
-/// affair: it counts for statistics only.
+/// Milliseconds between the first and the last mark. The build can change the file, so the number
+/// is used for statistics only.
 pub(super) fn elapsed_ms(times: &str) -> u64 {
     let marks: Vec<f64> = times.lines().filter_map(|line| line.trim().parse().ok()).collect();
     match (marks.first(), marks.last()) {

@@ -1,4 +1,4 @@
-//! Watches a running rpmbuild: keeps its log, follows its parts, enforces its limits.
+//! Watches a running rpmbuild: writes its log, follows its sections, enforces its limits.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -26,23 +26,24 @@ pub(super) struct BuildWatcher<'a> {
     pub(super) host: (&'a Path, u64),
     pub(super) cancel: &'a CancelFlag,
     pub(super) observer: &'a dyn Observer,
-    /// Whether the scratch space was (nearly) used up at some time.
+    /// Whether the scratch space was (nearly) full at some time.
     pub(super) disk_filled: bool,
-    /// Whether it had (nearly) no inode left at some time.
+    /// Whether the scratch space had (nearly) no inode left at some time.
     pub(super) inodes_filled: bool,
     /// When a scratch space without a file system of its own is measured next.
-    pub(super) next_look: Duration,
+    pub(super) next_measurement: Duration,
 }
 
-/// How often that is done, which reads all of its directories; and so many times as long as it took,
-/// the build is left alone afterwards.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
+/// How often that is measured, which reads all of its directories; after each measurement the build
+/// is left alone for a multiple of the time that it took.
+pub(super) const PERIOD: Duration = Duration::from_secs(5);
 const REST: u32 = 10;
 
-/// Of a scratch space, what is left when it counts as used up, in MiB: a file system keeps some
-/// for itself.
+/// A scratch space counts as full with so much left, in MiB: a file system reserves some for
+/// itself.
 const FULL_MIB: u64 = 2;
-/// Of its inodes, so many: a script that failed for want of one may have removed a few files since.
+/// It counts as out of inodes with so many left: a script that failed for want of one may have
+/// removed some files since.
 const FULL_INODES: u64 = 16;
 
 impl BuildWatcher<'_> {
@@ -60,24 +61,25 @@ impl BuildWatcher<'_> {
         }
     }
 
-    /// What the evidence says, with the option that helps where there is one.
+    /// The failure, with the worker's option that would help where there is one.
     pub(super) fn diagnose(&self, evidence: &Evidence) -> Failure {
         with_option(evidence.ending, diagnose(evidence, &self.reader))
     }
 
-    fn look_at_disk(&mut self) {
+    fn check_disk(&mut self) {
         self.disk_filled |= self.scratch.free_mib().is_some_and(|mib| mib < FULL_MIB);
         self.inodes_filled |= self.scratch.free_inodes().is_some_and(|n| n < FULL_INODES);
     }
 
-    /// Measures a scratch space that has no file system of its own to limit it.
+    /// Measures a scratch space without a file system of its own.
     fn measure(&mut self, running: Duration) -> Option<StopReason> {
-        let bounds = self.scratch.bounds().filter(|_| running >= self.next_look)?;
+        let bounds = self.scratch.bounds().filter(|_| running >= self.next_measurement)?;
         let begun = Instant::now();
         let measured = trees::measure(self.scratch.path(), &bounds);
-        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        self.next_measurement = running + PERIOD.max(begun.elapsed() * REST);
         match measured {
-            // A build may move its directories; the next measurement finds them elsewhere.
+            // A build may move its directories during a measurement; the next measurement finds
+            // them.
             Ok(_) | Err(TreeError::Moved { .. }) => return None,
             Err(TreeError::Io { .. }) => return Some(StopReason::HostDisk),
             Err(TreeError::Large { .. }) => self.disk_filled = true,
@@ -107,7 +109,7 @@ impl Watcher for BuildWatcher<'_> {
         let before = self.reader.part();
         self.reader.feed(bytes);
         if self.reader.saw_no_space() && !self.disk_filled && !self.inodes_filled {
-            self.look_at_disk();
+            self.check_disk();
         }
         let part = self.reader.part();
         if part != before
@@ -115,7 +117,7 @@ impl Watcher for BuildWatcher<'_> {
         {
             self.observer.phase(phase);
         }
-        // What comes until the build is stopped for it belongs to no log.
+        // Output after the limit was exceeded is not written to the log.
         if self.log.bytes() <= self.limits.log_mib.saturating_mul(1 << 20) {
             self.log.write_all(bytes)?;
         }
@@ -126,7 +128,7 @@ impl Watcher for BuildWatcher<'_> {
         if self.cancel.raised().is_some() {
             return Some(StopReason::Cancelled);
         }
-        self.look_at_disk();
+        self.check_disk();
         self.limit_hit(running, silent).or_else(|| self.measure(running))
     }
 }

@@ -1,4 +1,4 @@
-//! What a cage is to be: its root, what is bound into it, who runs what, and with how much.
+//! The description of a cage: its root, its mounts, the command, the user, and the limits.
 
 use std::path::PathBuf;
 
@@ -31,31 +31,31 @@ pub struct Cage {
     pub allow: Allowed,
 }
 
-/// The file system at `/` in a cage.
+/// The root file system of a cage.
 #[derive(Debug, Clone)]
 pub enum CageRoot {
-    /// A directory that nothing in the cage can write to.
+    /// A directory that is read-only in the cage.
     ReadOnly(PathBuf),
     /// Read-only layers with a writable one on top.
     Overlay(Overlay),
 }
 
-/// Layers put together with overlayfs.
+/// Layers that are stacked with overlayfs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Overlay {
     /// Read-only trees, the lowest first.
     pub layers: Vec<PathBuf>,
-    /// Takes what is written.
+    /// The upper directory, for writes.
     pub upper: PathBuf,
-    /// overlayfs' own; on the file system of `upper`.
+    /// The work directory of overlayfs; on the file system of `upper`.
     pub work: PathBuf,
 }
 
-/// Something of the host that is seen in the cage.
+/// A directory of the host that is mounted in the cage.
 #[derive(Debug, Clone)]
 pub struct Bind {
     pub source: BindSource,
-    /// Where in the cage.
+    /// The path in the cage.
     pub target: PathBuf,
     /// Whether the cage can write to it.
     pub writable: bool,
@@ -64,10 +64,10 @@ pub struct Bind {
 /// The source of a bind.
 #[derive(Debug, Clone)]
 pub enum BindSource {
-    /// A directory of the worker's own files, which nothing in the cage can write to. Their owners are
-    /// nobody's in the cage.
+    /// A directory of the worker's own files, read-only in the cage. Their owners are not mapped
+    /// there.
     Directory(PathBuf),
-    /// Layers, mounted for this cage alone.
+    /// Layers that are mounted for this cage only.
     Overlay(Overlay),
 }
 
@@ -80,22 +80,22 @@ pub enum CageUser {
     Builder,
 }
 
-/// How much a cage may use.
+/// The limits of a cage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CageLimits {
     /// Memory of all processes, in MiB.
     pub memory_mib: u64,
     pub processes: u64,
-    /// Processors' worth of time; none for as much as there is.
+    /// The time of so many processors; `None` for no limit.
     pub cpus: Option<u32>,
-    /// The largest file, in MiB; none where something else limits what is written. It counts the
-    /// holes of a sparse file, which take no room.
+    /// The largest file, in MiB; `None` where another limit applies. The holes of a sparse file
+    /// count, though they use no space.
     pub file_mib: Option<u64>,
 }
 
 /// User and group id of the build user in a cage.
 pub const BUILDER_ID: u32 = 1000;
 
-/// How many ids a cage maps, from 0 on. More than the 65536 that a container mostly has: packages
-/// own files with ids like 100000, and a root in which that fails is not the distribution's.
+/// How many ids a cage maps, from 0 on. More than the usual 65536 of containers: packages own files
+/// with ids like 100000, and would fail to install.
 pub const ID_COUNT: u32 = 1 << 24;

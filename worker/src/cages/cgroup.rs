@@ -1,8 +1,8 @@
 //! Control groups: limits on memory, processes and processor time, on v1, v2 and hybrid hosts.
 //!
-//! The worker makes a group per cage and puts the cage's first process into it; everything that
-//! it starts stays there. crun is told to leave cgroups alone: so the events can still be read
-//! when the cage is gone, and no service manager needs to be asked.
+//! The worker makes a group for each cage and puts the cage's first process into it; everything
+//! that this starts stays there. crun is told not to manage cgroups, so that the events can still
+//! be read when the cage is gone, and no service manager needs to be asked.
 
 use std::fs;
 use std::io;
@@ -39,7 +39,7 @@ struct CgroupParent {
     controllers: Vec<Controller>,
 }
 
-/// Where this host lets the worker make groups.
+/// The parents below which the worker makes groups on this host.
 #[derive(Debug, Clone, Default)]
 pub struct Cgroups {
     places: Vec<CgroupParent>,
@@ -63,9 +63,9 @@ pub struct CgroupEvents {
 }
 
 impl Cgroups {
-    /// Finds the hierarchies of this host and takes a place named `name` in each.
+    /// Finds the hierarchies of this host and makes a parent named `name` in each.
     ///
-    /// Whatever cannot be had is left out: [`missing`](Self::missing) says what.
+    /// A hierarchy that is not usable is left out: [`missing`](Self::missing) names it.
     #[must_use]
     pub fn detect(name: &str) -> Self {
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -84,7 +84,7 @@ impl Cgroups {
         Controller::ALL.iter().filter(|c| !has(c)).map(|c| c.name()).collect()
     }
 
-    /// Removes the groups that an earlier life left, with what still runs in them.
+    /// Removes the groups that an earlier process of this worker left, with their processes.
     pub fn clean(&self) {
         for place in &self.places {
             let Ok(entries) = fs::read_dir(&place.directory) else { continue };
@@ -96,10 +96,10 @@ impl Cgroups {
         }
     }
 
-    /// Gives the places back that nothing is in.
+    /// Removes empty parents.
     pub fn give_back(&self) {
         for place in &self.places {
-            // One that others use stays, and so does the worker's own group.
+            // A group that others use stays, and so does the worker's own.
             let _ = fs::remove_dir(&place.directory);
         }
     }
@@ -112,7 +112,7 @@ impl Cgroups {
         let mut group = Cgroup { places: Vec::new() };
         for place in &self.places {
             let directory = place.directory.join(format!("{PREFIX}{name}"));
-            // One of an attempt whose end could not be waited for.
+            // The group of an attempt whose end could not be awaited.
             remove(&directory, place.v2);
             fs::create_dir(&directory)?;
             group.places.push(CgroupParent { directory, ..place.clone() });
@@ -240,7 +240,7 @@ fn remove(directory: &Path, v2: bool) {
             return;
         }
         if Instant::now() > deadline {
-            tracing::warn!(directory = %directory.display(), %error, "a control group stays behind");
+            tracing::warn!(directory = %directory.display(), %error, "a control group could not be removed");
             return;
         }
         for pid in pids(directory) {
@@ -280,9 +280,9 @@ impl CgroupHierarchy {
         Some(CgroupParent { directory, v2: false, controllers })
     }
 
-    /// Controllers are handed down only by groups without processes of their own: so the worker
-    /// moves into a leaf beside its cages, and where others share its group it takes a place
-    /// below the root instead.
+    /// v2 delegates controllers only to groups without processes of their own. So the worker moves
+    /// into a leaf beside its cages; where others share its group, it makes a parent below the root
+    /// instead.
     fn take_v2(&self, name: &str) -> Option<CgroupParent> {
         let above = self.delegate().unwrap_or_else(|| {
             hand_down(&self.mount);
@@ -294,7 +294,7 @@ impl CgroupHierarchy {
         Some(CgroupParent { directory, v2: true, controllers })
     }
 
-    /// The worker's own group, made fit to hand controllers down.
+    /// The worker's own group, prepared for the delegation of controllers.
     fn delegate(&self) -> Option<PathBuf> {
         if self.own == self.mount {
             return None;
@@ -314,7 +314,7 @@ impl CgroupHierarchy {
 
 const LEAF: &str = "supervisor";
 
-/// Turns on the wanted controllers for the children of a v2 group; answers those that are on.
+/// Enables the wanted controllers for the children of a v2 group; returns those that are enabled.
 fn hand_down(group: &Path) -> Vec<Controller> {
     let file = group.join("cgroup.subtree_control");
     for controller in Controller::ALL {

@@ -1,7 +1,7 @@
-//! Access to trees that a stranger has written, without ever following a symbolic link.
+//! Access to trees that an untrusted process has written, without ever following a symbolic link.
 //!
-//! Every step of a path is opened by itself with `O_NOFOLLOW`, relative to the one before: this
-//! works on every kernel and needs no trust in what lies there.
+//! Every component of a path is opened by itself with `O_NOFOLLOW`, relative to the one before:
+//! this works on every kernel and trusts nothing in the tree.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, fchownat, symlinkat, unlinkat};
 
-/// A directory; everything is reached from it, and nothing outside of it.
+/// A directory from which everything below it is reached, and nothing outside of it.
 #[derive(Debug)]
 pub struct ConfinedDir(OwnedFd);
 
@@ -34,14 +34,14 @@ pub enum DirEntryKind {
     File {
         /// Its size in bytes.
         size: u64,
-        /// Whether its owner may run it: the one bit of a mode that git keeps.
+        /// Whether its owner may execute it: the one permission bit that git keeps.
         executable: bool,
     },
-    /// A symbolic link and what it says.
+    /// A symbolic link and its target.
     Link(String),
 }
 
-/// How deep directories may lie in each other.
+/// How deep directories may be nested.
 const MAX_DEPTH: usize = 32;
 
 const DIRECTORY: OFlag =
@@ -145,7 +145,7 @@ impl ConfinedDir {
         Ok(())
     }
 
-    /// What is in the directory, sorted by name; at most `limit` entries.
+    /// The entries of the directory, sorted by name; at most `limit` of them.
     ///
     /// # Errors
     /// When there are more, or it cannot be read.
@@ -177,7 +177,8 @@ impl ConfinedDir {
     pub fn tree(&self, limit: usize) -> io::Result<Vec<(String, DirEntryKind)>> {
         let mut found = Vec::new();
         let mut seen = 0;
-        // Paths, and no descriptors: there may be more directories than a process has of those.
+        // Paths instead of open descriptors, because there may be more directories than a process
+        // may have descriptors.
         let mut pending = vec![(String::new(), 0)];
         while let Some((at, depth)) = pending.pop() {
             let here = self.directory(&at)?;
@@ -216,9 +217,9 @@ impl ConfinedDir {
         Ok(found)
     }
 
-    /// Plain files of the tree that are wanted, by their paths from here and with their sizes, those
-    /// of the uppermost directories first. At most `files` of them, of the first `entries` entries.
-    /// What cannot be read, or is anything else, is passed over.
+    /// The wanted plain files of the tree, by their paths from here and with their sizes, those of
+    /// the uppermost directories first. At most `files` of them, of the first `entries` entries.
+    /// Entries that cannot be read, or are of another kind, are skipped.
     pub fn find(
         &self,
         entries: usize,
@@ -275,7 +276,7 @@ fn own<F: std::os::fd::AsFd>(file: &F, mode: u32, id: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The steps of a relative path; one that leads up or to the root is refused.
+/// The components of a relative path; one that leads up or to the root is refused.
 fn steps(path: &str) -> io::Result<Vec<&Path>> {
     Path::new(path)
         .components()

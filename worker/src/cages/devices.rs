@@ -1,5 +1,5 @@
-//! The `/dev` of a cage, as mock makes one: real nodes of the devices that harm nobody, the links
-//! to a process's own descriptors, and places for terminals and shared memory.
+//! The `/dev` of a cage, as mock makes one: real nodes of harmless devices, the links to a
+//! process's own descriptors, and directories for terminals and shared memory.
 //!
 //! Made by the cage's init, which has the privilege to make nodes, in a file system of its own that
 //! ends with the cage. It must not know who runs there.
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sysfs;
 
-/// What is made for one root of a cage: `dev`, `bus` and `class` in a directory.
+/// The directories for one root of a cage: `dev`, `bus` and `class` in a directory.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct CageDevices {
     pub(super) at: PathBuf,
@@ -39,7 +39,7 @@ const NODES: &[(&str, u32, u64, u64)] = &[
     ("tty", 0o666, 5, 0),
 ];
 
-/// Links: name and what it says. `pts/ptmx` is in the cage's own devpts.
+/// Links: name and target.
 const LINKS: &[(&str, &str)] = &[
     ("fd", "/proc/self/fd"),
     ("ptmx", "pts/ptmx"),
@@ -83,7 +83,7 @@ impl CageDevices {
             self.node(&dev.join(name), SFlag::S_IFCHR, *mode, (*major, *minor), self.owner)?;
         }
         chown(dev.join("tty"), None, Some(self.owner + TTY))?;
-        // The host's console is there, as in mock's chroot, and nobody in the cage can open it.
+        // The host's console exists, as in mock's chroot, but no process in the cage can open it.
         self.node(&dev.join("console"), SFlag::S_IFCHR, 0o600, (5, 1), 0)?;
         if self.fuse {
             self.node(&dev.join("fuse"), SFlag::S_IFCHR, 0o666, (10, 229), self.owner)?;
@@ -108,7 +108,7 @@ impl CageDevices {
         owner: u32,
     ) -> io::Result<()> {
         if self.bound {
-            // A file to bind over; what is not bound is not there.
+            // An empty file to be mounted over.
             let listed = NODES.iter().any(|(name, ..)| path.ends_with(*name));
             return if listed { fs::File::create(path).map(drop) } else { Ok(()) };
         }

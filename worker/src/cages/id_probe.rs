@@ -1,5 +1,5 @@
-//! Whether this host can give cages ids of their own: found out by trying, in a process whose mounts end
-//! with it.
+//! Whether this host can give cages ids of their own: found out by trying, in a process whose
+//! mounts end with it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown};
@@ -52,8 +52,9 @@ impl IdProbe {
         bail!("{} ({})", said.trim(), output.status)
     }
 
-    /// Layers with files of the builder's, one below and one on top: both have the ids of the cage where
-    /// it looks, and those on disk below. Then the directory itself, as the data directory is covered.
+    /// Layers with files of the builder's, one below and one on top: both have the ids of the cage
+    /// where it looks, and those on disk below. Then the directory itself, as the data directory is
+    /// covered.
     fn try_here(&self) -> Result<()> {
         let none = None::<&str>;
         unshare(CloneFlags::CLONE_NEWNS).context("making a mount namespace")?;

@@ -1,9 +1,10 @@
 //! Idmapped copies of mounts: the same files, with the owners of another range of ids.
 //!
-//! What cages read and write has one range of ids on disk, whichever cage it was, since all of them use
-//! the same layers; a cage that runs has a range of its own. The kernel translates: a copy of a mount has
-//! a map, and whoever reads or writes there sees and gives owners of the other range
-//! (mount_setattr(2): Linux 5.12; as layers of overlayfs 5.19; on tmpfs 6.3; on overlayfs itself never).
+//! What cages read and write has one range of ids on disk, whichever cage it was, since all of them
+//! use the same layers; a cage that runs has a range of its own. The kernel translates: a copy of a
+//! mount has a map, and whoever reads or writes there sees and gives owners of the other range
+//! (mount_setattr(2): Linux 5.12; as layers of overlayfs 5.19; on tmpfs 6.3; on overlayfs itself
+//! never).
 //!
 //! Owns the map and the copies. It must not know which range belongs to whom.
 
@@ -31,8 +32,8 @@ pub(super) struct IdMap {
 }
 
 impl IdMap {
-    /// Makes the map, through a process that ends when it is made. To be called where `/proc` shows that
-    /// process.
+    /// Makes the map, through a process that ends when it is made. To be called where `/proc` shows
+    /// that process.
     pub(super) fn make(disk: IdRange, cage: IdRange) -> Result<Self> {
         let mut holder = Command::new(std::env::current_exe()?)
             .arg("cage-map")
@@ -50,18 +51,18 @@ impl IdMap {
         }
         let namespace =
             File::open(process.join("ns/user")).context("opening the namespace of the map")?;
-        // The holder ends when nobody can ask any more; the namespace stays as long as it is open.
+        // The holder ends when its input is closed; the namespace stays as long as it is open.
         drop(asks);
         ensure!(holder.wait()?.success(), "the holder of a map of ids failed");
         Ok(Self { namespace, disk, cage })
     }
 
-    /// Shows a directory at another one with the ids of the cage; what is mounted below it is not shown.
+    /// Shows a directory at another one with the ids of the cage; mounts below it are not shown.
     pub(super) fn show(&self, from: &Path, at: &Path) -> Result<()> {
         self.copy(from, at, OpenTreeFlags::empty())
     }
 
-    /// Covers a directory with a copy of itself that has the ids of the cage. What is mounted below it
+    /// Covers a directory with a copy of itself that has the ids of the cage. Mounts below it
     /// stays as it is.
     pub(super) fn cover(&self, directory: &Path) -> Result<()> {
         self.copy(directory, directory, OpenTreeFlags::AT_RECURSIVE)
@@ -83,12 +84,12 @@ impl IdMap {
     }
 }
 
-/// What the holder does: makes a user namespace, and lives until its map is written and the namespace
-/// opened. Errors are said on standard output, which is read by whoever waits for the word.
+/// The process that holds the map: makes a user namespace, and lives until its map is written and
+/// the namespace opened. Errors are printed on standard output, where the worker waits for a word.
 pub(super) fn hold() -> u8 {
     let done = hold_namespace(&mut io::stdin(), &mut io::stdout());
     if let Err(error) = &done {
-        // Whoever should hear it is dead, then.
+        // The reader is dead in that case.
         let _ = writeln!(io::stdout(), "{error:#}");
     }
     u8::from(done.is_err())
@@ -109,7 +110,7 @@ mod setattr {
 
     use nix::libc;
 
-    /// Gives a mount that is nowhere yet the map of a user namespace.
+    /// Gives a detached mount the map of a user namespace.
     pub(super) fn idmap(mount: BorrowedFd<'_>, namespace: BorrowedFd<'_>) -> io::Result<()> {
         let attributes = libc::mount_attr {
             attr_set: libc::MOUNT_ATTR_IDMAP,
@@ -118,7 +119,7 @@ mod setattr {
             userns_fd: u64::try_from(namespace.as_raw_fd()).map_err(io::Error::other)?,
         };
         // SAFETY: both descriptors are open for the whole call, the path ends with a zero, and the
-        // kernel only reads the attributes, of which it is told the size.
+        // kernel only reads the attributes, whose size it is given.
         #[allow(unsafe_code)]
         let done = unsafe {
             libc::syscall(

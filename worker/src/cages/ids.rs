@@ -1,6 +1,6 @@
-//! Which of the host's ids the cages of a worker get.
+//! The host ids that the cages of a worker get.
 //!
-//! Owns who has which range now. It must not know what a range is used for.
+//! Owns which cage has which range. It must not know what a range is used for.
 
 use std::io;
 use std::sync::Arc;
@@ -38,9 +38,9 @@ impl CageIds {
     ///
     /// # Errors
     /// When other cages have all of them.
-    pub(super) fn take(&self) -> io::Result<TakenIds> {
+    pub(super) fn acquire(&self) -> io::Result<TakenIds> {
         let Some(pool) = &self.own else { return Ok(TakenIds { range: self.disk, pool: None }) };
-        let range = lock(pool).take();
+        let range = lock(pool).acquire();
         let range = range.ok_or_else(|| {
             io::Error::other("each range of ids belongs to another cage (--slots, --uid-base)")
         })?;
@@ -74,7 +74,7 @@ impl Drop for TakenIds {
     }
 }
 
-/// Nothing is half done while it is locked.
+/// The lock of the pool; every change under it is complete.
 fn lock(pool: &Mutex<IdPool>) -> MutexGuard<'_, IdPool> {
     pool.lock()
 }
@@ -90,19 +90,19 @@ mod tests {
     #[test]
     fn a_cage_that_has_ended_leaves_its_ids_to_the_next() {
         let ids = CageIds::own(range(100), vec![range(200), range(300)]);
-        let one = ids.take().expect("there is one");
-        let other = ids.clone().take().expect("there is another");
+        let one = ids.acquire().expect("there is one");
+        let other = ids.clone().acquire().expect("there is another");
         assert_eq!((one.range(), other.range()), (range(200), range(300)));
-        assert!(ids.take().is_err());
+        assert!(ids.acquire().is_err());
         drop(one);
-        assert_eq!(ids.take().expect("it is free").range(), range(200));
+        assert_eq!(ids.acquire().expect("it is free").range(), range(200));
         assert!(other.are_own());
     }
 
     #[test]
     fn shared_ids_are_those_on_disk() {
         let ids = CageIds::shared(range(100));
-        let (one, other) = (ids.take().expect("ids"), ids.take().expect("ids"));
+        let (one, other) = (ids.acquire().expect("ids"), ids.acquire().expect("ids"));
         assert_eq!((one.range(), other.range()), (range(100), range(100)));
         assert!(!one.are_own());
     }

@@ -1,7 +1,8 @@
-//! What the kernel's log says of a cage: names that no counter has.
-//! Source of the format: Documentation/ABI/testing/dev-kmsg, and `dump_oom_victim` in mm/oom_kill.c.
+//! Messages of the kernel's log about a cage: the names of killed processes, which no counter has.
+//! Source of the format: Documentation/ABI/testing/dev-kmsg, and `dump_oom_victim` in
+//! mm/oom_kill.c.
 //!
-//! Only for messages: where the log cannot be read, the names are missing and nothing else.
+//! For messages only: where the log cannot be read, the names are missing and nothing else.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -9,11 +10,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 
 use rpmfarm_core::name;
 
-/// At most so many names are listed.
+/// How many names are listed.
 const NAMES: usize = 3;
 /// The kernel's longest record, with room to spare.
 const RECORD: usize = 16 * 1024;
-/// Records beyond this number are not read: a log that grows while it is read has no end.
+/// How many records are read at most, because a log may grow while it is read.
 const RECORDS: usize = 100_000;
 
 /// The log from a moment on.
@@ -24,17 +25,17 @@ pub(super) struct KernelLog(Option<File>);
 pub struct OomVictims {
     /// Their names, the first ones, each once.
     pub names: Vec<String>,
-    /// Whether memory ran out elsewhere than in the control group that they were in: on the host, or
-    /// in a group above.
+    /// Whether memory ran out elsewhere than in the control group that they were in: on the host,
+    /// or in a group above.
     pub outside: bool,
 }
 
 impl KernelLog {
-    /// From now on: names of control groups come again.
+    /// From now on, because names of control groups are used again.
     pub(super) fn from_now() -> Self {
         let flags = nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
         let log = File::options().read(true).custom_flags(flags).open("/dev/kmsg").ok();
-        // Behind the last record that there is.
+        // Behind the last present record.
         Self(log.filter(|mut log| log.seek(SeekFrom::End(0)).is_ok()))
     }
 
@@ -54,7 +55,7 @@ impl KernelLog {
                         victims.names.push(victim.name);
                     }
                 }
-                // Older records were overwritten meanwhile: the next read goes on behind them.
+                // Older records were overwritten: the next read continues behind them.
                 Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
                 Err(_) => break,
             }

@@ -1,9 +1,9 @@
-//! Loop devices of one cage's own.
+//! Loop devices for one cage only.
 //!
-//! A node of a loop device lets its holder read and write whatever is attached to that device, and
-//! other builds' scratch space is: so a cage never sees the host's devices, but gets new ones whose
-//! numbers nobody else uses. They go when the cage has ended, and after a crash when the worker
-//! starts again.
+//! A node of a loop device lets its holder read and write whatever is attached to that device, as
+//! other builds' scratch space. So a cage never sees the host's devices, but gets new ones whose
+//! numbers nobody else uses. They are removed when the cage has ended, and after a crash when the
+//! worker starts again.
 
 use std::fs::{self, File};
 use std::io;
@@ -68,12 +68,13 @@ impl Drop for LoopDevices {
     }
 }
 
-/// Removes those that an earlier life left. `cages` is the directory of the cages' directories.
+/// Removes the devices that an earlier process left. `cages` is the directory of the cages'
+/// directories.
 pub(super) fn clear_left(cages: &Path) {
     let Ok(entries) = fs::read_dir(cages) else { return };
     for entry in entries.flatten() {
         let text = fs::read_to_string(entry.path().join(FILE)).unwrap_or_default();
-        // A number below was not made by this worker, whatever the file says.
+        // A lower number was not made by this worker, whatever the file says.
         let numbers = text.lines().filter_map(|line| line.parse().ok());
         numbers.filter(|number| (FIRST..=LAST).contains(number)).for_each(remove);
     }
@@ -81,7 +82,7 @@ pub(super) fn clear_left(cages: &Path) {
 
 fn remove(number: u32) {
     let device = format!("/dev/loop{number}");
-    // Fails when nothing is attached, which is well.
+    // Fails when nothing is attached, which is fine.
     let _ = File::open(&device).and_then(|device| calls::detach(&device));
     let removed = File::options()
         .read(true)
@@ -89,7 +90,7 @@ fn remove(number: u32) {
         .open(CONTROL)
         .and_then(|control| calls::remove(&control, number));
     if let Err(error) = removed {
-        tracing::warn!(%error, device, "a loop device of a build stays behind");
+        tracing::warn!(%error, device, "a loop device of a build could not be removed");
     }
 }
 

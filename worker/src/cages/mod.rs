@@ -1,7 +1,7 @@
 //! The cage: runs a command in namespaces of its own, with crun, and leaves nothing behind.
 //!
-//! Owns how a process is shut in, limited, watched and killed. It must not know what is built,
-//! nor where roots come from.
+//! Owns how a process is confined, limited, watched and killed. It must not know what is built, nor
+//! where roots come from.
 
 pub mod cage;
 pub mod cancel;

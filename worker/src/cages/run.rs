@@ -1,4 +1,4 @@
-//! Running a cage to its end: pumping its log, watching its limits, killing it.
+//! Running a cage to its end: forwarding its log, watching its limits, killing it.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -27,7 +27,7 @@ use super::{oci, stage};
 #[derive(Debug, Clone)]
 pub struct CageRunner {
     pub crun: PathBuf,
-    /// The worker's own program, which has the stages.
+    /// The worker's own program, which also runs the stages.
     pub program: PathBuf,
     /// The worker's data directory.
     pub data: PathBuf,
@@ -54,10 +54,10 @@ pub struct CageResult {
     pub took: Duration,
 }
 
-/// Why a run ended.
+/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CageExit {
-    /// The command in the cage ended, not by the worker; signals are 128 and their number.
+    /// The command in the cage ended by itself; signals are 128 and their number.
     Code(u8),
     /// Its watcher ended it.
     Stopped(StopReason),
@@ -66,15 +66,15 @@ pub enum CageExit {
 /// Why a watcher ends a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// Its whole time is over.
+    /// Its time is over.
     Time,
     /// It has written nothing for too long.
     Silence,
     /// Its log is too long.
     Log,
-    /// The worker's own disk is nearly full, or it takes more of it than it may.
+    /// The worker's own disk is nearly full, or the cage uses more of it than it may.
     HostDisk,
-    /// It takes more disk space than it may, or has more files.
+    /// The cage uses more disk space, or has more files, than it may.
     Disk,
     /// It was cancelled from outside.
     Cancelled,
@@ -94,12 +94,12 @@ pub enum CageError {
     Log(io::Error),
 }
 
-/// Watches a run: gets the log, and is asked several times a second whether to go on.
+/// Watches a run: receives the log, and decides several times a second whether the run continues.
 pub trait Watcher {
-    /// Takes what the cage wrote.
+    /// Receives the cage's output.
     ///
     /// # Errors
-    /// When it cannot be kept; the cage is killed.
+    /// When it cannot be stored; the cage is killed.
     fn wrote(&mut self, bytes: &[u8]) -> io::Result<()>;
 
     /// Whether to end the run, and why. `running` is how long it has run, `silent` since when it
@@ -110,7 +110,7 @@ pub trait Watcher {
 /// How often a watcher is asked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// So many bytes of the output of a cage that never began are shown.
+/// How many bytes of the output of a cage that never began are shown.
 const MOST_SAID: usize = 512;
 
 /// How long the kernel gets to tear a cage down before the worker gives up on it.
@@ -123,14 +123,14 @@ impl CageRunner {
         self.ids.disk().first()
     }
 
-    /// Runs a cage to its end. When this returns, nothing of it is alive or mounted.
+    /// Runs a cage to its end. When this returns, none of its processes and mounts is left.
     ///
     /// # Errors
-    /// When the cage cannot be made or its log cannot be written. That a command fails is no
+    /// When the cage cannot be made or its log cannot be written. A command that fails is not an
     /// error.
     pub fn run(&self, cage: &Cage, watcher: &mut dyn Watcher) -> Result<CageResult, CageError> {
         let directory = self.directory.join(&cage.name);
-        // They are free again when nothing of the cage is alive.
+        // The ids are free again when no process of the cage is left.
         let ids = self
             .ids
             .take()
@@ -205,7 +205,7 @@ impl CageRunner {
         Ok(loops)
     }
 
-    /// Clears away what cages of an earlier life left outside their namespaces.
+    /// Removes what cages of an earlier process left outside of their namespaces.
     pub fn clear_left(cages: &Path) {
         super::loops::clear_left(cages);
     }
@@ -240,8 +240,8 @@ impl CageRunner {
         };
         let exit = ended.map_err(setup("wait for the cage"))?;
         let events = group.events();
-        // The stages and crun are in the cage's groups: what takes memory or processes from them is
-        // the limit that the build has reached, and no error of theirs.
+        // The stages and crun are in the cage's groups: when a limit takes memory or processes from
+        // them, the build has reached its limit, and the error is not theirs.
         let limited = events.oom_kills > 0 || events.forks_refused > 0;
         if let CageExit::Code(code) = exit
             && code != 0
@@ -303,7 +303,7 @@ struct RunningCage {
     started: Instant,
     heard: Instant,
     memory_used: u64,
-    /// The first that came out of the cage: crun's own words, when it never began.
+    /// The first output of the cage: crun's own message, when the command never began.
     said: Vec<u8>,
     /// The signal that killed the outer stage. Nothing in the cage can send it one.
     signal: Option<i32>,
@@ -344,7 +344,7 @@ impl RunningCage {
         }
     }
 
-    /// Waits for a cage whose log has ended: mostly it has, too.
+    /// Waits for a cage whose log has ended; nearly always it has ended, too.
     fn finish(&mut self, watcher: &mut dyn Watcher) -> io::Result<CageExit> {
         let mut pause = Duration::from_millis(1);
         loop {
@@ -397,8 +397,8 @@ fn code(status: ExitStatus) -> u8 {
     status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(128 + 9)
 }
 
-/// A crun that ended without a word in its log, and before there was a process in the cage, has
-/// failed itself: nothing of a package has run.
+/// If crun ended without a message in its log, before there was a process in the cage, crun itself
+/// has failed: nothing of a package has run.
 fn never_began(directory: &Path, code: u8, said: &[u8]) -> Option<String> {
     if directory.join(stage::FIRST_PROCESS).exists() {
         return None;
@@ -421,7 +421,7 @@ fn runtime_error(directory: &Path) -> Option<String> {
     read(stage::STAGE_ERROR).or_else(crun)
 }
 
-/// The errors in crun's log: one JSON object a line. Its warnings say nothing about the end.
+/// The errors in crun's log: one JSON object a line. Warnings are ignored.
 fn crun_error(log: &str) -> Option<String> {
     let errors: Vec<String> = log
         .lines()
@@ -432,7 +432,7 @@ fn crun_error(log: &str) -> Option<String> {
     (!errors.is_empty()).then(|| errors.join("; "))
 }
 
-/// A watcher that keeps the log and ends the run by time or when cancelled: enough for what the
+/// A watcher that stores the log and ends the run by time or when cancelled: enough for what the
 /// farm itself runs in a cage.
 pub struct PlainWatcher<'a, W> {
     pub log: W,

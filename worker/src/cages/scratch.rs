@@ -1,7 +1,7 @@
-//! Scratch space: an empty place on which one build writes everything, of limited size.
+//! Scratch space: an empty directory of limited size for everything that one build writes.
 //!
-//! A scratch is made ahead of the build that takes it and thrown away after it, with everything
-//! in it. How the size is limited depends on the host, see [`ScratchKind`].
+//! A scratch space is made before the build needs it and removed after it, with everything in it.
+//! How its size is limited depends on the host, see [`ScratchKind`].
 
 use std::fs;
 use std::io;
@@ -25,13 +25,12 @@ pub enum ScratchKind {
     Image,
     /// Memory. Fast, and counts against the memory of the host and of the build.
     Tmpfs,
-    /// A directory. The disk limit holds for single files, and what all of them take is measured now
-    /// and then.
+    /// A directory. The disk limit applies to single files; the sum is measured periodically.
     Plain,
 }
 
 impl ScratchKind {
-    /// The best that this host can do: an image, else a directory.
+    /// The best kind for this host: an image, or else a directory.
     #[must_use]
     pub fn best() -> Self {
         let tools = ["/sbin/mkfs.ext4", "/usr/sbin/mkfs.ext4"];
@@ -52,7 +51,7 @@ struct ScratchPoolShared {
     ready: Mutex<Option<Scratch>>,
 }
 
-/// One scratch; thrown away, in the background, when dropped.
+/// One scratch space; removed in the background when it is dropped.
 #[derive(Debug)]
 pub struct Scratch {
     kind: ScratchKind,
@@ -74,7 +73,7 @@ impl ScratchPool {
         self.0.kind
     }
 
-    /// An empty scratch of that size, and starts to make the next one.
+    /// An empty scratch space of that size; starts to make the next one.
     ///
     /// # Errors
     /// When none can be made.
@@ -118,7 +117,7 @@ impl ScratchPoolShared {
 
     fn create(&self, mib: u64) -> io::Result<Scratch> {
         let directory = self.directory()?;
-        // From here on dropping it cleans up.
+        // From here on, dropping it removes it.
         let scratch = Scratch { kind: self.kind, directory, mib };
         match self.kind {
             ScratchKind::Image => mount_image(&scratch.directory, mib)?,
@@ -128,7 +127,8 @@ impl ScratchPoolShared {
         Ok(scratch)
     }
 
-    /// A new directory. What an earlier life left and nobody can remove keeps its name.
+    /// A new directory. A name is skipped if an earlier process left a directory that cannot be
+    /// removed.
     fn directory(&self) -> io::Result<PathBuf> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -147,7 +147,7 @@ impl Scratch {
         &self.directory
     }
 
-    /// The largest file that may be written, in MiB, where nothing better limits what is written.
+    /// The largest file that may be written, in MiB, where no better limit on writes is available.
     #[must_use]
     pub fn largest_file_mib(&self) -> Option<u64> {
         (self.kind == ScratchKind::Plain).then_some(self.mib)
@@ -183,7 +183,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let (kind, directory) = (self.kind, std::mem::take(&mut self.directory));
-        // On a thread: to remove a large tree takes long, and the build's slot is free meanwhile.
+        // On a thread: removing a large tree takes long, and the build's slot is free meanwhile.
         let mut going = GOING.lock();
         going.retain(|thread| !thread.is_finished());
         going.push(std::thread::spawn(move || throw_away(kind, &directory)));
@@ -193,17 +193,17 @@ impl Drop for Scratch {
 /// Threads that remove scratch space.
 static GOING: Mutex<Vec<JoinHandle<()>>> = Mutex::new(Vec::new());
 
-/// Waits until all scratches that were dropped are gone: the process ends next, and with it would end
-/// what removes them.
+/// Waits until all dropped scratch spaces are removed, because the process ends next and would stop
+/// the removal.
 pub fn wait_until_gone() {
     let going = std::mem::take(&mut *GOING.lock());
     for thread in going {
-        // One that panicked has said so.
+        // Its panic was reported.
         let _ = thread.join();
     }
 }
 
-/// Unmounts without writing back: what is on an image is of no use to anyone.
+/// Unmounts without writing back, because the image will be removed.
 fn throw_away(kind: ScratchKind, directory: &Path) {
     if kind == ScratchKind::Image
         && let Err(error) = shutdown::forget(directory)
@@ -216,12 +216,12 @@ fn throw_away(kind: ScratchKind, directory: &Path) {
         tracing::debug!(%error, directory = %directory.display(), "no scratch was mounted");
     }
     if let Err(error) = trees::remove(directory) {
-        tracing::warn!(%error, directory = %directory.display(), "scratch space stays behind");
+        tracing::warn!(%error, directory = %directory.display(), "scratch space could not be removed");
     }
 }
 
-/// Names in a directory come in the order of their hashes: with a fixed seed, builds that depend
-/// on that order are the same each time.
+/// The order of names in an ext4 directory depends on hashes: with a fixed seed, builds that depend
+/// on that order give the same result each time.
 const HASH_SEED: &str = "72706d66-6172-4d00-8000-000000000001";
 
 /// One inode for so many bytes. A file takes 4096 at least unless it is empty or a short link, so
@@ -237,7 +237,7 @@ const fn inodes(mib: u64) -> u64 {
 fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
     let image = directory.with_extension("img");
     let file = fs::File::create(&image)?;
-    // The tables of inodes take an eighth, which is not the build's.
+    // The tables of inodes take an eighth, which the build cannot use.
     file.set_len(((mib << 20) / 7).saturating_mul(8))?;
     let extended = format!("lazy_itable_init=1,nodiscard,hash_seed={HASH_SEED}");
     let made = tool(
@@ -251,7 +251,8 @@ fn mount_image(directory: &Path, mib: u64) -> io::Result<()> {
         let options = "loop,noatime,nodiscard,noinit_itable,nobarrier";
         tool(Command::new("mount").args(["-t", "ext4", "-o", options]).arg(&image).arg(directory))
     });
-    // The mount holds the file; so it goes with the mount, however the worker ends.
+    // The mount keeps the file open, so the file disappears with the mount, however the worker
+    // ends.
     let removed = fs::remove_file(&image);
     made.and(removed)
 }

@@ -1,7 +1,7 @@
 //! The system calls that a cage may make.
 //!
-//! An allow-list, as container runtimes have it: what is not named fails with ENOSYS, which
-//! libraries take as "an older kernel" and work around; what is known and refused fails with
+//! An allow-list, as container runtimes have it: an unlisted call fails with ENOSYS, which
+//! libraries take as "an older kernel" and work around; a known call that is refused fails with
 //! EPERM, as a kernel says to who is not privileged. The container's other walls (no capabilities,
 //! no network) stand on their own; this one keeps the kernel's rarely used corners away from what
 //! upstream sent. What some test suites need is opened by [`Allowance`].

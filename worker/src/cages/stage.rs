@@ -1,10 +1,11 @@
 //! The processes between the worker and crun.
 //!
-//! The outer one dies with the worker, joins the cage's control groups and makes a PID and a
-//! mount namespace; the inner one is the init of that PID namespace, has a third make the user
-//! namespace, mounts what the cage needs and becomes crun. So however the worker ends, SIGKILL included, the kernel kills everything in
-//! the cage and unmounts everything that was mounted for it. The worker ends a cage by SIGTERM
-//! to the outer process, and when that has exited, nothing of the cage is alive.
+//! The outer one dies with the worker, joins the cage's control groups and makes a PID and a mount
+//! namespace; the inner one is the init of that PID namespace, has a third make the user namespace,
+//! mounts what the cage needs and becomes crun. So however the worker ends, SIGKILL included, the
+//! kernel kills everything in the cage and unmounts everything that was mounted for it. The worker
+//! ends a cage by SIGTERM to the outer process, and when that has exited, nothing of the cage is
+//! alive.
 
 use std::fs;
 use std::io;
@@ -45,11 +46,12 @@ pub(super) struct StagePlan {
     /// Allowances beyond the default.
     pub(super) allow: Allowed,
     pub(super) users: CageUsers,
-    /// The ids on disk, where they are others than those of the cage.
+    /// The ids on disk, where they differ from those of the cage.
     pub(super) mapped: Option<Mapped>,
 }
 
-/// What is shown with the ids of a cage that has other ids than its files have on disk.
+/// The directories that are mounted with the ids of a cage, where those differ from the ids on
+/// disk.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Mapped {
     /// The ids on disk.
@@ -62,7 +64,7 @@ pub(super) struct Mapped {
 /// A mount of a cage.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum MountedLayers {
-    /// Layers with one on top that takes what is written.
+    /// Layers with a writable one on top.
     Overlay(Overlay),
     /// The tree of a root, read-only.
     Root(PathBuf),
@@ -87,7 +89,7 @@ impl StagePlan {
     }
 }
 
-/// The outer stage. Answers the exit code of the command in the cage.
+/// The outer stage. Returns the exit code of the command in the cage.
 #[must_use]
 pub fn outer(directory: &Path) -> u8 {
     noting(directory, || run_outer(directory))
@@ -120,7 +122,7 @@ pub fn probe_ids(directory: &Path) -> u8 {
     id_probe::try_in(directory)
 }
 
-/// Leaves the error where the worker reads it.
+/// Writes an error to the file where the worker reads it.
 fn noting(directory: &Path, stage: impl FnOnce() -> Result<u8>) -> u8 {
     stage().unwrap_or_else(|error| {
         let _ = fs::write(directory.join(STAGE_ERROR), format!("{error:#}"));
@@ -155,13 +157,13 @@ fn signals() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC)?)
 }
 
-/// Waits for the init, and kills it when asked to end. The kernel lets an init be reaped only
-/// when everything in its namespace is dead.
+/// Waits for the init, and kills it on request. The kernel lets an init be reaped only when
+/// everything in its namespace is dead.
 fn wait(mut init: Child, signals: &SignalFd) -> Result<u8> {
     loop {
         if let Some(status) = init.try_wait()? {
-            // crun exits with what the command ended with. That it dies itself is nothing that the
-            // command could do: it is outside of the cage's PID namespace.
+            // crun exits with the exit status of the command. The command cannot kill crun, which
+            // is outside of the cage's PID namespace.
             if let Some(signal) = status.signal() {
                 bail!("crun was killed by signal {signal}");
             }
@@ -214,10 +216,9 @@ fn run_inner(directory: &Path) -> Result<u8> {
     Err(error).with_context(|| format!("starting {}", plan.crun.display()))
 }
 
-/// Mounts layers at a place, by short names: a cage sees in its `/proc` what was mounted, and where a
-/// worker keeps its files is nobody's business there. A directory that is only shown is mounted as a
-/// layer too: a bind mount tells its path. With a map, what has the ids on disk is shown with those of
-/// the cage.
+/// Mounts layers, by short names: a cage sees in its `/proc` what was mounted, and must not see the
+/// worker's paths. A directory that is only shown is mounted as a layer, too, because a bind mount
+/// shows its path. With a map, files with the ids on disk are shown with those of the cage.
 pub(super) fn mount_layers(layers: &MountedLayers, at: &Path, map: Option<&IdMap>) -> Result<()> {
     fs::create_dir_all(at)?;
     let names = at.with_extension("names");
@@ -258,8 +259,8 @@ fn name_overlay(overlay: &Overlay, names: &Path, map: Option<&IdMap>) -> Result<
     Ok(format!("lowerdir={lower},upperdir=upper,workdir=work"))
 }
 
-/// Mounts the directory of `upper` and `work` with the ids of the cage, and answers where both are then:
-/// overlayfs wants the two on one mount.
+/// Mounts the directory of `upper` and `work` with the ids of the cage, and answers where both are
+/// then: overlayfs wants the two on one mount.
 fn map_upper(overlay: &Overlay, names: &Path, map: &IdMap) -> Result<(PathBuf, PathBuf)> {
     let Overlay { upper, work, .. } = overlay;
     let both = upper.parent().filter(|both| work.parent() == Some(*both)).with_context(|| {

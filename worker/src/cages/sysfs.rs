@@ -3,7 +3,8 @@
 //! `/sys` is a fresh mount in the cage's own network namespace, read-only: processors, memory and
 //! the loopback device are there, as configure scripts and test suites read them. Everything else
 //! of the host's devices is hidden: serial numbers, firmware, disks, and the names of what is
-//! plugged in. It is a list of what is shown, so that a kernel's new directory is hidden too.
+//! plugged in. It is a list of the visible files, so that a new kernel's directories are hidden,
+//! too.
 
 use std::fs;
 use std::io;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-/// Directories of `/sys`, each with what is shown in it; all else in them is hidden. Those of
+/// Directories of `/sys`, each with its visible entries; all others are hidden. Those of
 /// [`REPLACED`] are shown as made here.
 const SHOWN: &[(&str, &[&str])] = &[
     ("", &["bus", "class", "devices", "fs", "kernel", "module"]),
@@ -73,7 +74,7 @@ const LINKS: &[(&str, &str)] = &[
     ("class/net/lo", "../../devices/virtual/net/lo"),
 ];
 
-/// Of `/proc`, what is hidden, and what cannot be written to. A process without privileges reads
+/// The hidden and the read-only entries of `/proc`. A process without privileges reads
 /// little of it on any host.
 const PROC_HIDDEN: &[&str] = &[
     "acpi",

@@ -1,10 +1,10 @@
-//! The user namespace of a cage, and whom the kernel charges for what is taken in it.
+//! The user namespace of a cage, and the user whom the kernel charges for its resources.
 //!
 //! What the kernel counts for a user (inotify instances and watches, namespaces, signals that wait,
-//! message queues) counts in a namespace for the id there, and besides, all together, for the id that
-//! made the namespace. crun would make it as the host's root, and a build could then take all that
-//! root may have. So it is made here, by an id that is this cage's alone while it lives, with limits
-//! that nothing in the cage can raise, and crun joins it.
+//! message queues) counts in a namespace for the id there, and besides, all together, for the id
+//! that made the namespace. crun would make it as the host's root, and a build could then take all
+//! that root may have. So it is made here, by an id that is this cage's alone while it lives, with
+//! limits that nothing in the cage can raise, and crun joins it.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -40,8 +40,8 @@ const OWNERS: u32 = 1 << 16;
 /// Where the namespace is bound, in the cage's directory.
 const NAMESPACE: &str = "users";
 
-/// Per user in the cage: what a kernel gives by default, whatever the host has been set to. Where the
-/// host has less, that holds.
+/// Per user in the cage: what a kernel gives by default, whatever the host has been set to. Where
+/// the host has less, that holds.
 const COUNTS: &[(&str, u64)] = &[
     ("max_inotify_instances", 128),
     ("max_inotify_watches", 65_536),
@@ -54,8 +54,8 @@ const KINDS: &[&str] = &["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "
 /// How many of each kind a user in the cage may make, without and with `user_namespaces`.
 const NAMESPACES: (u64, u64) = (8, 1024);
 
-/// Resource limits that the kernel counts for a user and not for a process: signals that wait, bytes
-/// of message queues, and bytes of locked shared memory. They hold for each user in the cage and for
+/// Resource limits that the kernel counts for a user and not for a process: pending signals, bytes
+/// of message queues, and bytes of locked shared memory. They apply to each user in the cage and to
 /// all of them together.
 pub(super) const COUNTED: &[(&str, Resource, u64)] = &[
     ("RLIMIT_MEMLOCK", Resource::RLIMIT_MEMLOCK, 8 << 20),
@@ -64,8 +64,8 @@ pub(super) const COUNTED: &[(&str, Resource, u64)] = &[
 ];
 
 impl CageUsers {
-    /// The users of the next cage of this process, whose ids are these and have the ids of `disk` in
-    /// its files; with an owner that no other of its living cages has.
+    /// The users of the next cage of this process, whose ids are these and have the ids of `disk`
+    /// in its files; with an owner that no other of its living cages has.
     pub(super) fn next(ids: IdRange, disk: IdRange, allow: &Allowed) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Workers with the same ids, each with a data directory of its own, begin elsewhere.
@@ -86,8 +86,8 @@ impl CageUsers {
         directory.join(NAMESPACE)
     }
 
-    /// Makes the namespace through a process that becomes its owner, and binds it at its place. To be
-    /// called by the cage's init, whose `/proc` shows that process.
+    /// Makes the namespace through a process that becomes its owner, and binds it at its place. To
+    /// be called by the cage's init, whose `/proc` shows that process.
     pub(super) fn create(&self, directory: &Path) -> Result<()> {
         let mut owner = Command::new(std::env::current_exe()?)
             .arg("cage-owner")
@@ -118,14 +118,14 @@ impl CageUsers {
         Ok(())
     }
 
-    /// What the owner does: becomes it, makes the namespace, and limits it once its ids are mapped.
-    /// Errors are said on standard output: there is nowhere else that it may write to.
+    /// The owner process: becomes the owner, makes the namespace, and limits it when its ids are
+    /// mapped. Errors are printed on standard output, because it can write nowhere else.
     pub(super) fn own(&self) -> u8 {
         let mut says = io::stdout();
         let mut asks = io::stdin();
         let done = self.own_namespace(&mut asks, &mut says);
         if let Err(error) = &done {
-            // Whoever should hear it is dead, then.
+            // The reader is dead in that case.
             let _ = writeln!(says, "{error:#}");
         }
         u8::from(done.is_err())
@@ -136,8 +136,8 @@ impl CageUsers {
             let most = at_most(*resource, *most);
             setrlimit(*resource, most, most).with_context(|| format!("setting {name}"))?;
         }
-        // Some hosts let nobody without privileges make user namespaces. On the others, in a container
-        // that may not change this, it works without.
+        // Some hosts let nobody without privileges make user namespaces. On the others, in a
+        // container that may not change this, it works without.
         let _ = keep_privileges();
         seteuid(Uid::from_raw(self.owner)).context("becoming the owner")?;
         unshare(CloneFlags::CLONE_NEWUSER).context("making the user namespace")?;
@@ -150,7 +150,7 @@ impl CageUsers {
         }
         writeln!(says, "{LIMITED}")?;
         says.flush()?;
-        // Until it is bound.
+        // Until the namespace is bound.
         asks.read_to_end(&mut Vec::new())?;
         Ok(())
     }
@@ -160,13 +160,13 @@ impl CageUsers {
 pub(super) const MADE: &str = "made";
 const LIMITED: &str = "limited";
 
-/// Waits for a word of a process that makes a user namespace; anything else is its error.
+/// Waits for a word of the process that makes a user namespace; anything else is its error.
 pub(super) fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
     let mut line = String::new();
     says.take(4096).read_line(&mut line)?;
     match line.trim_end() {
         said if said == word => Ok(()),
-        "" => bail!("who makes the user namespace ended before it was {word}"),
+        "" => bail!("the process that makes the user namespace ended before it was {word}"),
         said => bail!("{said}"),
     }
 }

@@ -151,7 +151,11 @@ fn control_groups() -> Result<String> {
     let groups = Cgroups::detect("rpmfarm-worker-check");
     groups.give_back();
     let missing = groups.missing();
-    ensure!(missing.is_empty(), "builds are not limited in: {}", missing.join(", "));
+    ensure!(
+        missing.is_empty(),
+        "the limits of builds cannot be enforced for: {}",
+        missing.join(", ")
+    );
     Ok("memory, pids and cpu".into())
 }
 

@@ -87,7 +87,7 @@ impl Cli {
     }
 }
 
-#[allow(clippy::print_stderr)] // The one place where a person is told why the program ends.
+#[allow(clippy::print_stderr)] // The one place that prints why the program ends.
 fn complain(message: &str) {
     eprintln!("{message}");
 }

@@ -1,4 +1,4 @@
-//! What every command needs to know of the host, and the engine that is made from it.
+//! The options about the host, and the engine that is made from them.
 
 use std::fs;
 use std::ops::Range;
@@ -30,22 +30,22 @@ pub(super) const UID_BASE: u32 = 1_879_048_192;
 /// Options about this host.
 #[derive(Debug, Clone, Args)]
 pub struct HostOptions {
-    /// Where roots, fetched files and builds lie; on ext4 or XFS.
+    /// Directory for roots, fetched files and builds; on ext4 or XFS.
     #[arg(long, value_name = "DIR", default_value = "/var/lib/rpmfarm-worker")]
     pub data_dir: PathBuf,
     /// The crun program.
     #[arg(long, value_name = "FILE", default_value = "crun")]
     pub crun: PathBuf,
-    /// First of the 16,777,216 host user and group ids that files of builds have; each build that runs
-    /// gets as many above them. They must belong to nobody else, nor to another worker of this host; the
-    /// default lies above those of container managers.
+    /// First of the 16,777,216 host user and group ids that files of builds have; each build that
+    /// runs gets as many above them. They must belong to nobody else, nor to another worker of this
+    /// host; the default lies above those of container managers.
     #[arg(long, value_name = "ID", default_value_t = UID_BASE)]
     pub uid_base: u32,
     /// How builds get disk space of limited size [default: image where mkfs.ext4 and loop devices
     /// are there, else plain].
     #[arg(long, value_enum)]
     pub scratch: Option<ScratchKind>,
-    /// Builds at once.
+    /// Number of builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub slots: u32,
     /// SRPMs that are made at once beside those builds, so that no build has to end before the next
@@ -55,7 +55,7 @@ pub struct HostOptions {
     /// Processors that one build sees [default: those of the host over the slots].
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
-    /// Hold each build to its processors' worth of time, even when others are idle.
+    /// Limit each build to the time of its processors, even when others are idle.
     #[arg(long)]
     pub cap_cpus: bool,
     /// GiB that stored roots and fetched files may take together.
@@ -73,23 +73,24 @@ const MOST_SLOTS: u32 = 4096;
 /// A larger cache than any host has, in GiB: 1 PiB.
 const MOST_CACHE: u64 = 1 << 20;
 
-/// Cages beside those of builds: architectures are tried, by the session and after builds that failed.
+/// How many cages there are beside those of builds: architectures are probed, by the session and
+/// after failed builds.
 const CAGES_BESIDE: usize = 4;
 
 /// Ids that systemd keeps for files of images (systemd's UIDS-GIDS.md, "foreign UID range").
 const FOREIGN: Range<u64> = 0x7ffe_0000..0x7fff_0000;
 
-/// Where hosts write down which ids they have given to users.
+/// The files in which hosts record the ids of users.
 const GIVEN: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 
 /// The scratch space, in MiB, with which it is tried whether cages can have ids of their own.
 const PROBE_MIB: u64 = 16;
 
-/// Of the cache, roots get three quarters and fetched files the rest.
+/// The share of stored roots in the cache; fetched files get the rest.
 const ROOTS_SHARE: (u64, u64) = (3, 4);
 
-/// Name of a worker's place among control groups: one for each data directory, so that what one
-/// worker cleans when it starts is never another's.
+/// The name of a worker's parent among control groups: one for each data directory, so that a
+/// worker never cleans another's at its start.
 fn group(data_dir: &Path) -> String {
     let digest = Sha256::compute(data_dir.as_os_str().as_encoded_bytes()).hex();
     format!("rpmfarm-worker-{}", &digest[..12])
@@ -111,7 +112,7 @@ fn reachable(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A host that is made ready for builds. The lock is held as long as this lives.
+/// A host that is prepared for builds. The lock is held as long as this exists.
 pub(super) struct PreparedHost {
     pub(super) engine: Arc<Engine>,
     pub(super) roots_bytes: u64,
@@ -142,8 +143,8 @@ impl HostOptions {
         }
     }
 
-    /// Makes the host ready, and clears away what an earlier life left. To be called while the
-    /// program has one thread: namespaces belong to threads.
+    /// Prepares the host, and removes what an earlier process left. To be called while the program
+    /// has one thread: namespaces belong to threads.
     pub(super) fn prepare(&mut self) -> Result<PreparedHost> {
         ensure!(self.slots > 0, "--slots 0: a worker without slots does nothing");
         ensure!(self.slots <= MOST_SLOTS, "--slots {}: at most {MOST_SLOTS}", self.slots);
@@ -163,7 +164,10 @@ impl HostOptions {
         );
         let (sandbox, lock) = self.sandbox()?;
         for limit in sandbox.cgroups.missing() {
-            tracing::warn!(limit, "builds are not limited: the host has no control group for it");
+            tracing::warn!(
+                limit,
+                "the limits of builds are not enforced: the host has no control group for it"
+            );
         }
         trees::tell_aside(&self.data_dir.join(ASIDE));
         self.emptied("attempts")?;
@@ -185,7 +189,7 @@ impl HostOptions {
         // Mounts and crun want whole paths.
         self.data_dir = self.data_dir.canonicalize()?;
         reachable(&self.data_dir)?;
-        self.close_data_dir().context("cannot close the data directory to others")?;
+        self.close_data_dir().context("cannot make the data directory private")?;
         let lock = lock(&self.data_dir)?;
         let cgroups = Cgroups::detect(&group(&self.data_dir));
         cgroups.clean();
@@ -211,7 +215,7 @@ impl HostOptions {
     /// that a worker uses.
     pub(super) fn prove(&mut self, arches: &[Arch]) -> Result<()> {
         let native = host_arch()?;
-        // What this program itself is needs no proof, nor a host that is made ready for one.
+        // The program's own architecture needs neither proof nor preparation.
         if arches.iter().all(|arch| *arch == native) {
             return Ok(());
         }
@@ -224,7 +228,8 @@ impl HostOptions {
         Ok(())
     }
 
-    /// Root owns it, and only root in a cage may pass through: sources of builds can be secret.
+    /// Makes the directory accessible for root only, because sources of builds can be secret; root
+    /// of a cage may pass through.
     fn close_data_dir(&self) -> std::io::Result<()> {
         chown(&self.data_dir, Some(0), Some(self.uid_base))?;
         fs::set_permissions(&self.data_dir, fs::Permissions::from_mode(0o710))
@@ -248,8 +253,8 @@ impl HostOptions {
         Ok(sandbox)
     }
 
-    /// Ids for each cage, when there are enough, and a cage with ids of its own has the right files: this
-    /// is tried with layers and scratch space in these empty directories.
+    /// Ids for each cage, when there are enough, and a cage with ids of its own has the right
+    /// files: this is tried with layers and scratch space in these empty directories.
     pub(super) fn own_ids(&self, program: &Path, layers: &Path, scratch: &Path) -> Result<CageIds> {
         let disk = self.disk_ids()?;
         let mut taken: Vec<Range<u64>> = given().into_iter().map(|(ids, ..)| ids).collect();
@@ -268,7 +273,7 @@ impl HostOptions {
         let kind = self.scratch.unwrap_or_else(ScratchKind::best);
         if kind == ScratchKind::Plain {
             tracing::warn!(
-                "what a build writes is measured now and then, and between that limited by single files only; sparse ones count as if they were full (--scratch)"
+                "what a build writes is measured periodically, and in between only the size of single files is limited; sparse files count with their holes (--scratch)"
             );
         }
         let scratch = ScratchPool::new(kind, self.emptied("scratch")?);
@@ -301,8 +306,7 @@ impl HostOptions {
         self.data_dir.join("files")
     }
 
-    /// A directory of the data directory, with nothing in it but what can be neither removed nor
-    /// moved.
+    /// A directory in the data directory, emptied of everything that can be removed or moved.
     pub(super) fn emptied(&self, name: &str) -> Result<PathBuf> {
         let path = self.data_dir.join(name);
         trees::emptied(&path, &self.data_dir.join(ASIDE))
@@ -310,7 +314,7 @@ impl HostOptions {
         Ok(path)
     }
 
-    /// The ids that files of cages have on disk. Those that the host has given to somebody are refused.
+    /// The ids that files of cages have on disk. Ids that the host has given to users are refused.
     pub(super) fn disk_ids(&self) -> Result<IdRange> {
         let base = self.uid_base;
         let ids = IdRange::new(base, ID_COUNT).filter(|_| base >= 65536).with_context(|| {
@@ -323,7 +327,7 @@ impl HostOptions {
     }
 }
 
-/// Ids that the host has given to somebody, with the line and the file that say so.
+/// Ids that the host has given to users, with the line and the file that say so.
 fn given() -> Vec<(Range<u64>, String, &'static str)> {
     let mut given = Vec::new();
     for file in GIVEN {
@@ -341,9 +345,8 @@ fn ids_of(line: &str) -> Option<Range<u64>> {
     Some(first..first.saturating_add(count))
 }
 
-/// A mount namespace of the worker's own: however it ends, its mounts end with it. Its mounts are
-/// shared with the cages' namespaces below it, so that an unmount reaches them, and with nobody
-/// else.
+/// A mount namespace of the worker's own: its mounts end with it in any case. They are shared with
+/// the cages' namespaces below it, so that an unmount reaches those, and with no other.
 fn own_mounts() -> nix::Result<()> {
     let none = None::<&str>;
     unshare(CloneFlags::CLONE_NEWNS)?;
@@ -351,7 +354,7 @@ fn own_mounts() -> nix::Result<()> {
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none)
 }
 
-/// Two workers in one directory would throw each other's work away.
+/// Two workers in one directory would remove each other's files.
 fn lock(data: &Path) -> Result<nix::fcntl::Flock<fs::File>> {
     let file = fs::File::create(data.join("lock"))?;
     nix::fcntl::Flock::lock(file, nix::fcntl::FlockArg::LockExclusiveNonblock)

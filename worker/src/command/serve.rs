@@ -23,8 +23,8 @@ use super::options::{HostOptions, PreparedHost};
 use crate::arches::Arches;
 use crate::identity::{Credentials, IdentityFile, renew};
 use crate::session::{
-    AttemptContext, Attempts, CoordinatorSession, DiskBudget, Pen, Shutdown, WorkerIdentity,
-    WorkerSlots, disk_budget,
+    AttemptContext, Attempts, CoordinatorSession, DiskBudget, ResultSigner, Shutdown,
+    WorkerIdentity, WorkerSlots, disk_budget,
 };
 use crate::transfer::{CoordinatorConnection, FileCache};
 
@@ -76,14 +76,14 @@ impl ServeOptions {
     pub(super) fn run(mut self) -> Result<ExitCode> {
         log::start(self.log_format);
         let prepared = self.host.prepare()?;
-        // Builds and transfers wait more than they work; each thread costs memory.
+        // Builds and transfers wait more than they compute; each thread costs memory.
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
         runtime.block_on(self.serve(prepared))?;
-        // Whatever still runs in the background is of no use any more.
+        // Nothing that still runs in the background is needed.
         runtime.shutdown_timeout(Duration::from_secs(1));
         Ok(ExitCode::SUCCESS)
     }
@@ -109,7 +109,7 @@ impl ServeOptions {
             labels: self.labels.clone(),
         };
         let cache = FileCache::open(self.host.files()).context("cannot open the cache of files")?;
-        let room = DiskBudget {
+        let disk_budget = DiskBudget {
             engine: Arc::clone(&prepared.engine),
             cache: cache.clone(),
             data: self.host.data_dir.clone(),
@@ -125,8 +125,8 @@ impl ServeOptions {
             slots: WorkerSlots::new(self.host.slots, self.host.srpm_slots()),
             attempts: Attempts::default(),
             arches,
-            room,
-            pen: Pen { worker: access.name.clone(), key: self.signing_key()? },
+            disk_budget,
+            signer: ResultSigner { worker: access.name.clone(), key: self.signing_key()? },
         });
         tokio::spawn(disk_budget::keep(Arc::clone(&shared)));
         prepared.engine.scratch.prepare(rpmfarm_core::limits::Limits::default().disk_mib);
@@ -149,8 +149,8 @@ impl ServeOptions {
         Ok(())
     }
 
-    /// The file of the token, where that is how this worker is let in: one that was named here, or,
-    /// on a host that is not enrolled, one that the environment names for every program.
+    /// The file of the token, if the worker uses one: the file of the option, or, on a host that is
+    /// not enrolled, the file that the environment names for every program.
     fn token_file(&self, enrolled: &IdentityFile) -> Option<PathBuf> {
         if self.token_file.is_some() {
             return self.token_file.clone();
@@ -166,12 +166,12 @@ impl ServeOptions {
         Some(named.into())
     }
 
-    /// The directory of what makes this host a worker.
+    /// The directory of the worker's key and certificate.
     fn identity(&self) -> PathBuf {
         self.identity.clone().unwrap_or_else(|| self.host.data_dir.join(IDENTITY))
     }
 
-    /// The key that signs what this worker makes; made at its first start.
+    /// The key that signs the worker's results; made at its first start.
     fn signing_key(&self) -> Result<SigningKey> {
         let path = self.identity().join("signing.key");
         let key = SigningKey::load_or_make(&path).context("the key that signs results")?;
@@ -179,7 +179,7 @@ impl ServeOptions {
         Ok(key)
     }
 
-    /// How the coordinator is reached, and who this worker is there.
+    /// The address and the credentials for the coordinator.
     async fn access(&self) -> Result<CoordinatorAccess> {
         let file = IdentityFile::in_directory(&self.identity());
         if let Some(path) = &self.token_file(&file) {
@@ -244,11 +244,11 @@ struct CoordinatorAccess {
     certificate: Option<(IdentityFile, Credentials)>,
 }
 
-/// The token in a file, which the coordinator makes when it first starts. Where it is not there
-/// yet it is waited for, as a coordinator is that does not answer: without an end.
+/// Reads the token from a file, which the coordinator makes at its first start. Until the file
+/// exists, this waits.
 ///
 /// # Errors
-/// When the file is there and cannot be read.
+/// When the file exists and cannot be read.
 async fn token(path: &Path) -> Result<String> {
     let mut told: Option<Instant> = None;
     loop {
@@ -267,12 +267,12 @@ async fn token(path: &Path) -> Result<String> {
                 path.display()
             );
         }
-        tokio::time::sleep(TOKEN_LOOK).await;
+        tokio::time::sleep(TOKEN_PERIOD).await;
     }
 }
 
 /// How often the token's file is checked, and a warning given that it is missing.
-const TOKEN_LOOK: Duration = Duration::from_millis(500);
+const TOKEN_PERIOD: Duration = Duration::from_millis(500);
 const TOKEN_TELL: Duration = Duration::from_secs(60);
 
 fn label(text: &str) -> Result<String, LabelError> {
@@ -285,7 +285,7 @@ pub(super) fn host_arch() -> Result<Arch> {
     machine.parse().with_context(|| "this host's architecture is not one of the farm's")
 }
 
-/// What asks the worker to stop.
+/// The signals that ask the worker to stop.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -300,7 +300,7 @@ impl Signals {
         })
     }
 
-    /// Until the next one.
+    /// Waits for the next signal.
     async fn asked(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -319,6 +319,6 @@ async fn shut_down(mut signals: Signals, shutdown: watch::Sender<Shutdown>, drai
         () = tokio::time::sleep(drain_time) => {}
     }
     shutdown.send_replace(Shutdown::Now);
-    // Kept until the program ends: those who watch wait for changes.
+    // Never dropped before the program ends: the watchers wait for changes.
     std::future::pending::<()>().await;
 }

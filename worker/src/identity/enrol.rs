@@ -49,7 +49,7 @@ pub async fn enrol(server: &str, token: &EnrolmentToken, arches: &[Arch]) -> Res
     Ok(Credentials {
         name: given.worker,
         coordinator: server.trim_end_matches('/').to_owned(),
-        // What was pinned is what is trusted, whatever the answer says.
+        // Only the pinned CA is trusted, whatever the answer says.
         authority,
         certificate: given.certificate,
         key,

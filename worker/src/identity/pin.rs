@@ -1,5 +1,5 @@
-//! Finds the CA that a token names: the coordinator shows it with its own certificate, and only
-//! one with the right fingerprint is believed.
+//! Finds the CA that a token names: the coordinator sends it with its own certificate, and only one
+//! with the right fingerprint is trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub async fn authority(server: &str, fingerprint: Sha256) -> Result<Vec<u8>> {
     };
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(host.clone())
-        .with_context(|| format!("`{host}` can stand in no certificate"))?;
+        .with_context(|| format!("`{host}` cannot be in a certificate"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let pinned = Arc::new(PinnedAuthority {
         fingerprint,
@@ -83,7 +83,7 @@ fn explained(error: std::io::Error) -> anyhow::Error {
     }
 }
 
-/// Believes a server whose certificate comes from the one CA.
+/// Trusts a server whose certificate comes from the one CA.
 #[derive(Debug)]
 struct PinnedAuthority {
     fingerprint: Sha256,

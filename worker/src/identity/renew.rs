@@ -1,4 +1,4 @@
-//! Further certificates, each before the one in use ends. Builds do not notice.
+//! Renews the certificate before it expires. Builds are not affected.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::{CertificateRequest, Credentials, IdentityFile};
 use crate::transfer::CoordinatorConnection;
 use crate::transfer::channel::pause;
 
-/// The clock is read so often at least: it may be set.
-const LOOK: Duration = Duration::from_secs(600);
+/// The longest time between two reads of the clock, which may be set.
+const PERIOD: Duration = Duration::from_secs(600);
 
 /// How long the coordinator may take to answer.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,7 +29,7 @@ pub async fn keep(
         let now = Timestamp::from_us(now_us());
         let left = renewal(credentials.issued, credentials.ends).since(now);
         if !left.is_zero() {
-            tokio::time::sleep(left.min(LOOK)).await;
+            tokio::time::sleep(left.min(PERIOD)).await;
             continue;
         }
         match renew(&connection, &file, &credentials).await {
@@ -71,7 +71,7 @@ async fn renew(
         ends: Timestamp::from_us(given.ends_us),
         ..credentials.clone()
     };
-    // On the disk first: a worker that is killed now starts with it.
+    // Written to the disk first: a worker that is killed now starts with the new one.
     file.write(&renewed)?;
     connection.replace(&renewed)?;
     Ok(renewed)

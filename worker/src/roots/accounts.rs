@@ -1,5 +1,5 @@
-//! What the farm itself puts into a base root, as mock does: the build user and its home, and the
-//! files that a machine always has although no package brings them.
+//! The files that the farm itself puts into a base root, as mock does: the build user and its home,
+//! and files that every machine has although no package contains them.
 
 use std::io;
 use std::path::Path;
@@ -33,8 +33,7 @@ const UTC: &str = concat!(
 );
 const ZONES: &str = "usr/share/zoneinfo";
 
-/// Puts what scriptlets may look for into the empty tree of a base root. What packages bring takes
-/// its place.
+/// Puts files that scriptlets may need into the empty tree of a base root. Packages replace them.
 pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
     let root = ConfinedDir::open(tree)?;
     for (name, mode) in [("proc", 0o555), ("sys", 0o555), ("dev", 0o755), ("tmp", 0o1777)] {
@@ -55,8 +54,8 @@ pub(super) fn prepare(tree: &Path, uid_base: u32) -> io::Result<()> {
     var.link("machine-id", "../../../etc/machine-id", uid_base)
 }
 
-/// Adds what a build needs to a tree whose root is `uid_base`, and mends what packages have taken
-/// away. Nothing in the tree is trusted: scriptlets of packages have run in it.
+/// Adds what a build needs to a tree whose root is `uid_base`, and repairs what packages have
+/// broken. Nothing in the tree is trusted: scriptlets of packages have run in it.
 ///
 /// # Errors
 /// When the tree is not one of a base root.
@@ -66,14 +65,14 @@ pub(super) fn add(tree: &Path, uid_base: u32) -> io::Result<()> {
     let id = BUILDER_ID;
     add_line(&etc, "passwd", &format!("{BUILDER}:x:{id}:{id}::/{HOME}:/bin/bash"), uid_base)?;
     add_line(&etc, "group", &format!("{GROUP}:x:{id}:"), uid_base)?;
-    // Those of a package lack the name of the cage.
+    // The file of a package lacks the name of the cage.
     etc.write("hosts", HOSTS, 0o644, uid_base)?;
     for (name, text) in [("fstab", ""), ("localtime", UTC)] {
         if !etc.has(name) {
             etc.write(name, text, 0o644, uid_base)?;
         }
     }
-    // A link to what a service would write, or nothing, makes every look-up of a name wait.
+    // A link to a file of a service, or no file, would make every look-up of a name wait.
     etc.write("resolv.conf", "", 0o644, uid_base)?;
     etc.link("mtab", "../proc/self/mounts", uid_base)?;
     if !etc.text("machine-id", 64).is_ok_and(|text| is_machine_id(&text)) {

@@ -96,7 +96,7 @@ fn has_root_links(package: &Path) -> bool {
     })
 }
 
-/// What is mounted there must be there: nothing can be made in the root later on.
+/// The mount points must exist: nothing can be created in the root later on.
 fn mount_points(tree: &Path, uid_base: u32) -> io::Result<()> {
     fs::set_permissions(tree, fs::Permissions::from_mode(0o755))?;
     chown(tree, Some(uid_base), Some(uid_base))?;

@@ -1,5 +1,4 @@
-//! What a transaction may do while it runs, and what it may leave: the scriptlets of packages are
-//! strangers' code too, whoever asked for the packages.
+//! The limits of a transaction, in time and on disk: the scriptlets of packages are untrusted, too.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -15,7 +14,8 @@ use crate::trees::{self, TreeError};
 /// How long a transaction may take, in minutes.
 pub(super) const MINUTES: u64 = 30;
 
-/// How much rpm and the scriptlets may say, in MiB. A line for each package is a thousandth of it.
+/// How much rpm and the scriptlets may print, in MiB. A line for each package is a thousandth of
+/// it.
 pub(super) const LOG_MIB: u64 = 64;
 
 /// Installed files may take so many times the size of their packages, and this much beside, in
@@ -31,12 +31,12 @@ const ENTRIES: u64 = 5_000_000;
 /// twenty steps.
 const DEPTH: usize = 2048;
 
-/// How often the tree is measured, which reads all of its directories; and so many times as long as
-/// that took, it is left alone afterwards.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often the tree is measured, which reads all of its directories; after each measurement the
+/// transaction is left alone for a multiple of the time that it took.
+const PERIOD: Duration = Duration::from_secs(2);
 const REST: u32 = 4;
 
-/// It is measured at once when so much went of what is free on the worker's disk.
+/// The tree is measured at once when the free space of the worker's disk has fallen by so much.
 const FELL_MIB: u64 = 512;
 const FELL_INODES: u64 = 100_000;
 
@@ -47,7 +47,7 @@ pub(super) struct LayerBounds<'a, W> {
     tree: &'a Path,
     bounds: trees::TreeBounds,
     cancel: &'a CancelFlag,
-    next_look: Duration,
+    next_measurement: Duration,
     /// What was free on the disk when it was last read: MiB and inodes.
     free: (u64, u64),
     /// The error of the tree that ended the transaction.
@@ -69,24 +69,24 @@ impl<'a, W: Write> LayerBounds<'a, W> {
         bounds: trees::TreeBounds,
         cancel: &'a CancelFlag,
     ) -> Self {
-        let (free, next_look) = (free(tree), LOOK);
-        Self { log, written: 0, tree, bounds, cancel, next_look, free, wrong: None }
+        let (free, next_measurement) = (free(tree), PERIOD);
+        Self { log, written: 0, tree, bounds, cancel, next_measurement, free, wrong: None }
     }
 
     /// Whether the tree is to be measured now: its time has come, or the disk fills fast.
     fn is_time(&self, running: Duration) -> bool {
         let (mib, inodes) = free(self.tree);
-        running >= self.next_look
+        running >= self.next_measurement
             || mib.saturating_add(FELL_MIB) <= self.free.0
             || inodes.saturating_add(FELL_INODES) <= self.free.1
     }
 
-    /// Measures the tree. One that cannot be measured is never taken for an empty one.
+    /// Measures the tree. A tree that cannot be measured never counts as empty.
     fn check(&mut self, running: Duration) -> Option<StopReason> {
         let begun = Instant::now();
         self.free = free(self.tree);
         self.wrong = trees::measure(self.tree, &self.bounds).err();
-        self.next_look = running + LOOK.max(begun.elapsed() * REST);
+        self.next_measurement = running + PERIOD.max(begun.elapsed() * REST);
         self.wrong.is_some().then_some(StopReason::HostDisk)
     }
 }

@@ -36,7 +36,7 @@ pub enum RootError {
         layer: &'static str,
         minutes: u64,
     },
-    /// rpm or a scriptlet says things without end.
+    /// rpm or a scriptlet printed too much.
     #[error("installing the packages of the {layer} wrote more than {mib} MiB of log")]
     Log {
         /// `base root` or `build requirements`.
@@ -93,7 +93,7 @@ impl RootError {
         move |source| Self::Local { what, source }
     }
 
-    /// What is wrong with a layer's tree: the disk's fault, or that of what made it.
+    /// The error in a layer's tree: the fault of the disk, or of the program that made it.
     pub(super) fn tree(layer: &'static str, packages: String, source: TreeError) -> Self {
         match source {
             TreeError::Io { place, source } => {
@@ -104,9 +104,9 @@ impl RootError {
         }
     }
 
-    /// How it is recorded. A root that rpm refuses depends on the lock, which came from the solver
-    /// for what the package asks for; or on a damaged copy of what this worker keeps. So it gets the
-    /// stage in which one other worker's word is asked for.
+    /// The failure as it is recorded. A root that rpm refuses depends on the lock, which the solver
+    /// made for the package's requirements, or on a damaged copy on this worker. So it gets the
+    /// stage in which another worker tries once more.
     #[must_use]
     pub fn failure(&self) -> Failure {
         let (fault, stage) = match self {

@@ -1,4 +1,4 @@
-//! Making what is missing of a root, layer by layer, and lending it out.
+//! Makes the missing layers of a root, and lends roots to builds.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,13 +29,12 @@ pub struct Roots {
     misses: AtomicU64,
 }
 
-/// The layers of a root. They stay as long as this lives.
+/// The layers of a root. They are kept as long as this exists.
 #[derive(Debug, Default)]
 pub struct RootHandle {
     /// Trees to stack, the lowest first.
     pub layers: Vec<PathBuf>,
-    /// What went wrong while they were made, without keeping rpm from going on: failed scriptlets,
-    /// missing owners.
+    /// Warnings of the transactions that made them: failed scriptlets, missing owners.
     pub warnings: Vec<String>,
     _users: Vec<ReadGuard>,
 }
@@ -62,10 +61,10 @@ impl Roots {
         }
     }
 
-    /// The root of a lock. What is not stored yet is made, each layer once, however many ask.
+    /// The root of a lock. Missing layers are made, each once, however many builds ask for it.
     ///
     /// # Errors
-    /// When packages cannot be had or installed, or the work is cancelled.
+    /// When packages cannot be fetched or installed, or the work is cancelled.
     pub fn lend(
         &self,
         lock: &Lock,
@@ -89,8 +88,7 @@ impl Roots {
         self.make_layers(&ids, &mut RootRequest { lock, files, log, cancel })
     }
 
-    /// How often a root was there when it was asked for, and how often something of it had to be
-    /// made.
+    /// How often a requested root was stored, and how often something of it had to be made.
     #[must_use]
     pub fn hits_and_misses(&self) -> (u64, u64) {
         (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
@@ -152,7 +150,7 @@ impl Roots {
         if let Some(tree) = self.store.tree(&id) {
             return Ok((user, tree));
         }
-        // A maker waits for all users to go: with its own use it would wait without end.
+        // The maker waits until nobody uses the root, so its own use must end first.
         drop(user);
         let maker: MakeGuard =
             self.in_use.begin_make(id, request.cancel).map_err(RootError::Cancelled)?;
@@ -195,8 +193,8 @@ impl Roots {
         if below.is_empty() {
             accounts::prepare(&tree, self.sandbox.uid_base())
                 .map_err(RootError::local("prepare the root"))?;
-            // overlayfs wants a layer. It also keeps rpm from waiting for the disk: a mount of ours
-            // syncs nothing.
+            // overlayfs needs a layer. It also keeps rpm from waiting for the disk, because this
+            // mount syncs nothing.
             layers.push(making.directory("empty").map_err(local)?);
         }
         let work = making.directory("work").map_err(local)?;
@@ -260,7 +258,7 @@ impl Roots {
         }
     }
 
-    /// Waits until all that was made would survive a restart.
+    /// Waits until all finished roots are durable.
     pub fn settle(&self) {
         self.store.settle();
     }

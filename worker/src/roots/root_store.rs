@@ -1,9 +1,9 @@
-//! The directory of stored roots: names, what is whole, what goes first.
+//! The directory of stored roots: their names, whether they are complete, which are evicted first.
 //!
-//! A root is made in a directory with a name of its own and renamed to its id when it is whole.
-//! It counts as kept only once a mark is beside it that is written after the data were synced:
-//! so making one never waits for the disk, and after a power failure only those without the mark
-//! are made again.
+//! A root is made in a directory with a temporary name and renamed to its id when it is complete.
+//! It counts as kept only when there is a mark beside it, which is written after the data were
+//! synced: so making a root never waits for the disk, and after a power failure only roots without
+//! the mark are made again.
 
 use std::fs;
 use std::io;
@@ -43,8 +43,8 @@ const MAKING: &str = "making-";
 /// The file with warnings about a root, a line each.
 const WARNINGS: &str = "warnings";
 
-/// Says how the roots of a store were made. What the farm puts into them changes with its versions,
-/// and no lock names that: roots of another form are made again.
+/// The version of how the roots of a store were made. The files that the farm adds change with its
+/// versions, and no lock contains them: roots of another version are made again.
 const FORM: &str = "form";
 const THIS_FORM: &str = "2\n";
 
@@ -101,14 +101,16 @@ impl RootStore {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let path = self.directory.join(format!("{MAKING}{number}"));
             match fs::create_dir(&path) {
-                // What could be neither removed nor moved aside when the worker started.
+                // A directory that could be neither removed nor moved aside when the worker
+                // started.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 made => return made.map(|()| UnfinishedRoot(path)),
             }
         }
     }
 
-    /// Gives what was made, of so many bytes, its name. Its durability is seen to in the background.
+    /// Gives what was made, of so many bytes, its name. Its durability is seen to in the
+    /// background.
     ///
     /// # Errors
     /// When it cannot be renamed.
@@ -120,7 +122,7 @@ impl RootStore {
     ) -> io::Result<PathBuf> {
         let root = self.directory.join(id.hex());
         fs::rename(&making.0, &root)?;
-        // It has another name now, and its drop has nothing to remove.
+        // The directory was renamed, so its drop has nothing to remove.
         making.0 = PathBuf::new();
         let kept = root.clone();
         let sync = std::thread::spawn(move || {
@@ -138,7 +140,7 @@ impl RootStore {
     pub fn settle(&self) {
         let mut syncing = self.syncing.lock();
         for thread in syncing.drain(..) {
-            // A panic in it was reported, and has cost a mark.
+            // A panic was reported; it costs only the mark.
             let _ = thread.join();
         }
     }
@@ -165,7 +167,7 @@ impl RootStore {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let going = self.directory.join(format!("going-{number}"));
         let root = self.directory.join(id.hex());
-        // Without the mark, a crash in between leaves what the next start removes.
+        // The mark is removed first: after a crash in between, the next start removes the rest.
         fs::remove_file(root.join(MARK))?;
         fs::rename(&root, &going)?;
         trees::clear(&going, &self.directory.join(ASIDE))
@@ -218,17 +220,17 @@ impl Drop for UnfinishedRoot {
 }
 
 fn keep(root: &Path, bytes: u64) -> io::Result<()> {
-    // The mark comes last: a root without it may not be whole after a loss of power.
+    // The mark comes last, because without a sync the root may be incomplete after a loss of power.
     nix::unistd::syncfs(fs::File::open(root)?)?;
     let mark = root.join(MARK);
     fs::write(&mark, bytes.to_string())?;
     fs::File::open(&mark)?.sync_all()
 }
 
-/// Which roots go so that the rest fits: those that were used longest ago.
+/// Which roots are evicted so that the rest fits: those that were used longest ago.
 ///
-/// A use of a root touches the roots below it last, so a layer always goes before what it stands
-/// on.
+/// A use of a root touches the roots below it last, so a layer is always evicted before those below
+/// it.
 #[must_use]
 pub fn evicted(
     mut stored: Vec<StoredRoot>,

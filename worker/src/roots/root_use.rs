@@ -1,5 +1,5 @@
-//! Which roots are being made or used right now: one maker per root, and none is evicted while
-//! a build stands on it.
+//! Which roots are being made or used: one maker for each root, and a root is not evicted while a
+//! build uses it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -104,11 +104,11 @@ impl RootUse {
 }
 
 impl MakeGuard {
-    /// Turns the right to make a root into a use of it, with no moment in between.
+    /// Turns the right to make a root into a use of it, without a gap.
     pub(super) fn made(self) -> ReadGuard {
         let user = ReadGuard { shared: self.shared.clone(), id: self.id };
         self.shared.lock().insert(self.id, UseState::Users(2));
-        // Dropping `self` takes one of the two away and wakes who waits.
+        // Dropping `self` removes one of the two and wakes the waiting threads.
         user
     }
 }

@@ -16,14 +16,14 @@ use crate::cages::{
 };
 use crate::trees;
 
-/// A transaction that is to run.
+/// A transaction that is to be run.
 pub(super) struct RpmTransaction<'a> {
     /// Unique name of the cage.
     pub(super) name: String,
     /// Which layer, in words.
     pub(super) layer: &'static str,
     pub(super) bootstrap: &'a Path,
-    /// What is bound at the target: an empty tree, or layers with an empty one on top.
+    /// The tree that is bound at the target: an empty one, or layers with an empty one on top.
     pub(super) target: BindSource,
     /// A directory with the packages.
     pub(super) packages: &'a Path,
@@ -36,15 +36,15 @@ pub(super) struct RpmTransaction<'a> {
 const CAPS: CageLimits =
     CageLimits { memory_mib: 4096, processes: 4096, cpus: None, file_mib: None };
 
-/// At most so many packages of a layer are named in a message.
+/// How many packages of a layer a message names.
 const NAMED: usize = 5;
 
-/// Lines of rpm's output that are kept for the report.
+/// How many lines of rpm's output the report has.
 const SAID: usize = 10;
 
 impl RpmTransaction<'_> {
-    /// Runs it; rpm's output goes to `log`. Answers what went wrong without stopping rpm, as a
-    /// failed `%post` does: rpm, dnf and mock go on then, and so does the farm, but it is told.
+    /// Runs it; rpm's output goes to `log`. Returns the errors that did not stop rpm, as a failed
+    /// `%post`: rpm, dnf and mock continue then, and so does the farm, but they are reported.
     pub(super) fn run(
         &self,
         sandbox: &CageRunner,
@@ -101,8 +101,8 @@ impl RpmTransaction<'_> {
         }
     }
 
-    /// Digests and signatures are not checked again: each file came by its digest, and the
-    /// coordinator checked the signature before it named that digest in a lock.
+    /// Digests and signatures are not checked again: each file was fetched by its digest, and the
+    /// coordinator checked the signature before it put the digest into a lock.
     fn command(&self) -> Vec<String> {
         let options = [
             "rpm",
@@ -117,7 +117,8 @@ impl RpmTransaction<'_> {
             "--define",
             "_pkgverify_level none",
             "--define",
-            // Mounted there for the scriptlets; a package that owns these leaves them alone.
+            // Mounted there for the scriptlets; a package that owns these directories leaves them
+            // alone.
             "_netsharedpath /proc:/sys:/dev",
             "--",
         ];
@@ -152,7 +153,7 @@ impl Write for Tee<'_> {
     }
 }
 
-/// What rpm says beside its progress: the first lines that are errors, and the last of all.
+/// rpm's output beside its progress: the first error lines, and the last lines.
 #[derive(Default)]
 struct RpmOutput {
     errors: Vec<String>,
@@ -164,7 +165,7 @@ struct RpmOutput {
 /// No more warnings of one transaction are kept.
 const MOST_WARNINGS: usize = 20;
 
-/// Whether rpm says that it went on with a package that is not configured as it should be.
+/// Whether rpm reports that it continued with a package that is not fully configured.
 fn is_warning(line: &str) -> bool {
     let by_rpm = line.starts_with("warning: ") || line.starts_with("error: ");
     let what = ["scriptlet failed", "does not exist - using root", "lua script failed"];
@@ -185,7 +186,7 @@ impl RpmOutput {
     fn line(&mut self) {
         let line = rpmfarm_core::name::shown(&String::from_utf8_lossy(&self.partial));
         self.partial.clear();
-        // A line of progress is a NEVRA alone.
+        // A progress line is a NEVRA only.
         if !line.trim().contains(' ') {
             return;
         }

@@ -1,4 +1,4 @@
-//! The life of one attempt: rounds, logs, uploads, outcome.
+//! The run of one attempt: rounds, logs, uploads, outcome.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ use crate::trees;
 /// The parts that all attempts share.
 pub struct AttemptContext {
     pub engine: Arc<Engine>,
-    /// The way to the coordinator.
+    /// The connection to the coordinator.
     pub connection: CoordinatorConnection,
     /// Files that were fetched before.
     pub cache: FileCache,
@@ -42,24 +42,24 @@ pub struct AttemptContext {
     /// How many run at once.
     pub slots: WorkerSlots,
     pub attempts: Attempts,
-    /// Space for what comes next.
-    pub room: DiskBudget,
+    /// Keeps space free for further attempts.
+    pub disk_budget: DiskBudget,
     /// The architectures that this host runs.
     pub arches: Arc<Arches>,
-    /// Signs what attempts made.
-    pub pen: Pen,
+    /// Signs the results of attempts.
+    pub signer: ResultSigner,
 }
 
 /// A worker's name and signing key.
-pub struct Pen {
+pub struct ResultSigner {
     pub worker: String,
-    /// Its signing key, which is not that of its certificate: those change, and a worker with the
+    /// Its signing key. Not that of its certificate: certificates change, and a worker with the
     /// farm's token has none.
     pub key: SigningKey,
 }
 
-impl Pen {
-    /// Signs that an attempt made these files.
+impl ResultSigner {
+    /// A signature of the files that an attempt made.
     fn proof(&self, assignment: &Assignment, files: &[ResultFile]) -> Proof {
         let Assignment { target, build, task, attempt, package, arch, .. } = assignment;
         let input = input_digest(&assignment.input);
@@ -80,13 +80,13 @@ impl Pen {
     }
 }
 
-/// More rounds than this do not settle.
+/// How many rounds an attempt may have.
 const MAX_ROUNDS: u32 = 20;
 
-/// How long the files of a failed build may take on their way. Its end waits for them.
+/// How long the upload of a failed build's kept files may take. The attempt's end waits for it.
 const KEEPING: Duration = Duration::from_secs(60);
 
-/// How an attempt ended, where anybody wants to know.
+/// The outcome of an attempt; `None` when it is no longer wanted.
 type AttemptEnd = Option<Outcome>;
 
 /// Runs an attempt to its end.
@@ -94,8 +94,9 @@ pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: Star
     let kind = started.assignment.borrow().kind();
     let Some(_slot) = shared.slots.take(kind).await else { return };
     let directory = shared.directory.join(format!("{}-{}", key.0, key.1));
-    let life = AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
-    let ended = life.run(&mut started.assignment).await;
+    let attempt =
+        AttemptRun { shared: &shared, key, directory: &directory, cancel: &started.cancel };
+    let ended = attempt.run(&mut started.assignment).await;
     match &ended {
         Some(Outcome::Succeeded(success)) => {
             tracing::info!(files = success.files.len(), "succeeded");
@@ -103,19 +104,19 @@ pub async fn run(shared: Arc<AttemptContext>, key: AttemptKey, mut started: Star
         Some(Outcome::Failed(failure)) => tracing::info!("failed: {failure}"),
         None => tracing::info!("no longer wanted"),
     }
-    // Before the files are removed, which the farm need not wait for.
+    // Reported before the files are removed, which the farm need not wait for.
     if let Some(outcome) = ended {
         shared.attempts.set(key, Progress::Ended(outcome));
     }
     if let Err(error) = trees::remove(&directory) {
-        tracing::warn!(%error, directory = %directory.display(), "an attempt's files stay behind");
+        tracing::warn!(%error, directory = %directory.display(), "an attempt's files could not be removed");
     }
-    // Only now: until then no second life of the attempt begins, which would use the same
+    // Only now: until then the same attempt is not started again, which would use the same
     // directory.
     shared.attempts.done(key);
-    // Not waited for, so that the slot is free at once.
+    // In the background, so that the slot is free at once.
     let shared = Arc::clone(&shared);
-    tokio::task::spawn_blocking(move || shared.room.free_space());
+    tokio::task::spawn_blocking(move || shared.disk_budget.free_space());
 }
 
 struct AttemptRun<'a> {
@@ -125,7 +126,7 @@ struct AttemptRun<'a> {
     cancel: &'a CancelFlag,
 }
 
-/// The logs of an attempt on their way.
+/// The logs of an attempt that are being sent.
 struct AttemptLogs {
     complete: watch::Sender<bool>,
     shipping: Vec<JoinHandle<()>>,
@@ -145,7 +146,7 @@ impl Observer for ProgressReporter {
 
 impl AttemptRun<'_> {
     async fn run(&self, assignment: &mut watch::Receiver<Assignment>) -> AttemptEnd {
-        // A directory of the same attempt is what an earlier life of it left.
+        // A directory of the same attempt was left by an earlier process.
         let _ = trees::remove(self.directory);
         if let Err(error) = fs::create_dir_all(self.directory) {
             let message = format!("cannot make {}: {error}", self.directory.display());
@@ -154,7 +155,7 @@ impl AttemptRun<'_> {
         let logs = self.ship_logs();
         let ended = self.rounds(assignment).await;
         logs.complete.send_replace(true);
-        // The logs are there before the end is told, unless nobody waits for them.
+        // The logs are complete before the end is reported, unless nobody waits for them.
         for shipping in logs.shipping {
             let abort = shipping.abort_handle();
             tokio::select! {
@@ -165,7 +166,8 @@ impl AttemptRun<'_> {
         ended
     }
 
-    /// When it is cancelled; a shutdown still gives the last lines of the log a moment.
+    /// Completes when the attempt is cancelled; after a shutdown the last lines of the log get a
+    /// moment.
     async fn given_up(&self) {
         loop {
             match self.cancel.raised() {
@@ -228,8 +230,8 @@ impl AttemptRun<'_> {
         }
     }
 
-    /// Uploads the files that were kept of a failed build. What goes wrong here changes nothing of
-    /// the failure, and does not keep it back for long.
+    /// Uploads the kept files of a failed build. An error here does not change the failure, and
+    /// delays it only for a limited time.
     async fn keep_files(&self) {
         let ended = tokio::select! {
             ended = tokio::time::timeout(KEEPING, self.upload_kept()) => ended,
@@ -242,7 +244,7 @@ impl AttemptRun<'_> {
         }
     }
 
-    /// The same, with what went wrong.
+    /// The same, returning the error.
     async fn upload_kept(&self) -> std::result::Result<(), String> {
         let files = kept_files::list(self.directory).map_err(|error| error.to_string())?;
         if files.is_empty() {
@@ -265,7 +267,7 @@ impl AttemptRun<'_> {
     }
 
     fn cancelled(&self, why: CancelReason) -> AttemptEnd {
-        // The worker is to blame for neither, and the stage says so.
+        // Neither is the worker's fault, and the stage says so.
         let (stage, message) = match why {
             CancelReason::Shutdown => (FailureStage::Shutdown, "the worker was shut down"),
             CancelReason::LeaseLost => {
@@ -276,7 +278,7 @@ impl AttemptRun<'_> {
         Some(failed(Failure::new(Fault::Worker, stage, message)))
     }
 
-    /// One round, on a thread of its own: it must live as long as what it starts.
+    /// One round, on a thread of its own, because it must outlive everything that it starts.
     async fn round(&self, assignment: Assignment) -> FinishedBuild {
         let observer = ProgressReporter { attempts: self.shared.attempts.clone(), key: self.key };
         let files = RemoteFiles {
@@ -324,15 +326,15 @@ impl AttemptRun<'_> {
         }
         let BuildOutput { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib } =
             made;
-        let proof = Some(Box::new(self.shared.pen.proof(assignment, &files)));
+        let proof = Some(Box::new(self.shared.signer.proof(assignment, &files)));
         let success =
             Success { files, predicts, provides, terms, rpmbuild_ms, memory_mib, disk_mib, proof };
         Some(Outcome::Succeeded(success))
     }
 }
 
-/// A build that failed where the architecture does not run any more did not fail by itself: the
-/// emulator was taken away under it.
+/// A build that failed while its architecture does not run is not at fault: the emulator was
+/// removed meanwhile.
 fn blame(done: FinishedBuild, arch: Arch, arches: &Arches) -> FinishedBuild {
     let FinishedBuild::Failed(failure) = done else { return done };
     match arches.check(arch) {
@@ -362,7 +364,7 @@ fn fetch_lock(
         FilesError::Local { .. } => fault(Fault::Worker, error.to_string()),
     })?;
     read_lock(&bytes, assignment).map_err(|error| {
-        fault(Fault::Farm, format!("the lock {} is of no use: {error:#}", assignment.lock))
+        fault(Fault::Farm, format!("the lock {} cannot be used: {error:#}", assignment.lock))
     })
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::cages::{CancelFlag, CancelReason};
 
-/// An attempt is known by both: an old epoch is another one.
+/// The key of an attempt: with another epoch it is another attempt.
 pub type AttemptKey = (AttemptId, Epoch);
 
 /// All attempts of this worker. Clones share them.
@@ -31,7 +31,7 @@ struct AttemptEntry {
     assignment: watch::Sender<Assignment>,
     /// Whether its task has ended.
     done: bool,
-    /// Whether nobody wants to hear of it any more; it goes when its task has ended.
+    /// Whether the attempt is no longer wanted; it is removed when its task has ended.
     forgotten: bool,
 }
 
@@ -62,18 +62,18 @@ impl Attempts {
                 entries.remove(&key);
             }
         }
-        // Whoever is told takes the lock.
+        // Released first, because the woken task takes the lock.
         drop(entries);
         self.0.changed.send_replace(());
     }
 
-    /// Is told of each change.
+    /// Notified of each change.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.0.changed.subscribe()
     }
 
-    /// Adds an attempt, unless it is there: then an earlier life of it has not ended yet.
+    /// Adds an attempt, unless it is still there from an earlier start.
     #[must_use]
     pub fn begin(&self, assignment: &Assignment) -> Option<StartedAttempt> {
         let key = (assignment.attempt, assignment.epoch);
@@ -97,7 +97,8 @@ impl Attempts {
         Some(StartedAttempt { cancel, assignment: receiver })
     }
 
-    /// Answers an attempt that is not taken, so that it goes to another worker at once.
+    /// Reports an attempt that is not accepted as failed, so that it goes to another worker at
+    /// once.
     pub fn refuse(&self, assignment: &Assignment, failure: Failure) {
         let key = (assignment.attempt, assignment.epoch);
         let (assignment, _) = watch::channel(assignment.clone());
@@ -130,7 +131,7 @@ impl Attempts {
         self.change(key, |entry| entry.done = true);
     }
 
-    /// It is no longer wanted: it is killed, and no longer reported.
+    /// Kills an attempt and stops reporting it, because it is no longer wanted.
     pub fn forget(&self, key: AttemptKey, why: CancelReason) {
         self.change(key, |entry| {
             entry.cancel.raise(why);
@@ -138,14 +139,14 @@ impl Attempts {
         });
     }
 
-    /// Kills and forgets all; for when the coordinator has long been silent.
+    /// Kills and forgets all attempts, when the coordinator has long been silent.
     pub fn forget_all(&self, why: CancelReason) {
-        // Gathered first, since `forget` takes the lock itself.
+        // Collected first, since `forget` takes the lock itself.
         let keys: Vec<AttemptKey> = self.entries().keys().copied().collect();
         keys.into_iter().for_each(|key| self.forget(key, why));
     }
 
-    /// Kills all; how they ended is still reported.
+    /// Kills all attempts; their ends are still reported.
     pub fn cancel_all(&self, why: CancelReason) {
         self.entries().values().for_each(|entry| entry.cancel.raise(why));
     }

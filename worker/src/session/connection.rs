@@ -1,4 +1,4 @@
-//! The connection to a coordinator: states go out, desired states come in, as long as the worker
+//! The connection to a coordinator: sends states and receives desired states, as long as the worker
 //! runs.
 
 use std::pin::pin;
@@ -26,7 +26,7 @@ use crate::arches::Arches;
 use crate::cages::CancelReason;
 use crate::transfer::channel::{pause, reason};
 
-/// How far a shutdown is.
+/// The progress of a shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
     /// None was asked for.
@@ -43,7 +43,7 @@ pub struct CoordinatorSession {
     pub shutdown: watch::Receiver<Shutdown>,
     /// The last notice of the coordinator.
     pub notice: Mutex<String>,
-    /// How often the coordinator has wished for a probe, as far as it was done.
+    /// The coordinator's counter of requested probes, as far as they were made.
     pub probed: AtomicU64,
 }
 
@@ -54,18 +54,18 @@ enum ConnectionEnd {
     Status(Status),
 }
 
-/// After a shutdown, the coordinator gets so long to hear how everything ended.
+/// How long the coordinator has to receive the last reports after a shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
-/// How often an architecture that does not run any more is tried again.
+/// How often a lost architecture is tried again.
 const MEND: Duration = Duration::from_secs(20);
 
 impl CoordinatorSession {
-    /// Speaks with the coordinator until a shutdown has come to its end. A broken connection is
-    /// made again, as often as it breaks.
+    /// Talks to the coordinator until a shutdown is complete. A broken connection is made again,
+    /// however often it breaks.
     pub async fn run(mut self) {
         let pace = watch::Sender::new(LeaseClock::new(Instant::now()));
-        // Outside of the loop, so that they go on over broken connections.
+        // Outside of the loop, so that they continue over broken connections.
         let mut ended = pin!(ended(self.shared.clone(), self.shutdown.clone()));
         let mut lapse = pin!(watch_lease(self.shared.clone(), pace.subscribe()));
         let count = u32::try_from(self.shared.connection.count()).unwrap_or(1);
@@ -77,8 +77,8 @@ impl CoordinatorSession {
                 () = &mut ended => return,
                 () = &mut lapse => return,
                 () = &mut mend => return,
-                broken = self.talk(&pace) => match broken {
-                    // At once: builds and transfers go on meanwhile.
+                broken = self.connect(&pace) => match broken {
+                    // At once: builds and transfers continue meanwhile.
                     ConnectionEnd::Renewed => continue,
                     ConnectionEnd::Status(status) => self.broken(&status),
                 }
@@ -87,8 +87,8 @@ impl CoordinatorSession {
             if newest > answered {
                 tries = 0;
             }
-            // Growing with each round through all coordinators, and often enough to be back before
-            // the lease is over.
+            // Grows with each round through all coordinators, but is short enough to be back before
+            // the lease ends.
             let rest = pause(tries / count).min(lease / 4);
             tokio::select! {
                 () = &mut ended => return,
@@ -107,7 +107,7 @@ impl CoordinatorSession {
             // The farm has taken everything from this worker already.
             tracing::error!(
                 reason,
-                "the coordinator lets this worker in no more: builds are killed"
+                "the coordinator no longer admits this worker: builds are killed"
             );
             self.shared.attempts.forget_all(CancelReason::Unwanted);
         } else {
@@ -122,8 +122,8 @@ impl CoordinatorSession {
         self.shared.connection.turn();
     }
 
-    /// One connection's life. Answers why it ended.
-    async fn talk(&mut self, pace: &watch::Sender<LeaseClock>) -> ConnectionEnd {
+    /// One connection, until it ends. Returns why.
+    async fn connect(&mut self, pace: &watch::Sender<LeaseClock>) -> ConnectionEnd {
         let mut replaced = self.shared.connection.replacements();
         tokio::select! {
             status = self.session(pace) => ConnectionEnd::Status(status),
@@ -137,7 +137,8 @@ impl CoordinatorSession {
         let (sender, receiver) = mpsc::channel(1);
         let mut changes = self.shared.attempts.changes();
         let mut sent = SentStates::default();
-        // The coordinator answers the first message; so it is there before the call is made.
+        // Queued before the call is made, because the coordinator answers only after the first
+        // message.
         if sender.send(self.state(&mut sent)).await.is_err() {
             return Status::unavailable("the stream ended at once");
         }
@@ -159,15 +160,15 @@ impl CoordinatorSession {
             if answered.max(opened).elapsed() > lease {
                 return Status::deadline_exceeded("no answer for the length of a lease");
             }
-            // Each arm may be dropped: what has come of a message stays in the stream, and whoever
-            // only waited for room has sent nothing.
+            // Each branch may be dropped: a received message stays in the stream, and a wait for
+            // room has sent nothing.
             tokio::select! {
                 message = inbound.message() => match message {
                     Ok(Some(message)) => self.heard(message, &mut sent, pace),
                     Ok(None) => return Status::unavailable("the coordinator ended the stream"),
                     Err(status) => return status,
                 },
-                // The state is made when there is room for it: so it is never an old one.
+                // The state is made when there is room for it, so it is always current.
                 room = sender.reserve(), if news => {
                     let Ok(room) = room else {
                         return Status::unavailable("the coordinator closed the stream");
@@ -210,10 +211,10 @@ impl CoordinatorSession {
             Ok(desired) => {
                 self.note(&desired.notice);
                 self.reconcile(&desired);
-                // The next state says what came of it.
+                // The next state reports the result.
                 if self.probed.swap(desired.probe, Ordering::Relaxed) != desired.probe {
                     let arches = Arc::clone(&self.shared.arches);
-                    // It runs a program of each architecture: the session goes on meanwhile.
+                    // It runs a program of each architecture, so the session continues meanwhile.
                     tokio::task::spawn_blocking(move || arches.probe());
                 }
             }
@@ -221,7 +222,7 @@ impl CoordinatorSession {
         }
     }
 
-    /// Logs a notice of the coordinator, once.
+    /// Logs a notice of the coordinator, unless it is the same as the last one.
     fn note(&self, notice: &str) {
         let mut last = self.notice.lock();
         if *last != notice {
@@ -252,7 +253,7 @@ impl CoordinatorSession {
                     let Some(started) = attempts.begin(assignment) else { continue };
                     let key = (assignment.attempt, assignment.epoch);
                     let package = &assignment.package;
-                    // What is logged on the way says which build, task and attempt it is about.
+                    // Log lines on the way have the build, task and attempt.
                     let span = tracing::info_span!(
                         "attempt",
                         build = assignment.build.0,
@@ -260,16 +261,16 @@ impl CoordinatorSession {
                         attempt = key.0.0
                     );
                     span.in_scope(|| tracing::info!(epoch = %key.1, %package, "attempt started"));
-                    let life = attempt::run(Arc::clone(&self.shared), key, started);
-                    tokio::spawn(life.instrument(span));
+                    let attempt = attempt::run(Arc::clone(&self.shared), key, started);
+                    tokio::spawn(attempt.instrument(span));
                 }
             }
         }
     }
 }
 
-/// Ends everything when the coordinator has not answered for two leases: by then it has given the
-/// work to others. Never returns.
+/// Kills everything when the coordinator has not answered for two leases: by then the attempts were
+/// given to other workers. Never returns.
 async fn watch_lease(shared: Arc<AttemptContext>, pace: watch::Receiver<LeaseClock>) {
     loop {
         let now = *pace.borrow();

@@ -1,5 +1,5 @@
-//! Space for what comes next: caches are held to their size, and give way when the disk is nearly
-//! full.
+//! Keeps space free for further attempts: caches are kept within their limits, and are reduced when
+//! the disk is nearly full.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,11 +25,12 @@ pub struct DiskBudget {
     pub wanted_mib: u64,
 }
 
-/// New work is taken with so many times the reserve free: what begins at the edge is soon ended.
+/// New attempts are taken with this multiple of the reserve free, because one that starts at the
+/// limit would soon be ended.
 const RESERVES: u64 = 2;
 
 /// How often free disk space is checked.
-const LOOK: Duration = Duration::from_secs(2);
+const PERIOD: Duration = Duration::from_secs(2);
 
 impl DiskBudget {
     /// MiB that must be free for new work, of a worker whose builds leave so many free.
@@ -38,12 +39,12 @@ impl DiskBudget {
         reserve_mib.saturating_mul(RESERVES)
     }
 
-    /// Removes what was used longest ago until caches have their size and there is room, or
-    /// nothing is left that could go.
+    /// Removes the files and roots that were used longest ago until the caches are within their
+    /// limits and there is enough space, or nothing is left to remove.
     pub fn free_space(&self) {
         self.engine.roots.evict(self.roots_bytes);
         self.trim(self.files_bytes);
-        // Files can be fetched again sooner than roots can be made again.
+        // Files can be fetched again faster than roots can be made again.
         if self.lacks() > 0 {
             self.trim(self.cache.bytes().saturating_sub(self.lacks()));
         }
@@ -58,22 +59,22 @@ impl DiskBudget {
         }
     }
 
-    /// Bytes that lack to what new work wants.
+    /// How many bytes are lacking for new attempts.
     fn lacks(&self) -> u64 {
         let free = free_mib(&self.data).unwrap_or(u64::MAX);
         self.wanted_mib.saturating_sub(free) << 20
     }
 }
 
-/// Makes room whenever there is too little, as long as the worker runs: nothing else would, on a
-/// worker that gets no work.
+/// Frees space whenever there is too little, as long as the worker runs, because a worker without
+/// work would otherwise never do it.
 pub async fn keep(shared: Arc<AttemptContext>) {
     loop {
-        tokio::time::sleep(LOOK).await;
-        if shared.room.lacks() > 0 {
+        tokio::time::sleep(PERIOD).await;
+        if shared.disk_budget.lacks() > 0 {
             let shared = Arc::clone(&shared);
             // A panic in there is logged, and the next round tries again.
-            let _ = tokio::task::spawn_blocking(move || shared.room.free_space()).await;
+            let _ = tokio::task::spawn_blocking(move || shared.disk_budget.free_space()).await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker says of itself and of its host.
+//! The facts about a worker and its host that are reported to the coordinator.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct WorkerIdentity {
     pub data: PathBuf,
     /// MiB that must be free there for new work.
     pub room_mib: u64,
-    /// Words that packages may ask for.
+    /// Labels that packages may need.
     pub labels: Vec<String>,
 }
 
@@ -47,7 +47,7 @@ impl WorkerIdentity {
         }
     }
 
-    /// Why it takes nothing new, with so many MiB free; empty when it does.
+    /// Why the worker takes no new attempts with so many MiB free; empty when it does.
     fn unready(&self, free_mib: u64) -> String {
         let (room, data) = (self.room_mib, self.data.display());
         if free_mib >= room {

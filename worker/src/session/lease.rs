@@ -1,8 +1,8 @@
-//! The worker's side of its lease: what it was told, and since when that holds.
+//! The worker's side of its lease: its terms, and when it began.
 //!
-//! A lease counts from when the worker sent the state that the coordinator answers, on the
-//! worker's own monotonic clock. When an answer arrived says nothing: it may have been long on
-//! its way, or be no answer at all.
+//! A lease counts from when the worker sent the state that the coordinator answered, on the
+//! worker's own monotonic clock. The time at which the answer arrived means nothing: it may have
+//! been delayed.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ impl LeaseClock {
         }
     }
 
-    /// Whether the coordinator has been silent for so long that the work is others' by now.
+    /// Whether the coordinator has been silent for so long that the attempts were given to others.
     pub(super) fn lost(self, now: Instant) -> bool {
         now.saturating_duration_since(self.answered) > self.lease * 2
     }
@@ -70,8 +70,8 @@ impl SentStates {
         self.last
     }
 
-    /// When the state was sent that the coordinator has heard last, if it is news that it has.
-    /// A coordinator that does not number what it hears (0) is believed to have heard all.
+    /// When the newest state that the coordinator has received was sent, if that is news. A
+    /// coordinator that does not number the states (0) is taken to have received all.
     fn heard(&mut self, number: u64, now: Instant) -> Option<Instant> {
         if number == 0 {
             self.unanswered.clear();

@@ -1,7 +1,7 @@
-//! The session with the coordinator: says what this worker has, hears what it should have, and
+//! The session with the coordinator: reports the worker's attempts, receives the desired state, and
 //! makes the one into the other.
 //!
-//! Owns attempts and their lives. It must not know how a build is done.
+//! Owns the attempts and their runs. It must not know how a build is done.
 
 mod attempt;
 mod attempts;
@@ -12,7 +12,7 @@ mod files;
 mod lease;
 mod slots;
 
-pub use attempt::{AttemptContext, Pen};
+pub use attempt::{AttemptContext, ResultSigner};
 pub use attempts::Attempts;
 pub use connection::{CoordinatorSession, Shutdown};
 pub use disk_budget::DiskBudget;

@@ -1,7 +1,7 @@
-//! Files by digest that are on this worker: packages of roots, sources, SRPMs, locks.
+//! Files by digest on this worker: packages of roots, sources, SRPMs, locks.
 //!
-//! Owns the directory and its size: the files used longest ago go first. A file is here whole
-//! and right, or not at all.
+//! Owns the directory and its size: the files that were used longest ago are removed first. A file
+//! in it is always complete and checked.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -50,12 +50,12 @@ impl FileCache {
         File::open(self.path(digest)).and_then(touch).is_ok()
     }
 
-    /// Takes in a file that grew and was checked.
+    /// Takes over a downloaded file that was checked.
     pub fn keep(&self, digest: Sha256) -> io::Result<()> {
         fs::rename(self.partial(digest), self.path(digest))
     }
 
-    /// The right to fetch a file: who else wants it waits, and then finds it here.
+    /// The right to fetch a file: others who want it wait, and then find it in the cache.
     #[must_use]
     pub fn fetching(&self, digest: Sha256) -> Arc<tokio::sync::Mutex<()>> {
         let mut under_way = self.under_way.lock();

@@ -1,5 +1,5 @@
-//! The connections to the coordinator: one for control, one for bulk, so that a large transfer
-//! never holds back a heartbeat. Of several coordinators, one is used until it fails.
+//! The connections to the coordinator: one for control and one for bulk transfers, so that a large
+//! transfer never delays a heartbeat. Of several coordinators, one is used until it fails.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::identity::Credentials;
 /// A channel that says who calls.
 pub type AuthorizedChannel = InterceptedService<Channel, BearerInterceptor>;
 
-/// Puts the token and the worker's name into each call; nothing where a certificate says it all.
+/// Adds the token and the worker's name to each call; nothing when there is a certificate.
 #[derive(Clone)]
 pub struct BearerInterceptor(Option<(MetadataValue<Ascii>, MetadataValue<Ascii>)>);
 
@@ -42,7 +42,7 @@ impl Interceptor for BearerInterceptor {
 #[derive(Clone)]
 pub struct CoordinatorConnection {
     places: Arc<RwLock<Vec<CoordinatorEndpoint>>>,
-    /// The index of the place that is used; clones share it.
+    /// The index of the used address; clones share it.
     current: Arc<AtomicUsize>,
     replaced: watch::Sender<()>,
     bearer: BearerInterceptor,
@@ -135,7 +135,7 @@ impl CoordinatorConnection {
         Ok(())
     }
 
-    /// Is told when the connections were replaced.
+    /// Notified when the connections were replaced.
     #[must_use]
     pub fn replacements(&self) -> watch::Receiver<()> {
         self.replaced.subscribe()
@@ -158,12 +158,12 @@ impl CoordinatorConnection {
         self.places.read().len()
     }
 
-    /// The next coordinator is used from now on, for everything.
+    /// Uses the next coordinator from now on, for everything.
     pub fn turn(&self) {
         self.current.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For a session: a connection of its own, so that one which hangs is left, not waited for.
+    /// For a session: a connection of its own, so that one that hangs is replaced, not waited for.
     #[must_use]
     pub fn control(&self) -> WorkersClient<AuthorizedChannel> {
         WorkersClient::with_interceptor(self.place().endpoint.connect_lazy(), self.bearer.clone())

@@ -1,4 +1,4 @@
-//! Fetching files by digest into the cache: side by side, resumed where they broke, checked.
+//! Fetches files by digest into the cache: several at once, resumed where they broke off, checked.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -64,7 +64,7 @@ async fn fetch_one(
                 return Err(failed(status.message().to_owned(), Fault::Farm));
             }
             Err(TransferError::Call(status)) => {
-                // As long as bytes come, it is the network's weather and no failure.
+                // As long as bytes arrive, the error is one of the network and not counted.
                 let grown = length(&partial).map_err(FilesError::local(&partial))? > have;
                 tries = if grown { 0 } else { tries + 1 };
                 if tries == TRIES {
@@ -105,7 +105,7 @@ impl From<io::Error> for TransferError {
     }
 }
 
-/// Appends what comes. More than was announced is cut off: it would fill the disk.
+/// Appends what arrives. More bytes than announced are cut off, because they would fill the disk.
 async fn receive(
     connection: &CoordinatorConnection,
     wanted: &WantedFile,

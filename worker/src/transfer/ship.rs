@@ -1,5 +1,5 @@
-//! Shipping a log while it grows, by offset: what the coordinator has is never sent twice, and
-//! what it lacks is sent again.
+//! Sends a log while it grows, by offset: bytes that the coordinator has are never sent twice, and
+//! missing ones are sent again.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::channel::{CoordinatorConnection, passes, pause};
 
 /// How often a growing log is read.
-const LOOK: Duration = Duration::from_millis(200);
+const PERIOD: Duration = Duration::from_millis(200);
 
 /// A log on its way.
 pub struct LogShipment {
@@ -28,20 +28,20 @@ pub struct LogShipment {
 }
 
 impl LogShipment {
-    /// Ships until the log is complete, which `complete` tells. Ends early when the coordinator
-    /// does not want it any more.
+    /// Sends until the log is complete, which `complete` says. Ends early when the coordinator no
+    /// longer wants it.
     pub async fn run(self, mut complete: watch::Receiver<bool>) {
         let mut offset = 0;
         let mut tries = 0;
         loop {
-            // Checked before reading: what is read after the end is the whole rest.
+            // Checked before reading: after the end, a read returns the whole rest.
             let last = *complete.borrow();
             let data = self.read(offset).unwrap_or_default();
             let end_of_file = data.len() < CHUNK;
             if data.is_empty() && !last {
                 tokio::select! {
                     _ = complete.wait_for(|complete| *complete) => {}
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(PERIOD) => {}
                 }
                 continue;
             }
@@ -64,7 +64,7 @@ impl LogShipment {
                         return;
                     }
                     if !moved {
-                        tokio::time::sleep(LOOK).await;
+                        tokio::time::sleep(PERIOD).await;
                     }
                 }
                 Err(status) if passes(&status) => {

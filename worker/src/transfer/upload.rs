@@ -1,4 +1,4 @@
-//! Uploading result files, in chunks, from where the last try broke.
+//! Uploads result files, in chunks, from where the last try ended.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
@@ -16,15 +16,14 @@ use tonic::Code;
 
 use super::channel::{CoordinatorConnection, passes, pause, reason};
 
-/// A coordinator that answers and does not take a file is asked so many times, while nothing more of
-/// the file gets there.
+/// How often a coordinator that answers and refuses a file is asked, without progress in between.
 const ANSWERS: u32 = 20;
 
-/// A coordinator that is not reached, or whose disk is full, is waited for so long, while nothing
-/// more of the file gets there.
+/// How long a coordinator that cannot be reached, or whose disk is full, is waited for, without
+/// progress in between.
 const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
-/// Decides when an upload is given up, so that none keeps its slot without end.
+/// Decides when an upload is given up, so that none keeps its slot forever.
 struct UploadPatience {
     /// The most bytes that were there, since when, and how many tries were refused since.
     have: u64,
@@ -37,12 +36,12 @@ impl UploadPatience {
         Self { have: 0, since: now, refused: 0 }
     }
 
-    /// Takes note of a try that failed; the error says why there is no other.
+    /// Counts a failed try; the error says why there is no further one.
     fn after(&mut self, status: &tonic::Status, have: u64, now: Instant) -> Result<(), String> {
         if have > self.have {
             *self = Self { have, since: now, refused: 0 };
         }
-        // These say nothing of the file: the network, a coordinator that comes up, a full disk.
+        // These say nothing about the file: the network, a coordinator that starts, a full disk.
         let waits = [
             Code::Unavailable,
             Code::ResourceExhausted,
@@ -86,9 +85,9 @@ pub async fn upload(
     loop {
         let status = match once(connection, &query, path, file.size, &mut have).await {
             Ok(true) => return Ok(()),
-            // The digest was wrong and the coordinator has forgotten the bytes, or another try
-            // overtook this one.
-            Ok(false) => tonic::Status::aborted("the upload came to no end"),
+            // The digest was wrong and the coordinator has discarded the bytes, or another try was
+            // faster.
+            Ok(false) => tonic::Status::aborted("the upload was not completed"),
             Err(status) => status,
         };
         if !passes(&status) {

@@ -53,7 +53,8 @@ pub(crate) const UID_BASE: u32 = 1_879_048_192;
 /// Ids of one cage.
 pub(crate) const ID_COUNT: u32 = 1 << 24;
 
-/// Whether this kernel can give each cage ids of its own (overlayfs of idmapped layers, Linux 5.19).
+/// Whether this kernel can give each cage ids of its own (overlayfs of idmapped layers, Linux
+/// 5.19).
 pub(crate) fn has_own_ids() -> bool {
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -277,8 +278,8 @@ pub(crate) fn owner(path: &Path) -> (u32, u32, u32) {
     (about.uid(), about.gid(), about.mode() & 0o7777)
 }
 
-/// What a build does that finds the files of [`Scene::add_owners`] as they were made, and others than
-/// the builder's own nowhere in its home.
+/// What a build does that finds the files of [`Scene::add_owners`] as they were made, and others
+/// than the builder's own nowhere in its home.
 pub(crate) const FINDS_OWNERS: &str = "test $(stat -c %%u:%%g:%%a /var/lib/owned) = 60000:60001:6755\n\
      test $(stat -c %%u:%%g /var/lib/nobodys) = 65534:65534\n\
      test $(stat -c %%u:%%g /usr/bin) = 0:0\n\

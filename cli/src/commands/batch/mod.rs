@@ -88,7 +88,7 @@ struct BatchNumber {
     batch: i64,
 }
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what.unwrap_or_else(|| BatchCommand::List(list::ListOptions::default())) {
         BatchCommand::List(options) => list::run(options, session).await,

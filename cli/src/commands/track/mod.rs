@@ -1,4 +1,4 @@
-//! `rpmfarm track`: which packages of upstream are followed, and what becomes of pushes.
+//! `rpmfarm track`: the tracked packages, and the verdicts on pushes.
 
 mod options;
 
@@ -38,14 +38,16 @@ pub(crate) async fn run(options: Options, mut session: Session) -> Result<Exit, 
         TrackCommand::Show { package } => one(target, package, session).await,
         TrackCommand::Remove { packages } => remove(target, packages, session).await,
         TrackCommand::Policy { policy, whom, reason } => {
-            say(target, &policy, whom, reason, 0, session).await
+            set_policy(target, &policy, whom, reason, 0, session).await
         }
-        TrackCommand::Pause { whom, reason } => say(target, "hold", whom, reason, 0, session).await,
+        TrackCommand::Pause { whom, reason } => {
+            set_policy(target, "hold", whom, reason, 0, session).await
+        }
         TrackCommand::Freeze { whom, until, reason } => {
-            say(target, "freeze", whom, reason, until, session).await
+            set_policy(target, "freeze", whom, reason, until, session).await
         }
         TrackCommand::Resume { whom } => {
-            say(target, "default", whom, String::new(), 0, session).await
+            set_policy(target, "default", whom, String::new(), 0, session).await
         }
         TrackCommand::Approve { packages, all, .. } => {
             approve(approval(target, packages, 0, all), session).await
@@ -79,13 +81,13 @@ async fn add(target: String, options: AddOptions, mut session: Session) -> Resul
     }
     let mut more = Vec::new();
     if reply.known > 0 {
-        more.push(format!("{} were followed already", reply.known));
+        more.push(format!("{} were tracked already", reply.known));
     }
     if reply.skipped > 0 {
         more.push(format!("{} repositories are archived, empty or no packages", reply.skipped));
     }
     let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
-    out.line(&format!("following {} for {target}{more}", counted(reply.added.len(), "package")))?;
+    out.line(&format!("tracking {} for {target}{more}", counted(reply.added.len(), "package")))?;
     Ok(Exit::Done)
 }
 
@@ -94,7 +96,7 @@ async fn list(target: Option<String>, mut session: Session) -> Result<Exit, Erro
     if session.out.json {
         session.out.document(&tracking::TrackedListDocument::from(packages.as_slice()))?;
     } else if packages.is_empty() {
-        session.out.line("nothing is followed: begin with rpmfarm track add")?;
+        session.out.line("no package is tracked; start with: rpmfarm track add")?;
     } else {
         session.out.text(&show::list(&session.out, &packages, time::now()))?;
     }
@@ -122,12 +124,12 @@ async fn remove(
         session.out.document(&tracking::TrackRemoveDocument { removed })?;
     } else {
         let names = escape::line(&removed.join(" "));
-        session.out.line(&format!("followed no longer for {target}: {names}"))?;
+        session.out.line(&format!("no longer tracked for {target}: {names}"))?;
     }
     Ok(Exit::Done)
 }
 
-async fn say(
+async fn set_policy(
     target: String,
     word: &str,
     whom: TrackSelection,

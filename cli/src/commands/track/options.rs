@@ -1,6 +1,6 @@
-//! What can be said of following, and how its words are read.
+//! The options of `rpmfarm track`, and how their words are read.
 //!
-//! Owns the words of the command line and its help. It must not know what is asked of the farm.
+//! Owns the words of the command line and its help. It must not know the requests to the farm.
 
 use std::path::{Path, PathBuf};
 
@@ -179,7 +179,8 @@ pub(super) struct AddOptions {
     /// A file with a package a line; `#` begins a comment
     #[arg(long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
-    /// All packages of an organisation (github, gitea, forgejo), group (gitlab) or namespace (pagure)
+    /// All packages of an organisation (github, gitea, forgejo), group (gitlab) or namespace
+    /// (pagure)
     #[arg(long, value_name = "FORGE:NAME", value_parser = namespace)]
     pub(super) namespace: Option<(String, String)>,
     /// Branch or tag [default: the target's own]

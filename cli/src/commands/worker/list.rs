@@ -46,7 +46,7 @@ pub(super) async fn run(mut session: Session) -> Result<Exit, Error> {
     Ok(Exit::Done)
 }
 
-/// What matters most of a worker's state, in one word.
+/// The most important part of a worker's state, in one word.
 pub(super) fn word(worker: &Worker) -> &str {
     let alive = worker.known_liveness() == Some(Liveness::Alive);
     match worker.known_standing() {
@@ -58,7 +58,7 @@ pub(super) fn word(worker: &Worker) -> &str {
     }
 }
 
-/// What it builds for, with what it does not run natively marked.
+/// The architectures that it builds for, with the emulated ones marked.
 fn arches(worker: &Worker) -> String {
     let shown = worker.arches.iter().map(|arch| {
         let mark = if worker.emulated.contains(arch) { " (emulated)" } else { "" };
@@ -67,7 +67,7 @@ fn arches(worker: &Worker) -> String {
     shown.collect::<Vec<_>>().join(", ")
 }
 
-/// The same in few characters: those that run under emulation are in brackets.
+/// The same in few characters: emulated ones are in brackets.
 fn few(worker: &Worker) -> String {
     let short = |arch: &String| {
         let shown = arch.chars().take(7).collect::<String>();
@@ -77,7 +77,7 @@ fn few(worker: &Worker) -> String {
 }
 
 fn row(worker: &Worker, now: i64) -> Vec<Cell> {
-    // Why it takes nothing comes before what it has.
+    // The reason why it takes no work comes before its builds.
     let runs = worker.running.join(", ");
     let runs = if worker.unready.is_empty() { runs } else { format!("{} {runs}", worker.unready) };
     let mib = |mib: u64| number(size::bytes(mib.saturating_mul(1024 * 1024)));
@@ -96,7 +96,7 @@ fn row(worker: &Worker, now: i64) -> Vec<Cell> {
     ]
 }
 
-/// When a worker was heard last.
+/// When a worker was last heard.
 pub(super) fn heard(worker: &Worker, now: i64) -> String {
     if worker.heard_us == 0 { "never".into() } else { time::ago(worker.heard_us, now) }
 }

@@ -40,7 +40,7 @@ enum WorkerCommand {
     Revoke(decide::RevokeOptions),
 }
 
-/// Does what was asked.
+/// Runs the subcommand.
 pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Error> {
     match options.what.unwrap_or(WorkerCommand::List) {
         WorkerCommand::List => list::run(session).await,

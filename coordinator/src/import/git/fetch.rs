@@ -1,4 +1,4 @@
-//! Fetching one commit: which one is meant, whether it is there already, and if not, its tree
+//! Fetching one commit: which commit is meant, whether it is cached already, and if not, its tree
 //! alone (depth 1).
 
 use std::fs;
@@ -12,10 +12,10 @@ use rpmfarm_core::track::TagPattern;
 use super::FetchSession;
 use crate::import::failure::ImportError;
 
-/// The commit last fetched: what the next fetch says it has.
+/// The ref of the commit that was fetched last, which the next fetch announces as known.
 const LAST: &str = "refs/rpmfarm/last";
 
-/// Each fetch adds a pack. A cache of more is made anew.
+/// How many packs a cache may have before it is made anew; each fetch adds one.
 const MAX_PACKS: usize = 64;
 
 /// What libgit2 says of a server that gives no commits by their ids, as git's own does unless it is
@@ -25,12 +25,12 @@ const NO_IDS: &str = "cannot fetch a specific object";
 /// How many branches an error lists.
 const SHOWN_BRANCHES: usize = 12;
 
-/// A repository with a commit that is there as a whole.
+/// A repository with a commit whose tree is complete.
 pub(crate) struct Checkout {
     pub(crate) repository: Repository,
     pub(crate) commit: Oid,
     pub(crate) url: String,
-    /// The branch, tag or commit id that was followed; of a pattern of tags, the newest tag.
+    /// The branch, tag or commit id that was fetched; for a pattern of tags, the newest tag.
     pub(crate) git_ref: String,
 }
 
@@ -43,7 +43,7 @@ pub(crate) enum FetchDepth {
 }
 
 impl FetchDepth {
-    /// As the protocol counts it: commits, or 0 for all.
+    /// The depth in the terms of the protocol: a number of commits, or 0 for all.
     const fn commits(self) -> i32 {
         match self {
             Self::Tip => 1,
@@ -52,14 +52,15 @@ impl FetchDepth {
     }
 }
 
-/// All commits, also of those that are there without theirs: what libgit2 calls "unshallow".
+/// All commits, also the parents of those that were fetched without: what libgit2 calls
+/// "unshallow".
 const DEEPENED: i32 = i32::MAX;
 
 /// Fetches a branch, tag or commit, or the newest tag of a pattern, into the bare repository at
 /// `cache`.
 ///
 /// # Errors
-/// When it is not there, or the server or the cache fails.
+/// When it does not exist, or the server or the cache fails.
 pub(crate) fn fetch(
     session: &Arc<FetchSession>,
     cache: &Path,
@@ -127,7 +128,8 @@ fn fetch_id(
     let named = |error: git2::Error| no_commit(error.message().to_owned());
     let by_id = fetched.map_err(named)?;
     if !by_id {
-        // What is no tip any more is in the history of one.
+        // A commit that is no tip any more is in the history of a branch, so all branches are
+        // fetched.
         tracing::info!(url, commit = %id, "the server gives no commits by their ids: all branches");
         let branches = ["+refs/heads/*:refs/rpmfarm/heads/*"];
         session
@@ -141,16 +143,16 @@ fn fetch_id(
     commit_of(repository, id).ok_or_else(|| no_commit(why.to_owned()))
 }
 
-/// The name under which a tip is fetched: that of a branch, or of a tag, also where the server
-/// lists what an annotated one points to.
+/// The full name of a ref: that of a branch or of a tag, without the suffix by which servers list
+/// the commit of an annotated tag.
 fn branch_or_tag(name: &str) -> Option<String> {
     let name = name.strip_suffix("^{}").unwrap_or(name);
     let known = name.starts_with("refs/heads/") || name.starts_with("refs/tags/");
     known.then(|| name.to_owned())
 }
 
-/// Fetches what a branch or tag points to now, and says which it is. A branch comes before a tag
-/// of the same name; a pattern stands for the newest tag.
+/// Fetches the commit that a branch or tag points to now, and returns the ref. A branch comes
+/// before a tag of the same name; a pattern stands for the newest tag.
 fn fetch_ref(
     session: &Arc<FetchSession>,
     repository: &Repository,
@@ -202,7 +204,8 @@ fn fetch_ref(
     }
 }
 
-/// Only what was asked for, to a depth in commits (0 for all); stopped at the limit of objects.
+/// The options of a fetch: no other refs, the depth in commits (0 for all), and a stop at the limit
+/// of objects.
 fn options(session: &Arc<FetchSession>, depth: i32) -> FetchOptions<'static> {
     let session = Arc::clone(session);
     let mut callbacks = RemoteCallbacks::new();
@@ -216,22 +219,23 @@ fn options(session: &Arc<FetchSession>, depth: i32) -> FetchOptions<'static> {
     options
 }
 
-/// The commit that an object is or, for an annotated tag, points to; if it is there.
+/// The commit that an object is or, for an annotated tag, points to; `None` when it was not
+/// fetched.
 fn commit_of(repository: &Repository, id: Oid) -> Option<Oid> {
     let commit = repository.find_object(id, None).ok()?.peel_to_commit().ok()?;
     Some(commit.id())
 }
 
-/// A full commit id; a shorter one could be a branch.
+/// A full commit id; a shorter one could be the name of a branch.
 fn full_id(git_ref: &str) -> Option<Oid> {
     (git_ref.len() == 40).then(|| Oid::from_str(git_ref).ok()).flatten()
 }
 
-/// Opens the cache, or makes it.
+/// Opens the cache, or creates it.
 fn open(cache: &Path) -> Result<Repository, git2::Error> {
     let packs = fs::read_dir(cache.join("objects/pack")).map_or(0, Iterator::count);
     if packs > 2 * MAX_PACKS {
-        // Its size is bounded by fetching a fresh tree now and then.
+        // A cache with many packs is fetched anew, which bounds its size.
         let _ = fs::remove_dir_all(cache);
     }
     match Repository::open_bare(cache) {
@@ -245,7 +249,7 @@ fn remove(cache: &Path) -> Result<(), ImportError> {
         .map_err(|source| ImportError::Disk { path: cache.display().to_string(), source })
 }
 
-/// Branches that a person may have meant.
+/// Some branches, for the error message.
 fn shown(names: &[String]) -> Vec<String> {
     names
         .iter()

@@ -1,17 +1,17 @@
-//! Watches a pack as it arrives: how large its objects are once they are unpacked.
+//! Watches a pack as it arrives: how large its objects are when unpacked.
 //!
 //! A pack of some megabytes can hold gigabytes of zeros, which libgit2 would unpack in memory as
-//! soon as another object builds on them. So each object is unpacked here once, piece by piece
-//! and thrown away, before libgit2 sees its bytes. Owns what is allowed, how far the pack has come,
-//! and as much of its form as sizes need (`gitprotocol-pack(5)`, `gitformat-pack(5)`). Whether the
-//! pack is sound is libgit2's to say.
+//! soon as another object is a delta of them. So each object is unpacked here once, piece by piece
+//! without being kept, before libgit2 gets its bytes. Owns the limits, the position in the pack,
+//! and as much of its format as sizes need (`gitprotocol-pack(5)`, `gitformat-pack(5)`). Whether
+//! the pack is valid is checked by libgit2.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// A packet of the protocol is at most so long.
+/// The greatest length of a packet of the protocol, in bytes.
 const MAX_PACKET: usize = 65_520;
 
-/// As much of a delta as tells its sizes.
+/// The greatest length of the beginning of a delta that tells its sizes, in bytes.
 const DELTA_HEAD: usize = 24;
 
 const OFS_DELTA: u8 = 6;
@@ -33,7 +33,7 @@ pub enum PackError {
     /// An object is too large.
     #[error("a git object of {0} bytes")]
     Object(u64),
-    /// All of it is too large.
+    /// All objects together are too large.
     #[error("a pack that unpacks to {0} bytes")]
     Total(u64),
     #[error("the server did not send a valid pack: {0}")]
@@ -45,7 +45,7 @@ pub enum PackError {
 pub struct PackGuard {
     limits: PackLimits,
     outer: PackFraming,
-    /// Bytes of a packet, or of the pack's next head, that are not whole yet.
+    /// Bytes of a packet, or of the next header in the pack, that have not arrived completely.
     rest: Vec<u8>,
     inner: PackState,
     objects: u32,
@@ -54,15 +54,15 @@ pub struct PackGuard {
     pack: Vec<u8>,
 }
 
-/// How the pack is wrapped.
+/// How the pack is framed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PackFraming {
-    /// In packets, of which the first byte names the band.
+    /// In packets, whose first byte names the band.
     Packets,
     Raw,
 }
 
-/// Where in the pack it is.
+/// The position in the pack.
 #[derive(Debug)]
 enum PackState {
     Header,
@@ -82,7 +82,7 @@ struct ObjectInflater {
 }
 
 impl PackGuard {
-    /// A guard before the first byte of an answer.
+    /// A guard that has seen no byte of the answer.
     #[must_use]
     pub const fn new(limits: PackLimits) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl PackGuard {
         }
     }
 
-    /// Takes the next bytes of the answer.
+    /// Checks the next bytes of the answer.
     ///
     /// # Errors
     /// When they unpack to more than is allowed, or are not a pack.
@@ -118,7 +118,7 @@ impl PackGuard {
                 continue;
             }
             let Some(packet) = taken.get(at + 4..at + length) else { break };
-            // Band 1 is the pack; words before it begin with a letter.
+            // Band 1 carries the pack; lines of text before it begin with a letter.
             if let Some((1, data)) = packet.split_first() {
                 self.feed_pack(data)?;
             }
@@ -139,13 +139,15 @@ impl PackGuard {
         Ok(())
     }
 
-    /// Goes on by one part; how many bytes that took, or none when more bytes are needed.
+    /// Reads one part. Returns how many bytes it took, `None` when more bytes are needed.
     fn step(&mut self, bytes: &[u8]) -> Result<Option<usize>, PackError> {
         match &mut self.inner {
             PackState::Header => {
                 let Some(head) = bytes.get(..12) else { return Ok(None) };
                 if !head.starts_with(b"PACK") {
-                    return Err(PackError::Format("it does not begin like one"));
+                    return Err(PackError::Format(
+                        "it does not begin with the signature of a pack",
+                    ));
                 }
                 self.objects = u32::from_be_bytes([head[8], head[9], head[10], head[11]]);
                 self.inner = self.next_part();
@@ -176,7 +178,7 @@ impl PackGuard {
                 }
                 Ok((taken > 0).then_some(taken))
             }
-            // A checksum, which libgit2 checks.
+            // The checksum of the pack, which libgit2 compares.
             PackState::Trailer => Ok((!bytes.is_empty()).then_some(bytes.len())),
         }
     }
@@ -198,7 +200,7 @@ impl PackGuard {
 }
 
 impl ObjectInflater {
-    /// Unpacks some bytes; how many it took, and whether the object ended.
+    /// Unpacks some bytes. Returns how many it took, and whether the object ended.
     fn unpack(&mut self, bytes: &[u8]) -> Result<(usize, bool), PackError> {
         let mut out = [0; 16 * 1024];
         let mut taken = 0;
@@ -207,7 +209,7 @@ impl ObjectInflater {
             let status = self
                 .zlib
                 .decompress(&bytes[taken..], &mut out, FlushDecompress::None)
-                .map_err(|_| PackError::Format("an object does not unpack"))?;
+                .map_err(|_| PackError::Format("an object cannot be unpacked"))?;
             let read = usize::try_from(self.zlib.total_in() - before_in).unwrap_or(usize::MAX);
             let made = usize::try_from(self.zlib.total_out() - before_out).unwrap_or(usize::MAX);
             taken += read;
@@ -227,7 +229,7 @@ impl ObjectInflater {
     }
 }
 
-/// The length of a packet with its head, from the four bytes of that.
+/// The length of a packet including its header, from the four bytes of the header.
 fn packet_length(head: &[u8]) -> Result<usize, PackError> {
     let text = std::str::from_utf8(head).ok().filter(|t| t.bytes().all(|b| b.is_ascii_hexdigit()));
     text.and_then(|text| usize::from_str_radix(text, 16).ok())
@@ -235,7 +237,7 @@ fn packet_length(head: &[u8]) -> Result<usize, PackError> {
         .ok_or(PackError::Format("it is not in packets"))
 }
 
-/// Type and size of an object, and how long its head is; none when more bytes are needed.
+/// Type and size of an object, and the length of its header; `None` when more bytes are needed.
 fn object_head(bytes: &[u8]) -> Result<Option<(u8, u64, usize)>, PackError> {
     let Some(first) = bytes.first() else { return Ok(None) };
     let kind = (first >> 4) & 7;
@@ -268,12 +270,12 @@ fn object_head(bytes: &[u8]) -> Result<Option<(u8, u64, usize)>, PackError> {
                 return Ok(None);
             }
         }
-        _ => return Err(PackError::Format("an object is of no known type")),
+        _ => return Err(PackError::Format("an object has an unknown type")),
     }
     Ok(Some((kind, size, at)))
 }
 
-/// The size of what a delta makes, from its beginning.
+/// The size of the object that a delta makes, from the beginning of the delta.
 fn delta_result(head: &[u8]) -> Result<u64, PackError> {
     let mut at = 0;
     let mut number = || {

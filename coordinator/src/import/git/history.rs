@@ -1,4 +1,5 @@
-//! Reading the history of a commit: what `%autorelease` and `%autochangelog` are made of.
+//! Reads the history of a commit, from which the values of `%autorelease` and `%autochangelog` are
+//! computed.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,17 +12,17 @@ use super::Checkout;
 use crate::import::failure::ImportError;
 use crate::import::watch::ImportTimer;
 
-/// The most commits of a history that are read.
+/// How many commits of a history are read at most.
 const MAX_COMMITS: usize = 20_000;
 
 /// The file whose content ends a generated changelog.
 const CHANGELOG: &str = "changelog";
 
 impl Checkout {
-    /// The history of this commit, with what the spec at `path` said at each.
+    /// The history of this commit, with the data of the spec at `path` in each commit.
     ///
     /// # Errors
-    /// When it is too long, or the repository cannot be read.
+    /// When the history is too long, or the repository cannot be read.
     pub(in crate::import) fn history(
         &self,
         path: &str,
@@ -77,8 +78,8 @@ impl Checkout {
         Ok(ids)
     }
 
-    /// Adds the content of a changelog, unless the commit that was read before has the same one. Returns
-    /// the name under which it is there.
+    /// Adds the content of a changelog file, unless the commit that was read before has the same
+    /// one. Returns its name in the history.
     fn add_changelog(
         &self,
         history: &mut History,
@@ -94,12 +95,12 @@ impl Checkout {
     }
 }
 
-/// What the specs of a history say. Most commits have the spec of the one before.
+/// The specs of a history, each read once. Most commits have the same spec as the one before.
 struct Specs<'a> {
     checkout: &'a Checkout,
     path: &'a str,
     macros: &'a [(String, String)],
-    /// The largest that is read, in bytes.
+    /// The largest spec that is read, in bytes.
     limit: u64,
     known: HashMap<Oid, SpecState>,
 }

@@ -1,8 +1,8 @@
-//! Git: the one commit that is asked for, and no more than it needs, from an upstream server into
-//! a cached bare repository.
+//! Git: fetches one commit, and no more than it needs, from an upstream server into a cached bare
+//! repository.
 //!
-//! libgit2 speaks the protocol, but every byte goes through the import's own HTTP
-//! ([`transport`]), so that its limits, addresses and times hold for git too.
+//! libgit2 speaks the protocol, but every byte goes through the import's own HTTP client
+//! ([`transport`]), so that its limits, checks of addresses and timeouts hold for git, too.
 
 mod fetch;
 mod guard;

@@ -1,7 +1,8 @@
 //! Git's smart HTTP protocol over the import's own HTTP client.
 //!
 //! Owns the two requests of a fetch (`gitprotocol-http(5)`): the list of refs and the pack. It must
-//! not know what is fetched. libgit2 turns errors into text, so the session keeps the first one.
+//! not know which commit is fetched. libgit2 turns errors into text, so the session keeps the first
+//! error.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -22,7 +23,8 @@ use crate::import::watch::{ImportTimer, TransferRate};
 
 use super::guard::{PackError, PackGuard, PackLimits};
 
-/// The list of refs of the largest repositories has a few MiB; libgit2 keeps all of it.
+/// The longest list of refs, in bytes: that of the largest repositories has a few MiB, and libgit2
+/// keeps all of it in memory.
 const MAX_REFS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The longest request, in bytes: wants and haves of some dozen bytes each.
@@ -39,14 +41,15 @@ pub(crate) struct FetchSession {
 }
 
 thread_local! {
-    /// The fetch that this thread is in: libgit2 hands no context to a transport.
+    /// The fetch that runs on this thread: libgit2 passes no context to a transport.
     static CURRENT: RefCell<Option<Arc<FetchSession>>> = const { RefCell::new(None) };
 }
 
-/// Makes libgit2 use this transport for http and https. Before any other use of libgit2.
+/// Makes libgit2 use this transport for http and https. Must be called before any other use of
+/// libgit2.
 ///
 /// # Errors
-/// When libgit2 refuses.
+/// When libgit2 refuses it.
 #[expect(
     unsafe_code,
     reason = "registering transports needs to be synchronized, which the lock does"
@@ -84,7 +87,7 @@ impl FetchSession {
     /// Runs libgit2's part of a fetch on this thread; the inner error is libgit2's own.
     ///
     /// # Errors
-    /// What went wrong on the network.
+    /// The first error of the network.
     pub(super) fn run<T>(
         self: &Arc<Self>,
         part: impl FnOnce() -> Result<T, git2::Error>,
@@ -99,7 +102,7 @@ impl FetchSession {
         }
     }
 
-    /// Whether a fetch of so many objects may go on.
+    /// Whether a fetch may continue after so many objects.
     pub(super) fn admits(&self, objects: usize) -> bool {
         let limit = self.watch.limits().git_objects;
         if objects <= limit {
@@ -114,7 +117,7 @@ impl FetchSession {
         false
     }
 
-    /// Keeps the first error and gives libgit2 its text.
+    /// Keeps the first error, and returns its text for libgit2.
     fn fail(&self, error: ImportError) -> String {
         let text = error.to_string().replace('\0', " ");
         self.failure.lock().get_or_insert(error);
@@ -168,7 +171,7 @@ impl FetchSession {
     }
 }
 
-/// What libgit2 knows as a connection.
+/// A connection in the terms of libgit2.
 struct GitConnection(Arc<FetchSession>);
 
 impl SmartSubtransport for GitConnection {
@@ -213,19 +216,19 @@ impl SmartSubtransport for GitConnection {
     }
 }
 
-/// One request, sent when its answer is read.
+/// One request, which is sent when its answer is read.
 struct HttpExchange {
     session: Arc<FetchSession>,
     service: Service,
     url: Url,
-    /// The longest answer in bytes.
+    /// The greatest length of the answer in bytes.
     limit: u64,
     body: Vec<u8>,
     response: Option<Response>,
     chunk: Bytes,
     received: u64,
     pace: TransferRate,
-    /// Reads the pack before libgit2 does.
+    /// Checks the pack before libgit2 reads it.
     guard: PackGuard,
 }
 
@@ -237,7 +240,7 @@ impl HttpExchange {
         }
     }
 
-    /// A pack that must not be unpacked.
+    /// The error for a pack that is refused.
     fn refused(&self, error: PackError) -> ImportError {
         let limits = self.session.watch.limits();
         let limit = match error {
@@ -256,7 +259,7 @@ impl HttpExchange {
         }
     }
 
-    /// The next bytes of the answer; none at its end.
+    /// The next bytes of the answer; empty at its end.
     fn next(&mut self) -> Result<Bytes, ImportError> {
         let session = Arc::clone(&self.session);
         if self.response.is_none() {
@@ -291,8 +294,8 @@ impl HttpExchange {
     }
 }
 
-/// The list of refs with `?`, which no ref has, for every byte that is not ASCII: git2 panics on
-/// names that are not UTF-8, and one odd branch must not hide the others.
+/// The list of refs, with `?` (which no ref contains) for every byte that is not ASCII: git2 panics
+/// on names that are not UTF-8, and one such branch must not hide the others.
 fn ascii(refs: Bytes) -> Bytes {
     if refs.is_ascii() {
         return refs;

@@ -10,7 +10,7 @@ use rpmfarm_sources::distgit::{DistgitError, EntryKind, MAX_FILES};
 use super::Checkout;
 use crate::import::failure::ImportError;
 
-/// How deep directories are read.
+/// How many levels of directories are read.
 const MAX_DEPTH: usize = 64;
 
 /// The longest target of a symlink in Linux, in bytes.
@@ -20,7 +20,7 @@ const MAX_LINK: u64 = 4096;
 const TYPE_MASK: i32 = 0o170_000;
 const SYMLINK: i32 = 0o120_000;
 const SUBMODULE: i32 = 0o160_000;
-/// Of the permissions, git knows this bit alone.
+/// The only permission bit that git records.
 const OWNER_MAY_RUN: i32 = 0o100;
 
 /// The part of a commit's message that is read, in bytes.
@@ -36,23 +36,23 @@ pub(crate) struct CommitMeta {
     pub(crate) cves: BTreeSet<String>,
 }
 
-/// The files of a commit with their content's ids, sorted by path.
+/// The files of a commit with the ids of their contents, sorted by path.
 pub(crate) type CommitFiles = std::collections::BTreeMap<String, (EntryKind, Oid)>;
 
 impl Checkout {
-    /// The files of the commit. What can be a source is there, or it is an error; of other folders
-    /// as many entries as a package may have.
+    /// The files of the commit. In the folders that may hold sources every entry is listed, or it
+    /// is an error; in other folders as many entries as a package may have.
     ///
     /// # Errors
-    /// When more lies at the root, in `SPECS` and `SOURCES` than any package has, or the repository
-    /// cannot be read.
+    /// When there are more entries at the root, in `SPECS` and in `SOURCES` than any package has,
+    /// or the repository cannot be read.
     pub(crate) fn files(&self) -> Result<CommitFiles, ImportError> {
         let root = self.git(self.repository.find_commit(self.commit))?.tree_id();
         let mut files = CommitFiles::new();
         let mut entries = 0;
         let mut taken = vec![Folder { path: String::new(), id: root, depth: 0 }];
         let mut others = VecDeque::new();
-        // The folders of sources first, then the others level by level.
+        // The folders that may hold sources come first, then the others level by level.
         while let Some(folder) = taken.pop().or_else(|| others.pop_front()) {
             if folder.depth > MAX_DEPTH {
                 continue;
@@ -79,7 +79,7 @@ impl Checkout {
         Ok(files)
     }
 
-    /// What an entry of a folder is; nothing for a folder whose name is not UTF-8.
+    /// The kind of an entry of a folder; `None` for a folder whose name is not UTF-8.
     fn entry(&self, folder: &Folder, entry: &TreeEntry<'_>) -> Result<Option<Entry>, ImportError> {
         let is_folder = entry.kind() == Some(ObjectType::Tree);
         let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
@@ -116,7 +116,7 @@ impl Checkout {
     /// # Errors
     /// When it is longer, or the repository cannot be read.
     pub(crate) fn content(&self, path: &str, id: Oid, limit: u64) -> Result<Vec<u8>, ImportError> {
-        // The header is read first: a small pack can hold a huge file.
+        // The header is read first, because a small pack can hold a huge file.
         let (size, _) = self.git(self.repository.odb().and_then(|odb| odb.read_header(id)))?;
         if size as u64 > limit {
             return Err(ImportError::TooMuch {
@@ -129,10 +129,10 @@ impl Checkout {
         Ok(self.git(self.repository.find_blob(id))?.content().to_vec())
     }
 
-    /// The same of a text.
+    /// The content of a text file of at most `limit` bytes.
     ///
     /// # Errors
-    /// Also when it is not UTF-8.
+    /// As [`Self::content`], and when it is not UTF-8.
     pub(crate) fn text(&self, path: &str, id: Oid, limit: u64) -> Result<String, ImportError> {
         let bytes = self.content(path, id, limit)?;
         String::from_utf8(bytes).map_err(|_| ImportError::NotText(shown(path)))
@@ -142,7 +142,7 @@ impl Checkout {
     ///
     /// # Errors
     /// When the repository cannot be read.
-    pub(crate) fn said(&self) -> Result<CommitMeta, ImportError> {
+    pub(crate) fn meta(&self) -> Result<CommitMeta, ImportError> {
         let commit = self.git(self.repository.find_commit(self.commit))?;
         let bytes = commit.message_bytes();
         let message = String::from_utf8_lossy(&bytes[..bytes.len().min(MAX_MESSAGE)]);
@@ -161,20 +161,20 @@ impl Checkout {
 
 /// A folder that is still to be read.
 struct Folder {
-    /// Its path with a slash at its end; empty for the root.
+    /// Its path, ending with a slash; empty for the root.
     path: String,
     id: Oid,
     depth: usize,
 }
 
-/// What an entry of a folder is.
+/// The kind of an entry of a folder.
 enum Entry {
     Folder(Folder),
     /// Its path, and what it is.
     File(String, EntryKind),
 }
 
-/// Whether sources of a package may lie in a folder.
+/// Whether a folder may hold sources of the package.
 fn is_taken(path: &str) -> bool {
     path.is_empty() || path == "SPECS/" || path.starts_with("SOURCES/")
 }

@@ -3,13 +3,13 @@
 use std::io;
 use std::path::Path;
 
-/// Lists what is not hidden, directories first.
+/// Lists the names that are not hidden, directories first.
 pub(super) fn page(path: &str, dir: &Path) -> io::Result<String> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(dir)? {
         let name = entry?.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') {
-            // Links to directories are directories for whoever reads.
+            // For clients, a link to a directory is a directory.
             let is_file = !dir.join(&name).is_dir();
             names.push((is_file, name));
         }

@@ -1,8 +1,8 @@
-//! The tree of repositories over HTTP, as dnf, curl, mirrors and caches want it: ranges,
-//! validators, and names that never change marked as such for caches.
+//! The tree of repositories over HTTP, for dnf, curl, mirrors and caches: ranges, validators, and
+//! long caching for files whose content never changes.
 //!
-//! Reads files and nothing else. A path that has a hidden part, or whose links lead out of the
-//! tree, is not found.
+//! It only reads files. A path with a hidden part, or with a link that leads out of the tree, is
+//! not found.
 
 mod index;
 mod validators;
@@ -87,8 +87,8 @@ async fn serve(
     }
 }
 
-/// A directory without its slash: relative links in its page would lead elsewhere. The answer is
-/// relative, as a proxy may serve the tree at another path.
+/// Redirects to the path with a slash at its end, because relative links in a directory's page need
+/// it. The redirect is relative, as a proxy may serve the tree at another path.
 fn slash(url_path: &str) -> Response {
     let name = url_path.rsplit('/').next().unwrap_or_default();
     let location = format!("./{name}/");
@@ -100,7 +100,7 @@ fn not_found(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | NotADirectory | InvalidFilename | InvalidInput)
 }
 
-/// Follows the links of the tree, and refuses those that lead out of it.
+/// Resolves the links of a path, and refuses those that lead out of the tree.
 fn find(root: &Path, path: &str) -> io::Result<PathTarget> {
     let path = path.trim_end_matches('/');
     let hidden = |part: &str| part.is_empty() || part.starts_with('.') || part.contains('\0');
@@ -202,7 +202,7 @@ fn done(response: Result<Response, axum::http::Error>) -> io::Result<Response> {
     response.map_err(io::Error::other)
 }
 
-/// A package's name and a document's name never mean another content; all other files do.
+/// The files of packages and documents never change; all others may.
 fn cache_control(path: &str) -> HeaderValue {
     let name = path.rsplit('/').next().unwrap_or_default();
     let by_checksum = name.split_once('-').is_some_and(|(sum, _)| {

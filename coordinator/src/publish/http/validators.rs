@@ -7,12 +7,12 @@ use axum::http::header::{self, HeaderMap, HeaderName};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
-/// Entity tag and time of a file.
+/// The entity tag and the modification time of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Validators {
-    /// A strong one: a file of the tree is replaced, never written to.
+    /// A strong tag: a file of the tree is replaced, never changed in place.
     pub(super) etag: String,
-    /// In the form of HTTP.
+    /// The time in the format of HTTP.
     pub(super) modified: String,
     seconds: i64,
 }
@@ -39,7 +39,7 @@ pub(super) struct RequestConditions<'a> {
     range: Option<&'a str>,
 }
 
-/// The answer. Bytes `start` to `end`, both included.
+/// The part of the file to answer with. Bytes `start` to `end`, both included.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ResponseRange {
     NotModified,
@@ -88,8 +88,8 @@ fn seconds(date: &str) -> Option<i64> {
     DateTimeParser::new().parse_timestamp(date).ok().map(Timestamp::as_second)
 }
 
-/// One range of bytes. Several at once, and units unknown, are answered with the whole, as they
-/// may be.
+/// The range of a request. Several ranges and unknown units are answered with the whole file, which
+/// RFC 9110 permits.
 fn part(range: &str, size: u64) -> ResponseRange {
     let Some((first, last)) = range
         .strip_prefix("bytes=")

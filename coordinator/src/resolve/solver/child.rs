@@ -1,5 +1,5 @@
-//! The process that solves: it reads questions from its standard input and answers them, within limits
-//! that it sets for itself before anything of a package reaches it.
+//! The solver process: it reads questions from its standard input and answers them, within limits
+//! that it sets for itself before it reads any data of a package.
 
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::super::pools::{PoolStats, PoolsError, TargetPool};
 use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use crate::blobs::Blobs;
 
-/// Bytes of stack: libsolv takes rich dependencies and long chains apart by recursion.
+/// Bytes of stack: libsolv handles rich dependencies and long chains by recursion.
 const STACK: usize = 256 << 20;
 /// Bytes of address space. A pool of 60,000 packages with their file lists has less than one GiB.
 const MEMORY: u64 = 8 << 30;
@@ -22,10 +22,10 @@ const READING: Duration = Duration::from_secs(600);
 /// How long it may take to solve; the hardest that are known take some seconds.
 pub(super) const SOLVING: Duration = Duration::from_secs(30);
 
-/// Runs until the coordinator closes the standard input, or is gone.
+/// Runs until the coordinator closes the standard input, or ends.
 ///
 /// # Errors
-/// When the limits cannot be set, or the coordinator says what is not understood.
+/// When the limits cannot be set, or a question is malformed.
 pub fn run() -> anyhow::Result<()> {
     setrlimit(Resource::RLIMIT_CORE, 0, 0).context("cannot limit core files")?;
     setrlimit(Resource::RLIMIT_AS, MEMORY, MEMORY).context("cannot limit memory")?;
@@ -53,7 +53,7 @@ fn answer(
     to: &mut impl Write,
 ) -> Result<SolverResponse, PoolsError> {
     let SolverSetup { target, arch, .. } = start;
-    // The kernel ends the process when its time is over, whatever C code does.
+    // SIGALRM ends the process when its time is over, even while C code runs.
     let _within = TimeLimit::new(READING);
     let prepared = prepare(start, pool, blobs, question);
     let warnings = pool.take_warnings();
@@ -61,7 +61,7 @@ fn answer(
         let _ = write(to, &SolverResponse::Warnings(warnings));
     }
     let prepared = prepared?;
-    // A coordinator that is gone is found out by the next question.
+    // When the coordinator has ended, the next read finds it out.
     let _ = write(to, &SolverResponse::Prepared(prepared));
     let _within = TimeLimit::new(SOLVING);
     Ok(match &question.task {
@@ -100,7 +100,7 @@ fn prepare(
     Ok(prepared)
 }
 
-/// While it lives, a time after which the process is ended by SIGALRM.
+/// While it exists, SIGALRM ends the process after a time.
 struct TimeLimit;
 
 impl TimeLimit {

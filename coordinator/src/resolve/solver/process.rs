@@ -1,4 +1,4 @@
-//! The coordinator's side of a solver: starting it, asking it, and telling how it ended.
+//! The coordinator's side of a solver: starting it, asking it, and reporting how it ended.
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{self, BufReader, BufWriter};
@@ -18,8 +18,8 @@ use super::super::pools::{MAX_ADDITIONS, PoolContent, PoolStats, PoolsError};
 use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use super::{ARGUMENT, child};
 
-/// How long a process whose pipes are closed may take to end: the kernel writes no core file, but has
-/// some GiB to free.
+/// How long a process whose pipes are closed may take to end: it writes no core file, but the
+/// kernel has some GiB to free.
 const ENDING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// for a new pool when there are too many.
 const WORN: usize = MAX_ADDITIONS / 4 * 3;
 
-/// A solver that is started when it is first asked, and again after it ended.
+/// A solver that is started at its first question, and again after it ended.
 #[derive(Debug)]
 pub(in super::super) struct SolverProcess {
     program: SolverProgram,
@@ -37,7 +37,7 @@ pub(in super::super) struct SolverProcess {
     is_renewing: bool,
 }
 
-/// Who solves.
+/// What the solver runs in.
 #[derive(Debug, Clone)]
 pub(in super::super) enum SolverProgram {
     /// A process of this program.
@@ -47,7 +47,7 @@ pub(in super::super) enum SolverProgram {
     Simulated(std::sync::Arc<dyn super::SimulatedSolver>),
 }
 
-/// A process, and what its pool is made of.
+/// A running process, and the content of its pool.
 #[derive(Debug)]
 struct RunningSolver {
     child: Child,
@@ -92,7 +92,7 @@ impl SolverProcess {
         }
     }
 
-    /// Gets the pool ready, and the roots that all builds share. Takes time, too.
+    /// Prepares the pool, and the roots that all builds share. Takes time, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -103,10 +103,10 @@ impl SolverProcess {
         }
     }
 
-    /// Makes a lock. Takes time: not for a thread of the runtime.
+    /// Makes a lock. Slow, so it must not run on a thread of the runtime.
     ///
     /// # Errors
-    /// When there is no solution, or the process ended; then it is started again by the next call.
+    /// When there is no solution, or the process ended; the next call starts it again.
     pub(in super::super) fn lock(
         &mut self,
         content: PoolContent,
@@ -118,7 +118,7 @@ impl SolverProcess {
         }
     }
 
-    /// Finds packages that lack something. Takes time, too.
+    /// Finds packages with a missing requirement. Slow, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -133,8 +133,8 @@ impl SolverProcess {
         }
     }
 
-    /// Looks up the owners of the things in the questions; `paths` are those that builds have
-    /// required. Takes time, too.
+    /// Finds the owners of the names in the query; `paths` are the paths that builds have required.
+    /// Slow, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -152,7 +152,7 @@ impl SolverProcess {
     }
 
     /// For each of the farm's packages in a root, the package that the root would have without it.
-    /// Takes time, too.
+    /// Slow, too.
     ///
     /// # Errors
     /// As [`Self::lock`].
@@ -175,7 +175,7 @@ impl SolverProcess {
                 return solve_simulated(&**solver, &self.start, question);
             }
         };
-        // Taken out first: a process that failed half way is not asked again.
+        // Taken out first, so that a process that failed half way is not asked again.
         let external = &question.content.external;
         let kept = self.running.take().filter(|running| running.takes_more(external));
         let mut running = match kept {
@@ -229,7 +229,7 @@ fn solve_simulated(
     }
 }
 
-/// A conversation that came to no end.
+/// The end of a process during a question.
 struct SolverExit {
     ready: bool,
     error: io::Error,
@@ -249,7 +249,8 @@ impl RunningSolver {
             .arg(ARGUMENT)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Of a group of its own: an interrupt at the terminal is for the coordinator, which ends it.
+            // In a process group of its own: an interrupt at the terminal goes to the coordinator
+            // only, which ends the solver.
             .process_group(0)
             .spawn()
             .map_err(failed)?;
@@ -297,7 +298,7 @@ impl RunningSolver {
             .map_err(|error| SolverExit { ready, error })
     }
 
-    /// Waits for the end and says what it was.
+    /// Waits for the process to end, and describes how it did.
     fn died(mut self, ready: bool, error: &io::Error, start: &SolverSetup) -> PoolsError {
         let status = self.end();
         let what = if ready { "solved" } else { "read packages" };
@@ -310,8 +311,8 @@ impl RunningSolver {
 }
 
 impl RunningSolver {
-    /// How the process ended; nothing when it lives and makes no sense. Its pipes close a moment before
-    /// it has ended.
+    /// How the process ended; `None` when it still runs and sent a malformed answer. Its pipes
+    /// close a moment before it has ended.
     fn end(&mut self) -> Option<ExitStatus> {
         let begun = Instant::now();
         while begun.elapsed() < ENDING {
@@ -326,13 +327,13 @@ impl RunningSolver {
 
 impl Drop for RunningSolver {
     fn drop(&mut self) {
-        // It has nothing that could be lost.
+        // The process has no state that could be lost.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Whether somebody ended the process, as when the service is stopped: no package has a part in that.
+/// Whether somebody ended the process, as when the service is stopped: that is no package's fault.
 fn was_asked_to_end(status: ExitStatus) -> bool {
     let asked = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
     status.signal().is_some_and(|signal| asked.iter().any(|one| *one as i32 == signal))

@@ -1,4 +1,4 @@
-//! What the coordinator and a solver say to each other: JSON documents, each after its length in four
+//! The messages between the coordinator and a solver: JSON documents, each after its length in four
 //! bytes, the most significant first.
 
 use std::collections::{BTreeSet, HashSet};
@@ -15,17 +15,17 @@ use serde::{Deserialize, Serialize};
 use super::super::lock::{FarmReplacement, Requirements};
 use super::super::pools::{PoolContent, PoolStats, PoolsError};
 
-/// A list of 100,000 packages has some 20 MB.
+/// The longest document, in bytes; a list of 100,000 packages has some 20 MB.
 const MAX_DOCUMENT: u32 = 1 << 30;
 
-/// The first message to a solver: which target and architecture it is for, and where the blobs lie.
+/// The first message to a solver: its target and architecture, and the path of the blob store.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) struct SolverSetup {
     pub(in super::super) target: Target,
     pub(in super::super) arch: Arch,
     /// The module streams that differ from the default ones.
     pub(in super::super) modules: ModuleChoice,
-    /// Where the blobs lie.
+    /// The path of the blob store.
     pub(in super::super) blobs: PathBuf,
     /// Where solver data of external repositories are kept.
     pub(in super::super) cache: PathBuf,
@@ -34,24 +34,23 @@ pub(in super::super) struct SolverSetup {
 /// A question to a pool that is up to date.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(in super::super) enum SolverTask {
-    /// To make a lock.
+    /// Make a lock.
     Lock(Requirements),
-    /// To find `noarch` packages of these that lack something.
+    /// Find those of these `noarch` packages that have a missing requirement.
     Lacking(HashSet<Nevra>),
-    /// To look up the owners of the things in the questions; the paths are those that builds have
-    /// required.
+    /// Find the owners of the names in the query; the paths are those that builds have required.
     Owners(OwnerQuery, BTreeSet<String>),
-    /// To say of the farm's packages in a root what it would have without them.
+    /// Find what a root would have without the farm's packages.
     Taken(Requirements),
     /// To get the pool and the roots that all builds share ready, and nothing else.
     Prepare,
 }
 
-/// One question. There are two answers: [`SolverResponse::Prepared`] or a failure, then that to the task.
-/// [`SolverResponse::Warnings`] may come before the first.
+/// One question. It has two answers: [`SolverResponse::Prepared`] or a failure, then that to the
+/// task. [`SolverResponse::Warnings`] may come before the first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SolverRequest {
-    /// What the pool is to be made of.
+    /// The content that the pool must have.
     pub(super) content: PoolContent,
     /// The question to the pool.
     pub(super) task: SolverTask,
@@ -66,7 +65,7 @@ pub(super) enum SolverResponse {
     Lock(Box<Lock>),
     /// Packages with a requirement that no package provides.
     Lacking(Vec<(Nevra, String)>),
-    /// The owners of the things in the questions.
+    /// The owners of the names in the query.
     Owners(KnownOwners),
     /// The farm's own packages in the root.
     Taken(Vec<FarmReplacement>),
@@ -79,7 +78,7 @@ pub(super) enum SolverResponse {
 /// Writes a document.
 ///
 /// # Errors
-/// When the other side is gone.
+/// When the other side has ended.
 pub(super) fn write(to: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
     let bytes = serde_json::to_vec(document)?;
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_DOCUMENT);
@@ -92,7 +91,7 @@ pub(super) fn write(to: &mut impl Write, document: &impl Serialize) -> io::Resul
 /// Reads a document; `None` when the other side has ended between two.
 ///
 /// # Errors
-/// When the other side has ended within one, or it is not such a document.
+/// When the other side has ended within one, or the bytes are not such a document.
 pub(super) fn read<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut length = [0; 4];
     match from.read_exact(&mut length) {

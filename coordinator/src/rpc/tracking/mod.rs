@@ -1,6 +1,6 @@
-//! What people and scripts call to follow upstream.
+//! The calls that follow upstream.
 //!
-//! Owns what a request must be and what is done for it; `view` says how packages and pushes are
+//! Owns the checks of these requests and what they do; `view` says how packages and pushes are
 //! shown.
 mod view;
 
@@ -31,16 +31,16 @@ use crate::track::{ForgeListError, Tracker, plan};
 pub struct TrackingService {
     pub store: Store,
     pub targets: Targets,
-    /// Asks forges, and is told which packages to poll.
+    /// Asks forges for lists of repositories, and schedules polls.
     pub tracker: Tracker,
 }
 
 type Reply<T> = Result<Response<T>, Status>;
 
-/// Packages of one request at most.
+/// How many packages one request may have.
 const MAX_PACKAGES: usize = 20_000;
 
-/// Pushes that are shown of one package.
+/// How many pushes of one package are shown.
 const SHOWN_PUSHES: i64 = 50;
 
 impl From<ForgeListError> for Status {
@@ -71,13 +71,13 @@ impl TrackingService {
         let row = self.store.tracked_fetch(target, package).await?;
         row.ok_or_else(|| {
             Status::not_found(format!(
-                "{} is not followed for {target} (rpmfarm track list)",
+                "{} is not tracked for {target} (rpmfarm track list)",
                 shown(package)
             ))
         })
     }
 
-    /// The targets that are meant: one, or all that can be used.
+    /// The targets of a request: one, or all that can be used.
     fn meant(&self, name: &str) -> Result<Vec<Arc<Target>>, Status> {
         if !name.is_empty() {
             return Ok(vec![self.targets.get(name)?]);
@@ -85,8 +85,8 @@ impl TrackingService {
         Ok(self.targets.all().into_values().filter_map(Result::ok).collect())
     }
 
-    async fn orders(&self, target: &str) -> Result<PolicyOverrides, Status> {
-        Ok(plan::orders(&self.store, target).await?)
+    async fn policy_overrides(&self, target: &str) -> Result<PolicyOverrides, Status> {
+        Ok(plan::policy_overrides(&self.store, target).await?)
     }
 
     /// Packages that are followed for a target, in the order of their names, as they are shown.
@@ -104,14 +104,14 @@ impl TrackingService {
         for found in self.store.track_ref_list_between(&target.name, ends).await? {
             seen.entry(found.package.clone()).or_default().push(found);
         }
-        let orders = self.orders(&target.name).await?;
+        let overrides = self.policy_overrides(&target.name).await?;
         let open = self.open(target, now).await?;
         let open: BTreeMap<&str, PushVerdict> = open
             .iter()
             .map(|(planned, _)| (planned.push.package.as_str(), planned.verdict.word()))
             .collect();
         let show = |row: TrackedPackage| {
-            let rule = orders.rule(target, &row.package, now);
+            let rule = overrides.rule(target, &row.package, now);
             let seen = seen.get(&row.package).map_or(&[][..], Vec::as_slice);
             let verdict = open.get(row.package.as_str()).copied();
             let mut tracked = view::tracked(target, row, &rule, seen);
@@ -121,26 +121,26 @@ impl TrackingService {
         Ok(rows.into_iter().map(show).collect())
     }
 
-    /// Why the build that a push led to has failed; none when it has not.
+    /// Why the build of a push has failed; `None` when it has not.
     async fn failed(&self, row: &PushRow) -> Result<Option<String>, Status> {
         let is_built = row.ended() == Some(PushVerdict::Build);
         let Some(build) = row.build.filter(|_| is_built) else { return Ok(None) };
-        let since = self.store.retried_at(build).await?;
+        let since = self.store.build_retried_at(build).await?;
         let failures = self.store.failure_list(build, since).await?;
         let last = failures.into_iter().next_back().filter(|row| row.retry.is_none());
         Ok(last.map(|row| shown(&row.failure.message)))
     }
 
-    /// The open pushes of a target as they are shown.
+    /// The open pushes of a target, in the form of the API.
     async fn open(
         &self,
         target: &Target,
         now: Timestamp,
     ) -> Result<Vec<(PlannedPush, v1::Push)>, Status> {
-        let planned = plan::of_target(&self.store, target, now).await?;
-        let orders = self.orders(&target.name).await?;
+        let planned = plan::for_target(&self.store, target, now).await?;
+        let overrides = self.policy_overrides(&target.name).await?;
         let show = |planned: PlannedPush| {
-            let rule = orders.rule(target, &planned.push.package, now);
+            let rule = overrides.rule(target, &planned.push.package, now);
             let push = view::planned(&target.name, &planned, &rule);
             (planned, push)
         };
@@ -185,7 +185,7 @@ impl Tracking for TrackingService {
                 due: first(index, pause, now),
             })
             .collect();
-        // Policy first, so that no push is decided on before it holds.
+        // The policy is set first, so that no push is decided on before it applies.
         if let Some(policy) = policy {
             for package in &packages {
                 let row = order(package, policy.as_str(), "", None, &who, now);
@@ -229,7 +229,7 @@ impl Tracking for TrackingService {
                 Ordering::Greater => "",
             };
             let missing = size - reply.packages.len();
-            // One more tells whether others follow.
+            // One row more shows whether others follow.
             let one_more = missing.saturating_add(1);
             let mut rows = self.store.tracked_list_page(&target.name, after, one_more).await?;
             let more = pages::cut(&mut rows, missing);
@@ -251,7 +251,7 @@ impl Tracking for TrackingService {
         let loaded = self.targets.get(&target)?;
         let row = self.followed(&target, &package).await?;
         let now = clock::now();
-        let rule = self.orders(&target).await?.rule(&loaded, &package, now);
+        let rule = self.policy_overrides(&target).await?.rule(&loaded, &package, now);
         let seen = self.store.track_ref_list(&target, &package).await?;
         let mut tracked = view::tracked(&loaded, row, &rule, &seen);
         let mut open: BTreeMap<PushId, v1::Push> = BTreeMap::new();
@@ -274,11 +274,11 @@ impl Tracking for TrackingService {
             };
             pushes.push(shown);
         }
-        let orders = self.store.policy_override_list_history(&target, &package).await?;
+        let overrides = self.store.policy_override_list_history(&target, &package).await?;
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
-            orders: orders.into_iter().map(view::order).collect(),
+            orders: overrides.into_iter().map(view::order).collect(),
         }))
     }
 
@@ -292,7 +292,7 @@ impl Tracking for TrackingService {
         match request.word.as_str() {
             "default" => {}
             "freeze" if Timestamp::from_us(request.until_us) <= now => {
-                return Err(bad("a freeze needs an end that is not past"));
+                return Err(bad("a freeze needs an end in the future"));
             }
             "freeze" if request.reason.trim().is_empty() => {
                 return Err(bad("a freeze needs a reason"));
@@ -392,7 +392,8 @@ impl Tracking for TrackingService {
             }
             for (id, packages) in storms {
                 let storm = self.store.storm_fetch(id).await?;
-                let storm = storm.ok_or_else(|| internal(anyhow::anyhow!("storm {id} is gone")))?;
+                let storm = storm
+                    .ok_or_else(|| internal(anyhow::anyhow!("storm {id} no longer exists")))?;
                 let (target, reason, at_us) = (storm.target, storm.reason, storm.at.as_us());
                 reply.storms.push(v1::Storm { id: id.0, target, reason, at_us, packages });
             }

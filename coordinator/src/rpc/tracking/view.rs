@@ -1,6 +1,7 @@
-//! Packages that are followed and their pushes, as they are shown.
+//! Tracked packages and their pushes, in the form of the API.
 //!
-//! Owns the words of what became of a push. It must not ask anything: it is given rows and rules.
+//! Owns the words for what became of a push. It must not query anything: it is given rows and
+//! rules.
 
 use rpmfarm_core::track::plan::{self, PlannedPush};
 use rpmfarm_core::track::policy::EffectivePolicy;
@@ -39,7 +40,7 @@ pub(super) fn tracked(
         reason,
         until_us: us(rule.freeze.as_ref().map(|freeze| freeze.until)),
         added_us: row.added.as_us(),
-        looked_us: us(row.looked_at),
+        looked_us: us(row.polled_at),
         due_us: row.due.as_us(),
         problem: row.problem,
         push: String::new(),
@@ -90,7 +91,7 @@ fn number(build: Option<BuildId>) -> i64 {
     build.map_or(0, |build| build.0)
 }
 
-/// What is said of a push to a commit that the branch had left.
+/// A note about a push to a commit that the branch had left.
 const fn returned(returns: bool) -> &'static str {
     if returns { "; the branch went back to this commit" } else { "" }
 }
@@ -106,8 +107,8 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
             format!("build {} had these sources already", number(row.build))
         }
         Some(PushVerdict::Superseded) => "a later push came before it was built".to_owned(),
-        Some(PushVerdict::Removed) => "it is followed no longer".to_owned(),
-        _ => "a later push stands for it".to_owned(),
+        Some(PushVerdict::Removed) => "it is no longer tracked".to_owned(),
+        _ => "a later push supersedes it".to_owned(),
     } + returned(row.left_by.is_some());
     v1::Push {
         id: row.id.0,

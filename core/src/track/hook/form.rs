@@ -3,21 +3,21 @@
 /// The field that holds the JSON.
 const FIELD: &[u8] = b"payload";
 
-/// What is being read.
+/// The state of the parser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FormState {
-    /// A name: how much of it is that of the field; none when it is another one.
+    /// In a name: how much of it matches the field; `None` when it is another one.
     Name(Option<usize>),
     /// The value of the field.
     Wanted,
-    /// One digit of an escape has to come, or the second after this one.
+    /// In an escape: the first digit, if it was read.
     Escaped(Option<u8>),
-    /// Another value, or whatever follows the first field of this name.
+    /// In another value, or behind the first field of this name.
     Other,
     Done,
 }
 
-/// Takes the JSON out of a form, piece by piece.
+/// Extracts the JSON from a form, piece by piece.
 #[derive(Debug)]
 pub(super) struct FormDecoder(FormState);
 
@@ -26,7 +26,7 @@ impl FormDecoder {
         Self(FormState::Name(Some(0)))
     }
 
-    /// Appends what the next bytes hold of the JSON.
+    /// Appends the JSON in the next bytes.
     pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
         for byte in bytes {
             self.0 = self.step(*byte, out);

@@ -1,9 +1,9 @@
-//! Webhooks: what a forge sends when somebody has pushed, and when anything else has happened.
+//! Webhooks: what a forge sends after a push, and after other events.
 //!
-//! Owns the forms of the bodies and the names of the headers. A webhook is a hint: it says which
-//! branch of which repository to poll, and nothing in it is built or fetched. What a forge has
-//! signed is right, whatever it tells of: forges count refusals, and give up a webhook that has
-//! several in a row. It must not know how signatures are checked.
+//! Owns the formats of the bodies and the names of the headers. A webhook is a hint: it says which
+//! branch of which repository to poll, and nothing in it is built or fetched. A genuine webhook is
+//! never refused because of its event: forges count refusals, and disable a webhook after several
+//! in a row. It must not know how signatures are checked.
 
 mod form;
 mod repository;
@@ -20,30 +20,30 @@ use super::tags::TagPattern;
 use crate::name::{check_git_ref, shown};
 use form::FormDecoder;
 
-/// The largest body that is read, in bytes. GitHub and GitLab send up to 25 MB.
+/// The largest body, in bytes. GitHub and GitLab send up to 25 MB.
 pub const MAX_BODY: usize = 32 << 20;
 
-/// The largest body that is read when it is sent as a form, in which a byte may take three.
+/// The largest body that is sent as a form, in which a byte may take three.
 pub const MAX_FORM: usize = 3 * MAX_BODY;
 
-/// How a forge proves that a webhook is its own.
+/// How a forge proves that a webhook is genuine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookProof {
     /// The HMAC-SHA256 of the body under the secret, in hex, after this prefix.
     Hmac {
-        /// Headers that may carry it, the first that is there counts.
+        /// The headers that may contain it; the first that exists is used.
         headers: &'static [&'static str],
-        /// What comes before the digits.
+        /// The prefix of the digits.
         prefix: &'static str,
     },
     Token {
-        /// The header that carries it.
+        /// The header that contains it.
         header: &'static str,
     },
 }
 
 impl Forge {
-    /// How it proves a webhook.
+    /// How the forge proves a webhook.
     #[must_use]
     pub const fn proof(self) -> HookProof {
         match self {
@@ -59,7 +59,7 @@ impl Forge {
         }
     }
 
-    /// Headers that name the event, the first that is there counts.
+    /// The headers with the event; the first that exists is used.
     #[must_use]
     pub const fn event_headers(self) -> &'static [&'static str] {
         match self {
@@ -70,25 +70,25 @@ impl Forge {
         }
     }
 
-    /// Headers that name the delivery, the first that is there counts.
+    /// The headers with the delivery's id; the first that exists is used.
     #[must_use]
     pub const fn delivery_headers(self) -> &'static [&'static str] {
         match self {
             Self::Github => &["x-github-delivery"],
             Self::Gitlab => &["idempotency-key", "x-gitlab-event-uuid"],
             Self::Gitea => &["x-forgejo-delivery", "x-gitea-delivery", "x-gogs-delivery"],
-            // It names the delivery in the body.
+            // The id of the delivery is in the body.
             Self::Pagure => &[],
         }
     }
 }
 
-/// A branch or tag that is said to point to another commit.
+/// A branch or tag that was moved to another commit, by the webhook.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MovedRef {
     /// The branch or tag.
     pub branch: String,
-    /// The commit that it is said to point to.
+    /// The commit that the webhook names.
     pub commit: String,
 }
 
@@ -96,18 +96,19 @@ pub struct MovedRef {
 pub struct PushNotice {
     /// The repository's path on its forge, as `rpms/bash`, and its addresses.
     pub repository: Vec<String>,
-    /// The number that the forge gives the repository, which stays when that is renamed; empty
-    /// where it tells none.
+    /// The forge's number of the repository, which stays when the repository is renamed; empty
+    /// where the forge sends none.
     pub id: String,
     pub moved: Vec<MovedRef>,
-    /// More was pushed than is listed.
+    /// Whether more branches were pushed than are listed.
     pub more: bool,
 }
 
 impl PushNotice {
-    /// The commit that it tells of for a package whose branch, tag or pattern is followed; empty when it
-    /// may be meant and is not listed, `None` when the package is not meant. `modifies` says whether
-    /// `branch` is that of the package's modifications: those have no patterns.
+    /// The commit that the webhook names for a package with this tracked branch, tag or pattern;
+    /// empty when the branch may be among those that are not listed, `None` when the package is not
+    /// affected. `modifies` says whether `branch` is that of the package's modifications, which
+    /// have no patterns.
     #[must_use]
     pub fn commit_for(&self, package: &str, branch: &str, modifies: bool) -> Option<&str> {
         let pattern = TagPattern::parse(branch).filter(|_| !modifies);
@@ -121,56 +122,57 @@ impl PushNotice {
         }
     }
 
-    /// Why nobody is meant. `branch` is followed in the repository; `None` when nothing is.
+    /// Why no package is affected. `branch` is tracked in the repository; `None` when no package
+    /// is.
     #[must_use]
     pub fn why_nobody(&self, branch: Option<&str>) -> String {
         match (branch, self.moved.first()) {
             (Some(branch), Some(moved)) => {
-                format!("`{branch}` is followed, not `{}`", shown(&moved.branch))
+                format!("`{branch}` is tracked, not `{}`", shown(&moved.branch))
             }
             _ => {
                 let repository = self.repository.first().map_or("", String::as_str);
-                format!("`{}` is not followed for this target", shown(repository))
+                format!("`{}` is not tracked for this target", shown(repository))
             }
         }
     }
 }
 
-/// What a webhook says.
+/// The event of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HookEvent {
     Push(PushNotice),
-    /// Something that leads to no build, in words.
+    /// An event that leads to no build, in words.
     Other(String),
 }
 
 /// A body that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HookBody {
-    pub said: HookEvent,
-    /// The delivery's id, where the body has it.
+    pub event: HookEvent,
+    /// The delivery's id, where the body contains it.
     pub delivery: Option<String>,
 }
 
 /// Why a webhook cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HookError {
-    /// It is no JSON, or not that of a push.
+    /// It is not JSON, or not a push.
     #[error("the body is not what {forge} sends for `{event}`: {why}")]
     Body { forge: Forge, event: String, why: String },
-    /// A value that cannot be.
+    /// An invalid value.
     #[error("the body's {field} cannot be `{value}`")]
     Value { field: &'static str, value: String },
-    /// Neither a header nor the body says what has happened.
+    /// Neither a header nor the body names the event.
     #[error("neither a header nor the body names the event")]
     NoEvent,
 }
 
-/// What is read of a body.
+/// The values that are read from a body.
 const PATHS: &[KeyPath] = &[
     &["ref"],
     &["after"],
-    // What has happened: GitLab's words for it, and Pagure's.
+    // The event, in GitLab and in Pagure.
     &["object_kind"],
     &["event_name"],
     &["topic"],
@@ -194,29 +196,29 @@ const PATHS: &[KeyPath] = &[
     &["msg", "repo", "full_url"],
 ];
 
-/// Reads a body piece by piece. It holds a few values, never the body.
+/// Reads a body piece by piece. It keeps a few values, never the body.
 #[derive(Debug)]
 pub struct HookReader {
     form: BodyEncoding,
     scanner: JsonScanner,
-    /// The piece of the JSON that was sent last as a form.
+    /// The JSON in the last piece of a form.
     payload: Vec<u8>,
 }
 
-/// How the JSON is sent.
+/// How the JSON is encoded.
 #[derive(Debug)]
 enum BodyEncoding {
-    /// These first bytes do not tell yet.
+    /// The first bytes, which are not enough to tell.
     Unknown(Vec<u8>),
     Plain,
     Form(FormDecoder),
 }
 
-/// What a form begins with, where its content type says that it is JSON: so does Pagure.
+/// The beginning of a form. Pagure sends forms with the content type of JSON.
 const FORM: &[u8] = b"payload=";
 
 impl HookReader {
-    /// Reads a body whose content type says whether it is a form.
+    /// A reader for a body whose content type says whether it is a form.
     #[must_use]
     pub fn new(is_form: bool) -> Self {
         let form = if is_form {
@@ -227,7 +229,7 @@ impl HookReader {
         Self { form, scanner: JsonScanner::new(PATHS), payload: Vec::new() }
     }
 
-    /// Takes the next bytes. Of a form, returns what they hold of the JSON: some forges sign that.
+    /// Reads the next bytes. For a form, returns the JSON in them, because some forges sign that.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<&[u8]> {
         match &mut self.form {
             BodyEncoding::Plain => {
@@ -258,7 +260,7 @@ impl HookReader {
         }
     }
 
-    /// How many bytes may come at most.
+    /// How many bytes the body may have.
     #[must_use]
     pub const fn most(&self) -> usize {
         match self.form {
@@ -267,10 +269,10 @@ impl HookReader {
         }
     }
 
-    /// What the body says. `event` is what a header says of it.
+    /// The content of the body. `event` is the event in a header.
     ///
     /// # Errors
-    /// When the body is not the forge's.
+    /// When the body is not valid for the forge.
     pub fn end(self, forge: Forge, event: Option<&str>) -> Result<HookBody, HookError> {
         let wrong = |why: String| HookError::Body {
             forge,
@@ -278,21 +280,21 @@ impl HookReader {
             why: shown(&why),
         };
         let kept = self.scanner.end().map_err(wrong)?;
-        said(forge, event, &kept)
+        parse_body(forge, event, &kept)
     }
 }
 
-/// Reads a body that is all there, and no form. `event` is what its header says.
+/// Reads a whole body that is not a form. `event` is the event in its header.
 ///
 /// # Errors
-/// When the body is not the forge's.
+/// When the body is not valid for the forge.
 pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<HookBody, HookError> {
     let mut reader = HookReader::new(false);
     reader.feed(body);
     reader.end(forge, Some(event))
 }
 
-fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
+fn parse_body(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
     let get = |path: &[&str]| kept.get(path).filter(|value| !value.is_empty());
     let told = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
     let event = event.or(told).ok_or(HookError::NoEvent)?;
@@ -306,7 +308,7 @@ fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody
             let commit = if get(&["msg", "end_commit"]).is_some() { "end_commit" } else { "rev" };
             push(kept, ["repo", "fullname"], &["msg", "repo"], &["msg", name], &["msg", commit])?
         }
-        // Its header says `System Hook` for whatever an administrator is told of.
+        // The header of GitLab's system hooks is `System Hook` for every event.
         Forge::Gitlab => match told.unwrap_or(event) {
             "push" | "tag_push" | "Push Hook" | "Tag Push Hook" => {
                 push(kept, ["project", "path_with_namespace"], &["project"], &["ref"], &["after"])?
@@ -316,13 +318,13 @@ fn said(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody
         },
         _ => other(format!("event `{}`", shown(event))),
     };
-    Ok(HookBody { said, delivery: get(&["msg_id"]).map(str::to_owned) })
+    Ok(HookBody { event: said, delivery: get(&["msg_id"]).map(str::to_owned) })
 }
 
-/// Pagure's topics that tell of a branch or tag at a commit.
+/// Pagure's topics for a branch or tag at a commit.
 const PAGURE: [&str; 3] = ["git.receive", "git.branch.creation", "git.tag.creation"];
 
-/// The names of the repository, of which this one must be there.
+/// The names of the repository; this one is required.
 fn repository(
     kept: &KeptValues,
     named: [&'static str; 2],
@@ -337,7 +339,7 @@ fn repository(
     Ok(names)
 }
 
-/// The number of the repository; none that nobody would give.
+/// The number of the repository; empty when it is not valid.
 fn id(kept: &KeptValues, object: &[&str]) -> String {
     let id = kept.get(&[object, &["id"]].concat()).unwrap_or_default();
     let is_number = id.len() <= 32 && id.bytes().all(|byte| byte.is_ascii_digit());
@@ -364,7 +366,7 @@ fn push(
     })
 }
 
-/// GitLab tells once of all that was pushed together.
+/// GitLab sends one event for everything that was pushed together.
 fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     let repository = repository(kept, ["project", "path_with_namespace"], &["project"])?;
     let mut all = BTreeSet::new();
@@ -375,13 +377,15 @@ fn changes(kept: &KeptValues) -> Result<HookEvent, HookError> {
     }
     let more = kept.more_changes > 0;
     if all.is_empty() && !more {
-        return Ok(HookEvent::Other("nothing that could be followed was pushed".to_owned()));
+        return Ok(HookEvent::Other(
+            "no branch or tag that could be tracked was pushed".to_owned(),
+        ));
     }
     let (id, moved) = (id(kept, &["project"]), all.into_iter().collect());
     Ok(HookEvent::Push(PushNotice { repository, id, moved, more }))
 }
 
-/// A branch or tag that was pushed, or why it is not to be polled.
+/// The branch or tag that was pushed, or why it is not polled.
 fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookError> {
     if !is_commit_id(commit) {
         return Err(HookError::Value { field: "commit", value: shown(commit) });
@@ -396,9 +400,9 @@ fn moved(git_ref: &str, commit: &str) -> Result<Result<MovedRef, String>, HookEr
     if commit.bytes().all(|byte| byte == b'0') {
         return Ok(Err(format!("`{}` was deleted", shown(branch))));
     }
-    // Git allows names that no target can name.
+    // Git allows names that no target can contain.
     if check_git_ref(branch).is_err() {
-        return Ok(Err(format!("`{}` cannot be followed", shown(branch))));
+        return Ok(Err(format!("`{}` cannot be tracked", shown(branch))));
     }
     Ok(Ok(MovedRef { branch: branch.to_owned(), commit: commit.to_owned() }))
 }
@@ -436,8 +440,8 @@ mod tests {
         assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", false), Some(A));
         assert_eq!(of_tag.commit_for("zlib", "imports/c9/{nvr}", false), None);
         assert_eq!(of_tag.commit_for("bash", "imports/c9/{nvr}", true), None);
-        assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is followed, not `c9s`");
-        let unknown = "`rpms/bash` is not followed for this target";
+        assert_eq!(of_branch.why_nobody(Some("c8s")), "`c8s` is tracked, not `c9s`");
+        let unknown = "`rpms/bash` is not tracked for this target";
         assert_eq!(of_branch.why_nobody(None), unknown);
         assert_eq!(PushNotice { moved: Vec::new(), ..of_branch }.why_nobody(Some("c8s")), unknown);
     }
@@ -471,7 +475,7 @@ mod tests {
     fn pushes() {
         for (forge, event, body) in bodies() {
             let read = read(forge, event, body.as_bytes()).unwrap();
-            let notice = pushed(read.said);
+            let notice = pushed(read.event);
             assert_eq!((notice.moved, notice.more), (moved_to("c9s"), false), "{forge}");
             assert_eq!(notice.repository[0], "rpms/bash");
             let is_github = matches!(forge, Forge::Github | Forge::Gitea);
@@ -489,7 +493,7 @@ mod tests {
             reader.feed(body.as_bytes());
             let body = reader.end(forge, None);
             match forge {
-                Forge::Gitlab | Forge::Pagure => drop(pushed(body.unwrap().said)),
+                Forge::Gitlab | Forge::Pagure => drop(pushed(body.unwrap().event)),
                 Forge::Github | Forge::Gitea => assert_eq!(body, Err(HookError::NoEvent)),
             }
         }
@@ -509,7 +513,7 @@ mod tests {
                     }
                     assert_eq!(reader.most(), MAX_FORM);
                     assert_eq!(String::from_utf8(payload).unwrap(), body);
-                    drop(pushed(reader.end(forge, Some(event)).unwrap().said));
+                    drop(pushed(reader.end(forge, Some(event)).unwrap().event));
                 }
             }
         }
@@ -529,7 +533,7 @@ mod tests {
             )
         };
         let said = |changes: &str| {
-            read(Forge::Gitlab, "System Hook", body(changes).as_bytes()).map(|body| body.said)
+            read(Forge::Gitlab, "System Hook", body(changes).as_bytes()).map(|body| body.event)
         };
         let two = [change("refs/heads/c9s", A), change("refs/heads/x", &zero)].join(",");
         let notice = pushed(said(&two).unwrap());
@@ -547,17 +551,17 @@ mod tests {
         let zero = "0".repeat(40);
         for (forge, event, body) in bodies() {
             let deleted = body.replace(A, &zero);
-            let said = read(forge, event, deleted.as_bytes()).unwrap().said;
+            let said = read(forge, event, deleted.as_bytes()).unwrap().event;
             assert_eq!(said, HookEvent::Other("`c9s` was deleted".into()), "{forge}");
-            let said = read(forge, "ping", b"{}").unwrap().said;
+            let said = read(forge, "ping", b"{}").unwrap().event;
             assert_eq!(said, HookEvent::Other("event `ping`".into()));
             assert!(read(forge, "ping", b"zen").is_err());
             // Git allows them; no target can name them.
             for odd in ["-c9s", "a b", "refs/merge-requests/1/head~", r"caf\u00e9\u0007"] {
                 let odd = body.replace("refs/heads/c9s", "c9s").replace("c9s", odd);
-                let said = read(forge, event, odd.as_bytes()).unwrap().said;
+                let said = read(forge, event, odd.as_bytes()).unwrap().event;
                 let HookEvent::Other(what) = said else { panic!("{odd}") };
-                assert!(what.ends_with("cannot be followed"), "{what}");
+                assert!(what.ends_with("cannot be tracked"), "{what}");
             }
         }
         for (forge, event, body) in [
@@ -572,7 +576,7 @@ mod tests {
             (Forge::Pagure, "pull-request.flag.added", r#"{"msg":{"flag":{}},"topic":"x"}"#),
             (Forge::Pagure, "git.branch.deletion", r#"{"msg":{"branch":"x"}}"#),
         ] {
-            let said = read(forge, event, body.as_bytes()).unwrap().said;
+            let said = read(forge, event, body.as_bytes()).unwrap().event;
             assert!(matches!(said, HookEvent::Other(_)), "{forge} {event}: {said:?}");
         }
     }

@@ -1,14 +1,14 @@
-//! Which repository is meant: forges name one by its path, by addresses for HTTP and for ssh, by
-//! its page, and in any case of letters.
+//! Identifies a repository: forges name one by its path, by addresses for HTTP and ssh, and by its
+//! page, in upper or lower case.
 
 use std::collections::HashMap;
 
 use crate::name::percent_decoded;
 
-/// A name or address of a repository, such that two that mean the same are equal.
+/// A name or address of a repository, normalised so that equal repositories are equal.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RepositoryAddress {
-    /// The host, without port and user; empty for a path alone.
+    /// The host, without port and user; empty for a bare path.
     pub host: String,
     /// The path, without slashes at its ends and without `.git`.
     pub path: String,
@@ -16,12 +16,12 @@ pub struct RepositoryAddress {
 
 impl RepositoryAddress {
     /// Reads `https://HOST/PATH.git`, `ssh://git@HOST:22/PATH`, `git@HOST:PATH.git`, or a path.
-    /// Nothing when no path is left.
+    /// `None` when the path is empty.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (host, path) = match text.split_once("://") {
             Some((_, rest)) => rest.split_once('/').unwrap_or((rest, "")),
-            // As scp writes it: the colon comes before any slash.
+            // The form of scp: the colon comes before any slash.
             None => match text.split_once(':') {
                 Some((host, path)) if !host.contains('/') => (host, path),
                 _ => ("", text),
@@ -33,7 +33,7 @@ impl RepositoryAddress {
         let path = parts.join("/");
         let path = path.strip_suffix(".git").unwrap_or(&path);
         let host = host.rsplit('@').next().unwrap_or_default();
-        // An address of IPv6 has colons of its own, in brackets.
+        // An IPv6 address has colons of its own, in brackets.
         let host = match host.rsplit_once(':') {
             Some((name, port)) if !port.contains(']') => name,
             _ => host,
@@ -43,9 +43,9 @@ impl RepositoryAddress {
         (!path.is_empty()).then_some(Self { host, path })
     }
 
-    /// How well another one fits this one, which is complete. Forges are known by several names
-    /// and may be reached below another path, so a path that ends alike is enough; but a bare
-    /// name would fit the repositories of everybody.
+    /// How well another address matches this one, which is complete. Forges have several names and
+    /// may be reached below another path, so a path with the same end is enough; but a bare name
+    /// would match repositories of everybody.
     fn fit(&self, other: &Self) -> Option<MatchQuality> {
         if self.path == other.path && self.host == other.host {
             return Some(MatchQuality::Same);
@@ -62,23 +62,23 @@ impl RepositoryAddress {
     }
 }
 
-/// How sure it is that a repository is meant.
+/// How well a repository matches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum MatchQuality {
-    /// The path is its own.
+    /// The path matches.
     Path,
-    /// The host is, too.
+    /// The host matches, too.
     Same,
 }
 
-/// Repositories that are followed, to be looked up by what a forge calls them.
+/// Tracked repositories, to be found by the names that a forge gives them.
 #[derive(Debug, Clone)]
 pub struct RepositoryLookup<T> {
     by_last: HashMap<String, Vec<(RepositoryAddress, T)>>,
 }
 
 impl<T> FromIterator<(String, T)> for RepositoryLookup<T> {
-    /// From the address of each, and what it is followed for.
+    /// From the address of each repository, and what it is tracked for.
     fn from_iter<I: IntoIterator<Item = (String, T)>>(followed: I) -> Self {
         let mut by_last = HashMap::<String, Vec<(RepositoryAddress, T)>>::new();
         for (url, of) in followed {
@@ -91,8 +91,8 @@ impl<T> FromIterator<(String, T)> for RepositoryLookup<T> {
 }
 
 impl<T> RepositoryLookup<T> {
-    /// What is followed of the repository with these names and addresses. One whose host fits as
-    /// well hides those of which only the path does.
+    /// What is tracked in the repository with these names and addresses. A match of path and host
+    /// hides matches of the path only.
     #[must_use]
     pub fn find(&self, names: &[String]) -> Vec<&T> {
         let names: Vec<RepositoryAddress> =

@@ -1,27 +1,27 @@
 //! Reads JSON piece by piece and keeps a few named values of it.
 //!
-//! A webhook of a large push has tens of megabytes of commits, of which nothing is of interest. So
-//! the body is never held: a string that nobody asked for is passed over, whatever its length, and
-//! what is kept is bounded in number and in length. It must not know what the values mean.
+//! A webhook of a large push has tens of megabytes of commits, which are not needed. So the body is
+//! never kept in memory: other strings are skipped, whatever their length, and the kept values are
+//! bounded in number and in length. It must not know what the values mean.
 
 use std::collections::BTreeMap;
 
-/// The longest value that is kept, in bytes. Longer ones count as absent.
+/// The longest value that is kept, in bytes. Longer ones are treated as absent.
 const MAX_VALUE: usize = 4096;
 
-/// The longest key that is told from others, in bytes.
+/// The longest key that is compared, in bytes.
 const MAX_KEY: usize = 64;
 
-/// How deep objects and lists may lie in each other.
+/// How deep objects and lists may be nested.
 const MAX_DEPTH: usize = 256;
 
-/// Values are searched for so deep.
+/// The depth to which values are searched for.
 const PATH_DEPTH: usize = 4;
 
-/// Changes of a list that are kept; more are counted.
+/// How many changes of a list are kept; further ones are counted.
 pub const MAX_CHANGES: usize = 64;
 
-/// Which values are kept: the keys that lead to each.
+/// The path of a kept value: the keys that lead to it.
 pub type KeyPath = &'static [&'static str];
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -41,15 +41,15 @@ impl KeptValues {
     }
 }
 
-/// What an object or list that is open is.
+/// An open object or list.
 #[derive(Debug)]
 enum OpenLevel {
-    /// An object, and the key whose value comes next; none where it is of no interest.
+    /// An object, and the key whose value comes next; `None` where no value is kept.
     Object(Option<String>),
     List,
 }
 
-/// What may come next.
+/// The expected next byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanState {
     Value,
@@ -60,7 +60,7 @@ enum ScanState {
     Key,
     /// The colon after a key.
     Colon,
-    /// A comma, or the end of what is open.
+    /// A comma, or the end of the open object or list.
     After,
     /// The rest of a string.
     Text {
@@ -92,11 +92,11 @@ pub struct JsonScanner {
     /// The string or number that is being read, when it is kept.
     text: Vec<u8>,
     keeps: bool,
-    /// It is longer than what is kept.
+    /// Whether it is longer than the kept part.
     overflows: bool,
-    /// The first half of a pair of surrogates.
+    /// The first half of a surrogate pair.
     high: Option<u32>,
-    /// `ref` and `after` of the object in `changes` that is open.
+    /// `ref` and `after` of the open object in `changes`.
     change: (String, String),
     at: usize,
     problem: Option<String>,
@@ -121,7 +121,7 @@ impl JsonScanner {
         }
     }
 
-    /// Takes the next bytes. After the first that cannot be JSON, nothing is read any more.
+    /// Reads the next bytes. After the first invalid byte, nothing is read any more.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while self.problem.is_none() && !rest.is_empty() {
@@ -129,7 +129,7 @@ impl JsonScanner {
             self.at += passed;
             rest = &rest[passed..];
             let Some((byte, after)) = rest.split_first() else { break };
-            // A byte that ends a number is also what comes after it.
+            // The byte that ends a number is also the next token.
             if self.step(*byte) {
                 rest = after;
                 self.at += 1;
@@ -137,21 +137,21 @@ impl JsonScanner {
         }
     }
 
-    /// What was kept.
+    /// The kept values.
     ///
     /// # Errors
-    /// What is wrong and where, when it was not a JSON object.
+    /// The first error and its position, when the text was not a JSON object.
     pub fn end(mut self) -> Result<KeptValues, String> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
-            self.fail("it broke off");
+            self.fail("it is incomplete");
         }
         if self.problem.is_none() && self.state != ScanState::After {
-            self.fail("it broke off");
+            self.fail("it is incomplete");
         }
         self.problem.map_or(Ok(self.kept), Err)
     }
 
-    /// Bytes of a string that need no check of their own.
+    /// Skips bytes of a string that need no check.
     fn pass_over(&mut self, bytes: &[u8]) -> usize {
         let ScanState::Text { .. } = self.state else { return 0 };
         let plain = |byte: &u8| *byte != b'"' && *byte != b'\\' && *byte >= b' ';
@@ -168,13 +168,13 @@ impl JsonScanner {
         self.problem.get_or_insert_with(|| format!("{why} at byte {at}"));
     }
 
-    /// Takes a byte. False when it has to be taken once more.
+    /// Reads a byte. False when it must be read again.
     fn step(&mut self, byte: u8) -> bool {
         let is_space = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
             ScanState::Value | ScanState::FirstOfList | ScanState::FirstKey | ScanState::Key | ScanState::Colon
             | ScanState::After
-                // Some programs put a byte order mark first.
+                // Some programs write a byte order mark first.
                 if is_space || (self.at < 3 && self.open.is_empty() && byte == BOM[self.at]) => {}
             ScanState::FirstOfList if byte == b']' => self.close(),
             ScanState::Value | ScanState::FirstOfList => self.begin_value(byte),
@@ -190,7 +190,7 @@ impl JsonScanner {
                 (b',', Some(OpenLevel::Object(_))) => self.state = ScanState::Key,
                 (b',', Some(OpenLevel::List)) => self.state = ScanState::Value,
                 (b'}', Some(OpenLevel::Object(_))) | (b']', Some(OpenLevel::List)) => self.close(),
-                _ => self.fail("something unexpected after a value"),
+                _ => self.fail("an unexpected byte after a value"),
             },
             ScanState::Text { is_key } => match byte {
                 b'"' => self.end_text(is_key),
@@ -229,12 +229,12 @@ impl JsonScanner {
 
     fn begin_value(&mut self, byte: u8) {
         if self.open.is_empty() && byte != b'{' {
-            // What forges send is always an object.
+            // Forges always send an object.
             return self.fail("no object");
         }
         match byte {
             b'{' | b'[' if self.open.len() >= MAX_DEPTH => {
-                self.fail(&format!("more than {MAX_DEPTH} values in each other"));
+                self.fail(&format!("more than {MAX_DEPTH} nested values"));
             }
             b'{' => {
                 self.open.push(OpenLevel::Object(None));
@@ -302,7 +302,7 @@ impl JsonScanner {
         self.state = ScanState::Text { is_key };
     }
 
-    /// Keeps what `\uXXXX` stands for: a character, or a half of one.
+    /// Keeps the character of `\\uXXXX`, or half of a surrogate pair.
     fn keep_unit(&mut self, unit: u32) {
         let whole = match (self.high, unit) {
             (Some(high), 0xdc00..=0xdfff) => {
@@ -323,7 +323,7 @@ impl JsonScanner {
         self.keep(whole.encode_utf8(&mut [0; 4]).as_bytes());
     }
 
-    /// A first half whose second does not follow stands for no character.
+    /// A first half without a second one stands for no character.
     fn keep_half(&mut self) {
         if self.high.take().is_some() {
             self.keep(char::REPLACEMENT_CHARACTER.encode_utf8(&mut [0; 4]).as_bytes());
@@ -378,7 +378,7 @@ impl JsonScanner {
         self.paths.iter().chain(&CHANGES).any(|path| self.is_at(path))
     }
 
-    /// Whether what is open is an object of the list `changes`.
+    /// Whether the open object is one of the list `changes`.
     fn is_change(&self) -> bool {
         let [OpenLevel::Object(Some(key)), OpenLevel::List, OpenLevel::Object(_)] =
             self.open.as_slice()
@@ -388,7 +388,7 @@ impl JsonScanner {
         key == "changes"
     }
 
-    /// Whether the value that is read is at these keys.
+    /// Whether the value that is read has this path.
     fn is_at(&self, path: &[&str]) -> bool {
         self.open.len() == path.len()
             && self.open.iter().zip(path).all(|(level, name)| match level {
@@ -398,13 +398,13 @@ impl JsonScanner {
     }
 }
 
-/// Stands in a path for a list.
+/// Stands for a list in a path.
 const LIST: &str = "[]";
 
 /// The paths within the list of changes.
 const CHANGES: [KeyPath; 2] = [&["changes", LIST, "ref"], &["changes", LIST, "after"]];
 
-/// What some programs begin a text with.
+/// The byte order mark.
 const BOM: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 #[cfg(test)]
@@ -457,29 +457,29 @@ mod tests {
             scan(format!(r#"{{"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)).as_bytes())
         };
         assert!(deep(MAX_DEPTH - 1).is_ok());
-        assert!(deep(MAX_DEPTH).unwrap_err().contains("in each other"));
+        assert!(deep(MAX_DEPTH).unwrap_err().contains("nested values"));
     }
 
     #[test]
     fn what_is_no_object() {
         for (text, words) in [
-            ("", "broke off"),
-            (" ", "broke off"),
-            ("{", "broke off"),
-            (r#"{"a"#, "broke off"),
-            (r#"{"a":1"#, "broke off"),
+            ("", "incomplete"),
+            (" ", "incomplete"),
+            ("{", "incomplete"),
+            (r#"{"a"#, "incomplete"),
+            (r#"{"a":1"#, "incomplete"),
             ("[]", "no object"),
             ("null", "no object"),
             ("zen", "no object"),
             ("\0", "no object"),
-            ("\u{feff}", "broke off"),
-            ("{}{}", "unexpected after a value at byte 3"),
+            ("\u{feff}", "incomplete"),
+            ("{}{}", "unexpected byte after a value at byte 3"),
             ("{]", "no key"),
             (r#"{"a" 1}"#, "no colon"),
             (r#"{"a":}"#, "no value"),
             (r#"{"a":nil}"#, "no value"),
-            (r#"{"a":[1 2]}"#, "unexpected after a value"),
-            (r#"{"a":[1}"#, "unexpected after a value"),
+            (r#"{"a":[1 2]}"#, "unexpected byte after a value"),
+            (r#"{"a":[1}"#, "unexpected byte after a value"),
             (r#"{"a":1,}"#, "no key"),
             ("{\"a\":\"\n\"}", "a control character"),
             (r#"{"a":"\x"}"#, "an unknown escape"),

@@ -1,8 +1,8 @@
-//! The chart of dispatch latency over queue length, as SVG, drawn from what was measured.
+//! The chart of dispatch latency over queue length, as SVG.
 
 use std::fmt::Write as _;
 
-/// What was measured with one database.
+/// The measurements with one database.
 #[derive(Debug, Clone)]
 pub(super) struct Line {
     pub(super) name: &'static str,
@@ -37,13 +37,13 @@ pub(super) fn draw(lines: &[Line], budget: f64) -> String {
     chart.svg
 }
 
-/// What stands at the end of a curve: its height, its colour and its text.
+/// The label at the end of a curve: its height, its colour and its text.
 type Label = (f64, &'static str, String);
 
-/// A chart that is being drawn.
+/// A chart under construction.
 struct Chart {
     svg: String,
-    /// The powers of ten between which the lengths of queues are.
+    /// The powers of ten around the lengths of queues.
     from: f64,
     to: f64,
     /// The highest value, in milliseconds.
@@ -68,13 +68,13 @@ impl Chart {
         }
     }
 
-    /// Where a length of the queue is.
+    /// The x coordinate of a queue length.
     fn x(&self, length: f64) -> f64 {
         let share = (length.log10() - self.from) / (self.to - self.from).max(1.0);
         LEFT + share * (WIDTH - LEFT - RIGHT)
     }
 
-    /// Where a time is.
+    /// The y coordinate of a time.
     fn y(&self, ms: f64) -> f64 {
         HEIGHT - BOTTOM - ms / self.top * (HEIGHT - TOP - BOTTOM)
     }
@@ -154,7 +154,7 @@ impl Chart {
         labels
     }
 
-    /// Writes labels so that they do not lie on each other.
+    /// Writes labels so that they do not overlap.
     fn labels(&mut self, mut labels: Vec<Label>) {
         labels.sort_by(|a, b| a.0.total_cmp(&b.0));
         let mut lowest = f64::INFINITY;

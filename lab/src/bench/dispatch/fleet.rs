@@ -1,4 +1,4 @@
-//! The fleet of workers that build nothing, as a process that is told and watched.
+//! The fleet of workers that build nothing: a process that takes commands and reports events.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 
-/// Something that happened to a worker, or that was asked of the farm.
+/// An event of a worker, or a request to the farm.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Event {
     /// connected, assigned, ended, dropped, broken, retried.
     pub(super) event: String,
     /// When, in microseconds since 1970.
     pub(super) at: i64,
-    /// Which worker; empty for what was asked of the farm.
+    /// The worker; empty for a request to the farm.
     #[serde(default)]
     pub(super) worker: String,
     #[serde(default)]
@@ -26,7 +26,7 @@ pub(super) struct Event {
     error: Option<String>,
 }
 
-/// The process. Dropped, all its workers are gone.
+/// The process. When dropped, all its workers end.
 pub(super) struct Fleet {
     child: Child,
     orders: ChildStdin,
@@ -59,7 +59,7 @@ impl Fleet {
         writeln!(self.orders, "{order}").context("the fleet is gone")
     }
 
-    /// Hands over what happens until `enough` says so.
+    /// Passes on events until `enough` returns true.
     pub(super) fn watch(
         &self,
         patience: Duration,
@@ -85,7 +85,7 @@ impl Fleet {
         }
     }
 
-    /// All that happens for a while.
+    /// All events of a period.
     pub(super) fn listen(&self, time: Duration) -> Vec<Event> {
         let begun = Instant::now();
         let mut events = Vec::new();

@@ -1,4 +1,4 @@
-//! Latencies out of what the fleet tells.
+//! Latencies, computed from the events of the fleet.
 
 use std::collections::HashMap;
 
@@ -21,7 +21,7 @@ impl Latencies {
     }
 }
 
-/// What was measured with one length.
+/// The measurements with one queue length.
 pub(super) struct MeasuredLatencies {
     pub(super) ready: Latencies,
     pub(super) turn: Latencies,
@@ -49,7 +49,7 @@ impl MeasuredLatencies {
     }
 }
 
-/// When builds were asked for again, and when a worker had them.
+/// When builds were retried, and when a worker received them.
 #[derive(Default)]
 pub(super) struct DispatchTimes {
     pub(super) asked: HashMap<i64, i64>,

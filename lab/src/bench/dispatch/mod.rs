@@ -71,22 +71,22 @@ pub(super) const ALL: [&str; 12] = {
 const LENGTHS: [u32; 3] = [1_000, 10_000, 100_000];
 /// Workers of the queue's architecture, all of which are busy.
 const BUSY: u32 = 950;
-/// Workers of the architecture of which nothing waits.
+/// Workers of the architecture for which no task waits.
 const IDLE: u32 = 50;
-/// Tasks that get ready, and the pause between two.
+/// Tasks that become ready, and the pause between two.
 const RETRIES: u32 = 400;
 const PAUSE: Duration = Duration::from_millis(25);
-/// How long a fleet that came all at once is left alone before anything is measured: its last
-/// workers are still told what they got when the first are busy.
+/// The pause after a whole fleet has connected: its last workers still receive assignments while
+/// the first are busy.
 const SETTLE: Duration = Duration::from_secs(2);
 /// How long workers hold a task, and for how long they are watched then.
 const HOLD_MS: u32 = 20_000;
 const WATCH: Duration = Duration::from_secs(10);
-/// Tasks that are taken from the queue while it is measured.
+/// Tasks that leave the queue while it is measured.
 const TAKEN: u32 = 2 * BUSY + 500;
 /// How long the rate is measured.
 const RATE: Duration = Duration::from_secs(15);
-/// The most that anything may take.
+/// The timeout of every wait.
 const PATIENCE: Duration = Duration::from_secs(120);
 const BUDGET_MS: f64 = 50.0;
 
@@ -158,7 +158,7 @@ struct Scene {
     settings: Settings,
     farm: Farm,
     fleet: Fleet,
-    /// The builds that can be tried again.
+    /// The builds that can be retried.
     ended: std::ops::Range<u32>,
 }
 
@@ -214,7 +214,7 @@ impl Scene {
         Ok(Latencies::of(seen.asked.iter().filter_map(late)))
     }
 
-    /// From a worker's report to its next assignment, while they come one by one.
+    /// From a worker's report to its next assignment, when reports arrive one by one.
     fn turn(&mut self) -> anyhow::Result<Latencies> {
         self.fleet.order(&format!("hold {HOLD_MS}"))?;
         self.fleet.order("release")?;
@@ -223,7 +223,7 @@ impl Scene {
             assigned += u32::from(event.event == "assigned");
             assigned >= BUSY
         })?;
-        // The earliest are held for half of the time.
+        // The earliest tasks are held for half of the time.
         self.fleet.listen(Duration::from_millis(u64::from(HOLD_MS / 2)));
         let mut events = self.fleet.listen(WATCH);
         let late: HashSet<String> = events
@@ -350,7 +350,7 @@ impl Scene {
     }
 }
 
-/// A target of which nothing but its name and architectures is used.
+/// A target of which only its name and architectures are used.
 fn target() -> String {
     let arches = "arches = [\"x86_64\", \"aarch64\"]";
     TargetFile::small("127.0.0.1:9").named(TARGET).unsigned().with(arches).text()

@@ -1,4 +1,4 @@
-//! What the coordinator holds while it imports a package with a tarball of 300 MB.
+//! The coordinator's memory while it imports a package with a tarball of 300 MB.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -37,12 +37,12 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         target.upstream.max_file_mib = 400;
     })?;
     let before = farm.coordinator.rss_kib()? as f64 / 1024.0;
-    // The peak begins anew.
+    // Resets the peak.
     std::fs::write(format!("/proc/{}/clear_refs", farm.coordinator.pid()), "5")?;
     import(&farm)?;
     let held = peak_mib(farm.coordinator.pid())? - before;
 
-    // What is here is not fetched again: it is not even there any more.
+    // A stored blob is not fetched again; removing the file proves it.
     std::fs::remove_file(&place)?;
     append(&repository, BRANCH, &commit("Release 2", &second, &sources))?;
     let again = import(&farm)?;
@@ -68,7 +68,7 @@ fn commit<'a>(message: &'a str, spec: &'a str, sources: &'a str) -> Commit<'a> {
     Commit { message, tree }
 }
 
-/// Bytes that no compression shortens, and their digest.
+/// Writes a file of incompressible bytes; returns its digest.
 fn write_tarball(path: &Path) -> anyhow::Result<String> {
     let mut random = BufReader::new(File::open("/dev/urandom")?);
     let mut file = File::create(path)?;

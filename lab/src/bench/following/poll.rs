@@ -29,7 +29,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         if let Ok(hosts) = serde_json::from_value(serde_json::json!(hosts)) {
             target.private_hosts = hosts;
         }
-        // As soon as one has been polled, it is due again.
+        // A package is due again as soon as it has been polled.
         target.track.poll_seconds = 1;
         target.track.poll_longest_seconds = 1;
         target.track.host_connections = 32;
@@ -40,7 +40,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
     std::fs::write(&list, names.join("\n"))?;
     let list = list.to_str().context("a path of text")?;
     farm.client().json(&["track", "add", "--file", list, "--target", TARGET])?;
-    // Where following begins is written once for each.
+    // The first poll of each package also stores its commit.
     let all = 2 * REPOSITORIES as u64;
     wait(|| Ok((refs.asked() >= all).then_some(())))?;
 
@@ -63,7 +63,7 @@ pub(super) fn measure(directory: &Path, world: &World) -> anyhow::Result<Figure>
         ratio: Some(each / peer.median),
         note: format!(
             "time of one core for each poll, nothing changed: {:.0} repositories a second of a core; \
-             {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} looks",
+             {:.0} a second by the clock, memory {:.0} MiB and {:+.1} MiB over {} polls",
             1.0 / each,
             asked / wall,
             memory as f64 / 1024.0,

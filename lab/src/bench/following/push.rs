@@ -1,4 +1,4 @@
-//! From a push to a signed package that can be installed, told by a webhook.
+//! From a push to a signed package that can be installed, with a webhook.
 
 use std::path::Path;
 use std::time::Instant;
@@ -28,7 +28,7 @@ pub(super) fn measure(
         let shown = client.json(&["track", "show", PACKAGE, "--target", TARGET])?;
         Ok((!shown["tracked"]["commit"].is_null()).then_some(()))
     })?;
-    // Roots and metadata are warm afterwards.
+    // Roots and metadata are cached afterwards.
     checkout.release()?;
     client.publish(&[PACKAGE], PATIENCE)?;
     let mut overheads = Vec::new();
@@ -65,7 +65,7 @@ pub(super) fn measure(
     })
 }
 
-/// The build of a commit, once there is one.
+/// The build of a commit, once it exists.
 fn started(client: &Client, commit: &str) -> anyhow::Result<i64> {
     wait(|| {
         let list = client.json(&["list", "--package", PACKAGE, "--limit", "1"])?;

@@ -1,5 +1,5 @@
-//! A git server of as many repositories as anybody wants, in which nothing ever changes: it
-//! answers questions for refs and nothing else, so that what is measured is the asking.
+//! A git server with any number of repositories that never change. It answers only requests for
+//! refs, so that a benchmark measures polling alone.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl RefServer {
         Ok(Self { address, asked, _runtime: runtime })
     }
 
-    /// How many questions were answered.
+    /// How many requests were answered.
     pub(super) fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
     }
@@ -55,7 +55,7 @@ async fn answer(State(asked): State<Arc<AtomicU64>>, request: Request) -> Respon
         return typed("result", format!("{line}0000"));
     }
     if path.ends_with("/info/refs") {
-        // What git itself asks first.
+        // The first line of git itself.
         let lines = ["version 2\n", "agent=git/lab\n", "ls-refs\n", "object-format=sha1\n"];
         let lines: String = lines.into_iter().map(packet).collect();
         let head = packet("# service=git-upload-pack\n");

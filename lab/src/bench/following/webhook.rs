@@ -1,4 +1,4 @@
-//! From a webhook to work for a worker; and a thousand webhooks at once.
+//! From a webhook to a task for a worker, and a thousand webhooks at once.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -144,7 +144,7 @@ fn burst(world: &World, client: &Client, forge: &Forge, names: &[String]) -> any
     })?;
     let sent = begun.elapsed().as_secs_f64();
     let mut lists = Vec::new();
-    // The newest build of each, and no more than one for each push.
+    // The newest build of each package, and no more than one for each push.
     let wanted = BURST + SINGLE;
     wait(|| {
         let asked = Instant::now();

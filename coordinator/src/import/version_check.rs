@@ -1,4 +1,4 @@
-//! Builds that follow from pushes and would not be above what is published are refused before
+//! Refuses builds that follow from pushes and would not be newer than the published package, before
 //! they cost anything.
 
 use rpmfarm_core::track::NotNewer;
@@ -10,7 +10,7 @@ use super::security::text;
 use crate::blobs::Blobs;
 use crate::store::{Build, Store, StoreError};
 
-/// Compares what a build makes with what its channel has of the package.
+/// Compares the versions that a build makes with those that its channel has of the package.
 async fn check(
     store: &Store,
     target: &Target,
@@ -19,15 +19,15 @@ async fn check(
 ) -> Result<Result<(), NotNewer>, StoreError> {
     let channel = target.first_channel();
     let published = store.channel_list_evrs(&target.name, channel, &build.package).await?;
-    Ok(rpmfarm_core::track::check_above(&build.package, made, published, channel))
+    Ok(rpmfarm_core::track::check_newer(&build.package, made, published, channel))
 }
 
-/// The same of what the text of an imported spec says. What the text does not tell, what depends
-/// on the build root, or what scripts may still change, is left for the SRPM to show.
+/// The same for the version in the text of an imported spec. A version that the text does not
+/// determine, or that depends on the build root or on scripts, is left to the check of the SRPM.
 ///
 /// # Errors
 /// Database errors, and a spec that cannot be read.
-pub(super) async fn of_spec(
+pub(super) async fn check_spec(
     store: &Store,
     blobs: &Blobs,
     target: &Target,
@@ -45,7 +45,7 @@ pub(super) async fn of_spec(
     let macros = target.macros_of(&build.package);
     let macros = macros.iter().map(|(name, body)| (name.as_str(), body.as_str()));
     let macros: Macros = macros.collect();
-    match version_tags(&lines, macros).told() {
+    match version_tags(&lines, macros).parsed_evr() {
         Some(made) => Ok(check(store, target, build, &made).await?),
         None => Ok(Ok(())),
     }

@@ -14,10 +14,10 @@ async fn an_unchanged_repository_costs_one_small_request() {
     scene.upstream.push("bash", "c9s", &id('a'));
     scene.upstream.push("bash", "c9s-next", &id('b'));
     scene.track(&["bash"]).await;
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     assert_eq!(scene.farm.store.track_ref_list("lab", "bash").await.unwrap()[0].commit_id, id('a'));
     scene.upstream.requests();
-    scene.look(&["bash"]).await;
+    scene.poll_packages(&["bash"]).await;
     assert_eq!(scene.upstream.requests(), ["POST /rpms/bash.git/git-upload-pack"]);
     assert!(scene.pushes().await.is_empty(), "where following begins is no push");
     let row = scene.tracked("bash").await;
@@ -32,11 +32,11 @@ async fn a_server_without_protocol_2() {
         scene.upstream.serve(package, Serve::Old);
     }
     scene.track(&["a", "b"]).await;
-    scene.look(&["a"]).await;
+    scene.poll_packages(&["a"]).await;
     assert_eq!(scene.farm.store.track_ref_list("lab", "a").await.unwrap().len(), 1);
     scene.upstream.requests();
     // It is not asked again what it does not know.
-    scene.look(&["b"]).await;
+    scene.poll_packages(&["b"]).await;
     let requests = scene.upstream.requests();
     assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");
 }
@@ -57,7 +57,7 @@ async fn what_cannot_be_read_says_why_and_is_asked_less_often() {
     }
     let packages = ["private", "moved", "rubbish", "many", "broken", "missing", "gone", "good"];
     scene.track(&packages).await;
-    scene.look(&packages).await;
+    scene.poll_packages(&packages).await;
     for (package, words) in [
         ("private", "answered 401"),
         ("moved", "redirects to http://169.254.169.254/x; write that address"),
@@ -82,7 +82,7 @@ async fn a_host_that_is_busy_is_left_alone_and_others_are_not() {
     scene.upstream.serve("a", Serve::Status(429, Some(600)));
     scene.upstream.push("b", "c9s", &id('a'));
     scene.track(&["a"]).await;
-    scene.look(&["a"]).await;
+    scene.poll_packages(&["a"]).await;
     assert!(scene.tracked("a").await.problem.contains("answered 429"));
     scene.track(&["b"]).await;
     scene.upstream.requests();
@@ -103,6 +103,6 @@ async fn many_are_looked_at_and_never_more_at_once_than_the_host_bears() {
         scene.upstream.push(name, "c9s", &id('a'));
     }
     scene.track(&names).await;
-    scene.wait_for_looks(&names, &[0; 100]).await;
+    scene.wait_for_polls(&names, &[0; 100]).await;
     assert_eq!(scene.upstream.requests().len(), 100, "each once");
 }

@@ -25,7 +25,7 @@ async fn scene(git: &git::Upstream) -> Scene {
     let file = git.modified_target().with("track.spacing_seconds = 0");
     let scene = Scene::of(Upstream::start().await, |_| file.clone()).await;
     scene.track(&["hello"]).await;
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     assert_eq!(scene.tracked("hello").await.problem, "");
     scene
 }
@@ -33,7 +33,7 @@ async fn scene(git: &git::Upstream) -> Scene {
 /// Polls, decides and imports; the build that follows.
 async fn follow(scene: &Scene) -> Build {
     let before = scene.builds().await.len();
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     scene.decide().await;
     let mut builds = scene.builds().await;
     assert_eq!(builds.len(), before + 1);
@@ -95,7 +95,7 @@ async fn pairs_are_imported_as_they_were_pushed() {
     // Modifications come, and upstream moves on before they are imported.
     let config = "actions:\n  - modify_release:\n    - {suffix: .farm.1}\n";
     let modification = git.modify("a1", &[("config.yaml", config)]);
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     scene.decide().await;
     let second = git.commit(&[("hello.spec", &spec("3"))]);
     let build = scene.builds().await.pop().unwrap();
@@ -103,7 +103,7 @@ async fn pairs_are_imported_as_they_were_pushed() {
     assert_eq!(pair(&scene, build.id).await, (first, modification.clone()));
     let build = follow(&scene).await;
     assert_eq!(pair(&scene, build.id).await, (second, modification));
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 3, "each pair once");
     assert_eq!(scene.tracked("hello").await.problem, "");
@@ -235,11 +235,11 @@ async fn a_tag_that_moved_since_it_was_decided_on_is_not_built_as_that() {
     let file = git.target().with(lines);
     let scene = Scene::of(Upstream::start().await, |_| file.clone()).await;
     scene.track(&["hello"]).await;
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     assert_eq!(scene.tracked("hello").await.problem, "");
 
     let decided = tag("2", "imports/c9/hello-1-2");
-    scene.look(&["hello"]).await;
+    scene.poll_packages(&["hello"]).await;
     scene.decide().await;
     let moved = tag("2", "imports/c9/hello-1-2");
     let build = scene.builds().await.pop().unwrap();
