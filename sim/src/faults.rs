@@ -96,8 +96,8 @@ impl World {
             let of_build = |task: &TaskId| facts.tasks.get(task).is_some_and(|t| t.build == build);
             facts.attempts.values().any(|attempt| of_build(&attempt.task))
         };
-        let lost = facts.imports.iter().filter(|(build, _)| facts.open.contains(build));
-        let Some((build, bundle)) = lost.filter(|(build, _)| !is_tried(**build)).next_back() else {
+        let mut lost = facts.imports.iter().filter(|(build, _)| facts.open.contains(build));
+        let Some((build, bundle)) = lost.rfind(|(build, _)| !is_tried(**build)) else {
             return;
         };
         // Another build of the same sources uses them too, and may have been imported.

@@ -52,11 +52,13 @@ pub const fn broken_invariant(bug: PlantedBug) -> Invariant {
             Invariant::I4
         }
         PlantedBug::UnverifiedUpload => Invariant::I5,
-        PlantedBug::PublishUnsigned
-        | PlantedBug::ShowBeforePlaced
+        PlantedBug::ShowBeforePlaced
         | PlantedBug::RemoveGenerationsInUse
         | PlantedBug::ShowTruncated => Invariant::I6,
-        PlantedBug::PublishUnchecked | PlantedBug::RecordOldRevision => Invariant::I7,
+        // A build is published, and its package that was not signed is missing.
+        PlantedBug::PublishUnsigned
+        | PlantedBug::PublishUnchecked
+        | PlantedBug::RecordOldRevision => Invariant::I7,
         PlantedBug::TwoDigests => Invariant::I8,
         PlantedBug::LostRequirements
         | PlantedBug::StagesNotTakenOver

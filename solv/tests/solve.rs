@@ -529,7 +529,8 @@ fn damaged_and_foreign_cache_files_are_made_anew() {
     assert!(expected.is_ok());
     let whole: Vec<_> =
         kept(dir.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
-    let damages: [fn(&[u8]) -> Vec<u8>; 5] = [
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 5] = [
         |bytes| bytes[..bytes.len() / 2].to_vec(),
         |_| Vec::new(),
         |_| b"something else".repeat(100),

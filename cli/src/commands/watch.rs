@@ -43,7 +43,8 @@ pub(crate) async fn run(options: Options, session: Session) -> Result<Exit, Erro
 pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exit, Error> {
     let ids: Vec<_> = builds.iter().map(|build| build.id).collect();
     let (mut client, out) = (session.client.clone(), session.out);
-    let exit = follow_ids(session, &ids).await?;
+    // Boxed, for it is a large future.
+    let exit = Box::pin(follow_ids(session, &ids)).await?;
     let has_ended = exit != Exit::Interrupted && !out.json;
     if let Some(batch) = batch::of_builds(builds).filter(|_| has_ended) {
         // All else was said: an older coordinator, or none, is no error.

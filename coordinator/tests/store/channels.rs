@@ -63,7 +63,7 @@ async fn every_revision_can_be_read_from_the_rows() {
         let anew = package("a-1-1.noarch", "signed anew");
         let all = [
             Snapshot::default(),
-            snapshot(&[a.clone()]),
+            snapshot(std::slice::from_ref(&a)),
             snapshot(&[a.clone(), b.clone()]),
             snapshot(&[a, kept.clone()]),
             snapshot(&[anew, kept]),

@@ -514,7 +514,7 @@ fn the_plan_in_the_docs_is_what_the_farm_makes() {
         let names: Vec<&str> = one.members.iter().map(|(_, name)| name.as_str()).collect();
         (names.join("+"), one.needs.len(), one.interval.map(minutes))
     });
-    let shown: BTreeSet<(String, usize, Option<(i64, i64)>)> = shown.collect();
+    let shown: BTreeSet<_> = shown.collect();
     let expected = [
         ("harfbuzz+freetype", 1, Some((0, 16))),
         ("glib2", 0, Some((0, 10))),

@@ -235,8 +235,11 @@ impl World {
             rpmbuild_ms: 1,
             ..Success::default()
         };
+        let made = success.files.clone();
         self.break_success(w, assignment.task, &mut files, &mut success);
-        self.uploads.entry(assignment.task).or_default().push(success.files.clone());
+        if !files.is_empty() {
+            self.uploads.entry(assignment.task).or_default().push(made);
+        }
         (files, success)
     }
 

@@ -60,20 +60,20 @@ impl World {
         if !self.lies(w, 500) {
             return;
         }
-        match self.rng.below(5) {
+        match self.rng.below(6) {
             // Never uploaded.
             0 => files.clear(),
-            // The files of another attempt.
-            1 => {
+            // What another attempt has uploaded, if one has.
+            1 | 2 => {
                 if let Some(first) = self.uploads.get(&task).and_then(|all| all.first()) {
                     success.files.clone_from(first);
                 }
             }
-            2 => {
+            3 => {
                 let twice: Vec<ResultFile> = success.files.clone();
                 success.files.extend(twice);
             }
-            3 => {
+            4 => {
                 if let Some(file) = success.files.first_mut() {
                     file.name = "../../etc/passwd".into();
                 }
