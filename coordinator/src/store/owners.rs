@@ -184,7 +184,8 @@ impl Tx {
         if by != 0 {
             // What was not solvable may be by now.
             self.wake_all();
-        } // An update that changes nothing locks the row.
+        }
+        // An update that changes nothing locks the row.
         let query = "INSERT INTO pools (target, changes, withdrawn, shown) VALUES ($1, $2, 0, 0)
                      ON CONFLICT (target) DO UPDATE SET changes = pools.changes + excluded.changes
                      RETURNING changes";
