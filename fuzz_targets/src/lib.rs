@@ -119,7 +119,7 @@ fn list(file: &str, data: &[u8]) {
 pub fn fuzz_webhook(data: &[u8]) {
     for forge in Forge::ALL {
         for event in ["push", "Push Hook", "git.receive", "ping"] {
-            match read(forge, event, data).map(|body| body.said) {
+            match read(forge, event, data).map(|body| body.event) {
                 Ok(HookEvent::Push(notice)) => {
                     for moved in &notice.moved {
                         assert!(check_git_ref(&moved.branch).is_ok(), "{notice:?}");

@@ -3,7 +3,7 @@
 use rpmfarm_core::{BuildId, Failure, FailureStage, Fault, Stage, Target, Timestamp};
 use tracing::Instrument as _;
 
-use super::{ImportError, ImportRequest, ImportedCommit, Importer, above, security};
+use super::{ImportError, ImportRequest, ImportedCommit, Importer, security, version_check};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::commands;

@@ -171,7 +171,7 @@ fn good_inputs_are_read() {
     use rpmfarm_core::track::hook::{HookEvent, read};
     let seed = |name: &str| seeds::seeds_of(name).remove(0);
     let body = seed("webhook");
-    assert!(matches!(read(Forge::Github, "push", &body).unwrap().said, HookEvent::Push(_)));
+    assert!(matches!(read(Forge::Github, "push", &body).unwrap().event, HookEvent::Push(_)));
     let question = rpmfarm_core::track::refs::RefQuery::name("c9s");
     let mut reader = rpmfarm_core::track::refs::RefReader::new(&question);
     reader.feed(&seed("refs")).unwrap();

@@ -133,7 +133,7 @@ impl CageRunner {
         // The ids are free again when no process of the cage is left.
         let ids = self
             .ids
-            .take()
+            .acquire()
             .map_err(|source| CageError::Setup { what: "get ids for the cage", source })?;
         let group = self
             .cgroups
