@@ -135,7 +135,7 @@ impl PeerListener {
             match read(heard.payload(), self.peers.own_id()) {
                 Some(PeerMessage::Facts(changed)) => self.bus.heard(&changed),
                 Some(PeerMessage::WakeSession(worker)) => {
-                    drop(self.fleet.wake_local_session(&worker));
+                    self.fleet.wake_local_session(&worker);
                 }
                 Some(PeerMessage::WakeSessions) => self.fleet.wake_local_sessions(),
                 Some(PeerMessage::Progress) => self.progress.wake(),
