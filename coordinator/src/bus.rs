@@ -54,7 +54,7 @@ pub enum News {
     All,
 }
 
-/// How often it rang.
+/// How often the bus was woken.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rings {
     /// In all, for whatever it was.
@@ -78,7 +78,8 @@ impl Rings {
         }
     }
 
-    /// Whether it rang since then for all or for one of these steps; without steps, for anything.
+    /// Whether the bus was woken since then for all passes or for one of these steps; without
+    /// steps, for any reason.
     fn concern(&self, steps: Option<&[NextStep]>, before: &Self) -> bool {
         let Some(steps) = steps else { return self.count != before.count };
         let rang = |step: &NextStep| {
@@ -108,11 +109,11 @@ pub struct PeerNotifier(Option<PeerQueue>);
 #[derive(Debug, Clone)]
 struct PeerQueue {
     sender: mpsc::Sender<PeerMessage>,
-    /// Whether a word on facts was dropped, so that nobody knows any more of which builds it was.
+    /// Whether a message about facts was dropped, so that its builds are no longer known.
     lost: Arc<AtomicBool>,
 }
 
-/// The words that are to be sent.
+/// The messages that are to be sent.
 #[derive(Debug)]
 pub struct PeerMessages {
     receiver: mpsc::Receiver<PeerMessage>,
@@ -198,7 +199,8 @@ impl RecentChanges {
         let ChangedBuilds::Only(builds) = changed else {
             self.count += 1;
             self.unknown = self.count;
-            // Nobody needs the changes before this one any more.
+            // Every follower reads this change as "any build", so the earlier changes are not
+            // needed.
             self.builds.clear();
             return;
         };
@@ -344,7 +346,7 @@ impl BusListener {
     }
 }
 
-/// Knows how far the changes of builds were read.
+/// Remembers how far the changes of builds were read.
 #[derive(Debug)]
 pub struct ChangeListener {
     changes: watch::Receiver<RecentChanges>,
@@ -354,7 +356,7 @@ pub struct ChangeListener {
 impl ChangeListener {
     /// Waits until builds have changed that were not taken yet.
     pub async fn changed(&mut self) {
-        // The sender lives in the farm; when it is gone, so is the reason to tell of changes.
+        // The sender exists as long as the coordinator's parts; without it no change can come.
         if self.changes.changed().await.is_err() {
             std::future::pending::<()>().await;
         }
@@ -381,7 +383,7 @@ mod tests {
         bus.written(ids.into_iter().map(BuildId).collect(), &News::All);
     }
 
-    /// Whether a listener is woken by what has rung.
+    /// Whether the wake-ups so far wake a listener.
     fn wakes(listener: &mut BusListener) -> bool {
         use futures_util::FutureExt as _;
         listener.woken().now_or_never().is_some()

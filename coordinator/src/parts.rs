@@ -349,7 +349,7 @@ impl Parts {
         }
     }
 
-    /// Knows why builds wait.
+    /// The reasons why builds wait.
     #[must_use]
     pub fn wait_reasons(&self) -> WaitReasons {
         WaitReasons {

@@ -114,7 +114,7 @@ impl SnapshotPass {
             let text = serde_json::to_string(&coarse(view)).expect("a state has no maps");
             wanted.insert((WORKER, name), text);
         }
-        // What a stage has said goes before what a batch waits for.
+        // The reason that a stage has set takes precedence over that of the batch.
         for (build, reason) in self.batches.reasons().into_iter().chain(self.waits.all()) {
             wanted.insert((WAIT, build.0.to_string()), reason);
         }
@@ -167,12 +167,12 @@ pub struct WaitReasons {
     pub peers: Peers,
     /// The reasons that are known here.
     pub waits: LocalWaitReasons,
-    /// Whom builds wait for in their batches, where this coordinator resolves.
+    /// The builds for which builds wait in their batches, where this coordinator resolves.
     pub batches: Batches,
 }
 
 impl WaitReasons {
-    /// Why a build waits, as far as this coordinator knows; empty when it knows nothing.
+    /// Why a build waits, as far as this coordinator knows; empty when it has no reason.
     #[must_use]
     pub fn here(&self, build: BuildId) -> String {
         let reason = self.waits.reason(build);

@@ -158,7 +158,7 @@ async fn facts_that_another_program_wrote_are_told_in_turn() {
     let served = Served::start().await;
     let builds = served.builds(1).await;
     let mut changes = served.watch(&builds).await;
-    // Its bell is another one, as of a coordinator whose word got lost.
+    // It has a bus of its own, as a coordinator whose message got lost.
     let url = format!("sqlite://{}", served.dir.path().join("data/farm.db").display());
     let other = Store::open(&url, Bus::default()).await.unwrap();
     assert!(other.build_cancel(builds[0], NOW).await.unwrap());

@@ -32,8 +32,8 @@ words! {
 }
 
 impl NextStep {
-    /// Whether something of a build begins with it. Of a batch that is paused, nothing does; what
-    /// is under way goes on.
+    /// Whether new work of a build begins with this step. In a paused batch no such step is done;
+    /// running work continues.
     #[must_use]
     pub const fn begins(self) -> bool {
         matches!(self, Self::Import | Self::Plan | Self::Lock | Self::Order | Self::Dispatch)

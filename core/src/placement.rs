@@ -13,7 +13,7 @@ pub struct WorkerCandidate<'a> {
     pub emulated: &'a [Arch],
     /// How many attempts it can run at once.
     pub slots: u32,
-    /// Attempts of SRPM tasks that it runs beside those; none of a worker of an older version.
+    /// How many attempts of SRPM tasks it runs in addition; 0 for a worker of an older version.
     pub srpm_slots: u32,
     /// How many attempts it holds, derived from the leases.
     pub busy: u32,
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(free(4, 1, 3, 1), (1, 1, 1));
         assert_eq!(free(4, 1, 1, 3), (1, 1, 1), "two of them have slots of builds");
         assert_eq!(free(4, 1, 0, 5), (0, 0, 1));
-        // A worker of an older version, and one that was started anew with fewer slots.
+        // A worker of an older version, and one that was restarted with fewer slots.
         assert_eq!(free(4, 0, 1, 2), (1, 1, 0));
         assert_eq!(free(1, 0, 3, 1), (0, 0, 0));
     }

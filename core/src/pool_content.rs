@@ -1,8 +1,9 @@
-//! Which builds of a source package a target's solver pools have.
+//! Which builds of a source package are in a target's solver pools.
 //!
-//! A pool has the present and not the history: of each source the build with the newest version and the
-//! last one, what is not published or given up yet, and what a channel shows. An older package that an
-//! open batch has locked stays as well; that is said of single packages, and not decided here.
+//! A pool has the present packages and not the history: of each source the build with the newest
+//! version and the last build, builds that are not published or given up yet, and builds that a
+//! channel shows. An older package that an open batch has locked stays as well; that is recorded
+//! for single packages, and not decided here.
 
 use std::collections::{BTreeMap, BTreeSet};
 

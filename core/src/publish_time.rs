@@ -1,8 +1,8 @@
 //! When the signed builds of a target are published.
 //!
-//! A publication writes the repodata of a whole channel, however little is new in it, so builds that end
-//! together are published together. Nobody waits long for that: a build to which nothing of its batch
-//! will be added soon is published at once. It must not know what a publication does.
+//! A publication writes the repodata of a whole channel, however little is new in it, so builds
+//! that end together are published together. No build waits long for that: when no other build of
+//! its batch will be ready soon, it is published at once. It must not know what a publication does.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ pub enum Remedy {
     },
     /// Enrol a worker anew.
     EnrolWorker,
-    /// Let a batch that is paused go on.
+    /// Resume a batch that is paused.
     ResumeBatch {
         batch: BatchId,
     },

@@ -558,8 +558,8 @@ mod tests {
         Snapshot::from_packages(packages.collect()).unwrap()
     }
 
-    /// What becomes of a channel: it gets a build, packages are signed anew, kept from an
-    /// architecture, or taken back.
+    /// The change of a channel: a build is added, packages are signed again, withheld from an
+    /// architecture, or withdrawn.
     fn changed(snapshot: &Snapshot, what: u8, build: &[SnapshotPackage]) -> Snapshot {
         let first = snapshot.packages().first().map(|package| package.nevra.clone());
         let is_first = |nevra: &Nevra| first.as_ref() == Some(nevra);

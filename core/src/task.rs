@@ -256,7 +256,7 @@ pub struct WorkerState {
     pub emulated: Vec<Arch>,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// How many attempts of SRPM tasks it runs beside those; 0 of a worker from before there were any.
+    /// How many attempts of SRPM tasks it runs in addition; 0 for a worker of an older version.
     #[serde(default)]
     pub srpm_slots: u32,
     pub cpus: u32,

@@ -104,7 +104,8 @@ impl Model {
     }
 }
 
-/// Adds, removes and solves as the input says; the pool is as the model at each step.
+/// Adds, removes and solves as the input directs, and compares the pool with the model at each
+/// step.
 pub fn fuzz_pool(data: &[u8]) {
     let mut pool = Pool::new(Arch::X86_64);
     let about = Repository { id: OWN.to_owned(), ..Repository::default() };

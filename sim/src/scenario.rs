@@ -65,7 +65,7 @@ pub(crate) struct Host {
     pub(crate) name: String,
     pub(crate) arches: Vec<Arch>,
     pub(crate) slots: u32,
-    /// Slots of SRPMs, beside them.
+    /// Slots of SRPMs, in addition.
     pub(crate) srpm_slots: u32,
     pub(crate) temper: Temper,
 }

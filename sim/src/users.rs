@@ -26,7 +26,7 @@ pub(crate) enum Action {
     Retry,
     /// Lets nothing more of a batch begin.
     Pause,
-    /// Lets all batches go on, again and again: a pause may come late, and a call may be lost.
+    /// Resumes all batches, repeatedly, because a pause may come late and a call may be lost.
     Resume,
     /// Upstream commits a change.
     Moves,

@@ -4,7 +4,7 @@
 use rpmfarm_sim::planted_bugs::{Invariant, PlantedBug, broken_invariant};
 use rpmfarm_sim::{run, seeds_of};
 
-/// What can only break on some kinds of day is looked for on these, which saves most of the time.
+/// A bug that shows only on some kinds of day is searched on these, which saves most of the time.
 fn is_found(bug: PlantedBug, days: &[&str]) {
     let found = seeds_of(days).find_map(|seed| run(seed, Some(bug)).violation);
     let found = found.unwrap_or_else(|| panic!("{bug} is not found by any seed"));

@@ -1,12 +1,12 @@
-//! Solver data of external repositories, kept between processes in libsolv's own form: packages in one
-//! file, their file lists in another that extends it. They are named by what they are of, so that all
-//! targets and architectures with the same repository share them.
+//! Solver data of external repositories, kept between processes in libsolv's own form: packages in
+//! one file, their file lists in another that extends it. Their names are derived from their input,
+//! so that all targets and architectures with the same repository share them.
 //!
-//! Owns the names, what shows that a file can be read, that each appears whole, and when it goes.
-//! libsolv believes what such a file says, so each ends with a cookie, as those of libsolv's own tools do:
-//! here a SHA-256 of what the file is of, with all versions, and of everything that is in it. A file
-//! that it does not fit to is never handed to libsolv but made anew. Who uses the packages, it must not
-//! know.
+//! Owns the names, the check that a file is intact, that each file appears complete, and its
+//! removal. libsolv trusts such a file, so each ends with a cookie, as those of libsolv's own tools
+//! do: here a SHA-256 of the file's input, with all versions, and of all of its content. A file
+//! with a wrong cookie is never passed to libsolv but made again. It must not know who uses the
+//! packages.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, Write as _};
@@ -24,7 +24,7 @@ use crate::{Pool, PoolError, Repository};
 const FORM: u32 = 1;
 /// Bytes of the cookie.
 const COOKIE: usize = 32;
-/// Files that nobody opened for so long are removed. Who has one open keeps it.
+/// Files that were not opened for so long are removed. A process that has one open keeps it.
 const UNUSED: Duration = Duration::from_secs(3 * 24 * 3600);
 
 /// A directory in which solver data are kept. Several processes may share it.
@@ -50,7 +50,8 @@ impl SolverCache {
         Self { dir: dir.into() }
     }
 
-    /// Removes what nobody has used for long. What cannot be removed is removed the next time.
+    /// Removes files that were not used for long. A file that cannot be removed is tried again the
+    /// next time.
     fn remove_unused(&self, now: SystemTime) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         for entry in entries.filter_map(Result::ok) {
@@ -93,8 +94,8 @@ impl CachedRepository {
         Self { cache: cache.clone(), about: about.clone(), files: files.clone() }
     }
 
-    /// The file of its packages, without excluded ones. Made when there is none that fits; what was to be
-    /// said of the packages then is the second.
+    /// The file of its packages, without excluded ones. Made when there is no intact one; the
+    /// second value has the warnings about the packages.
     ///
     /// # Errors
     /// [`PoolError::Cache`] when it cannot be made, another when the metadata cannot be read.
@@ -134,7 +135,7 @@ impl CachedRepository {
         self.files.filelists.as_deref()
     }
 
-    /// What is said of the repository.
+    /// The warnings about the repository.
     pub(crate) fn about(&self) -> &Repository {
         &self.about
     }

@@ -93,7 +93,7 @@ pub enum PoolError {
     DuplicateRepository(String),
 }
 
-/// A package that has the checksum of another one. At most one of two such packages is what it says.
+/// A package that has the checksum of another one. The metadata of at most one of them can be true.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Twin {
     /// Its place among those that were to be added.
@@ -106,7 +106,7 @@ pub struct Twin {
     pub checksum: String,
 }
 
-/// The first few of them, in words.
+/// The first few of them, as text.
 fn said(twins: &[Twin]) -> String {
     const SAID: usize = 3;
     let one = |twin: &Twin| {
@@ -136,7 +136,7 @@ pub struct Pool {
     /// The packages with each file of primary metadata, for all packages with ids below `scanned`.
     pub(crate) files: HashMap<String, Vec<Id>>,
     pub(crate) scanned: Id,
-    /// What somebody should know of what was read.
+    /// Warnings about the metadata that were read.
     warnings: Vec<String>,
 }
 
@@ -260,8 +260,9 @@ impl Pool {
         Ok(())
     }
 
-    /// The same by way of `cache`: metadata are read by the first process that needs them, and others
-    /// have what that one wrote. Where the cache cannot be used, metadata are read, with a warning.
+    /// The same through `cache`: the first process that needs the metadata reads them, and the
+    /// others load what it wrote. Where the cache cannot be used, metadata are read, with a
+    /// warning.
     ///
     /// # Errors
     /// As [`Self::load_repository`].
@@ -305,8 +306,7 @@ impl Pool {
         Ok(())
     }
 
-    /// What somebody should know of what was read since the last call, such as packages that were left
-    /// out.
+    /// Takes the warnings since the last call, such as those about packages that were left out.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
     }
@@ -426,7 +426,7 @@ impl Pool {
         twins
     }
 
-    /// Takes a package out that was added one by one; says whether it was there.
+    /// Removes a package that was added one by one; returns whether the pool had it.
     fn forget(&mut self, at: usize, nevra: &Nevra) -> bool {
         let Some(id) = self.repositories[at].fragments.remove(nevra) else { return false };
         if let Some(checksum) = self.raw.checksum(id) {

@@ -303,7 +303,8 @@ impl Client {
         Ok(self.explained(reply)?.channels)
     }
 
-    /// All workers, page by page. A farm that knows of no pages sends all at once.
+    /// Requests all workers, page by page. A coordinator of an older version has no pages and sends
+    /// all at once.
     pub(crate) async fn workers(&mut self) -> Result<Vec<v1::Worker>, Error> {
         let mut request = v1::ListWorkersRequest { limit: PAGE, after: String::new() };
         let mut workers = Vec::new();

@@ -47,7 +47,7 @@ pub(crate) async fn follow_all(session: Session, builds: &[Build]) -> Result<Exi
     let exit = Box::pin(follow_ids(session, &ids)).await?;
     let has_ended = exit != Exit::Interrupted && !out.json;
     if let Some(batch) = batch::of_builds(builds).filter(|_| has_ended) {
-        // All else was said: an older coordinator, or none, is no error.
+        // Everything else is printed already, so an older coordinator, or none, is not an error.
         if let Ok(details) = client.batch(batch).await {
             out.text(&batch::taken(&details, out.width()))?;
         }

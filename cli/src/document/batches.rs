@@ -39,8 +39,8 @@ struct BatchDocument {
 pub(crate) struct BatchDetailsDocument {
     #[serde(flatten)]
     batch: BatchDocument,
-    /// Whether the coordinator that answered orders the batch; if not, `note` says what is not
-    /// known.
+    /// Whether the coordinator that answered orders the batch; if not, `note` names the missing
+    /// details.
     ordered_here: bool,
     note: Option<String>,
     left_ms: i64,

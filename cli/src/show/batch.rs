@@ -38,7 +38,7 @@ pub(crate) fn of_builds(builds: &[Build]) -> Option<i64> {
     (is_one && first.batch != 0).then_some(first.batch)
 }
 
-/// Where a batch is, in one word.
+/// The state of a batch, in one word.
 pub(crate) fn state(batch: &Batch) -> &'static str {
     match (batch.ended_us, batch.paused_us) {
         (0, 0) => "running",
@@ -89,7 +89,7 @@ pub(crate) fn remaining(details: &BatchDetails, now: i64) -> String {
     }
 }
 
-/// A duration that is only expected: in minutes at least, and in as few words.
+/// A duration that is only expected: rounded to minutes or more.
 fn about(us: i64) -> String {
     const MINUTE: i64 = 60_000_000;
     time::duration(us.saturating_add(MINUTE - 1) / MINUTE * MINUTE)
@@ -172,7 +172,7 @@ fn took(details: &BatchDetails, batch: &Batch) -> String {
     format!("took {took}, for {} of work", time::duration(details.work_us))
 }
 
-/// What is said of a batch at its end; ends with a line break.
+/// The summary of a batch at its end; ends with a line break.
 pub(crate) fn summary(details: &BatchDetails, width: Option<usize>) -> String {
     let batch = details.batch.clone().unwrap_or_default();
     let ends =
@@ -186,7 +186,7 @@ pub(crate) fn summary(details: &BatchDetails, width: Option<usize>) -> String {
     wrap::hanging("", &line, 2, width) + &losses(&details.losses, width)
 }
 
-/// What lost builds took with them, where they did; empty when none did.
+/// The builds that failed because of lost builds; empty when there are none.
 pub(crate) fn taken(details: &BatchDetails, width: Option<usize>) -> String {
     let is_dear = |loss: &&BatchLoss| !(loss.took.is_empty() && loss.without.is_empty());
     let dear: Vec<BatchLoss> = details.losses.iter().filter(is_dear).cloned().collect();
@@ -202,7 +202,7 @@ fn circles(stuck: &[StuckCircle], width: Option<usize>) -> String {
     format!("circles that nothing can begin:\n{}", lines.collect::<String>())
 }
 
-/// The lost builds with what each took with it; with a heading.
+/// The lost builds, each with the builds that failed because of it; with a heading.
 fn losses(losses: &[BatchLoss], width: Option<usize>) -> String {
     if losses.is_empty() {
         return String::new();

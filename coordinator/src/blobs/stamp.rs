@@ -1,11 +1,11 @@
-//! What a file system tells of a file that would be otherwise if somebody had written to it.
+//! The metadata of a file that change whenever somebody writes to it.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 
-/// The identity of a file and of its content, as far as a file system tells them without reading it. A
-/// link to the file has the same one, and its owner and mode are no part of it. What it misses is in
-/// docs/decisions/0029.
+/// The identity of a file and of its content, from the file system's metadata without reading the
+/// file. A hard link to the file has the same stamp; owner and mode are no part of it. The changes
+/// that it cannot detect are in docs/decisions/0029.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileStamp {
     /// Its number in its file system.

@@ -213,7 +213,7 @@ impl<'a> QueueHeads<'a> {
     async fn read_head(&mut self, index: usize, limit: i64) -> anyhow::Result<()> {
         let mut tasks = self.read_rows(index, None, limit).await?;
         let queue = &self.queues[index];
-        // Nothing lies behind a page that is not full.
+        // No tasks follow a page that is not full.
         if queue.read_to.is_some() {
             let behind = urgent_behind(self.from.store, &queue.stored, &tasks).await?;
             tasks.extend(behind);

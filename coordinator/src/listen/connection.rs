@@ -176,7 +176,7 @@ impl RequestContext {
     ) -> Result<hyper::Response<TrackedBody>, Infallible> {
         let under_way = self.activity.request();
         let mut request = request.map(Body::new);
-        // HTTP/2 puts its own frames around parts of a body, and several answers side by side.
+        // HTTP/2 puts its own frames around parts of a body, and interleaves several answers.
         let files = self.files.filter(|_| request.version() < Version::HTTP_2);
         let extensions = request.extensions_mut();
         extensions.insert(self.peer);

@@ -1,12 +1,12 @@
 //! Files that the kernel sends: a plain connection passes a file's bytes from the page cache to its socket
 //! (`sendfile(2)`), and they are not copied through this process.
 //!
-//! hyper knows bytes in memory alone. So the body of such an answer consists of placeholders, which are memory that
-//! nobody reads: when hyper writes one, the stream below sends as many bytes of the file in its place. A
-//! placeholder is known by its address, which no other bytes can have while it is queued. hyper writes the
-//! bytes of a body without copying them when the stream below it takes several buffers at once
-//! (`is_write_vectored`), as a socket does; a body whose placeholder was not sent in this way breaks the
-//! connection.
+//! hyper only sends bytes in memory. So the body of such an answer consists of placeholders, memory
+//! whose content is never sent: when hyper writes one, the stream below sends as many bytes of the
+//! file in its place. A placeholder is recognized by its address, which no other bytes can have
+//! while it is queued. hyper writes the bytes of a body without copying them when the stream below
+//! it takes several buffers at once (`is_write_vectored`), as a socket does; a body whose
+//! placeholder was not sent in this way breaks the connection.
 //!
 //! That works where the bytes of an answer go to the socket as they are and in the order of the answers: without
 //! TLS, and up to HTTP/1.1.

@@ -49,7 +49,7 @@ fn builds_text(changed: &ChangedBuilds) -> String {
     }
 }
 
-/// The builds that a word names; what cannot be read may be any.
+/// The builds that a message names; a list that cannot be read counts as any build.
 fn read_builds(text: &str) -> ChangedBuilds {
     if text == "none" {
         return ChangedBuilds::Only(BTreeSet::new());

@@ -1,8 +1,8 @@
-//! What is known of the signed builds of targets from one pass to the next: which they are, since when,
-//! and how long the last publication took.
+//! The signed builds of targets that are remembered from one pass to the next: their ids, since
+//! when they are signed, and how long the last publication took.
 //!
-//! It is in memory only: a coordinator that begins anew lets builds wait a little once more. When they
-//! are published is `core`'s to decide (`publish_time`).
+//! It is in memory only: after a restart, builds wait the short time once more. `core` decides when
+//! they are published (`publish_time`).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -119,7 +119,7 @@ impl work::Stage for PublishStage {
 }
 
 impl PublishStage {
-    /// Says of the builds of a target that is not there any more that they wait for it.
+    /// Sets the wait reason of the builds of a target that no longer exists.
     async fn wait_for_target(&self, store: &FencedStore, name: &str) -> anyhow::Result<()> {
         for build in store.build_list_accepted_of_target(name).await? {
             self.waits.set(build.id, format!("target `{name}` is not there any more"));
@@ -141,10 +141,10 @@ impl PublishStage {
         });
     }
 
-    /// Publishes what there is to publish of all targets, one after the other.
+    /// Publishes the signed builds of all targets, one target after the other.
     ///
     /// # Errors
-    /// When a channel could not be published; the others are.
+    /// When a channel could not be published; the others are published nevertheless.
     pub async fn publish_all(&self, store: &FencedStore) -> anyhow::Result<()> {
         let mut result = Ok(());
         for name in self.targets.all().into_keys() {
@@ -155,10 +155,10 @@ impl PublishStage {
         result
     }
 
-    /// Publishes what there is to publish of a target, if the time for it has come.
+    /// Publishes the signed builds of a target, if they are due.
     ///
     /// # Errors
-    /// When its channel could not be published; then its builds say why they wait.
+    /// When its channel could not be published; then the reason is the wait reason of its builds.
     pub async fn publish_target(&self, store: &FencedStore, name: &str) -> anyhow::Result<()> {
         let builds = store.build_list_accepted_of_target(name).await?;
         let published = match self.targets.get(name) {
@@ -223,7 +223,7 @@ impl PublishStage {
         if !work.is_due() {
             return Ok(Vec::new());
         }
-        // Read anew: one of their packages may have been withdrawn meanwhile.
+        // Read again, because one of their packages may have been withdrawn meanwhile.
         let all = builds.iter().map(|build| build.id);
         let signed: Vec<BuildId> = all.filter(|build| signed.contains(build)).collect();
         signed_builds(store, target, &signed).await

@@ -1,8 +1,8 @@
-//! The order of one batch in memory: its graph, and what was read of its builds.
+//! The order of one batch in memory: its graph, and the facts that were read of its builds.
 //!
-//! Owns what facts mean to the graph: they say where each build and task is, and the graph is told what
-//! is different from before. So it makes no difference whether facts are read once more or were read by
-//! the coordinator before. It must not know where the facts come from, nor how roots are solved.
+//! Owns the meaning of facts for the graph: they give the state of each build and task, and only
+//! the differences are applied to the graph. So facts may be read twice, or by a coordinator that
+//! took over. It must not know where the facts come from, nor how roots are solved.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use rpmfarm_core::{Arch, BuildId, Failure, FailureStage, Fault, Lock, Sha256, Ta
 
 use crate::store::{BatchMemberRow, BatchTaskRow, Build, Srpm, Task};
 
-/// The order of a batch, for all who work on it. Nobody holds it while they wait for something.
+/// The order of a batch, shared by all who work on it. It is not locked across waits.
 pub(super) type SharedOrder = Arc<Mutex<BatchOrder>>;
 
 /// Facts of builds of one batch.
@@ -25,7 +25,7 @@ pub(super) type SharedOrder = Arc<Mutex<BatchOrder>>;
 pub(super) struct BatchFacts {
     pub(super) members: Vec<BatchMemberRow>,
     pub(super) tasks: Vec<BatchTaskRow>,
-    /// The source packages of those of which [`BatchOrder::without_srpm`] says so.
+    /// The source packages of the builds that [`BatchOrder::without_srpm`] lists.
     pub(super) srpms: HashMap<BuildId, Srpm>,
     /// What those claim that are claimed.
     pub(super) claims: HashMap<BuildId, Vec<String>>,
@@ -59,8 +59,8 @@ struct ArchTurn {
 /// Where the tasks of an architecture are, as far as the order depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TurnState {
-    /// One has no lock. It is solved anew when it is another one, or when its attempts have found more
-    /// requirements.
+    /// The round has no lock. The task is solved again when the round is a new one, or when its
+    /// attempts have found more requirements.
     Waiting { task: TaskId, rounds: i64 },
     /// All have locks.
     Locked,
@@ -87,7 +87,7 @@ pub(super) enum TurnAction {
     Solve {
         /// What had come when solving began.
         seen: u32,
-        /// Whether it was its turn by what solving said before.
+        /// Whether it was its turn by the earlier result of solving.
         had_turn: bool,
     },
     /// End its build.
@@ -106,7 +106,7 @@ pub(super) enum Solved<'a> {
 /// What becomes of a running attempt that found requirements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RoundDecision {
-    /// It goes on with the root that was solved.
+    /// The attempt continues with the root that was solved.
     Proceed,
     /// Its build ends.
     Refuse(Failure),
@@ -158,8 +158,8 @@ pub(super) struct BatchOrder {
 }
 
 impl BatchOrder {
-    /// The order of a batch of which nothing was read yet. `learned` says how long its builds will take,
-    /// in microseconds.
+    /// The order of a batch before any facts were read. `learned` has the expected durations of its
+    /// builds, in microseconds.
     pub(super) fn new(mode: OrderMode, learned: HashMap<BuildId, i64>) -> Self {
         Self { graph: BatchGraph::new(mode), members: BTreeMap::new(), learned }
     }
@@ -190,9 +190,9 @@ impl BatchOrder {
         wanted.map(|row| row.build.id).collect()
     }
 
-    /// Takes in facts. Builds that have ended come first, in the order in which they did, so that those
-    /// that were lost are known as the cause of later refusals. `read` reads the lock of a task that was
-    /// locked by somebody else, to know what it needs.
+    /// Applies facts. Ended builds come first, in the order in which they ended, so that lost ones
+    /// are known as the cause of later refusals. `read` reads the lock of a task that another
+    /// coordinator locked, for its needs.
     pub(super) fn apply(&mut self, facts: BatchFacts, read: impl Fn(Sha256) -> Option<Lock>) {
         let BatchFacts { mut members, tasks, srpms, mut claims } = facts;
         let mut of_build = HashMap::<BuildId, Vec<BatchTaskRow>>::new();
@@ -209,7 +209,8 @@ impl BatchOrder {
             let tasks = of_build.remove(&id).unwrap_or_default();
             self.apply_member(&row, &tasks, srpm, claims);
             if row.is_accepted {
-                // What its packages provide was told when the pools of the target had changed.
+                // The provides of its packages were applied when the pools of the target had
+                // changed.
                 self.graph.accept(id, []);
             } else if row.is_open {
                 self.apply_tasks(id, &tasks, srpm, &read);
@@ -232,7 +233,7 @@ impl BatchOrder {
         let is_new = known.is_none();
         let before = known.filter(|known| known.retried == row.retried);
         if before.is_none() {
-            // A build that was retried begins anew.
+            // A build that was retried starts from the beginning.
             self.graph.lose(id);
         }
         if is_new || !row.is_accepted && (row.is_open || before.is_none()) {
@@ -241,7 +242,7 @@ impl BatchOrder {
         }
         let mut member = before.unwrap_or_else(|| Member::new(row));
         member.is_open = row.is_open;
-        // Its tasks come with it: they say for which architectures.
+        // Its tasks come with it, and show its architectures.
         if let Some(srpm) = srpm.filter(|_| !tasks.is_empty()) {
             self.apply_srpm(id, tasks, srpm, &claims);
             (member.has_srpm, member.claims) = (true, claims);
@@ -368,7 +369,7 @@ impl BatchOrder {
         refusal(&failure, lacks, package)
     }
 
-    /// What is to be told with an answer whose solving begins now.
+    /// The count to pass with the result of a task whose solving begins now.
     pub(super) fn seen(&self) -> u32 {
         self.graph.seen()
     }
@@ -441,7 +442,7 @@ impl BatchOrder {
         }
     }
 
-    /// What a task lacks that nobody will bring.
+    /// The missing requirements of a task that no build will provide.
     fn refused(&mut self, build: BuildId, arch: Arch) -> Option<Vec<Lack>> {
         let decided = self.graph.decide().into_iter();
         decided.filter(|one| (one.build, one.arch) == (build, arch)).find_map(|one| {
@@ -452,8 +453,8 @@ impl BatchOrder {
         })
     }
 
-    /// A task has its lock, or has kept it. Facts that say so come later, and others by then may have taken
-    /// the lock away again.
+    /// Records that a task has its lock, or has kept it. The facts follow later, and by then others
+    /// may have removed the lock again.
     pub(super) fn set_locked(&mut self, task: &Task) {
         self.graph.set_locked(task.build, task.arch);
         let member = self.members.get_mut(&task.build);
@@ -463,13 +464,13 @@ impl BatchOrder {
         }
     }
 
-    /// A task is to be solved anew: what was solved cannot be locked any more.
+    /// Records that a task must be solved again, because the solved root can no longer be locked.
     pub(super) fn set_pending(&mut self, task: &Task) {
         self.graph.set_pending(task.build, task.arch);
     }
 
-    /// Packages of these names have come to a target or have left it; of any name without them. Returns
-    /// whether a task is to be solved anew for it.
+    /// Records that packages of these names, or of any name, were added to a target or removed.
+    /// Returns whether a task must be solved again because of it.
     pub(super) fn touch(&mut self, target: &str, names: Option<&[String]>) -> bool {
         if !self.members.values().any(|member| member.build.target == target) {
             return false;
@@ -494,7 +495,7 @@ impl Solved<'_> {
     }
 }
 
-/// What people are told.
+/// The data that are shown to people.
 impl BatchOrder {
     pub(super) fn progress(&mut self) -> Progress {
         self.graph.progress()
@@ -508,14 +509,14 @@ impl BatchOrder {
         self.graph.stuck_circles()
     }
 
-    /// Whom a build waits for, on whichever of its architectures it does.
+    /// The builds for which a build waits, on any of its architectures.
     pub(super) fn blockers(&self, build: BuildId) -> Blockers {
         let arches = self.members.get(&build).into_iter().flat_map(|member| member.turns.keys());
         let mut all = arches.map(|arch| self.graph.blockers(build, *arch));
         all.find(|blockers| *blockers != Blockers::Nobody).unwrap_or(Blockers::Nobody)
     }
 
-    /// Why a build waits for others; `None` when it waits for nobody.
+    /// Why a build waits for others; `None` when it waits for no build.
     pub(super) fn reason(&self, build: BuildId) -> Option<String> {
         waits_for(self.graph.mode(), &self.blockers(build))
     }

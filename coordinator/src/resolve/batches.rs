@@ -1,7 +1,7 @@
-//! The orders of all open batches, as they are in memory on the coordinator that resolves.
+//! The orders of all open batches, in the memory of the coordinator that resolves.
 //!
-//! Owns which of them are known, up to which event they were read, and which are to be looked at. People
-//! are told here what is known of a batch; where it is another coordinator that resolves, nothing is.
+//! Owns which batches are known, up to which event they were read, and which must be examined. It
+//! answers questions about batches; on a coordinator that does not resolve, the answers are empty.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ struct KnownBatches {
     epoch: Option<StageEpoch>,
     orders: BTreeMap<BatchId, KnownBatch>,
     of_build: HashMap<BuildId, BatchId>,
-    /// The batches that go on, as they were listed last.
+    /// The batches that are not paused, as last listed.
     listed: BTreeSet<BatchId>,
     /// When batches without events were searched for last.
     searched: Option<Timestamp>,
@@ -46,7 +46,7 @@ struct KnownBatch {
     read: Timestamp,
 }
 
-/// What a look at a batch begins with.
+/// The data with which the examination of a batch begins.
 #[derive(Debug, Clone)]
 pub(super) struct BatchLook {
     pub(super) order: SharedOrder,
@@ -57,13 +57,13 @@ pub(super) struct BatchLook {
 }
 
 impl Batches {
-    /// How far a batch is; `None` when this coordinator does not know it.
+    /// The progress of a batch; `None` when this coordinator does not order it.
     #[must_use]
     pub fn progress(&self, batch: BatchId) -> Option<Progress> {
         self.order(batch).map(|order| order.lock().progress())
     }
 
-    /// What was lost of a batch, with what each loss took with it.
+    /// The lost builds of a batch, each with the builds that failed because of it.
     #[must_use]
     pub fn losses(&self, batch: BatchId) -> Option<Vec<Loss>> {
         self.order(batch).map(|order| order.lock().losses())
@@ -75,13 +75,13 @@ impl Batches {
         self.order(batch).map(|order| order.lock().stuck())
     }
 
-    /// Whom a build waits for in its batch.
+    /// The builds of its batch for which a build waits.
     #[must_use]
     pub fn blockers(&self, build: BuildId) -> Option<Blockers> {
         self.order_of_build(build).map(|order| order.lock().blockers(build))
     }
 
-    /// Why a build waits for others of its batch, in a line; `None` when it waits for nobody.
+    /// Why a build waits for others of its batch, in one line; `None` when it waits for no build.
     #[must_use]
     pub fn reason(&self, build: BuildId) -> Option<String> {
         self.order_of_build(build)?.lock().reason(build)
@@ -98,8 +98,8 @@ impl Batches {
         *self.0.lock() = KnownBatches::default();
     }
 
-    /// New metadata of a target's external repositories are there: what waits is solved anew when its turn
-    /// comes.
+    /// Records that a target's external repositories have new metadata: waiting tasks are solved
+    /// again when their turn comes.
     pub async fn touch_all(&self, target: &str) {
         let (batches, target) = (self.clone(), target.to_owned());
         if let Err(error) = blocking::compute(move || batches.touch(&target, None)).await {
@@ -125,8 +125,8 @@ impl Batches {
         self.0.lock().epoch == Some(epoch)
     }
 
-    /// The batches that are to be looked at, of those that go on, with their newest events: they are not
-    /// known yet, there are events that were not read, or something is to be done.
+    /// The unpaused batches that must be examined, with their newest events: batches that are not
+    /// known yet, that have unread events, or that have work to do.
     pub(super) fn due(&self, heads: &[(BatchId, i64)], now: Timestamp) -> Vec<BatchId> {
         let mut known = self.0.lock();
         known.listed = heads.iter().map(|(batch, _)| *batch).collect();
@@ -163,7 +163,7 @@ impl Batches {
         self.0.lock().orders.get(&batch).map(|one| one.cursor)
     }
 
-    /// Begins a look at a batch that is known: what makes it busy from now on is not missed.
+    /// Begins the examination of a known batch: news from now on is not missed.
     pub(super) fn begin_look(&self, batch: BatchId, now: Timestamp) -> Option<BatchLook> {
         let mut known = self.0.lock();
         let one = known.orders.get_mut(&batch)?;

@@ -47,8 +47,8 @@ pub trait FarmPackages: Sync {
     /// A number that changes whenever a target's packages do.
     fn generation(&self, target: &str) -> impl Future<Output = Result<i64, StoreError>> + Send;
 
-    /// What leads a pool from a version to what its target has now; all that there is when it has none,
-    /// or when nobody knows what came after that version.
+    /// The changes from a version of a pool to the target's present packages; all packages when the
+    /// pool has no version, or when the changes since that version are not known.
     fn update(
         &self,
         target: &str,
@@ -117,7 +117,7 @@ impl LoadedFarmPackages {
             self.packages.remove(nevra);
             self.left_out.remove(nevra);
         }
-        // What had the checksum of one that is gone is what it says, after all.
+        // The package with which a removed package shared its checksum can be added now.
         let again = if gone.is_empty() { Vec::new() } else { self.take_left_out() };
         let mut all: HashMap<&Nevra, &FarmPackage> = wanted;
         for package in &again {
@@ -139,7 +139,7 @@ impl LoadedFarmPackages {
         Ok(!gone.is_empty() || !new.is_empty())
     }
 
-    /// What the pool has and is not to have any more.
+    /// The packages of the pool that it must no longer have.
     fn gone(&self, update: &FarmUpdate, wanted: &HashMap<&Nevra, &FarmPackage>) -> Vec<Nevra> {
         if update.is_whole {
             let is_gone = |nevra: &&Nevra| !wanted.contains_key(*nevra);

@@ -459,8 +459,8 @@ impl Resolver {
         Ok(LockedSolver { solver, generation, content: PoolContent { external, farm } })
     }
 
-    /// Prepares another process beside the one that solves, and then goes on with it. What came meanwhile
-    /// it gets with the next question.
+    /// Prepares a second process while the first one solves, and then continues with the second.
+    /// Changes made meanwhile are sent with its next question.
     fn renew(&self, shared: SharedSolver, setup: SolverSetup, content: PoolContent) {
         let program = self.program.clone();
         tokio::task::spawn_blocking(move || {

@@ -108,7 +108,7 @@ pub(super) struct LockFailure {
 pub(super) enum Recorded {
     /// Its task can be given to a worker.
     Locked,
-    /// Something of it was withdrawn meanwhile: it is to be solved anew.
+    /// One of its packages was withdrawn meanwhile: the root must be solved again.
     Withdrawn,
     /// It could not be made: that is recorded, to be tried again or for good.
     Failed,
@@ -152,7 +152,7 @@ impl ResolveStage {
         let builds = builds_of(store, &tasks).await?;
         for task in tasks {
             let build = builds.get(&task.build).context("a task has a build")?.clone();
-            // Beside the locks of builds, which are to begin before the last SRPM is there.
+            // In parallel with the locks of builds, which shall begin before the last SRPM is made.
             let place = format!("SRPMs of {}", build.target);
             let Some(slot) = self.work.locks.reserve_for(&place, task.id) else { continue };
             let (stage, store, span) = (self.clone(), store.clone(), span(&task));

@@ -1,6 +1,6 @@
-//! What is new of the packages that targets have, for the orders of batches.
+//! Changes of the packages that targets have, for the orders of batches.
 //!
-//! Owns up to where it was read. It must not know what an order makes of it.
+//! Owns the position up to which the changes were read. It must not know how an order uses them.
 
 use std::collections::{BTreeSet, HashMap};
 

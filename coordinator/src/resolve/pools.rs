@@ -59,7 +59,7 @@ pub(super) struct TargetPool {
     /// Where solver data of external repositories are kept.
     cache: SolverCache,
     made: Option<LoadedPool>,
-    /// What an operator should know of what was read.
+    /// Warnings for the operator about the packages that were read.
     warnings: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ impl TargetPool {
         Self { cache, made: None, warnings: Vec::new() }
     }
 
-    /// What an operator should know of what was read since the last call.
+    /// Takes the warnings for the operator since the last call.
     pub(super) fn take_warnings(&mut self) -> Vec<String> {
         if let Some(made) = &mut self.made {
             self.warnings.append(&mut made.pool.take_warnings());
@@ -226,7 +226,8 @@ impl TargetPool {
             .filter(|made| made.is_of(&content.external) && made.farm.additions <= MAX_ADDITIONS);
         let mut made = match kept {
             Some(made) => made,
-            // Differences to a pool that is not there any more would be taken for all packages.
+            // Otherwise the differences to a pool that no longer exists would count as all
+            // packages.
             None if !content.farm.is_whole => return Err(unprepared()),
             None => LoadedPool::new(target, arch, &content.external, modules, &self.cache)?,
         };

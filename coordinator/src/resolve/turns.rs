@@ -1,8 +1,8 @@
-//! Looks at batches: what is new of them is read, and what their orders decide is begun.
+//! Examines batches: their new facts are read, and the work that their orders decide is begun.
 //!
-//! A look at a batch of which nothing is new asks the database for nothing but that. What a task's root is
-//! solved to is not kept: it is locked at once when it is the task's turn, and solved again when its turn
-//! comes later.
+//! The examination of a batch without new facts only queries for new facts. The solved root of a
+//! task is not kept: it is locked at once when it is the task's turn, and solved again when its
+//! turn comes later.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::store::{self, BatchMemberRow, BatchScope, FencedStore, PoolUpdate};
 const MAX_LOCK: u64 = 64 << 20;
 
 impl ResolveStage {
-    /// Asks for a look at each batch of which there is news, or with which there is something to do.
+    /// Requests the examination of each batch that has new facts or work to do.
     pub(super) async fn look_at_batches(
         &self,
         store: &FencedStore,
@@ -49,7 +49,7 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Asks for a look at a batch, beside the pass.
+    /// Requests the examination of a batch, outside of the pass.
     pub(super) fn ask(&self, store: &FencedStore, batch: BatchId) {
         let (stage, store) = (self.clone(), store.clone());
         self.work.looks.ask(batch, move || {
@@ -162,7 +162,7 @@ impl ResolveStage {
         Ok(true)
     }
 
-    /// Reads which packages have come to the targets and left them, and tells the orders.
+    /// Reads which packages were added to the targets and removed, and passes them to the orders.
     async fn read_pools(&self, store: &FencedStore) -> anyhow::Result<()> {
         let mut known = self.work.pools.lock().await;
         let states = store.pool_list_versions().await?;
@@ -251,7 +251,7 @@ impl ResolveStage {
         }
     }
 
-    /// Tells the order of a root, and locks it if it is the task's turn.
+    /// Passes a solved root to the order, and locks it if it is the task's turn.
     async fn lock_turn(
         &self,
         store: &FencedStore,
@@ -282,7 +282,7 @@ impl ResolveStage {
 /// What builds claim, by build.
 type ClaimNames = HashMap<BuildId, Vec<String>>;
 
-/// Reads facts of builds. `unknown` says of which the source packages are wanted.
+/// Reads facts of builds. `unknown` are the builds whose source packages are wanted.
 async fn read_facts(
     store: &FencedStore,
     scope: BatchScope<'_>,

@@ -1,8 +1,8 @@
-//! What a request for builds would become, by what is known before anything of it is built.
+//! The plan of a request for builds, from what is known before anything of it is built.
 //!
-//! Owns what a plan is made of: the newest SRPM of each package, and a root solved for each of its
-//! architectures with the packages that are there today. It must not record anything, nor know how
-//! builds that have begun are ordered.
+//! Owns the input of a plan: the newest SRPM of each package, and a root solved for each of its
+//! architectures with the present packages. It must not record anything, nor know how builds that
+//! have begun are ordered.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -28,13 +28,13 @@ const MAX_SOLVED: usize = 5_000;
 #[derive(Debug, Clone)]
 pub struct PackageFacts {
     pub package: String,
-    /// How long it takes; `None` when nobody knows.
+    /// How long it takes; `None` when that is not known.
     pub takes: Option<Duration>,
     /// The newest SRPM that was accepted of it; `None` when there is none.
     pub srpm: Option<Srpm>,
     /// The architectures that it is asked for.
     pub arches: Vec<Arch>,
-    /// What its root is to hold beside what its spec says.
+    /// The requirements of its root in addition to those of its spec.
     pub additional: Vec<String>,
 }
 
@@ -90,7 +90,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
     ) -> Result<v1::BatchPlan, ResolveError> {
         let planner = Arc::new(self);
         let (mut graph, tasks) = planner.graph(&packages);
-        // Repositories that cannot be used are told before the first root of a package is solved.
+        // Repositories that cannot be used are reported before the first root of a package is
+        // solved.
         let base = planner.base(&tasks).await?;
         let is_solved = tasks.len() <= planner.max_solved;
         if is_solved {
@@ -146,8 +147,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         Ok(names)
     }
 
-    /// The root of a task, or the requirements that nobody provides: none when something else is in
-    /// the way.
+    /// The root of a task, or the requirements that nothing provides: none when the root fails for
+    /// another reason.
     async fn solve(&self, task: &PlannedTask) -> Result<Result<Lock, Vec<String>>, ResolveError> {
         let wanted = Requirements {
             layers: vec![task.requires.clone()],
@@ -162,7 +163,7 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         }
     }
 
-    /// Tells the graph of a root that was solved, or could not be.
+    /// Passes the result of solving a root to the graph.
     fn set_solved(
         &self,
         graph: &mut BatchGraph,
@@ -184,7 +185,7 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         }
     }
 
-    /// Tells the graph what a task needs by the names of its requirements.
+    /// Passes the needs of a task to the graph, by the names of its requirements.
     fn set_names(&self, graph: &mut BatchGraph, task: &PlannedTask, base: &BaseNames) {
         let names = task.requires.iter().filter_map(|text| text.split_whitespace().next());
         let is_counted = |name: &&str| self.order == OrderMode::Bootstrap || !base.contains(*name);
@@ -195,7 +196,7 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         graph.set_solved(task.build, task.arch, 0, &needed);
     }
 
-    /// How the plan was made, and what it does not know of.
+    /// How the plan was made, and what it does not take into account.
     fn notes(&self, packages: &[PackageFacts], is_solved: bool, slots: &Slots) -> Vec<String> {
         let mut notes = vec![
             "made of the newest SRPM that the farm has of each package; what is new in its sources \
@@ -239,7 +240,7 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
     }
 }
 
-/// Solves the roots of all tasks and tells the graph.
+/// Solves the roots of all tasks and passes the results to the graph.
 async fn solve_all<F: FarmPackages + Send + 'static>(
     planner: &Arc<Planner<F>>,
     tasks: Vec<PlannedTask>,

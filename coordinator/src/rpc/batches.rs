@@ -292,7 +292,7 @@ fn shown_loss(
     }
 }
 
-/// What a build's root is to hold beside what its spec says.
+/// The requirements of a build's root in addition to those of its spec.
 fn additional(target: &Target, build: &NewBuild) -> Vec<String> {
     if build.options.additional_packages.is_empty() {
         return target.additional_packages(&build.package).to_vec();
@@ -301,7 +301,7 @@ fn additional(target: &Target, build: &NewBuild) -> Vec<String> {
     target.additional_packages(&build.package).to_vec()
 }
 
-/// What the builds that are left take, where nobody keeps the graph of their batch.
+/// The expected time of the remaining builds, where no coordinator has the graph of their batch.
 fn left_us(left: &WorkLeft) -> i64 {
     let unknown = i64::try_from(left.unknown).unwrap_or(i64::MAX);
     span_us(left.known).saturating_add(span_us(why::UNKNOWN).saturating_mul(unknown))
@@ -317,8 +317,9 @@ fn expected_end_us(details: &v1::BatchDetails, slots: u32, now: Timestamp) -> i6
     now.as_us().saturating_add(work_us.max(details.critical_path_us))
 }
 
-/// What each lost build took with it, as its facts say, whoever ordered the batch: those that were
-/// refused when their roots were solved, and required what it was to make.
+/// The builds that failed because of each lost build, from their facts, whichever coordinator
+/// ordered the batch: those that were refused when their roots were solved, and required what the
+/// lost build was to make.
 fn replayed(lost: &[LostBuild], srpms: &HashMap<BuildId, Srpm>) -> Vec<Loss> {
     let arch = Arch::X86_64;
     let mut graph = BatchGraph::new(OrderMode::default());
@@ -358,7 +359,8 @@ async fn cancel_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<u
 /// Tries all builds of a batch again that ended without being published. Returns how many there
 /// are.
 async fn retry_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<usize> {
-    // What needs others waits until they are open again, too. Who has paused it goes on by himself.
+    // The batch is paused meanwhile, so that builds that need others wait until these are open
+    // again. A batch that a user had paused stays paused.
     let was_running = store.batch_pause(id, clock.time()).await?;
     let (mut after, mut retried) = (BuildId(0), 0);
     while let Some((more, last)) = store.batch_retry_page(id, after, PAGE, clock.time()).await? {

@@ -36,7 +36,7 @@ impl Views {
     }
 }
 
-/// A build that goes on, without what a list does not show of it.
+/// An open build, with only the fields that a list shows.
 fn shortened(build: v1::Build) -> v1::Build {
     v1::Build {
         artifacts: Vec::new(),

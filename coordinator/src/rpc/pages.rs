@@ -3,8 +3,8 @@
 /// Things of one page at most, so that a page is far below what one message may hold.
 const MAX_PAGE: u32 = 1000;
 
-/// How many things a page has that a call asks for; all of them with 0, which callers send that know of no
-/// pages.
+/// How many things the requested page has; all of them with 0, which callers of older versions
+/// send.
 pub(super) fn size(limit: u32) -> usize {
     if limit == 0 { usize::MAX } else { limit.min(MAX_PAGE) as usize }
 }

@@ -101,10 +101,10 @@ pub(super) fn builds(
     Ok(builds)
 }
 
-/// Which needs put the builds of a request in order: what it says, else the target.
+/// Which needs order the builds of a request: as the request says, else as the target says.
 ///
 /// # Errors
-/// A word that is no order.
+/// A word that names no order.
 pub(super) fn order(
     request: &v1::StartBuildsRequest,
     target: &Target,

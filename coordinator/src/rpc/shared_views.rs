@@ -1,13 +1,13 @@
-//! The views of builds that somebody watches, made once for all who watch.
+//! The views of watched builds, made once for all watchers.
 //!
-//! Owns when a build is read again, and that a watcher who is slow holds up nobody. It must not know how
-//! a build is shown.
+//! Owns when a build is read again, and that a slow watcher delays no other. It must not know how a
+//! build is shown.
 //!
-//! One task has all builds that are watched at this coordinator. It reads those of which the bell says
-//! that facts have changed, at most a few times a second and some at once, and compares phases and
-//! reasons to wait in memory, which no bell names. What it missed nevertheless, such as reasons that
-//! other coordinators know, it finds in turn: every few seconds the builds that were read the longest
-//! ago are read again.
+//! One task has all builds that are watched at this coordinator. It reads the builds whose facts
+//! have changed according to the bus, at most a few times a second and several at once, and
+//! compares phases and wait reasons in memory, for which nothing wakes it. Other changes, such as
+//! wait reasons of other coordinators, are found in turn: every few seconds the builds that were
+//! read the longest ago are read again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_millis(50);
 
-/// How often a page is read of which nothing was heard.
+/// How often a page of builds without reported changes is read.
 const IN_TURN: Duration = Duration::from_secs(5);
 
 /// What a watcher has not taken yet. Of each build the newest view alone, so that a watcher who is slow
@@ -45,21 +45,21 @@ struct Unsent {
     failed: Option<Status>,
 }
 
-/// The side of a watcher that is told.
+/// The sending side of a watcher.
 #[derive(Debug, Clone)]
 struct Watcher {
     unsent: Arc<Mutex<Unsent>>,
     bell: mpsc::Sender<()>,
 }
 
-/// The changes of some builds, as somebody takes them.
+/// The receiving side of a watcher: the changes of some builds.
 #[derive(Debug)]
 pub(super) struct WatchedViews {
     unsent: Arc<Mutex<Unsent>>,
     bell: mpsc::Receiver<()>,
 }
 
-/// Somebody begins to watch builds.
+/// A watcher begins to watch builds.
 #[derive(Debug)]
 struct WatchRequest {
     builds: Vec<Build>,
@@ -72,11 +72,11 @@ pub struct SharedViews(Arc<SharedState>);
 
 struct SharedState {
     views: Views,
-    /// Says of which builds facts were written.
+    /// Carries the builds whose facts were written.
     facts: Bus,
     /// Woken when a worker has reported.
     progress: Bus,
-    /// The task that reads; none before somebody watches.
+    /// The task that reads; none before the first watcher.
     reader: Mutex<Option<mpsc::UnboundedSender<WatchRequest>>>,
 }
 
@@ -89,7 +89,7 @@ impl Watcher {
 
     fn tell(&self, build: BuildId, view: &Arc<v1::Build>) {
         self.unsent.lock().views.insert(build, view.clone());
-        // A bell that has not been heard yet rings for this, too.
+        // A wake-up that is still pending covers this view, too.
         let _ = self.bell.try_send(());
     }
 
@@ -124,13 +124,13 @@ impl WatchedViews {
 }
 
 impl SharedViews {
-    /// Views for watchers, which change when these bells ring.
+    /// Views for watchers, which are read again when these buses wake.
     #[must_use]
     pub fn new(views: Views, facts: Bus, progress: Bus) -> Self {
         Self(Arc::new(SharedState { views, facts, progress, reader: Mutex::default() }))
     }
 
-    /// Begins to watch builds. The first thing that is told is how they are.
+    /// Begins to watch builds. Their present views are sent first.
     pub(super) fn watch(&self, builds: Vec<Build>) -> WatchedViews {
         let (watcher, watched) = Watcher::new();
         let request = WatchRequest { builds, watcher };
@@ -164,11 +164,11 @@ impl SharedViews {
     }
 }
 
-/// A build that somebody watches.
+/// A watched build.
 struct WatchedBuild {
     build: Build,
     watchers: Vec<Watcher>,
-    /// What was told last, and its digest; none before the first read.
+    /// The view that was sent last, and its digest; none before the first read.
     told: Option<(Sha256, Arc<v1::Build>)>,
     /// What of it is not in the database, as it was when it was read.
     live: LiveState,
@@ -185,7 +185,7 @@ struct LiveState {
     reason: String,
 }
 
-/// The task that reads what is watched. It ends when nobody can watch any more.
+/// The task that reads the watched builds. It ends when no watcher can come any more.
 struct ViewReader {
     views: Views,
     facts: ChangeListener,
@@ -194,9 +194,9 @@ struct ViewReader {
     builds: BTreeMap<BuildId, WatchedBuild>,
     /// Those that have to be read again.
     stale: BTreeSet<BuildId>,
-    /// When it was last looked what is to be read.
+    /// When the task last determined which builds to read.
     looked: Instant,
-    /// When a page was last read of which nothing was heard.
+    /// When a page of builds without reported changes was last read.
     in_turn: Instant,
 }
 
@@ -219,7 +219,7 @@ impl ViewReader {
         }
     }
 
-    /// Waits until there is something to look at. False when nobody can watch any more.
+    /// Waits until builds may have to be read. False when no watcher can come any more.
     async fn wait(&mut self) -> bool {
         self.leave_unwatched();
         if self.builds.is_empty() {
@@ -250,7 +250,7 @@ impl ViewReader {
         true
     }
 
-    /// A watcher of builds that are read already is told at once how they are.
+    /// A watcher of builds that are read already gets their views at once.
     fn admit(&mut self, WatchRequest { builds, watcher }: WatchRequest) {
         for build in builds {
             let id = build.id;
@@ -269,7 +269,7 @@ impl ViewReader {
         }
     }
 
-    /// Forgets the builds that nobody watches any more.
+    /// Forgets the builds that have no watchers any more.
     fn leave_unwatched(&mut self) {
         self.builds.retain(|_, watched| {
             watched.watchers.retain(|watcher| !watcher.is_gone());
@@ -313,7 +313,7 @@ impl ViewReader {
         }
     }
 
-    /// Reads what has to be read, and tells what is new.
+    /// Reads the builds that are due, and sends the views that have changed.
     async fn read(&mut self) -> Result<(), Status> {
         let stale = std::mem::take(&mut self.stale);
         let rows: Vec<Build> = stale
@@ -322,7 +322,7 @@ impl ViewReader {
             .map(|watched| watched.build.clone())
             .collect();
         for page in rows.chunks(PAGE) {
-            // Before the facts are read: what changes meanwhile differs at the next look.
+            // Taken before the facts are read, so that a change meanwhile is noticed the next time.
             let (phases, read) = (self.views.fleet.phases(), Clock.instant());
             let reasons: Vec<LiveState> =
                 page.iter().map(|row| self.live(row.id, std::iter::empty(), &phases)).collect();
@@ -336,7 +336,8 @@ impl ViewReader {
         Ok(())
     }
 
-    /// Tells the watchers of a build how it is, if that is new. One that has ended is read no more.
+    /// Sends the view of a build to its watchers, if it has changed. A build that has ended is not
+    /// read again.
     fn tell(&mut self, id: BuildId, view: LiveView, live: LiveState, read: Instant) {
         let Some(watched) = self.builds.get_mut(&id) else { return };
         (watched.live, watched.read) = (live, Some(read));
@@ -352,7 +353,7 @@ impl ViewReader {
         }
     }
 
-    /// Ends all watches: whoever watches decides whether to go on.
+    /// Ends all watches; a client decides whether to watch again.
     fn fail(&mut self, status: &Status) {
         for watched in std::mem::take(&mut self.builds).into_values() {
             watched.watchers.iter().for_each(|watcher| watcher.fail(status));

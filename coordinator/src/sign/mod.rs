@@ -117,8 +117,8 @@ impl SignStage {
         target.is_ok_and(|target| self.signed.contains(build.id, &target.signing_key))
     }
 
-    /// Those of some builds of which all packages are signed, by one question for each target. A target
-    /// that cannot be used is told where its builds are to be signed.
+    /// The builds whose packages are all signed, by one query for each target. A target that cannot
+    /// be used is reported where its builds are signed.
     async fn find_signed(
         &self,
         store: &FencedStore,

@@ -1,7 +1,7 @@
-//! Of which builds facts have changed that the order of their batch depends on.
+//! The builds with changed facts on which the order of their batch depends.
 //!
-//! Whoever changes such facts notes the build in its transaction ([`Tx::batch_note_changed`]), whose
-//! commit writes it down: nobody can change facts and leave it out. It must not know what the facts mean to
+//! Each transaction that changes such facts notes the build ([`Tx::batch_note_changed`]), and its
+//! commit records it, so that no change can be left out. It must not know what the facts mean for
 //! the order.
 
 use rpmfarm_core::{BatchId, BuildId};

@@ -26,7 +26,7 @@ pub struct Batch {
     pub target: String,
     /// Which needs put it in order.
     pub order: OrderMode,
-    /// Since when nothing more of it begins; `None` while it goes on.
+    /// Since when the batch is paused; `None` when it is not paused.
     pub paused: Option<Timestamp>,
     /// Who asked for it.
     pub submitter: String,
@@ -51,7 +51,7 @@ pub struct BatchCounts {
     pub published: i64,
     /// Ended by their failures.
     pub failed: i64,
-    /// Ended by somebody.
+    /// Cancelled by somebody.
     pub cancelled: i64,
 }
 
@@ -243,8 +243,8 @@ impl Store {
         Ok(rows.into_iter().map(|(worker, attempt)| (worker, AttemptId(attempt))).collect())
     }
 
-    /// From now on nothing more of a batch begins; what runs goes on. False when it is paused
-    /// already, or when there is no such batch.
+    /// Pauses a batch: nothing more of it begins, and running tasks continue. False when it is
+    /// paused already, or when there is no such batch.
     pub async fn batch_pause(&self, id: BatchId, now: Timestamp) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -267,7 +267,7 @@ impl Store {
         .await
     }
 
-    /// Lets a batch go on. False when it is not paused.
+    /// Resumes a batch. False when it is not paused.
     pub async fn batch_resume(&self, id: BatchId) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -281,7 +281,7 @@ impl Store {
     }
 
     /// Cancels open builds of a batch behind one, at most `limit` in one transaction. Returns how
-    /// many were cancelled and the last one that was looked at; `None` when there are no more.
+    /// many were cancelled and the last build that was examined; `None` when there are no more.
     pub async fn batch_cancel_page(
         &self,
         id: BatchId,
@@ -335,8 +335,8 @@ impl Store {
 }
 
 impl Tx {
-    /// The open builds of a batch are shown otherwise from now on, and go on or wait: who follows them is
-    /// told, and all passes are woken.
+    /// The open builds of a batch are shown differently from now on, and continue or wait: their
+    /// followers are notified, and all passes are woken.
     async fn batch_note_shown(&mut self, id: BatchId) -> Result<()> {
         let query = "SELECT b.id FROM builds b JOIN open_builds o ON o.build = b.id
                      WHERE b.batch = $1";

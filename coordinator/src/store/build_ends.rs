@@ -87,7 +87,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the index what the facts say, and the counts what it has.
+    /// Rebuilds the index from the facts, and the counts from the index.
     async fn build_end_rewrite(&mut self) -> Result<()> {
         // Whoever ends a build meanwhile waits for these rows, and adds itself to the new counts.
         sqlx::query(

@@ -1,6 +1,6 @@
-//! What a list shows of builds that have ended, by the same few queries for one and for a thousand.
+//! The rows of a list of ended builds, by the same few queries for one and for a thousand.
 //!
-//! Owns that such a list reads neither tasks nor packages. What the facts mean is the API's to say.
+//! Owns that such a list reads neither tasks nor packages. The API interprets the facts.
 
 use std::collections::HashMap;
 
@@ -92,7 +92,8 @@ impl Store {
         Ok(())
     }
 
-    /// Reads the failures since the last retry. Those that were followed by another try say when it began.
+    /// Reads the failures since the last retry. Failures that were followed by another try have the
+    /// time when it began.
     async fn ended_with_failures(
         &self,
         ids: &str,

@@ -140,7 +140,7 @@ impl Store {
                 tx.publication_insert(*build, revision).await?;
             }
             if !builds.is_empty() {
-                // What was shown until now need not be in the solver's pools any more.
+                // The packages that were shown until now may leave the solver's pools.
                 let target = revision.target.as_str();
                 tx.pool_release(target).await?;
                 tx.pool_settle(target, builds, 0, PoolCandidates::Present).await?;

@@ -261,7 +261,7 @@ impl Tx {
         grants: &[Grant],
         dialect: Dialect,
     ) -> Result<HashSet<BuildId>> {
-        // What a worker has is nobody's to do; workers are told otherwise.
+        // An attempt that a worker holds is no work for a pass; workers are notified separately.
         self.wake_for(None);
         let others = grants.iter().filter_map(|grant| Some(grant.takes_place_of?.1));
         let builds: BTreeSet<BuildId> =

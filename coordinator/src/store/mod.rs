@@ -391,8 +391,8 @@ impl Store {
         self.statements.0.load(Ordering::Relaxed)
     }
 
-    /// Tells those who follow builds that facts of these have changed, where the transaction did not
-    /// know of which builds they were.
+    /// Notifies the followers of these builds that facts have changed, where the transaction did
+    /// not know the builds.
     pub fn tell_changed(&self, builds: impl IntoIterator<Item = BuildId>) {
         self.bus.written(builds.into_iter().collect(), &News::Steps(BTreeSet::new()));
     }
@@ -425,7 +425,7 @@ pub struct Tx {
     changed: BTreeSet<BuildId>,
     /// Those of which the order of their batch has to read the facts again.
     ordered: BTreeSet<BuildId>,
-    /// The passes that its commit wakes; `None` while nobody has said, which is all.
+    /// The passes that its commit wakes; `None` until it is set, which means all.
     news: Option<News>,
     /// The builds that it ends, which are counted last.
     ended: EndCounts,
@@ -448,7 +448,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The commit is news for the passes that do these steps, and for no other unless somebody says so.
+    /// The commit wakes the passes that do these steps, and no others unless they are added.
     pub(crate) fn wake_for(&mut self, steps: impl IntoIterator<Item = NextStep>) {
         match self.news.get_or_insert_with(|| News::Steps(BTreeSet::new())) {
             News::Steps(known) => known.extend(steps),
@@ -456,12 +456,13 @@ impl Tx {
         }
     }
 
-    /// The commit is news for all passes, whatever else is said.
+    /// The commit wakes all passes, whatever else is set.
     pub(crate) fn wake_all(&mut self) {
         self.news = Some(News::All);
     }
 
-    /// Facts of a build change with this transaction: its commit tells those who follow the build.
+    /// Records that this transaction changes facts of a build: its commit notifies the followers of
+    /// the build.
     pub(crate) fn build_note_changed(&mut self, build: BuildId) {
         self.changed.insert(build);
     }

@@ -1,8 +1,8 @@
-//! What the solver's pools have of the farm's packages, and what changed in it.
+//! The farm's packages in the solver's pools, and their changes.
 //!
 //! The tables are an index over packages, builds, publications and locks, which is kept in the
 //! transaction that changes these. What stays is decided by [`rpmfarm_core::pool_content`]. Only
-//! [`Store::pool_rebuild`] reads all of a target's history: when nobody has kept the index.
+//! [`Store::pool_rebuild`] reads all of a target's history: when the index does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,7 +89,7 @@ impl Store {
             self.pool_rebuild(target).await?;
             state = self.pool_fetch_state(target).await?;
         }
-        // Read before the packages: what changes meanwhile is told once more by the next update.
+        // Read before the packages, so that a change meanwhile is repeated by the next update.
         let PoolState { version, since: first, .. } = state;
         let is_logged = |since: &i64| *since >= first && version - *since <= LOGGED / 2;
         let Some(since) = since.filter(is_logged) else {
@@ -160,7 +160,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the pools of a target anew from all packages that were accepted for it.
+    /// Rebuilds the pools of a target from all packages that were accepted for it.
     async fn pool_rebuild(&self, target: &str) -> Result<()> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -284,8 +284,8 @@ impl Tx {
         Ok(())
     }
 
-    /// A new version of a target's pools. The first one of a target is that of its first packages; one
-    /// that had packages before has to be made anew.
+    /// A new version of a target's pools. The first one of a target is that of its first packages;
+    /// one that had packages before must be rebuilt.
     async fn pool_raise_version(&mut self, target: &str, by: i64) -> Result<()> {
         let query = "INSERT INTO pool_states (target, version, since, seen) VALUES ($1, 1, 0, $2)
                      ON CONFLICT (target) DO UPDATE SET version = pool_states.version + 1,
@@ -397,7 +397,7 @@ impl Tx {
         Ok(by_source.into_values().collect())
     }
 
-    /// Says of builds whether they alone would keep their packages in the pools.
+    /// Records for builds whether they alone would keep their packages in the pools.
     async fn pool_set_superseded(&mut self, builds: &[BuildId], is_superseded: bool) -> Result<()> {
         for builds in builds.chunks(AT_ONCE) {
             let ids = numbers(builds.iter().copied());
@@ -431,14 +431,14 @@ impl Tx {
         Ok(())
     }
 
-    /// Makes the pools of a target anew, as [`Store::pool_rebuild`].
+    /// Rebuilds the pools of a target, as [`Store::pool_rebuild`].
     async fn pool_rebuild(&mut self, target: &str) -> Result<()> {
         let changes = self.pool_lock(target).await?;
         let query = "SELECT seen FROM pool_states WHERE target = $1";
         let seen: Option<i64> =
             sqlx::query_scalar(query).bind(target).fetch_optional(self.conn()).await?;
         if seen == Some(changes) {
-            // Somebody else was faster.
+            // Another transaction was faster.
             return Ok(());
         }
         tracing::info!(target, "the content of the solver pools is read from all packages");

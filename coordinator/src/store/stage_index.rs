@@ -309,9 +309,9 @@ impl Tx {
         Ok(Some(task))
     }
 
-    /// Says how long it is from the start of a task to the end of all that needs it in its batch: of the
-    /// tasks of a batch that wait for a worker, the one with the longest time goes first. It counts when
-    /// the indexes of its build are made the next time, as by the lock that comes after it.
+    /// Records the time from the start of a task to the end of all tasks that need it in its batch:
+    /// of the tasks of a batch that wait for a worker, the one with the longest time goes first. It
+    /// takes effect when the indexes of its build are next updated, as by the lock that follows.
     pub async fn task_set_urgency(&mut self, task: TaskId, urgency: Duration) -> Result<()> {
         sqlx::query(
             "INSERT INTO task_urgencies (task, urgency_us) VALUES ($1, $2)

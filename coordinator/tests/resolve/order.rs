@@ -103,7 +103,7 @@ impl BatchOnFarm {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{what} does not come: {:?}", self.locked().await);
-            // A look rings no bell when it has nothing to begin.
+            // An examination wakes nobody when it has nothing to begin.
             let _ = tokio::time::timeout(Duration::from_millis(20), bus.woken()).await;
         }
     }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::strong::Search;
 
-/// A place in the sequence that nobody has.
+/// A place in the sequence that no member has.
 const HOLE: u32 = u32::MAX;
 
 /// Components, and the sequence of their members.
@@ -57,12 +57,12 @@ pub(super) trait Needs {
 pub(super) struct Settled {
     /// Members that are in another component than before.
     pub(super) moved: Vec<u32>,
-    /// Members and needs that were looked at.
+    /// How many members and needs were visited.
     pub(super) visits: u64,
 }
 
 impl Components {
-    /// Takes in the next member, which needs nobody yet.
+    /// Adds the next member, which needs no other yet.
     pub(super) fn add(&mut self, member: u32) {
         debug_assert_eq!(member as usize, self.place.len(), "members are numbered in their order");
         self.place.push(self.sequence.len());
@@ -80,12 +80,12 @@ impl Components {
         self.next += 1;
     }
 
-    /// A member needs somebody more.
+    /// Records that a member needs another one.
     pub(super) fn add_need(&mut self, member: u32) {
         self.grown.insert(member);
     }
 
-    /// A member needs somebody less, or leaves.
+    /// Records that a member no longer needs another one, or leaves.
     pub(super) fn lose_need(&mut self, member: u32) {
         let component = self.component[member as usize];
         if self.circles.contains_key(&component) {
@@ -126,8 +126,7 @@ impl Components {
         list
     }
 
-    /// Makes components and sequence right again. With `all`, also those components that nobody
-    /// waits in.
+    /// Updates components and sequence. With `all`, also the components in which no member waits.
     pub(super) fn settle(&mut self, graph: &impl Needs, all: bool) -> Settled {
         let mut settled = Settled::default();
         let roots = self.roots(graph, &mut settled);
@@ -176,7 +175,7 @@ impl Components {
         self.sequence.push(member);
         let component = self.component[member as usize];
         if self.circles.contains_key(&component) {
-            // Nobody needs it any more, so its circle has fallen apart.
+            // No member needs it any more, so its circle no longer exists.
             self.stale.insert(component);
             self.component[member as usize] = self.next;
             self.next += 1;
@@ -184,7 +183,7 @@ impl Components {
         }
     }
 
-    /// Searches components that lost something: all, or those in which somebody waits.
+    /// Searches components that lost a member or a need: all, or those in which a member waits.
     fn split(&mut self, graph: &impl Needs, all: bool, settled: &mut Settled) {
         let is_due = |circles: &HashMap<u64, Circle>, component: &u64| {
             all || circles.get(component).is_none_or(|circle| circle.waiting > 0)

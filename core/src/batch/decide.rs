@@ -11,12 +11,12 @@ use crate::{Arch, BuildId};
 pub enum Decision {
     /// Solve its root, for the first time or with what has come since.
     Solve {
-        /// What the answer is to be told with: it says what had come when solving began.
+        /// The count to pass with the result: it shows which changes had come when solving began.
         seen: u32,
     },
     /// Lock the root that was solved: it is the task's turn.
     Lock,
-    /// Refuse it: these things nobody provides, and nobody will.
+    /// Refuse it: nothing provides these requirements, and nothing will.
     Refuse(Vec<Lack>),
 }
 
@@ -34,8 +34,9 @@ pub struct Decided {
 }
 
 impl BatchGraph {
-    /// What is to be done now, the highest upward rank first. A decision is given again until the
-    /// graph is told what came of it. What is not in the list waits: [`Self::blockers`] says for whom.
+    /// The work to do now, the highest upward rank first. A decision is repeated until the graph
+    /// gets its result. Tasks that are not in the list wait: [`Self::blockers`] shows for which
+    /// builds.
     pub fn decide(&mut self) -> Vec<Decided> {
         self.settle(false);
         let turns = self.ready.iter().map(|task| self.decided(*task, self.turn(*task)));
@@ -50,7 +51,7 @@ impl BatchGraph {
         decided
     }
 
-    /// What an answer is to be told with whose solving begins now.
+    /// The count to pass with the result of a task whose solving begins now.
     #[must_use]
     pub const fn seen(&self) -> u32 {
         self.clock
@@ -76,7 +77,7 @@ impl BatchGraph {
         Decided { build: member.build, arch: *arch, rank_us: member.rank_us, decision }
     }
 
-    /// What a task whose turn it is is to do.
+    /// The decision on a task whose turn it is.
     fn turn(&self, task: TaskIx) -> Decision {
         let found = self.task(task);
         match found.solution {
@@ -85,8 +86,8 @@ impl BatchGraph {
         }
     }
 
-    /// When nothing moves, nobody waits for members that only chance can help: these may be waiting
-    /// for the very task that waits for them.
+    /// When nothing moves, no task waits for members that only chance can help: these may be
+    /// waiting for the very task that waits for them.
     fn unblocked(&self) -> Vec<Decided> {
         let members = self.open.values().flat_map(|member| &self.member(*member).tasks).copied();
         let is_unblocked = |task: &TaskIx| {

@@ -1,10 +1,10 @@
 //! Which tasks of a batch take the batch's next places in a queue.
 //!
-//! A queue gives each task a place when it enters, by class and submitter ([`crate::queue`]). Members of
-//! one batch exchange their places, so that the one with the highest upward rank goes first. The places
-//! of the batch stay what they were: nobody else is served earlier or later by it, and as a batch ends,
-//! no member of it is put back for ever. A member that was given another priority than the others of its
-//! batch keeps to those of its own.
+//! A queue gives each task a place when it enters, by class and submitter ([`crate::queue`]).
+//! Members of one batch exchange their places, so that the one with the highest upward rank goes
+//! first. The places of the batch do not change: other builds are neither earlier nor later because
+//! of it, and since a batch ends, no member of it waits indefinitely. A member that was given
+//! another priority than the others of its batch keeps to those of its own.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -27,7 +27,8 @@ pub struct BatchLine {
 pub struct Queued {
     /// The task.
     pub task: TaskId,
-    /// With whom it exchanges; `None` for a build that is alone in its batch.
+    /// The batch and class within which it exchanges; `None` for a build that is alone in its
+    /// batch.
     pub line: Option<BatchLine>,
     /// Its place: the lowest is next, of equals the older task.
     pub rank: Rank,

@@ -37,15 +37,15 @@ pub struct Forecast {
     pub ends_us: Option<i64>,
     /// The builds that will be built.
     pub builds: BTreeMap<BuildId, Interval>,
-    /// Those that will be refused, as nobody provides what they lack.
+    /// The tasks that will be refused, because nothing provides their missing requirements.
     pub refused: Vec<BuildId>,
     /// Microseconds of slots that were busy.
     pub busy_us: i64,
 }
 
-/// Plays a batch to its end. What runs already is taken to have just begun; a build without SRPM is
-/// taken to need nothing and to be built on all architectures that have slots; and one whose
-/// requirements nobody provides, to be solvable when what it lacks is accepted.
+/// Simulates a batch to its end. What runs already is taken to have just begun; a build without
+/// SRPM is taken to need nothing and to be built on all architectures that have slots; and one
+/// whose requirements nobody provides, to be solvable when what it lacks is accepted.
 #[must_use]
 pub fn forecast(graph: &BatchGraph, slots: &Slots, choice: Choice) -> Forecast {
     Run::new(graph, slots, choice).finish()

@@ -17,8 +17,8 @@ pub(super) type TaskIx = u32;
 
 /// The members of a batch that have not ended, their tasks, and what they need of each other.
 ///
-/// A method that is told of a build or an architecture which the graph does not have changes nothing:
-/// whoever reads facts may be late.
+/// A method that gets a build or an architecture which the graph does not have changes nothing,
+/// because facts may be read late.
 #[derive(Debug, Clone)]
 pub struct BatchGraph {
     pub(super) mode: OrderMode,
@@ -50,7 +50,7 @@ pub struct BatchGraph {
     pub(super) lost_makers: HashMap<Key, Vec<BuildId>>,
     pub(super) accepted: usize,
     pub(super) accepted_us: i64,
-    /// How often something came that may change what solving says.
+    /// How many changes may have changed the results of solving.
     pub(super) clock: u32,
     /// The clock when packages or provides of a name last came; 0 when none did.
     came: Vec<u32>,
@@ -62,7 +62,7 @@ pub struct BatchGraph {
 pub(super) struct Member {
     pub(super) build: BuildId,
     pub(super) source: Key,
-    /// What it makes, beside its source.
+    /// The names that it makes, in addition to its source.
     pub(super) names: Vec<Key>,
     pub(super) tasks: Vec<TaskIx>,
     /// How long each of its tasks takes, as far as is known.
@@ -92,7 +92,7 @@ pub(super) struct Task {
 }
 
 impl Task {
-    /// Whether something has come that its solution does not know of.
+    /// Whether a change came after its solution.
     pub(super) const fn is_touched(&self) -> bool {
         self.touched > self.seen
     }
@@ -111,7 +111,7 @@ pub(super) enum Solution {
     Locked,
     /// The task's results are accepted, and not yet those of the whole build.
     Done,
-    /// Its build is no open member any more.
+    /// Its build is no longer an open member.
     Left,
 }
 
@@ -138,21 +138,21 @@ impl Solution {
     }
 }
 
-/// Something that nobody provides to a task, or that keeps its root from being solved.
+/// A requirement of a task that nothing provides, or that keeps its root from being solved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
     /// The requirement; empty when it is a conflict or the like.
     pub(super) requirement: String,
     /// Its name. None of a path and of a rich requirement: what provides these is seen by solving.
     pub(super) key: Option<Key>,
-    /// Whether members may provide it whose specs do not say so.
+    /// Whether members may provide it although their specs do not name it.
     pub(super) anybody: bool,
 }
 
 /// Why a root cannot be solved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lacking<'a> {
-    /// Nobody provides these requirements of the build.
+    /// Nothing provides these requirements of the build.
     Requirements(&'a [String]),
     /// There is another reason, as a conflict, or what a package of the root lacks.
     Other,
@@ -166,7 +166,7 @@ pub(super) struct LostMember {
     pub(super) names: Vec<Key>,
     /// The lost members that were to make what it lacked.
     pub(super) because: Vec<BuildId>,
-    /// The open members that go on with older packages of it.
+    /// The open members that continue with older packages of it.
     pub(super) without: Vec<BuildId>,
 }
 
@@ -214,7 +214,7 @@ impl BatchGraph {
         self.mode
     }
 
-    /// Members and needs that were looked at since the graph was made: what its upkeep has cost.
+    /// How many members and needs were visited since the graph was made: the cost of its upkeep.
     #[must_use]
     pub const fn visits(&self) -> u64 {
         self.visits
@@ -232,9 +232,9 @@ impl BatchGraph {
         self.open.contains_key(&build)
     }
 
-    /// Takes in a build of the source package `package`. `takes_us` is how long one of its tasks takes
-    /// in microseconds, as was learned from earlier builds; 0 when nothing was. A build that was lost
-    /// and is retried comes in anew.
+    /// Takes in a build of the source package `package`. `takes_us` is how long one of its tasks
+    /// takes in microseconds, as was learned from earlier builds; 0 when nothing was. A build that
+    /// was lost and is retried is added again.
     pub fn add_member(&mut self, build: BuildId, package: &str, takes_us: i64) {
         if self.contains(build) {
             return;
@@ -320,20 +320,21 @@ impl BatchGraph {
         self.solve(task, seen, keys, Solution::Lacking(missing));
     }
 
-    /// A task is to be solved anew, as after an attempt that found further requirements.
+    /// Records that a task must be solved again, as after an attempt that found further
+    /// requirements.
     pub fn set_pending(&mut self, build: BuildId, arch: Arch) {
         let Some(task) = self.find(build, arch) else { return };
         self.change(task, Solution::Pending);
     }
 
-    /// A task has its lock: it waits for no turn any more. What it needs still counts for the circles
-    /// that it is in.
+    /// Records that a task has its lock, and no longer waits for a turn. What it needs still counts
+    /// for the circles that it is in.
     pub fn set_locked(&mut self, build: BuildId, arch: Arch) {
         let Some(task) = self.find(build, arch) else { return };
         self.change(task, Solution::Locked);
     }
 
-    /// A task's results are accepted: it needs nothing any more.
+    /// Records that a task's results are accepted: it needs nothing any more.
     pub fn set_done(&mut self, build: BuildId, arch: Arch) {
         let Some(task) = self.find(build, arch) else { return };
         self.set_mentions(task, Vec::new());
@@ -355,9 +356,9 @@ impl BatchGraph {
         self.come(&keys);
     }
 
-    /// Packages that no member made have come to the target, or packages have left it. What mentions one of
-    /// their names or provides is solved anew when its turn comes, and so is what any package may help.
-    /// Returns whether there is such a task.
+    /// Packages that no member made have come to the target, or packages have left it. Tasks that
+    /// mention one of their names or provides are solved again when their turn comes, and so are
+    /// tasks that any package may help. Returns whether there is such a task.
     pub fn touch_names<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> bool {
         let keys: BTreeSet<Key> =
             names.into_iter().filter_map(|name| self.keys.find_name(name)).collect();
@@ -378,8 +379,8 @@ impl BatchGraph {
         !touched.is_empty()
     }
 
-    /// A build failed for good or was cancelled: nobody waits for it any more. Those that it leaves
-    /// without what they lack are refused, others go on with the packages that are there.
+    /// Records that a build failed finally or was cancelled: no task waits for it any more. Tasks
+    /// that lack a requirement without it are refused, others continue with the present packages.
     pub fn lose(&mut self, build: BuildId) {
         let Some(member) = self.open.get(&build).copied() else { return };
         let because = self.causes(member);
@@ -393,7 +394,8 @@ impl BatchGraph {
         self.leave(member);
     }
 
-    /// Metadata of other repositories have changed: what waits is solved anew when its turn comes.
+    /// Records that metadata of other repositories have changed: waiting tasks are solved again
+    /// when their turn comes.
     pub fn touch_all(&mut self) {
         self.clock += 1;
         for task in self.tasks_of_open().collect::<Vec<TaskIx>>() {
@@ -466,30 +468,30 @@ impl BatchGraph {
         self.change(task, solution);
     }
 
-    /// When something last came that may change a solution with these names. Nobody knew that it does
-    /// until the solution was told: it may have been made before.
+    /// The last change that may affect a solution with these names. The names become known with the
+    /// solution, which may have been made before that change.
     fn last_came(&self, keys: &[Key], solution: &Solution) -> u32 {
         if !solution.is_solved() {
-            // What is lacking may have come under a name that nobody had mentioned.
+            // The missing package may have come under a name that no task had mentioned.
             return self.clock;
         }
         keys.iter().map(|key| self.came[*key as usize]).max().unwrap_or(0)
     }
 
-    /// What solving said of a task is still so.
+    /// Records that the result of solving a task is unchanged.
     pub(super) fn confirm(&mut self, task: TaskIx) {
         self.task_mut(task).seen = self.clock;
         self.doubt(task);
         self.review(task);
     }
 
-    /// What a task without a solution needs is as before, and can be had.
+    /// Records that the needs of a task without a solution are unchanged, and can be provided.
     pub(super) fn assume_solved(&mut self, task: TaskIx) {
         self.change(task, Solution::Solved);
         self.confirm(task);
     }
 
-    /// Something has come that may change what solving says of a task.
+    /// Records a change that may affect the result of solving a task.
     pub(super) fn touch(&mut self, task: TaskIx) {
         self.task_mut(task).touched = self.clock;
         self.visits += 1;
@@ -625,7 +627,7 @@ impl BatchGraph {
         self.review(task);
     }
 
-    /// A member ends: nobody needs it, and it needs nobody.
+    /// Removes a member: no other needs it, and it needs no other.
     fn leave(&mut self, member: MemberIx) {
         for task in self.member(member).tasks.clone() {
             self.set_mentions(task, Vec::new());

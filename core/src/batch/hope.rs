@@ -1,8 +1,8 @@
-//! Which tasks without a root can still get one, and what is told of those that cannot.
+//! Which tasks without a root can still get one, and the report on those that cannot.
 //!
 //! A task can be helped when each thing that it lacks is made by a member that itself can be built.
-//! What files are named and what rpm finds in them no spec has to say: such a thing may come from
-//! anybody.
+//! No spec has to name the files of a package or what rpm finds in them: any member may provide
+//! such a requirement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -73,9 +73,9 @@ impl fmt::Display for StuckCircle {
 /// tasks that something changed for.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hope {
-    /// By what specs say.
+    /// By the names in specs.
     sure: Help<false>,
-    /// Also by chance: somebody brings what no spec has to name.
+    /// Also by chance: a member provides what no spec has to name.
     chance: Help<true>,
     /// Tasks of which it has changed what they lack, or who makes that.
     doubted: BTreeSet<TaskIx>,
@@ -87,18 +87,18 @@ impl Hope {
         self.doubted.insert(task);
     }
 
-    /// Brings it up to date. Returns how many tasks and things were looked at.
+    /// Updates it. Returns how many tasks and requirements were visited.
     pub(super) fn update(&mut self, graph: &BatchGraph) -> u64 {
         let doubted = std::mem::take(&mut self.doubted);
         self.sure.update(graph, &doubted) + self.chance.update(graph, &doubted)
     }
 
-    /// Whether a member is helped by nobody, or only by chance.
+    /// Whether no member can help a member, or one only by chance.
     pub(super) fn is_unsure(&self, member: MemberIx) -> bool {
         self.sure.stuck.contains_key(&member)
     }
 
-    /// Each task that nobody can help, with what it lacks.
+    /// Each task that no member can help, with its missing requirements.
     pub(super) fn refused(&self, graph: &BatchGraph) -> Vec<(TaskIx, Vec<Lack>)> {
         let refused = self.hopeless(graph).map(|task| {
             let lacks = self.lacks(graph, task).map(|missing| lack(graph, missing)).collect();
@@ -107,20 +107,20 @@ impl Hope {
         refused.collect()
     }
 
-    /// The tasks that nobody can help.
+    /// The tasks that no member can help.
     fn hopeless(&self, graph: &BatchGraph) -> impl Iterator<Item = TaskIx> {
         let hopeless =
             if self.is_chance(graph) { &self.chance.hopeless } else { &self.sure.hopeless };
-        // A spec that nobody has read may name what is missing.
+        // A spec that has not been read may name the missing requirement.
         hopeless.iter().copied().filter(|_| graph.unknown == 0)
     }
 
-    /// As long as somebody can be built, it may bring what no spec has to name.
+    /// As long as a member can be built, it may provide what no spec has to name.
     fn is_chance(&self, graph: &BatchGraph) -> bool {
         graph.open.len() > self.sure.stuck.len()
     }
 
-    /// What nobody brings to a task.
+    /// The requirements of a task that no member provides.
     fn lacks<'a>(
         &'a self,
         graph: &'a BatchGraph,
@@ -150,13 +150,13 @@ enum Bringer {
     Member(MemberIx),
 }
 
-/// Which tasks can be helped, beginning with members that lack nothing. Nobody is helped by somebody
-/// who is helped by it: a bringer is named only when it can be built already.
+/// Which tasks can be helped, starting from members that lack nothing. No member helps another one
+/// that has to help it first: a provider counts only when it can be built already.
 #[derive(Debug, Clone, Default)]
 struct Help<const BY_CHANCE: bool> {
     /// The bringers of what a task lacks, for each task that lacks something.
     things: BTreeMap<TaskIx, Vec<Bringer>>,
-    /// The tasks to which nobody brings some thing.
+    /// The tasks with a requirement that no member provides.
     hopeless: BTreeSet<TaskIx>,
     /// How many of these a member has; only members that have some.
     stuck: BTreeMap<MemberIx, usize>,
@@ -193,7 +193,7 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
     /// Forgets who brought what to a task.
     fn begin(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
         let found = graph.task(task);
-        // One that is to be solved anew may have what it lacked.
+        // A task that must be solved again may have its missing requirement now.
         if found.solution.missing().is_empty() || found.is_touched() {
             return self.give(found.member, task, work);
         }
@@ -207,7 +207,7 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         self.set_helped(member, task, work);
     }
 
-    /// A member brings nothing any more.
+    /// Records that a member provides nothing any more.
     fn withdraw(&mut self, graph: &BatchGraph, member: MemberIx, work: &mut Work) {
         for task in &graph.member(member).dependents {
             let Some(things) = self.things.get_mut(task) else { continue };
@@ -222,7 +222,7 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         }
     }
 
-    /// Who brings what nobody brings to a task so far?
+    /// Finds providers for the requirements of a task that have none yet.
     fn ask(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
         let Some(mut things) = self.things.remove(&task) else { return };
         let found = graph.task(task);
@@ -357,7 +357,7 @@ impl BatchGraph {
         missing.key.into_iter().flat_map(|key| &self.makers[key as usize]).copied()
     }
 
-    /// A member as people know it.
+    /// A member as it is shown to people.
     pub(super) fn named(&self, member: MemberIx) -> (BuildId, String) {
         let found = self.member(member);
         (found.build, self.keys.text(found.source).to_owned())

@@ -1,14 +1,14 @@
-//! The order of the builds of one batch: who needs what of whom, who goes next, and what people are
-//! told of it.
+//! The order of the builds of one batch: which builds need which others, which goes next, and what
+//! is shown of it to people.
 //!
-//! Owns the graph of a batch, which is kept and changed by what happens: an SRPM is there, a root was
-//! solved, a build was accepted or lost. A change costs what it touches, and not the size of the
-//! batch. It must not know how roots are solved, and where the facts come from.
+//! Owns the graph of a batch, which is kept and updated by events: an SRPM is made, a root was
+//! solved, a build was accepted or lost. The cost of a change depends on what it touches, not on
+//! the size of the batch. It must not know how roots are solved, and where the facts come from.
 //!
 //! A *member* is a build of the batch, with a task for each of its architectures. A member *needs*
 //! another one when the root of one of its tasks holds packages that the other one is about to
-//! replace, or when it requires what the other one is about to provide; how far that goes is said by
-//! the [`OrderMode`]. Members that need each other, directly or through others, are a *component*:
+//! replace, or when it requires what the other one is about to provide; the [`OrderMode`] limits
+//! it. Members that need each other, directly or through others, are a *component*:
 //!
 //! - A task whose root can be solved waits for the members that it needs outside of its component. The
 //!   members of a component do not wait for each other, so a circle is built side by side, with the

@@ -1,4 +1,4 @@
-//! Which needs put a batch in order, and what a solved root says of them.
+//! Which needs order a batch, and how they follow from a solved root.
 
 use crate::Lock;
 

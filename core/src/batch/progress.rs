@@ -45,7 +45,7 @@ pub struct Holder {
     pub holds: usize,
 }
 
-/// Whom a task waits for.
+/// The builds for which a task waits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Blockers {
     /// For these members.
@@ -54,7 +54,7 @@ pub enum Blockers {
     Srpms(usize),
     /// For any member that ends: no spec names what is missing.
     Anybody,
-    /// For nobody in the batch.
+    /// For no build of the batch.
     Nobody,
 }
 
@@ -79,7 +79,7 @@ pub struct Loss {
     pub package: String,
     /// The builds that were refused for want of it, directly or through others.
     pub took: Vec<BuildId>,
-    /// The builds that needed it and go on with the packages that are there.
+    /// The builds that needed it and continue with the present packages.
     pub without: Vec<BuildId>,
 }
 
@@ -147,7 +147,7 @@ impl BatchGraph {
         all.into_iter().map(holder).collect()
     }
 
-    /// Whom a task waits for.
+    /// The builds for which a task waits.
     #[must_use]
     pub fn blockers(&self, build: BuildId, arch: Arch) -> Blockers {
         let Some(task) = self.find(build, arch) else { return Blockers::Nobody };
@@ -179,7 +179,8 @@ impl BatchGraph {
         Blocker { build, package, wanted }
     }
 
-    /// The builds that ended without being accepted by their own fault, with what each took with it.
+    /// The builds that ended without being accepted by their own fault, each with the builds that
+    /// failed because of it.
     #[must_use]
     pub fn losses(&self) -> Vec<Loss> {
         let mut taken: BTreeMap<BuildId, Vec<BuildId>> = BTreeMap::new();

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use super::graph::{BatchGraph, MemberIx};
 
 impl BatchGraph {
-    /// Brings components, the counts that depend on them, ranks and hope up to date. With `all`, also
-    /// the components that nobody waits in. As long as a spec is not read, nobody is without hope.
+    /// Updates components, the counts that depend on them, ranks and hope. With `all`, also the
+    /// components in which no member waits. As long as a spec is not read, no member is without
+    /// hope.
     pub(super) fn settle(&mut self, all: bool) {
         let mut components = std::mem::take(&mut self.components);
         let settled = components.settle(&*self, all);

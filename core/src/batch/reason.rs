@@ -1,4 +1,5 @@
-//! What people are told of a task that waits for others of its batch, or is refused for want of them.
+//! The messages about a task that waits for others of its batch, or is refused because they are
+//! missing.
 
 use super::hope::Lack;
 use super::mode::OrderMode;
@@ -9,8 +10,8 @@ use crate::{BuildId, Failure};
 /// How many awaited builds a text names.
 const NAMED: usize = 5;
 
-/// Why a build waits: `waits for foo-devel, which build 41 (foo) makes; order: requires`. `None` when it
-/// waits for nobody.
+/// Why a build waits: `waits for foo-devel, which build 41 (foo) makes; order: requires`. `None`
+/// when it waits for no build.
 #[must_use]
 pub fn waits_for(mode: OrderMode, blockers: &Blockers) -> Option<String> {
     let what = match blockers {
@@ -44,8 +45,8 @@ fn of_member(Blocker { build, package, wanted }: &Blocker) -> String {
     }
 }
 
-/// The failure of a task that is refused, with what became of the builds of its batch that were to make
-/// what it lacks. `package` says of which package a build is.
+/// The failure of a task that is refused, with the outcome of the builds of its batch that were to
+/// make the missing requirements. `package` returns the package of a build.
 #[must_use]
 pub fn refusal<'a>(
     failure: &Failure,

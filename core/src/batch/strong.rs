@@ -31,7 +31,7 @@ struct Frame {
 pub(super) struct Found {
     /// The components; each one after those that it has edges to.
     pub(super) components: Vec<Vec<u32>>,
-    /// Nodes and edges that were looked at.
+    /// How many nodes and edges were visited.
     pub(super) visits: u64,
 }
 

@@ -65,7 +65,7 @@ const LARGEST: usize = 300;
 /// Statements that a build may cost.
 const STATEMENTS: f64 = 150.0;
 
-/// What a watcher may cost over nobody.
+/// The permitted cost of a watcher, compared with no watcher.
 const WATCHER: f64 = 1.05;
 
 /// How long a build of a batch may take, of the whole of it.
@@ -166,7 +166,7 @@ fn cost(directory: &Path, world: &World, builds: usize, watch: bool) -> anyhow::
     published(&farm, builds, begun)?;
     let wall = begun.elapsed().as_secs_f64();
     let processor = cpu::seconds(&farm.coordinator)? - before.1;
-    // What the metrics say is kept for 2 s.
+    // Values of the metrics are cached for 2 s.
     std::thread::sleep(Duration::from_millis(2100));
     let statements = statements(&scrape::text(&farm)?)? - statements(&before.0)?;
     if let Some(mut watcher) = watcher {
@@ -203,7 +203,7 @@ fn published(farm: &Farm, builds: usize, begun: Instant) -> anyhow::Result<()> {
     }
 }
 
-/// Somebody who watches builds to their end.
+/// A client that watches builds to their end.
 fn watcher(client: &Client, ids: &[i64]) -> anyhow::Result<Child> {
     let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
     let arguments: Vec<&str> =

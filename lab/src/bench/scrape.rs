@@ -1,4 +1,4 @@
-//! What a coordinator's `/metrics` say.
+//! The values of a coordinator's `/metrics`.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

@@ -59,7 +59,7 @@ impl v1::StuckCircle {
 }
 
 impl v1::BatchDetails {
-    /// Takes in how far a batch is, as its graph says.
+    /// Adds the progress of a batch from its graph.
     pub fn set_progress(&mut self, progress: &Progress) {
         self.left_us = progress.left_us;
         self.critical_path = progress.critical_path.iter().map(Into::into).collect();

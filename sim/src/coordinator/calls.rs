@@ -145,7 +145,7 @@ impl World {
         });
     }
 
-    /// A user lets a batch go on.
+    /// A user resumes a batch.
     pub(crate) fn resume_batch(&mut self, c: usize, batch: BatchId) {
         self.call(c, |store, inbox| async move {
             let done = store.batch_resume(batch).await.ok();

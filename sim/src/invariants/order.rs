@@ -1,4 +1,4 @@
-//! What the order of batches must say: I11.
+//! The invariant of the order of batches: I11.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::world::World;
 
 impl World {
     /// I11: a task that gets a lock needs no other build of its batch that is still to be accepted,
-    /// unless that one needs it, too, directly or through others. Which packages need each other is told
-    /// by the scenario, which no coordinator knows.
+    /// unless that one needs it, too, directly or through others. Which packages need each other
+    /// comes from the scenario, which no coordinator knows.
     pub(super) fn check_order(&mut self) {
         let before = std::mem::replace(&mut self.monitor.locks, self.facts.locks.clone());
         let mut new = self.facts.locks.difference(&before);

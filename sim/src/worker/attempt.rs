@@ -65,8 +65,8 @@ impl World {
         }
     }
 
-    /// Whether a slot of a worker is free for a task: builds have some, and SRPMs some beside them and what
-    /// builds leave.
+    /// Whether a slot of a worker is free for a task: builds have some, and SRPMs have additional
+    /// ones and those that builds leave free.
     fn has_slot(&self, w: usize, kind: TaskKind) -> bool {
         let worker = &self.workers[w];
         let at_work = worker.attempts.values().filter(|entry| {

@@ -198,7 +198,7 @@ impl RawPool {
         self.outcome(result)
     }
 
-    /// What libsolv's number for an outcome says.
+    /// The outcome for libsolv's number of it.
     fn outcome(&self, result: c_int) -> Result<(), String> {
         if result == 0 {
             return Ok(());

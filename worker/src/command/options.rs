@@ -291,7 +291,7 @@ impl HostOptions {
         })
     }
 
-    /// How many SRPMs are made at once beside builds.
+    /// How many SRPMs are made at once in addition to builds.
     pub(super) fn srpm_slots(&self) -> u32 {
         self.srpm_slots.unwrap_or((self.slots / 4).max(1))
     }

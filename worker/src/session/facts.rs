@@ -16,7 +16,7 @@ pub struct WorkerIdentity {
     /// Architectures that it builds for.
     pub arches: Arc<Arches>,
     pub slots: u32,
-    /// Those of SRPM tasks, beside them.
+    /// Slots of SRPM tasks, in addition to those of builds.
     pub srpm_slots: u32,
     pub data: PathBuf,
     /// MiB that must be free there for new work.

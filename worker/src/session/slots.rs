@@ -3,8 +3,8 @@
 use rpmfarm_core::task::TaskKind;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-/// The slots of a worker. Builds have `slots`; SRPMs have some beside them, and those that no build has
-/// taken.
+/// The slots of a worker. Builds have `slots`; SRPMs have additional ones, and may use those that
+/// no build has taken.
 pub struct WorkerSlots {
     builds: Semaphore,
     /// Those of both.
@@ -26,7 +26,7 @@ impl WorkerSlots {
 
     /// Waits for a slot of a task. Always `Some`, as the semaphores are never closed.
     pub async fn take(&self, kind: TaskKind) -> Option<TakenSlot<'_>> {
-        // Always in this order, so that nobody has one of both and waits for the other's holder.
+        // Always in this order, so that no two tasks each hold one and wait for the other.
         let build = match kind {
             TaskKind::Srpm => None,
             TaskKind::Build | TaskKind::Noarch | TaskKind::Repeat => {

@@ -22,7 +22,7 @@ const COLUMNS: [Column; 9] = [
     column("BY").rank(5).cut(8),
 ];
 
-/// Batches of a list, where nobody says how many.
+/// How many batches a list has when the command line does not say it.
 const LISTED: u32 = 20;
 
 /// Which batches.

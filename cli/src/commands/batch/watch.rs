@@ -85,7 +85,7 @@ async fn until_ended(
 /// One line that is drawn in place, or a line or an object for each change.
 struct WatchView {
     out: StandardOutput,
-    /// What was said last.
+    /// The text that was printed last.
     said: String,
 }
 

@@ -23,8 +23,8 @@ use super::{ARGUMENT, child};
 const ENDING: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// From so many additions on another process is prepared in the background, so that nobody has to wait
-/// for a new pool when there are too many.
+/// After so many additions another process is prepared in the background, so that no build has to
+/// wait for a new pool.
 const WORN: usize = MAX_ADDITIONS / 4 * 3;
 
 /// A solver that is started at its first question, and again after it ended.
@@ -83,8 +83,8 @@ impl SolverProcess {
         self.is_renewing = true;
     }
 
-    /// Goes on with the process of another solver, if that could be prepared. The one before is ended,
-    /// which takes time.
+    /// Continues with the process of another solver, if that could be prepared. The old process is
+    /// ended, which takes time.
     pub(in super::super) fn end_renewal(&mut self, next: Option<Self>) {
         self.is_renewing = false;
         if let Some(next) = next {
@@ -263,7 +263,7 @@ impl RunningSolver {
         Ok(running)
     }
 
-    /// Whether its pool is of these repositories, and not to be made anew because of what was added.
+    /// Whether its pool is made of these repositories, and has not reached the limit of additions.
     fn takes_more(&self, external: &[(Repository, RepoMetadata)]) -> bool {
         self.external.iter().eq(external.iter().map(|(_, metadata)| metadata))
             && self.prepared.additions <= MAX_ADDITIONS

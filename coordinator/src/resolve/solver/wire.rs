@@ -58,7 +58,7 @@ pub(super) struct SolverRequest {
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum SolverResponse {
-    /// What an operator should know of what was read: an answer follows.
+    /// Warnings for the operator about the packages that were read: an answer follows.
     Warnings(Vec<String>),
     /// The pool is up to date.
     Prepared(PoolStats),

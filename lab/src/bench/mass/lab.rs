@@ -27,7 +27,8 @@ const SLOTS: usize = 6;
 /// The longest that the batch may take, and so much more for each package.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PATIENCE_EACH: Duration = Duration::from_secs(10);
-/// How often it is looked whether the batch has ended: a look costs the farm little beside a build.
+/// How often the bench checks whether the batch has ended: a check costs the farm little compared
+/// with a build.
 const PACE: Duration = Duration::from_millis(200);
 
 /// Builds so many packages on a farm of its own, and bare.
@@ -45,7 +46,7 @@ pub(in crate::bench) fn measure(
         package.push(world)?;
     }
     let rebuild = rebuild(&farm.client(), &packages)?;
-    // It must not run beside what it is compared with.
+    // It must not run at the same time as the run that it is compared with.
     drop(farm);
     let bare = bare(directory, &lock, repository, &packages)?;
     report.add(wall_figure(&packages, &rebuild, bare));

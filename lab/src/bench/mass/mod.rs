@@ -37,7 +37,7 @@ const LOOK: &str = "mass.look";
 /// All figures of this kind.
 pub(super) const ALL: [&str; 4] = [SIM[0].0, SIM[1].0, SIM[2].0, LOOK];
 
-/// How many builds the batch has whose looks are timed.
+/// How many builds the batch has whose examinations are timed.
 const LOOKED_AT: usize = 3_000;
 const ARCH: Arch = Arch::X86_64;
 const HOUR: f64 = 3_600e6;
@@ -199,7 +199,7 @@ fn carry(
     Ok(())
 }
 
-/// The slowest look at a batch while it is built.
+/// The slowest examination of a batch while it is built.
 fn look(distribution: &Distribution) -> anyhow::Result<Figure> {
     let count = LOOKED_AT.min(distribution.sources.len());
     let mut graph = graph(distribution, OrderMode::Bootstrap, count);
