@@ -1,8 +1,8 @@
 //! Fills a database with builds that have ended, for benchmarks of what must not depend on history.
 //!
-//! It writes the facts and indexes that a farm would have written for builds of 10,000 packages, over and over:
-//! nine of ten were published, one failed. Their revisions are those of a channel of their own, since no
-//! snapshot of it is stored.
+//! It writes the facts and indexes that a farm would have written for builds of 10,000 packages,
+//! over and over: nine of ten were published, one failed. Their revisions are those of a channel of
+//! their own, since no snapshot of it is stored.
 
 use clap::Parser;
 use rpmfarm_coordinator::bus::Bus;

@@ -1,11 +1,12 @@
 //! The bus, which wakes the passes when something was written, and the messages that wake the
 //! passes of other coordinators. `peers` sends these.
 //!
-//! For passes it carries no data except the steps of builds that have new work, where they are known,
-//! so that passes of other steps need not read the database. A pass that wakes reads the facts that
-//! lack its result, so a wake-up that comes twice, or is missed because a poll came first, changes
-//! nothing. It also carries the builds whose facts have changed ([`Bus::follow`]), for those who show
-//! builds: a follower that is too far behind learns only that any build may have changed.
+//! For passes it carries no data except the steps of builds that have new work, where they are
+//! known, so that passes of other steps need not read the database. A pass that wakes reads the
+//! facts that lack its result, so a wake-up that comes twice, or is missed because a poll came
+//! first, changes nothing. It also carries the builds whose facts have changed ([`Bus::follow`]),
+//! for those who show builds: a follower that is too far behind learns only that any build may have
+//! changed.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -152,8 +153,8 @@ impl PeerMessages {
         self.receiver.try_recv().ok()
     }
 
-    /// The messages that are queued, those about facts combined into one. When a message about facts
-    /// was dropped, that one says that any build may have changed.
+    /// The messages that are queued, those about facts combined into one. When a message about
+    /// facts was dropped, that one says that any build may have changed.
     pub fn gather(&mut self, first: PeerMessage) -> BTreeSet<PeerMessage> {
         let (mut words, mut facts) = (BTreeSet::new(), None::<ChangedBuilds>);
         let mut next = Some(first);
@@ -176,8 +177,8 @@ impl PeerMessages {
         words
     }
 
-    /// Records that messages could not be sent: the next message tells the other coordinators that any
-    /// build may have changed.
+    /// Records that messages could not be sent: the next message tells the other coordinators that
+    /// any build may have changed.
     pub fn lose(&self) {
         self.lost.store(true, Ordering::Relaxed);
     }
@@ -283,8 +284,8 @@ impl Bus {
         self.ring(&News::All);
     }
 
-    /// Wakes the listeners of this process; other coordinators are not notified, nor are followers of
-    /// builds.
+    /// Wakes the listeners of this process; other coordinators are not notified, nor are followers
+    /// of builds.
     pub fn wake(&self) {
         self.ring(&match self.steps {
             Some(steps) => News::Steps(steps.iter().copied().collect()),
@@ -311,8 +312,8 @@ impl Bus {
         BusListener { wakes: Arc::clone(&self.wakes), heard, steps: self.steps }
     }
 
-    /// Follows which builds change from now on. Follow first and read the facts then, so that nothing
-    /// falls between.
+    /// Follows which builds change from now on. Follow first and read the facts then, so that
+    /// nothing falls between.
     #[must_use]
     pub fn follow(&self) -> ChangeListener {
         let changes = self.changes.subscribe();

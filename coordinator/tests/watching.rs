@@ -1,5 +1,6 @@
-//! What wakes watchers and passes, what watching costs the database, and that whoever watches sees all
-//! ends. The farms here run no passes: whatever is asked for beside the tests is asked for those who watch.
+//! What wakes watchers and passes, what watching costs the database, and that whoever watches sees
+//! all ends. The farms here run no passes: whatever is asked for beside the tests is asked for
+//! those who watch.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -92,8 +93,8 @@ async fn cancelled(mut changes: Streaming<v1::Build>) -> BTreeSet<BuildId> {
     ended
 }
 
-/// Statements while 90 builds with so many watchers go on, and how long it took. All watchers then see
-/// all ends.
+/// Statements while 90 builds with so many watchers go on, and how long it took. All watchers then
+/// see all ends.
 async fn cost(watchers: usize) -> (u64, Duration) {
     let served = Served::start().await;
     let store = &served.farm.store;
@@ -174,7 +175,8 @@ async fn an_index_that_is_right_is_not_written_again() {
     served.plan(&[build]).await;
     let before = store.statements();
     store.reindex([build], NOW).await.unwrap();
-    // The build is locked, and read with its tasks and with what the index has; and that is a transaction.
+    // The build is locked, and read with its tasks and with what the index has; and that is a
+    // transaction.
     assert_eq!(store.statements() - before, 6);
 }
 

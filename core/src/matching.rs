@@ -74,9 +74,9 @@ impl WorkerCapacity<'_> {
         names.iter().any(|name| name == self.candidate.name)
     }
 
-    /// The preference for a worker, the greatest first: one that runs the architecture natively; for an
-    /// SRPM, of these one with a slot that builds do not get; of these the one with most free slots; of
-    /// these the one that the fewest other tasks would want.
+    /// The preference for a worker, the greatest first: one that runs the architecture natively;
+    /// for an SRPM, of these one with a slot that builds do not get; of these the one with most
+    /// free slots; of these the one that the fewest other tasks would want.
     fn merit(&self, task: &WaitingTask<'_>) -> impl Ord {
         use std::cmp::Reverse;
         let candidate = &self.candidate;

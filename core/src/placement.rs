@@ -45,8 +45,8 @@ impl WorkerCandidate<'_> {
         self.is_native(arch) || (emulation && self.arches.contains(&arch))
     }
 
-    /// The slots that are free for one kind of task. SRPM tasks fill their own slots first, and then
-    /// those of builds; builds have no others.
+    /// The slots that are free for one kind of task. SRPM tasks fill their own slots first, and
+    /// then those of builds; builds have no others.
     #[must_use]
     pub fn free(&self, srpm: bool) -> u32 {
         let all = self.slots.saturating_add(self.srpm_slots).saturating_sub(self.busy);
@@ -105,8 +105,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is given to free slots, in any order: never more builds than slots, never more tasks
-        /// than slots of both kinds; and none stays free that a task could have.
+        /// Whatever is given to free slots, in any order: never more builds than slots, never more
+        /// tasks than slots of both kinds; and none stays free that a task could have.
         #[test]
         fn no_slot_is_given_twice(
             slots in 0_u32..5, srpm_slots in 0_u32..5, tasks in prop::collection::vec(any::<bool>(), 0..20)

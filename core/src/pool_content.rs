@@ -39,9 +39,9 @@ impl PoolBuild {
 
 /// The builds of one source package that stay in the pools.
 ///
-/// For each architecture these are the build with the newest version and the last one: a rebuild with
-/// a lower version does not hide the higher one, and is there itself. A build that is needed for one
-/// architecture stays for all, since its packages may require each other.
+/// For each architecture these are the build with the newest version and the last one: a rebuild
+/// with a lower version does not hide the higher one, and is there itself. A build that is needed
+/// for one architecture stays for all, since its packages may require each other.
 #[must_use]
 pub fn staying(builds: &[PoolBuild]) -> BTreeSet<BuildId> {
     let limits = builds.iter().flat_map(|build| &build.arches).copied();

@@ -1,5 +1,5 @@
-//! The order of tasks that wait for a worker: a rank that is given once. It never changes, but that the
-//! members of one batch exchange theirs ([`crate::batch::exchange()`]).
+//! The order of tasks that wait for a worker: a rank that is given once. It never changes, but that
+//! the members of one batch exchange theirs ([`crate::batch::exchange()`]).
 //!
 //! Each architecture has one queue, and each submitter has one line per class in it. Time in a
 //! queue is virtual: the wall clock, plus a lead that grows when tasks are done faster than the

@@ -222,8 +222,8 @@ impl Snapshot {
     /// them made, the caller chooses one.
     ///
     /// # Errors
-    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together, including
-    /// older ones.
+    /// As [`Self::from_packages`]; the snapshot's packages and the build's count together,
+    /// including older ones.
     pub fn with_build(
         &self,
         build: &[SnapshotPackage],
@@ -251,7 +251,8 @@ impl Snapshot {
         self
     }
 
-    /// The packages that have to go from this snapshot, and those that have to come, to have the other.
+    /// The packages that have to go from this snapshot, and those that have to come, to have the
+    /// other.
     #[must_use]
     pub fn delta_to(&self, next: &Self) -> SnapshotDelta {
         let before: HashSet<&SnapshotPackage> = self.packages.iter().collect();
@@ -280,7 +281,8 @@ impl Snapshot {
     }
 }
 
-/// What distinguishes a snapshot from another. A package of which anything is different goes and comes.
+/// What distinguishes a snapshot from another. A package of which anything is different goes and
+/// comes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotDelta {
     /// Packages that the new one has not, or has otherwise.
@@ -292,8 +294,8 @@ pub struct SnapshotDelta {
 /// Revisions from one whole snapshot that is stored to the next.
 const WHOLE_EACH: i64 = 256;
 
-/// Whether a revision that follows another one is stored as a whole snapshot, too, and not only as what
-/// is different. `before` is 0 when there is none. Revisions may leave numbers out.
+/// Whether a revision that follows another one is stored as a whole snapshot, too, and not only as
+/// what is different. `before` is 0 when there is none. Revisions may leave numbers out.
 #[must_use]
 pub const fn is_stored_whole(before: i64, revision: i64) -> bool {
     before == 0 || before / WHOLE_EACH != revision / WHOLE_EACH

@@ -5,7 +5,8 @@
 //! and panics when the reader breaks what it promises. It owns no rule of its own.
 //!
 //! Here are the readers of dist-git, forges and specs; the other modules have those of packages, of
-//! repositories, of the solver's pool, of what was stored, of what workers and callers say, and of logs.
+//! repositories, of the solver's pool, of what was stored, of what workers and callers say, and of
+//! logs.
 
 mod logs;
 mod packages;

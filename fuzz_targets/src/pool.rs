@@ -1,6 +1,6 @@
-//! The solver's pool: packages come and go in any order, some with names, checksums and file lists of
-//! others, and what is in the pool stays what was put into it. Beneath it is libsolv, which is C: under
-//! cargo-fuzz the address sanitizer watches it (`fuzz/libsolv`).
+//! The solver's pool: packages come and go in any order, some with names, checksums and file lists
+//! of others, and what is in the pool stays what was put into it. Beneath it is libsolv, which is
+//! C: under cargo-fuzz the address sanitizer watches it (`fuzz/libsolv`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ const STEPS: usize = 48;
 /// The repository.
 const OWN: &str = "own";
 
-/// A package: its name, its checksum, how many files it has, and whose first file it requires, by name
-/// and checksum.
+/// A package: its name, its checksum, how many files it has, and whose first file it requires, by
+/// name and checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Row {
     name: u8,

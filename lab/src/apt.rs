@@ -195,8 +195,8 @@ impl Apt {
         paths.into_iter().next().ok_or_else(none)
     }
 
-    /// The lists of the binary and of the source packages of the release itself, without its updates:
-    /// Debian's `Packages` and `Sources`.
+    /// The lists of the binary and of the source packages of the release itself, without its
+    /// updates: Debian's `Packages` and `Sources`.
     ///
     /// # Errors
     /// When the state cannot be read, or has no such list.

@@ -142,7 +142,8 @@ fn merge(below: &mut Value, above: Value) {
     }
 }
 
-/// A worker that takes work: one slot and none for SRPMs, one processor, 8 GiB of memory and 100 GiB of disk, for `x86_64`.
+/// A worker that takes work: one slot and none for SRPMs, one processor, 8 GiB of memory and 100
+/// GiB of disk, for `x86_64`.
 #[must_use]
 pub fn worker(name: &str) -> WorkerState {
     WorkerState {

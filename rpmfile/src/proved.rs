@@ -55,8 +55,8 @@ impl Proved {
     }
 }
 
-/// Reads a file once, checks all of its digests and lengths ([`crate::inspect()`]), and answers its own
-/// digest, too.
+/// Reads a file once, checks all of its digests and lengths ([`crate::inspect()`]), and answers its
+/// own digest, too.
 ///
 /// # Errors
 /// As of `inspect`.

@@ -1,7 +1,7 @@
-//! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the network
-//! between them. The coordinators are the real ones: their stages, their sessions with workers
-//! and their calls, on a real database and a real tree of repositories, both in memory. The invariants
-//! I1 to I11 are checked after every step.
+//! A simulation of the whole farm from a seed: one coordinator or two, workers, users and the
+//! network between them. The coordinators are the real ones: their stages, their sessions with
+//! workers and their calls, on a real database and a real tree of repositories, both in memory. The
+//! invariants I1 to I11 are checked after every step.
 //!
 //! Time is virtual, there is one thread and one source of chance: a seed is a run. Whatever a
 //! coordinator does beyond pure code waits for the schedule (`rpmfarm_coordinator::simulation`):
@@ -48,8 +48,8 @@ use world::World;
 /// Seeds of `make test`.
 pub const SEEDS: u64 = 500;
 
-/// The seeds of `make test` that choose one of these kinds of day ([`Outcome::profile`]), or all of them
-/// when no kind is named.
+/// The seeds of `make test` that choose one of these kinds of day ([`Outcome::profile`]), or all of
+/// them when no kind is named.
 pub fn seeds_of(days: &[&str]) -> impl Iterator<Item = u64> {
     let is_chosen = move |seed: &u64| {
         days.is_empty() || days.contains(&Profile::generate(&mut Rng::new(*seed)).name)

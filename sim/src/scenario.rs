@@ -165,8 +165,8 @@ fn hosts(rng: &mut Rng, profile: &Profile, arches: &[Arch]) -> Vec<Host> {
             _ => arches.to_vec(),
         };
         let slots = u32::try_from(rng.range(1, 4)).unwrap_or(1);
-        // A copy of the generator draws it, so that the rest of a seed stays what it was. Some are of a
-        // version that has none.
+        // A copy of the generator draws it, so that the rest of a seed stays what it was. Some are
+        // of a version that has none.
         let srpm_slots = u32::try_from(rng.clone().range(0, 3)).unwrap_or(0);
         hosts.push(Host { name: format!("w{index}"), arches, slots, srpm_slots, temper });
     }

@@ -104,7 +104,8 @@ impl CachedRepository {
             return Ok((file, Vec::new()));
         }
         self.cache.remove_unused(SystemTime::now());
-        // A pool of its own, so that the first process has the same numbers of packages as the later ones.
+        // A pool of its own, so that the first process has the same numbers of packages as the
+        // later ones.
         let mut pool = Pool::new(Arch::X86_64);
         pool.load_repository(self.about.clone(), &self.files.primary, None)?;
         let file = self.make(Part::Packages, |file| pool.write_solv(file, false))?;
@@ -190,8 +191,8 @@ impl CachedRepository {
         }
     }
 
-    /// Writes a file and puts it into its place; returns it at its beginning. What a failure of power
-    /// leaves of it is found out by the cookie, so nothing waits for the disk.
+    /// Writes a file and puts it into its place; returns it at its beginning. What a failure of
+    /// power leaves of it is found out by the cookie, so nothing waits for the disk.
     fn make(
         &self,
         part: Part,

@@ -311,7 +311,8 @@ impl Pool {
         std::mem::take(&mut self.warnings)
     }
 
-    /// Takes out packages that have the checksum of one before them: file lists find packages by it.
+    /// Takes out packages that have the checksum of one before them: file lists find packages by
+    /// it.
     fn remove_twins(&mut self, first: Id) {
         let (mut seen, mut twins) = (HashMap::new(), Vec::new());
         for id in first..self.raw.end() {
@@ -335,12 +336,12 @@ impl Pool {
         twins.into_iter().for_each(|(id, _)| self.raw.remove(id));
     }
 
-    /// Adds packages to a repository, all or none; one of the same full name is replaced, and one that
-    /// is there with the same checksum stays.
+    /// Adds packages to a repository, all or none; one of the same full name is replaced, and one
+    /// that is there with the same checksum stays.
     ///
     /// # Errors
-    /// [`PoolError::SameChecksum`] when packages of different names have one checksum, or the batch has a
-    /// checksum twice; when there is no such repository, or the metadata are malformed.
+    /// [`PoolError::SameChecksum`] when packages of different names have one checksum, or the batch
+    /// has a checksum twice; when there is no such repository, or the metadata are malformed.
     pub fn add_packages(
         &mut self,
         repository: &str,
@@ -364,8 +365,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Reads packages into a repository; returns those that it did not have before. After an error some
-    /// of them may be there.
+    /// Reads packages into a repository; returns those that it did not have before. After an error
+    /// some of them may be there.
     fn read_fragments(
         &mut self,
         at: usize,
@@ -407,8 +408,8 @@ impl Pool {
         Ok(new)
     }
 
-    /// Those of new packages that have the checksum of another one of the repository, or of one before
-    /// them.
+    /// Those of new packages that have the checksum of another one of the repository, or of one
+    /// before them.
     fn twins(&mut self, at: usize, added: &[(Nevra, Id)]) -> Vec<Twin> {
         let mut twins = Vec::new();
         let mut seen = HashMap::<String, &Nevra>::new();
@@ -521,8 +522,8 @@ impl Pool {
         self.read_filelists()
     }
 
-    /// Writes the packages of its only repository in libsolv's own form, or of `extension` what was read
-    /// of them last.
+    /// Writes the packages of its only repository in libsolv's own form, or of `extension` what was
+    /// read of them last.
     pub(crate) fn write_solv(&mut self, file: File, extension: bool) -> Result<(), String> {
         let repository = self.repositories.first().ok_or("the pool has no repository")?;
         self.raw.write_solv(repository.index, file, extension)
@@ -610,8 +611,8 @@ fn document<'a>(root: &str, schema: &str, parts: impl ExactSizeIterator<Item = &
     xml
 }
 
-/// Reads file lists from where they are kept in libsolv's form; `false` when they must be read from the
-/// metadata.
+/// Reads file lists from where they are kept in libsolv's form; `false` when they must be read from
+/// the metadata.
 fn read_cached_filelists(
     raw: &mut RawPool,
     index: RepoIndex,

@@ -85,8 +85,9 @@ pub enum SolveError {
 }
 
 impl Pool {
-    /// Makes the pool ready for requests with these requirements: where one of them needs file lists,
-    /// reads them. [`Self::solve`] does it by itself; calling it before takes the time at a better moment.
+    /// Makes the pool ready for requests with these requirements: where one of them needs file
+    /// lists, reads them. [`Self::solve`] does it by itself; calling it before takes the time at a
+    /// better moment.
     ///
     /// # Errors
     /// When file lists are needed and cannot be read.

@@ -195,8 +195,8 @@ impl Blobs {
         tempfile::tempdir_in(&dir).map_err(io_at(&dir))
     }
 
-    /// Makes a file of [`Self::scratch`] a blob, by a rename. Its digest is what whoever made the file has
-    /// found in it; a blob of that name that is there already stays.
+    /// Makes a file of [`Self::scratch`] a blob, by a rename. Its digest is what whoever made the
+    /// file has found in it; a blob of that name that is there already stays.
     pub fn adopt(&self, path: &Path, digest: Sha256) -> Result<()> {
         if self.contains(digest) {
             return Ok(());

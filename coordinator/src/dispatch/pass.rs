@@ -1,5 +1,5 @@
-//! Grants tasks that are ready to workers that are free, the lowest rank first; of one batch, the most
-//! urgent.
+//! Grants tasks that are ready to workers that are free, the lowest rank first; of one batch, the
+//! most urgent.
 //!
 //! A pass reads the heads of the queues for which there are free slots, some more tasks than there
 //! are slots (`queue_heads`), and grants all that it can place in one transaction. Its cost depends

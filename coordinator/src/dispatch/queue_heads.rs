@@ -3,11 +3,11 @@
 //!
 //! A queue holds tasks of one architecture with the same needs, either SRPM tasks or build tasks.
 //! Members of one batch exchange their places, so that the most urgent comes first
-//! (`core::batch::exchange`): members behind the head are read as well. Apart from that, the head of a
-//! queue is nearly always as good as any other of its tasks. It is not where the target of the head
-//! allows no emulating worker, and where the free worker has failed the head before: then further tasks
-//! are read, some pages in each pass. The next pass continues where this one stopped, so that the cost
-//! is independent of the length of the queue and every task is reached.
+//! (`core::batch::exchange`): members behind the head are read as well. Apart from that, the head
+//! of a queue is nearly always as good as any other of its tasks. It is not where the target of the
+//! head allows no emulating worker, and where the free worker has failed the head before: then
+//! further tasks are read, some pages in each pass. The next pass continues where this one stopped,
+//! so that the cost is independent of the length of the queue and every task is reached.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -28,14 +28,16 @@ const AT_ONCE: i64 = 256;
 /// another worker than the free one.
 const SPARE: i64 = 16;
 
-/// Batches of one queue whose most urgent tasks are read, the next one first. What a pass costs must not
-/// depend on how many small batches wait; members of the others exchange their places at the head.
+/// Batches of one queue whose most urgent tasks are read, the next one first. What a pass costs
+/// must not depend on how many small batches wait; members of the others exchange their places at
+/// the head.
 const BATCHES: usize = 16;
 
 /// A task's position in its queue: its rank and its number.
 type QueuePosition = (Rank, TaskId);
 
-/// The properties that all tasks of a queue share: architecture, needs, and whether they make SRPMs.
+/// The properties that all tasks of a queue share: architecture, needs, and whether they make
+/// SRPMs.
 type QueueKey = (Arch, Needs, bool);
 
 /// A task with the properties of its queue.
@@ -293,8 +295,8 @@ impl<'a> QueueHeads<'a> {
     }
 }
 
-/// The tasks behind the head of a queue that are among the most urgent of their batches, as many of each
-/// batch as are at the head.
+/// The tasks behind the head of a queue that are among the most urgent of their batches, as many of
+/// each batch as are at the head.
 async fn urgent_behind(
     store: &Store,
     queue: &ReadyQueue,

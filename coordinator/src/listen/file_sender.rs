@@ -1,5 +1,5 @@
-//! Files that the kernel sends: a plain connection passes a file's bytes from the page cache to its socket
-//! (`sendfile(2)`), and they are not copied through this process.
+//! Files that the kernel sends: a plain connection passes a file's bytes from the page cache to its
+//! socket (`sendfile(2)`), and they are not copied through this process.
 //!
 //! hyper only sends bytes in memory. So the body of such an answer consists of placeholders, memory
 //! whose content is never sent: when hyper writes one, the stream below sends as many bytes of the
@@ -8,8 +8,8 @@
 //! it takes several buffers at once (`is_write_vectored`), as a socket does; a body whose
 //! placeholder was not sent in this way breaks the connection.
 //!
-//! That works where the bytes of an answer go to the socket as they are and in the order of the answers: without
-//! TLS, and up to HTTP/1.1.
+//! That works where the bytes of an answer go to the socket as they are and in the order of the
+//! answers: without TLS, and up to HTTP/1.1.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -28,12 +28,12 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much of a file is queued at once, in bytes. It is more than hyper keeps before it writes (some
-/// 400 KiB), so that a part is sent before the next one is asked for.
+/// How much of a file is queued at once, in bytes. It is more than hyper keeps before it writes
+/// (some 400 KiB), so that a part is sent before the next one is asked for.
 const PART: usize = 1 << 20;
 
-/// The parts of files that a connection is to send. Requests of such a connection carry it. Cheap to
-/// clone.
+/// The parts of files that a connection is to send. Requests of such a connection carry it. Cheap
+/// to clone.
 #[derive(Debug, Clone, Default)]
 pub struct FileQueue(Arc<Mutex<VecDeque<QueuedPart>>>);
 
@@ -127,8 +127,8 @@ impl FileRest {
     }
 }
 
-/// Has the kernel read a part into its cache, so that sending does not make a thread of the runtime wait for the
-/// disk: asks for all of it, and waits for its last byte.
+/// Has the kernel read a part into its cache, so that sending does not make a thread of the runtime
+/// wait for the disk: asks for all of it, and waits for its last byte.
 fn read_ahead(file: &File, offset: u64, length: usize) -> io::Result<()> {
     let begin = i64::try_from(offset).map_err(io::Error::other)?;
     let size = i64::try_from(length).map_err(io::Error::other)?;

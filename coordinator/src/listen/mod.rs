@@ -5,11 +5,11 @@
 //! to in the clear. `connection` serves one connection; the caller gives it the services. How many
 //! connections there may be, and how long one may do nothing, is in `limits`.
 //!
-//! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time until its
-//! first request, and ends when it is idle (`activity`) or when nothing of its answers is taken
-//! (`stall`). What is open without a credential follows from the address of the listener alone
-//! (`identity::openness`), which the guard and `/metrics` ask. A plain connection sends files by the kernel
-//! (`file_sender`).
+//! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time
+//! until its first request, and ends when it is idle (`activity`) or when nothing of its answers is
+//! taken (`stall`). What is open without a credential follows from the address of the listener
+//! alone (`identity::openness`), which the guard and `/metrics` ask. A plain connection sends files
+//! by the kernel (`file_sender`).
 
 mod activity;
 mod connection;

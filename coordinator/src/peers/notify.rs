@@ -26,8 +26,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// How many builds one message names at most: a payload of PostgreSQL has less than 8,000 bytes.
 const NAMED: usize = 300;
 
-/// The payload of NOTIFY for a message. Coordinators of an older version do not know the list of builds:
-/// they ignore such a message, and read the facts periodically.
+/// The payload of NOTIFY for a message. Coordinators of an older version do not know the list of
+/// builds: they ignore such a message, and read the facts periodically.
 fn payload(word: &PeerMessage, me: &str) -> String {
     match word {
         PeerMessage::Facts(changed) => format!("{me} facts {}", builds_text(changed)),

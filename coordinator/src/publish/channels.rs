@@ -1,8 +1,8 @@
 //! The contents of channels, as recorded and as shown to clients.
 //!
-//! Owns how a channel's packages are kept: as rows that each revision changes, in memory as the rows were
-//! last read or written, and now and then whole in the blob store. What belongs into a channel is
-//! decided elsewhere.
+//! Owns how a channel's packages are kept: as rows that each revision changes, in memory as the
+//! rows were last read or written, and now and then whole in the blob store. What belongs into a
+//! channel is decided elsewhere.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -149,7 +149,8 @@ impl Channels {
         Ok(Snapshot::from_packages(packages)?)
     }
 
-    /// The revision after the one that a channel was loaded at. It is stored as a whole where it is due.
+    /// The revision after the one that a channel was loaded at. It is stored as a whole where it is
+    /// due.
     pub(super) fn next_revision(
         &self,
         (target, channel): (&str, &str),

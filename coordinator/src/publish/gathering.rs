@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use rpmfarm_core::BuildId;
 
-/// A target for which nothing waits is read again after this time, for its withdrawals, its key and its
-/// address.
+/// A target for which nothing waits is read again after this time, for its withdrawals, its key and
+/// its address.
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Signed builds of all targets. Cheap to clone.
@@ -70,7 +70,8 @@ impl Gathering {
         self.of(target, |gathering| gathering.last_took = took);
     }
 
-    /// Whether a target has to be read now; if so, it counts as read. One for which builds wait always is.
+    /// Whether a target has to be read now; if so, it counts as read. One for which builds wait
+    /// always is.
     pub(super) fn has_to_be_read(&self, target: &str, builds_wait: bool, now: Instant) -> bool {
         self.of(target, |gathering| {
             let is_old = |read: Instant| now.saturating_duration_since(read) >= IDLE;

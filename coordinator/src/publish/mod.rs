@@ -2,13 +2,16 @@
 //!
 //! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
-//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when (`gathering`).
-//!   `channels` keeps what channels hold. These alone know of builds and of the database.
-//! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata fragments,
-//!   proves each of them, and either shows all of them or changes nothing. It holds no key.
-//! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files, `layout`
-//!   says where everything lies, and `lock` that one publisher is at work.
-//! - `current_generation` is the link that clients follow, `clients` what they are told once, and `http` serves it.
+//! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when
+//!   (`gathering`). `channels` keeps what channels hold. These alone know of builds and of the
+//!   database.
+//! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata
+//!   fragments, proves each of them, and either shows all of them or changes nothing. It holds no
+//!   key.
+//! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files,
+//!   `layout` says where everything lies, and `lock` that one publisher is at work.
+//! - `current_generation` is the link that clients follow, `clients` what they are told once, and
+//!   `http` serves it.
 //!
 //! ```text
 //! repos/TARGET/

@@ -1,9 +1,9 @@
 //! The publish stage: publishes signed packages in the first channel of their target.
 //!
-//! Targets are published in parallel, each as often as `core` says (`publish_time`): builds that end
-//! together are published together. A build that conflicts with the channel fails, one whose files are
-//! damaged waits, and the others continue. When a target's key or the farm's address changes, the
-//! channel is published again, with its packages signed with that key.
+//! Targets are published in parallel, each as often as `core` says (`publish_time`): builds that
+//! end together are published together. A build that conflicts with the channel fails, one whose
+//! files are damaged waits, and the others continue. When a target's key or the farm's address
+//! changes, the channel is published again, with its packages signed with that key.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -43,11 +43,12 @@ use crate::work::{self, CoalescedTasks};
 /// How many versions of a source package a channel shows.
 const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
-/// How many packages of a channel are signed again in one step; builds that wait show how many are left.
+/// How many packages of a channel are signed again in one step; builds that wait show how many are
+/// left.
 const ANEW: usize = 256;
 
-/// A file that was proved longer ago is read again before it is published: by then the disk may have
-/// lost what it had.
+/// A file that was proved longer ago is read again before it is published: by then the disk may
+/// have lost what it had.
 const PROOF_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A target is left alone for as long as it was worked on, at least so long, so that what is signed
@@ -100,8 +101,8 @@ impl Default for PublishWork {
 impl work::Stage for PublishStage {
     const NAME: Stage = Stage::Publish;
 
-    /// Requests the work on each target, which is done outside of the pass: a target whose packages are
-    /// large delays no other.
+    /// Requests the work on each target, which is done outside of the pass: a target whose packages
+    /// are large delays no other.
     async fn pass(&self, store: &FencedStore, _now: Timestamp) -> anyhow::Result<()> {
         let waiting: BTreeSet<String> = store.target_list_accepted().await?.into_iter().collect();
         let targets = self.targets.all();
@@ -229,7 +230,8 @@ impl PublishStage {
         signed_builds(store, target, &signed).await
     }
 
-    /// Which builds of a target are signed. Only those of which that is not known yet are asked for.
+    /// Which builds of a target are signed. Only those of which that is not known yet are asked
+    /// for.
     async fn find_signed(
         &self,
         store: &FencedStore,
@@ -483,8 +485,8 @@ impl PublishStage {
         })
     }
 
-    /// The packages of a snapshot as the publisher wants them. What is new is not read again if it was
-    /// proved not long ago.
+    /// The packages of a snapshot as the publisher wants them. What is new is not read again if it
+    /// was proved not long ago.
     async fn packages(
         &self,
         store: &FencedStore,

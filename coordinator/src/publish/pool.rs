@@ -82,8 +82,8 @@ impl PackageProver<'_> {
     }
 
     /// Proves a package in its place: its architecture, digests, signature and header, and that its
-    /// repodata describe this very file. A file that has not changed since it was proved is not read to
-    /// its end again: its digest is the same (docs/decisions/0029).
+    /// repodata describe this very file. A file that has not changed since it was proved is not
+    /// read to its end again: its digest is the same (docs/decisions/0029).
     fn whole_at(&self, package: &PublishedPackage, path: &Path, href: String) -> Result<()> {
         let PublishedPackage { nevra, digest, repodata, .. } = package;
         let target = || self.layout.target.clone();

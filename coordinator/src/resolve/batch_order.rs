@@ -174,8 +174,8 @@ impl BatchOrder {
         self.members.values().all(|member| !member.is_open)
     }
 
-    /// Of these builds those whose source packages are to be read: it is new that they have one, or they
-    /// claim other things than before.
+    /// Of these builds those whose source packages are to be read: it is new that they have one, or
+    /// they claim other things than before.
     pub(super) fn without_srpm(
         &self,
         rows: &[BatchMemberRow],
@@ -314,8 +314,9 @@ impl BatchOrder {
         }
     }
 
-    /// A build has ended without being accepted. One that had no root lacked some of its requirements:
-    /// which, is known while it is in memory, and otherwise they are all taken for lacking.
+    /// A build has ended without being accepted. One that had no root lacked some of its
+    /// requirements: which, is known while it is in memory, and otherwise they are all taken for
+    /// lacking.
     fn lose(&mut self, row: &BatchMemberRow, tasks: &[BatchTaskRow], srpm: Option<&Srpm>) {
         let id = row.build.id;
         if let (true, Some(srpm)) = (row.is_refused, srpm) {
@@ -332,8 +333,8 @@ impl BatchOrder {
 
 /// What is to be done.
 impl BatchOrder {
-    /// What is to be done now, what most waits for first; and whether there is more that is tried again
-    /// later, or that is under way.
+    /// What is to be done now, what most waits for first; and whether there is more that is tried
+    /// again later, or that is under way.
     pub(super) fn decide(&mut self, now: Timestamp) -> (Vec<Turn>, bool) {
         let decided = self.graph.decide();
         let is_busy = !decided.is_empty();
@@ -374,8 +375,8 @@ impl BatchOrder {
         self.graph.seen()
     }
 
-    /// Takes in what solving gave for a task that has no lock. Returns its upward rank in microseconds if
-    /// it is its turn now.
+    /// Takes in what solving gave for a task that has no lock. Returns its upward rank in
+    /// microseconds if it is its turn now.
     pub(super) fn told(&mut self, of: &Turn, solved: Solved<'_>) -> Option<i64> {
         let (build, arch) = (of.task.build, of.task.arch);
         let TurnAction::Solve { seen, had_turn } = of.action else { return None };
@@ -414,8 +415,8 @@ impl BatchOrder {
         self.graph.decide().iter().any(is_lock)
     }
 
-    /// Takes in what solving gave for a running attempt that found requirements, and decides on it as if
-    /// its task had waited.
+    /// Takes in what solving gave for a running attempt that found requirements, and decides on it
+    /// as if its task had waited.
     pub(super) fn told_round(
         &mut self,
         task: &Task,

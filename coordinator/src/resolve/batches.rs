@@ -14,8 +14,8 @@ use rpmfarm_core::{BatchId, BuildId, StageEpoch, Timestamp};
 use super::batch_order::{BatchOrder, SharedOrder};
 use crate::blocking;
 
-/// All facts of a batch are read again after this time, and batches without events are searched for: a
-/// coordinator of an older version writes none.
+/// All facts of a batch are read again after this time, and batches without events are searched
+/// for: a coordinator of an older version writes none.
 const READ_AGAIN: Duration = Duration::from_secs(600);
 
 /// The orders of the open batches. Cheap to clone.

@@ -158,8 +158,8 @@ impl LoadedFarmPackages {
         again
     }
 
-    /// Adds a batch to the pool, without those that have the checksum of another one: one bad row of the
-    /// database must not keep all others from being solved with.
+    /// Adds a batch to the pool, without those that have the checksum of another one: one bad row
+    /// of the database must not keep all others from being solved with.
     fn add(
         &mut self,
         pool: &mut Pool,

@@ -5,16 +5,16 @@
 //!
 //! - `pass` is the stage, [`ResolveStage`]: what is solved, and what is recorded. `turns` examines
 //!   batches and starts the work that is due, by the orders that [`Batches`] keeps in memory:
-//!   `batch_order` has the order of one batch, and `pool_news` reads new packages that may change it.
-//!   They alone know of builds. `refresh` asks repositories for new metadata periodically.
+//!   `batch_order` has the order of one batch, and `pool_news` reads new packages that may change
+//!   it. They alone know of builds. `refresh` asks repositories for new metadata periodically.
 //! - [`Resolver`] is the engine, which everyone shares: its calls are async, and what takes time
 //!   runs on threads that may block. The metadata of a repository are fetched when a target is
 //!   first resolved, and again only by [`Resolver::refresh`].
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
-//! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what goes
-//!   in and comes out. What a solver has read of a repository is kept for all others, beside the
-//!   metadata (`rpmfarm_solv::SolverCache`).
+//! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what
+//!   goes in and comes out. What a solver has read of a repository is kept for all others, beside
+//!   the metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
 mod batch_order;
@@ -236,7 +236,8 @@ impl Resolver {
         let mirrors = MirrorLists::new(downloader.clone());
         Ok(Self {
             targets: targets.into(),
-            // No repository has a directory of this name: all have digits of a digest behind theirs.
+            // No repository has a directory of this name: all have digits of a digest behind
+            // theirs.
             solver_data: cache.join("solver"),
             metadata: MetadataCache::new(cache, downloader.clone(), mirrors.clone()),
             fetcher: Fetcher::new(blobs.clone(), downloader, mirrors),

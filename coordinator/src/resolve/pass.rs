@@ -6,9 +6,10 @@
 //! package as soon as there is a newer one, while the cached metadata may be an hour old: then the
 //! metadata are read again and the root is solved again, a few times at most.
 //!
-//! The requirements that a running attempt finds are treated like those of the spec: when another build
-//! of the batch is to provide or replace one of them, the attempt is taken from its worker, so that it
-//! holds no slot that the awaited build may need, and the task waits with these requirements.
+//! The requirements that a running attempt finds are treated like those of the spec: when another
+//! build of the batch is to provide or replace one of them, the attempt is taken from its worker,
+//! so that it holds no slot that the awaited build may need, and the task waits with these
+//! requirements.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

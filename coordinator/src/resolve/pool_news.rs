@@ -28,8 +28,8 @@ struct KnownPool {
 }
 
 impl KnownPools {
-    /// Of the states of all targets those that have changed: the target, its number of changes, and the
-    /// version up to which it was read. The first states are where it begins.
+    /// Of the states of all targets those that have changed: the target, its number of changes, and
+    /// the version up to which it was read. The first states are where it begins.
     pub(super) fn changed(&mut self, states: Vec<(String, i64, i64)>) -> Vec<(String, i64, i64)> {
         if !std::mem::replace(&mut self.is_read, true) {
             for (target, changes, version) in states {

@@ -32,8 +32,8 @@ pub(super) const MAX_ADDITIONS: usize = 256;
 pub(super) struct PoolContent {
     /// The external repositories with their metadata, in the target's order.
     pub(super) external: Vec<(Repository, RepoMetadata)>,
-    /// What has become of the farm's packages since the pool was last brought up to date; all of them for
-    /// a new pool.
+    /// What has become of the farm's packages since the pool was last brought up to date; all of
+    /// them for a new pool.
     pub(super) farm: FarmUpdate,
 }
 
@@ -96,7 +96,8 @@ impl From<rpmfarm_solv::PoolError> for PoolsError {
 }
 
 impl TargetPool {
-    /// No pool yet. Solver data of external repositories are kept in `cache`, which all pools share.
+    /// No pool yet. Solver data of external repositories are kept in `cache`, which all pools
+    /// share.
     pub(super) const fn new(cache: SolverCache) -> Self {
         Self { cache, made: None, warnings: Vec::new() }
     }
@@ -126,7 +127,8 @@ impl TargetPool {
         Ok(PoolStats { packages: made.pool.len(), additions: made.farm.additions })
     }
 
-    /// Reads file lists if one of these requirements needs them: that may take longer than solving may.
+    /// Reads file lists if one of these requirements needs them: that may take longer than solving
+    /// may.
     ///
     /// # Errors
     /// When file lists that are needed cannot be read.

@@ -153,8 +153,8 @@ impl ResolveStage {
             return Ok(false);
         };
         let forgotten = store.batch_event_delete(batch, newest).await;
-        // An answer that got lost may have been that they are: one that is opened again then counts from the
-        // beginning.
+        // An answer that got lost may have been that they are: one that is opened again then counts
+        // from the beginning.
         if !matches!(forgotten, Ok(false)) {
             self.batches.forget(batch);
         }
@@ -177,8 +177,8 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// The names of packages that have come or left, and of what those that came provide. `None` when it
-    /// is not known which they are.
+    /// The names of packages that have come or left, and of what those that came provide. `None`
+    /// when it is not known which they are.
     async fn names_of(
         &self,
         target: &str,

@@ -21,7 +21,8 @@ use crate::store::Srpm;
 /// Roots that are solved at once. One architecture of a target solves one after the other.
 const AT_ONCE: usize = 4;
 
-/// Roots that are solved for one plan at most: each takes 10 to 30 ms, and whoever asked waits for all.
+/// Roots that are solved for one plan at most: each takes 10 to 30 ms, and whoever asked waits for
+/// all.
 const MAX_SOLVED: usize = 5_000;
 
 /// What is known of a package before it is built again.

@@ -1,7 +1,7 @@
 //! Builds as a list shows them.
 //!
-//! Owns that a list costs what it shows: of builds that have ended, which are nearly all, it reads neither tasks
-//! nor packages. How a build is shown with everything is `view`'s.
+//! Owns that a list costs what it shows: of builds that have ended, which are nearly all, it reads
+//! neither tasks nor packages. How a build is shown with everything is `view`'s.
 
 use std::collections::HashMap;
 

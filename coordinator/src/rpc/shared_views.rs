@@ -28,8 +28,9 @@ use crate::store::Build;
 /// How many builds are read together.
 const PAGE: usize = 100;
 
-/// The shortest and the longest time between two reads, and what each build that is watched adds: in a
-/// large batch some build changes at any time, and a read costs as many statements for one as for a page.
+/// The shortest and the longest time between two reads, and what each build that is watched adds:
+/// in a large batch some build changes at any time, and a read costs as many statements for one as
+/// for a page.
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(2);
 const EACH: Duration = Duration::from_millis(50);
@@ -37,8 +38,8 @@ const EACH: Duration = Duration::from_millis(50);
 /// How often a page of builds without reported changes is read.
 const IN_TURN: Duration = Duration::from_secs(5);
 
-/// What a watcher has not taken yet. Of each build the newest view alone, so that a watcher who is slow
-/// misses what is over by then, and never an end.
+/// What a watcher has not taken yet. Of each build the newest view alone, so that a watcher who is
+/// slow misses what is over by then, and never an end.
 #[derive(Debug, Default)]
 struct Unsent {
     views: BTreeMap<BuildId, Arc<v1::Build>>,
@@ -104,8 +105,8 @@ impl Watcher {
 }
 
 impl WatchedViews {
-    /// Waits for changes and takes them: of each build that has changed the newest view, the newest build
-    /// first.
+    /// Waits for changes and takes them: of each build that has changed the newest view, the newest
+    /// build first.
     ///
     /// # Errors
     /// The failure that ended the reading of builds.

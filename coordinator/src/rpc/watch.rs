@@ -1,7 +1,7 @@
 //! Watching builds.
 //!
-//! Owns when a watch ends. It must not know when builds are read (`shared_views`), nor how a build is
-//! shown.
+//! Owns when a watch ends. It must not know when builds are read (`shared_views`), nor how a build
+//! is shown.
 
 use std::collections::BTreeSet;
 

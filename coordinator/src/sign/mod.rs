@@ -58,8 +58,8 @@ pub struct SignStage {
     pub signed: SignedBuilds,
 }
 
-/// Builds that are signed, each with the key: a pass does not ask for them again. In memory only; cheap
-/// to clone.
+/// Builds that are signed, each with the key: a pass does not ask for them again. In memory only;
+/// cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct SignedBuilds(Arc<Mutex<HashMap<BuildId, String>>>);
 
@@ -271,7 +271,8 @@ struct SignedCopy {
     /// The package as it was accepted.
     unsigned: Sha256,
     signature: Signature,
-    /// What the copy was like when it was proved; none where another file of this content was there.
+    /// What the copy was like when it was proved; none where another file of this content was
+    /// there.
     stamp: Option<FileStamp>,
 }
 

@@ -37,8 +37,8 @@ impl Store {
         Ok(seq.unwrap_or(0))
     }
 
-    /// The events of a batch after this one, oldest first: their numbers, and the builds of which facts
-    /// have changed.
+    /// The events of a batch after this one, oldest first: their numbers, and the builds of which
+    /// facts have changed.
     pub async fn batch_event_list(
         &self,
         batch: BatchId,
@@ -51,8 +51,8 @@ impl Store {
         Ok(rows.into_iter().map(|(seq, build)| (seq, BuildId(build))).collect())
     }
 
-    /// Forgets the events of a batch that has ended, unless there is a newer one than this. Returns whether
-    /// they are forgotten.
+    /// Forgets the events of a batch that has ended, unless there is a newer one than this. Returns
+    /// whether they are forgotten.
     pub async fn batch_event_delete(&self, batch: BatchId, newest: i64) -> Result<bool> {
         again(|| async move {
             let mut tx = self.write().await?;
@@ -77,8 +77,8 @@ impl Tx {
         self.ordered.insert(build);
     }
 
-    /// Writes down the builds that were noted. The last statements of a transaction: rows of batches are
-    /// locked after all others, in their order.
+    /// Writes down the builds that were noted. The last statements of a transaction: rows of
+    /// batches are locked after all others, in their order.
     pub(super) async fn batch_event_insert(&mut self) -> Result<()> {
         if self.ordered.is_empty() {
             return Ok(());

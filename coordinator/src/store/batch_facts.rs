@@ -1,4 +1,5 @@
-//! The facts that the order of a batch depends on, read by as many queries for one build as for all.
+//! The facts that the order of a batch depends on, read by as many queries for one build as for
+//! all.
 
 use std::collections::HashMap;
 
@@ -157,8 +158,9 @@ impl Store {
         Ok(all)
     }
 
-    /// How long the longest task of each build of a batch will take, in microseconds, as was learned from
-    /// earlier builds of its package. Builds of which nothing was learned are left out.
+    /// How long the longest task of each build of a batch will take, in microseconds, as was
+    /// learned from earlier builds of its package. Builds of which nothing was learned are left
+    /// out.
     pub async fn batch_learned_list(&self, batch: BatchId) -> Result<HashMap<BuildId, i64>> {
         let query = "SELECT b.id, MAX(l.took_us) FROM builds b
                      JOIN learned l ON l.target = b.target AND l.package = b.package

@@ -9,7 +9,8 @@ use super::{Result, Store, Tx, parsed};
 use crate::blobs::FileStamp;
 
 impl Store {
-    /// What the files of these blobs were like when they were proved, as far as that was since then.
+    /// What the files of these blobs were like when they were proved, as far as that was since
+    /// then.
     pub async fn blob_proof_list(
         &self,
         blobs: &BTreeSet<Sha256>,

@@ -1,8 +1,8 @@
 //! Which builds ended, and how: an index over facts, and counts of it.
 //!
 //! Owns that lists and metrics read neither all builds nor all ends. The counts change in the last
-//! statements of a transaction, in one order: so each waits for them after everything else, and for as long as a
-//! commit takes.
+//! statements of a transaction, in one order: so each waits for them after everything else, and for
+//! as long as a commit takes.
 
 use rpmfarm_core::BuildId;
 use rpmfarm_core::status::BuildState;
@@ -23,8 +23,8 @@ impl Store {
         Ok(BuildEnd::ALL.into_iter().map(count).collect())
     }
 
-    /// Adds what a coordinator of the version before 0041 did not write, when the builds that are open and those
-    /// that have ended are not all. Returns whether there was something to do.
+    /// Adds what a coordinator of the version before 0041 did not write, when the builds that are
+    /// open and those that have ended are not all. Returns whether there was something to do.
     pub(super) async fn build_end_mend(&self) -> Result<bool> {
         let query = "SELECT (SELECT COUNT(*) FROM open_builds), (SELECT COALESCE(MAX(value), 0)
                      FROM counters WHERE name = 'build')";

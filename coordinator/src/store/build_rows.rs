@@ -19,7 +19,8 @@ pub struct EndedBuildRow {
     pub publication: Option<Publication>,
     /// When it was last cancelled; `None` when never.
     pub cancelled_at: Option<Timestamp>,
-    /// When the last try began that a call or the farm made after a failure; `None` when there was one try.
+    /// When the last try began that a call or the farm made after a failure; `None` when there was
+    /// one try.
     pub retried_at: Option<Timestamp>,
     /// The failure that ended it, and when; only of one that failed.
     pub failure: Option<(Failure, Timestamp)>,

@@ -94,8 +94,8 @@ struct ListedBuilds<'a> {
 }
 
 impl BuildFilter {
-    /// The query starts from the shortest table: the builds of one package, the open builds, or those
-    /// that ended in this way.
+    /// The query starts from the shortest table: the builds of one package, the open builds, or
+    /// those that ended in this way.
     fn listed(&self) -> ListedBuilds<'_> {
         let (target, package) = (&*self.target, &*self.package);
         let of_builds = [("b.target", target), ("b.package", package)];
@@ -177,8 +177,8 @@ impl Tx {
 }
 
 impl Store {
-    /// Records a request whose builds use the default order. The same `request_key` again makes no new
-    /// builds.
+    /// Records a request whose builds use the default order. The same `request_key` again makes no
+    /// new builds.
     pub async fn build_insert(
         &self,
         builds: &[NewBuild],

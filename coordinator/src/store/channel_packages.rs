@@ -1,7 +1,8 @@
 //! The packages of channels, as rows: a revision is those that had come by then and had not gone.
 //!
-//! Owns how a change of a channel becomes rows, and that no change is applied to other rows than those
-//! that it was made for. Which packages a channel has, `core` decides (`rpmfarm_core::snapshot`).
+//! Owns how a change of a channel becomes rows, and that no change is applied to other rows than
+//! those that it was made for. Which packages a channel has, `core` decides
+//! (`rpmfarm_core::snapshot`).
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::snapshot::{ExcludedArches, SnapshotDelta, SnapshotPackage};
@@ -81,8 +82,8 @@ fn excluded_text(without: &ExcludedArches) -> String {
 }
 
 impl Store {
-    /// The revision that the rows of a channel stand for; `None` for a channel that was last published
-    /// before there were rows.
+    /// The revision that the rows of a channel stand for; `None` for a channel that was last
+    /// published before there were rows.
     pub async fn channel_fetch_head(
         &self,
         target: &str,
@@ -137,8 +138,9 @@ impl Store {
 }
 
 impl Tx {
-    /// Makes the rows of a channel those of a revision, which is recorded. False when they stand for
-    /// another revision than the change was made for; then the transaction must not be committed.
+    /// Makes the rows of a channel those of a revision, which is recorded. False when they stand
+    /// for another revision than the change was made for; then the transaction must not be
+    /// committed.
     pub(super) async fn channel_update_packages(
         &mut self,
         revision: RecordedRevision<'_>,

@@ -102,11 +102,11 @@ impl Store {
         Self { fence, ..self.clone() }
     }
 
-    /// Records a revision that is visible, its changes, and the builds that it contains; these end. The
-    /// newest revision may be recorded again, for builds that added nothing new. False when the channel
-    /// has a higher revision, when its rows are not those that the change was made for, or when one of
-    /// the builds has ended otherwise (somebody cancelled it while it was published); then nothing is
-    /// changed.
+    /// Records a revision that is visible, its changes, and the builds that it contains; these end.
+    /// The newest revision may be recorded again, for builds that added nothing new. False when the
+    /// channel has a higher revision, when its rows are not those that the change was made for, or
+    /// when one of the builds has ended otherwise (somebody cancelled it while it was published);
+    /// then nothing is changed.
     pub async fn revision_insert(
         &self,
         revision: &Revision,

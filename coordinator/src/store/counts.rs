@@ -1,4 +1,5 @@
-//! Counts for metrics, by queries over open builds and tasks and from stored counts of ended builds.
+//! Counts for metrics, by queries over open builds and tasks and from stored counts of ended
+//! builds.
 
 use rpmfarm_core::Timestamp;
 use rpmfarm_core::status::CountedState;

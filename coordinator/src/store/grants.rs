@@ -30,7 +30,8 @@ pub struct Grant {
     pub worker: String,
     /// Memory and disk of the worker.
     pub had: WorkerResources,
-    /// The task of its queue whose place it takes, with the build of that; `None` for its own place.
+    /// The task of its queue whose place it takes, with the build of that; `None` for its own
+    /// place.
     pub takes_place_of: Option<(TaskId, BuildId)>,
 }
 
@@ -67,8 +68,8 @@ pub struct ReadyTask {
     /// The batch of its build; `None` when the build is alone in it.
     #[sqlx(try_from = "OrNone")]
     pub batch: Option<BatchId>,
-    /// How long it is from its start to the end of all that needs it in its batch; zero when that is
-    /// not known.
+    /// How long it is from its start to the end of all that needs it in its batch; zero when that
+    /// is not known.
     #[sqlx(rename = "urgency_us", try_from = "Span")]
     pub urgency: Duration,
     /// How often the task was tried.
@@ -128,8 +129,9 @@ impl Store {
         Ok(sqlx::query_as(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The first tasks of a queue, at most `limit`, without those of batches that are paused. The cost
-    /// does not depend on the length of the queue, but on how many tasks of a paused batch come before.
+    /// The first tasks of a queue, at most `limit`, without those of batches that are paused. The
+    /// cost does not depend on the length of the queue, but on how many tasks of a paused batch
+    /// come before.
     pub async fn ready_task_list_first(
         &self,
         queue: &ReadyQueue,
@@ -166,8 +168,8 @@ impl Store {
             .await?)
     }
 
-    /// The most urgent tasks of a batch and class in a queue, at most `limit`; of equally urgent ones,
-    /// those that come first.
+    /// The most urgent tasks of a batch and class in a queue, at most `limit`; of equally urgent
+    /// ones, those that come first.
     pub async fn ready_task_list_urgent(
         &self,
         queue: &ReadyQueue,
@@ -254,8 +256,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Locks the open builds of the grants whose batches are not paused, in one order, and returns them;
-    /// also the builds with whose tasks places are exchanged.
+    /// Locks the open builds of the grants whose batches are not paused, in one order, and returns
+    /// them; also the builds with whose tasks places are exchanged.
     async fn build_lock_open_all(
         &mut self,
         grants: &[Grant],
@@ -286,8 +288,8 @@ impl Tx {
         Ok(query.fetch_all(self.conn()).await?.into_iter().map(BuildId).collect())
     }
 
-    /// Lets tasks take the places of others whose builds are held. One whose counterpart has left the
-    /// queue keeps its own place.
+    /// Lets tasks take the places of others whose builds are held. One whose counterpart has left
+    /// the queue keeps its own place.
     async fn ready_task_exchange(
         &mut self,
         grants: &[&Grant],

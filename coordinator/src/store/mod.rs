@@ -233,8 +233,8 @@ const NO_WAIT: &str = "SET lock_timeout = '500ms'";
 /// How long a heartbeat waits for its connection.
 const HEARTBEAT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How many statements were sent. Each use of a connection is one, and no connection is used twice; so
-/// are the beginning and the commit of a transaction.
+/// How many statements were sent. Each use of a connection is one, and no connection is used twice;
+/// so are the beginning and the commit of a transaction.
 #[derive(Debug, Clone, Default)]
 struct StatementCount(Arc<AtomicU64>);
 
@@ -384,8 +384,8 @@ impl Store {
         steps::SteppedPool::new(&self.heartbeat, crate::simulation::StepKind::Heartbeat)
     }
 
-    /// How many statements were sent since the store was opened, by all of its clones, the beginnings
-    /// and commits of transactions among them.
+    /// How many statements were sent since the store was opened, by all of its clones, the
+    /// beginnings and commits of transactions among them.
     #[must_use]
     pub fn statements(&self) -> u64 {
         self.statements.0.load(Ordering::Relaxed)

@@ -218,8 +218,8 @@ impl Store {
         key: &str,
         which: &str,
     ) -> Result<Vec<SignedPackage>> {
-        // No index is of use for that expression: SQLite would take all packages of the target for fewer
-        // than those of some builds or digests.
+        // No index is of use for that expression: SQLite would take all packages of the target for
+        // fewer than those of some builds or digests.
         let query = sqlx::AssertSqlSafe(format!(
             "{SIGNED} WHERE p.target || '' = $1 AND {which} ORDER BY p.nevra"
         ));
@@ -259,8 +259,8 @@ impl Store {
             let places: Vec<String> =
                 (3..3 + page.len()).map(|place| format!("(${place})")).collect();
             let places = places.join(", ");
-            // A step along the index for each name, in this order: of a list, SQLite would rather read
-            // all packages of the target.
+            // A step along the index for each name, in this order: of a list, SQLite would rather
+            // read all packages of the target.
             let query = sqlx::AssertSqlSafe(format!(
                 "WITH n(nevra) AS (VALUES {places})
                  SELECT p.nevra, p.build, p.arch, p.digest, p.size, p.repodata,
@@ -386,8 +386,8 @@ impl Tx {
         Ok(added)
     }
 
-    /// The packages of a build are the target's, so many of them new: they come into the solver's pools,
-    /// and what they replace leaves these.
+    /// The packages of a build are the target's, so many of them new: they come into the solver's
+    /// pools, and what they replace leaves these.
     pub async fn pool_enter(&mut self, target: &str, build: BuildId, added: i64) -> Result<()> {
         self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }

@@ -13,8 +13,8 @@ use super::lists::{self, numbers};
 use super::transaction_retry::again;
 use super::{Result, Store, Tx, parsed};
 
-/// For so many versions the log is kept; who asks for what was before half of them gets all packages, so
-/// that nothing is removed from the log while it is read.
+/// For so many versions the log is kept; who asks for what was before half of them gets all
+/// packages, so that nothing is removed from the log while it is read.
 const LOGGED: i64 = 8192;
 
 /// So many versions pass between two removals of old rows of the log.
@@ -64,9 +64,9 @@ struct PoolState {
     is_current: bool,
 }
 
-/// A row for each architecture and channel of a build: its source, the build, whether its packages are
-/// superseded, its source package, whether it is open, the architecture, the channel, and its newest
-/// withdrawal.
+/// A row for each architecture and channel of a build: its source, the build, whether its packages
+/// are superseded, its source package, whether it is open, the architecture, the channel, and its
+/// newest withdrawal.
 type CandidateRow = (String, i64, i64, String, i64, String, String, i64);
 
 /// The candidates of one source, and those of them whose rows are superseded.
@@ -103,8 +103,8 @@ impl Store {
         Ok(update)
     }
 
-    /// Of each target that has packages: a number that changes whenever they do, and the version of its
-    /// pools.
+    /// Of each target that has packages: a number that changes whenever they do, and the version of
+    /// its pools.
     pub async fn pool_list_versions(&self) -> Result<Vec<(String, i64, i64)>> {
         let query = "SELECT p.target, p.changes, COALESCE(s.version, 0) FROM pools p
                      LEFT JOIN pool_states s ON s.target = p.target";
@@ -180,8 +180,8 @@ fn package(nevra: &str, digest: &str, repodata: &str) -> Result<PoolPackage> {
     })
 }
 
-/// Of the candidates of some sources, those that stay and whose packages are superseded, and those that do
-/// not stay.
+/// Of the candidates of some sources, those that stay and whose packages are superseded, and those
+/// that do not stay.
 fn decided(sources: Vec<SourceCandidates>) -> (Vec<BuildId>, Vec<BuildId>) {
     let (mut back, mut leaving) = (Vec::new(), Vec::new());
     for SourceCandidates { builds, superseded } in sources {
@@ -195,8 +195,9 @@ fn decided(sources: Vec<SourceCandidates>) -> (Vec<BuildId>, Vec<BuildId>) {
 }
 
 impl Tx {
-    /// Brings the pools of a target up to date after something became of builds: packages of theirs came
-    /// or went, or they were published. `by` is by how much `pools.changes` was raised for that.
+    /// Brings the pools of a target up to date after something became of builds: packages of theirs
+    /// came or went, or they were published. `by` is by how much `pools.changes` was raised for
+    /// that.
     pub(super) async fn pool_settle(
         &mut self,
         target: &str,
@@ -313,8 +314,8 @@ impl Tx {
         Ok(builds.iter().copied().filter(|build| !present.contains(&build.0)).collect())
     }
 
-    /// Puts the packages of builds into the pools: those that they made, and those that were the same as
-    /// what another build had made before.
+    /// Puts the packages of builds into the pools: those that they made, and those that were the
+    /// same as what another build had made before.
     async fn pool_put(&mut self, builds: &[BuildId]) -> Result<()> {
         for builds in builds.chunks(AT_ONCE) {
             let ids = numbers(builds.iter().copied());

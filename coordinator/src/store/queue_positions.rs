@@ -17,7 +17,8 @@ pub struct QueuePositionRow {
     pub needs: Needs,
     /// Whether it makes an SRPM.
     pub srpm: bool,
-    /// How many tasks for the architecture go first: SRPMs before an SRPM, the others before another.
+    /// How many tasks for the architecture go first: SRPMs before an SRPM, the others before
+    /// another.
     pub ahead: u64,
     /// The number of these whose duration is known.
     pub known: u64,

@@ -5,8 +5,8 @@
 //! grant, which removes a task from its queue.
 //!
 //! `stage_work` says for which step an open build or its tasks wait, `ready_tasks` which tasks wait
-//! for a worker. A task gets its rank once (`core::queue`), and may exchange it with another one of its
-//! batch when one of them is granted (`grants`).
+//! for a worker. A task gets its rank once (`core::queue`), and may exchange it with another one of
+//! its batch when one of them is granted (`grants`).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -193,8 +193,8 @@ impl Store {
 
 impl Tx {
     /// Updates the indexes of a build from its facts, and writes only the rows that differ. Every
-    /// transaction that changes facts of a build ends with it, after its last change. The commit wakes
-    /// the passes that get work.
+    /// transaction that changes facts of a build ends with it, after its last change. The commit
+    /// wakes the passes that get work.
     pub(crate) async fn reindex(&mut self, build: BuildId, now: Timestamp) -> Result<()> {
         self.wake_for(None);
         // The build's row is locked first, so that of two transactions on one build the later sees
@@ -216,8 +216,8 @@ impl Tx {
         Ok(())
     }
 
-    /// The rows that the indexes should have of an open build. A task that is ready for the first time
-    /// gets its rank.
+    /// The rows that the indexes should have of an open build. A task that is ready for the first
+    /// time gets its rank.
     async fn index_wanted(
         &mut self,
         build: BuildId,

@@ -64,7 +64,8 @@ impl Store {
         Ok(rows.into_iter().map(BuildId).collect())
     }
 
-    /// The batches of a target of which results are being accepted that may be the last of their builds.
+    /// The batches of a target of which results are being accepted that may be the last of their
+    /// builds.
     pub async fn batch_list_accepting(&self, target: &str) -> Result<Vec<BatchId>> {
         let query = "SELECT DISTINCT b.batch FROM stage_work w JOIN builds b ON b.id = w.build
                      JOIN tasks t ON t.id = w.task
@@ -90,8 +91,8 @@ impl Store {
         Ok(sqlx::query_scalar(query).fetch_all(self.read_pool()).await?)
     }
 
-    /// The batches with a task that waits for its turn, without paused ones, with their targets; those
-    /// with the most urgent and oldest tasks first.
+    /// The batches with a task that waits for its turn, without paused ones, with their targets;
+    /// those with the most urgent and oldest tasks first.
     pub async fn batch_list_to_order(&self, now: Timestamp) -> Result<Vec<(BatchId, String)>> {
         let query = "SELECT b.batch, b.target FROM stage_work w JOIN builds b ON b.id = w.build
                      WHERE w.stage = 'order' AND (w.due_us <= $1 OR w.due_us > $2)

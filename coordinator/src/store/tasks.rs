@@ -44,8 +44,8 @@ pub struct NewLock<'a> {
     pub target: &'a str,
     /// The farm's packages in it, which have to be the target's still.
     pub own: &'a [Sha256],
-    /// How long it is from the start of the task to the end of all that needs it in its batch; `None`
-    /// when that is not known, or as before.
+    /// How long it is from the start of the task to the end of all that needs it in its batch;
+    /// `None` when that is not known, or as before.
     pub urgency: Option<Duration>,
 }
 

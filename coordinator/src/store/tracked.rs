@@ -255,8 +255,8 @@ impl Store {
         Ok(query.fetch_all(self.read_pool()).await?)
     }
 
-    /// At most so many packages that are tracked for a target, in the order of their names, from the one that
-    /// follows `after` on.
+    /// At most so many packages that are tracked for a target, in the order of their names, from
+    /// the one that follows `after` on.
     pub async fn tracked_list_page(
         &self,
         target: &str,

@@ -405,7 +405,8 @@ impl Tx {
         Ok(moved.rows_affected() > 0)
     }
 
-    /// Brings the solver's pools up to date after so many packages of builds were withdrawn or restored.
+    /// Brings the solver's pools up to date after so many packages of builds were withdrawn or
+    /// restored.
     async fn pool_resettle(&mut self, target: &str, builds: &[BuildId], by: usize) -> Result<()> {
         let by = i64::try_from(by).unwrap_or(i64::MAX);
         self.pool_settle(target, builds, by, PoolCandidates::History).await

@@ -34,8 +34,8 @@ pub trait Stage: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// The steps of builds for which a stage's pass is woken, its own first. What else concerns it, such as
-/// packages that are new, wakes all passes.
+/// The steps of builds for which a stage's pass is woken, its own first. What else concerns it,
+/// such as packages that are new, wakes all passes.
 #[must_use]
 pub const fn steps(stage: rpmfarm_core::Stage) -> &'static [NextStep] {
     use rpmfarm_core::Stage as S;
@@ -53,8 +53,8 @@ pub const fn steps(stage: rpmfarm_core::Stage) -> &'static [NextStep] {
     }
 }
 
-/// A pass that each coordinator runs for the workers and callers that are connected to it. It has no
-/// lease: where two of them might do the same, a transaction decides who was first.
+/// A pass that each coordinator runs for the workers and callers that are connected to it. It has
+/// no lease: where two of them might do the same, a transaction decides who was first.
 pub trait LocalPass: Send + Sync + 'static {
     /// Its name, for the log.
     const NAME: &'static str;

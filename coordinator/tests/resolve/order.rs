@@ -1,4 +1,5 @@
-//! The order of batches: what the facts of builds lead to, and that nobody sees which coordinator read them.
+//! The order of batches: what the facts of builds lead to, and that nobody sees which coordinator
+//! read them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -398,8 +398,8 @@ impl Scene {
         }
     }
 
-    /// How often a solver got all of the farm's own packages, and not what had changed, since the last
-    /// call.
+    /// How often a solver got all of the farm's own packages, and not what had changed, since the
+    /// last call.
     pub(crate) fn wholes(&self) -> usize {
         self.farm.whole.swap(0, Ordering::Relaxed)
     }

@@ -104,7 +104,8 @@ async fn a_pool_that_much_was_added_to_is_made_anew_beside_the_one_that_solves()
     let all: Vec<&str> = made.iter().map(String::as_str).collect();
     let lock = scene.resolve(&resolver, &target, &all).await.unwrap();
     assert_eq!(lock.layers.last().unwrap().packages().len(), all.len());
-    // The first pool and the new one: nobody had to wait for a third when there were too many additions.
+    // The first pool and the new one: nobody had to wait for a third when there were too many
+    // additions.
     assert_eq!((scene.wholes(), starts(dir.path())), (2, 2));
 }
 

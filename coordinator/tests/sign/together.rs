@@ -1,5 +1,5 @@
-//! When builds are published: targets side by side, builds that end together in one revision; and what is
-//! recorded of it.
+//! When builds are published: targets side by side, builds that end together in one revision; and
+//! what is recorded of it.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -38,8 +38,8 @@ async fn signed_in(scene: &Scene, target: &str, name: &str) {
     sign_build(&scene.farm, &build).await.unwrap();
 }
 
-/// Has the first publication stand still when its packages are proved, until the sender is dropped. Tells
-/// when it does.
+/// Has the first publication stand still when its packages are proved, until the sender is dropped.
+/// Tells when it does.
 fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
     let (release, held) = mpsc::channel::<()>();
     let (tell, told) = unbounded_channel();
@@ -111,8 +111,8 @@ async fn builds_that_end_together_are_published_together() {
     assert_eq!(signed(farm, other.id).await, 0);
 }
 
-/// Compares the rows of the newest revision with what was recorded of it and with what clients see, and
-/// returns how many they are.
+/// Compares the rows of the newest revision with what was recorded of it and with what clients see,
+/// and returns how many they are.
 async fn rows(farm: &Parts) -> usize {
     let newest = farm.store.channel_fetch("lab", "testing").await.unwrap().unwrap();
     let head = farm.store.channel_fetch_head("lab", "testing").await.unwrap().unwrap();

@@ -107,8 +107,8 @@ async fn a_change_of_other_rows_is_refused() {
     .await;
 }
 
-/// A channel from before there were rows: a coordinator of the version before records a revision, and
-/// one more while the rows of the next ones are there.
+/// A channel from before there were rows: a coordinator of the version before records a revision,
+/// and one more while the rows of the next ones are there.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_go_on_after_a_revision_without_any() {
     on_both(|store| async move {

@@ -1,5 +1,5 @@
-//! How urgent tasks are of their batches. Of a farm from before members of a batch exchanged their places,
-//! and before SRPMs had queues of their own, what waits for a worker is sorted into these.
+//! How urgent tasks are of their batches. Of a farm from before members of a batch exchanged their
+//! places, and before SRPMs had queues of their own, what waits for a worker is sorted into these.
 
 use std::time::Duration;
 

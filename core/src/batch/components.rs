@@ -2,9 +2,9 @@
 //!
 //! All open members stand in one sequence in which nobody stands before a member that it needs,
 //! members of its own component aside, which stand beside it. Most changes leave the sequence as it
-//! is: members leave, and a new need of what stands before adds no circle. Only a need of what stands
-//! behind is looked into, between the two places. A component that lost a member or a need is
-//! searched again once somebody in it waits.
+//! is: members leave, and a new need of what stands before adds no circle. Only a need of what
+//! stands behind is looked into, between the two places. A component that lost a member or a need
+//! is searched again once somebody in it waits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -223,8 +223,8 @@ impl Components {
         circle.and_then(|members| self.places(&members)).unwrap_or(place..place + 1)
     }
 
-    /// Where circles can have come about: from the first member with a need behind it to the last of
-    /// these needs. Both with their components.
+    /// Where circles can have come about: from the first member with a need behind it to the last
+    /// of these needs. Both with their components.
     fn window(&self, roots: &[u32], graph: &impl Needs) -> Option<Range<usize>> {
         let mut window: Option<Range<usize>> = None;
         let mut list = Vec::new();
@@ -265,7 +265,8 @@ impl Components {
 
     /// Notes those components that are not known as they are.
     fn assign_new(&mut self, found: Vec<Vec<u32>>, graph: &impl Needs, settled: &mut Settled) {
-        // Before any of them has another number: of a circle that fell apart, no part is the old one.
+        // Before any of them has another number: of a circle that fell apart, no part is the old
+        // one.
         let new = found.into_iter().filter(|members| !self.is_known(members));
         let new: Vec<Vec<u32>> = new.collect();
         let mut left = BTreeSet::new();

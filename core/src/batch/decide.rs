@@ -57,8 +57,9 @@ impl BatchGraph {
         self.clock
     }
 
-    /// Whether it is the turn of a task, and its root as it was solved can be locked. For one task it is
-    /// cheaper than [`Self::decide`], and leaves out who goes only because nothing else moves.
+    /// Whether it is the turn of a task, and its root as it was solved can be locked. For one task
+    /// it is cheaper than [`Self::decide`], and leaves out who goes only because nothing else
+    /// moves.
     pub fn may_lock(&mut self, build: BuildId, arch: Arch) -> bool {
         self.settle(false);
         let Some(task) = self.find(build, arch) else { return false };

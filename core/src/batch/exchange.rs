@@ -36,8 +36,8 @@ pub struct Queued {
     pub urgency: Duration,
 }
 
-/// Whose place each of these tasks of one queue takes, by their indexes: in each line the most urgent
-/// takes the first place, and of equals the one that is there already.
+/// Whose place each of these tasks of one queue takes, by their indexes: in each line the most
+/// urgent takes the first place, and of equals the one that is there already.
 #[must_use]
 pub fn exchange(waiting: &[Queued]) -> Vec<usize> {
     let mut takes: Vec<usize> = (0..waiting.len()).collect();
@@ -59,9 +59,10 @@ pub fn exchange(waiting: &[Queued]) -> Vec<usize> {
     takes
 }
 
-/// Gives tasks the places of others, two of which are swapped at a time, so that the places stay what
-/// they were also when not all take theirs. `takes` are the tasks that leave the queue, each with the one
-/// whose place it takes. Answers each task that has another place then, with the one that had it.
+/// Gives tasks the places of others, two of which are swapped at a time, so that the places stay
+/// what they were also when not all take theirs. `takes` are the tasks that leave the queue, each
+/// with the one whose place it takes. Answers each task that has another place then, with the one
+/// that had it.
 #[must_use]
 pub fn swapped(takes: &[(TaskId, TaskId)]) -> BTreeMap<TaskId, TaskId> {
     let all = takes.iter().flat_map(|(task, place)| [*task, *place]);
@@ -96,8 +97,8 @@ mod tests {
     /// A task that was served: its place, its batch, its urgency.
     type Served = (Rank, Option<BatchLine>, Duration);
 
-    /// Serves some tasks as dispatch does: it reads some of the head of the queue, and of each batch there
-    /// as many of its most urgent ones.
+    /// Serves some tasks as dispatch does: it reads some of the head of the queue, and of each
+    /// batch there as many of its most urgent ones.
     fn serve(waiting: &mut Vec<Queued>, read: usize, count: usize) -> Vec<Served> {
         waiting.sort_by_key(|one| (one.rank, one.task));
         let mut seen = waiting[..read.min(waiting.len())].to_vec();
@@ -161,8 +162,8 @@ mod tests {
     }
 
     proptest! {
-        /// Batches are served at the same turns as without it, whatever is read and served at once, and
-        /// each batch by urgency.
+        /// Batches are served at the same turns as without it, whatever is read and served at once,
+        /// and each batch by urgency.
         #[test]
         fn batches_keep_their_turns(
             tasks in prop::collection::vec((0_i64..4, 0_u64..9), 0..40),

@@ -260,8 +260,9 @@ impl BatchGraph {
         self.add_maker(source, member);
     }
 
-    /// The SRPM of a build is there: it has a task on each of these architectures, of which there is one
-    /// at least, and its spec says that it makes packages, provides and obsoletes of these names.
+    /// The SRPM of a build is there: it has a task on each of these architectures, of which there
+    /// is one at least, and its spec says that it makes packages, provides and obsoletes of these
+    /// names.
     pub fn set_srpm<'a>(
         &mut self,
         build: BuildId,
@@ -341,8 +342,8 @@ impl BatchGraph {
         self.change(task, Solution::Done);
     }
 
-    /// A build is accepted as a whole, and roots are solved with its packages from now on. `provides`
-    /// are the names of these and of all that they provide, generated ones too.
+    /// A build is accepted as a whole, and roots are solved with its packages from now on.
+    /// `provides` are the names of these and of all that they provide, generated ones too.
     pub fn accept<'a>(&mut self, build: BuildId, provides: impl IntoIterator<Item = &'a str>) {
         let Some(member) = self.open.get(&build).copied() else { return };
         let mut keys: BTreeSet<Key> =
@@ -523,8 +524,9 @@ impl BatchGraph {
         self.review(task);
     }
 
-    /// Whether a member comes further without a turn of one of its tasks. One whose tasks are all done
-    /// is about to be accepted; where one of them waits, those that are done bring it no further.
+    /// Whether a member comes further without a turn of one of its tasks. One whose tasks are all
+    /// done is about to be accepted; where one of them waits, those that are done bring it no
+    /// further.
     fn moves(&self, member: MemberIx) -> bool {
         let tasks = || self.member(member).tasks.iter().map(|task| &self.task(*task).solution);
         let is_complete = tasks().all(|solution| *solution == Solution::Done);

@@ -301,8 +301,8 @@ fn lack(graph: &BatchGraph, missing: &Missing) -> Lack {
 }
 
 impl BatchGraph {
-    /// The circles that nothing can begin: each member lacks what another one makes. Those that only
-    /// hang on such a circle are not in it.
+    /// The circles that nothing can begin: each member lacks what another one makes. Those that
+    /// only hang on such a circle are not in it.
     #[must_use]
     pub fn stuck_circles(&self) -> Vec<StuckCircle> {
         let mut hope = self.hope.clone();

@@ -10,20 +10,21 @@
 //! replace, or when it requires what the other one is about to provide; the [`OrderMode`] limits
 //! it. Members that need each other, directly or through others, are a *component*:
 //!
-//! - A task whose root can be solved waits for the members that it needs outside of its component. The
-//!   members of a component do not wait for each other, so a circle is built side by side, with the
-//!   packages that are there. Which of its members gets the newer packages of another is not decided.
-//! - A task whose root cannot be solved waits for the members that can provide what is missing, in its
-//!   component or not, and is refused once none can.
+//! - A task whose root can be solved waits for the members that it needs outside of its component.
+//!   The members of a component do not wait for each other, so a circle is built side by side, with
+//!   the packages that are there. Which of its members gets the newer packages of another is not
+//!   decided.
+//! - A task whose root cannot be solved waits for the members that can provide what is missing, in
+//!   its component or not, and is refused once none can.
 //! - A member without SRPM is waited for by those whose roots hold packages of its source, and by
 //!   those whose missing requirements nobody else can provide.
-//! - Of the tasks whose turn it is, the one goes first that most work waits for: its *upward rank* is
-//!   the time from its start to the end of all that needs it, by learned durations.
+//! - Of the tasks whose turn it is, the one goes first that most work waits for: its *upward rank*
+//!   is the time from its start to the end of all that needs it, by learned durations.
 //!
 //! A batch does not hang: when no member moves, some task has its turn or is refused.
 //!
-//! All architectures are decided on together: what a build waits for on one may itself wait for it on
-//! another, and only whoever sees both sees the circle.
+//! All architectures are decided on together: what a build waits for on one may itself wait for it
+//! on another, and only whoever sees both sees the circle.
 
 mod components;
 mod decide;

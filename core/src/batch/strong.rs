@@ -1,8 +1,8 @@
 //! Strongly connected components of a directed graph, by Tarjan's algorithm without recursion: the
 //! depth of a batch is chosen by whoever asks for it.
 
-/// What Tarjan's algorithm notes of each node. Kept between searches, so that a search costs what it
-/// visits and not the size of the graph.
+/// What Tarjan's algorithm notes of each node. Kept between searches, so that a search costs what
+/// it visits and not the size of the graph.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Search {
     /// When a node was met, from 1 on; 0 when it was not.
@@ -36,8 +36,8 @@ pub(super) struct Found {
 }
 
 impl Search {
-    /// The components of all nodes that are reached from `roots`. `edges` adds the edges of a node to
-    /// a list; it leaves out those that the search is not to follow.
+    /// The components of all nodes that are reached from `roots`. `edges` adds the edges of a node
+    /// to a list; it leaves out those that the search is not to follow.
     pub(super) fn run(
         &mut self,
         roots: &[u32],

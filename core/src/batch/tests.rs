@@ -125,7 +125,8 @@ fn without_an_order_only_what_cannot_be_solved_waits() {
 fn twenty_six_builds_with_four_of_the_base_root_use_all_slots() {
     for mode in [OrderMode::Requires, OrderMode::Bootstrap] {
         let mut graph = batch(mode, 26);
-        // 1 to 20 are leaves, 21 to 24 are named like packages of the base root, which need 25 and 26.
+        // 1 to 20 are leaves, 21 to 24 are named like packages of the base root, which need 25 and
+        // 26.
         for build in 1..=26 {
             let base = (21..=24).filter(|base| mode == OrderMode::Bootstrap && *base != build);
             let extra: &[i64] = if (21..=24).contains(&build) { &[25, 26] } else { &[] };
@@ -537,8 +538,8 @@ fn a_batch_beyond_the_limit_is_refused_with_the_numbers() {
     assert!(error.starts_with("3001 builds in one batch are more than this farm takes (3000)"));
 }
 
-/// What a batch costs whose SRPMs come one by one: groups of ten with chains, a diamond and a circle
-/// of two. Members are taken in in the order of their needs, or against it.
+/// What a batch costs whose SRPMs come one by one: groups of ten with chains, a diamond and a
+/// circle of two. Members are taken in in the order of their needs, or against it.
 fn cost(count: i64, against: bool) -> u64 {
     let mut graph = batch(OrderMode::Requires, count);
     let number = |one: i64| if against { count - one } else { one + 1 };
@@ -724,8 +725,8 @@ impl World {
         }
     }
 
-    /// The name of a requirement: a member's package, what rpm finds in the first member's files, or
-    /// what nobody has.
+    /// The name of a requirement: a member's package, what rpm finds in the first member's files,
+    /// or what nobody has.
     fn requirement(&self, number: usize) -> String {
         match number.checked_sub(self.count) {
             None => format!("p{number}"),
@@ -1074,8 +1075,8 @@ fn some() -> impl Strategy<Value = BTreeSet<usize>> {
 
 proptest! {
     /// Whatever builds need, lack and fail at, and in whatever order things happen: no build starts
-    /// before what it needs, nobody is refused who can be helped, every batch ends, and the graph that
-    /// is kept decides as one that is made anew.
+    /// before what it needs, nobody is refused who can be helped, every batch ends, and the graph
+    /// that is kept decides as one that is made anew.
     #[test]
     fn every_batch_ends_in_order(
         mode in prop::sample::select(OrderMode::ALL.to_vec()),

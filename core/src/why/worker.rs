@@ -148,7 +148,8 @@ impl Running {
     }
 }
 
-/// The tasks for an architecture that go before a task: SRPMs before an SRPM, the others before another.
+/// The tasks for an architecture that go before a task: SRPMs before an SRPM, the others before
+/// another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Ahead {
     pub tasks: u64,
@@ -184,8 +185,8 @@ pub struct WorkerSummary<'a> {
 }
 
 impl WorkerSummary<'_> {
-    /// For each slot that a kind of task may use, the estimated time until it is free; zero for a free
-    /// one.
+    /// For each slot that a kind of task may use, the estimated time until it is free; zero for a
+    /// free one.
     fn busy(&self, srpm: bool, now: Timestamp) -> impl Iterator<Item = Duration> {
         let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let busy_srpms = count(self.running.iter().filter(|one| one.srpm).count());

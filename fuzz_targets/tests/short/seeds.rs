@@ -215,8 +215,8 @@ fn primary(format: &str) -> String {
     )
 }
 
-/// Steps on a pool: a number of packages to add with name, checksum, files and what is required of each;
-/// one to remove; a path to solve for.
+/// Steps on a pool: a number of packages to add with name, checksum, files and what is required of
+/// each; one to remove; a path to solve for.
 fn pools() -> Vec<Vec<u8>> {
     vec![
         // Two packages, of which one requires a file of the other; both leave.

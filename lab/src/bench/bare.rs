@@ -22,8 +22,8 @@ pub(super) struct BareRoot {
     pub(super) peak_mib: f64,
 }
 
-/// `$1` root, `$2` a file in it, `$3` a script for that file. Runs the script in the root, and prints
-/// when it began and ended, in seconds.
+/// `$1` root, `$2` a file in it, `$3` a script for that file. Runs the script in the root, and
+/// prints when it began and ended, in seconds.
 const RUN: &str = r#"
 set -eu
 mount -t proc proc "$1/proc"

@@ -1,8 +1,9 @@
-//! What a build of a batch costs the coordinator: statements and processor time, for batches of several sizes.
+//! What a build of a batch costs the coordinator: statements and processor time, for batches of
+//! several sizes.
 //!
-//! The packages are trivial, each in a repository of its own, and are built by real workers, so that all that the
-//! farm does for a build is in it. `--only batch.cost.3000` measures the largest batch, which takes an hour
-//! and is left out otherwise.
+//! The packages are trivial, each in a repository of its own, and are built by real workers, so
+//! that all that the farm does for a build is in it. `--only batch.cost.3000` measures the largest
+//! batch, which takes an hour and is left out otherwise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -184,8 +185,8 @@ fn statements(text: &str) -> anyhow::Result<f64> {
     scrape::value(text, "rpmfarm_statements_total")
 }
 
-/// Waits until the first build and all of the batch are published. The metrics cost the same few statements
-/// whatever the farm does.
+/// Waits until the first build and all of the batch are published. The metrics cost the same few
+/// statements whatever the farm does.
 fn published(farm: &Farm, builds: usize, begun: Instant) -> anyhow::Result<()> {
     let patience = PATIENCE * u32::try_from(builds)?;
     loop {

@@ -1,5 +1,5 @@
-//! What it costs to serve a file of a repository: the coordinator's processor time over that of a bare loop of
-//! `sendfile(2)`, which is what nginx does.
+//! What it costs to serve a file of a repository: the coordinator's processor time over that of a
+//! bare loop of `sendfile(2)`, which is what nginx does.
 
 use std::fs::File;
 use std::io::{Read, Write as _};

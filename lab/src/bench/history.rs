@@ -1,7 +1,8 @@
-//! What must cost what is open or shown, and not what ever was: lists, metrics, and a build of a package, with
-//! little history and with much.
+//! What must cost what is open or shown, and not what ever was: lists, metrics, and a build of a
+//! package, with little history and with much.
 //!
-//! The history is written by SQL (`bench_history`), for packages and a channel that are not built here.
+//! The history is written by SQL (`bench_history`), for packages and a channel that are not built
+//! here.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

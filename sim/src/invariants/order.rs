@@ -52,14 +52,15 @@ impl World {
         others.map(|(id, _)| *id).collect()
     }
 
-    /// Whether a build is still to be accepted. One that was retried may have been lost when others of its
-    /// batch had their turns.
+    /// Whether a build is still to be accepted. One that was retried may have been lost when others
+    /// of its batch had their turns.
     fn is_awaited(&self, build: BuildId) -> bool {
         let (retries, _) = self.facts.retried(build);
         retries == 0 && self.facts.open.contains(&build) && !self.facts.is_accepted(build)
     }
 
-    /// Whether a build needs another one of its batch, be it through builds that are accepted by now.
+    /// Whether a build needs another one of its batch, be it through builds that are accepted by
+    /// now.
     fn needs_through_others(&self, from: BuildId, to: BuildId) -> bool {
         let (mut seen, mut due) = (BTreeSet::from([from]), vec![from]);
         while let Some(build) = due.pop() {

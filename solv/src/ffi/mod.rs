@@ -151,8 +151,9 @@ impl RawPool {
         self.outcome(result)
     }
 
-    /// Reads what [`Self::write_solv`] wrote, or with `extend` file lists of packages that are there. File
-    /// lists stay in the file: libsolv keeps it open and reads from it what is asked for.
+    /// Reads what [`Self::write_solv`] wrote, or with `extend` file lists of packages that are
+    /// there. File lists stay in the file: libsolv keeps it open and reads from it what is asked
+    /// for.
     pub(crate) fn read_solv(
         &mut self,
         repo: RepoIndex,
@@ -162,8 +163,8 @@ impl RawPool {
         let file = stream(file, c"r")?;
         let flags = if extend { farm_extend_apart } else { 0 };
         let repo = self.repos[repo.0].as_ptr();
-        // SAFETY: repository and file are live; the file is closed once and not used again, as libsolv
-        // duplicates the descriptor of a file that it keeps.
+        // SAFETY: repository and file are live; the file is closed once and not used again, as
+        // libsolv duplicates the descriptor of a file that it keeps.
         let result = unsafe {
             let result = repo_add_solv(repo, file.as_ptr(), flags);
             fclose(file.as_ptr());
@@ -172,8 +173,8 @@ impl RawPool {
         self.outcome(result)
     }
 
-    /// Writes the packages of a repository in libsolv's own form, or with `extension` only what was read
-    /// last: file lists of packages that were there.
+    /// Writes the packages of a repository in libsolv's own form, or with `extension` only what was
+    /// read last: file lists of packages that were there.
     pub(crate) fn write_solv(
         &mut self,
         repo: RepoIndex,

@@ -24,8 +24,8 @@ use futures_util::stream;
 use crate::listen::FileQueue;
 use validators::{RequestConditions, ResponseRange, Validators};
 
-/// How much of a file is read at once, in bytes: as much as fits a core's cache, since what was read is
-/// copied once more when it is sent.
+/// How much of a file is read at once, in bytes: as much as fits a core's cache, since what was
+/// read is copied once more when it is sent.
 const CHUNK: u64 = 256 << 10;
 
 /// Serves the tree below `repos`, to be nested where its base URL says:
@@ -122,7 +122,8 @@ fn find(root: &Path, path: &str) -> io::Result<PathTarget> {
     }
 }
 
-/// The answer with a file, or with the part of it that was asked for. With `files`, the connection sends it itself.
+/// The answer with a file, or with the part of it that was asked for. With `files`, the connection
+/// sends it itself.
 fn send(
     path: &str,
     method: &Method,
@@ -170,8 +171,8 @@ fn send(
     }))
 }
 
-/// A body whose parts are read by a thread that may block, one after the other and each when the one before it
-/// was taken.
+/// A body whose parts are read by a thread that may block, one after the other and each when the
+/// one before it was taken.
 fn read_body(mut file: File, start: u64, length: u64) -> io::Result<Body> {
     file.seek(SeekFrom::Start(start))?;
     let parts = stream::try_unfold((file, length), |(mut file, left)| async move {
@@ -189,7 +190,8 @@ fn read_body(mut file: File, start: u64, length: u64) -> io::Result<Body> {
     Ok(Body::from_stream(parts))
 }
 
-/// The next bytes of a file. They are read where they stay: what tokio's own file reads is copied once more.
+/// The next bytes of a file. They are read where they stay: what tokio's own file reads is copied
+/// once more.
 fn read_part(file: &mut File, length: u64) -> io::Result<Bytes> {
     let mut part = Vec::with_capacity(usize::try_from(length).map_err(io::Error::other)?);
     if file.take(length).read_to_end(&mut part)? == 0 {

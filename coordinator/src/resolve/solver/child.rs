@@ -77,7 +77,8 @@ fn answer(
     })
 }
 
-/// Reads everything that the question needs: what takes long is done before the time to solve begins.
+/// Reads everything that the question needs: what takes long is done before the time to solve
+/// begins.
 fn prepare(
     start: &SolverSetup,
     pool: &mut TargetPool,

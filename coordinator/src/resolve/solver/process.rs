@@ -65,8 +65,8 @@ impl SolverProcess {
         Self { program, start, running: None, is_renewing: false }
     }
 
-    /// The version of the farm's packages that its pool has, if it has a pool of these repositories that
-    /// takes more packages: then it needs only what came after that.
+    /// The version of the farm's packages that its pool has, if it has a pool of these repositories
+    /// that takes more packages: then it needs only what came after that.
     pub(in super::super) fn version(&self, external: &[(Repository, RepoMetadata)]) -> Option<i64> {
         let running = self.running.as_ref().filter(|running| running.takes_more(external));
         running.and_then(|running| running.version)

@@ -422,7 +422,8 @@ fn token_of_followed(tracked: &v1::Tracked) -> String {
     format!("{}/{}", tracked.target, tracked.package)
 }
 
-/// The target and the package that such a name stands for; both are empty for the beginning of the list.
+/// The target and the package that such a name stands for; both are empty for the beginning of the
+/// list.
 fn followed_place(after: &str) -> Result<(&str, &str), Status> {
     if after.is_empty() {
         return Ok(("", ""));

@@ -1,4 +1,5 @@
-//! A distribution as a graph: the source packages whose binary packages are in the build root of each.
+//! A distribution as a graph: the source packages whose binary packages are in the build root of
+//! each.
 
 use rpmfarm_core::batch::OrderMode;
 

@@ -1,10 +1,10 @@
-//! A graph like that of Debian 12, for hosts whose apt has no lists of it. It has the numbers that were
-//! measured there: sources, circles, roots, the work of 1,627 h and the critical path of 6.9 h. The same
-//! graph at each run.
+//! A graph like that of Debian 12, for hosts whose apt has no lists of it. It has the numbers that
+//! were measured there: sources, circles, roots, the work of 1,627 h and the critical path of 6.9
+//! h. The same graph at each run.
 //!
 //! Sources are made in the order of their needs, as *places*: those in circles, libraries, and
-//! programs, which nobody needs. Their names say nothing of their places, so that the first thousands
-//! by name are like a distribution, too.
+//! programs, which nobody needs. Their names say nothing of their places, so that the first
+//! thousands by name are like a distribution, too.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

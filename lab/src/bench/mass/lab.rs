@@ -1,5 +1,5 @@
-//! A mass rebuild on real processes: some hundreds of trivial packages of the lab in one batch, beside
-//! bare rpmbuild of the same ones, as many at once.
+//! A mass rebuild on real processes: some hundreds of trivial packages of the lab in one batch,
+//! beside bare rpmbuild of the same ones, as many at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,8 +63,8 @@ fn start(directory: &Path, world: &World) -> anyhow::Result<Farm> {
     Farm::start(&settings, &toml::to_string_pretty(&target)?)
 }
 
-/// Builds the members of the circle when nothing is there yet, so that it can begin; roots and metadata
-/// are warm then, too. Answers the lock of a root that has nothing of the farm.
+/// Builds the members of the circle when nothing is there yet, so that it can begin; roots and
+/// metadata are warm then, too. Answers the lock of a root that has nothing of the farm.
 fn begin(client: &Client, world: &World) -> anyhow::Result<Lock> {
     let seeds: Vec<Package> = circle().map(Package::seed).collect();
     for seed in &seeds {
@@ -142,14 +142,16 @@ fn most_at_once(builds: &[Value]) -> usize {
     most.unsigned_abs()
 }
 
-/// A point in time (RFC 3339, UTC) as a text that sorts as it does: with all nine digits of the fraction.
+/// A point in time (RFC 3339, UTC) as a text that sorts as it does: with all nine digits of the
+/// fraction.
 fn sortable(time: &str) -> String {
     let time = time.trim_end_matches('Z');
     let (seconds, fraction) = time.split_once('.').unwrap_or((time, ""));
     format!("{seconds}.{fraction:0<9}")
 }
 
-/// The seconds of rpmbuild alone for the same packages, in as many roots at once as there are slots.
+/// The seconds of rpmbuild alone for the same packages, in as many roots at once as there are
+/// slots.
 fn bare(
     directory: &Path,
     lock: &Lock,

@@ -1,10 +1,10 @@
 //! A mass rebuild of a whole distribution, played by the farm's own order on the graph of Debian's
 //! release: how far from the bound it stays, beside first-come-first-served and OBS's way.
 //!
-//! Nothing is built for it. The graph is that of Debian because its source packages, unlike those of the lab,
-//! are tens of thousands with real circles among them; rules of RPM and of Debian do not differ in
-//! what counts here: build requirements, and what they pull in. Where apt has no lists of Debian, the
-//! graph is a generated one with its numbers, and the figures say so.
+//! Nothing is built for it. The graph is that of Debian because its source packages, unlike those
+//! of the lab, are tens of thousands with real circles among them; rules of RPM and of Debian do
+//! not differ in what counts here: build requirements, and what they pull in. Where apt has no
+//! lists of Debian, the graph is a generated one with its numbers, and the figures say so.
 //!
 //! `lab` has some hundreds of packages really built.
 

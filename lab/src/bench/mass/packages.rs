@@ -1,5 +1,5 @@
-//! Packages like those of a distribution, each trivial to build: some with names of the base root, a
-//! circle, chains, diamonds, and some that fail.
+//! Packages like those of a distribution, each trivial to build: some with names of the base root,
+//! a circle, chains, diamonds, and some that fail.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,8 @@ use rpmfarm_core::status::BuildState;
 use crate::distgit::{BRANCH, Commit, DistgitError, Entry, create};
 use crate::farm::World;
 
-/// Packages of the lab's base root. Their sources have the same names, so that nobody is asked who owns
-/// them; and nothing here is built with what they do.
+/// Packages of the lab's base root. Their sources have the same names, so that nobody is asked who
+/// owns them; and nothing here is built with what they do.
 pub(super) const BASE: [&str; 4] = ["bzip2", "cpio", "patch", "unzip"];
 
 /// Members of the circle, each of which requires the next one.
@@ -19,7 +19,8 @@ const CIRCLE: usize = 6;
 /// Packages of a group, which require none of another group.
 const GROUP: usize = 10;
 
-/// What each package of a group requires of it: a chain of three, a diamond, and three that are alone.
+/// What each package of a group requires of it: a chain of three, a diamond, and three that are
+/// alone.
 const REQUIRES: [&[usize]; GROUP] = [&[], &[0], &[1], &[0], &[3], &[3], &[4, 5], &[], &[], &[]];
 
 /// Of so many groups, one has a package that fails, and one that requires it.

@@ -1,5 +1,5 @@
-//! How long packages take to build, where nobody has built them: log-normal, with a median of a minute
-//! and at most three hours, correlated with what they install. The same numbers at each run.
+//! How long packages take to build, where nobody has built them: log-normal, with a median of a
+//! minute and at most three hours, correlated with what they install. The same numbers at each run.
 
 use super::numbers::Numbers;
 
