@@ -293,7 +293,7 @@ mod tests {
                 "two revisions",
             ),
             ("<repomd/>".to_owned(), "no primary"),
-            ("<repomd><data type='primary'>".to_owned(), "middle"),
+            ("<repomd><data type='primary'>".to_owned(), "truncated"),
             ("<repomd><data></repomd>".to_owned(), ""),
         ] {
             let error = Repomd::parse(xml.as_bytes()).expect_err(&xml);
