@@ -73,7 +73,7 @@ impl World {
             Fault::DatabaseDown => self.database_down_until = self.now + length / 4,
             Fault::SignerDown => self.outside.lock().signer_down_until = until,
             Fault::BundleLost => self.lose_bundle(),
-            Fault::FileRots => self.damage_file(),
+            Fault::FileRots => self.file_rots = true,
         }
     }
 
@@ -112,8 +112,12 @@ impl World {
         }
     }
 
-    /// A signed file of a build that no client sees yet is overwritten on the disk.
-    fn damage_file(&mut self) {
+    /// A signed file of a build that no client sees yet is overwritten on the disk, as soon as there is
+    /// one after the fault has come: most are published at once.
+    pub(crate) fn damage_file(&mut self) {
+        if !self.file_rots {
+            return;
+        }
         let facts = &self.facts;
         let of_open = |task: &TaskId| {
             let build = facts.tasks.get(task).map(|task| task.build);
@@ -137,6 +141,7 @@ impl World {
         if written.is_ok() {
             note!(self, "a file of build {build}, {package}, is damaged");
             self.damaged.insert(package);
+            self.file_rots = false;
         }
     }
 
@@ -166,7 +171,7 @@ impl World {
     /// signatures with a time in the future are invalid.
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
-        self.faulty = false;
+        (self.faulty, self.file_rots) = (false, false);
         self.after(LOOKS, Event::GivesUp);
         self.database_down_until = 0;
         self.data_full_until = 0;

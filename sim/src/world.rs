@@ -121,6 +121,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: BTreeSet<BuildId>,
     /// Packages of which a file was damaged.
     pub(crate) damaged: BTreeSet<String>,
+    /// Whether the next signed file is damaged.
+    pub(crate) file_rots: bool,
     pub(crate) requests: u64,
     /// Keys of requests that wait for an answer, and of answered ones.
     pub(crate) wanted: BTreeSet<String>,
@@ -170,6 +172,7 @@ impl World {
             disk_used: false,
             acknowledged: BTreeSet::new(),
             damaged: BTreeSet::new(),
+            file_rots: false,
             requests: 0,
             wanted: BTreeSet::new(),
             answered: BTreeSet::new(),
@@ -227,6 +230,7 @@ impl World {
             self.steps += 1;
             self.happen(event);
             self.check();
+            self.damage_file();
             if !self.faulty {
                 if self.is_drained() {
                     break;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::parts::Parts;
-use rpmfarm_coordinator::publish::{PublishStep, shown_files};
+use rpmfarm_coordinator::publish::{PublishStage, PublishStep, shown_files};
 use rpmfarm_coordinator::store::{Build, NewBuild};
 use rpmfarm_core::{Arch, BuildId, Sha256, Snapshot, Timestamp};
 use sqlx::{Connection as _, SqliteConnection};
@@ -58,9 +58,12 @@ fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
     (release, told)
 }
 
-async fn until_shown(farm: &Parts, target: &str) {
+/// Runs passes until a target is shown: work that failed for the moment is asked for again, as a
+/// farm's does.
+async fn until_shown(farm: &Parts, stage: &PublishStage, target: &str) {
     while farm.publisher.shown(target, "testing").unwrap().is_none() {
-        tokio::task::yield_now().await;
+        farm.runner().pass(stage).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
@@ -77,11 +80,10 @@ async fn a_target_waits_for_no_other() {
     told.recv().await.unwrap();
 
     signed_in(&scene, "other", "small").await;
-    farm.runner().pass(&stage).await.unwrap();
-    until_shown(farm, "other").await;
+    until_shown(farm, &stage, "other").await;
     assert_eq!(farm.publisher.shown("lab", "testing").unwrap(), None, "it stands still");
     drop(release);
-    until_shown(farm, "lab").await;
+    until_shown(farm, &stage, "lab").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

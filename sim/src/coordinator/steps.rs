@@ -3,6 +3,7 @@
 
 use rpmfarm_coordinator::bus::PeerMessage;
 use rpmfarm_coordinator::simulation::{self, FinishedStep, StepKind, StepOutcome, WaitingStep};
+use rpmfarm_core::Stage;
 use tokio::sync::mpsc::error::TryRecvError;
 
 use super::Reply;
@@ -37,6 +38,8 @@ impl World {
     fn freezes(&mut self, c: usize, kind: StepKind) -> bool {
         let pauses = match kind {
             _ if !self.faulty => 0,
+            // Between what clients see and what is recorded of it, the most can go wrong.
+            StepKind::Transaction(Some((Stage::Publish, _))) => self.profile.pauses * 5,
             StepKind::Transaction(Some(_)) | StepKind::Disk => self.profile.pauses,
             StepKind::Transaction(None) => self.profile.pauses / 3,
             StepKind::Query | StepKind::Heartbeat | StepKind::PauseEnd(_) => 0,
