@@ -243,7 +243,7 @@ pub const MAX_REQUIRES: usize = 10_000;
 /// [`relation`], and those with a macro that rpm did not expand.
 ///
 /// # Errors
-/// [`ResultError::Requires`], [`ResultError::RelationError`] and [`ResultError::Macro`].
+/// [`ResultError::Requires`], [`ResultError::OutOfBounds`] and [`ResultError::Macro`].
 pub fn check_requires(package: &str, requires: &[String]) -> Result<(), ResultError> {
     if requires.len() > MAX_REQUIRES {
         return Err(ResultError::Requires { package: package.to_owned(), count: requires.len() });
@@ -258,7 +258,7 @@ pub fn check_requires(package: &str, requires: &[String]) -> Result<(), ResultEr
 /// Refuses a dependency that exceeds the bounds of [`relation`].
 ///
 /// # Errors
-/// [`ResultError::RelationError`].
+/// [`ResultError::OutOfBounds`].
 pub fn check_bounds(package: &str, place: &'static str, text: &str) -> Result<(), ResultError> {
     relation::check(place, text)
         .map_err(|source| ResultError::OutOfBounds { package: name::shown(package), source })

@@ -108,7 +108,7 @@ impl Pool {
     /// an empty root.
     ///
     /// # Errors
-    /// [`SolveError::UnsolvableError`] with all that is missing or in conflict; otherwise the error
+    /// [`SolveError::Unsolvable`] with all that is missing or in conflict; otherwise the error
     /// in the request or the metadata.
     pub fn solve(&mut self, request: &SolveRequest<'_>) -> Result<Solution, SolveError> {
         self.prepare()?;
