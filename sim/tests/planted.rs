@@ -4,16 +4,19 @@
 use rpmfarm_sim::planted_bugs::{Invariant, PlantedBug, broken_invariant};
 use rpmfarm_sim::{run, seeds_of};
 
-/// A bug that shows only on some kinds of day is searched on these, which saves most of the time.
-fn is_found(bug: PlantedBug, days: &[&str]) {
-    let found = seeds_of(days).find_map(|seed| run(seed, Some(bug)).violation);
+/// A bug that shows only on some kinds of day is searched on these, and from the seed that was the
+/// first to show it when this was written: both save most of the time.
+fn is_found(bug: PlantedBug, from: u64, days: &[&str]) {
+    let (before, after): (Vec<u64>, Vec<u64>) = seeds_of(days).partition(|seed| *seed < from);
+    let mut seeds = after.into_iter().chain(before);
+    let found = seeds.find_map(|seed| run(seed, Some(bug)).violation);
     let found = found.unwrap_or_else(|| panic!("{bug} is not found by any seed"));
     assert_eq!(found.invariant, broken_invariant(bug), "{bug}: {found}");
 }
 
 macro_rules! bugs {
-    ($($(#[$attribute:meta])* $name:ident $bug:ident $($day:literal)*;)*) => {
-        $(#[test] $(#[$attribute])* fn $name() { is_found(PlantedBug::$bug, &[$($day),*]); })*
+    ($($(#[$attribute:meta])* $name:ident $bug:ident $from:literal $($day:literal)*;)*) => {
+        $(#[test] $(#[$attribute])* fn $name() { is_found(PlantedBug::$bug, $from, &[$($day),*]); })*
 
         #[test]
         fn every_bug_has_its_test_and_every_invariant_its_bug() {
@@ -28,36 +31,36 @@ macro_rules! bugs {
 }
 
 bugs! {
-    cancel_after_end CancelAfterEnd;
-    request_twice RequestTwice;
-    publish_cancelled PublishCancelled "users" "pairs";
-    grant_twice GrantTwice;
-    late_report LateReport;
-    accept_twice AcceptTwice;
-    foreign_files ForeignFiles "liars";
-    lost_worker_as_package_fault LostWorkerAsPackageFault;
-    broken_file_as_package_fault BrokenFileAsPackageFault "liars";
-    publish_unsigned PublishUnsigned;
-    unverified_upload UnverifiedUpload;
-    show_before_placed ShowBeforePlaced;
-    remove_generations_in_use RemoveGenerationsInUse;
+    cancel_after_end CancelAfterEnd 0;
+    request_twice RequestTwice 0;
+    publish_cancelled PublishCancelled 56;
+    grant_twice GrantTwice 0;
+    late_report LateReport 0;
+    accept_twice AcceptTwice 0;
+    foreign_files ForeignFiles 0 "liars";
+    lost_worker_as_package_fault LostWorkerAsPackageFault 0;
+    broken_file_as_package_fault BrokenFileAsPackageFault 0 "liars";
+    publish_unsigned PublishUnsigned 0;
+    unverified_upload UnverifiedUpload 0;
+    show_before_placed ShowBeforePlaced 0;
+    remove_generations_in_use RemoveGenerationsInUse 0;
     #[ignore = "found by no seed of these since publications are gathered; to be made likelier"]
-    publish_unchecked PublishUnchecked "pairs";
+    publish_unchecked PublishUnchecked 0 "pairs";
     #[ignore = "found by no seed of these since publications are gathered; to be made likelier"]
-    record_old_revision RecordOldRevision "pairs";
-    two_digests TwoDigests;
-    lost_requirements LostRequirements;
-    unfenced_write UnfencedWrite "pairs";
-    stages_not_taken_over StagesNotTakenOver;
-    orphaned_workers OrphanedWorkers "pairs" "everything";
-    show_truncated ShowTruncated "farm" "pairs" "everything";
-    leases_never_end LeasesNeverEnd "workers" "crashes";
-    wall_clock WallClock;
-    far_future_retry FarFutureRetry;
-    no_poll NoPoll;
-    one_attempt_blocks_worker OneAttemptBlocksWorker "farm" "everything";
-    one_build_blocks_target OneBuildBlocksTarget "farm";
-    reuse_generation_number ReuseGenerationNumber;
-    unrecorded_generation UnrecordedGeneration "users" "crashes" "pairs";
-    lock_before_needed LockBeforeNeeded;
+    record_old_revision RecordOldRevision 0 "pairs";
+    two_digests TwoDigests 0;
+    lost_requirements LostRequirements 86;
+    unfenced_write UnfencedWrite 0 "pairs";
+    stages_not_taken_over StagesNotTakenOver 0;
+    orphaned_workers OrphanedWorkers 99;
+    show_truncated ShowTruncated 18;
+    leases_never_end LeasesNeverEnd 0 "workers" "crashes";
+    wall_clock WallClock 31;
+    far_future_retry FarFutureRetry 0;
+    no_poll NoPoll 0;
+    one_attempt_blocks_worker OneAttemptBlocksWorker 0 "farm" "everything";
+    one_build_blocks_target OneBuildBlocksTarget 0 "farm";
+    reuse_generation_number ReuseGenerationNumber 0;
+    unrecorded_generation UnrecordedGeneration 107;
+    lock_before_needed LockBeforeNeeded 0;
 }
