@@ -57,7 +57,7 @@ pub(crate) struct Client {
     /// All addresses of the farm.
     servers: Vec<String>,
     token: TokenSource,
-    /// The trusted CA; the host's own CAs when there is none.
+    /// The trusted CA; `None` trusts the CAs of the host.
     authority: Option<PathBuf>,
 }
 

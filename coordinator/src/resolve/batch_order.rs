@@ -99,7 +99,7 @@ pub(super) enum TurnAction {
 pub(super) enum Solved<'a> {
     /// Its root, with all its requirements.
     Root(&'a Lock, &'a [String]),
-    /// There is none for want of these requirements; none of them when the reason is another one.
+    /// The requirements for want of which it has no lock; empty when the reason is another one.
     Missing(&'a [String], &'a Failure),
 }
 

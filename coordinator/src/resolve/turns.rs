@@ -303,7 +303,8 @@ async fn read_facts(
     Ok(BatchFacts { members, tasks, srpms, claims })
 }
 
-/// Reads locks. One that is gone or cannot be read is none: what it needs is not known then.
+/// A reader of locks. It returns `None` for a lock that is gone or cannot be read: the needs of its
+/// task are not known then.
 fn read_lock(blobs: Blobs) -> impl Fn(Sha256) -> Option<Lock> {
     move |digest| Lock::from_bytes(&blobs.read_small(digest, MAX_LOCK).ok()?).ok()
 }

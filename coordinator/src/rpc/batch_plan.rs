@@ -31,7 +31,7 @@ pub struct PackageFacts {
     pub package: String,
     /// How long it takes; `None` when that is not known.
     pub takes: Option<Duration>,
-    /// The newest SRPM that was accepted of it; `None` when there is none.
+    /// The newest accepted SRPM of the package; `None` for a package that was never built.
     pub srpm: Option<Srpm>,
     /// The architectures that it is asked for.
     pub arches: Vec<Arch>,

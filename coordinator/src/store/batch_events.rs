@@ -29,7 +29,7 @@ impl Store {
         tx.commit_without_wake().await
     }
 
-    /// The number of the newest event of a batch; 0 when there is none.
+    /// The number of the newest event of a batch; 0 for a batch without events.
     pub async fn batch_head_fetch(&self, batch: BatchId) -> Result<i64> {
         let query = "SELECT seq FROM batch_heads WHERE batch = $1";
         let seq: Option<i64> =
