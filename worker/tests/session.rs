@@ -322,11 +322,16 @@ fn assignment(scene: &Scene, srpm: &Path, attempt: i64) -> Assignment {
     }
 }
 
+/// A number of seconds that no test of another file sleeps: those run at the same time on the same
+/// host, as the lab's `leaves-daemon` with its 27182818 seconds does.
+const SLEEP: &str = "16180339";
+
 /// The processes of builds of this file's tests that sleep.
 fn sleepers() -> Vec<PathBuf> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
     let sleeps = |process: &PathBuf| {
-        std::fs::read(process.join("cmdline")).is_ok_and(|line| line == b"sleep\x0027182818\0")
+        std::fs::read(process.join("cmdline"))
+            .is_ok_and(|line| line == format!("sleep\0{SLEEP}\0").as_bytes())
     };
     processes.filter(sleeps).collect()
 }
@@ -407,7 +412,7 @@ fn builds_at_once_have_ids_of_their_own() {
         return;
     }
     let scene = Scene::new(&[]);
-    let script = format!("{FINDS_OWNERS}sleep 27182818");
+    let script = format!("{FINDS_OWNERS}sleep {SLEEP}");
     let srpm = scene.srpm("apart", &spec("apart", &script), &[]);
     scene.add_owners();
     let pair = Pair::start_with(&scene, scene.blobs(&srpm), 0, &["--slots", "2"]);
@@ -486,7 +491,7 @@ fn generated_requirements_go_round() {
 #[test]
 fn without_the_coordinator_builds_end() {
     let scene = Scene::new(&[]);
-    let srpm = scene.srpm("lost", &spec("lost", "sleep 27182818"), &[]);
+    let srpm = scene.srpm("lost", &spec("lost", &format!("sleep {SLEEP}")), &[]);
     let pair = Pair::start(&scene, scene.blobs(&srpm), 0);
     pair.want(&[assignment(&scene, &srpm, 1)]);
     pair.wait("the build", |_| sleeps().then_some(()));
@@ -507,7 +512,7 @@ fn without_the_coordinator_builds_end() {
 #[test]
 fn a_shutdown_tells_how_builds_ended() {
     let scene = Scene::new(&[]);
-    let srpm = scene.srpm("down", &spec("down", "sleep 27182818"), &[]);
+    let srpm = scene.srpm("down", &spec("down", &format!("sleep {SLEEP}")), &[]);
     let mut pair = Pair::start(&scene, scene.blobs(&srpm), 0);
     pair.want(&[assignment(&scene, &srpm, 1)]);
     pair.wait("the build", |_| sleeps().then_some(()));
