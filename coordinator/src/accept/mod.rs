@@ -109,7 +109,8 @@ impl AcceptStage {
                     "results accepted"
                 );
                 let (builder, now) = (&ended.attempt.worker, self.clock.now());
-                quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
+                quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await?;
+                Ok(())
             }
             Err(AcceptError::Failure(failure)) => {
                 let now = self.clock.time();

@@ -21,6 +21,7 @@ use super::internal;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::dispatch::assignment::{self, Assignments};
+use crate::dispatch::report::ReportError;
 use crate::fleet::{Fleet, WorkerSession};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
@@ -394,13 +395,24 @@ async fn try_ask(
             SessionBaseline::Begin | SessionBaseline::Taken => None,
         };
         let now = parts.clock.time();
-        parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now).await?;
+        let applied =
+            parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now);
+        applied.await.map_err(report_refused)?;
         (*since, asked.reports) = (SessionBaseline::Taken, None);
         parts.progress.wake();
     }
     let now = parts.clock.time();
     let desired = parts.assignments.desired(&parts.store, worker, cache, now).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
+}
+
+/// How a query ends whose reports are not applied: with the status of a refusal, which ends the
+/// session, or with the store's error, after which the query is repeated.
+fn report_refused(error: ReportError) -> anyhow::Error {
+    match error {
+        ReportError::ForeignAttempt { .. } => Status::permission_denied(error.to_string()).into(),
+        ReportError::Store(error) => error.into(),
+    }
 }
 
 /// The answer to a heartbeat of a worker that has its desired state and no news. Nearly all
