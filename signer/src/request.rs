@@ -9,7 +9,7 @@ use rpmfarm_guarded::key::verify;
 use rpmfarm_rpmfile::{Headers, nevra, payload_digest};
 
 use crate::memory::SignedBeforeError;
-use crate::repomd;
+use crate::repomd::{self, RepomdError};
 
 /// Largest file that is signed, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
@@ -106,7 +106,7 @@ pub enum RequestError {
     },
     /// The file is not of a kind that is signed.
     #[error("not a repomd.xml, the only kind of file that is signed: {0}")]
-    NotRepomd(String),
+    NotRepomd(RepomdError),
     /// The file is too large.
     #[error("{0} bytes are more than the {MAX_FILE} that are signed")]
     TooLarge(usize),

@@ -272,10 +272,8 @@ impl MetadataCache {
                 .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url = url.map_err(|error| MetadataErrorKind::Repomd {
-            url: base.to_string(),
-            reason: error.to_string(),
-        })?;
+        let url =
+            url.map_err(|reason| MetadataErrorKind::Location { url: base.to_string(), reason })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =

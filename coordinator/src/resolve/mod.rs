@@ -62,7 +62,7 @@ pub use metadata::{AgePolicy, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
 pub use pass::{ResolveStage, ResolveWork};
 pub use refresh::Refresh;
-pub use rejection::{MetadataError, MetadataErrorKind};
+pub use rejection::{MetadataError, MetadataErrorKind, MirrorListError};
 
 use crate::blobs::Blobs;
 use crate::blocking;
