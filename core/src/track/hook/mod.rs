@@ -12,7 +12,7 @@ mod scan;
 use std::collections::BTreeSet;
 
 pub use repository::{RepositoryAddress, RepositoryLookup};
-use scan::{JsonScanner, KeptValues, KeyPath};
+use scan::{JsonScanner, KeptValues, KeyPath, ScanError};
 
 use super::forge::Forge;
 use super::refs::is_commit_id;
@@ -274,10 +274,10 @@ impl HookReader {
     /// # Errors
     /// When the body is not valid for the forge.
     pub fn end(self, forge: Forge, event: Option<&str>) -> Result<HookBody, HookError> {
-        let wrong = |why: String| HookError::Body {
+        let wrong = |why: ScanError| HookError::Body {
             forge,
             event: shown(event.unwrap_or_default()),
-            why: shown(&why),
+            why: why.to_string(),
         };
         let kept = self.scanner.end().map_err(wrong)?;
         parse_body(forge, event, &kept)
