@@ -132,6 +132,31 @@ impl AcceptStage {
         task: &Task,
         success: &Success,
     ) -> Result<(), AcceptError> {
+        let work = self.check(store, ended, task, success).await?;
+        for _ in 0..TRIES {
+            // The query comes before the transaction, because the answer may need a solver pool
+            // that takes seconds to make.
+            let verdict = work.verdict(self, store).await?;
+            if work.record(self, store, verdict).await? {
+                return Ok(());
+            }
+        }
+        Err(AcceptError::Error(anyhow::anyhow!(
+            "the packages of {} change all the time while attempt {} is accepted",
+            work.build.target,
+            ended.attempt.id
+        )))
+    }
+
+    /// Checks the files of an attempt, has the acceptor sign them, and reads what else their
+    /// acceptance needs.
+    async fn check<'a>(
+        &self,
+        store: &FencedStore,
+        ended: &'a EndedAttempt,
+        task: &'a Task,
+        success: &'a Success,
+    ) -> Result<AttemptToAccept<'a>, AcceptError> {
         let attempt = ended.attempt.id;
         let build = store
             .build_fetch(ended.build)
@@ -159,7 +184,7 @@ impl AcceptStage {
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, self.random, task, &target, &build.package, maker);
-        let work = AttemptToAccept {
+        Ok(AttemptToAccept {
             ended,
             task,
             success,
@@ -171,20 +196,7 @@ impl AcceptStage {
             checked,
             acceptances,
             made,
-        };
-        for _ in 0..TRIES {
-            // The query comes before the transaction, because the answer may need a solver pool
-            // that takes seconds to make.
-            let verdict = work.verdict(self, store).await?;
-            if work.record(self, store, verdict).await? {
-                return Ok(());
-            }
-        }
-        Err(AcceptError::Error(anyhow::anyhow!(
-            "the packages of {} change all the time while attempt {} is accepted",
-            work.build.target,
-            ended.attempt.id
-        )))
+        })
     }
 
     /// `noarch` packages that an earlier build made with the same content. Only their headers
