@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::glob;
-use crate::lock::LockedPackage;
+use crate::lock::{FARM, LockedPackage};
 use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 
 /// How many claims of one build are recorded; a build with more is refused.
@@ -343,9 +343,6 @@ impl ClaimJudge<'_> {
         if is_owner { None } else { filled(others) }
     }
 }
-
-/// Id of the farm's own repository.
-const FARM: &str = "farm";
 
 fn filled(owners: BTreeSet<Owner>) -> Option<BTreeSet<Owner>> {
     (!owners.is_empty()).then_some(owners)

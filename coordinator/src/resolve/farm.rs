@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+pub use rpmfarm_core::lock::FARM;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments};
 use rpmfarm_solv::{Fragment, Pool, PoolError, Twin};
@@ -9,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
 use crate::store::{PoolPackage, PoolUpdate, Store, StoreError};
-
-/// Id of the farm's own repository in pools and locks.
-pub const FARM: &str = "farm";
 
 /// The largest fragments of a package's metadata, in bytes: some kilobytes for most, about 10 MB
 /// for a package with 100,000 files.

@@ -10,6 +10,7 @@ use super::{
     macros,
 };
 use crate::limits::Limits;
+use crate::lock::FARM;
 use crate::modules::{ModuleName, StreamName};
 use crate::options::{BuildOption, BuildOptions};
 use crate::{kept_files, name};
@@ -225,7 +226,7 @@ impl TargetCheck<'_> {
     fn repository(&mut self, repository: &Repository) {
         let Repository { id, gpgcheck, repo_gpgcheck, keys, .. } = repository;
         let key = |field: &str| format!("repositories.{}.{field}", name::shown(id));
-        if id == "farm" {
+        if id == FARM {
             self.refuse(&key("id"), id, "is the name of the farm's own builds; choose another");
         } else if !is_plain(id) {
             self.refuse(&key("id"), id, "use letters, digits, `.`, `_` and `-` only");

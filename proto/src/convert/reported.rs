@@ -5,7 +5,7 @@
 use rpmfarm_core::fault::Failure;
 use rpmfarm_core::needs::check_label;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Proof;
 use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, WorkerState};
@@ -240,13 +240,7 @@ impl TryFrom<v1::ResultFile> for ResultFile {
     fn try_from(wire: v1::ResultFile) -> Result<Self, WireError> {
         let SourceFile { name, digest, size, .. } =
             present("result", "file", wire.file)?.try_into()?;
-        let kind = match wire.kind.as_str() {
-            "rpm" => ResultKind::Rpm,
-            "srpm" => ResultKind::Srpm,
-            other => {
-                return Err(WireError::Bad { field: "result kind", reason: name::shown(other) });
-            }
-        };
+        let kind = parse("result kind", &wire.kind)?;
         Ok(Self { name, kind, digest, size })
     }
 }
@@ -263,6 +257,7 @@ impl TryFrom<v1::Failure> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::results::ResultKind;
     use rpmfarm_core::statement::Hex;
     use rpmfarm_core::{FailureStage, Fault, Sha256};
 
