@@ -98,6 +98,7 @@ pub enum PeerMessage {
     Facts(ChangedBuilds),
     /// The worker's session shall read again what the worker should have.
     WakeSession(String),
+    /// All sessions shall do so. Only coordinators of older versions send it.
     WakeSessions,
     /// A worker has reported progress.
     Progress,

@@ -297,15 +297,6 @@ impl Store {
         rows.iter().map(|digest| parsed("signatures", "a digest", digest)).collect()
     }
 
-    /// When the last package of a build was signed with a key; `None` when none is.
-    pub async fn build_signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
-        let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
-                     ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
-        let latest: Option<i64> =
-            sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read_pool()).await?;
-        Ok(latest.map(Timestamp::from_us))
-    }
-
     /// Records signed copies, and those of them that were proved, with what their files were like.
     pub async fn signature_insert(
         &self,

@@ -137,12 +137,6 @@ impl Srpm {
 }
 
 impl Store {
-    /// Notes on a build's sources, for people.
-    pub async fn source_note_list(&self, build: BuildId) -> Result<Vec<String>> {
-        let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
-        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
-    }
-
     pub async fn import_insert(&self, build: BuildId, import: &Import) -> Result<()> {
         self.import_insert_with_record(build, import, &SourceRecord::default()).await
     }

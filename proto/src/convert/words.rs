@@ -186,14 +186,6 @@ impl v1::Worker {
     }
 }
 
-impl v1::Push {
-    /// What became of it, or becomes of it; none for a word that this program does not know.
-    #[must_use]
-    pub fn known_verdict(&self) -> Option<PushVerdict> {
-        or_text(self.typed_verdict().word(), &self.verdict)
-    }
-}
-
 impl v1::Failure {
     /// Whose fault it is. What nobody claims is the farm's.
     #[must_use]
