@@ -1,6 +1,7 @@
 //! Heartbeats: this coordinator's own is raised, those of the others are watched, and stage leases
 //! are taken.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rpmfarm_core::Stage;
@@ -59,7 +60,7 @@ impl Peers {
     fn decide<'a>(
         &self,
         rows: Vec<CoordinatorRow>,
-        leases: &'a [(String, StageLease)],
+        leases: &'a BTreeMap<Stage, StageLease>,
         now: Duration,
     ) -> Vec<StageClaim<'a>> {
         let (me, takeover) = (&self.0.me.id, self.0.takeover);
@@ -71,8 +72,7 @@ impl Peers {
         self.mark_dead(&mut state, &rows, now);
         state.others = rows.into_iter().filter(|row| row.id != *me).collect();
         let decide = |stage: Stage| {
-            let of_stage = |(name, _): &&(String, _)| name.parse::<Stage>() == Ok(stage);
-            let lease = leases.iter().find(of_stage).map(|(_, lease)| lease);
+            let lease = leases.get(&stage);
             let held = state.held.get(&stage).map(Fence::epoch);
             let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
             let decision = claim(me, held, lease, &state.watch, now, takeover);
@@ -81,7 +81,8 @@ impl Peers {
         STAGES.into_iter().map(decide).collect()
     }
 
-    /// Keeps, leaves or takes the lease of a stage, as it was decided. Returns whether it was taken.
+    /// Keeps, leaves or takes the lease of a stage, as it was decided. Returns whether it was
+    /// taken.
     async fn carry_out(&self, store: &Store, claim: StageClaim<'_>) -> store::Result<bool> {
         let stage = claim.stage;
         let is_left = claim.lease.is_some() && is_planted(PlantedBug::StagesNotTakenOver);

@@ -74,7 +74,7 @@ pub use acceptances::EndedAttempt;
 pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use batch_facts::{BatchMemberRow, BatchScope, BatchTaskRow};
-pub use batches::{Batch, BatchCounts, LostBuild, WorkLeft};
+pub use batches::{Batch, BatchBuildChange, BatchCounts, LostBuild, WorkLeft};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
