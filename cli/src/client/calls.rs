@@ -157,7 +157,7 @@ impl Client {
         Ok(self.explained(reply)?.batches)
     }
 
-    /// Lets nothing more of a batch begin.
+    /// Pauses a batch: no more tasks of it begin.
     pub(crate) async fn pause_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
         let request = self.authorized(v1::PauseBatchRequest { id })?;
         let reply = self.batches.pause_batch(request).await;

@@ -1,4 +1,4 @@
-//! How far a batch is, what holds it, and what was lost of it.
+//! The progress of a batch, the builds that hold it, and its lost builds.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

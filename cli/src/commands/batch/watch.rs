@@ -1,5 +1,5 @@
-//! `rpmfarm batch watch`: asks how far a batch is until it has ended. Its builds are not followed
-//! one by one: there may be thousands.
+//! `rpmfarm batch watch`: polls the progress of a batch until it has ended. Its builds are not
+//! followed one by one, because there may be thousands.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::exit::{Error, Exit};
 use crate::out::{self, StandardOutput};
 use crate::show::{batch, time};
 
-/// The pause between two questions.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How much longer than an answer took the pause is at least: so that a batch of thousands that is
-/// watched costs the farm a twentieth of a processor at most.
+/// The pause is at least so many times the duration of an answer, so that watching a batch of
+/// thousands costs the farm a twentieth of a processor at most.
 const LEISURE: u32 = 20;
-/// The longest pause, and that between tries to reach the coordinator.
+/// The longest pause, which is also the pause between tries to reach the coordinator.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
@@ -40,8 +40,8 @@ pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
     Ok(batch::exit(&details))
 }
 
-/// Asks again and again, whichever coordinator answers. The first must; later ones are tried for as
-/// long as it takes.
+/// Polls whichever coordinator answers. The first poll must succeed; later ones are tried again for
+/// as long as it takes.
 async fn until_ended(
     id: i64,
     session: Session,
@@ -94,7 +94,7 @@ impl WatchView {
         let progress = batch::progress(details);
         let line = format!("{progress}{}", batch::remaining(details, time::now()));
         let width = self.out.width().filter(|_| !self.out.json);
-        // Where lines stay, the time that is left is no news.
+        // Where each change is a new line, a change of the remaining time alone is none.
         let news = if width.is_some() { line.clone() } else { progress };
         if std::mem::replace(&mut self.said, news.clone()) == news {
             return Ok(());
