@@ -59,10 +59,10 @@ pub fn exchange(waiting: &[Queued]) -> Vec<usize> {
     takes
 }
 
-/// Gives tasks the places of others, two of which are swapped at a time, so that the places stay
-/// what they were also when not all take theirs. `takes` are the tasks that leave the queue, each
-/// with the one whose place it takes. Answers each task that has another place then, with the one
-/// that had it.
+/// Gives tasks the places of others. Places are swapped between two tasks at a time, so that the
+/// set of places stays the same when not all tasks take theirs. `takes` are the tasks that leave
+/// the queue, each with the task whose place it takes. Returns each task that then has another
+/// place, with the task that had the place before.
 #[must_use]
 pub fn swapped(takes: &[(TaskId, TaskId)]) -> BTreeMap<TaskId, TaskId> {
     let all = takes.iter().flat_map(|(task, place)| [*task, *place]);

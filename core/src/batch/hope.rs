@@ -1,8 +1,8 @@
 //! Which tasks without a root can still get one, and the report on those that cannot.
 //!
-//! A task can be helped when each thing that it lacks is made by a member that itself can be built.
-//! No spec has to name the files of a package or what rpm finds in them: any member may provide
-//! such a requirement.
+//! A task can be helped when each of its missing requirements is made by a member that itself can
+//! be built. A spec need not name the files of a package, nor the provides that rpm finds in them:
+//! any member may provide such a requirement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,11 +22,11 @@ pub struct Lack {
     /// Members that were to make it and ended without.
     pub lost: Vec<BuildId>,
     /// Members that would make it, and cannot begin either. The build itself is among them when it
-    /// requires what it makes.
+    /// requires a package that it makes.
     pub circle: Vec<BuildId>,
 }
 
-/// Members that lack what others of them make, so that none can begin.
+/// Members with missing requirements that others of them make, so that none can begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StuckCircle {
     /// The members with their packages.
@@ -35,7 +35,8 @@ pub struct StuckCircle {
     pub breakers: Vec<Breaker>,
 }
 
-/// A member that would begin if it had, or did without, what it lacks of the others.
+/// A member that could begin if the missing requirements that others make were available, or not
+/// required.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
     /// The build.
@@ -75,9 +76,9 @@ impl fmt::Display for StuckCircle {
 pub(super) struct Hope {
     /// By the names in specs.
     sure: Help<false>,
-    /// Also by chance: a member provides what no spec has to name.
+    /// Also by chance: a member may provide requirements that a spec need not name.
     chance: Help<true>,
-    /// Tasks of which it has changed what they lack, or who makes that.
+    /// Tasks whose missing requirements, or the makers of these, have changed.
     doubted: BTreeSet<TaskIx>,
 }
 
@@ -115,7 +116,7 @@ impl Hope {
         hopeless.iter().copied().filter(|_| graph.unknown == 0)
     }
 
-    /// As long as a member can be built, it may provide what no spec has to name.
+    /// As long as a member can be built, it may provide requirements that a spec need not name.
     fn is_chance(&self, graph: &BatchGraph) -> bool {
         graph.open.len() > self.sure.stuck.len()
     }
@@ -132,7 +133,7 @@ impl Hope {
         missing.filter(|(_, by)| **by == Bringer::Nobody).map(|(missing, _)| missing)
     }
 
-    /// The members that make what a hopeless member lacks.
+    /// The members that make the missing requirements of a member that cannot be helped.
     fn circle(&self, graph: &BatchGraph, member: MemberIx, list: &mut Vec<u32>) {
         for task in &graph.member(member).tasks {
             for missing in self.lacks(graph, *task) {
@@ -142,7 +143,7 @@ impl Hope {
     }
 }
 
-/// Who brings a thing that a task lacks.
+/// The provider of a missing requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bringer {
     Nobody,
@@ -154,7 +155,7 @@ enum Bringer {
 /// that has to help it first: a provider counts only when it can be built already.
 #[derive(Debug, Clone, Default)]
 struct Help<const BY_CHANCE: bool> {
-    /// The bringers of what a task lacks, for each task that lacks something.
+    /// The providers of the missing requirements of each task that has any.
     things: BTreeMap<TaskIx, Vec<Bringer>>,
     /// The tasks with a requirement that no member provides.
     hopeless: BTreeSet<TaskIx>,
@@ -190,7 +191,7 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         work.visits
     }
 
-    /// Forgets who brought what to a task.
+    /// Forgets the providers for a task.
     fn begin(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
         let found = graph.task(task);
         // A task that must be solved again may have its missing requirement now.
@@ -238,7 +239,8 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         self.things.insert(task, things);
     }
 
-    /// The own member brings nothing: it is stuck as long as its task lacks something.
+    /// The member itself is no provider: it cannot be built as long as its task has a missing
+    /// requirement.
     fn bringer(&self, graph: &BatchGraph, missing: &Missing) -> Bringer {
         if BY_CHANCE && missing.anybody {
             return Bringer::Chance;
@@ -301,8 +303,8 @@ fn lack(graph: &BatchGraph, missing: &Missing) -> Lack {
 }
 
 impl BatchGraph {
-    /// The circles that nothing can begin: each member lacks what another one makes. Those that
-    /// only hang on such a circle are not in it.
+    /// The circles that nothing can begin: each member has a missing requirement that another one
+    /// makes. Members that only need a member of such a circle are not in it.
     #[must_use]
     pub fn stuck_circles(&self) -> Vec<StuckCircle> {
         let mut hope = self.hope.clone();
@@ -332,7 +334,7 @@ impl BatchGraph {
         breakers.sort_by_key(|(_, breaker)| (breaker.requirements.len(), breaker.build));
         breakers.truncate(BREAKERS);
         for (member, breaker) in &mut breakers {
-            // One that can be built may bring by chance what others lack.
+            // A member that can be built may by chance provide the missing requirements of others.
             breaker.frees = hope.chance.frees(self, *member, members);
         }
         let mut breakers: Vec<Breaker> = breakers.into_iter().map(|(_, breaker)| breaker).collect();
@@ -352,7 +354,7 @@ impl BatchGraph {
         Breaker { build, package, requirements: requirements.into_iter().collect(), frees: 0 }
     }
 
-    /// The open members that make a thing.
+    /// The open members that make a missing requirement.
     pub(super) fn makers_of(&self, missing: &Missing) -> impl Iterator<Item = MemberIx> {
         missing.key.into_iter().flat_map(|key| &self.makers[key as usize]).copied()
     }

@@ -6,13 +6,13 @@ words! {
     /// Which needs put the builds of a batch in order.
     #[derive(Default)]
     pub enum OrderMode: "order" {
-        /// What a build requires, and what that pulls in beyond the base root. A build may run
-        /// beside the compiler that the same batch rebuilds, and be made with the older one.
+        /// The requirements of a build, with their dependencies beyond the base root. A build may
+        /// run beside the compiler that the same batch rebuilds, and be made with the older one.
         #[default]
         Requires = "requires",
-        /// The base root counts too: what the batch rebuilds of it is built before all that is
-        /// built in it. As the packages of a base root need each other, they are one component in
-        /// most distributions, and everything else waits for that.
+        /// The base root counts too: members that rebuild its packages are built before all builds
+        /// in it. As the packages of a base root need each other, they are one component in most
+        /// distributions, and everything else waits for that component.
         Bootstrap = "bootstrap",
         /// A build goes as soon as its root can be solved, with whatever packages are there. Only a
         /// build whose root cannot be solved waits for others.
@@ -55,7 +55,7 @@ impl<'a> Needed<'a> {
     }
 }
 
-/// The name that a requirement is of; a rich one has none.
+/// The name in a requirement; a rich requirement has none.
 pub(super) fn name(requirement: &str) -> Option<&str> {
     requirement.split_whitespace().next().filter(|name| !name.starts_with('('))
 }

@@ -21,7 +21,7 @@ pub struct Plan {
     pub forecast: Forecast,
     /// Circles that nothing can begin: these builds will be refused.
     pub stuck: Vec<StuckCircle>,
-    /// Builds of which it is not known what they need and make.
+    /// Builds whose needs and names are unknown.
     pub unknown: Vec<BuildId>,
 }
 
@@ -34,14 +34,14 @@ pub struct PlannedComponent {
     pub needs: Vec<usize>,
     /// What its tasks take together, in microseconds.
     pub work_us: i64,
-    /// From when to when it is built; `None` when none of its builds is.
+    /// When it is built; `None` when none of its builds is.
     pub interval: Option<Interval>,
 }
 
 /// The least that a batch takes, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bound {
-    /// All work over all slots, of the architecture where that is most; 0 where there are no slots.
+    /// The work divided by the slots, on the architecture where that is most; 0 without slots.
     pub work_us: i64,
     /// The critical path: the longest chain of builds that wait for each other.
     pub path_us: i64,
@@ -62,7 +62,7 @@ impl Bound {
      the limit of the coordinator"
 )]
 pub struct TooLarge {
-    /// How many builds were asked for.
+    /// The number of requested builds.
     pub asked: usize,
     /// How many are allowed.
     pub limit: usize,
@@ -76,7 +76,7 @@ pub const fn check_size(asked: usize, limit: usize) -> Result<(), TooLarge> {
     if asked > limit { Err(TooLarge { asked, limit }) } else { Ok(()) }
 }
 
-/// Plans what is left of a batch.
+/// Plans the remaining builds of a batch.
 #[must_use]
 pub fn plan(graph: &BatchGraph, slots: &Slots) -> Plan {
     let is_unknown = |member: &&MemberIx| !graph.member(**member).has_srpm;
