@@ -1,5 +1,5 @@
-//! A coordinator as an operator meets it: what lists cost, what is said of builds without a log,
-//! how it starts beside a database that is not there, and how it ends.
+//! The coordinator from the view of an operator: the cost of lists, the messages for builds without
+//! a log, the start beside a database that is down, and the end.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -42,7 +42,7 @@ use self::common::farms;
 const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const US: Duration = Duration::from_micros(1);
 
-/// A farm for the lab's target, whose upstream is at a port where nobody listens.
+/// A farm for the lab's target, whose upstream is at a port without a server.
 async fn farm(dir: &Path) -> Parts {
     TargetFile::lab(NOWHERE).write(&dir.join("targets"));
     farms::open(dir, &[]).await
@@ -133,7 +133,8 @@ async fn a_list_costs_as_many_statements_as_one_build() {
     assert_eq!(for_one, for_all, "statements for one build and for 60");
     assert_eq!(all[0], one[0]);
     assert_eq!((all[0].state.as_str(), all[0].revision), ("published", 60));
-    // The newest is shown and warns of nothing; each older one says what is in its place.
+    // The newest build is shown without warnings; each older one names the version that replaced
+    // it.
     assert_eq!(all[0].warnings, [""; 0]);
     assert_eq!(
         all[59].warnings,
@@ -268,7 +269,7 @@ fn ended(child: &mut Child, patience: Duration) -> Option<std::process::ExitStat
 
 #[test]
 fn a_coordinator_that_waits_for_its_database_ends_when_it_is_told_to() {
-    // One where nobody listens, and one that never says a word.
+    // One address without a server, and one whose server never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
     for place in ["127.0.0.1:1".to_owned(), silent.to_string()] {

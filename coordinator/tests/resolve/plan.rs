@@ -12,7 +12,7 @@ use rpmfarm_proto::v1::{BatchPlan, PlannedComponent};
 
 use crate::scene::{Farm, Scene};
 
-/// Nobody knows how long anything takes.
+/// The assumed duration of builds of unknown duration.
 const UNKNOWN: i64 = 300_000_000;
 
 fn known(package: &str, makes: &[&str], requires: &[&str]) -> PackageFacts {
@@ -40,8 +40,8 @@ fn unknown(package: &str) -> PackageFacts {
     }
 }
 
-/// `app` needs what `lib` makes, which the repositories have, too; `tool` what only `new` makes;
-/// `x` and `y` lack what the other makes.
+/// `app` requires packages of `lib`, which the repositories have, too; `tool` requires a package
+/// that only `new` makes; `x` and `y` each lack a package of the other.
 fn packages() -> Vec<PackageFacts> {
     vec![
         known("lib", &["lib", "lib-devel"], &["compiler"]),

@@ -87,7 +87,7 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
         assert!(store.attempt_end_succeeded(id, epoch, &succeeded(), NOW).await.unwrap());
         assert_eq!(store.attempt_list_to_accept(NOW).await.unwrap().len(), 1);
 
-        // Another batch goes on.
+        // Another batch is not affected.
         let other = start(&store, &["x"], "").await[0];
         assert_eq!(seen().await, (1, 0, 0, 0, 0));
         let other = batch_of(&store, other).await;

@@ -1,5 +1,5 @@
-//! Facts belong to facts: both databases refuse a row without its owner, and a farm that is older
-//! than that keeps what it has.
+//! Foreign keys: both databases refuse a fact without the fact that it belongs to, and the upgrade
+//! of an older farm keeps its facts.
 
 use std::collections::{BTreeMap, BTreeSet};
 

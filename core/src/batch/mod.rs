@@ -11,15 +11,15 @@
 //! replace, or when it requires names that the other one is about to provide; the [`OrderMode`]
 //! limits these needs. Members that need each other, directly or through others, are a *component*:
 //!
-//! - - A task whose root can be solved waits for the members that it needs outside of its
+//! - A task whose root can be solved waits for the members that it needs outside of its
 //!   component. The members of a component do not wait for each other, so a circle is built side by
 //!   side, with the existing packages. The order does not determine which of its members gets the
 //!   newer packages of another.
-//! - - A task whose root cannot be solved waits for the members that can provide the missing
+//! - A task whose root cannot be solved waits for the members that can provide the missing
 //!   requirements, in its component or not, and is refused once none can.
-//! - - Tasks wait for a member without SRPM if their roots contain packages of its source, or if no
+//! - Tasks wait for a member without SRPM if their roots contain packages of its source, or if no
 //!   other member can provide their missing requirements.
-//! - - Of the tasks whose turn has come, the one goes first for which most work waits: its *upward
+//! - Of the tasks whose turn has come, the one goes first for which most work waits: its *upward
 //!   rank* is the time from its start to the end of all builds that need it, by learned durations.
 //!
 //! A batch does not hang: when no member makes progress, some task has its turn or is refused.

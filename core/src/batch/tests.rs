@@ -20,7 +20,7 @@ fn batch(mode: OrderMode, count: i64) -> BatchGraph {
     graph
 }
 
-/// The SRPM is there, and names what packages are usually named.
+/// Records an SRPM with the usual names of packages.
 fn srpm(graph: &mut BatchGraph, build: i64) {
     let (name, devel) = (format!("p{build}"), format!("p{build}-devel"));
     graph.set_srpm(BuildId(build), &[X], [name.as_str(), devel.as_str()]);
@@ -197,7 +197,7 @@ fn a_forecast_follows_what_is_missing() {
     assert_eq!((forecast.refused.len(), forecast.builds.len()), (0, 5));
     assert_eq!(forecast.ends_us, Some(180 * SECOND));
     assert_eq!(forecast.builds[&BuildId(3)].starts_us, 120 * SECOND);
-    // Without slots nobody knows.
+    // Without slots the end is unknown.
     let forecast = super::forecast(&graph, &Slots::from([(X, 0)]), Choice::CriticalPath);
     assert_eq!((forecast.ends_us, forecast.builds.len()), (None, 0));
 }
@@ -218,7 +218,7 @@ fn what_nobody_will_provide_is_refused_at_once() {
     let nobody = Lack { requirement: "nobody-has-this".into(), lost: vec![], circle: vec![] };
     assert_eq!((refused[0].build, lacks.as_slice()), (BuildId(2), &[nobody][..]));
     assert_eq!(graph.blockers(BuildId(3), X), Blockers::Anybody);
-    // Nobody is left to bring it.
+    // No member is left that could provide it.
     graph.lose(BuildId(2));
     graph.lose(BuildId(1));
     assert!(matches!(graph.decide()[0].decision, Decision::Refuse(_)));
@@ -271,7 +271,7 @@ fn packages_from_outside_touch_what_mentions_them() {
         graph.decide().iter().filter(|one| is_solve(one)).map(|one| one.build.0).collect();
     assert_eq!(solves, [1, 3], "any package may have the path");
     assert!(graph.may_lock(BuildId(2), X) && !graph.may_lock(BuildId(1), X));
-    // An answer from before the news is none.
+    // An answer from before the change does not count.
     graph.set_solved(BuildId(1), X, seen, &Needed { names: vec!["zlib"], ..Needed::default() });
     assert!(!graph.may_lock(BuildId(1), X));
     solved(&mut graph, 1, &[]);
@@ -327,7 +327,7 @@ fn what_came_while_a_root_was_solved_for_the_first_time_is_not_missed() {
     let before = graph.clock;
     graph.set_locked(BuildId(1), X);
     graph.accept(BuildId(1), ["p1", "pkgconfig(p1)"]);
-    // Nobody had mentioned this, and the answer is of a time before it was there.
+    // No task had mentioned this name, and the answer is older than its addition.
     let missing = ["pkgconfig(p1)".to_owned()];
     graph.set_lacking(BuildId(2), X, before, Lacking::Requirements(&missing));
     // This root holds the package that was replaced.
@@ -377,7 +377,7 @@ fn a_lost_member_takes_with_it_what_lacks_it_and_lets_others_go() {
         without: vec![BuildId(4)],
     };
     assert_eq!(graph.losses(), [loss]);
-    // It is tried again: what waits for it waits again.
+    // The build is retried, and tasks wait for it again.
     graph.add_member(BuildId(1), "p1", 0);
     assert!(graph.losses().iter().all(|loss| loss.build != BuildId(1)));
     assert_eq!(locked(&mut graph), [5]);
@@ -431,7 +431,7 @@ fn what_is_done_on_one_architecture_holds_nobody_while_it_waits_on_another() {
     let mut graph = batch(OrderMode::Requires, 2);
     graph.set_srpm(BuildId(1), &[X, Arch::Aarch64], ["p1"]);
     graph.set_solved(BuildId(1), Arch::Aarch64, 0, &Needed::default());
-    // Its own packages may have this once they are built: no spec says so.
+    // Its own packages may provide this once they are built: no spec says so.
     lacks(&mut graph, 1, &["pkgconfig(p1)"]);
     both(&mut graph, 2, &[1]);
     graph.set_locked(BuildId(1), Arch::Aarch64);
@@ -538,8 +538,8 @@ fn a_batch_beyond_the_limit_is_refused_with_the_numbers() {
     assert!(error.starts_with("3001 builds in one batch are more than this farm takes (3000)"));
 }
 
-/// What a batch costs whose SRPMs come one by one: groups of ten with chains, a diamond and a
-/// circle of two. Members are taken in in the order of their needs, or against it.
+/// The cost of a batch whose SRPMs come one by one: groups of ten with chains, a diamond and a
+/// circle of two. Members are added in the order of their needs, or in the reverse order.
 fn cost(count: i64, against: bool) -> u64 {
     let mut graph = batch(OrderMode::Requires, count);
     let number = |one: i64| if against { count - one } else { one + 1 };
@@ -579,8 +579,8 @@ fn the_cost_of_a_batch_grows_with_its_size_and_not_faster() {
     }
 }
 
-/// What a batch of new packages costs, each of which lacks the one before. Returns it with what the
-/// loss of the first one of so many costs.
+/// The cost of a batch of new packages, each of which requires the one before; and the cost of the
+/// loss of the first one.
 fn cost_of_new(count: i64) -> (u64, u64) {
     let mut graph = batch(OrderMode::Requires, count);
     both(&mut graph, 1, &[]);
@@ -645,14 +645,14 @@ fn a_change_costs_what_it_touches() {
     assert!(graph.visits() - before < 500, "one of the circle: {}", graph.visits() - before);
 }
 
-/// A batch as its builds are, and what the graph has been told of it.
+/// The real state of a batch, and the graph that was given its changes.
 struct World {
     graph: BatchGraph,
     mode: OrderMode,
     count: usize,
     /// (member, architecture, other): a package of `other` is in the root.
     soft: BTreeSet<(usize, usize, usize)>,
-    /// (member, architecture, requirement): nobody but a member provides it.
+    /// (member, architecture, requirement): only a member provides it.
     hard: BTreeSet<(usize, usize, usize)>,
     /// As `hard`, but found by the first attempt.
     late: BTreeSet<(usize, usize, usize)>,
@@ -670,14 +670,14 @@ struct World {
     open: BTreeSet<usize>,
     srpms: BTreeSet<usize>,
     told: BTreeMap<(usize, usize), Told>,
-    /// What is being solved, and what that will say.
+    /// The solving that is under way, with its result.
     solving: BTreeMap<(usize, usize), (u32, Told)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Told {
     Pending,
-    /// To be solved anew; what its root had is what it needs so far.
+    /// It must be solved again; the packages of its root are its needs so far.
     Again,
     Solved,
     Lacking(Vec<usize>),
@@ -685,7 +685,7 @@ enum Told {
     Done,
 }
 
-/// What can happen next.
+/// The possible next events.
 #[derive(Debug, Clone)]
 enum Event {
     Srpm(usize),
@@ -725,8 +725,8 @@ impl World {
         }
     }
 
-    /// The name of a requirement: a member's package, what rpm finds in the first member's files,
-    /// or what nobody has.
+    /// The name of a requirement: a member's package, a provide that rpm finds in the first
+    /// member's files, or a name that nothing provides.
     fn requirement(&self, number: usize) -> String {
         match number.checked_sub(self.count) {
             None => format!("p{number}"),
@@ -751,7 +751,7 @@ impl World {
         }
     }
 
-    /// Tells a graph that an SRPM is there, and what the member makes.
+    /// Gives a graph the SRPM of a member, with the names that the member makes.
     fn tell_srpm(&self, graph: &mut BatchGraph, member: usize) {
         let name = format!("p{member}");
         graph.set_srpm(id(member), &ARCHES, [name.as_str()]);
@@ -790,7 +790,7 @@ impl World {
         }
     }
 
-    /// The same graph, made at once out of what is known now.
+    /// A graph that is made at once from the present state.
     fn rebuilt(&self) -> BatchGraph {
         let mut graph = BatchGraph::new(self.mode);
         for member in &self.open {
@@ -857,7 +857,7 @@ impl World {
         }
     }
 
-    /// Requires what an attempt has found. Returns whether that was something.
+    /// Adds a requirement that an attempt found. Returns whether there was one.
     fn find_late(&mut self, key: (usize, usize)) -> bool {
         let is_own = |(member, arch, _): &(usize, usize, usize)| (*member, *arch) == key;
         let (found, late) = std::mem::take(&mut self.late).into_iter().partition(is_own);
@@ -938,11 +938,12 @@ impl World {
         found.contains(&to)
     }
 
-    /// No build starts before what it needs, unless that needs it, too, or nothing moves.
+    /// No build starts before the builds that it needs, unless these need it, too, or no member
+    /// makes progress.
     fn check_lock(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
         prop_assert_eq!(self.told.get(&key), Some(&Told::Solved));
-        // Of a build that is done on one architecture only, nothing goes on there.
+        // A build that is done on one architecture makes no progress there.
         let moves = self
             .told
             .values()
@@ -963,7 +964,8 @@ impl World {
         self.srpms.contains(&member) && !self.claimed.contains(&member)
     }
 
-    /// The open members that can be built, if these can bring what they lack to whoever lacks it.
+    /// The open members that can be built if such members can provide the missing requirements of
+    /// others.
     fn helped(&self, is_chance: bool) -> BTreeSet<usize> {
         let mut helped = BTreeSet::new();
         loop {
@@ -990,7 +992,7 @@ impl World {
         self.is_there(number) || is_made || (is_chance && number == self.count)
     }
 
-    /// Nobody is refused who lacks only what a member can be built for.
+    /// No build is refused whose missing requirements a member can still provide.
     fn check_refusal(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
         let Some(Told::Lacking(missing)) = self.told.get(&key) else {
@@ -1004,7 +1006,7 @@ impl World {
         Ok(())
     }
 
-    /// The graph decides as one that is made anew.
+    /// The graph decides like one that is made at once.
     fn check_same(&self) -> Result<(), TestCaseError> {
         let mut rebuilt = self.rebuilt();
         let mut kept = self.graph.clone();
@@ -1021,7 +1023,7 @@ impl World {
         };
         let again = rebuilt.decide();
         prop_assert_eq!(kinds(kept.decide(), false), kinds(again.clone(), false));
-        // Components in which nobody waits may be older ones, and ranks with them.
+        // Components without waiting tasks may be out of date, and their ranks with them.
         kept.settle(true);
         prop_assert_eq!(kinds(kept.decide(), true), kinds(again, true));
         let components = |graph: &BatchGraph| -> BTreeSet<BTreeSet<BuildId>> {
@@ -1033,7 +1035,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets one thing after the other happen until all builds have ended.
+    /// Carries out one event after the other until all builds have ended.
     fn run(&mut self, choices: &[u8]) -> Result<(), TestCaseError> {
         for step in 0..1_000 {
             let events = self.events();
@@ -1074,9 +1076,9 @@ fn some() -> impl Strategy<Value = BTreeSet<usize>> {
 }
 
 proptest! {
-    /// Whatever builds need, lack and fail at, and in whatever order things happen: no build starts
-    /// before what it needs, nobody is refused who can be helped, every batch ends, and the graph
-    /// that is kept decides as one that is made anew.
+    /// For all needs, missing requirements and failures of builds, and for each order of events: no
+    /// build starts before the builds that it needs, no build is refused that can be helped, every
+    /// batch ends, and the graph that is kept decides like one that is made at once.
     #[test]
     fn every_batch_ends_in_order(
         mode in prop::sample::select(OrderMode::ALL.to_vec()),
