@@ -102,13 +102,13 @@ mod tests {
         let found = held(&all, shows);
         assert_eq!(found.from, HashMap::from([(nevra("script"), vec![Aarch64])]));
         assert_eq!(found.everywhere, lacks(&["never", "one-sided"]));
-        let told: Vec<_> = found
+        let named: Vec<_> = found
             .lacking_packages(&all)
             .into_iter()
             .map(|one| (one.nevra.name, one.arch))
             .collect();
         let expected = [("never", None), ("one-sided", None), ("script", Some(Aarch64))];
-        assert_eq!(told, expected.map(|(name, arch)| (name.to_owned(), arch)));
+        assert_eq!(named, expected.map(|(name, arch)| (name.to_owned(), arch)));
         assert_eq!(held(&BTreeMap::new(), |_, _| true), WithheldPackages::default());
     }
 }

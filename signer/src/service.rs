@@ -50,9 +50,9 @@ struct SigningRules {
     allowance: Mutex<SigningRate>,
     switch: PauseSwitch,
     /// The refusals that were logged.
-    told: Mutex<BTreeSet<String>>,
+    reported: Mutex<BTreeSet<String>>,
     /// One check of the whole log at a time.
-    looks: tokio::sync::Mutex<()>,
+    log_checks: tokio::sync::Mutex<()>,
 }
 
 /// Why a call got no signature.
@@ -123,8 +123,8 @@ impl SignerService {
             per_minute: config.per_minute,
             allowance: Mutex::new(SigningRate::new(config.per_minute, Instant::now())),
             switch: PauseSwitch::new(config.state_dir()),
-            told: Mutex::default(),
-            looks: tokio::sync::Mutex::default(),
+            reported: Mutex::default(),
+            log_checks: tokio::sync::Mutex::default(),
         };
         Self { keys: Arc::new(keys), audit, places, rules: Arc::new(rules) }
     }
@@ -303,11 +303,11 @@ impl SignerService {
         let bad = |error: CallError| Status::from(error);
         let digest: Sha256 = parse("digest", &message.digest).map_err(bad)?;
         let then = LogHead { log: message.log, line: message.line, digest };
-        let _only = self.rules.looks.lock().await;
+        let _only = self.rules.log_checks.lock().await;
         let audit = self.audit.clone();
-        let looked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
+        let checked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
         use v1::log_check::Finding;
-        let (finding, message) = match looked.map_err(|_| bad(CallError::Cut))? {
+        let (finding, message) = match checked.map_err(|_| bad(CallError::Cut))? {
             LogCheck::Continues(message) => (Finding::Continues, message),
             LogCheck::Elsewhere(message) => (Finding::Elsewhere, message),
             LogCheck::Broken(message) => (Finding::Broken, message),
@@ -354,11 +354,11 @@ impl SigningRules {
     }
 
     fn is_new(&self, refusal: String) -> bool {
-        let mut told = self.told.lock();
-        if told.len() >= REFUSALS {
-            told.clear();
+        let mut reported = self.reported.lock();
+        if reported.len() >= REFUSALS {
+            reported.clear();
         }
-        told.insert(refusal)
+        reported.insert(refusal)
     }
 }
 

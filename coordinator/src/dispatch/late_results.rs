@@ -14,19 +14,19 @@ pub async fn reports(
     reports: impl Iterator<Item = &AttemptReport>,
     now: Timestamp,
 ) -> store::Result<()> {
-    for told in reports {
-        let Some(said) = attempt_news::late(&told.progress) else { continue };
-        let Some((attempt, end)) = store.attempt_fetch_ended(told.attempt, told.epoch).await?
+    for report in reports {
+        let Some(said) = attempt_news::late(&report.progress) else { continue };
+        let Some((attempt, end)) = store.attempt_fetch_ended(report.attempt, report.epoch).await?
         else {
             continue;
         };
         if attempt.worker == worker && end.outcome.as_ref().is_none_or(attempt_news::was_taken) {
             record(store, &attempt, &said, now).await?;
         }
-        if let Progress::Ended(outcome) = &told.progress
+        if let Progress::Ended(outcome) = &report.progress
             && is_planted(PlantedBug::LateReport)
         {
-            store.attempt_end_succeeded(told.attempt, told.epoch, outcome, now).await?;
+            store.attempt_end_succeeded(report.attempt, report.epoch, outcome, now).await?;
         }
     }
     Ok(())

@@ -252,11 +252,11 @@ mod tests {
 
     #[test]
     fn what_happens_often_is_told_once() {
-        let mut told = LogThrottle::default();
-        assert_eq!(told.due(), Some(0));
-        assert_eq!((told.due(), told.due()), (None, None));
-        told.last = told.last.and_then(|last| last.checked_sub(TOLD));
-        assert_eq!(told.due(), Some(2));
+        let mut throttle = LogThrottle::default();
+        assert_eq!(throttle.due(), Some(0));
+        assert_eq!((throttle.due(), throttle.due()), (None, None));
+        throttle.last = throttle.last.and_then(|last| last.checked_sub(TOLD));
+        assert_eq!(throttle.due(), Some(2));
     }
 
     #[test]

@@ -531,10 +531,10 @@ mod tests {
         ];
         let srpms = srpms.into_iter().map(|(build, srpm)| (BuildId(build), srpm)).collect();
         let losses = replayed(&builds, &srpms);
-        let told: Vec<_> =
+        let found: Vec<_> =
             losses.iter().map(|loss| (loss.package.as_str(), loss.took.clone())).collect();
         let taken = vec![BuildId(1), BuildId(3)];
-        assert_eq!(told, [("lib", taken), ("other", Vec::new())], "in the order of their ends");
+        assert_eq!(found, [("lib", taken), ("other", Vec::new())], "in the order of their ends");
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl FarmService {
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
         let mut facts = self.bus.listen();
         loop {
-            let looked = Instant::now();
+            let read_at = Instant::now();
             let build = BuildId(request.build);
             let picked = self.pick_task(build, &request.kind, &request.arch).await;
             match picked {
@@ -110,7 +110,7 @@ impl FarmService {
                         return Err(status);
                     }
                     facts.woken().await;
-                    logs::rest(looked).await;
+                    logs::rest(read_at).await;
                 }
                 picked => return picked,
             }

@@ -221,7 +221,7 @@ impl Packages for PackageService {
         let who = named(&request.who);
         let (service, of) = (self.clone(), build.clone());
         let decided = to_the_end(async move {
-            let said = (who.as_str(), reason.as_str());
+            let decided_by = (who.as_str(), reason.as_str());
             tracing::info!(
                 build = of.id.0,
                 approve = request.approve,
@@ -230,9 +230,9 @@ impl Packages for PackageService {
                 "claim decided"
             );
             if request.approve {
-                service.claims.approve(&service.views.store, &of, said).await
+                service.claims.approve(&service.views.store, &of, decided_by).await
             } else {
-                service.claims.refuse(&service.views.store, &of, said).await
+                service.claims.refuse(&service.views.store, &of, decided_by).await
             }
         })
         .await??;

@@ -73,16 +73,16 @@ pub async fn serve(
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let asking = PendingQuery::new(parts, first, heard);
     let mut conversation = Conversation { parts, session, asking, heard };
-    let mut said = None;
+    let mut sent = None;
     while let Some(event) = conversation.next(&mut states, caller).await? {
         // An answer is sent for each state that was received, and when the desired state has
         // changed.
         let Some(answer) = conversation.handle(event)? else { continue };
-        if said.as_ref() != Some(&answer) {
+        if sent.as_ref() != Some(&answer) {
             if !send_answer(parts.clock, answers, answer.clone(), &conversation.session).await? {
                 return Ok(());
             }
-            said = Some(answer);
+            sent = Some(answer);
         }
     }
     Ok(())

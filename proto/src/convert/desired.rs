@@ -137,7 +137,7 @@ impl From<&Limits> for v1::Limits {
 impl From<v1::Limits> for Limits {
     fn from(wire: v1::Limits) -> Self {
         let default = Self::default();
-        let or = |told: u64, default: u64| if told == 0 { default } else { told };
+        let or = |value: u64, default: u64| if value == 0 { default } else { value };
         Self {
             seconds: wire.seconds,
             // A worker gets the one time limit that applies to its task.

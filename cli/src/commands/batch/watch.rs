@@ -22,7 +22,7 @@ const LEISURE: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
-    let mut view = WatchView { out: session.out, said: String::new() };
+    let mut view = WatchView { out: session.out, printed: String::new() };
     let watched = tokio::select! {
         details = until_ended(id, session, &mut view) => Some(details?),
         _ = tokio::signal::ctrl_c() => None,
@@ -86,7 +86,7 @@ async fn until_ended(
 struct WatchView {
     out: StandardOutput,
     /// The text that was printed last.
-    said: String,
+    printed: String,
 }
 
 impl WatchView {
@@ -96,7 +96,7 @@ impl WatchView {
         let width = self.out.width().filter(|_| !self.out.json);
         // Where each change is a new line, a change of the remaining time alone is none.
         let news = if width.is_some() { line.clone() } else { progress };
-        if std::mem::replace(&mut self.said, news.clone()) == news {
+        if std::mem::replace(&mut self.printed, news.clone()) == news {
             return Ok(());
         }
         match width {
@@ -118,7 +118,7 @@ impl WatchView {
     /// Ends the line that is drawn in place.
     fn end_line(&mut self) -> Result<(), Error> {
         let is_drawn = self.out.width().is_some() && !self.out.json;
-        if is_drawn && !std::mem::take(&mut self.said).is_empty() {
+        if is_drawn && !std::mem::take(&mut self.printed).is_empty() {
             return self.out.text("\n");
         }
         Ok(())
