@@ -88,8 +88,8 @@ impl Scene {
 
     fn operated(&self, words: &[&str]) -> String {
         let output = self.operate(words);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{words:?}: {said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words:?}: {text}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -208,7 +208,7 @@ impl Scene {
     /// It waits for somebody.
     async fn waits(&self, request: AcceptRequest, why: &str) {
         match self.verdict(request).await {
-            Verdict::Waits(said) => assert!(said.contains(why), "{why}: {said}"),
+            Verdict::Waits(message) => assert!(message.contains(why), "{why}: {message}"),
             other => panic!("{why}: {other:?}"),
         }
     }
@@ -328,8 +328,9 @@ async fn another_key_of_a_worker_waits_for_an_operator() {
     // While it runs.
     scene.operated(&["worker", "trust", "w1"]);
     scene.accepted(request).await;
-    let said: Vec<_> = scene.logged("worker").iter().map(|line| line["by_hand"].clone()).collect();
-    assert_eq!(said, [false, true]);
+    let by_hand: Vec<_> =
+        scene.logged("worker").iter().map(|line| line["by_hand"].clone()).collect();
+    assert_eq!(by_hand, [false, true]);
     // Forgotten, the next one is the first again.
     scene.operated(&["worker", "forget", "w1"]);
     let file = scene.file(&one.binary, ResultKind::Rpm);

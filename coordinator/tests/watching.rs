@@ -66,9 +66,9 @@ impl Served {
         let ids = builds.iter().map(|build| build.0).collect();
         let request = v1::WatchBuildsRequest { ids };
         let mut changes = self.client.clone().watch_builds(request).await.unwrap().into_inner();
-        let mut told = BTreeSet::new();
-        while told.len() < builds.len() {
-            told.insert(changes.message().await.unwrap().unwrap().id);
+        let mut seen = BTreeSet::new();
+        while seen.len() < builds.len() {
+            seen.insert(changes.message().await.unwrap().unwrap().id);
         }
         changes
     }

@@ -73,17 +73,17 @@ fn install(
     if native {
         packages.extend(["hello", "jshon", "plotnetcfg"]);
     }
-    let said = root.install(&packages)?;
-    for line in said.lines().filter(|line| line.contains(" farm ")) {
+    let output = root.install(&packages)?;
+    for line in output.lines().filter(|line| line.contains(" farm ")) {
         println!("          {}", line.trim());
     }
     let run = |script: &str| -> anyhow::Result<String> {
-        let said = root.run(&["bash", "-c", script])?;
+        let output = root.run(&["bash", "-c", script])?;
         println!("          $ {script}");
-        for line in said.trim().lines() {
+        for line in output.trim().lines() {
             println!("          {line}");
         }
-        Ok(said)
+        Ok(output)
     };
     let version = run("xxhsum --version")?;
     ensure!(version.contains("compiled as"), "xxhsum said something else");
@@ -175,12 +175,12 @@ mod tests {
     fn what_is_told_can_be_pasted() {
         for path in ["/usr/bin", "/tmp/it's here/$HOME"] {
             let shown = quoted(Path::new(path));
-            let said = std::process::Command::new("sh")
+            let output = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {shown}")])
                 .output()
                 .expect("sh");
             let expected = Path::new(path).canonicalize().unwrap_or_else(|_| path.into());
-            assert_eq!(String::from_utf8_lossy(&said.stdout), expected.display().to_string());
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected.display().to_string());
         }
     }
 }

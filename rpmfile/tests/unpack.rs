@@ -371,8 +371,8 @@ fn names_become_paths_and_lines_and_are_neither_by_themselves() {
         parts[part] = bad;
         let error = inspect(&forge::called(dir.path(), parts, &[])).unwrap_err();
         assert!(matches!(error, RpmError::Tag { .. }), "{bad:?}: {error}");
-        let told = error.to_string();
-        assert!(!told.contains(|c: char| c.is_control() || c == '\u{202e}'), "{told:?}");
+        let text = error.to_string();
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
     }
 }
 

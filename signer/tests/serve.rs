@@ -94,8 +94,8 @@ async fn rpm_and_gpg_accept_what_it_signs() {
         assert_eq!(answer.fingerprint, key.fingerprint);
         let signed = built.dir.path().join(format!("signed-{}", found.nevra.file_name()));
         splice_signature(path, &signed, &answer.signature).unwrap();
-        let (good, said) = support::checksig(&signed, &key.armored);
-        assert!(good && said.contains("Header V4 RSA/SHA256 Signature"), "{said}");
+        let (good, output) = support::checksig(&signed, &key.armored);
+        assert!(good && output.contains("Header V4 RSA/SHA256 Signature"), "{output}");
         let now = SystemTime::now();
         assert_eq!(verify_signature(&signed, &certs, now).unwrap().fingerprint, key.fingerprint);
 
@@ -141,8 +141,8 @@ async fn makes_a_key_at_first_start_and_keeps_it() {
     let answer = signer.client().await.sign_header(request("lab", &nevra, header)).await.unwrap();
     let signed = built.dir.path().join("signed.rpm");
     splice_signature(&built.binary, &signed, &answer.into_inner().signature).unwrap();
-    let (good, said) = support::checksig(&signed, &keys[0].armored);
-    assert!(good, "{said}");
+    let (good, output) = support::checksig(&signed, &keys[0].armored);
+    assert!(good, "{output}");
 
     let key = dir.path().join("keys");
     let again = rpmfarm_signer::keys::store(&key, "lab", "x").unwrap_err().to_string();
@@ -298,8 +298,11 @@ fn refuses_keys_that_others_can_read() {
     for (target, mode) in [(&path, 0o640), (&path, 0o604), (&dir.path().join("keys"), 0o750)] {
         let before = fs::metadata(target).unwrap().permissions();
         fs::set_permissions(target, fs::Permissions::from_mode(mode)).unwrap();
-        let said = String::from_utf8(list().stderr).unwrap();
-        assert!(said.contains(&format!("mode {mode:04o}")) && said.contains("chmod"), "{said}");
+        let output = String::from_utf8(list().stderr).unwrap();
+        assert!(
+            output.contains(&format!("mode {mode:04o}")) && output.contains("chmod"),
+            "{output}"
+        );
         fs::set_permissions(target, before).unwrap();
     }
     for bad in ["", "hello", &gpg.public] {

@@ -398,14 +398,15 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
 fn a_pool_tells_who_has_what() {
     let mut pool = pool(&both());
     let asked = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let told = |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::PoolPackage>>| {
-        let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
-        all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(told(&pool.named(&asked(&["lib", "nobody"]))), ["lib: lib of set"]);
+    let found_names =
+        |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::PoolPackage>>| {
+            let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
+            all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+    assert_eq!(found_names(&pool.named(&asked(&["lib", "nobody"]))), ["lib: lib of set"]);
     let capabilities = ["pkgconfig(lib)", "predecessor", "/usr/bin/tool", "nobody"];
     let found = pool.providing(&asked(&capabilities), &asked(&[])).unwrap();
     let expected = [
@@ -414,14 +415,14 @@ fn a_pool_tells_who_has_what() {
         "predecessor: predecessor of set",
         "predecessor: successor of set",
     ];
-    assert_eq!(told(&found), expected);
+    assert_eq!(found_names(&found), expected);
     // A path that no package requires is looked up where a build has required it.
     let path = "/usr/share/table/other";
     assert!(pool.providing(&asked(&[path]), &asked(&[])).unwrap().is_empty());
     let found = pool.providing(&asked(&[path]), &asked(&[path])).unwrap();
-    assert_eq!(told(&found), ["/usr/share/table/other: table of set"]);
+    assert_eq!(found_names(&found), ["/usr/share/table/other: table of set"]);
     let found = pool.having(&asked(&["/usr/bin/tool", path]));
-    assert_eq!(told(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
+    assert_eq!(found_names(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
 }
 
 /// The metadata files of a repository for a cache, in a state of this name.
@@ -603,8 +604,8 @@ fn two_packages_of_one_checksum_are_refused_by_name() {
     assert_eq!(twins[0].package.to_string(), "other-1-1.noarch");
     assert_eq!(twins[0].other.to_string(), "one-1-1.noarch");
     let error = pool.add_packages("own", &batch).unwrap_err().to_string();
-    let said = "repository `own`: other-1-1.noarch has the checksum of one-1-1.noarch, ";
-    assert!(error.starts_with(said), "{error}");
+    let message = "repository `own`: other-1-1.noarch has the checksum of one-1-1.noarch, ";
+    assert!(error.starts_with(message), "{error}");
     assert_eq!(pool.len(), count);
     // In one after the other.
     pool.add_packages("own", &[table, one.clone()]).unwrap();

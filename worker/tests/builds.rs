@@ -370,14 +370,14 @@ fn failures_say_whose_and_what() {
     ];
     for (spec, stage, message) in table {
         let report = scene.build_spec("fails", &spec, &[]);
-        let (fault, at, said) = failure(&report);
+        let (fault, at, cause) = failure(&report);
         assert_eq!(
             (fault.as_str(), at.as_str()),
             ("package", stage),
             "{report:#}\n{}",
             scene.log()
         );
-        assert!(said.contains(message), "{said}\n{}", scene.log());
+        assert!(cause.contains(message), "{cause}\n{}", scene.log());
         let excerpt = report["failure"]["excerpt"].as_array().unwrap();
         assert!((1..=10).contains(&excerpt.len()), "{report:#}");
     }

@@ -217,17 +217,17 @@ fn what_is_closed_opens_by_its_word() {
     let text = spec("allowed", "gcc -Wall -o allowed %{SOURCE0}\n./allowed")
         .replace("BuildArch:", "Source0: allowed.c\nBuildArch:");
     let srpm = scene.srpm("allowed", &text, &[("allowed.c", include_str!("allowed.c"))]);
-    let told = |options: &[&str]| {
+    let printed = |options: &[&str]| {
         let report = scene.build(&srpm, options);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
         let log = scene.log();
         let lines = log.lines().filter_map(|line| line.strip_prefix("ALLOWED "));
         lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
     };
-    assert_eq!(told(&[]), std::collections::BTreeSet::new());
+    assert_eq!(printed(&[]), std::collections::BTreeSet::new());
     let all = rpmfarm_core::Allowance::ALL;
     let words: Vec<&str> = all.iter().map(|one| one.as_str()).collect();
-    let open = told(&["--allow", &words.join(",")]);
+    let open = printed(&["--allow", &words.join(",")]);
     // Of these a kernel may have none, or refuse them itself.
     let kernels = ["crypto_sockets", "kernel_log", "vsock"];
     for word in &words {
@@ -235,7 +235,7 @@ fn what_is_closed_opens_by_its_word() {
     }
     // One at a time, for those whose neighbours are nearest.
     for word in ["loop", "user_namespaces", "sockets_of_32_bits"] {
-        assert_eq!(told(&["--allow", word]), [word.to_owned()].into(), "{word}");
+        assert_eq!(printed(&["--allow", word]), [word.to_owned()].into(), "{word}");
     }
     // The loop devices went with the build, with what it attached to them.
     let left = fs::read_dir("/sys/block").unwrap().flatten().filter(|entry| {
@@ -266,10 +266,10 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
     for turn in ["made", "there"] {
         let report = scene.build_spec("stands", &spec("stands", script), &[]);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
-        let said = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
-        assert!(scene.log().contains(said), "{turn}: {}", scene.log());
+        let cause = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
+        assert!(scene.log().contains(cause), "{turn}: {}", scene.log());
         let root = fs::read_to_string(scene.dir.path().join("out/0/root.log")).unwrap();
-        assert!(root.contains(said), "{turn}: {root}");
+        assert!(root.contains(cause), "{turn}: {root}");
     }
     let report = scene.build_spec("fails", &spec("fails", "exit 1"), &[]);
     let (_, _, message) = failure(&report);
@@ -292,8 +292,8 @@ fn files_keep_their_owners_whichever_ids_a_build_has() {
     for (options, first) in [(few, first_id()), (too_many, UID_BASE)] {
         let report = scene.build(&srpm, &options);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
-        let told = format!("FIRST {first}");
-        assert!(scene.log().lines().any(|line| line == told), "{told}: {}", scene.log());
+        let printed = format!("FIRST {first}");
+        assert!(scene.log().lines().any(|line| line == printed), "{printed}: {}", scene.log());
         assert_nothing_left(&scene);
     }
 }
@@ -357,9 +357,9 @@ fn limits_hold() {
         let srpm = scene.srpm("limits", &spec("limits", &script), &[]);
         let begin = Instant::now();
         let report = scene.build(&srpm, &["--limits", limits]);
-        let (fault, stage, said) = failure(&report);
+        let (fault, stage, cause) = failure(&report);
         assert_eq!((fault.as_str(), stage.as_str()), ("package", "build"), "{script}\n{report:#}");
-        assert!(said.contains(message), "{said}");
+        assert!(cause.contains(message), "{cause}");
         assert!(begin.elapsed() < Duration::from_secs(60), "{script}");
         assert_nothing_left(&scene);
     }
@@ -407,9 +407,9 @@ fn what_a_build_does_to_its_cage_is_its_own_fault() {
     for (script, limits, message) in table {
         let srpm = scene.srpm("itself", &spec("itself", &script), &[]);
         let report = scene.build(&srpm, &["--limits", limits]);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(&message), "{script}: {said}\n{}", scene.log());
+        assert!(cause.contains(&message), "{script}: {cause}\n{}", scene.log());
         assert_nothing_left(&scene);
     }
 }
@@ -433,9 +433,9 @@ fn a_plain_scratch_is_bounded_too() {
     for (script, limits, message) in table {
         let srpm = scene.srpm("plain", &spec("plain", &format!("{script}\nsleep {SLEEP}")), &[]);
         let report = scene.build(&srpm, &["--scratch", "plain", "--limits", limits]);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(message), "{script}: {said}");
+        assert!(cause.contains(message), "{script}: {cause}");
         assert_nothing_left(&scene);
     }
 }
@@ -445,9 +445,9 @@ fn a_full_disk_is_the_workers_fault() {
     let scene = Scene::new(&[]);
     let srpm = scene.srpm("full", &spec("full", &format!("sleep {SLEEP}")), &[]);
     let report = scene.build(&srpm, &["--reserve", "1000000000"]);
-    let (fault, _, said) = failure(&report);
+    let (fault, _, cause) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
-    assert!(said.contains("the worker's disk is full"), "{said}");
+    assert!(cause.contains("the worker's disk is full"), "{cause}");
     assert_nothing_left(&scene);
 }
 
@@ -488,8 +488,9 @@ fn macros_of_a_spec_run_in_the_cage() {
     let report = scene.build_spec("curious", &format!("{first}{text}"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     let rpm = scene.results().join(report["files"][0].as_str().unwrap());
-    let told = Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&told.stdout), "User 1000");
+    let printed =
+        Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), "User 1000");
     assert!(!made.exists(), "a macro has written to the host");
 }
 
@@ -502,9 +503,9 @@ fn a_broken_crun_is_the_workers_fault() {
     fs::write(&crun, "#!/bin/sh\necho 'libyajl.so.2 is missing' >&2\nexit 127\n").unwrap();
     fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
     let report = scene.build(&srpm, &["--crun", crun.to_str().unwrap()]);
-    let (fault, _, said) = failure(&report);
+    let (fault, _, cause) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
-    assert!(said.contains("127") && said.contains("libyajl.so.2 is missing"), "{said}");
+    assert!(cause.contains("127") && cause.contains("libyajl.so.2 is missing"), "{cause}");
 }
 
 /// What the kernel counts for a user is never the host's: a build that has taken every inotify
@@ -550,11 +551,11 @@ fn a_layer_that_no_package_has_is_refused() {
     let deep = "cd /var/lib\nperl -e 'for (1..20000) { mkdir \"d\" or die; chdir \"d\" or die }'";
     scene.add_scriptlet("deep", deep);
     let report = scene.build(&srpm, &[]);
-    let (fault, stage, said) = failure(&report);
+    let (fault, stage, cause) = failure(&report);
     assert_eq!((fault.as_str(), stage.as_str()), ("worker", "transaction"), "{report:#}");
     let expected = "installing the packages of the build requirements (deep-1-1.noarch) left a tree \
                     that is refused: directories are nested more than 2048 levels deep, in /var/lib/d/d/…";
-    assert_eq!(said, expected);
+    assert_eq!(cause, expected);
     fs::write(scene.lock_file(), good).unwrap();
     let report = scene.build(&srpm, &[]);
     assert!(report["failure"].is_null(), "{report:#}");
@@ -663,10 +664,10 @@ fn hostile_results_are_refused() {
     for (script, message) in table {
         let hostile = spec("hostile", script);
         let report = scene.build_spec("hostile", &hostile, &limits);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(message), "{said}");
-        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(cause.contains(message), "{cause}");
+        assert!(!cause.contains(char::is_control), "{cause:?}");
     }
     // What a build says of its times is not read through a link, and is nothing to fail for.
     let times = "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times";

@@ -29,9 +29,13 @@ impl Scene {
 
     async fn takes_back(&self, build: BuildId) -> (Vec<Nevra>, Vec<i64>) {
         let packages = self.farm.store.package_list_own(build).await.unwrap();
-        let said = ("ann", "backdoor");
-        let (gone, rows) =
-            self.farm.claims().withdraw(&self.farm.store, "lab", &packages, said).await.unwrap();
+        let decided_by = ("ann", "backdoor");
+        let (gone, rows) = self
+            .farm
+            .claims()
+            .withdraw(&self.farm.store, "lab", &packages, decided_by)
+            .await
+            .unwrap();
         (gone, rows.iter().map(|row| row.build.0).collect())
     }
 }

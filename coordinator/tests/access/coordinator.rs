@@ -87,13 +87,13 @@ impl Coordinator {
         let running = tokio::spawn(start(config, async move {
             let _ = stopped.await;
         }));
-        let told = async |file: &str| loop {
+        let address_in = async |file: &str| loop {
             match std::fs::read_to_string(file) {
                 Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        let addresses = async { (told(&plain).await, told(&tls).await) };
+        let addresses = async { (address_in(&plain).await, address_in(&tls).await) };
         let (plain, tls) =
             tokio::time::timeout(Duration::from_secs(30), addresses).await.expect("it starts");
         Self {

@@ -54,9 +54,9 @@ async fn is_served(stream: &mut TcpStream) -> bool {
 /// Waits until the other side closes the connection.
 async fn ends(mut stream: impl AsyncRead + AsyncWrite + Unpin, says: &[u8], what: &str) {
     stream.write_all(says).await.unwrap();
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // A reset is an end as well.
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut received)).await;
     assert!(ended.is_ok(), "{what} stays open");
 }
 

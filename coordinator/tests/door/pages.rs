@@ -190,8 +190,8 @@ async fn shakes_hands(served: &Served, options: &[&str]) -> bool {
         .output()
         .await
         .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).contains("CONNECTION ESTABLISHED")
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).contains("CONNECTION ESTABLISHED")
 }
 
 #[tokio::test(flavor = "multi_thread")]

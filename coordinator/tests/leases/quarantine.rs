@@ -125,8 +125,9 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
             scene.connect(name, |_| {});
         }
         let (build, task) = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 1).await[0];
-        let said = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
-        let outcome = Outcome::Failed(Failure::new(Fault::Worker, FailureStage::Transaction, said));
+        let cause = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
+        let outcome =
+            Outcome::Failed(Failure::new(Fault::Worker, FailureStage::Transaction, cause));
         let store = &scene.farm.store;
         for (worker, tries) in [("w1", true), ("w2", false)] {
             // What was tried before may rest.
@@ -139,7 +140,7 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
             assert_eq!(last.retry.is_some(), tries, "{:?}", last.failure);
             let fault = if tries { Fault::Worker } else { Fault::Package };
             assert_eq!(last.failure.fault, fault);
-            assert!(last.failure.message.starts_with(said), "{}", last.failure.message);
+            assert!(last.failure.message.starts_with(cause), "{}", last.failure.message);
         }
     })
     .await;

@@ -144,10 +144,10 @@ async fn one_that_stood_still_holds_up_nobody_and_shows_nothing_old() {
     let packages = farm.packages(&["a", "b", "c"]);
     for pause_at in [PublishStep::Pooled, PublishStep::Written] {
         let (stands_still, goes_on) = (mpsc::channel(), mpsc::channel());
-        let (told, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
+        let (stopped, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
         let first = farm.publisher().on_step(move |step| {
             if step == pause_at {
-                told.lock().send(()).unwrap();
+                stopped.lock().send(()).unwrap();
                 wait.lock().recv().unwrap();
             }
         });

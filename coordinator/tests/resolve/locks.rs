@@ -285,7 +285,7 @@ async fn what_a_root_takes_from_the_farm_is_told() {
     let wanted = Requirements { layers, ..Requirements::default() };
     let (arch, now) = (Arch::X86_64, SystemTime::now());
     let taken = resolver.taken(&target, arch, &scene.farm, wanted, now).await.unwrap();
-    let told: Vec<String> = taken
+    let replaced: Vec<String> = taken
         .iter()
         .map(|one| match &one.instead {
             Some((nevra, repository)) => format!("{} for {nevra} of {repository}", one.package),
@@ -293,7 +293,7 @@ async fn what_a_root_takes_from_the_farm_is_told() {
         })
         .collect();
     assert_eq!(
-        told,
+        replaced,
         [
             "cc-1-1.noarch for dynamic-1-1.noarch of repo",
             "compiler-11-1.noarch for compiler-12-1.noarch of repo",

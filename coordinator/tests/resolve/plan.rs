@@ -106,8 +106,8 @@ async fn no_plan_is_made_on_metadata_that_are_too_old() {
     let target = scene.target_with("max_age_days = 30");
     let later = SystemTime::now() + Duration::from_secs(32 * 86_400);
     let old = planner(&scene, target.clone(), later).plan(packages(), slots()).await.unwrap_err();
-    let told = old.to_string();
-    assert!(told.contains("`repo`") && told.contains("32 days old"), "{told}");
+    let message = old.to_string();
+    assert!(message.contains("`repo`") && message.contains("32 days old"), "{message}");
     let now = SystemTime::now();
     planner(&scene, target, now).plan(packages(), slots()).await.unwrap();
 }

@@ -114,9 +114,9 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     for bad in [fs::read(&foreign.binary).unwrap(), flipped, good[..200].to_vec()] {
         fs::write(&path, bad).unwrap();
         let error = sign_build(farm, &build).await.unwrap_err();
-        let said = format!("{error:#}");
+        let text = format!("{error:#}");
         for part in ["signing swapme-1-1.noarch", "the store is damaged", path.to_str().unwrap()] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(text.contains(part), "{part}: {text}");
         }
         // The source package is whole.
         assert_eq!(signed(farm, build.id).await, 1);
@@ -271,7 +271,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
 async fn doctor_tells_whose_a_key_is() {
     let scene = Scene::new().await;
     let farm = &scene.farm;
-    for (bind, level, said) in [
+    for (bind, level, text) in [
         (None, "warning", "signs for any"),
         (Some("lab=other"), "error", "it is bound to other"),
         (Some("lab=lab,other"), "", ""),
@@ -279,7 +279,7 @@ async fn doctor_tells_whose_a_key_is() {
         let options = bind.map_or(vec![], |bind| vec!["--bind", bind]);
         let _signer = Signer::start_as(&data(farm), &options);
         let found = checks(farm, "signer").await;
-        let is_it = |check: &Check| check.level == level && check.message.contains(said);
+        let is_it = |check: &Check| check.level == level && check.message.contains(text);
         assert!(found.iter().all(is_it) && found.is_empty() == level.is_empty(), "{found:?}");
     }
     let _signer = Signer::start_as(&data(farm), &["--bind", "lab=other"]);

@@ -42,7 +42,7 @@ async fn signed_in(scene: &Scene, target: &str, name: &str) {
 /// Tells when it does.
 fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
     let (release, held) = mpsc::channel::<()>();
-    let (tell, told) = unbounded_channel();
+    let (arrival, arrived) = unbounded_channel();
     let held = Mutex::new(Some(held));
     farm.publisher = farm.publisher.clone().on_step(move |step| {
         if step != PublishStep::Pooled {
@@ -51,11 +51,11 @@ fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
         // Not locked while it stands still.
         let first = held.lock().take();
         if let Some(first) = first {
-            tell.send(()).unwrap();
+            arrival.send(()).unwrap();
             assert!(first.recv().is_err(), "the sender is dropped");
         }
     });
-    (release, told)
+    (release, arrived)
 }
 
 async fn until_shown(farm: &Parts, target: &str) {
@@ -69,12 +69,12 @@ async fn a_target_waits_for_no_other() {
     let mut scene = Scene::new().await;
     scene.add_target("other");
     let _signer = Signer::start_as(&data(&scene.farm), &["--bind", "lab=lab,other"]);
-    let (release, mut told) = hold_first(&mut scene.farm);
+    let (release, mut arrived) = hold_first(&mut scene.farm);
     let farm = &scene.farm;
     let stage = farm.publish();
     signed_in(&scene, "lab", "large").await;
     farm.runner().pass(&stage).await.unwrap();
-    told.recv().await.unwrap();
+    arrived.recv().await.unwrap();
 
     signed_in(&scene, "other", "small").await;
     farm.runner().pass(&stage).await.unwrap();

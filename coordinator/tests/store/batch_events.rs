@@ -83,9 +83,9 @@ async fn numbers_are_without_gaps_whoever_writes_beside() {
         let events = store.batch_event_list(batch, 0).await.unwrap();
         let numbers: Vec<i64> = events.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
-        let mut told: Vec<BuildId> = events.into_iter().map(|(_, build)| build).collect();
-        told.sort_unstable();
-        assert_eq!(told, builds);
+        let mut changed: Vec<BuildId> = events.into_iter().map(|(_, build)| build).collect();
+        changed.sort_unstable();
+        assert_eq!(changed, builds);
     })
     .await;
 }

@@ -304,8 +304,8 @@ async fn upstream_that_goes_back_is_seen_and_built() {
     let shown = shown(&scene, "bash").await;
     let builds: Vec<_> = shown.iter().map(|(_, build, _)| *build).collect();
     assert_eq!(builds, [1, 2, 3, 4, 5], "each push knows its own build");
-    let told: Vec<_> = shown.iter().map(|(.., why)| why.contains("went back")).collect();
-    assert_eq!(told, [false, false, true, true, true], "{shown:?}");
+    let went_back: Vec<_> = shown.iter().map(|(.., why)| why.contains("went back")).collect();
+    assert_eq!(went_back, [false, false, true, true, true], "{shown:?}");
 }
 
 #[tokio::test]

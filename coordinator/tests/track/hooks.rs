@@ -316,7 +316,7 @@ async fn found_by_repository_and_not_by_a_name() {
         let hook = Hook { headers: headers(&hook, fields), ..hook };
         send(&scene, &hook).await
     };
-    for (fields, branch, told) in [
+    for (fields, branch, expected) in [
         (r#""full_name":"rpms/gtk+2""#, "c9s", Some("gtk-plus")),
         (r#""full_name":"RPMS/Gtk+2.git/""#, "c9s", Some("gtk-plus")),
         (r#""full_name":"x","ssh_url":"git@h:rpms/gtk+2.git""#, "c9s", Some("gtk-plus")),
@@ -332,7 +332,7 @@ async fn found_by_repository_and_not_by_a_name() {
         (r#""full_name":"rpms/gcc-toolset""#, "toolset", None),
     ] {
         let (status, message) = send_of(fields, branch).await;
-        match told {
+        match expected {
             Some(package) => {
                 assert_eq!(status, StatusCode::ACCEPTED, "{fields}: {message}");
                 assert!(message.contains(&format!("{package} is polled now")), "{message}");

@@ -95,10 +95,10 @@ fn logs_do_nothing_to_a_terminal() {
         (&["show", &id], "paints"),
         (&["list"], "paints"),
     ] {
-        let told = screen(&scene, words);
-        assert!(told.contains(part), "{words:?}: {told:?}");
+        let shown = screen(&scene, words);
+        assert!(shown.contains(part), "{words:?}: {shown:?}");
         for order in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
-            assert!(!told.contains(order), "{words:?}: {told:?}");
+            assert!(!shown.contains(order), "{words:?}: {shown:?}");
         }
     }
     for log in fs::read_dir(scene.farm.directory().join("logs")).unwrap().flatten() {

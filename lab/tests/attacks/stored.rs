@@ -84,8 +84,8 @@ fn a_log_that_was_moved_stops_signing() {
     std::thread::sleep(Duration::from_secs(2));
     let shown = client.show(id).unwrap();
     assert_eq!(shown["state"], "signing", "{shown:#}");
-    let told = client.run(&["doctor"]).unwrap().out;
-    assert!(told.contains("it was moved or removed"), "{told}");
+    let output = client.run(&["doctor"]).unwrap().out;
+    assert!(output.contains("it was moved or removed"), "{output}");
     fs::rename(&aside, &log).unwrap();
     scene.farm.restart_signer().unwrap();
     client.wait(id, &["published"], PATIENCE).unwrap();

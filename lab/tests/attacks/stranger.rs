@@ -71,10 +71,10 @@ impl Stranger {
             .identity(Identity::from_pem(pem("certificate"), pem("key")));
         let endpoint = Endpoint::from_shared(scene.farm.tls_address().unwrap()).unwrap();
         let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
-        let (say, said) = mpsc::channel(8);
+        let (say, states) = mpsc::channel(8);
         say.send(state(1, Vec::new())).await.unwrap();
-        let said = ReceiverStream::new(said);
-        let heard = WorkersClient::new(channel.clone()).session(said).await.unwrap().into_inner();
+        let states = ReceiverStream::new(states);
+        let heard = WorkersClient::new(channel.clone()).session(states).await.unwrap().into_inner();
         Self { channel, say, heard, sequence: 1 }
     }
 
@@ -167,8 +167,8 @@ async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
         stranger.speak(std::slice::from_ref(&report)).await;
         tokio::time::sleep(PAUSE).await;
     }
-    let told = fault(&scene).to_string();
-    assert!(told.contains("is not the file that was imported from dist-git"), "{told}");
+    let message = fault(&scene).to_string();
+    assert!(message.contains("is not the file that was imported from dist-git"), "{message}");
     drop(stranger);
 
     // An honest one does it, from what dist-git has.

@@ -82,11 +82,11 @@ fn the_acceptor_dies_and_results_wait_until_it_is_back() {
     scene.farm.acceptor.kill();
     let begun = Instant::now();
     loop {
-        let said = client.run(&["why", &build.to_string()]).unwrap().out;
-        if said.contains("not accepted yet") && said.contains("acceptor") {
+        let reasons = client.run(&["why", &build.to_string()]).unwrap().out;
+        if reasons.contains("not accepted yet") && reasons.contains("acceptor") {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "it is not said: {said}");
+        assert!(begun.elapsed() < PATIENCE, "it is not said: {reasons}");
         std::thread::sleep(Duration::from_millis(100));
     }
     scene.farm.restart_acceptor().unwrap();

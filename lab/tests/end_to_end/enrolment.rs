@@ -80,8 +80,8 @@ fn wrong_connections_name_their_remedies(scene: &Scene) {
         (plain.replace("http://", "https://"), &authority, plain.clone()),
         (secure.clone(), &other, "tls/ca.pem".to_owned()),
     ] {
-        let told = ask(&server, ca);
-        assert!(told.contains(&says), "{server}: no `{says}`: {told}");
+        let answer = ask(&server, ca);
+        assert!(answer.contains(&says), "{server}: no `{says}`: {answer}");
     }
 }
 
@@ -100,8 +100,8 @@ fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() 
     assert_eq!(worker(&scene, "worker1")["enrolled"], true);
 
     let good = token(&scene, "extra", "1h");
-    let said = enrol(&scene, &good, &scene.path("extra")).unwrap();
-    assert!(said.contains("this host is worker extra"), "{said}");
+    let output = enrol(&scene, &good, &scene.path("extra")).unwrap();
+    assert!(output.contains("this host is worker extra"), "{output}");
     let refused = enrol(&scene, &good, &scene.path("thief")).unwrap_err();
     assert!(
         refused.contains("used already") && refused.contains("worker enrol extra"),

@@ -108,8 +108,8 @@ fn installed(root: &InstallRoot, verb: &str) -> String {
     root.dnf(&[verb, "-y", PACKAGE]).unwrap();
     // By dnf, for its database is the host's, not where the root's own rpm looks.
     let query = ["-q", "repoquery", "--installed", "--qf", "%{release}", PACKAGE];
-    let said = root.dnf(&query).unwrap();
-    let release = said.lines().find(|line| line.contains(".lab9")).expect("it is installed");
+    let output = root.dnf(&query).unwrap();
+    let release = output.lines().find(|line| line.contains(".lab9")).expect("it is installed");
     release.trim().split('.').next().unwrap().to_owned()
 }
 

@@ -36,8 +36,8 @@ fn a_vendors_name_is_taken_out_by_actions_and_a_script_in_the_cage() {
     root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
         .unwrap();
     root.install(&["branded", "bash", "coreutils"]).unwrap();
-    let said = root.run(&["branded"]).unwrap();
-    assert_eq!(said, "This is Farm Linux\nThe farm's banner\nRebuilt by the farm\n");
+    let output = root.run(&["branded"]).unwrap();
+    assert_eq!(output, "This is Farm Linux\nThe farm's banner\nRebuilt by the farm\n");
     assert_eq!(root.run(&["cat", "/usr/share/branded/about"]).unwrap(), "Rebuilt by the farm\n");
 
     let source = client.json(&["source", "show", &id]).unwrap();

@@ -85,8 +85,8 @@ fn another_key_signs_what_is_there(scene: &mut Scene) {
     let id = id.to_string();
     for asked in [&["why", &id] as &[&str], &["show", &id], &["list"]] {
         until(scene, "the reason", || {
-            let said = client.run(asked).unwrap().out;
-            said.contains("not signed yet") && said.contains("signing_key `next`")
+            let output = client.run(asked).unwrap().out;
+            output.contains("not signed yet") && output.contains("signing_key `next`")
         });
     }
     let made = program("rpmfarm-signer")
