@@ -1,5 +1,5 @@
-//! Who may make which name: what a build makes of what packages of other sources have waits for a
-//! person, and nothing of it is in the pool before.
+//! Claims: a build that makes names which packages of other sources have waits for a person, and
+//! none of its packages is in the pool before.
 
 use rpmfarm_coordinator::claims::DecisionOutcome;
 use rpmfarm_core::owners::ClaimKind;
@@ -61,7 +61,7 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
     let claims = scene.farm.store.claim_list(build).await.unwrap();
     assert_eq!(claims[0].to_string(), "evil provides gcc (gcc owns it: gcc-1-1.x86_64 of lab)");
 
-    // Whoever refuses it ends it, and says why.
+    // A refusal ends the build, with its reason.
     let row = scene.farm.store.build_fetch(build).await.unwrap().unwrap();
     let refused = scene
         .farm
@@ -87,7 +87,7 @@ async fn a_distribution_that_is_rebuilt_claims_nothing() {
     let build = scene.made("gcc", &again).await;
     assert_eq!(scene.claims_of(build).await, [""; 0]);
     assert_eq!(scene.packages(build).await, ["cpp-2-1.noarch", "gcc-2-1.src"]);
-    // A name that nobody has belongs to who makes it first.
+    // A name without an owner belongs to the source that makes it first.
     let first = scene.made("one", &sub("one", "fresh", "1", "")).await;
     assert_eq!(scene.packages(first).await, ["fresh-1-1.noarch", "one-1-1.src"]);
     let second = scene.made("two", &sub("two", "fresh", "2", "")).await;

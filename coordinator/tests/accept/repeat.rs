@@ -1,4 +1,4 @@
-//! Builds that another worker repeats: what both make alike is accepted, what differs waits for a
+//! Builds that another worker repeats: equal packages are accepted, and different ones wait for a
 //! person.
 
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Packages that are taken back, and what was made with them.
+//! Withdrawn packages, and the builds that were made with them.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{NewLock, NewTask};
@@ -63,7 +63,7 @@ async fn what_is_taken_back_is_gone_at_once_and_its_history_stays() {
     assert!(!store.build_is_open(bad).await.unwrap());
     assert!(store.build_cancelled_at(bad).await.unwrap().is_some());
 
-    // Whoever has it installed must not meet another one of that name.
+    // Users who have installed it must never get another package of that name.
     let again = scene.build("bad").await;
     let refused = scene.srpm(again, &built("bad", "Release: 1", "two")).await.unwrap_err();
     assert!(refused.message.contains("withdrawn by ann: backdoor"), "{refused}");

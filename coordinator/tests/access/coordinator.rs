@@ -1,4 +1,4 @@
-//! A coordinator in this process, with and without TLS, and those who call it.
+//! A coordinator in this process, with and without TLS, and its callers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -100,7 +100,7 @@ impl Coordinator {
             token: std::fs::read_to_string(at("data/token")).unwrap().trim().to_owned(),
             ca: std::fs::read_to_string(at("data/tls/ca.pem")).unwrap(),
             store: Store::open(&database, Bus::default()).await.unwrap(),
-            // What listens at all addresses is called at one of this host.
+            // A port of all addresses is called at one address of this host.
             plain: plain.replace("0.0.0.0", "127.0.0.1"),
             tls,
             dir,

@@ -1,4 +1,5 @@
-//! Sessions: who speaks for whom, what old workers are told, and how revoked ones are cut off.
+//! Sessions: the worker that a session belongs to, the notices for outdated workers, and the end of
+//! the sessions of revoked workers.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::coordinator::Coordinator;
 
-/// A worker that says what a test wants.
+/// A worker that sends the states of a test.
 struct Speaker {
     say: mpsc::Sender<v1::WorkerState>,
     heard: Streaming<v1::DesiredState>,
@@ -92,7 +93,7 @@ async fn a_worker_speaks_for_itself_alone() {
 
     // An old epoch of its own is no lie, and changes nothing.
     let mut old = state("b");
-    // (It names the one that it has, too: what a new session does not name is lost.)
+    // (It names its attempt, too: an attempt that a new session does not name is lost.)
     let runs = v1::AttemptReport {
         attempt: attempt.id.0,
         epoch: attempt.epoch.0,
@@ -115,7 +116,7 @@ async fn a_worker_speaks_for_itself_alone() {
     let by_a = append(coordinator.tls(Some(&a)), Request::new(chunk.clone())).await.unwrap_err();
     assert_eq!(by_a.code(), Code::PermissionDenied);
     append(coordinator.tls(Some(&b)), Request::new(chunk.clone())).await.unwrap();
-    // The same with the token, by the name that it says.
+    // The same with the token, under the worker's name in the request.
     let by_a = append(coordinator.plain(), coordinator.of_worker("a", chunk.clone())).await;
     assert_eq!(by_a.unwrap_err().code(), Code::PermissionDenied);
     append(coordinator.plain(), coordinator.of_worker("b", chunk)).await.unwrap();

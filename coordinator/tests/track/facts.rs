@@ -1,4 +1,4 @@
-//! What the store keeps, on both databases.
+//! The facts of tracking, on both databases.
 
 use std::time::Duration;
 
@@ -106,7 +106,7 @@ async fn a_push_is_recorded_once() {
         let open = store.push_list_open("lab").await.unwrap();
         assert_eq!((open.len(), open[0].commit_id.as_str()), (1, b.as_str()));
         assert_eq!((open[0].before_id.as_str(), open[0].followed), (a.as_str(), true));
-        // Nobody follows it: nothing is recorded.
+        // The package is not tracked: nothing is recorded.
         assert_eq!(store.poll_record(&[looked("x", &b, RefChange::Pushed)]).await.unwrap(), 0);
         assert_eq!(store.push_list_targets().await.unwrap(), ["lab"]);
     })
@@ -292,7 +292,7 @@ async fn pushes_end_once_and_know_their_builds() {
         let pairs: Vec<_> = pushes.into_iter().map(|(_, package, pair)| (package, pair)).collect();
         assert_eq!(pairs, [("a".to_owned(), pair), ("b".to_owned(), plain)]);
         assert!(store.push_list_open("lab").await.unwrap().is_empty());
-        // What was approved does not count for the guard.
+        // Approved pushes do not count for the guard.
         assert_eq!(store.push_count_built_since("lab", NOW + US).await.unwrap(), 1);
         assert_eq!(store.push_count_built_since("lab", NOW + 2 * US).await.unwrap(), 0);
 

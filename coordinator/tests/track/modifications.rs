@@ -1,5 +1,5 @@
-//! Pushes to modifications: they lead to builds as pushes to packages do, and what is pushed to
-//! both is one build.
+//! Pushes to modifications: they lead to builds as pushes to packages do, and pushes to both lead
+//! to one build.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ async fn modifications_that_are_refused_are_not_none() {
         assert!(problem.starts_with("modifications: "), "{problem}");
         assert!(problem.contains(&format!("answered {status}")), "{problem}");
     }
-    // Upstream's pushes are seen all the same, and built with what was seen last.
+    // Upstream's pushes are found all the same, and built with the last known modifications.
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.poll_packages(&["bash"]).await;
     scene.decide().await;

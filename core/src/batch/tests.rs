@@ -669,13 +669,13 @@ struct World {
     lost: BTreeSet<usize>,
     open: BTreeSet<usize>,
     srpms: BTreeSet<usize>,
-    told: BTreeMap<(usize, usize), Told>,
+    applied: BTreeMap<(usize, usize), Applied>,
     /// The solving that is under way, with its result.
-    solving: BTreeMap<(usize, usize), (u32, Told)>,
+    solving: BTreeMap<(usize, usize), (u32, Applied)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
+enum Applied {
     Pending,
     /// It must be solved again; the packages of its root are its needs so far.
     Again,
@@ -720,7 +720,7 @@ impl World {
             lost: BTreeSet::new(),
             open: (0..count).collect(),
             srpms: BTreeSet::new(),
-            told: BTreeMap::new(),
+            applied: BTreeMap::new(),
             solving: BTreeMap::new(),
         }
     }
@@ -735,11 +735,11 @@ impl World {
         }
     }
 
-    fn solve(&self, (member, arch): (usize, usize)) -> Told {
+    fn solve(&self, (member, arch): (usize, usize)) -> Applied {
         let required = self.hard.iter().filter(|(m, a, _)| (*m, *a) == (member, arch));
         let required = required.map(|(_, _, number)| *number);
         let missing: Vec<usize> = required.filter(|number| !self.is_there(*number)).collect();
-        if missing.is_empty() { Told::Solved } else { Told::Lacking(missing) }
+        if missing.is_empty() { Applied::Solved } else { Applied::Lacking(missing) }
     }
 
     /// Whether the packages that are accepted provide a requirement.
@@ -752,7 +752,7 @@ impl World {
     }
 
     /// Gives a graph the SRPM of a member, with the names that the member makes.
-    fn tell_srpm(&self, graph: &mut BatchGraph, member: usize) {
+    fn apply_srpm(&self, graph: &mut BatchGraph, member: usize) {
         let name = format!("p{member}");
         graph.set_srpm(id(member), &ARCHES, [name.as_str()]);
         if self.claimed.contains(&member) {
@@ -765,28 +765,28 @@ impl World {
         own.map(|(_, _, other)| *other).collect()
     }
 
-    fn tell(&self, graph: &mut BatchGraph, key: (usize, usize), seen: u32, told: &Told) {
+    fn apply(&self, graph: &mut BatchGraph, key: (usize, usize), seen: u32, applied: &Applied) {
         let (build, arch) = (id(key.0), ARCHES[key.1]);
         let names: Vec<String> = self.soft_of(key).iter().map(|one| format!("p{one}")).collect();
         let needed =
             Needed { sources: names.iter().map(String::as_str).collect(), ..Needed::default() };
-        match told {
-            Told::Pending => graph.set_pending(build, arch),
-            Told::Solved => graph.set_solved(build, arch, seen, &needed),
-            Told::Lacking(missing) => {
+        match applied {
+            Applied::Pending => graph.set_pending(build, arch),
+            Applied::Solved => graph.set_solved(build, arch, seen, &needed),
+            Applied::Lacking(missing) => {
                 let missing: Vec<String> =
                     missing.iter().map(|number| self.requirement(*number)).collect();
                 graph.set_lacking(build, arch, seen, Lacking::Requirements(&missing));
             }
-            Told::Locked => {
+            Applied::Locked => {
                 graph.set_solved(build, arch, seen, &needed);
                 graph.set_locked(build, arch);
             }
-            Told::Again => {
+            Applied::Again => {
                 graph.set_solved(build, arch, seen, &needed);
                 graph.set_pending(build, arch);
             }
-            Told::Done => graph.set_done(build, arch),
+            Applied::Done => graph.set_done(build, arch),
         }
     }
 
@@ -797,14 +797,14 @@ impl World {
             graph.add_member(id(*member), &format!("p{member}"), SECOND);
         }
         for member in self.srpms.intersection(&self.open) {
-            self.tell_srpm(&mut graph, *member);
+            self.apply_srpm(&mut graph, *member);
         }
-        for (key, told) in &self.told {
+        for (key, applied) in &self.applied {
             let (build, arch, seen) = (id(key.0), ARCHES[key.1], graph.clock);
             let kept = self.graph.find(build, arch).map(|task| self.graph.task(task));
-            self.tell(&mut graph, *key, seen, told);
+            self.apply(&mut graph, *key, seen, applied);
             if kept.is_some_and(Task::is_touched) {
-                let task = graph.find(build, arch).expect("it was told");
+                let task = graph.find(build, arch).expect("the graph has it");
                 graph.clock += 1;
                 graph.touch(task);
             }
@@ -818,7 +818,7 @@ impl World {
         let carried = decided.into_iter().filter(is_new).map(Event::Carry);
         let without = self.open.difference(&self.srpms).map(|member| Event::Srpm(*member));
         let answers = self.solving.keys().map(|key| Event::Answer(*key));
-        let running = self.told.iter().filter(|(_, told)| **told == Told::Locked);
+        let running = self.applied.iter().filter(|(_, applied)| **applied == Applied::Locked);
         let ends = running.map(|(key, _)| Event::End(*key));
         let retries = self.lost.intersection(&self.retried).map(|member| Event::Retry(*member));
         let news = (self.news > 0).then_some(Event::News);
@@ -831,22 +831,22 @@ impl World {
             Event::Srpm(member) => {
                 self.srpms.insert(member);
                 let mut graph = self.graph.clone();
-                self.tell_srpm(&mut graph, member);
+                self.apply_srpm(&mut graph, member);
                 self.graph = graph;
-                self.told.extend((0..2).map(|arch| ((member, arch), Told::Pending)));
+                self.applied.extend((0..2).map(|arch| ((member, arch), Applied::Pending)));
             }
             Event::Carry(decided) => self.carry(decided),
             Event::Answer(key) => {
-                let (seen, told) = self.solving.remove(&key).expect("it is being solved");
+                let (seen, applied) = self.solving.remove(&key).expect("it is being solved");
                 let mut graph = self.graph.clone();
-                self.tell(&mut graph, key, seen, &told);
+                self.apply(&mut graph, key, seen, &applied);
                 self.graph = graph;
-                self.told.insert(key, told);
+                self.applied.insert(key, applied);
             }
             Event::End(key) if self.fails.contains(&key.0) => self.lose(key.0),
             Event::End(key) if self.find_late(key) => {
                 self.graph.set_pending(id(key.0), ARCHES[key.1]);
-                self.told.insert(key, Told::Again);
+                self.applied.insert(key, Applied::Again);
             }
             Event::End(key) => self.end(key),
             Event::Retry(member) => self.retry(member),
@@ -882,7 +882,7 @@ impl World {
                 self.solving.insert(key, (seen, self.solve(key)));
             }
             Decision::Lock => {
-                self.told.insert(key, Told::Locked);
+                self.applied.insert(key, Applied::Locked);
                 self.graph.set_locked(decided.build, decided.arch);
             }
             Decision::Refuse(_) => self.lose(key.0),
@@ -897,8 +897,8 @@ impl World {
 
     fn end(&mut self, key: (usize, usize)) {
         self.graph.set_done(id(key.0), ARCHES[key.1]);
-        self.told.insert(key, Told::Done);
-        if (0..2).all(|arch| self.told.get(&(key.0, arch)) == Some(&Told::Done)) {
+        self.applied.insert(key, Applied::Done);
+        if (0..2).all(|arch| self.applied.get(&(key.0, arch)) == Some(&Applied::Done)) {
             let name = format!("p{}", key.0);
             let more = if key.0 == 0 { "pkgconfig(p0)" } else { "more" };
             let name = (!self.claimed.contains(&key.0)).then_some(name.as_str());
@@ -911,7 +911,7 @@ impl World {
     fn forget(&mut self, member: usize) {
         self.open.remove(&member);
         self.srpms.remove(&member);
-        self.told.retain(|key, _| key.0 != member);
+        self.applied.retain(|key, _| key.0 != member);
         self.solving.retain(|key, _| key.0 != member);
     }
 
@@ -919,12 +919,12 @@ impl World {
     fn reaches(&self, from: usize, to: usize) -> bool {
         let (mut found, mut due) = (BTreeSet::new(), vec![from]);
         while let Some(member) = due.pop() {
-            for (key, told) in self.told.range((member, 0)..(member + 1, 0)) {
-                let needs = match told {
-                    Told::Lacking(missing) => {
+            for (key, applied) in self.applied.range((member, 0)..(member + 1, 0)) {
+                let needs = match applied {
+                    Applied::Lacking(missing) => {
                         missing.iter().copied().filter(|need| self.makes(*need)).collect()
                     }
-                    Told::Solved | Told::Locked | Told::Again
+                    Applied::Solved | Applied::Locked | Applied::Again
                         if self.mode != OrderMode::Unordered =>
                     {
                         self.soft_of(*key)
@@ -942,12 +942,12 @@ impl World {
     /// makes progress.
     fn check_lock(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
-        prop_assert_eq!(self.told.get(&key), Some(&Told::Solved));
+        prop_assert_eq!(self.applied.get(&key), Some(&Applied::Solved));
         // A build that is done on one architecture makes no progress there.
         let moves = self
-            .told
+            .applied
             .values()
-            .any(|told| matches!(told, Told::Pending | Told::Again | Told::Locked));
+            .any(|applied| matches!(applied, Applied::Pending | Applied::Again | Applied::Locked));
         let is_quiet = !moves && self.srpms.is_superset(&self.open);
         if is_quiet || self.mode == OrderMode::Unordered {
             return Ok(());
@@ -970,9 +970,9 @@ impl World {
         let mut helped = BTreeSet::new();
         loop {
             let is_helped = |member: &usize| {
-                let mut tasks = self.told.range((*member, 0)..(*member + 1, 0));
-                tasks.all(|(_, told)| match told {
-                    Told::Lacking(missing) => {
+                let mut tasks = self.applied.range((*member, 0)..(*member + 1, 0));
+                tasks.all(|(_, applied)| match applied {
+                    Applied::Lacking(missing) => {
                         missing.iter().all(|one| self.comes(*one, *member, &helped, is_chance))
                     }
                     _ => true,
@@ -995,7 +995,7 @@ impl World {
     /// No build is refused whose missing requirements a member can still provide.
     fn check_refusal(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
-        let Some(Told::Lacking(missing)) = self.told.get(&key) else {
+        let Some(Applied::Lacking(missing)) = self.applied.get(&key) else {
             return Err(TestCaseError::fail("refused without a reason"));
         };
         prop_assert!(self.srpms.is_superset(&self.open), "specs are still to be read");
@@ -1052,7 +1052,7 @@ impl World {
             let Some(choice) = choices.get(step % choices.len()) else { break };
             let count = events.len();
             let Some(event) = events.into_iter().nth(usize::from(*choice) % count.max(1)) else {
-                prop_assert!(self.open.is_empty(), "it hangs: {:?}", self.told);
+                prop_assert!(self.open.is_empty(), "it hangs: {:?}", self.applied);
                 return Ok(());
             };
             self.take(event);
