@@ -1,5 +1,5 @@
-//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild
-//! made: what a known worker has signed is accepted, and nothing else.
+//! The acceptor as a process, with requests of anybody who reaches its socket and packages of
+//! rpmbuild: only results that a known worker has signed are accepted.
 
 #![allow(clippy::unwrap_used)]
 
@@ -80,7 +80,7 @@ impl Scene {
         AcceptorClient::new(endpoint.connect_with_connector(connector).await.unwrap())
     }
 
-    /// What an operator types.
+    /// Runs a command of an operator.
     fn operate(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary());
         command.args(words).arg("--state").arg(self.path("state")).output().unwrap()
@@ -120,7 +120,7 @@ impl Scene {
         ResultFile { name, kind, digest: self.put(path), size }
     }
 
-    /// What the coordinator asks after `w1` has built a package.
+    /// The coordinator's request after `w1` has built a package.
     fn asked(&self, of: &Built) -> AcceptRequest {
         let input = self.put(&of.source);
         self.signed(
@@ -175,7 +175,7 @@ impl Scene {
         SigningKey::load_or_make(&self.path("other.key")).unwrap()
     }
 
-    /// What the acceptor signed, which is checked with its public key as the signer reads it.
+    /// The signed acceptances, checked with the acceptor's public key as the signer does.
     async fn accepted(&self, request: AcceptRequest) -> Vec<Acceptance> {
         let key: PublicKey = read_public(&self.path("state/acceptor.pub")).unwrap();
         let acceptances = match self.verdict(request).await {

@@ -1,5 +1,5 @@
 //! The words of stages, states, phases, faults, verdicts, liveness and standing are enums: no
-//! program compares them as texts. What a text means is read once, where it comes in.
+//! program compares them as texts. A text becomes an enum once, where it is received.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -81,7 +81,7 @@ fn is_compared(before: &str, after: &str) -> bool {
         || after.contains("].contains(")
 }
 
-/// Whether what stands around a literal makes it a pattern of `match`, alone or in a tuple.
+/// Whether the text around a literal makes it a pattern of `match`, alone or in a tuple.
 fn is_pattern(before: &str, after: &str) -> bool {
     let Some((rest, _)) = after.split_once("=>") else { return false };
     let pattern = rest.split_once(" if ").map_or(rest, |(pattern, _)| pattern);

@@ -48,7 +48,7 @@ fn rpm_accepts_what_is_spliced_in() {
     }
 }
 
-/// What is signed is of the file that was meant, and so is the copy.
+/// The signature is over the header of the intended file, and the copy is of that file.
 #[test]
 fn a_file_that_was_swapped_is_not_the_one_that_is_signed() {
     let gpg = Gpg::new("rsa3072", "never");

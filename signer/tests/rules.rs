@@ -1,5 +1,6 @@
-//! The signer as a process, asked by somebody who reached its socket: what it has signed, for whom,
-//! and what its operator has said decide; killed and started again, it knows as much.
+//! The signer as a process, with requests of anybody who reaches its socket: earlier signatures,
+//! key bindings and operators' decisions limit what it signs, also after it was killed and started
+//! again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -53,7 +54,7 @@ impl Scene {
         self.dir.path().join("audit.jsonl")
     }
 
-    /// What an operator types.
+    /// Runs a command of an operator.
     fn operate(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary());
         command.args(words).arg("--keys").arg(self.dir.path().join("keys"));
@@ -204,7 +205,7 @@ async fn repositories_go_only_forward_over_restarts() {
         refused_page(&mut client, page(4, "new"), why).await;
         refused_page(&mut client, page(5, "other"), "was signed already with another content")
             .await;
-        // Under the name of another channel or architecture it stays what it is.
+        // Under the name of another channel or architecture the page is refused, too.
         for request in [
             SignRepomdRequest { channel: "stable".into(), ..page(4, "x") },
             SignRepomdRequest { path: "aarch64/os".into(), ..page(4, "x") },
@@ -234,7 +235,7 @@ async fn repositories_go_only_forward_over_restarts() {
     refused_page(&mut client, page(2, "x"), "older than revision 3").await;
 }
 
-/// Of many who ask at once for different pages of one revision one gets it.
+/// Of many simultaneous requests for different pages of one revision, one succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_pages_of_one_revision_one_is_signed() {
     let scene = Scene::new();
@@ -320,7 +321,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
     fs::write(&public, public_pem(&acceptor.public())).unwrap();
     let (one, before) = (built("one"), built("before"));
     let (good, before) = (header(&one.binary), header(&before.binary));
-    // Signed while no acceptor was asked for.
+    // Signed while the signer had no acceptor.
     let elsewhere = SignHeaderRequest { target: "lab-next".into(), ..before };
     let mut signer = scene.start(&[]);
     let mut client = signer.client().await;
@@ -346,7 +347,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
         }
     }
     assert_eq!(scene.logged("refused").len(), 6, "each once: {:?}", scene.logged("refused"));
-    // A worker's statement is not an acceptance, whoever signs it.
+    // A worker's statement is not an acceptance, whatever key signed it.
     let mut text = accepted(&good, &acceptor, |_| ());
     let statement = "rpmfarm statement of a worker 1\n".to_owned();
     let signature = acceptor.sign(statement.as_bytes());
@@ -357,7 +358,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
     let line = scene.logged("header").pop().unwrap();
     let by = &line["accepted"];
     assert_eq!((&by["worker"], &by["attempt"]), (&"w1".into(), &5.into()), "{line}");
-    // What was signed with this header before needs none, over restarts.
+    // A header that was signed before needs no acceptance, also after restarts.
     client.sign_header(elsewhere.clone()).await.unwrap();
     drop(signer);
     signer = scene.start(&options);
@@ -410,7 +411,8 @@ async fn a_log_that_is_moved_or_cut_stops_signing() {
     fs::write(scene.log(), &good[..good.len() - 20]).unwrap();
     refuses("it was cut off or replaced");
 
-    // An operator goes on: the chain does, too, and so does what is remembered.
+    // An operator lets the signer continue: the chain continues, and the record of signatures
+    // stays.
     assert!(!scene.operate(&["audit", "restart", "--reason", " "]).status.success());
     scene.operated(&["audit", "restart", "--reason", "a disk was full"]);
     let event = &scene.logged("restarted")[0];

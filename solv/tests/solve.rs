@@ -1,4 +1,4 @@
-//! The solver against real metadata, with dnf as the judge of what it picks.
+//! The solver with real metadata; dnf is the reference for its choices.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -352,7 +352,7 @@ fn what_nobody_provides_is_found_with_those_that_rest_on_it() {
     assert_eq!(lacking(&[]), ["typo no-such-package"]);
     let all = ["script jit >= 1", "suite script", "typo no-such-package"];
     assert_eq!(lacking(&["jit"]), all);
-    // What is not shown itself is not asked.
+    // Packages that are not shown themselves are not checked.
     assert_eq!(lacking(&["jit", "script", "suite", "typo"]), [""; 0]);
     assert!(pool.lacking("none", &Default::default()).is_err());
 }
@@ -378,7 +378,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
     // By the source package too.
     let all = pool.solve_apart(&request("lib"), "own", |_, source| source == "set").unwrap();
     assert_eq!(names(&all.packages), ["lib-9-1.noarch"]);
-    // The pool is as it was, and what was solved apart can be pinned.
+    // The pool has not changed, and the packages of the separate solve can be pinned.
     assert_eq!(names(&pool.solve(&request("lib")).unwrap().packages), ["lib-9-1.noarch"]);
     let pinned = apart.iter().map(|package| package.id).collect();
     let on_top = SolveRequest { install: vec!["one"], pinned, ..SolveRequest::default() };
@@ -386,7 +386,8 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
         names(&pool.solve(&on_top).unwrap().packages),
         ["lib-3.0-1.noarch", "one-1-1.noarch"]
     );
-    // Also when others have come since; what comes and goes itself cannot.
+    // Also when other packages were added since; packages that were added or removed themselves
+    // cannot.
     assert!(pool.renewed(&all.packages, "own").is_none());
     pool.remove_packages("own", &["extra-1-1.noarch".parse().unwrap()]).unwrap();
     let pinned = pool.renewed(&apart, "own").unwrap().iter().map(|package| package.id).collect();
@@ -447,7 +448,7 @@ fn cached(cache: &SolverCache, excludes: &[&str]) -> Pool {
     pool
 }
 
-/// The names of what is in a directory.
+/// The names of the files in a directory.
 fn kept(dir: &Path) -> Vec<PathBuf> {
     let mut all: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -613,7 +614,7 @@ fn two_packages_of_one_checksum_are_refused_by_name() {
     assert_eq!(pool.len(), count + 2);
     let owner = solve(&mut pool, &["/usr/share/table/other"]).unwrap();
     assert_eq!(owner, ["table-1-1.noarch".to_owned()].into());
-    // Its own is no other, and one that is gone is none.
+    // A package does not conflict with itself, nor with one that was removed.
     pool.add_packages("own", &[one]).unwrap();
     pool.remove_packages("own", &["one-1-1.noarch".parse().unwrap()]).unwrap();
     pool.add_packages("own", &[other]).unwrap();

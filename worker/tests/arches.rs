@@ -1,5 +1,5 @@
-//! A worker proves what it claims to run: in a user namespace with a binfmt_misc of its own, in
-//! which no emulator is registered.
+//! A worker proves the architectures that it claims to run: in a user namespace with a binfmt_misc
+//! of its own, in which no emulator is registered.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -41,7 +41,7 @@ fn start(script: &str, arguments: &[&str]) -> Option<Child> {
     (version >= (6, 7)).then_some(child)
 }
 
-/// What the script's program ended with, and said on its standard error.
+/// The exit code of the script's program, and its standard error.
 fn end(mut child: Child) -> (Option<i32>, String) {
     let mut stderr = String::new();
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
@@ -56,7 +56,7 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// Whether a worker said what it cannot run, and what to do.
+/// Checks that a worker names the architecture that it cannot run, and the remedy.
 fn assert_refused(code: Option<i32>, stderr: &str) {
     assert_eq!(code, Some(1), "{stderr}");
     let native = Command::new("uname").arg("-m").output().unwrap().stdout;
@@ -68,7 +68,7 @@ fn assert_refused(code: Option<i32>, stderr: &str) {
     assert!(line.contains("Exec format error"), "{line}");
 }
 
-/// A token that no farm has given; nobody listens where it is told to ask.
+/// A token of no farm, and an address without a server.
 fn enrol(data: &std::path::Path, arches: &str) -> Vec<String> {
     let token = format!("rpmfarm1.{}.{}", "ab".repeat(32), "cd".repeat(32));
     ["enrol", "--coordinator", "https://127.0.0.1:1", "--token", &token, "--arch", arches]
@@ -111,7 +111,7 @@ fn a_claim_that_is_not_true_ends_the_worker_with_what_to_do() {
     let data = directory.path().join("data");
     let token = directory.path().join("token");
     std::fs::write(&token, "secret\n").unwrap();
-    // Nobody listens there: a worker that went on would not end.
+    // There is no server at that address: a worker that continued would not end.
     let run = ["run", "--coordinator", "http://127.0.0.1:1", "--name", "p"];
     let places = ["--data-dir", data.to_str().unwrap(), "--token-file", token.to_str().unwrap()];
     let claim = ["--arch", "x86_64,aarch64,ppc64le"];

@@ -1,4 +1,4 @@
-//! What a build must not do, and what is left of it: nothing.
+//! Actions that a cage must prevent, and that a build leaves nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -28,7 +28,7 @@ fn assert_nothing_left(scene: &Scene) {
     }
 }
 
-/// A number of seconds that nobody else sleeps.
+/// A number of seconds that no other process sleeps.
 const SLEEP: &str = "31415926";
 
 fn processes_of(word: &str) -> Vec<String> {
@@ -83,8 +83,8 @@ fn a_build_has_no_power() {
     assert_nothing_left(&scene);
 }
 
-/// A process of the host with the very ids that builds have: what keeps a build from it is not who
-/// it is. Dropped, it is gone.
+/// A process of the host with the same ids as builds: the ids alone must not be the protection. It
+/// ends when this is dropped.
 struct Neighbour(Child);
 
 impl Neighbour {
@@ -130,9 +130,9 @@ impl Port {
     }
 }
 
-/// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
-/// host, another's memory, what only the owner of a machine does. And that `ptrace`, which
-/// debuggers and their tests need, reaches the build's own processes and no other.
+/// System calls of a hostile program: namespaces, devices, mounts, sockets to the host, the memory
+/// of other processes, and calls for the owner of a machine. And `ptrace`, which debuggers and
+/// their tests need, reaches only the build's own processes.
 #[test]
 fn what_a_program_tries_by_itself() {
     let scene = Scene::new(&[]);
@@ -171,8 +171,8 @@ fn nothing_of_a_build_reaches_the_next() {
     }
 }
 
-/// What a configure script asks of calls that flush files, what a sparse file takes, that programs
-/// of 32 bits run, and what a machine always has: right as a kernel and mock's chroot have it.
+/// The results of calls that flush files, the size of sparse files, 32-bit programs, and the files
+/// of every machine are those of a kernel and of mock's chroot.
 #[test]
 fn a_build_sees_a_machine() {
     let scene = Scene::new(&[]);
@@ -210,7 +210,7 @@ fn a_build_sees_a_machine() {
     assert!(scene.log().contains("ALL RIGHT"), "{}", scene.log());
 }
 
-/// Each word of a target's `allow` opens what it names, and nothing of it is open without.
+/// Each word of a target's `allow` opens its devices or calls, and without it they are closed.
 #[test]
 fn what_is_closed_opens_by_its_word() {
     let scene = Scene::new(&[]);
@@ -237,7 +237,7 @@ fn what_is_closed_opens_by_its_word() {
     for word in ["loop", "user_namespaces", "sockets_of_32_bits"] {
         assert_eq!(printed(&["--allow", word]), [word.to_owned()].into(), "{word}");
     }
-    // The loop devices went with the build, with what it attached to them.
+    // The loop devices were removed with the build, together with the files that it had attached.
     let left = fs::read_dir("/sys/block").unwrap().flatten().filter(|entry| {
         let name = entry.file_name().into_string().unwrap();
         name.strip_prefix("loop").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n >= 1 << 16)
@@ -246,8 +246,8 @@ fn what_is_closed_opens_by_its_word() {
     assert_nothing_left(&scene);
 }
 
-/// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and one that
-/// fails is told in the log of each build that stands on its root.
+/// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and a
+/// scriptlet that fails is reported in the log of each build in that root.
 #[test]
 fn scriptlets_see_a_machine_and_their_failures_are_told() {
     let scene = Scene::new(&[]);
@@ -298,7 +298,7 @@ fn files_keep_their_owners_whichever_ids_a_build_has() {
     }
 }
 
-/// What scriptlets try as root of their cage, and what they leave for whoever builds on their root.
+/// Attacks of scriptlets as root of their cage, and files that they leave for builds in their root.
 #[test]
 fn a_scriptlet_reaches_its_own_root_alone() {
     let scene = Scene::new(&[]);
@@ -316,7 +316,7 @@ fn a_scriptlet_reaches_its_own_root_alone() {
     }
     let allowed: Vec<&str> = log.lines().filter(|line| line.contains("ALLOWED")).collect();
     assert!(allowed.is_empty(), "{allowed:#?}");
-    // What lay where packages are searched for was not the build's.
+    // Files that a scriptlet left in the directory of packages are not the build's.
     assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
     port.was_not_called();
     assert_nothing_left(&scene);
@@ -343,7 +343,7 @@ fn limits_hold() {
             r#"{"memory_mib": 128}"#,
             "needed more than its 128 MiB of memory",
         ),
-        // Most of what a fork bomb starts waits here, so that its end is the same each time.
+        // Most processes of a fork bomb wait here, so that it ends in the same way each time.
         (
             format!(
                 "perl -e 'while (1) {{ my $child = fork; die qq(no more\\n) unless defined $child;\n\
@@ -366,7 +366,7 @@ fn limits_hold() {
 }
 
 /// Whatever a build does to the processes, files and descriptors of its own cage is its own fault,
-/// and said in a line.
+/// and is reported in a line.
 #[test]
 fn what_a_build_does_to_its_cage_is_its_own_fault() {
     let scene = Scene::new(&[]);
@@ -469,7 +469,7 @@ fn killing_the_worker_kills_the_build() {
     wait(&|| processes_of(SLEEP).is_empty());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(scene.data.to_str().unwrap()), "mounts are left:\n{mounts}");
-    // And the next life works, and has cleared away what was left.
+    // And after a restart the worker works, and has removed the leftovers.
     let report = scene.build_spec("after", &spec("after", "true"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     assert_nothing_left(&scene);
@@ -494,7 +494,7 @@ fn macros_of_a_spec_run_in_the_cage() {
     assert!(!made.exists(), "a macro has written to the host");
 }
 
-/// Nothing of the package has run then, and what crun says is told.
+/// No command of the package has run then, and crun's message is reported.
 #[test]
 fn a_broken_crun_is_the_workers_fault() {
     let scene = Scene::new(&[]);
@@ -508,8 +508,8 @@ fn a_broken_crun_is_the_workers_fault() {
     assert!(cause.contains("127") && cause.contains("libyajl.so.2 is missing"), "{cause}");
 }
 
-/// What the kernel counts for a user is never the host's: a build that has taken every inotify
-/// instance it can get leaves root's alone.
+/// Resources that the kernel counts for a user are never counted for the host's root: a build that
+/// has taken every inotify instance that it can get leaves root's alone.
 #[test]
 fn a_build_takes_nothing_that_is_counted_for_root() {
     let scene = Scene::new(&[]);
@@ -541,8 +541,8 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
     assert!(root.success(), "the host's root has no inotify instance left");
 }
 
-/// A scriptlet that makes a tree as no package has it: its layer is refused with the reason, and
-/// the worker lives on, starts again, and has removed what was left.
+/// A scriptlet that makes a tree beyond the limits: its layer is refused with the reason, and the
+/// worker continues, can be restarted, and has removed the leftovers.
 #[test]
 fn a_layer_that_no_package_has_is_refused() {
     let scene = Scene::new(&[]);
@@ -564,7 +564,7 @@ fn a_layer_that_no_package_has_is_refused() {
     assert!(!names.iter().any(|name| name.starts_with("making") || name == "aside"), "{names:?}");
 }
 
-/// What an earlier life left is removed at the start, however deep it is; and what cannot be
+/// Leftovers of an earlier run are removed at the start, however deep they are; what cannot be
 /// removed is moved aside.
 #[test]
 fn a_worker_starts_over_whatever_was_left() {
@@ -669,7 +669,7 @@ fn hostile_results_are_refused() {
         assert!(cause.contains(message), "{cause}");
         assert!(!cause.contains(char::is_control), "{cause:?}");
     }
-    // What a build says of its times is not read through a link, and is nothing to fail for.
+    // A build's record of its times is not read through a link, and a bad one is no reason to fail.
     let times = "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times";
     let report = scene.build_spec("timeless", &spec("timeless", times), &[]);
     assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());

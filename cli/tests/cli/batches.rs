@@ -1,4 +1,4 @@
-//! Batches: their plans, how far they are, and what is done to them as a whole.
+//! Batches: their plans, their progress, and the changes of whole batches.
 
 use rpmfarm_proto::v1::{BatchDetails, Fault};
 use serde_json::Value;

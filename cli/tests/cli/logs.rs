@@ -56,7 +56,7 @@ fn a_terminal_is_not_told_what_to_do() {
     assert_eq!(screen(&farm), "größe\r\nred \\x1b[31m\r\nend\u{fffd}\r\n");
 }
 
-/// What a terminal gets of a log.
+/// The output of a log on a terminal.
 fn screen(farm: &FakeFarm) -> String {
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rpmfarm"));
@@ -65,14 +65,14 @@ fn screen(farm: &FakeFarm) -> String {
     let mut child = command.spawn().expect("it starts");
     drop(command);
     let mut screen = Vec::new();
-    // The end of a terminal is an error, and what was read before it counts.
+    // The end of a terminal is an error, and the output before it counts.
     let _ = std::io::Read::read_to_end(&mut std::fs::File::from(pty.master), &mut screen);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     String::from_utf8(screen).expect("text")
 }
 
-/// What terminals take for orders: the clipboard, the title, questions that they answer by typing,
-/// a cleared screen, the same in the codes of 8 bits, the direction of text, a line that hides
+/// Sequences that control a terminal: the clipboard, the title, queries that the terminal answers
+/// as if typed, a cleared screen, the same in 8-bit codes, the direction of text, a line that hides
 /// another.
 const ORDERS: [&[u8]; 10] = [
     b"\x1b]52;c;ZXZpbA==\x07",

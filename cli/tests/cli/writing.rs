@@ -1,4 +1,4 @@
-//! Calls that change something: what is asked for, tokens, retries.
+//! Calls that change something: their requests, tokens, retries.
 
 use rpmfarm_proto::v1::Fault;
 use serde_json::Value;

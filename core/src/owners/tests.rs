@@ -144,7 +144,7 @@ fn an_approved_claim_makes_an_owner() {
     let rights = OwnerRights { may_own: &[], approved: &all };
     let toolset = BuiltPackage { provides: vec!["cpp".into()], ..made("gcc-14-1.x86_64") };
     assert!(claimed("toolset", &[toolset], &known(), &rights).is_empty());
-    // The one before needs a person for the name, and not for what it provides.
+    // The previous owner needs a person's decision for the name, but not for its provides.
     let mut known = known();
     known.names.get_mut("gcc").unwrap().insert(owner("toolset", "gcc-14-1.x86_64", "farm"));
     let before = [made("gcc-15-1.x86_64"), made("cpp-15-1.x86_64")];
@@ -196,8 +196,7 @@ fn impact_goes_on_through_what_was_made() {
 }
 
 proptest! {
-    /// Whatever a build makes: its source's own things are never claimed, and what is claimed has
-    /// another owner.
+    /// For all builds: names of the own source are never claimed, and each claim has another owner.
     #[test]
     fn claims_are_of_others(
         source in "[abc]",

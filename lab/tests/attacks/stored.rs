@@ -1,4 +1,4 @@
-//! Who writes to the coordinator's disk, and is not the signer.
+//! An attacker who writes to the coordinator's disk, and is not the signer.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -51,7 +51,7 @@ fn a_package_that_was_replaced_after_acceptance_is_not_signed() {
     others_read_what_is_published_alone(&scene);
 }
 
-/// Users of the host who have no part in the farm read neither its database nor its secrets.
+/// Users of the host outside of the farm can read neither its database nor its secrets.
 fn others_read_what_is_published_alone(scene: &Scene) {
     let mode = |name: &str| {
         let path = scene.farm.directory().join(name);

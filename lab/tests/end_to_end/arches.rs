@@ -1,5 +1,5 @@
-//! One farm with a worker for each architecture, two of them under emulation: what is built where,
-//! and what becomes of packages that have no architecture.
+//! One farm with a worker for each architecture, two of them under emulation: where packages are
+//! built, and how packages without an architecture are handled.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn one_farm_builds_for_three_architectures() {
         settings.worker_arches = Arch::ALL.into();
     });
     let client = scene.farm.client();
-    // All are asked for at once, so that each worker has something to do all the time.
+    // All are requested at once, so that each worker always has something to do.
     let packages = ["terms", "tiny", "words", "agrees", "differs", "exclusive"];
     let ids = packages.map(|package| client.build(&[package]).unwrap()[0]);
     let [terms, tiny, words, agrees, differs, exclusive] = ids;

@@ -112,7 +112,7 @@ fn signer_dies_in_the_middle() -> bool {
     // The source package and five others.
     let build = client.build(&["xxhash"]).unwrap()[0];
     wait_until_building(&scene, build);
-    // It stands still before it is asked, and then goes a step at a time.
+    // It is stopped before the request, and then continues step by step.
     scene.farm.signer.signal(Signal::SIGSTOP).unwrap();
     let asked = client.wait(build, &["signing"], PATIENCE).unwrap();
     let begun = Instant::now();

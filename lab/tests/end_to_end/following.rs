@@ -124,7 +124,7 @@ fn install_root(scene: &Scene) -> InstallRoot {
 
 #[test]
 fn a_push_with_a_webhook_is_an_update_that_dnf_installs() {
-    // Without the webhook nobody would poll for an hour.
+    // Without the webhook there would be no poll for an hour.
     let scene = scene(|target| {
         target.track.poll_seconds = 3600;
         target.track.poll_longest_seconds = 3600;
@@ -206,7 +206,7 @@ fn the_same_push_seen_five_ways_is_built_once_and_a_restart_loses_nothing() {
     let forge = scene.farm.forge().unwrap();
     follow(&client);
     let commit = push(&scene.world, 2);
-    // Told twice, asked for by hand, polled on demand, and found by polling.
+    // Two webhooks, a manual request, a poll on demand, and a regular poll.
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 202);
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 200);
     assert_eq!(forge.send(&hook(&commit, "2")).unwrap().0, 202);

@@ -1,4 +1,4 @@
-//! Who may make which name, and the way back.
+//! Claims on names, and withdrawals.
 
 use rpmfarm_lab::farm::{Client, InstallRoot};
 use serde_json::Value;
@@ -46,7 +46,7 @@ fn a_package_that_takes_names_of_others_reaches_no_root() {
     let (_, claims) = claimed(&client, "evil-macros");
     assert!(claims.iter().any(|one| one == "name rpmfarm-lab-macros"), "{claims:?}");
 
-    // Everywhere it is told what they wait for.
+    // All commands show what they wait for.
     let id = provides.to_string();
     for asked in [&["why", &id] as &[&str], &["show", &id]] {
         let out = output_of(&client, asked);
@@ -62,7 +62,7 @@ fn a_package_that_takes_names_of_others_reaches_no_root() {
     let root = installed(&scene, "root", &["tiny", "bash"]);
     assert_eq!(root.run(&["tiny"]).unwrap().trim(), "tiny");
 
-    // The effect: tiny's root holds what is claimed.
+    // The effect: tiny's root contains the claimed packages.
     let effect = output_of(&client, &["claim", "show", &boot.to_string()]);
     assert!(effect.contains("tiny (build"), "{effect}");
     let reason = "nobody knows why";
@@ -85,7 +85,7 @@ fn an_approved_takeover_and_its_way_back() {
     let from = shown["from_farm"][0].as_str().unwrap();
     assert!(from.starts_with("words-1.0-1.lab9.noarch (build "), "{from}");
 
-    // Another source goes on with it.
+    // Another source continues with the name.
     let (renamed, claims) = claimed(&client, "renamed");
     assert_eq!(claims, ["file /usr/bin/words", "name words"]);
     output_of(&client, &["claim", "approve", &renamed.to_string(), "--reason", "words has moved"]);
@@ -114,7 +114,7 @@ fn an_approved_takeover_and_its_way_back() {
     let root = installed(&scene, "third", &["words", "bash"]);
     assert_eq!(root.run(&["words"]).unwrap().trim(), "words", "the one before is there");
 
-    // What was made with it is made again, with what is there now.
+    // The builds that were made with it are made again, with the present packages.
     let again = client.json(&["package", "impact", &id, "--rebuild"]).unwrap();
     let again = again["builds"][0]["id"].as_i64().unwrap();
     client.wait(again, &["published"], PATIENCE).unwrap();
