@@ -71,7 +71,7 @@ impl PollStage {
             let Some(slot) = tracker.polls.reserve(key) else { continue };
             started += 1;
             asked.start(tracker);
-            let look = PackagePoll {
+            let poll = PackagePoll {
                 store: store.clone(),
                 tracker: self.tracker.clone(),
                 clock: self.clock,
@@ -79,7 +79,7 @@ impl PollStage {
                 asked: asked.clone(),
                 row,
             };
-            slot.spawn(look.run().map(Ok));
+            slot.spawn(poll.run().map(Ok));
         }
         Ok(())
     }

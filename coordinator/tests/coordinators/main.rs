@@ -134,8 +134,8 @@ async fn of_two_that_take_a_stage_one_has_it() {
             one.heartbeat(&store, began).await.unwrap();
         }
         let later = began + TAKEOVER;
-        let looks = all.iter().map(|one| one.heartbeat(&store, later));
-        futures_util::future::try_join_all(looks).await.unwrap();
+        let heartbeats = all.iter().map(|one| one.heartbeat(&store, later));
+        futures_util::future::try_join_all(heartbeats).await.unwrap();
         for stage in STAGES {
             let holders = all.iter().filter(|one| one.fence(stage, later).is_some()).count();
             assert_eq!(holders, 1, "{stage}");

@@ -164,18 +164,18 @@ async fn a_task_far_behind_those_is_reached_by_several_looks_at_the_same_cost() 
         scene.tasks("strict", Arch::Ppc64le, &none, 700).await;
         let lenient = scene.tasks("lenient", Arch::Ppc64le, &none, 2).await;
         scene.connect("emulates", emulates);
-        let mut looks = 1;
+        let mut passes = 1;
         while scene.pass().await.is_empty() {
-            looks += 1;
-            assert!(looks < 4, "it is out of reach");
+            passes += 1;
+            assert!(passes < 4, "it is out of reach");
         }
-        assert!(looks > 1, "a pass reads the whole queue");
+        assert!(passes > 1, "a pass reads the whole queue");
         assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
         // The tasks at the front of the queue are read again.
         scene.connect("also", emulates);
         while scene.pass().await.len() < 2 {
-            looks += 1;
-            assert!(looks < 9, "it is out of reach");
+            passes += 1;
+            assert!(passes < 9, "it is out of reach");
         }
     })
     .await;

@@ -177,11 +177,11 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
         delivery: String::new(),
         at: clock::now(),
     };
-    let looks = scene.tracked("bash").await.polls;
+    let polls_before = scene.tracked("bash").await.polls;
     scene.upstream.push("bash", "c9s", &id('b'));
     let hooks = [hook("1", true, '2'), hook("2", false, 'b')];
     scene.farm.store.hook_insert(&hooks).await.unwrap();
-    scene.wait_for_polls(&["bash"], &[looks]).await;
+    scene.wait_for_polls(&["bash"], &[polls_before]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push(CHANGES, "a9", &id('2'));

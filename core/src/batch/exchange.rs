@@ -167,7 +167,7 @@ mod tests {
         #[test]
         fn batches_keep_their_turns(
             tasks in prop::collection::vec((0_i64..4, 0_u64..9), 0..40),
-            looks in prop::collection::vec((1_usize..9, 1_usize..9), 1..9),
+            reads in prop::collection::vec((1_usize..9, 1_usize..9), 1..9),
         ) {
             let new = |(task, (batch, urgency)): (i64, (i64, u64))| {
                 queued(task, batch, 10 * task, urgency)
@@ -175,7 +175,7 @@ mod tests {
             let mut waiting: Vec<Queued> = (0..).zip(tasks).map(new).collect();
             let expected: Vec<_> = waiting.iter().map(|one| (one.rank, one.line)).collect();
             let mut served = Vec::new();
-            for (read, count) in looks.iter().cycle() {
+            for (read, count) in reads.iter().cycle() {
                 if waiting.is_empty() {
                     break;
                 }

@@ -116,16 +116,16 @@ impl PolledPackage<'_> {
 
         let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
         let has_pushed = observations.iter().any(|one| one.change == RefChange::Pushed);
-        let look = match believed.filter(|_| is_not_yet) {
+        let finding = match believed.filter(|_| is_not_yet) {
             Some(hint) => PollFinding::NotYet { told: hint.told },
             None if has_pushed => PollFinding::Observed(RefChange::Pushed),
             None => PollFinding::Observed(package.change),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
+            next: next(&self.target.track.pace(), self.interval, finding, jitter, now),
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
-            hinted: matches!(look, PollFinding::NotYet { .. }),
+            hinted: matches!(finding, PollFinding::NotYet { .. }),
             observations,
         }
     }
@@ -140,14 +140,14 @@ impl PolledPackage<'_> {
         now: Timestamp,
     ) -> PollOutcome {
         let failures = self.failures.saturating_add(1);
-        let look = match answer {
+        let finding = match answer {
             HostResponse::Well => PollFinding::Failed(failures),
             // The failure of a host says nothing about the package: the package keeps its interval,
             // and waits with all others until the host is asked again.
             HostResponse::Ill(_) => PollFinding::Observed(RefChange::Begin),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
+            next: next(&self.target.track.pace(), self.interval, finding, jitter, now),
             failures,
             problem: shown(error),
             hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told, now)),

@@ -56,13 +56,13 @@ pub struct NextPoll {
 pub fn next(
     pace: &PollPace,
     interval: Option<Duration>,
-    look: PollFinding,
+    finding: PollFinding,
     jitter: Jitter,
     now: Timestamp,
 ) -> NextPoll {
     let (shortest, longest) = (pace.shortest.max(SECOND), pace.longest.max(pace.shortest));
     let last = interval.unwrap_or(shortest);
-    let interval = match look {
+    let interval = match finding {
         // Pushes come in bursts.
         PollFinding::Observed(RefChange::Pushed) => shortest,
         PollFinding::Observed(RefChange::Begin) => last,
@@ -130,9 +130,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::ZERO;
 
     /// The interval in seconds, after one of so many.
-    fn after(seconds: u64, look: PollFinding) -> u64 {
+    fn after(seconds: u64, finding: PollFinding) -> u64 {
         let interval = Some(Duration::from_secs(seconds));
-        next(&PACE, interval, look, Jitter::new(1, "x", 1), NOW).interval.as_secs()
+        next(&PACE, interval, finding, Jitter::new(1, "x", 1), NOW).interval.as_secs()
     }
 
     #[test]
@@ -150,18 +150,18 @@ mod tests {
 
     #[test]
     fn what_a_webhook_told_is_looked_for_soon_and_not_for_ever() {
-        let look = PollFinding::NotYet { told: NOW };
+        let finding = PollFinding::NotYet { told: NOW };
         let mut now = NOW;
-        let mut looks = 0;
+        let mut polls = 0;
         loop {
-            let next = next(&PACE, Some(600 * SECOND), look, Jitter::new(1, "x", looks), now);
-            looks += 1;
+            let next = next(&PACE, Some(600 * SECOND), finding, Jitter::new(1, "x", polls), now);
+            polls += 1;
             if next.due.since(now) > 100 * SECOND {
                 break;
             }
             now = next.due;
         }
-        assert!((4..15).contains(&looks), "{looks}");
+        assert!((4..15).contains(&polls), "{polls}");
         assert!(now < NOW + 250 * SECOND, "{now}");
     }
 
@@ -177,13 +177,13 @@ mod tests {
     #[test]
     fn never_a_herd() {
         // Three thousand packages that were polled in the same instant.
-        let looks = (0..3000).map(|n| {
+        let polls = (0..3000).map(|n| {
             let jitter = Jitter::new(7, &format!("package{n}"), 1);
             next(&PACE, Some(3600 * SECOND), PollFinding::Observed(RefChange::Same), jitter, NOW)
                 .due
         });
         let mut per_second = std::collections::HashMap::new();
-        for due in looks {
+        for due in polls {
             *per_second.entry(due.since(NOW).as_secs()).or_insert(0) += 1;
         }
         let most = per_second.values().max().copied().unwrap_or_default();
@@ -203,7 +203,7 @@ mod tests {
                 longest: Duration::from_secs(shortest + wider),
             };
             let last = (last > 0).then_some(Duration::from_secs(last));
-            let look = match kind {
+            let finding = match kind {
                 0 => PollFinding::Observed(RefChange::Same),
                 1 => PollFinding::Observed(RefChange::Pushed),
                 2 => PollFinding::Observed(RefChange::Begin),
@@ -211,7 +211,7 @@ mod tests {
                 4 => PollFinding::Failed(turn as u32),
                 _ => PollFinding::NotYet { told: now - Duration::from_micros(1) },
             };
-            let next = next(&pace, last, look, Jitter::new(1, "x", turn), now);
+            let next = next(&pace, last, finding, Jitter::new(1, "x", turn), now);
             let pause = next.due.since(now);
             prop_assert!(pause > Duration::ZERO);
             let longest = pace.longest.max(60 * SECOND) / 4 * 5;
