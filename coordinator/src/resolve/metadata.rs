@@ -272,8 +272,10 @@ impl MetadataCache {
                 .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url =
-            url.map_err(|reason| MetadataErrorKind::Location { url: base.to_string(), reason })?;
+        let url = url.map_err(|reason| MetadataErrorKind::Location {
+            url: base.to_string(),
+            reason: reason.into(),
+        })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
         let (sink, _) =
@@ -306,7 +308,10 @@ fn at(base: &Url, place: &str) -> Url {
 }
 
 fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
-    Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason })
+    Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd {
+        url: url.to_string(),
+        reason: reason.into(),
+    })
 }
 
 /// Runs work that reads much on a thread that may block.

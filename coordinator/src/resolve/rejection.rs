@@ -27,7 +27,11 @@ pub enum MetadataErrorKind {
     Download(#[from] DownloadError),
     /// `repomd.xml` is malformed, or has something that is refused.
     #[error("{url}: {reason}")]
-    Repomd { url: String, reason: RepomdError },
+    Repomd {
+        url: String,
+        /// The reason. Boxed, because it is larger than all other variants.
+        reason: Box<RepomdError>,
+    },
     /// The list of mirrors is malformed, or names none that may be asked.
     #[error("{url}: {reason}")]
     Mirrors { url: String, reason: MirrorListError },
@@ -36,7 +40,8 @@ pub enum MetadataErrorKind {
     Location {
         /// The repository.
         url: String,
-        reason: LocationError,
+        /// The reason. Boxed, because it is larger than all other variants.
+        reason: Box<LocationError>,
     },
     /// The signature of `repomd.xml` is not valid.
     #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]

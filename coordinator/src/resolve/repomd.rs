@@ -84,8 +84,9 @@ pub struct MetadataFile {
     pub base: Option<String>,
     /// Digest of the file.
     pub checksum: Checksum,
-    /// Digest of the decompressed file.
+    /// Size of the file, in bytes.
     pub size: Option<u64>,
+    /// Digest of the decompressed file.
     pub open_checksum: Option<Checksum>,
     /// Size of the decompressed file, in bytes.
     pub open_size: Option<u64>,
