@@ -19,7 +19,7 @@ const CLEARED_AFTER: u32 = 100;
 
 /// The decision on the lease of a stage, with the observed values that it is based on.
 #[derive(Clone, Copy)]
-struct StageClaim<'a> {
+struct DecidedLease<'a> {
     stage: Stage,
     lease: Option<&'a StageLease>,
     /// The heartbeat of the lease's holder; `None` when the holder has no row.
@@ -49,8 +49,8 @@ impl Peers {
         let rows = store.coordinator_list().await?;
         let leases = store.stage_lease_list().await?;
         let mut any = false;
-        for claim in self.decide(rows, &leases, now) {
-            any |= self.carry_out(store, claim).await?;
+        for decided in self.decide(rows, &leases, now) {
+            any |= self.carry_out(store, decided).await?;
         }
         self.clear_away(store, now).await?;
         Ok(any)
@@ -62,7 +62,7 @@ impl Peers {
         rows: Vec<CoordinatorRow>,
         leases: &'a BTreeMap<Stage, StageLease>,
         now: Duration,
-    ) -> Vec<StageClaim<'a>> {
+    ) -> Vec<DecidedLease<'a>> {
         let (me, takeover) = (&self.0.me.id, self.0.takeover);
         let mut state = self.lock();
         state.watch.observe(rows.iter().map(|row| (row.id.as_str(), row.beat)), now);
@@ -76,19 +76,19 @@ impl Peers {
             let held = state.held.get(&stage).map(Fence::epoch);
             let beat = lease.and_then(|lease| state.watch.beat(&lease.holder));
             let decision = claim(me, held, lease, &state.watch, now, takeover);
-            StageClaim { stage, lease, beat, decision }
+            DecidedLease { stage, lease, beat, decision }
         };
         STAGES.into_iter().map(decide).collect()
     }
 
     /// Keeps, leaves or takes the lease of a stage, as it was decided. Returns whether it was
     /// taken.
-    async fn carry_out(&self, store: &Store, claim: StageClaim<'_>) -> store::Result<bool> {
-        let stage = claim.stage;
-        let is_left = claim.lease.is_some() && is_planted(PlantedBug::StagesNotTakenOver);
-        let fence = match claim.decision {
+    async fn carry_out(&self, store: &Store, decided: DecidedLease<'_>) -> store::Result<bool> {
+        let stage = decided.stage;
+        let is_left = decided.lease.is_some() && is_planted(PlantedBug::StagesNotTakenOver);
+        let fence = match decided.decision {
             LeaseDecision::Keep(_) => return Ok(false),
-            LeaseDecision::Take if !is_left => self.take_lease(store, claim).await?,
+            LeaseDecision::Take if !is_left => self.take_lease(store, decided).await?,
             LeaseDecision::Take | LeaseDecision::Leave => None,
         };
         let is_taken = fence.is_some();
@@ -108,9 +108,9 @@ impl Peers {
     async fn take_lease(
         &self,
         store: &Store,
-        claim: StageClaim<'_>,
+        decided: DecidedLease<'_>,
     ) -> store::Result<Option<Fence>> {
-        let StageClaim { stage, lease, beat, .. } = claim;
+        let DecidedLease { stage, lease, beat, .. } = decided;
         let taken = match store.stage_lease_acquire(stage, &self.0.me.id, lease, beat).await {
             // The holder of the lock was stopped in the middle of a transaction, which the database
             // will end soon.

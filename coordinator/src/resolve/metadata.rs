@@ -308,10 +308,8 @@ fn at(base: &Url, place: &str) -> Url {
 }
 
 fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
-    Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd {
-        url: url.to_string(),
-        reason: reason.into(),
-    })
+    Repomd::parse(xml)
+        .map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason: reason.into() })
 }
 
 /// Runs work that reads much on a thread that may block.
