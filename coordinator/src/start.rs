@@ -293,7 +293,7 @@ async fn renew(certificate: Arc<ServerCertificate>) {
     }
 }
 
-/// Writes an address to a file, for whoever started this coordinator.
+/// Writes an address to a file, for the program that started this coordinator.
 fn write_address_file(
     file: Option<&Path>,
     scheme: &str,

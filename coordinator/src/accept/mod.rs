@@ -1,14 +1,14 @@
-//! The stage that reads what a worker has uploaded, and accepts it whole or not at all.
+//! The stage that reads the uploads of a worker, and accepts all or none of them.
 //!
-//! From the moment of acceptance the packages are in the solver's pool, unless they take what
-//! packages of other sources own: then they wait for a person ([`crate::claims`]). Nothing that the
-//! worker said is believed: names, architectures and digests are read from the files. Where there
-//! is an acceptor, it reads them once more and signs that it accepts them.
+//! From the moment of acceptance the packages are in the solver's pool, unless they have names that
+//! packages of other sources own: then they wait for a person ([`crate::claims`]). No claim of the
+//! worker is trusted: names, architectures and digests are read from the files. Where there is an
+//! acceptor, it reads them once more and signs that it accepts them.
 //!
 //! Here are the stage and the one transaction that accepts. `check` reads the files before,
-//! `acceptor` asks the process of that name, `srpm` says what follows from a source package, and
-//! `repeat` whether another worker makes the same once more. `refused` is why something is not
-//! accepted.
+//! `acceptor` calls the process of that name, `srpm` derives the tasks that follow from a source
+//! package, and `repeat` decides whether another worker repeats a task. `refused` has the reasons
+//! of refusals.
 //!
 //! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
 //! applied). What a task made goes to `results`; the last accepted task of a build makes them

@@ -74,7 +74,7 @@ impl Claims {
         )))
     }
 
-    /// Records what a build claims now.
+    /// Records the claims of a build.
     async fn claim(
         &self,
         store: &Store,

@@ -6,8 +6,8 @@ use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, Attempt, Store};
 
-/// Records the ends that a worker reports of attempts that are not live: of those that were taken
-/// from it, not of those whose end it has reported before.
+/// Records the ends that a worker reports of attempts that were taken from it. Ends that it has
+/// reported before are ignored.
 pub async fn reports(
     store: &Store,
     worker: &str,

@@ -394,8 +394,8 @@ struct SignedDraft {
 }
 
 impl WrittenDraft {
-    /// Does everything after the signatures that nobody sees, and checks that the channel still
-    /// shows what the draft is based on.
+    /// Does the steps after the signatures that no client sees, and checks that the channel still
+    /// shows the generation on which the draft is based.
     fn settle(self) -> Result<SignedDraft> {
         let dir = self.dir.path();
         self.manifest.write(dir)?;

@@ -31,13 +31,13 @@ pub(super) struct BatchFacts {
     pub(super) claims: HashMap<BuildId, Vec<String>>,
 }
 
-/// What is known of a build of the batch.
+/// The known facts of a build of the batch.
 #[derive(Debug)]
 struct Member {
     build: Arc<Build>,
     is_open: bool,
     has_srpm: bool,
-    /// What it claimed when its source package was last read.
+    /// Its claims when its source package was last read.
     claims: Vec<String>,
     /// When it was last retried.
     retried: Timestamp,
@@ -359,7 +359,7 @@ impl BatchOrder {
         Some(Turn { task, build, rounds, rank_us, action })
     }
 
-    /// Why a task is refused, with the builds that should have made what it lacks.
+    /// Why a task is refused, with the builds that should have made its missing requirements.
     fn refusal(&self, failure: Option<&Failure>, arch: Arch, lacks: &[Lack]) -> Failure {
         let unknown = || {
             let message = format!("no build root for {arch}: nothing provides what it requires");
@@ -456,8 +456,8 @@ impl BatchOrder {
         })
     }
 
-    /// Records that a task has its lock, or has kept it. The facts follow later, and by then others
-    /// may have removed the lock again.
+    /// Records that a task has its lock, or has kept it. The facts are read later, and others may
+    /// have removed the lock again until then.
     pub(super) fn set_locked(&mut self, task: &Task) {
         self.graph.set_locked(task.build, task.arch);
         let member = self.members.get_mut(&task.build);

@@ -120,7 +120,8 @@ impl Batches {
         is_new
     }
 
-    /// Whether what is known was read under this lease. Work that began under another one is over.
+    /// Whether the known orders were read under this lease. Work that began under another lease
+    /// must stop.
     pub(super) fn is_under(&self, epoch: StageEpoch) -> bool {
         self.0.lock().epoch == Some(epoch)
     }

@@ -27,7 +27,7 @@ pub struct FarmPackage {
     pub repodata: Sha256,
 }
 
-/// What has become of the packages that the pools of a target have of the farm.
+/// The changes of the farm's packages in the pools of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmUpdate {
     /// The version that it leads to.
@@ -36,7 +36,7 @@ pub struct FarmUpdate {
     pub is_whole: bool,
     /// Packages of all architectures. One that a pool has already stays.
     pub present: Vec<FarmPackage>,
-    /// What has left. A pool need not have it.
+    /// The removed packages. A pool need not have had them.
     pub gone: Vec<Nevra>,
 }
 

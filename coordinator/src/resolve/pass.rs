@@ -104,7 +104,7 @@ pub(super) struct LockFailure {
     pub(super) missing: Vec<String>,
 }
 
-/// What became of a lock that was to be recorded.
+/// The result of recording a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
     /// Its task can be given to a worker.

@@ -11,7 +11,7 @@ use super::download::DownloadError;
 use super::href::LocationError;
 use super::repomd::RepomdError;
 
-/// Why metadata are refused, and those of which repository.
+/// Why the metadata of a repository are refused.
 #[derive(Debug, thiserror::Error)]
 #[error("repository `{repository}`: {source}")]
 pub struct MetadataError {

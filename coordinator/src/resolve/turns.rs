@@ -133,7 +133,7 @@ impl ResolveStage {
         let unknown =
             |rows: &[BatchMemberRow], claims: &ClaimNames| order.lock().without_srpm(rows, claims);
         let facts = read_facts(store, scope, unknown).await?;
-        // After the facts: packages of a build that is accepted by these are known by then.
+        // After the facts, so that the packages of a build that these facts accept are known.
         self.read_pools(store).await?;
         let read = read_lock(self.blobs.clone());
         with(&begun.order, move |order| order.apply(facts, read)).await?;
@@ -141,7 +141,8 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Forgets a batch of which every build has ended, with its events. False when one has not.
+    /// Forgets a batch whose builds have all ended, with its events. False when a build has not
+    /// ended.
     async fn forget_ended(
         &self,
         store: &FencedStore,

@@ -1,4 +1,4 @@
-//! What people and scripts call about batches as a whole.
+//! The calls of people and scripts about batches as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

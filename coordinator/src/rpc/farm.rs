@@ -97,7 +97,7 @@ impl FarmService {
         Ok(self.views.build(&self.find_build(id).await?).await?)
     }
 
-    /// The task whose log is followed; waits for it while the build goes on.
+    /// The task whose log is followed; waits for it while the build is open.
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
         let mut facts = self.bus.listen();
         loop {

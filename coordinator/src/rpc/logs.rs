@@ -85,7 +85,7 @@ impl LogTail {
     }
 }
 
-/// What one read of a log found, beside the pieces that were sent.
+/// The result of one read of a log, beside the pieces that were sent.
 enum LogState {
     /// There is no such log yet.
     Absent,

@@ -259,7 +259,7 @@ struct SessionMemory {
     claimed: Vec<Arch>,
 }
 
-/// What the first reports of a session are compared with.
+/// The attempts with which the first reports of a session are compared.
 #[derive(Default, Clone, Copy)]
 enum SessionBaseline {
     /// The session has just begun.

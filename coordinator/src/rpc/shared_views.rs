@@ -241,7 +241,7 @@ impl ViewReader {
         }
     }
 
-    /// Takes a request, and those that came with it. False when there is none and none can come.
+    /// Admits a request and all that are queued. False when there is none and none can come.
     fn admitted(&mut self, request: Option<WatchRequest>) -> bool {
         let Some(request) = request else { return false };
         self.admit(request);

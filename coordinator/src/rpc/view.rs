@@ -62,7 +62,7 @@ impl Views {
         Ok(facts.iter().map(BuildDetails::show).collect())
     }
 
-    /// The same for whoever follows them.
+    /// The same for followers.
     pub(super) async fn live_builds(&self, builds: &[Build]) -> Result<Vec<LiveView>> {
         let facts = BuildDetails::load(self, builds).await?;
         let live = |facts: &BuildDetails<'_>| LiveView {
@@ -73,7 +73,7 @@ impl Views {
     }
 }
 
-/// The facts of which the view of a build is composed.
+/// The facts from which the view of a build is composed.
 struct BuildDetails<'a> {
     build: &'a Build,
     stored: BuildDetailRows,

@@ -345,7 +345,7 @@ impl Store {
                     query = query.bind(name);
                 }
                 let rows: Vec<(String, i64)> = query.fetch_all(self.read_pool()).await?;
-                // What the target has now comes last and stays.
+                // The target's present package comes last and stays.
                 let row = |(nevra, build)| ((target.to_owned(), nevra), BuildId(build));
                 makers.extend(rows.into_iter().map(row));
             }

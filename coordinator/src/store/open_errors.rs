@@ -1,4 +1,4 @@
-//! What an error of opening the database means for whoever starts the coordinator, with the remedy.
+//! Explains errors of opening the database to the operator, with the remedy.
 //!
 //! Owns the words; an address is shown without its password.
 

@@ -377,8 +377,8 @@ impl Tx {
         Ok(added)
     }
 
-    /// The packages of a build are the target's, so many of them new: they come into the solver's
-    /// pools, and what they replace leaves these.
+    /// Enters the packages of a build into the target, so many of them new: they are added to the
+    /// solver's pools, and the packages that they replace are removed.
     pub async fn pool_enter(&mut self, target: &str, build: BuildId, added: i64) -> Result<()> {
         self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }

@@ -1,7 +1,6 @@
 //! The calls that follow upstream.
 //!
-//! Owns the checks of these requests and what they do; `view` says how packages and pushes are
-//! shown.
+//! Owns the checks and the effects of these requests; `view` shows packages and pushes.
 mod view;
 
 use std::cmp::Ordering;
@@ -417,7 +416,7 @@ fn leave_page(reply: &mut v1::PlanPushesReply, limit: u32, after: i64) {
     }
 }
 
-/// What names a package in the list of all that is followed: `target/package`.
+/// The name of a package in the list of all tracked packages: `target/package`.
 fn token_of_followed(tracked: &v1::Tracked) -> String {
     format!("{}/{}", tracked.target, tracked.package)
 }
