@@ -1,9 +1,9 @@
 //! The stage that reads the uploads of a worker, and accepts all or none of them.
 //!
 //! From the moment of acceptance the packages are in the solver's pool, unless they have names that
-//! packages of other sources own: then they wait for a person ([`crate::claims`]). No claim of the
-//! worker is trusted: names, architectures and digests are read from the files. Where there is an
-//! acceptor, it reads them once more and signs that it accepts them.
+//! packages of other sources own: then they wait for a person ([`crate::claims`]). Nothing that the
+//! worker reports is trusted: names, architectures and digests are read from the files. Where there
+//! is an acceptor, it reads them once more and signs that it accepts them.
 //!
 //! Here are the stage and the one transaction that accepts. `check` reads the files before,
 //! `acceptor` calls the process of that name, `srpm` derives the tasks that follow from a source
