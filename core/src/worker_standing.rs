@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn what_holds_a_worker_back_is_told_in_the_order_in_which_it_is_mended() {
-        let told = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
+        let text = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
         let old = state(0, true);
-        assert_eq!(told(&old, Standing::Drained, "new disk"), "is drained: new disk");
-        assert_eq!(told(&old, Standing::Quarantined, ""), "is quarantined: no reason given");
-        assert_eq!(told(&old, Standing::Active, ""), "is too old (0.1.0)");
-        assert_eq!(told(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
-        assert_eq!(told(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");
+        assert_eq!(text(&old, Standing::Drained, "new disk"), "is drained: new disk");
+        assert_eq!(text(&old, Standing::Quarantined, ""), "is quarantined: no reason given");
+        assert_eq!(text(&old, Standing::Active, ""), "is too old (0.1.0)");
+        assert_eq!(text(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
+        assert_eq!(text(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");
     }
 
     #[test]

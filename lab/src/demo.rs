@@ -19,12 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// When a step fails.
 pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let story = DemoLog { begun: Instant::now() };
-    story.tell(
+    story.print(
         "making the lab: distributions for three architectures out of Debian's packages, a \
          dist-git, a look-aside",
     );
     let world = World::with_arches(&directory.join("world"), &Arch::ALL)?;
-    story.tell("starting acceptor, signer, coordinator, and a worker for each architecture");
+    story.print("starting acceptor, signer, coordinator, and a worker for each architecture");
     let mut settings = Settings::new(directory.join("farm"));
     settings.workers = Arch::ALL.len();
     settings.worker_arches = Arch::ALL.into();
@@ -43,7 +43,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     for arch in Arch::ALL {
         install(&story, &world, &farm, directory, arch)?;
     }
-    story.tell("done");
+    story.print("done");
     if keep {
         linger(&farm)?;
     } else {
@@ -61,7 +61,7 @@ fn install(
     arch: Arch,
 ) -> anyhow::Result<()> {
     let native = arch == Arch::X86_64;
-    story.tell(&format!(
+    story.print(&format!(
         "{arch}: installing from the farm with dnf, gpgcheck=1 and repo_gpgcheck=1, and running \
          what was installed{}",
         if native { "" } else { ", under emulation" }
@@ -106,7 +106,7 @@ fn install(
 
 /// Builds a batch and shows its progress, as for a user.
 fn build(story: &DemoLog, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::Result<()> {
-    story.tell(what);
+    story.print(what);
     let client = farm.client();
     let arguments = [&["build", "--watch", "--target", TARGET], packages].concat();
     println!("          $ rpmfarm {}", arguments.join(" "));
@@ -162,7 +162,7 @@ struct DemoLog {
 }
 
 impl DemoLog {
-    fn tell(&self, what: &str) {
+    fn print(&self, what: &str) {
         println!("\n{:>7.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 }

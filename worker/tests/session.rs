@@ -51,8 +51,8 @@ struct Coordinator(Arc<Mutex<CoordinatorState>>);
 const LEASE: u64 = 1500;
 
 impl Coordinator {
-    fn with<T>(&self, look: impl FnOnce(&mut CoordinatorState) -> T) -> T {
-        look(&mut self.0.lock())
+    fn with<T>(&self, work: impl FnOnce(&mut CoordinatorState) -> T) -> T {
+        work(&mut self.0.lock())
     }
 
     fn desired(&self) -> Option<v1::DesiredState> {

@@ -503,9 +503,9 @@ fn names(build: &Build, stored: &BuildDetailRows) -> Vec<String> {
             if claims == 1 { "its claim".to_owned() } else { format!("its {claims} claims") };
         lines.push(format!("{who} {word} {what}: {reason} (rpmfarm claim show {})", build.id));
     }
-    let mut said = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for row in &stored.withdrawn {
-        if said.insert((row.at, &row.who)) {
+        if seen.insert((row.at, &row.who)) {
             let count = stored.withdrawn.iter().filter(|one| one.at == row.at).count();
             lines.push(format!(
                 "withdrawn by {}: {} ({}; rpmfarm package impact {})",
@@ -580,12 +580,12 @@ mod tests {
         let srpm = Some(SrpmDetailRow { nevra, terms: Default::default() });
         // Facts that were read while it was published: still open, and in the channel already.
         let open = BuildDetailRows { srpm, open: true, ..BuildDetailRows::default() };
-        let told =
+        let warnings_of =
             |published: &[PublishedEvr]| warnings(&build(7), &open, published, Some("testing"));
-        assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
+        assert_eq!(warnings_of(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
         let other = [brought(6, "testing", "hello-2-1.src")];
-        assert!(told(&other)[0].contains("the same as"), "{:?}", told(&other));
+        assert!(warnings_of(&other)[0].contains("the same as"), "{:?}", warnings_of(&other));
         // Packages of other channels do not matter.
-        assert_eq!(told(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
+        assert_eq!(warnings_of(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
     }
 }

@@ -201,8 +201,8 @@ impl PackagePoll {
 
     fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let row = &self.row;
-        let hint = row.hinted_at.map(|told| WebhookHint {
-            told,
+        let hint = row.hinted_at.map(|hinted_at| WebhookHint {
+            hinted_at,
             commit: &row.hint_commit,
             modification: &row.hint_modification,
         });

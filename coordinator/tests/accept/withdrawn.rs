@@ -104,13 +104,13 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     let (running, task) = waiting[1];
     store.attempt_grant(task, running, "w", clock::now()).await.unwrap().expect("granted");
 
-    let looked = scene
+    let impact = scene
         .farm
         .claims()
         .impact(store, "lab", &store.package_list_own(bad).await.unwrap())
         .await
         .unwrap();
-    assert_eq!(looked.roots.len(), 2);
+    assert_eq!(impact.roots.len(), 2);
     let (_, impacts) = scene.takes_back(bad).await;
     assert!(impacts.contains(&used.0), "{impacts:?}");
     for (_, task) in &waiting {

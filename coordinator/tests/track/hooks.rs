@@ -190,8 +190,8 @@ async fn unsigned_or_wrongly_signed() {
 
 /// The poll that a webhook led to is over, as far as the store knows.
 async fn forget_hint(scene: &Scene) {
-    let looked = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
-    assert!(looked);
+    let is_due = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
+    assert!(is_due);
     scene.poll_packages(&["bash"]).await;
 }
 

@@ -16,8 +16,8 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 
 /// Whether the push of a webhook that came at a time is still expected.
 #[must_use]
-pub fn is_hint_believed(told: Timestamp, now: Timestamp) -> bool {
-    now.since(told) < BELIEVED
+pub fn is_hint_believed(hinted_at: Timestamp, now: Timestamp) -> bool {
+    now.since(hinted_at) < BELIEVED
 }
 
 /// The bounds of the time between two polls.
@@ -36,7 +36,7 @@ pub enum PollFinding {
     /// The server answered, with another commit than the webhook of this time named.
     NotYet {
         /// When the webhook came.
-        told: Timestamp,
+        hinted_at: Timestamp,
     },
     /// The repository cannot be read, for a reason of its own; so many times in a row.
     Failed(u32),
@@ -69,9 +69,9 @@ pub fn next(
         PollFinding::Observed(RefChange::Same) => last.saturating_add(last / 4),
         PollFinding::Observed(RefChange::Gone) => longest,
         PollFinding::Failed(times) => last.saturating_mul(1 << times.min(6)),
-        PollFinding::NotYet { told } if is_hint_believed(told, now) => {
+        PollFinding::NotYet { hinted_at } if is_hint_believed(hinted_at, now) => {
             // The pause is as long as the wait so far: seven polls in two minutes.
-            let pause = now.since(told).clamp(SECOND, 60 * SECOND);
+            let pause = now.since(hinted_at).clamp(SECOND, 60 * SECOND);
             return NextPoll { interval: last, due: now + jitter.spread(pause) };
         }
         PollFinding::NotYet { .. } => last,
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn what_a_webhook_told_is_looked_for_soon_and_not_for_ever() {
-        let finding = PollFinding::NotYet { told: NOW };
+        let finding = PollFinding::NotYet { hinted_at: NOW };
         let mut now = NOW;
         let mut polls = 0;
         loop {
@@ -209,7 +209,7 @@ mod tests {
                 2 => PollFinding::Observed(RefChange::Begin),
                 3 => PollFinding::Observed(RefChange::Gone),
                 4 => PollFinding::Failed(turn as u32),
-                _ => PollFinding::NotYet { told: now - Duration::from_micros(1) },
+                _ => PollFinding::NotYet { hinted_at: now - Duration::from_micros(1) },
             };
             let next = next(&pace, last, finding, Jitter::new(1, "x", turn), now);
             let pause = next.due.since(now);

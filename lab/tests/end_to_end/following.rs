@@ -79,10 +79,10 @@ fn follow(client: &Client) {
 }
 
 /// Waits until something is there.
-fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
+fn wait<T>(mut check: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(begun.elapsed() < PATIENCE, "it did not come");
