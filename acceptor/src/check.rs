@@ -13,7 +13,7 @@ use crate::request::Asked;
 /// A package that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedFile {
-    /// What its header says.
+    /// Its NEVRA, by its header.
     pub nevra: Nevra,
     /// SHA-256 of its file.
     pub file: Sha256,

@@ -44,7 +44,7 @@ pub struct Evidence {
     pub limits: Limits,
 }
 
-/// What rpmbuild exits with when requirements are not installed.
+/// rpmbuild's exit status when requirements are not installed.
 const UNMET_REQUIREMENTS: u8 = 11;
 
 /// Says why a run failed. Limits are checked first, because they cause the errors in the log.
@@ -171,7 +171,7 @@ const SIGNALS: &[(u8, &str)] = &[
     (31, "SIGSYS"),
 ];
 
-/// What rpmbuild lists as missing.
+/// The requirements that rpmbuild lists as missing.
 fn unmet(log: &LogReader) -> String {
     let excerpt = log.excerpt();
     let missing: Vec<&str> = excerpt

@@ -1,8 +1,8 @@
 //! Packages with requirements that nothing provides in the repositories of an architecture.
 //!
-//! Owns what follows for `noarch` packages, which are made once and shown on all architectures: one
-//! that requires a package of another architecture would be broken for whoever installs it. It must
-//! not know how requirements are looked up.
+//! Owns the consequence for `noarch` packages, which are made once and shown on all architectures:
+//! a package that requires one of another architecture would be broken for its users. It must not
+//! know how requirements are looked up.
 
 use std::collections::{BTreeMap, HashMap};
 

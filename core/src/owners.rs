@@ -18,7 +18,7 @@ use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 pub const MAX_CLAIMS: usize = 10_000;
 
 words! {
-    /// What can be owned.
+    /// The kinds of things that have owners.
     pub enum ClaimKind: "kind of claim" {
         /// The name of a binary package.
         Name = "name",
@@ -26,7 +26,7 @@ words! {
         Nevra = "nevra",
         /// A capability that a package provides beside its own name.
         Provides = "provides",
-        /// What a package obsoletes.
+        /// An obsolete of a package.
         Obsoletes = "obsoletes",
         /// A file: a program, a file below `/etc`, or any file of a package of a bootstrap or base
         /// root.
@@ -115,7 +115,7 @@ pub struct ApprovedClaim {
     pub build: BuildId,
 }
 
-/// What a source may make although others own it.
+/// The names that a source may make although others own them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnerRights<'a> {
     /// The target's `may_own` of the package.

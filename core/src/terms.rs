@@ -16,7 +16,7 @@ use crate::Arch;
 use crate::noarch::{self, NOARCH};
 use crate::task::TaskKind;
 
-/// What a spec says with one rpm target.
+/// The terms of a spec for one rpm target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Terms {

@@ -1,4 +1,4 @@
-//! What the farm has decided about a worker, and what follows from it.
+//! The farm's decisions about a worker, and their consequences.
 //!
 //! A worker's standing is a fact of the store, so it survives restarts. Its liveness is not, see
 //! [`crate::lease`].
@@ -17,7 +17,7 @@ pub const PROTOCOL: u32 = 2;
 pub const OLDEST_PROTOCOL: u32 = 2;
 
 words! {
-    /// What was decided about a worker.
+    /// The decision about a worker.
     #[derive(Default)]
     pub enum Standing: "state of a worker" {
         #[default]
@@ -71,7 +71,7 @@ pub enum StandingError {
 }
 
 impl StandingError {
-    /// What can be done about it.
+    /// The remedy.
     #[must_use]
     pub const fn remedy(self) -> Remedy {
         match self {

@@ -44,7 +44,7 @@ pub struct SignerService {
 struct SigningRules {
     bindings: KeyBindings,
     files: Option<PackageFiles>,
-    /// Who accepts packages; none where whoever asks does.
+    /// The keys of acceptors; empty when the caller's word is enough.
     acceptors: Vec<PublicKey>,
     per_minute: u32,
     allowance: Mutex<SigningRate>,
@@ -263,7 +263,7 @@ impl SignerService {
         self.rules.acquire_rate()
     }
 
-    /// Logs a refusal that says something of whoever asks, once.
+    /// Logs a refusal that reveals a hostile or faulty caller, once.
     async fn log_refusal(
         &self,
         asked: &RequestSummary,
@@ -330,8 +330,8 @@ impl SigningRules {
         Err(RequestError::Bound { key: key.clone(), target: name::shown(target), bound })
     }
 
-    /// What the acceptor says of a package. What was signed before, with the same header, needs no
-    /// acceptance: it is signed anew with another key.
+    /// The acceptor's acceptance of a package. A header that was signed before needs no acceptance:
+    /// it is signed again with another key.
     fn accepted(
         &self,
         request: &HeaderRequest<'_>,

@@ -163,7 +163,7 @@ impl Client {
         reply.map(Response::into_inner).map_err(|status| self.explain(&status))
     }
 
-    /// What an error status means for the caller.
+    /// The error for the caller of a call that failed with this status.
     pub(crate) fn explain(&self, status: &Status) -> Error {
         let message = status.message().to_owned();
         if status.source().is_some() {

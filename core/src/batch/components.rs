@@ -42,7 +42,7 @@ struct Circle {
     waiting: usize,
 }
 
-/// What [`Components::settle`] asks of the graph.
+/// The questions of [`Components::settle`] to the graph.
 pub(super) trait Needs {
     /// Adds the open members that a member needs to a list.
     fn add_needs(&self, member: u32, list: &mut Vec<u32>);
@@ -52,7 +52,7 @@ pub(super) trait Needs {
     fn waiting(&self, member: u32) -> usize;
 }
 
-/// What [`Components::settle`] did.
+/// The effects of [`Components::settle`].
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Members that are in another component than before.

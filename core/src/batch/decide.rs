@@ -1,4 +1,4 @@
-//! What is to be done next with the tasks of a batch.
+//! The next decisions on the tasks of a batch.
 
 use std::cmp::Reverse;
 

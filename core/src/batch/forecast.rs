@@ -146,7 +146,7 @@ impl Run {
             Decision::Solve { .. } if self.graph.task(task).solution.is_solved() => {
                 self.graph.confirm(task);
             }
-            Decision::Solve { .. } => self.graph.assume_brought(task),
+            Decision::Solve { .. } => self.graph.assume_provided(task),
             Decision::Lock => {
                 self.graph.set_locked(build, arch);
                 self.enqueue(task);
@@ -234,8 +234,9 @@ impl BatchGraph {
         self.open.values().flat_map(|member| &self.member(*member).tasks).copied()
     }
 
-    /// What a task lacks is there, unless an open member is still to make it.
-    fn assume_brought(&mut self, task: TaskIx) {
+    /// Assumes that the missing requirements of a task are available, except those that an open
+    /// member will make.
+    fn assume_provided(&mut self, task: TaskIx) {
         let Task { member, solution, .. } = self.task(task);
         let is_open = |missing: &&Missing| self.makers_of(missing).any(|maker| maker != *member);
         let left: Vec<Missing> = solution.missing().iter().filter(is_open).cloned().collect();

@@ -37,10 +37,10 @@ pub struct BatchGraph {
     pub(super) ready: BTreeSet<TaskIx>,
     /// Tasks whose roots cannot be solved.
     pub(super) lacking: BTreeSet<TaskIx>,
-    /// What can become of them.
+    /// Which of them can still get a root.
     pub(super) hope: Hope,
     /// Those of them for which any accepted build may provide a missing requirement.
-    pub(super) curious: BTreeSet<TaskIx>,
+    pub(super) any_may_help: BTreeSet<TaskIx>,
     /// The number of open members that make progress without a turn of one of their tasks.
     pub(super) moving: usize,
     /// Open members without SRPM.
@@ -74,7 +74,7 @@ pub(super) struct Member {
     pub(super) rank_us: i64,
 }
 
-/// What a member builds on one architecture.
+/// The task of a member on one architecture.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) member: MemberIx,
@@ -98,7 +98,7 @@ impl Task {
     }
 }
 
-/// What is known of a task's root.
+/// The known result of solving a task's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Solution {
     /// Nothing yet.
@@ -132,8 +132,8 @@ impl Solution {
         }
     }
 
-    /// Whether any accepted build may change it, whatever that provides.
-    fn is_curious(&self) -> bool {
+    /// Whether any accepted build may provide a missing requirement.
+    fn any_may_help(&self) -> bool {
         self.missing().iter().any(|missing| missing.key.is_none())
     }
 }
@@ -196,7 +196,7 @@ impl BatchGraph {
             ready: BTreeSet::new(),
             lacking: BTreeSet::new(),
             hope: Hope::default(),
-            curious: BTreeSet::new(),
+            any_may_help: BTreeSet::new(),
             moving: 0,
             unknown: 0,
             lost: Vec::new(),
@@ -329,8 +329,8 @@ impl BatchGraph {
         self.change(task, Solution::Pending);
     }
 
-    /// Records that a task has its lock, and no longer waits for a turn. What it needs still counts
-    /// for the circles that it is in.
+    /// Records that a task has its lock, and no longer waits for a turn. Its needs still count for
+    /// its circles.
     pub fn set_locked(&mut self, build: BuildId, arch: Arch) {
         let Some(task) = self.find(build, arch) else { return };
         self.change(task, Solution::Locked);
@@ -375,7 +375,7 @@ impl BatchGraph {
             self.came[*key as usize] = self.clock;
         }
         let mentioned = keys.iter().flat_map(|key| self.mentions[*key as usize].iter());
-        let touched: BTreeSet<TaskIx> = mentioned.chain(&self.curious).copied().collect();
+        let touched: BTreeSet<TaskIx> = mentioned.chain(&self.any_may_help).copied().collect();
         for task in &touched {
             self.touch(*task);
         }
@@ -521,7 +521,7 @@ impl BatchGraph {
             self.components.count_waiting(member, after.is_solved());
         }
         set(&mut self.lacking, task, !after.missing().is_empty());
-        set(&mut self.curious, task, after.is_curious());
+        set(&mut self.any_may_help, task, after.any_may_help());
         self.doubt(task);
         self.review(task);
     }

@@ -31,7 +31,7 @@ pub struct Lack {
 pub struct StuckCircle {
     /// The members with their packages.
     pub members: Vec<(BuildId, String)>,
-    /// What would break it, the best first.
+    /// The possible breakers, the best first.
     pub breakers: Vec<Breaker>,
 }
 
@@ -43,7 +43,7 @@ pub struct Breaker {
     pub build: BuildId,
     /// Its package.
     pub package: String,
-    /// What it lacks of the members of its circle.
+    /// The missing requirements that other members of its circle make.
     pub requirements: Vec<String>,
     /// How many members of the circle could be built then, itself among them.
     pub frees: usize,
@@ -70,8 +70,8 @@ impl fmt::Display for StuckCircle {
     }
 }
 
-/// What can still become of the tasks without a root. It is kept, and brought up to date with the
-/// tasks that something changed for.
+/// Which tasks without a root can still get one. It is kept, and updated with the tasks that a
+/// change concerns.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hope {
     /// By the names in specs.
@@ -79,19 +79,19 @@ pub(super) struct Hope {
     /// Also by chance: a member may provide requirements that a spec need not name.
     chance: Help<true>,
     /// Tasks whose missing requirements, or the makers of these, have changed.
-    doubted: BTreeSet<TaskIx>,
+    changed: BTreeSet<TaskIx>,
 }
 
 impl Hope {
-    /// Something changed for a task that lacks something, or lacked it before.
+    /// Records a change for a task that has a missing requirement, or had one before.
     pub(super) fn doubt(&mut self, task: TaskIx) {
-        self.doubted.insert(task);
+        self.changed.insert(task);
     }
 
     /// Updates it. Returns how many tasks and requirements were visited.
     pub(super) fn update(&mut self, graph: &BatchGraph) -> u64 {
-        let doubted = std::mem::take(&mut self.doubted);
-        self.sure.update(graph, &doubted) + self.chance.update(graph, &doubted)
+        let changed = std::mem::take(&mut self.changed);
+        self.sure.update(graph, &changed) + self.chance.update(graph, &changed)
     }
 
     /// Whether no member can help a member, or one only by chance.
@@ -127,10 +127,11 @@ impl Hope {
         graph: &'a BatchGraph,
         task: TaskIx,
     ) -> impl Iterator<Item = &'a Missing> {
-        let things = if self.is_chance(graph) { &self.chance.things } else { &self.sure.things };
-        let bringers = things.get(&task).into_iter().flatten();
-        let missing = graph.task(task).solution.missing().iter().zip(bringers);
-        missing.filter(|(_, by)| **by == Bringer::Nobody).map(|(missing, _)| missing)
+        let providers =
+            if self.is_chance(graph) { &self.chance.providers } else { &self.sure.providers };
+        let found = providers.get(&task).into_iter().flatten();
+        let missing = graph.task(task).solution.missing().iter().zip(found);
+        missing.filter(|(_, by)| **by == Provider::Nobody).map(|(missing, _)| missing)
     }
 
     /// The members that make the missing requirements of a member that cannot be helped.
@@ -145,7 +146,7 @@ impl Hope {
 
 /// The provider of a missing requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bringer {
+enum Provider {
     Nobody,
     Chance,
     Member(MemberIx),
@@ -156,29 +157,29 @@ enum Bringer {
 #[derive(Debug, Clone, Default)]
 struct Help<const BY_CHANCE: bool> {
     /// The providers of the missing requirements of each task that has any.
-    things: BTreeMap<TaskIx, Vec<Bringer>>,
+    providers: BTreeMap<TaskIx, Vec<Provider>>,
     /// The tasks with a requirement that no member provides.
     hopeless: BTreeSet<TaskIx>,
     /// How many of these a member has; only members that have some.
     stuck: BTreeMap<MemberIx, usize>,
 }
 
-/// What is still to be done in an update.
+/// The remaining work of an update.
 #[derive(Debug, Default)]
 struct Work {
-    /// Members that can be built no more.
+    /// Members that can no longer be built.
     stuck: Vec<MemberIx>,
     /// Members that can be built now.
     freed: Vec<MemberIx>,
-    /// Tasks that lost a bringer.
+    /// Tasks that lost a provider.
     asked: BTreeSet<TaskIx>,
     visits: u64,
 }
 
 impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
-    fn update(&mut self, graph: &BatchGraph, doubted: &BTreeSet<TaskIx>) -> u64 {
+    fn update(&mut self, graph: &BatchGraph, changed: &BTreeSet<TaskIx>) -> u64 {
         let mut work = Work::default();
-        for task in doubted {
+        for task in changed {
             self.begin(graph, *task, &mut work);
         }
         while let Some(member) = work.stuck.pop() {
@@ -198,24 +199,24 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         if found.solution.missing().is_empty() || found.is_touched() {
             return self.give(found.member, task, work);
         }
-        self.things.insert(task, vec![Bringer::Nobody; found.solution.missing().len()]);
+        self.providers.insert(task, vec![Provider::Nobody; found.solution.missing().len()]);
         self.set_hopeless(found.member, task, work);
     }
 
-    /// A task lacks nothing.
+    /// Records that a task has no missing requirement.
     fn give(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
-        self.things.remove(&task);
+        self.providers.remove(&task);
         self.set_helped(member, task, work);
     }
 
     /// Records that a member provides nothing any more.
     fn withdraw(&mut self, graph: &BatchGraph, member: MemberIx, work: &mut Work) {
         for task in &graph.member(member).dependents {
-            let Some(things) = self.things.get_mut(task) else { continue };
-            work.visits += 1 + things.len() as u64;
+            let Some(providers) = self.providers.get_mut(task) else { continue };
+            work.visits += 1 + providers.len() as u64;
             let mut is_lost = false;
-            for by in things.iter_mut().filter(|by| **by == Bringer::Member(member)) {
-                (*by, is_lost) = (Bringer::Nobody, true);
+            for by in providers.iter_mut().filter(|by| **by == Provider::Member(member)) {
+                (*by, is_lost) = (Provider::Nobody, true);
             }
             if is_lost {
                 self.set_hopeless(graph.task(*task).member, *task, work);
@@ -225,32 +226,32 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
 
     /// Finds providers for the requirements of a task that have none yet.
     fn ask(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
-        let Some(mut things) = self.things.remove(&task) else { return };
+        let Some(mut providers) = self.providers.remove(&task) else { return };
         let found = graph.task(task);
-        work.visits += 1 + things.len() as u64;
-        for (by, missing) in things.iter_mut().zip(found.solution.missing()) {
-            if *by == Bringer::Nobody {
-                *by = self.bringer(graph, missing);
+        work.visits += 1 + providers.len() as u64;
+        for (by, missing) in providers.iter_mut().zip(found.solution.missing()) {
+            if *by == Provider::Nobody {
+                *by = self.provider(graph, missing);
             }
         }
-        if !things.contains(&Bringer::Nobody) {
+        if !providers.contains(&Provider::Nobody) {
             self.set_helped(found.member, task, work);
         }
-        self.things.insert(task, things);
+        self.providers.insert(task, providers);
     }
 
     /// The member itself is no provider: it cannot be built as long as its task has a missing
     /// requirement.
-    fn bringer(&self, graph: &BatchGraph, missing: &Missing) -> Bringer {
+    fn provider(&self, graph: &BatchGraph, missing: &Missing) -> Provider {
         if BY_CHANCE && missing.anybody {
-            return Bringer::Chance;
+            return Provider::Chance;
         }
         let mut makers = graph.makers_of(missing);
         let free = makers.find(|maker| !self.stuck.contains_key(maker));
-        free.map_or(Bringer::Nobody, Bringer::Member)
+        free.map_or(Provider::Nobody, Provider::Member)
     }
 
-    /// Members that can be built now bring what others lack.
+    /// Members that can be built now provide the missing requirements of others.
     fn spread(&mut self, graph: &BatchGraph, work: &mut Work) {
         while let Some(member) = work.freed.pop() {
             for task in &graph.member(member).dependents {
@@ -342,7 +343,7 @@ impl BatchGraph {
         StuckCircle { members: named, breakers }
     }
 
-    /// What a member lacks of these.
+    /// A member as a breaker of a circle.
     fn breaker(&self, hope: &Hope, member: MemberIx, circle: &BTreeSet<MemberIx>) -> Breaker {
         let tasks = self.member(member).tasks.iter();
         let missing = tasks.flat_map(|task| hope.lacks(self, *task));

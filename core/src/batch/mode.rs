@@ -14,7 +14,7 @@ words! {
         /// in it. As the packages of a base root need each other, they are one component in most
         /// distributions, and everything else waits for that component.
         Bootstrap = "bootstrap",
-        /// A build goes as soon as its root can be solved, with whatever packages are there. Only a
+        /// A build begins as soon as its root can be solved, with the existing packages. Only a
         /// build whose root cannot be solved waits for others.
         Unordered = "none",
     }
@@ -30,7 +30,7 @@ pub struct Needed<'a> {
 }
 
 impl<'a> Needed<'a> {
-    /// What counts of a lock, for a task with these build requirements.
+    /// The packages and names of a lock that count, for a task with these build requirements.
     #[must_use]
     pub fn new(lock: &'a Lock, requires: &'a [String], mode: OrderMode) -> Self {
         let (base, beyond) = lock.layers.split_at(lock.layers.len().min(1));

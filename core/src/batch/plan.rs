@@ -1,4 +1,4 @@
-//! What a batch will be, as people see it before and while it runs.
+//! The plan of a batch, as people see it before and while it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::hope::StuckCircle;
 use super::mode::OrderMode;
 use crate::{Arch, BuildId};
 
-/// What a batch will be.
+/// The plan of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Which needs count.
@@ -32,7 +32,7 @@ pub struct PlannedComponent {
     pub members: Vec<(BuildId, String)>,
     /// The components that it waits for, by their places in the plan; all are smaller than its own.
     pub needs: Vec<usize>,
-    /// What its tasks take together, in microseconds.
+    /// The total duration of its tasks, in microseconds.
     pub work_us: i64,
     /// When it is built; `None` when none of its builds is.
     pub interval: Option<Interval>,
@@ -139,7 +139,7 @@ impl BatchGraph {
         PlannedComponent { members: named, needs, work_us, interval }
     }
 
-    /// What the tasks of a member take that are not done, on one architecture or on all.
+    /// The remaining duration of a member's tasks that are not done, on one architecture or on all.
     pub(super) fn left_us(&self, member: MemberIx, arch: Option<Arch>) -> i64 {
         let found = self.member(member);
         let tasks = found.tasks.iter().map(|task| self.task(*task));

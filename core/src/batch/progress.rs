@@ -22,13 +22,13 @@ pub struct Progress {
     pub building: usize,
     /// Open builds whose tasks all wait.
     pub waiting: usize,
-    /// What accepted builds were expected to take, in microseconds.
+    /// The expected durations of the accepted builds together, in microseconds.
     pub accepted_us: i64,
-    /// What the tasks of open builds are expected to take.
+    /// The expected durations of the tasks of open builds together.
     pub left_us: i64,
     /// The longest chain of builds that wait for each other, from the one that goes first.
     pub critical_path: Vec<(BuildId, String)>,
-    /// What that chain takes.
+    /// The duration of that chain.
     pub critical_path_us: i64,
     /// The builds that most others wait for.
     pub holders: Vec<Holder>,

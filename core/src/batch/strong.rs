@@ -26,7 +26,7 @@ struct Frame {
     next: usize,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The components; each one after those that it has edges to.
@@ -187,7 +187,7 @@ mod tests {
             for (from, to) in pairs() {
                 let both = reaches[from][to] && reaches[to][from];
                 proptest::prop_assert_eq!(of(from) == of(to), both);
-                // What is needed comes first.
+                // Needed nodes come first.
                 proptest::prop_assert!(!reaches[from][to] || of(to) <= of(from));
             }
         }

@@ -1,4 +1,4 @@
-//! What the coordinator tells a worker: the state that it should have, and each assignment of it.
+//! The desired state that the coordinator sends to a worker, and each assignment in it.
 
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::{Assignment, DesiredState, TaskInput};

@@ -70,7 +70,7 @@ async fn until_ended(
                         "lost the coordinator at {server}; trying again until it is back"
                     ))?;
                 }
-                // If nobody answers, the next try reports it.
+                // If no coordinator answers, the next try reports it.
                 if let Ok(other) = Client::connect(&settings).await {
                     client = other;
                 }
