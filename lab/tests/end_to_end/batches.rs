@@ -1,4 +1,4 @@
-//! The builds of one request as one thing: planned, paused, lost, tried again.
+//! The builds of one request as a whole: plans, pauses, losses, retries.
 
 use std::time::{Duration, Instant};
 
