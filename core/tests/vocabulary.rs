@@ -67,15 +67,13 @@ fn compared<'a>(line: &'a str, words: &BTreeSet<String>) -> Option<&'a str> {
 
 fn is_compared(before: &str, after: &str) -> bool {
     let equals = |text: &str, at: fn(&str, &str) -> bool| at(text, "==") || at(text, "!=");
-    // A variant of `words!`, maybe with further words.
-    if before.ends_with('=') && !equals(before, |text, sign| text.ends_with(sign)) {
-        return false;
-    }
+    // A variant of `words!` may have further words after `|`.
+    let is_variant = before.ends_with('=') && !equals(before, |text, sign| text.ends_with(sign));
     let alternative = before.strip_suffix('|').map(str::trim_end);
     equals(before, |text, sign| text.ends_with(sign))
         || equals(after, |text, sign| text.starts_with(sign))
         || alternative.is_some_and(|others| others.is_empty() || others.ends_with('"'))
-        || (after.starts_with('|') && !after.starts_with("||"))
+        || (after.starts_with('|') && !after.starts_with("||") && !is_variant)
         || is_pattern(before, after)
         || before.contains("matches!(")
         || after.contains("].contains(")
