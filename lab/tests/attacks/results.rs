@@ -97,8 +97,8 @@ fn logs_do_nothing_to_a_terminal() {
     ] {
         let shown = screen(&scene, words);
         assert!(shown.contains(part), "{words:?}: {shown:?}");
-        for order in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
-            assert!(!shown.contains(order), "{words:?}: {shown:?}");
+        for control in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
+            assert!(!shown.contains(control), "{words:?}: {shown:?}");
         }
     }
     for log in fs::read_dir(scene.farm.directory().join("logs")).unwrap().flatten() {

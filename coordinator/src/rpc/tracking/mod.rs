@@ -277,7 +277,7 @@ impl Tracking for TrackingService {
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
-            orders: overrides.into_iter().map(view::order).collect(),
+            orders: overrides.into_iter().map(view::policy_override).collect(),
         }))
     }
 
