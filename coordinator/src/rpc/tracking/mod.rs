@@ -187,7 +187,7 @@ impl Tracking for TrackingService {
         // The policy is set first, so that no push is decided on before it applies.
         if let Some(policy) = policy {
             for package in &packages {
-                let row = order(package, policy.as_str(), "", None, &who, now);
+                let row = override_row(package, policy.as_str(), "", None, &who, now);
                 self.store.policy_override_insert(&target.name, &row).await?;
             }
         }
@@ -310,7 +310,7 @@ impl Tracking for TrackingService {
         }
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
-            let row = order(package, &request.word, &reason, until, &who, now);
+            let row = override_row(package, &request.word, &reason, until, &who, now);
             self.store.policy_override_insert(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
@@ -436,7 +436,7 @@ fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn order(
+fn override_row(
     package: &str,
     word: &str,
     reason: &str,
