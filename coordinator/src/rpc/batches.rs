@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status};
 
 use super::batch_plan::{PackageFacts, Planner};
 use super::view::Views;
-use super::{internal, request_checks, to_the_end, us};
+use super::{count, internal, request_checks, to_the_end, us};
 use crate::blocking;
 use crate::clock::Clock;
 use crate::dispatch::pass::matched;
@@ -248,11 +248,6 @@ impl BatchService {
         details.losses = losses.map(|loss| shown_loss(loss, &lost, &packages)).collect();
         Ok(())
     }
-}
-
-/// A number as messages have it.
-fn count(number: impl TryInto<u32>) -> u32 {
-    number.try_into().unwrap_or(u32::MAX)
 }
 
 fn shown_batch(batch: &Batch, counts: &BatchCounts, ended: Option<Timestamp>) -> v1::Batch {

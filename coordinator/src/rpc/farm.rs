@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use super::request_checks::{self, optional};
 use super::shared_views::SharedViews;
 use super::view::{self, Views};
-use super::{fleet, internal, logs, pages, pieces, to_the_end, watch, why};
+use super::{count, fleet, internal, logs, pages, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::clock;
@@ -516,7 +516,7 @@ impl FarmApi for FarmService {
                 repo_url: format!("{base}/repo/{0}/{0}-{1}.repo", row.target, row.channel),
                 key_url: format!("{base}/repo/{0}/RPM-GPG-KEY-{0}", row.target),
                 revision: row.revision,
-                packages: u32::try_from(row.packages).unwrap_or(u32::MAX),
+                packages: count(row.packages),
                 published_us: row.at.as_us(),
                 target: row.target,
                 name: row.channel,

@@ -10,7 +10,7 @@ use rpmfarm_proto::v1::packages_server::Packages;
 use tonic::{Request, Response, Status};
 
 use super::view::Views;
-use super::{internal, to_the_end};
+use super::{count, internal, to_the_end};
 use crate::claims::{Claims, DecisionError, DecisionOutcome};
 use crate::clock;
 use crate::store::{Build, ClaimDecision, ImpactRow, StoreError, WithdrawnPackage};
@@ -85,7 +85,7 @@ impl PackageService {
             package: build.package.clone(),
             typed_state: shown.typed_state,
             state: shown.state,
-            count: u32::try_from(claims.len()).unwrap_or(u32::MAX),
+            count: count(claims.len()),
             claims: claims.iter().take(most).map(claim).collect(),
             decisions: decisions.into_iter().map(decision).collect(),
         })

@@ -16,7 +16,7 @@ use rpmfarm_core::why::held_by_pause;
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
-use super::us;
+use super::{count, us};
 use crate::claims;
 use crate::clock;
 use crate::commands;
@@ -175,7 +175,7 @@ impl TaskView {
             worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
             started_us: us(last.map(|(attempt, _)| attempt.started)),
             ended_us: us(ended),
-            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+            attempts: count(attempts.len()),
             failure: self.failure().filter(|_| acceptance.is_none()).map(Into::into),
             rpmbuild_ms: acceptance.map_or(0, |(_, ms, _)| ms),
             lock: lock.map_or_else(String::new, |lock| lock.digest.hex()),

@@ -20,7 +20,7 @@ use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
 use super::request_checks::named;
-use super::{internal, pages};
+use super::{count, internal, pages};
 use crate::clock;
 use crate::store::{NewTracked, PolicyOverrideRow, PushFilter, PushRow, Store, TrackedPackage};
 use crate::targets::Targets;
@@ -430,10 +430,6 @@ fn followed_place(after: &str) -> Result<(&str, &str), Status> {
     after.split_once('/').ok_or_else(|| {
         bad(format!("`{}` follows no page (send `next` of the page before)", shown(after)))
     })
-}
-
-fn count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn override_row(
