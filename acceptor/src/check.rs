@@ -13,7 +13,7 @@ use crate::request::Asked;
 /// A package that was checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckedFile {
-    /// What its header says.
+    /// Its NEVRA, by its header.
     pub nevra: Nevra,
     /// SHA-256 of its file.
     pub file: Sha256,
@@ -36,11 +36,11 @@ pub enum CheckError {
         intact: bool,
     },
     /// The file has another size than the one that the worker signed.
-    #[error("{file} has {found} bytes, the worker says {said}")]
+    #[error("{file} has {found} bytes, the worker says {announced}")]
     Size {
         file: String,
         /// The size that the worker signed.
-        said: u64,
+        announced: u64,
         found: u64,
     },
     /// The signed file cannot be read.
@@ -105,8 +105,8 @@ fn check(
     let failed = |source| unread(blobs, file.digest, &file.name, source);
     let inspected = package.inspect().map_err(failed)?;
     if inspected.size != file.size {
-        let (said, found) = (file.size, inspected.size);
-        return Err(CheckError::Size { file: file.name.clone(), said, found });
+        let (announced, found) = (file.size, inspected.size);
+        return Err(CheckError::Size { file: file.name.clone(), announced, found });
     }
     expected.check(file, &inspected.nevra, inspected.source_rpm.as_deref())?;
     let fits = |held: &UnpackedSize| room.check(&file.name, *held);

@@ -35,7 +35,7 @@ enum Command {
     Attempts(AttemptsCommand),
 }
 
-/// Where an acceptor keeps what it has.
+/// The directory of an acceptor's state.
 #[derive(Debug, Args)]
 struct Place {
     /// Directory of the acceptor's key, its log and the workers' keys.

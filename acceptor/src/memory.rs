@@ -118,26 +118,26 @@ mod tests {
     #[test]
     fn an_attempt_is_accepted_once_and_a_task_goes_forward() {
         let mut memory = Memory::default();
-        let look = |memory: &Memory, attempt, made: &[u8]| {
+        let check = |memory: &Memory, attempt, made: &[u8]| {
             memory.accepted_at(TaskId(1), AttemptId(attempt), Sha256::compute(made))
         };
-        assert_eq!(look(&memory, 5, b"a"), Ok(None));
+        assert_eq!(check(&memory, 5, b"a"), Ok(None));
         memory.apply(&accepted(1, 5, b"a", 77));
-        assert_eq!(look(&memory, 5, b"a"), Ok(Some(77)), "the same again is the same");
-        let error = look(&memory, 5, b"b").unwrap_err();
+        assert_eq!(check(&memory, 5, b"a"), Ok(Some(77)), "the same again is the same");
+        let error = check(&memory, 5, b"b").unwrap_err();
         assert_eq!(error, Replay::Other { attempt: AttemptId(5) });
         assert!(error.to_string().contains("attempts forget --from 5"), "{error}");
-        assert_eq!(look(&memory, 6, b"b"), Ok(None), "the coordinator refused the first");
+        assert_eq!(check(&memory, 6, b"b"), Ok(None), "the coordinator refused the first");
         memory.apply(&accepted(1, 6, b"b", 78));
-        let error = look(&memory, 5, b"a").unwrap_err().to_string();
+        let error = check(&memory, 5, b"a").unwrap_err().to_string();
         assert!(error.contains("attempt 6 of task 1"), "{error}");
         assert_eq!(memory.accepted(), 2);
 
         // After a backup was put back numbers come again.
         let forgot = |from| Event::Forgot { from: AttemptId(from), reason: "x".into(), uid: 0 };
         memory.apply(&forgot(7));
-        assert!(look(&memory, 5, b"c").is_err());
+        assert!(check(&memory, 5, b"c").is_err());
         memory.apply(&forgot(5));
-        assert_eq!(look(&memory, 5, b"c"), Ok(None));
+        assert_eq!(check(&memory, 5, b"c"), Ok(None));
     }
 }

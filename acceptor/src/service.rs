@@ -39,7 +39,7 @@ struct Desk {
     /// Locked for one acceptance after the other.
     book: Mutex<Book>,
     /// The denials that were logged.
-    told: Mutex<BTreeSet<String>>,
+    reported: Mutex<BTreeSet<String>>,
     /// Woken when the log has failed.
     failed: Notify,
     /// Limits how many packages are read at once, since reading needs a processor.
@@ -85,7 +85,7 @@ impl AcceptorService {
             blobs: Blobs::new(blobs),
             workers,
             book: Mutex::new(book),
-            told: Mutex::default(),
+            reported: Mutex::default(),
             failed: Notify::new(),
             places: Arc::new(Semaphore::new(cores)),
         }))
@@ -169,11 +169,11 @@ impl Desk {
     fn log_refusal(&self, asked: &Asked, reason: &str) {
         let (worker, attempt) = (asked.worker.clone(), asked.attempt);
         tracing::warn!(worker, attempt = attempt.0, reason, "not accepted");
-        let mut told = self.told.lock();
-        if told.len() >= DENIALS {
-            told.clear();
+        let mut reported = self.reported.lock();
+        if reported.len() >= DENIALS {
+            reported.clear();
         }
-        if told.insert(format!("{attempt} {reason}")) {
+        if reported.insert(format!("{attempt} {reason}")) {
             let event = Event::Denied { worker, attempt, reason: reason.to_owned() };
             if let Err(error) = self.book().append(vec![event]) {
                 tracing::error!(%error, "the denial is not logged");

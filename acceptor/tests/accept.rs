@@ -1,5 +1,5 @@
-//! The acceptor as a process, asked by somebody who reached its socket, with packages that rpmbuild
-//! made: what a known worker has signed is accepted, and nothing else.
+//! The acceptor as a process, with requests of anybody who reaches its socket and packages of
+//! rpmbuild: only results that a known worker has signed are accepted.
 
 #![allow(clippy::unwrap_used)]
 
@@ -80,7 +80,7 @@ impl Scene {
         AcceptorClient::new(endpoint.connect_with_connector(connector).await.unwrap())
     }
 
-    /// What an operator types.
+    /// Runs a command of an operator.
     fn operate(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary());
         command.args(words).arg("--state").arg(self.path("state")).output().unwrap()
@@ -88,8 +88,8 @@ impl Scene {
 
     fn operated(&self, words: &[&str]) -> String {
         let output = self.operate(words);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{words:?}: {said}");
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words:?}: {text}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -120,7 +120,7 @@ impl Scene {
         ResultFile { name, kind, digest: self.put(path), size }
     }
 
-    /// What the coordinator asks after `w1` has built a package.
+    /// The coordinator's request after `w1` has built a package.
     fn asked(&self, of: &Built) -> AcceptRequest {
         let input = self.put(&of.source);
         self.signed(
@@ -175,7 +175,7 @@ impl Scene {
         SigningKey::load_or_make(&self.path("other.key")).unwrap()
     }
 
-    /// What the acceptor signed, which is checked with its public key as the signer reads it.
+    /// The signed acceptances, checked with the acceptor's public key as the signer does.
     async fn accepted(&self, request: AcceptRequest) -> Vec<Acceptance> {
         let key: PublicKey = read_public(&self.path("state/acceptor.pub")).unwrap();
         let acceptances = match self.verdict(request).await {
@@ -208,7 +208,7 @@ impl Scene {
     /// It waits for somebody.
     async fn waits(&self, request: AcceptRequest, why: &str) {
         match self.verdict(request).await {
-            Verdict::Waits(said) => assert!(said.contains(why), "{why}: {said}"),
+            Verdict::Waits(message) => assert!(message.contains(why), "{why}: {message}"),
             other => panic!("{why}: {other:?}"),
         }
     }
@@ -328,8 +328,9 @@ async fn another_key_of_a_worker_waits_for_an_operator() {
     // While it runs.
     scene.operated(&["worker", "trust", "w1"]);
     scene.accepted(request).await;
-    let said: Vec<_> = scene.logged("worker").iter().map(|line| line["by_hand"].clone()).collect();
-    assert_eq!(said, [false, true]);
+    let by_hand: Vec<_> =
+        scene.logged("worker").iter().map(|line| line["by_hand"].clone()).collect();
+    assert_eq!(by_hand, [false, true]);
     // Forgotten, the next one is the first again.
     scene.operated(&["worker", "forget", "w1"]);
     let file = scene.file(&one.binary, ResultKind::Rpm);

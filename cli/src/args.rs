@@ -67,7 +67,7 @@ pub(crate) struct Global {
         hide_env_values = true
     )]
     pub(crate) ca_file: Option<PathBuf>,
-    /// Print JSON: one document, or one object per line where the output goes on
+    /// Print JSON: one document, or one object per line for output that continues
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// When to use colours; `auto` is on a terminal, unless NO_COLOR is set

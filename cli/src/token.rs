@@ -69,16 +69,16 @@ impl TokenSource {
 fn search(paths: &[PathBuf], server: &str) -> Result<Token, Error> {
     let local = is_local(server);
     let usable = paths.iter().filter(|path| local || path.as_path() != Path::new(HOST_TOKEN));
-    let mut looked = Vec::new();
+    let mut tried = Vec::new();
     for path in usable {
         if let Some(token) = read_file(path)? {
             return Ok(token);
         }
-        looked.push(path.display().to_string());
+        tried.push(path.display().to_string());
     }
     Err(Error::Token(format!(
         "this needs a token for {server} and none was found (searched for {}); copy the coordinator's token there, or name it with --token-file or RPMFARM_TOKEN",
-        looked.join(", ")
+        tried.join(", ")
     )))
 }
 

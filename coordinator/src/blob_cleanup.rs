@@ -31,8 +31,8 @@ pub struct CleanupStats {
 pub async fn run(blobs: Blobs) {
     loop {
         let store = blobs.clone();
-        let looked = tokio::task::spawn_blocking(move || pass(&store, SystemTime::now())).await;
-        match looked {
+        let removed = tokio::task::spawn_blocking(move || pass(&store, SystemTime::now())).await;
+        match removed {
             Ok(Ok(CleanupStats { entries: 0, .. })) => {}
             Ok(Ok(CleanupStats { entries, bytes })) => {
                 tracing::info!(entries, bytes, "removed unfinished files of dead writers");

@@ -23,7 +23,7 @@ const WAITING: usize = 256;
 /// Changes that are remembered for those who have not read them yet.
 const REMEMBERED: usize = 65_536;
 
-/// The builds of which something may have changed.
+/// The builds that may have changed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangedBuilds {
     /// These and no others; it may be none.
@@ -58,7 +58,7 @@ pub enum News {
 /// How often the bus was woken.
 #[derive(Debug, Clone, Copy, Default)]
 struct Rings {
-    /// In all, for whatever it was.
+    /// In total, for any reason.
     count: u64,
     /// For all passes.
     all: u64,
@@ -98,6 +98,7 @@ pub enum PeerMessage {
     Facts(ChangedBuilds),
     /// The worker's session shall read again what the worker should have.
     WakeSession(String),
+    /// All sessions shall do so. Only coordinators of older versions send it.
     WakeSessions,
     /// A worker has reported progress.
     Progress,
@@ -227,7 +228,7 @@ impl RecentChanges {
 #[derive(Debug, Clone)]
 pub struct Bus {
     wakes: Arc<WakeCounter>,
-    /// Of which builds facts have changed.
+    /// The builds whose facts have changed.
     changes: watch::Sender<RecentChanges>,
     /// Tells the other coordinators that something was written here.
     notifier: PeerNotifier,

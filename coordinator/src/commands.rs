@@ -91,13 +91,13 @@ mod tests {
     #[test]
     fn the_same_release_may_be_built_higher_and_no_other() {
         let published = Evr::new(0, "1.10", "2.el9");
-        let told = |release: &str| {
+        let hint = |release: &str| {
             let made = Evr::new(0, "1.10", release);
             let why = check_newer("hello", &made, [published.clone()], "testing");
             not_newer(&why.expect_err("it is not newer"))
         };
-        assert!(told("2.el9").ends_with(", or ask for rpmfarm build hello --bump"));
-        assert!(!told("1.el9").contains("--bump"));
+        assert!(hint("2.el9").ends_with(", or ask for rpmfarm build hello --bump"));
+        assert!(!hint("1.el9").contains("--bump"));
     }
 
     #[test]

@@ -162,9 +162,9 @@ impl Doctor {
         if problems.is_empty() {
             return check("signer", "ok", counted(keys.len(), "key"));
         }
-        let told =
+        let lines =
             problems.into_iter().map(|(problem, keys)| format!("{}: {problem}", keys.join("; ")));
-        remedied(check("signer", "error", told.collect::<Vec<_>>().join("\n")), remedy)
+        remedied(check("signer", "error", lines.collect::<Vec<_>>().join("\n")), remedy)
     }
 
     /// Further checks of the signer; none where it does not answer, which is a finding already.
@@ -485,18 +485,18 @@ mod tests {
         let emulating = seen("b", &[X86_64, Aarch64], &[Aarch64], None);
         let out = seen("c", &[X86_64], &[], Some("is quarantined: it failed"));
         assert_eq!(workers_found(&[], &both), ("warning", "0 of 0 known workers take work".into()));
-        let said = "0 of 1 known workers take work; c is quarantined: it failed";
-        assert_eq!(workers_found(std::slice::from_ref(&out), &both), ("error", said.into()));
-        let said = "1 of 2 known workers take work (x86_64 1); none for aarch64; c is quarantined: \
+        let expected = "0 of 1 known workers take work; c is quarantined: it failed";
+        assert_eq!(workers_found(std::slice::from_ref(&out), &both), ("error", expected.into()));
+        let expected = "1 of 2 known workers take work (x86_64 1); none for aarch64; c is quarantined: \
                     it failed";
-        assert_eq!(workers_found(&[plain, out], &both), ("warning", said.into()));
+        assert_eq!(workers_found(&[plain, out], &both), ("warning", expected.into()));
         let plain = seen("a", &[X86_64], &[], None);
-        let said = "2 of 2 known workers take work (x86_64 2, aarch64 1 (1 emulating))";
-        assert_eq!(workers_found(&[plain, emulating], &both), ("ok", said.into()));
+        let expected = "2 of 2 known workers take work (x86_64 2, aarch64 1 (1 emulating))";
+        assert_eq!(workers_found(&[plain, emulating], &both), ("ok", expected.into()));
         let away: Vec<_> =
             ["a", "b", "c", "d", "e", "f"].map(|n| seen(n, &[], &[], Some("is gone"))).into();
-        let (_, said) = workers_found(&away, &both);
-        assert!(said.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{said}");
+        let (_, message) = workers_found(&away, &both);
+        assert!(message.ends_with("; d is gone; and 2 more (rpmfarm worker list)"), "{message}");
     }
 
     #[test]

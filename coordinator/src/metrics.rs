@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 use rpmfarm_core::{Arch, Failure};
 
 /// Labels, each a name and a value.
@@ -76,7 +76,6 @@ impl Metrics {
         let mut registry = Registry::with_prefix("rpmfarm");
         let dispatch = Durations::new_with_constructor(|| Histogram::new(LATENCIES));
         let stages = Durations::new_with_constructor(|| Histogram::new(WORK));
-        let faults = Family::<Labels, Counter>::default();
         registry.register_with_unit(
             "dispatch_latency",
             "Time from a task being ready to its grant to a worker, by architecture",
@@ -89,10 +88,10 @@ impl Metrics {
             Unit::Seconds,
             stages.clone(),
         );
-        registry.register(
+        let faults = registered(
+            &mut registry,
             "faults",
             "Failures by fault (package, worker, farm) and by the stage that failed",
-            faults.clone(),
         );
         let gauges = Gauges::register(&mut registry);
         let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -142,74 +141,79 @@ impl Metrics {
     }
 }
 
-fn count(registry: &mut Registry, name: &str, help: &str) -> Counts {
-    let family = Counts::default();
-    registry.register(name, help, family.clone());
-    family
+/// Registers a metric.
+fn registered<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let metric = M::default();
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// Registers a metric with a unit.
+fn in_unit<M: Metric + Clone + Default>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    unit: Unit,
+) -> M {
+    let metric = M::default();
+    registry.register_with_unit(name, help, unit, metric.clone());
+    metric
 }
 
 impl Gauges {
     fn register(registry: &mut Registry) -> Self {
-        let oldest = Seconds::default();
-        registry.register_with_unit(
-            "queue_oldest",
-            "How long the longest waiting task has waited, by architecture and priority",
-            Unit::Seconds,
-            oldest.clone(),
-        );
-        let database_up = Gauge::default();
-        registry.register("database_up", "Whether the database answers", database_up.clone());
-        let statements = Counter::default();
-        registry.register(
-            "statements",
-            "Statements that this coordinator has sent to its database",
-            statements.clone(),
-        );
-        let free = Gauge::default();
-        registry.register_with_unit(
-            "data_free",
-            "Free space of the file systems of blobs and repositories",
-            Unit::Bytes,
-            free.clone(),
-        );
         Self {
-            queue: count(
+            oldest: in_unit(
+                registry,
+                "queue_oldest",
+                "How long the longest waiting task has waited, by architecture and priority",
+                Unit::Seconds,
+            ),
+            database_up: registered(registry, "database_up", "Whether the database answers"),
+            statements: registered(
+                registry,
+                "statements",
+                "Statements that this coordinator has sent to its database",
+            ),
+            free: in_unit(
+                registry,
+                "data_free",
+                "Free space of the file systems of blobs and repositories",
+                Unit::Bytes,
+            ),
+            queue: registered(
                 registry,
                 "queue_tasks",
                 "Tasks that are ready and wait for a worker, by architecture and priority",
             ),
-            oldest,
-            slots: count(registry, "slots", "Attempts that connected workers run at once"),
-            busy: count(registry, "slots_busy", "Attempts that workers hold"),
-            workers: count(registry, "workers", "Workers by liveness: alive, stale, gone"),
-            builds: count(
+            slots: registered(registry, "slots", "Attempts that connected workers run at once"),
+            busy: registered(registry, "slots_busy", "Attempts that workers hold"),
+            workers: registered(registry, "workers", "Workers by liveness: alive, stale, gone"),
+            builds: registered(
                 registry,
                 "builds",
                 "Builds by state: importing, srpm, building, finishing, published, cancelled, failed",
             ),
-            root_hits: count(
+            root_hits: registered(
                 registry,
                 "worker_root_hits",
                 "How often a build found its root in the worker's store, since the worker's start",
             ),
-            root_misses: count(
+            root_misses: registered(
                 registry,
                 "worker_root_misses",
                 "How often a root, or a layer of it, had to be made, since the worker's start",
             ),
-            stages_held: count(
+            stages_held: registered(
                 registry,
                 "stage_held",
                 "Whether this coordinator runs the stage (1) or another one does (0)",
             ),
-            coordinators: count(
+            coordinators: registered(
                 registry,
                 "coordinators",
                 "Coordinators that this one sees, itself included, by state: alive, dead",
             ),
-            database_up,
-            free,
-            statements,
         }
     }
 

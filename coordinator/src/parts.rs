@@ -74,7 +74,7 @@ pub struct Parts {
     pub damaged: DamagedFiles,
     pub logs: Logs,
     pub targets: Targets,
-    /// What was heard of the workers.
+    /// The last reports of the workers.
     pub fleet: Fleet,
     /// How far dispatch has read the queues.
     pub cursors: QueueCursors,
@@ -112,7 +112,7 @@ pub struct Parts {
     pub acceptor: Option<AcceptorClient>,
     pub signer: SignerClient,
     pub publisher: Publisher,
-    /// What channels hold, as it was last read or written.
+    /// The contents of channels, as they were last read or written.
     pub channel_contents: ChannelContents,
     /// The largest permitted result file, in bytes.
     pub max_result_bytes: u64,
@@ -408,7 +408,7 @@ impl Parts {
         }
     }
 
-    /// What batches are as a whole.
+    /// The service for batches as a whole.
     #[must_use]
     pub fn batch_service(&self) -> BatchService {
         BatchService {

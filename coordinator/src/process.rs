@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(mode(&data.join("farm.db")), 0o600);
         assert_eq!(mode(&data.join("blobs")), 0o700);
         assert_eq!(mode(&data.join("repos")), 0o755);
-        // What an administrator has decided stays.
+        // A mode that an administrator has set is kept.
         fs::set_permissions(&data, Permissions::from_mode(0o750)).unwrap();
         make_data(&data).unwrap();
         assert_eq!(mode(&data), 0o750);

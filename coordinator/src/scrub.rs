@@ -143,8 +143,8 @@ async fn published(blobs: &Blobs, repos: &Path, damaged: &DamagedFiles) {
     damaged.keep(repos, &all);
     for (path, digest) in all {
         let (store, known) = (blobs.clone(), damaged.clone());
-        let look = move || known.verify_published(&store, &path, digest);
-        let size = tokio::task::spawn_blocking(look).await.unwrap_or(0);
+        let verify = move || known.verify_published(&store, &path, digest);
+        let size = tokio::task::spawn_blocking(verify).await.unwrap_or(0);
         // Files that are hard links to blobs were not read, so no pause is needed.
         if size > 0 {
             tokio::time::sleep(pause(size)).await;
@@ -159,8 +159,8 @@ fn pause(size: u64) -> Duration {
 async fn read_again(blobs: &Blobs, damaged: &DamagedFiles, all: Vec<Sha256>) {
     for digest in all {
         let (store, known) = (blobs.clone(), damaged.clone());
-        let looked = tokio::task::spawn_blocking(move || known.verify(&store, digest)).await;
-        let size = looked.unwrap_or(0);
+        let verified = tokio::task::spawn_blocking(move || known.verify(&store, digest)).await;
+        let size = verified.unwrap_or(0);
         tokio::time::sleep(pause(size)).await;
     }
 }

@@ -1,5 +1,5 @@
-//! What a simulation decides instead of the system: the time, which waiting task continues next,
-//! and whether the disk is full.
+//! The decisions that a simulation makes instead of the system: the time, which waiting task
+//! continues next, and whether the disk is full.
 //!
 //! Only with the feature `simulation`, with which no program of a farm is built. A simulation runs
 //! coordinators on one thread, each in a runtime of its own ([`new_runtime`]). Whatever a
@@ -486,7 +486,7 @@ mod tests {
         end();
     }
 
-    /// What the database's thread does is waited for, however long it takes.
+    /// The work of the database's thread is waited for, however long it takes.
     #[test]
     fn a_transaction_is_one_step() {
         begin(1);

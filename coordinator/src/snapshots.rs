@@ -214,7 +214,7 @@ impl WaitReasons {
         let lives = |id: &str| others.iter().any(|(row, alive)| *alive && row.id == id);
         let notes =
             store.peer_snapshot_list_of(WAIT, &build.0.to_string(), self.peers.own_id()).await?;
-        let told = notes.into_iter().find(|note| lives(&note.coordinator));
-        Ok(told.map(|note| note.text).unwrap_or_default())
+        let found = notes.into_iter().find(|note| lives(&note.coordinator));
+        Ok(found.map(|note| note.text).unwrap_or_default())
     }
 }

@@ -73,13 +73,9 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
     let terms = config.lease_terms()?;
     let repos = data.join("repos");
     let now = Instant::now();
-    let alone = store.dialect() == Dialect::Sqlite;
-    let database = if alone { "sqlite" } else { "postgres" };
+    let database = if store.dialect() == Dialect::Sqlite { "sqlite" } else { "postgres" };
     let me = coordinator(&instance_lock, address, &base_url);
-    let peers = Peers::new(me, Some(instance_lock), config.takeover, alone, now);
-    peers::heartbeat::begin(&peers, &store, now)
-        .await
-        .context("cannot register this coordinator")?;
+    let peers = register(me, instance_lock, config.takeover, &store, now).await?;
     let tracker = Tracker::new(Clock, PollLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
@@ -120,6 +116,22 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         random: RandomSource,
     };
     Ok((parts, words))
+}
+
+/// Registers this coordinator with the others of its database.
+async fn register(
+    me: CoordinatorRow,
+    instance_lock: InstanceLock,
+    takeover: Duration,
+    store: &Store,
+    now: Instant,
+) -> anyhow::Result<Peers> {
+    let alone = store.dialect() == Dialect::Sqlite;
+    let peers = Peers::new(me, Some(instance_lock), takeover, alone, now);
+    peers::heartbeat::begin(&peers, store, now)
+        .await
+        .context("cannot register this coordinator")?;
+    Ok(peers)
 }
 
 /// The row of this coordinator in the database.
@@ -281,7 +293,7 @@ async fn renew(certificate: Arc<ServerCertificate>) {
     }
 }
 
-/// Writes an address to a file, for whoever started this coordinator.
+/// Writes an address to a file, for the program that started this coordinator.
 fn write_address_file(
     file: Option<&Path>,
     scheme: &str,

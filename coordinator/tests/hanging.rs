@@ -1,4 +1,4 @@
-//! A server that takes connections and never answers: whatever needs it waits, and nothing else.
+//! A server that accepts connections and never answers: only work that needs it waits.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -28,7 +28,7 @@ use builds::new_build;
 /// Builds whose server hangs: more than there are slots.
 const HANGING: usize = 40;
 
-/// How long another target's build may take. What hangs is waited for longer.
+/// The time limit for another target's build. The timeouts of hanging work are longer.
 const PATIENCE: Duration = Duration::from_secs(50);
 
 struct Scene {
@@ -42,7 +42,7 @@ impl Scene {
     /// there.
     async fn new() -> Self {
         let hangs = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        // Its port is taken, so that nobody else's server gets it, and refuses connections.
+        // The port is reserved, so that no other server gets it, and it refuses connections.
         let gone = TcpSocket::new_v4().unwrap();
         gone.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -56,7 +56,7 @@ impl Scene {
         Self { farm, dir, _servers: (hangs, gone) }
     }
 
-    /// Builds of a target, each asked for by itself.
+    /// Builds of a target, each in a request of its own.
     async fn builds(&self, target: &str, count: usize) -> Vec<BuildId> {
         let mut builds = Vec::new();
         for number in 0..count {

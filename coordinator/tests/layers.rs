@@ -12,7 +12,7 @@ use rpmfarm_coordinator::peers::STAGES;
 /// A module, as the parts of its path below the crate.
 type Module = Vec<String>;
 
-/// What each module names of the others.
+/// The other modules that each module names.
 type Needs = BTreeMap<Module, BTreeSet<Module>>;
 
 /// All modules of the coordinator, with their text.
@@ -97,7 +97,7 @@ fn paths(text: &str, own: &[&str]) -> Vec<(How, Vec<String>)> {
     all
 }
 
-/// The paths of a tree of `use`. What is renamed keeps its new name, behind the old one.
+/// The paths of a tree of `use`. A renamed item keeps its new name, after the old one.
 fn expanded(tree: &str) -> Vec<Vec<String>> {
     let tree = tree.trim();
     let Some((before, inside)) = tree.split_once('{') else {
@@ -135,7 +135,7 @@ fn children<'a>(sources: &'a BTreeMap<Module, String>, of: &Module) -> Vec<&'a s
     children.filter_map(|module| module.last()).map(String::as_str).collect()
 }
 
-/// What modules name, and what they have from their own files under names of their own.
+/// The names in modules, and the items that they re-export from their own files.
 struct Names {
     paths: BTreeMap<Module, Vec<Vec<String>>>,
     facades: BTreeMap<Module, BTreeMap<String, Module>>,
@@ -273,7 +273,7 @@ fn only_what_starts_a_coordinator_knows_all_its_parts() {
     assert_eq!(knows, ["server", "start"]);
 }
 
-/// What a stage writes goes through the fenced store that its pass is given.
+/// The writes of a stage go through the fenced store that its pass gets.
 #[test]
 fn no_stage_has_a_store_of_its_own() {
     let sources = sources();

@@ -1,4 +1,4 @@
-//! Metrics, health and readiness of a coordinator that runs, asked over HTTP.
+//! Metrics, health and readiness of a running coordinator, over HTTP.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -12,7 +12,7 @@ use rpmfarm_lab::farm::Postgres;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-/// A target whose key no signer has, for there is none.
+/// A target whose key no signer has, because there is no signer.
 const TARGET: &str = include_str!("../../deploy/targets/almalinux-9.toml");
 
 /// A coordinator in this process.

@@ -1,5 +1,5 @@
-//! Databases of older versions: what is open gets into the indexes of its stages, and nothing that
-//! was recorded is lost.
+//! Databases of older versions: open work gets into the indexes of its stages, and no recorded fact
+//! is lost.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -131,7 +131,7 @@ async fn batches_go_on_in_the_order_that_there_was() {
     let [batch] = &listed[..] else { panic!("one has several builds: {listed:?}") };
     assert_eq!((batch.id, batch.order, batch.paused), (BatchId(1), OrderMode::Requires, None));
     assert_eq!((&*batch.submitter, batch.created), ("ann", Timestamp::from_us(5)));
-    // What a coordinator of the version before asks for meanwhile has no row.
+    // A request to a coordinator of the version before has no row meanwhile.
     assert!(store.batch_pause(BatchId(2), Timestamp::from_us(7)).await.unwrap());
     let paused = store.batch_fetch(BatchId(2)).await.unwrap().expect("it is there");
     assert_eq!((paused.paused, &*paused.submitter), (Some(Timestamp::from_us(7)), "bob"));

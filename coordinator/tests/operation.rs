@@ -1,5 +1,5 @@
-//! A coordinator as an operator meets it: what lists cost, what is said of builds without a log,
-//! how it starts beside a database that is not there, and how it ends.
+//! The coordinator from the view of an operator: the cost of lists, the messages for builds without
+//! a log, the start beside a database that is down, and the end.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -42,7 +42,7 @@ use self::common::farms;
 const NOW: Timestamp = Timestamp::from_us(1_000_000);
 const US: Duration = Duration::from_micros(1);
 
-/// A farm for the lab's target, whose upstream is at a port where nobody listens.
+/// A farm for the lab's target, whose upstream is at a port without a server.
 async fn farm(dir: &Path) -> Parts {
     TargetFile::lab(NOWHERE).write(&dir.join("targets"));
     farms::open(dir, &[]).await
@@ -133,7 +133,8 @@ async fn a_list_costs_as_many_statements_as_one_build() {
     assert_eq!(for_one, for_all, "statements for one build and for 60");
     assert_eq!(all[0], one[0]);
     assert_eq!((all[0].state.as_str(), all[0].revision), ("published", 60));
-    // The newest is shown and warns of nothing; each older one says what is in its place.
+    // The newest build is shown without warnings; each older one names the version that replaced
+    // it.
     assert_eq!(all[0].warnings, [""; 0]);
     assert_eq!(
         all[59].warnings,
@@ -193,9 +194,9 @@ async fn the_log_of_what_failed_at_import_is_its_failure() {
         };
         let status = served.client.read_log(asked).await.unwrap_err();
         assert_eq!(status.code(), Code::NotFound);
-        let told = status.message();
+        let message = status.message();
         for says in ["failed at import", "no spec file (package's fault)", "| found: README"] {
-            assert!(told.contains(says), "no `{says}`: {told}");
+            assert!(message.contains(says), "no `{says}`: {message}");
         }
     }
     let none = v1::ReadLogRequest { build: 4711, log: "build".into(), ..Default::default() };
@@ -268,7 +269,7 @@ fn ended(child: &mut Child, patience: Duration) -> Option<std::process::ExitStat
 
 #[test]
 fn a_coordinator_that_waits_for_its_database_ends_when_it_is_told_to() {
-    // One where nobody listens, and one that never says a word.
+    // One address without a server, and one whose server never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = silent.local_addr().unwrap();
     for place in ["127.0.0.1:1".to_owned(), silent.to_string()] {
@@ -308,13 +309,13 @@ fn a_coordinator_whose_database_went_away_ends_when_it_is_told_to() {
 async fn each_error_of_a_database_names_its_remedy() {
     let postgres = Postgres::start().unwrap();
     let url = postgres.database("farm").unwrap();
-    let told = async |url: &str| {
+    let explained = async |url: &str| {
         let error = Store::open(url, Bus::default()).await.unwrap_err();
-        let told = explain(&error, url);
-        assert!(!told.contains("geheim"), "{told}");
-        told
+        let explained = explain(&error, url);
+        assert!(!explained.contains("geheim"), "{explained}");
+        explained
     };
-    let missing = told(&url.replace("/farm?", "/fram?")).await;
+    let missing = explained(&url.replace("/farm?", "/fram?")).await;
     assert!(missing.contains("no database fram") && missing.contains("createdb"), "{missing}");
 
     // Passwords count for this one user alone.
@@ -324,9 +325,9 @@ async fn each_error_of_a_database_names_its_remedy() {
     std::fs::write(file.trim(), format!("local all nobody scram-sha-256\n{rules}")).unwrap();
     postgres.sql("farm", "SELECT pg_reload_conf()").unwrap();
     std::thread::sleep(Duration::from_millis(500));
-    let password = told(&url.replace("//rpmfarm@", "//nobody:geheim@")).await;
+    let password = explained(&url.replace("//rpmfarm@", "//nobody:geheim@")).await;
     assert!(password.contains("refuses the user or the password"), "{password}");
-    let right = told(&url.replace("//rpmfarm@", "//nobody:right@")).await;
+    let right = explained(&url.replace("//rpmfarm@", "//nobody:right@")).await;
     assert!(right.contains("may not make tables") && right.contains("OWNER"), "{right}");
 
     let store = Store::open(&url, Bus::default()).await.unwrap();
@@ -334,16 +335,16 @@ async fn each_error_of_a_database_names_its_remedy() {
     let newer = "INSERT INTO _sqlx_migrations (version, description, installed_on, success,
                  checksum, execution_time) VALUES (9999, 'later', now(), true, '\\x00', 1)";
     postgres.sql("farm", newer).unwrap();
-    let newer = told(&url).await;
+    let newer = explained(&url).await;
     assert!(newer.contains("newer rpmfarm") && newer.contains("9999"), "{newer}");
 
-    let away = told("postgres://rpmfarm:geheim@127.0.0.1:1/farm").await;
+    let away = explained("postgres://rpmfarm:geheim@127.0.0.1:1/farm").await;
     assert!(away.contains("does not answer") && away.contains("127.0.0.1:1"), "{away}");
-    let file = told("sqlite:///nowhere/at/all/farm.db").await;
+    let file = explained("sqlite:///nowhere/at/all/farm.db").await;
     assert!(file.contains("cannot be opened") && file.contains("/nowhere/at/all"), "{file}");
     let dir = tempfile::tempdir().unwrap();
     let other = dir.path().join("farm.db");
     std::fs::write(&other, "this is no database, whatever its name is".repeat(100)).unwrap();
-    let other = told(&format!("sqlite://{}", other.display())).await;
+    let other = explained(&format!("sqlite://{}", other.display())).await;
     assert!(other.contains("is not an SQLite database"), "{other}");
 }

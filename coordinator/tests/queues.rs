@@ -205,7 +205,7 @@ async fn a_task_keeps_its_place_when_the_other_one_is_gone() {
         let takes = |index: usize, of: usize| {
             grant_of(tasks[index].0, tasks[index].1, Some((tasks[of].1, tasks[of].0)))
         };
-        // Of the first pair one is gone, of the second one stays.
+        // One task of the first pair is gone, one of the second pair stays.
         let grants = [takes(1, 0), takes(3, 2)];
         assert_eq!(store.attempt_grant_all(&grants, NOW).await.unwrap().len(), 2);
         assert_eq!(places(&store).await, [(tasks[2].1, before[3].1)]);
@@ -226,7 +226,7 @@ async fn a_backlog_that_was_worked_off_is_nobodys_debt() {
     on_both(|store| async move {
         let mass = ready(&store, "robot", PriorityClass::Interactive, 6).await;
         assert_eq!(grant(&store, &mass[..4]).await.len(), 4);
-        // A newcomer goes on where the queue is, not where it was.
+        // A new submitter begins at the queue's present position, not at its beginning.
         let fresh = ready(&store, "ann", PriorityClass::Interactive, 2).await;
         let order = [mass[4].1, fresh[0].1, mass[5].1, fresh[1].1];
         let mut got = queue(&store).await;
@@ -402,7 +402,7 @@ async fn needs_have_a_queue_of_their_own_and_are_learned() {
         let known = store.learned_list_took("lab", &["p0", "p1"]).await.unwrap();
         assert_eq!(known, [("p0".to_owned(), took)].into());
 
-        // The same package again waits, and what goes first is known.
+        // A build of the same package waits again, and the tasks before it are known.
         let next = ready(&store, "ann", PriorityClass::Interactive, 2).await;
         let place = store.queue_position_fetch(next[1].1).await.unwrap().expect("it waits");
         assert_eq!((place.ahead, place.known, place.known_take), (2, 1, took));

@@ -1,6 +1,6 @@
-//! What wakes watchers and passes, what watching costs the database, and that whoever watches sees
-//! all ends. The farms here run no passes: whatever is asked for beside the tests is asked for
-//! those who watch.
+//! Which changes wake watchers and passes, the cost of watching for the database, and that each
+//! watcher sees all ends. The farms here run no passes, so all statements beside those of the tests
+//! are made for watchers.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -61,14 +61,14 @@ impl Served {
         self.farm.store.build_insert(&new, "ann", "", NOW).await.unwrap().ids
     }
 
-    /// A watch of builds, each of which was told once.
+    /// A watch of builds, after the first view of each build was received.
     async fn watch(&self, builds: &[BuildId]) -> Streaming<v1::Build> {
         let ids = builds.iter().map(|build| build.0).collect();
         let request = v1::WatchBuildsRequest { ids };
         let mut changes = self.client.clone().watch_builds(request).await.unwrap().into_inner();
-        let mut told = BTreeSet::new();
-        while told.len() < builds.len() {
-            told.insert(changes.message().await.unwrap().unwrap().id);
+        let mut seen = BTreeSet::new();
+        while seen.len() < builds.len() {
+            seen.insert(changes.message().await.unwrap().unwrap().id);
         }
         changes
     }
@@ -93,8 +93,8 @@ async fn cancelled(mut changes: Streaming<v1::Build>) -> BTreeSet<BuildId> {
     ended
 }
 
-/// Statements while 90 builds with so many watchers go on, and how long it took. All watchers then
-/// see all ends.
+/// The statements while 90 builds with so many watchers make progress, and the time. Afterwards all
+/// watchers have seen all ends.
 async fn cost(watchers: usize) -> (u64, Duration) {
     let served = Served::start().await;
     let store = &served.farm.store;
@@ -175,12 +175,11 @@ async fn an_index_that_is_right_is_not_written_again() {
     served.plan(&[build]).await;
     let before = store.statements();
     store.reindex([build], NOW).await.unwrap();
-    // The build is locked, and read with its tasks and with what the index has; and that is a
-    // transaction.
+    // A transaction locks the build and reads it with its tasks and index rows.
     assert_eq!(store.statements() - before, 6);
 }
 
-/// Stages that were woken since they were asked last.
+/// The stages that were woken since the last call.
 fn woken(listeners: &mut [(Stage, BusListener)]) -> Vec<Stage> {
     let mut woken = Vec::new();
     for (stage, listener) in listeners {

@@ -1,4 +1,4 @@
-//! What an attempt may upload: files that it announces, in number and sum.
+//! The uploads of an attempt: the announced files, limited in number and total size.
 
 use crate::Sha256;
 
@@ -8,7 +8,7 @@ pub const MAX_FILES: usize = 4096;
 /// A file of an attempt as it was announced: digest and size in bytes.
 pub type AnnouncedFile = (Sha256, u64);
 
-/// What an announcement means.
+/// The meaning of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnouncementOutcome {
     /// The file was not announced before.

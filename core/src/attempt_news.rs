@@ -1,4 +1,4 @@
-//! What a worker's reports mean for an attempt that it holds.
+//! The meaning of a worker's reports for its attempts.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::results::check_requires;
 use crate::task::{AttemptReport, Outcome, Progress};
 use crate::{AttemptId, Epoch, Failure, FailureStage, Fault};
 
-/// What the reports mean for an attempt.
+/// The news about an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AttemptNews<'a> {
     Ended(&'a Outcome),
@@ -23,8 +23,8 @@ pub enum AttemptNews<'a> {
     Nothing,
 }
 
-/// What the reports of a worker mean for one of its live attempts. Reports under another epoch are
-/// about another attempt, so they are ignored.
+/// The news in the reports of a worker about one of its live attempts. Reports under another epoch
+/// are about another attempt, so they are ignored.
 ///
 /// `before` is whether the worker was given the attempt before its session began: the first report
 /// of a session names all attempts that the worker has, so an attempt that is missing is lost. In

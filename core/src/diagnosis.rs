@@ -44,7 +44,7 @@ pub struct Evidence {
     pub limits: Limits,
 }
 
-/// What rpmbuild exits with when requirements are not installed.
+/// rpmbuild's exit status when requirements are not installed.
 const UNMET_REQUIREMENTS: u8 = 11;
 
 /// Says why a run failed. Limits are checked first, because they cause the errors in the log.
@@ -171,7 +171,7 @@ const SIGNALS: &[(u8, &str)] = &[
     (31, "SIGSYS"),
 ];
 
-/// What rpmbuild lists as missing.
+/// The requirements that rpmbuild lists as missing.
 fn unmet(log: &LogReader) -> String {
     let excerpt = log.excerpt();
     let missing: Vec<&str> = excerpt
@@ -290,7 +290,7 @@ mod tests {
         }
     }
 
-    fn told(evidence: &Evidence, log: &str) -> (Fault, FailureStage, String) {
+    fn diagnosed(evidence: &Evidence, log: &str) -> (Fault, FailureStage, String) {
         let mut reader = LogReader::new();
         reader.feed(log.as_bytes());
         let failure = diagnose(evidence, &reader);
@@ -301,7 +301,7 @@ mod tests {
     fn a_source_that_dist_git_lacks() {
         let log =
             "error: Bad file: /builddir/build/SOURCES/x-1.0.tar.gz: No such file or directory\n";
-        let (fault, stage, message) = told(&evidence(RunEnd::Status(1)), log);
+        let (fault, stage, message) = diagnosed(&evidence(RunEnd::Status(1)), log);
         assert_eq!((fault, stage.as_str()), (Fault::Package, "spec"));
         assert!(message.ends_with(NO_SUCH_SOURCE), "{message}");
     }
@@ -310,13 +310,13 @@ mod tests {
     fn a_macro_that_nothing_defines() {
         let log = "error: line 7: Dependency tokens must begin with alpha-numeric, '_' or '/': \
                    BuildRequires: %{py_req}\n";
-        let (fault, _, message) = told(&evidence(RunEnd::Status(1)), log);
+        let (fault, _, message) = diagnosed(&evidence(RunEnd::Status(1)), log);
         assert_eq!(fault, Fault::Package);
         let words = "; the macro %{py_req} is not defined: set it in the target under [macros]";
         assert!(message.contains(words), "{message}");
         // What a script prints is its own.
         let log = format!("Executing(%build): x\n{log}");
-        let (.., message) = told(&evidence(RunEnd::Status(1)), &log);
+        let (.., message) = diagnosed(&evidence(RunEnd::Status(1)), &log);
         assert!(!message.contains("is not defined"), "{message}");
     }
 
@@ -489,7 +489,7 @@ mod tests {
         ];
         for (evidence, log, fault, stage, message) in table {
             let expected = (fault, FailureStage::from_word(stage), message.to_owned());
-            assert_eq!(told(&evidence, log), expected, "{evidence:?}");
+            assert_eq!(diagnosed(&evidence, log), expected, "{evidence:?}");
         }
     }
 }

@@ -83,8 +83,8 @@ impl LeaseTerms {
         self.lease * 2 / 3
     }
 
-    /// How long a worker continues without an answer: by then its attempts are with others, however
-    /// late the coordinator began to count.
+    /// How long a worker continues without an answer: after that its attempts are with others,
+    /// however late the coordinator began to count.
     #[must_use]
     pub fn worker_gives_up_after(self) -> Duration {
         self.lease * 2
@@ -112,7 +112,7 @@ impl Default for LeaseTerms {
 }
 
 words! {
-    /// What the coordinator knows about a worker's connection.
+    /// The coordinator's knowledge about a worker's connection.
     pub enum Liveness: "liveness" {
         /// It was heard recently and may get work.
         Alive = "alive",

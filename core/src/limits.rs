@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What one build may use. Every field has a default that suits most packages; a target or a
+/// The limits of one build. Every field has a default that suits most packages; a target or a
 /// package overrides single ones.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,7 +17,7 @@ pub struct Limits {
     pub memory_mib: u64,
     /// Number of processes and threads at once.
     pub processes: u64,
-    /// What the build may write to its root and build directory, in MiB.
+    /// The space that the build may use in its root and build directory, in MiB.
     pub disk_mib: u64,
     /// Size of the build log, in MiB; a longer log ends the build.
     pub log_mib: u64,

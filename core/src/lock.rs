@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::options::BuildOptions;
 use crate::{Arch, Nevra, Sha256};
 
+/// Id of the farm's own repository in solver pools and locks. No other repository has it.
+pub const FARM: &str = "farm";
+
 /// One package of a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockedPackage {
@@ -20,7 +23,7 @@ pub struct LockedPackage {
     /// Name of the source package that it was built from; empty where the metadata do not say it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub source: String,
-    /// Id of the repository that it comes from; `farm` for the farm's own builds.
+    /// Id of the repository that it comes from; [`FARM`] for the farm's own builds.
     pub origin: String,
     /// Its path, relative to `base` or else to that repository's root; empty for the farm's own.
     #[serde(default, skip_serializing_if = "String::is_empty")]

@@ -33,7 +33,7 @@ pub struct WaitingTask<'a> {
     pub emulation: bool,
     /// Whether it makes an SRPM: then it may have a slot that builds do not get.
     pub srpm: bool,
-    /// What it needs beyond a slot.
+    /// Its needs beyond a slot.
     pub needs: &'a Needs,
     /// Workers that failed it for their own reasons: others are preferred.
     pub avoid: &'a [String],
@@ -66,7 +66,7 @@ impl WorkerCapacity<'_> {
 
     /// Whether it can take any task more.
     fn is_open(&self) -> bool {
-        // What a build may have, an SRPM may have, too.
+        // SRPMs may use the slots of builds, too.
         self.candidate.free(true) > 0
     }
 

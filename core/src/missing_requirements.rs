@@ -1,8 +1,8 @@
 //! Packages with requirements that nothing provides in the repositories of an architecture.
 //!
-//! Owns what follows for `noarch` packages, which are made once and shown on all architectures: one
-//! that requires a package of another architecture would be broken for whoever installs it. It must
-//! not know how requirements are looked up.
+//! Owns the consequence for `noarch` packages, which are made once and shown on all architectures:
+//! a package that requires one of another architecture would be broken for its users. It must not
+//! know how requirements are looked up.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -102,13 +102,13 @@ mod tests {
         let found = held(&all, shows);
         assert_eq!(found.from, HashMap::from([(nevra("script"), vec![Aarch64])]));
         assert_eq!(found.everywhere, lacks(&["never", "one-sided"]));
-        let told: Vec<_> = found
+        let named: Vec<_> = found
             .lacking_packages(&all)
             .into_iter()
             .map(|one| (one.nevra.name, one.arch))
             .collect();
         let expected = [("never", None), ("one-sided", None), ("script", Some(Aarch64))];
-        assert_eq!(told, expected.map(|(name, arch)| (name.to_owned(), arch)));
+        assert_eq!(named, expected.map(|(name, arch)| (name.to_owned(), arch)));
         assert_eq!(held(&BTreeMap::new(), |_, _| true), WithheldPackages::default());
     }
 }

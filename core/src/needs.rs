@@ -1,4 +1,4 @@
-//! What a task needs of a worker beyond a slot and its architecture.
+//! The needs of a task beyond a slot and its architecture.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::shown;
 
-/// What a task needs. The default is nothing.
+/// The needs of a task; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Needs {
     /// Memory in MiB; 0 for any amount.

@@ -7,7 +7,7 @@ use crate::status::TaskFacts;
 use crate::task::TaskKind;
 
 words! {
-    /// What a build or a task waits for.
+    /// The step that a build or a task waits for.
     pub enum NextStep: "next step" {
         /// A build lacks its sources.
         Import = "import",
@@ -40,8 +40,8 @@ impl NextStep {
     }
 }
 
-/// The step that an open build as a whole waits for. `claims` is whether it makes names that others
-/// own, and nobody has approved that. `None` when the build waits for its tasks.
+/// The step that an open build as a whole waits for. `claims` says whether it makes names that
+/// others own without approval. `None` when the build waits for its tasks.
 #[must_use]
 pub fn for_build(
     imported: bool,

@@ -446,8 +446,8 @@ mod tests {
         ];
         for (options, expected) in table {
             let error = options.check(&target()).expect_err(expected);
-            let told = error.text(|option| format!("--{option}"));
-            assert!(told.contains(expected), "{told}");
+            let text = error.text(|option| format!("--{option}"));
+            assert!(text.contains(expected), "{text}");
             assert!(!error.to_string().contains("--with"), "{error}");
         }
         let open = Target { unsigned_addrepo: true, ..target() };

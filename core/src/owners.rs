@@ -11,14 +11,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::glob;
-use crate::lock::LockedPackage;
+use crate::lock::{FARM, LockedPackage};
 use crate::{BuildId, Failure, FailureStage, Fault, Nevra, Sha256};
 
 /// How many claims of one build are recorded; a build with more is refused.
 pub const MAX_CLAIMS: usize = 10_000;
 
 words! {
-    /// What can be owned.
+    /// The kinds of things that have owners.
     pub enum ClaimKind: "kind of claim" {
         /// The name of a binary package.
         Name = "name",
@@ -26,7 +26,7 @@ words! {
         Nevra = "nevra",
         /// A capability that a package provides beside its own name.
         Provides = "provides",
-        /// What a package obsoletes.
+        /// An obsolete of a package.
         Obsoletes = "obsoletes",
         /// A file: a program, a file below `/etc`, or any file of a package of a bootstrap or base
         /// root.
@@ -115,7 +115,7 @@ pub struct ApprovedClaim {
     pub build: BuildId,
 }
 
-/// What a source may make although others own it.
+/// The names that a source may make although others own them.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct OwnerRights<'a> {
     /// The target's `may_own` of the package.
@@ -343,9 +343,6 @@ impl ClaimJudge<'_> {
         if is_owner { None } else { filled(others) }
     }
 }
-
-/// Id of the farm's own repository.
-const FARM: &str = "farm";
 
 fn filled(owners: BTreeSet<Owner>) -> Option<BTreeSet<Owner>> {
     (!owners.is_empty()).then_some(owners)

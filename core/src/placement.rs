@@ -1,4 +1,4 @@
-//! Workers as candidates for tasks, and what they hold; `matching` chooses among them.
+//! Workers as candidates for tasks, with their loads; `matching` chooses among them.
 
 use crate::Arch;
 use crate::needs::Needs;
@@ -23,10 +23,10 @@ pub struct WorkerCandidate<'a> {
     pub ready: bool,
 }
 
-/// What counts of a task for the worker that holds it.
+/// The load that a task is for its worker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeldTask {
-    /// What it needs beyond a slot.
+    /// Its needs beyond a slot.
     pub needs: Needs,
     /// Whether it makes an SRPM.
     pub srpm: bool,
@@ -105,8 +105,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is given to free slots, in any order: never more builds than slots, never more
-        /// tasks than slots of both kinds; and none stays free that a task could have.
+        /// Whatever is assigned to free slots, in any order: never more builds than slots, never
+        /// more tasks than slots of both kinds; and no slot stays free that a task could use.
         #[test]
         fn no_slot_is_given_twice(
             slots in 0_u32..5, srpm_slots in 0_u32..5, tasks in prop::collection::vec(any::<bool>(), 0..20)

@@ -26,7 +26,8 @@ pub struct PoolBuild {
 }
 
 impl PoolBuild {
-    /// What orders builds by their versions; of two with the same one the later counts as newer.
+    /// The order of builds by their versions; of two builds with the same version, the later one
+    /// counts as newer.
     const fn version(&self) -> (&Evr, BuildId) {
         (&self.evr, self.build)
     }

@@ -1,4 +1,4 @@
-//! What a worker does when it receives its desired state.
+//! A worker's actions when it receives its desired state.
 
 use crate::task::{Assignment, Progress};
 use crate::{AttemptId, Epoch};

@@ -1,4 +1,4 @@
-//! What a person can do about a problem, where that is a command of one of the programs.
+//! Remedies: what a person can do about a problem, as a command of one of the programs.
 //!
 //! Owns which remedies there are. It must not know the commands: whoever shows a remedy writes its
 //! command.
@@ -14,7 +14,7 @@ pub enum Remedy {
         /// Name of the package.
         package: String,
     },
-    /// Enrol a worker anew.
+    /// Enrol a worker again.
     EnrolWorker,
     /// Resume a batch that is paused.
     ResumeBatch {

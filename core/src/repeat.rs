@@ -62,9 +62,9 @@ pub fn claims(first: &WorkerPackages, second: &WorkerPackages) -> Vec<Claim> {
             packages: BTreeMap::from([(nevra.to_string(), content.clone())]),
         };
         let differences = noarch::differences(&[made(first, one), made(second, other)]);
-        let told =
+        let differing =
             differences.iter().map(|one| (nevra.clone(), format!("{}: {}", one.what, one.how)));
-        found.extend(told);
+        found.extend(differing);
     }
     found.sort_by(|(_, one), (_, other)| one.cmp(other));
     let more = found.len().saturating_sub(MAX_SHOWN);

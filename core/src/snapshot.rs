@@ -281,8 +281,7 @@ impl Snapshot {
     }
 }
 
-/// What distinguishes a snapshot from another. A package of which anything is different goes and
-/// comes.
+/// The difference between two snapshots. A package with any change is removed and added again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SnapshotDelta {
     /// Packages that the new one has not, or has otherwise.
@@ -294,8 +293,8 @@ pub struct SnapshotDelta {
 /// Revisions from one whole snapshot that is stored to the next.
 const WHOLE_EACH: i64 = 256;
 
-/// Whether a revision that follows another one is stored as a whole snapshot, too, and not only as
-/// what is different. `before` is 0 when there is none. Revisions may leave numbers out.
+/// Whether a revision that follows another one is also stored as a whole snapshot, and not only as
+/// its changes. `before` is 0 for the first revision. Revisions may leave numbers out.
 #[must_use]
 pub const fn is_stored_whole(before: i64, revision: i64) -> bool {
     before == 0 || before / WHOLE_EACH != revision / WHOLE_EACH
@@ -332,9 +331,9 @@ pub struct SnapshotDiff {
 /// A package that was replaced by another version of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageChange {
-    /// What the old snapshot had.
+    /// The package of the old snapshot.
     pub from: Nevra,
-    /// What the new one has.
+    /// The package of the new one.
     pub to: Nevra,
 }
 

@@ -377,10 +377,13 @@ mod tests {
             None,
             "workers may break files again"
         );
-        let told = confirmed(&refused, [&crash, &refused]).expect("is the package's");
-        assert_eq!((told.fault, &told.stage), (Fault::Package, &FailureStage::Transaction));
-        assert_eq!(told.message, "%pre of a-1-1.noarch failed (tried twice)");
-        assert_eq!(after_failure(&told, [Fault::Worker]), RetryDecision::GiveUp);
+        let final_failure = confirmed(&refused, [&crash, &refused]).expect("is the package's");
+        assert_eq!(
+            (final_failure.fault, &final_failure.stage),
+            (Fault::Package, &FailureStage::Transaction)
+        );
+        assert_eq!(final_failure.message, "%pre of a-1-1.noarch failed (tried twice)");
+        assert_eq!(after_failure(&final_failure, [Fault::Worker]), RetryDecision::GiveUp);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::Arch;
 use crate::noarch::{self, NOARCH};
 use crate::task::TaskKind;
 
-/// What a spec says with one rpm target.
+/// The terms of a spec for one rpm target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Terms {
@@ -51,17 +51,17 @@ pub fn parse(text: &str) -> AllTerms {
     let mut all = AllTerms::new();
     let mut current: Option<(String, Terms)> = None;
     // As in a source package's header, which has no duplicates.
-    let mut said = HashSet::new();
+    let mut seen = HashSet::new();
     for line in text.lines() {
         let (word, value) = line.split_once(' ').unwrap_or((line, ""));
         let value = value.trim();
         match (word, &mut current) {
             (TARGET, _) => {
                 current = Some((value.to_owned(), Terms::default()));
-                said.clear();
+                seen.clear();
             }
             (END, current) => all.extend(current.take()),
-            (_, Some((_, terms))) if !value.is_empty() && said.insert((word, value)) => {
+            (_, Some((_, terms))) if !value.is_empty() && seen.insert((word, value)) => {
                 terms.add(word, value);
             }
             _ => {}

@@ -19,8 +19,8 @@ pub fn is_error(line: &str) -> bool {
 #[must_use]
 pub fn refusal(said: &[String], code: u8) -> String {
     let lines = || said.iter().map(|line| line.trim());
-    if let Some(told) = lines().filter(|line| line.starts_with("error: ")).find_map(scriptlet) {
-        return told;
+    if let Some(reason) = lines().filter(|line| line.starts_with("error: ")).find_map(scriptlet) {
+        return reason;
     }
     let problems: Vec<String> = lines().filter_map(problem).collect();
     if let Some(first) = problems.get(..problems.len().min(NAMED)).filter(|list| !list.is_empty()) {
@@ -118,9 +118,9 @@ mod tests {
     fn of_many_problems_the_first_are_named() {
         let lines: Vec<String> =
             (1..=5).map(|n| format!("\tlib{n} is needed by a-1-1.noarch")).collect();
-        let told = refusal(&lines, 1);
-        assert!(told.starts_with("lib1 is needed by a-1-1.noarch; lib2"), "{told}");
-        assert!(told.ends_with("; and 2 more"), "{told}");
+        let reason = refusal(&lines, 1);
+        assert!(reason.starts_with("lib1 is needed by a-1-1.noarch; lib2"), "{reason}");
+        assert!(reason.ends_with("; and 2 more"), "{reason}");
     }
 
     #[test]

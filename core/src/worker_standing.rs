@@ -1,4 +1,4 @@
-//! What the farm has decided about a worker, and what follows from it.
+//! The farm's decisions about a worker, and their consequences.
 //!
 //! A worker's standing is a fact of the store, so it survives restarts. Its liveness is not, see
 //! [`crate::lease`].
@@ -17,7 +17,7 @@ pub const PROTOCOL: u32 = 2;
 pub const OLDEST_PROTOCOL: u32 = 2;
 
 words! {
-    /// What was decided about a worker.
+    /// The decision about a worker.
     #[derive(Default)]
     pub enum Standing: "state of a worker" {
         #[default]
@@ -71,7 +71,7 @@ pub enum StandingError {
 }
 
 impl StandingError {
-    /// What can be done about it.
+    /// The remedy.
     #[must_use]
     pub const fn remedy(self) -> Remedy {
         match self {
@@ -168,13 +168,13 @@ mod tests {
 
     #[test]
     fn what_holds_a_worker_back_is_told_in_the_order_in_which_it_is_mended() {
-        let told = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
+        let text = |state: &WorkerState, standing, reason| holds_back(state, standing, reason);
         let old = state(0, true);
-        assert_eq!(told(&old, Standing::Drained, "new disk"), "is drained: new disk");
-        assert_eq!(told(&old, Standing::Quarantined, ""), "is quarantined: no reason given");
-        assert_eq!(told(&old, Standing::Active, ""), "is too old (0.1.0)");
-        assert_eq!(told(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
-        assert_eq!(told(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");
+        assert_eq!(text(&old, Standing::Drained, "new disk"), "is drained: new disk");
+        assert_eq!(text(&old, Standing::Quarantined, ""), "is quarantined: no reason given");
+        assert_eq!(text(&old, Standing::Active, ""), "is too old (0.1.0)");
+        assert_eq!(text(&state(PROTOCOL, true), Standing::Active, ""), "is stopping");
+        assert_eq!(text(&state(PROTOCOL, false), Standing::Active, ""), "is not ready");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What all programs of the farm that run for long do the same way.
+//! The common parts of all long-running programs of the farm.
 //!
 //! Owns how they begin to log and how they read the wall clock. It must not know what any of them
 //! does, and depends on no crate of the farm.

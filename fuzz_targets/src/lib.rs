@@ -391,9 +391,6 @@ pub fn fuzz_modules(data: &[u8]) {
 
 /// Errors are shown to people: on one line, without control characters for a terminal.
 fn one_line(error: &dyn std::error::Error) {
-    one_line_text(&error.to_string());
-}
-
-fn one_line_text(text: &str) {
+    let text = error.to_string();
     assert!(!text.contains(char::is_control), "{text:?}");
 }

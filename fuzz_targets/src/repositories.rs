@@ -12,7 +12,7 @@ use rpmfarm_signer::repomd;
 use rpmfarm_solv::{Fragment, Pool, Repository, SolveRequest};
 use url::Url;
 
-use crate::{one_line, one_line_text};
+use crate::one_line;
 
 /// The page of an external repository.
 pub fn fuzz_repomd(data: &[u8]) {
@@ -25,7 +25,7 @@ pub fn fuzz_repomd(data: &[u8]) {
                 assert_eq!(file.checksum.hex.len(), kind.digits());
             }
         }
-        Err(error) => one_line_text(&error),
+        Err(error) => one_line(&error),
     }
 }
 
@@ -36,7 +36,7 @@ pub fn fuzz_metalink(data: &[u8]) {
     assert!(mirrorlist(text).iter().all(is_http));
     match metalink(text) {
         Ok((urls, pages)) => assert!(urls.iter().all(is_http) && !pages.is_empty()),
-        Err(error) => one_line_text(&error),
+        Err(error) => one_line(&error),
     }
 }
 
@@ -64,7 +64,7 @@ pub fn fuzz_page(data: &[u8]) {
                 assert_eq!(page.revision, Some(revision));
             }
         }
-        Err(error) => one_line_text(&error),
+        Err(error) => one_line(&error),
     }
 }
 

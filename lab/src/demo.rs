@@ -19,12 +19,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// When a step fails.
 pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     let story = DemoLog { begun: Instant::now() };
-    story.tell(
+    story.print(
         "making the lab: distributions for three architectures out of Debian's packages, a \
          dist-git, a look-aside",
     );
     let world = World::with_arches(&directory.join("world"), &Arch::ALL)?;
-    story.tell("starting acceptor, signer, coordinator, and a worker for each architecture");
+    story.print("starting acceptor, signer, coordinator, and a worker for each architecture");
     let mut settings = Settings::new(directory.join("farm"));
     settings.workers = Arch::ALL.len();
     settings.worker_arches = Arch::ALL.into();
@@ -43,7 +43,7 @@ pub fn run(directory: &Path, keep: bool) -> anyhow::Result<()> {
     for arch in Arch::ALL {
         install(&story, &world, &farm, directory, arch)?;
     }
-    story.tell("done");
+    story.print("done");
     if keep {
         linger(&farm)?;
     } else {
@@ -61,7 +61,7 @@ fn install(
     arch: Arch,
 ) -> anyhow::Result<()> {
     let native = arch == Arch::X86_64;
-    story.tell(&format!(
+    story.print(&format!(
         "{arch}: installing from the farm with dnf, gpgcheck=1 and repo_gpgcheck=1, and running \
          what was installed{}",
         if native { "" } else { ", under emulation" }
@@ -73,17 +73,17 @@ fn install(
     if native {
         packages.extend(["hello", "jshon", "plotnetcfg"]);
     }
-    let said = root.install(&packages)?;
-    for line in said.lines().filter(|line| line.contains(" farm ")) {
+    let output = root.install(&packages)?;
+    for line in output.lines().filter(|line| line.contains(" farm ")) {
         println!("          {}", line.trim());
     }
     let run = |script: &str| -> anyhow::Result<String> {
-        let said = root.run(&["bash", "-c", script])?;
+        let output = root.run(&["bash", "-c", script])?;
         println!("          $ {script}");
-        for line in said.trim().lines() {
+        for line in output.trim().lines() {
             println!("          {line}");
         }
-        Ok(said)
+        Ok(output)
     };
     let version = run("xxhsum --version")?;
     ensure!(version.contains("compiled as"), "xxhsum said something else");
@@ -106,7 +106,7 @@ fn install(
 
 /// Builds a batch and shows its progress, as for a user.
 fn build(story: &DemoLog, farm: &Farm, what: &str, packages: &[&str]) -> anyhow::Result<()> {
-    story.tell(what);
+    story.print(what);
     let client = farm.client();
     let arguments = [&["build", "--watch", "--target", TARGET], packages].concat();
     println!("          $ rpmfarm {}", arguments.join(" "));
@@ -162,7 +162,7 @@ struct DemoLog {
 }
 
 impl DemoLog {
-    fn tell(&self, what: &str) {
+    fn print(&self, what: &str) {
         println!("\n{:>7.1} s  {what}", self.begun.elapsed().as_secs_f64());
     }
 }
@@ -175,12 +175,12 @@ mod tests {
     fn what_is_told_can_be_pasted() {
         for path in ["/usr/bin", "/tmp/it's here/$HOME"] {
             let shown = quoted(Path::new(path));
-            let said = std::process::Command::new("sh")
+            let output = std::process::Command::new("sh")
                 .args(["-c", &format!("printf %s {shown}")])
                 .output()
                 .expect("sh");
             let expected = Path::new(path).canonicalize().unwrap_or_else(|_| path.into());
-            assert_eq!(String::from_utf8_lossy(&said.stdout), expected.display().to_string());
+            assert_eq!(String::from_utf8_lossy(&output.stdout), expected.display().to_string());
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The services `rpmfarm.v1`, the only conversions between wire and domain, and what it means when
-//! a call does not reach a coordinator.
+//! The services `rpmfarm.v1`, the only conversions between wire and domain, and the meaning of
+//! calls that do not reach a coordinator.
 //!
 //! Generated types stop here and at the callers' rpc layers. Whatever comes from the wire is
 //! checked on its way into the domain: digests are digests, architectures are known ones, names

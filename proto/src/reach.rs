@@ -96,8 +96,8 @@ mod tests {
             ),
             ("http://192.0.2.1:7878", "deadline has elapsed", "firewalls"),
         ] {
-            let told = remedy(server, reason);
-            assert!(told.as_ref().is_some_and(|told| told.contains(says)), "{reason}: {told:?}");
+            let text = remedy(server, reason);
+            assert!(text.as_ref().is_some_and(|text| text.contains(says)), "{reason}: {text:?}");
         }
         assert_eq!(remedy("http://farm:7878", "broken pipe"), None);
     }

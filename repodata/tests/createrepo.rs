@@ -1,5 +1,5 @@
-//! createrepo_c and dnf judge the repodata: same content as the first writes, and the second
-//! finds in it what it should.
+//! createrepo_c and dnf check the repodata: the content is the same as createrepo_c's, and dnf
+//! finds the expected packages in it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -28,9 +28,9 @@ pub fn is_intact(path: &Path) -> bool {
     let Ok(file) = File::open(path) else { return false };
     let mut reader = BufReader::new(file);
     let Ok(raw) = RawHeader::read(&mut reader) else { return false };
-    let said = |blob: &[u8], tag| blob::texts(blob, tag).first().map(|text| text.to_vec());
+    let first_text = |blob: &[u8], tag| blob::texts(blob, tag).first().map(|text| text.to_vec());
     let header = Sha256::compute(raw.main()).hex();
-    if said(raw.signature(), HEADER_SHA256).as_deref() != Some(header.as_bytes())
+    if first_text(raw.signature(), HEADER_SHA256).as_deref() != Some(header.as_bytes())
         || blob::words(raw.main(), PAYLOAD_ALGORITHM).first().is_some_and(|word| *word != SHA256)
     {
         return false;
@@ -45,5 +45,5 @@ pub fn is_intact(path: &Path) -> bool {
         }
     }
     let payload = Sha256::from_bytes(hasher.finalize().into()).hex();
-    said(raw.main(), PAYLOAD_DIGEST).as_deref() == Some(payload.as_bytes())
+    first_text(raw.main(), PAYLOAD_DIGEST).as_deref() == Some(payload.as_bytes())
 }

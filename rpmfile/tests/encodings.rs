@@ -26,7 +26,7 @@ fn bytes(text: &str) -> Vec<u8> {
     bytes
 }
 
-/// What rpmbuild makes of a spec.
+/// The package that rpmbuild makes of a spec.
 fn build(spec: &str) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.spec");
@@ -106,7 +106,7 @@ fn latin_names_and_texts_are_taken() {
     }
 }
 
-/// Digests tell what came here whole, whatever it says.
+/// Matching digests prove that a file arrived complete, whatever its content is.
 #[test]
 fn digests_prove_what_cannot_be_read() {
     let spec = "Name: odd\nVersion: 1%{?nothing}%%{nowhere}\nRelease: 1\nSummary: x\nLicense: x\n\

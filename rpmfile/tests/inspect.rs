@@ -1,4 +1,4 @@
-//! Whole packages pass, damaged ones are named for what they are.
+//! Complete packages pass, and damaged ones get an error that names the damage.
 
 #![allow(clippy::unwrap_used)]
 
@@ -39,7 +39,8 @@ fn agrees_with_rpm() {
         assert_eq!(source.source_rpm, None);
         check_contents(&built.source).unwrap();
 
-        // The header tells before anything is decompressed, and the archive holds as much.
+        // The size is known from the header before anything is decompressed, and the archive has
+        // that size.
         let asked = std::cell::RefCell::new(Vec::new());
         let holds = |contents: &UnpackedSize| {
             asked.borrow_mut().push(*contents);
@@ -54,7 +55,7 @@ fn agrees_with_rpm() {
     }
 }
 
-/// What rpmbuild leaves when a package finds its build requirements while it is built.
+/// The file that rpmbuild leaves when a package finds its build requirements during the build.
 #[test]
 fn reads_the_requirements_found_by_a_build() {
     let spec = "Name: x\nVersion: 1\nRelease: 1\nSummary: x\nLicense: x\nBuildArch: noarch\n\
@@ -116,8 +117,8 @@ fn names_the_damage() {
     assert!(matches!(header, RpmError::Digest { what: "SHA-256 of the header", .. }), "{header}");
 }
 
-/// Whatever byte is changed: refused, and never a panic. Bytes of the lead and of the signature
-/// header that nothing covers may change without harm.
+/// A change of any byte is refused, without a panic. Bytes of the lead and of the signature header
+/// that no digest covers may change without harm.
 #[test]
 fn no_flipped_byte_of_the_headers_passes_or_panics() {
     let built = support::build("w9.gzdio");
@@ -158,7 +159,7 @@ fn a_missing_file_is_named() {
     assert!(error.to_string().contains("opening the package"), "{error}");
 }
 
-/// Whoever can write a file while it is read has it refused, and nothing else.
+/// A process that writes to a file while it is read only has it refused.
 #[test]
 fn a_file_that_must_have_a_digest_is_read_to_its_end() {
     for compression in ALL {

@@ -29,8 +29,8 @@ fn rpm_accepts_what_is_spliced_in() {
         let packet = gpg.sign(&header_to_sign(path).unwrap(), &[]);
         splice_signature(path, &signed, &packet).unwrap();
 
-        let (good, said) = support::checksig(&signed, &gpg.public);
-        assert!(good && said.contains("Header V4 RSA/SHA"), "{said}");
+        let (good, output) = support::checksig(&signed, &gpg.public);
+        assert!(good && output.contains("Header V4 RSA/SHA"), "{output}");
         let (before, after) = (inspect(path).unwrap(), inspect(&signed).unwrap());
         assert_eq!(before.header, after.header, "the reserved space was enough");
         assert_eq!((before.size, before.header_sha256), (after.size, after.header_sha256));
@@ -48,7 +48,7 @@ fn rpm_accepts_what_is_spliced_in() {
     }
 }
 
-/// What is signed is of the file that was meant, and so is the copy.
+/// The signature is over the header of the intended file, and the copy is of that file.
 #[test]
 fn a_file_that_was_swapped_is_not_the_one_that_is_signed() {
     let gpg = Gpg::new("rsa3072", "never");
@@ -108,8 +108,8 @@ fn works_without_reserved_space() {
     let packet = gpg.sign(&header_to_sign(&built.binary).unwrap(), &[]);
     splice_signature(&built.binary, &signed, &packet).unwrap();
     assert!(inspect(&signed).unwrap().size > inspect(&built.binary).unwrap().size);
-    let (good, said) = support::checksig(&signed, &gpg.public);
-    assert!(good, "{said}");
+    let (good, output) = support::checksig(&signed, &gpg.public);
+    assert!(good, "{output}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What is unpacked is what rpm installs, and nothing ever leaves the directory.
+//! The same files are unpacked that rpm installs, and nothing is written outside of the directory.
 
 #![allow(clippy::unwrap_used)]
 
@@ -323,7 +323,8 @@ fn zeros_after_the_archive_have_an_end() {
     assert!(matches!(error, RpmError::Trailing { place: "the archive", .. }), "{error}");
 }
 
-/// What rpm would never read is not in a package either: another archive behind the first.
+/// A package with content that rpm would never read is refused: another archive after the first
+/// one.
 #[test]
 fn nothing_follows_the_archive() {
     let files = [File::regular("/x", b"x")];
@@ -371,8 +372,8 @@ fn names_become_paths_and_lines_and_are_neither_by_themselves() {
         parts[part] = bad;
         let error = inspect(&forge::called(dir.path(), parts, &[])).unwrap_err();
         assert!(matches!(error, RpmError::Tag { .. }), "{bad:?}: {error}");
-        let told = error.to_string();
-        assert!(!told.contains(|c: char| c.is_control() || c == '\u{202e}'), "{told:?}");
+        let text = error.to_string();
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
     }
 }
 
@@ -463,8 +464,8 @@ fn any_file() -> impl Strategy<Value = (File, Vec<u8>)> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever a package lists, in any order and through any links, nothing beside the
-    /// directory is touched.
+    /// For all lists of files, in any order and through any links, nothing outside of the directory
+    /// is touched.
     #[test]
     fn nothing_leads_out(files in prop::collection::vec(any_file(), 1..8)) {
         let cage = Cage::new();

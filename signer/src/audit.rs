@@ -186,8 +186,8 @@ impl AuditLog {
 
     async fn failure(&self) -> LogError {
         let mut failed = self.failed.clone();
-        let said = failed.wait_for(Option::is_some).await;
-        said.ok().and_then(|said| said.clone()).unwrap_or(LogError::Disk)
+        let failure = failed.wait_for(Option::is_some).await;
+        failure.ok().and_then(|failure| failure.clone()).unwrap_or(LogError::Disk)
     }
 }
 

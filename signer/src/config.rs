@@ -45,6 +45,11 @@ pub struct KeyBinding {
     pub targets: Vec<String>,
 }
 
+/// A text that is not a key with its targets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected KEY=TARGET,TARGET…, as `lab=lab,lab-next`")]
+pub struct KeyBindingError;
+
 /// A key to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +58,11 @@ pub struct NewKey {
     /// Its user id, as `Example Linux <security@example.com>`.
     pub uid: String,
 }
+
+/// A text that is not the name of a key with its user id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected NAME=UID, as `lab=Example Linux <security@example.com>`")]
+pub struct NewKeyError;
 
 impl Default for Config {
     fn default() -> Self {
@@ -90,28 +100,26 @@ impl Config {
 }
 
 impl std::str::FromStr for KeyBinding {
-    type Err = String;
+    type Err = KeyBindingError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected KEY=TARGET,TARGET…, as `lab=lab,lab-next`";
-        let (key, targets) = text.split_once('=').ok_or(expected)?;
+    fn from_str(text: &str) -> Result<Self, KeyBindingError> {
+        let (key, targets) = text.split_once('=').ok_or(KeyBindingError)?;
         let targets: Vec<String> = targets.split(',').map(|name| name.trim().to_owned()).collect();
         let plain = |word: &str| rpmfarm_core::name::check_package(word).is_ok();
         if !plain(key) || !targets.iter().all(|target| plain(target)) {
-            return Err(expected.to_owned());
+            return Err(KeyBindingError);
         }
         Ok(Self { key: key.to_owned(), targets })
     }
 }
 
 impl std::str::FromStr for NewKey {
-    type Err = String;
+    type Err = NewKeyError;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = "expected NAME=UID, as `lab=Example Linux <security@example.com>`";
-        let (name, uid) = text.split_once('=').ok_or(expected)?;
+    fn from_str(text: &str) -> Result<Self, NewKeyError> {
+        let (name, uid) = text.split_once('=').ok_or(NewKeyError)?;
         if name.is_empty() || uid.trim().is_empty() {
-            return Err(expected.to_owned());
+            return Err(NewKeyError);
         }
         Ok(Self { name: name.to_owned(), uid: uid.to_owned() })
     }

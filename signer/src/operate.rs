@@ -131,7 +131,7 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
         entries += usize::from(serde_json::from_slice::<LogEntry>(line).is_ok());
     });
     let walked = walked.with_context(|| format!("{} is not whole", path.display()))?;
-    let mut said = format!(
+    let mut text = format!(
         "{}: lines {} to {} follow each other ({entries} entries)\nhead\t{}\t{}",
         path.display(),
         walked.from.line + 1,
@@ -140,15 +140,15 @@ pub fn verify(path: &Path) -> anyhow::Result<String> {
         walked.head.digest
     );
     if walked.from != ChainHead::START {
-        said += &format!("\nfollows\t{}\t{}", walked.from.line, walked.from.digest);
+        text += &format!("\nfollows\t{}\t{}", walked.from.line, walked.from.digest);
     }
     if walked.before > 0 {
-        said += &format!("\n{} lines are from before there was a chain", walked.before);
+        text += &format!("\n{} lines are from before there was a chain", walked.before);
     }
     if walked.cut > 0 {
-        said += &format!("\n{} lines were cut by a crash", walked.cut);
+        text += &format!("\n{} lines were cut by a crash", walked.cut);
     }
-    Ok(said)
+    Ok(text)
 }
 
 /// Begins a new file that continues the log. Returns the path of the old file, if it exists.

@@ -10,18 +10,41 @@ const NAMESPACE: &str = "http://linux.duke.edu/metadata/repo";
 /// The highest revision: the coordinator counts in a signed number.
 const HIGHEST: u64 = i64::MAX as u64;
 
+/// Why bytes are not a `repomd.xml` as the farm writes it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepomdError {
+    #[error("it is not UTF-8")]
+    NotUtf8,
+    #[error("it is not well-formed XML: {0}")]
+    Malformed(String),
+    /// Each reader interprets document types and references to entities in its own way.
+    #[error("it has more than elements and text")]
+    NotPlain,
+    #[error("its root is not <repomd xmlns=\"{NAMESPACE}\">")]
+    Root,
+    #[error("it goes on after its end")]
+    AfterEnd,
+    #[error("it has text outside of its root")]
+    OutsideText,
+    #[error("it ends before </repomd>")]
+    Truncated,
+    #[error("it has no <revision>")]
+    NoRevision,
+    #[error("it does not have one <revision> with a number")]
+    NotOneRevision,
+    #[error("its <revision> is not a number")]
+    RevisionNumber,
+}
+
 /// The revision of a page.
 ///
 /// # Errors
-/// In words: why it is no page, or not one as the farm writes it.
-pub fn revision(data: &[u8]) -> Result<u64, String> {
-    let text = std::str::from_utf8(data).map_err(|_| "it is not UTF-8".to_owned())?;
+/// When the bytes are not a page as the farm writes it.
+pub fn revision(data: &[u8]) -> Result<u64, RepomdError> {
+    let text = std::str::from_utf8(data).map_err(|_| RepomdError::NotUtf8)?;
     let mut reader = Reader::from_str(text);
     let mut page = RepomdScan::default();
     loop {
-        let malformed = |error: quick_xml::Error| {
-            format!("it is not well-formed XML: {}", shown(&error.to_string()))
-        };
         match reader.read_event().map_err(malformed)? {
             Event::Eof => return page.end(),
             event => page.read(event)?,
@@ -42,7 +65,7 @@ struct RepomdScan {
 }
 
 impl RepomdScan {
-    fn read(&mut self, event: Event<'_>) -> Result<(), String> {
+    fn read(&mut self, event: Event<'_>) -> Result<(), RepomdError> {
         match event {
             Event::Start(start) => self.start(&start, true),
             Event::Empty(start) => self.start(&start, false),
@@ -50,26 +73,25 @@ impl RepomdScan {
             Event::Text(text) => self.text(&text),
             Event::Decl(_) if self.depth == 0 && !self.is_repomd => Ok(()),
             Event::Comment(_) if self.open.is_none() => Ok(()),
-            // Document types and references to entities say something else to each reader.
-            _ => Err("it has more than elements and text".to_owned()),
+            _ => Err(RepomdError::NotPlain),
         }
     }
 
-    fn start(&mut self, start: &BytesStart<'_>, opens: bool) -> Result<(), String> {
+    fn start(&mut self, start: &BytesStart<'_>, opens: bool) -> Result<(), RepomdError> {
         let name = start.name();
         let name: &str = name.as_ref();
         match self.depth {
-            0 if self.is_repomd => return Err("it goes on after its end".to_owned()),
+            0 if self.is_repomd => return Err(RepomdError::AfterEnd),
             0 => {
                 if name != "repomd" || namespace(start)?.as_deref() != Some(NAMESPACE) {
-                    return Err(format!("its root is not <repomd xmlns=\"{NAMESPACE}\">"));
+                    return Err(RepomdError::Root);
                 }
                 self.is_repomd = true;
             }
-            _ if self.open.is_some() => return Err("its <revision> is not a number".to_owned()),
+            _ if self.open.is_some() => return Err(RepomdError::RevisionNumber),
             1 if name == "revision" => {
                 if self.revision.is_some() || !opens {
-                    return Err("it does not have one <revision> with a number".to_owned());
+                    return Err(RepomdError::NotOneRevision);
                 }
                 self.open = Some(String::new());
             }
@@ -79,43 +101,47 @@ impl RepomdScan {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), String> {
+    fn finish(&mut self) -> Result<(), RepomdError> {
         self.depth = self.depth.saturating_sub(1);
         if let Some(text) = self.open.take() {
             let plain = text.bytes().all(|byte| byte.is_ascii_digit());
             let number = text.parse().ok().filter(|number| plain && *number <= HIGHEST);
-            self.revision = Some(number.ok_or("its <revision> is not a number")?);
+            self.revision = Some(number.ok_or(RepomdError::RevisionNumber)?);
         }
         Ok(())
     }
 
-    fn text(&mut self, text: &str) -> Result<(), String> {
+    fn text(&mut self, text: &str) -> Result<(), RepomdError> {
         match &mut self.open {
             Some(open) => open.push_str(text),
             None if self.depth == 0 && !text.trim_start_matches('\u{feff}').trim().is_empty() => {
-                return Err("it has text outside of its root".to_owned());
+                return Err(RepomdError::OutsideText);
             }
             None => {}
         }
         Ok(())
     }
 
-    fn end(self) -> Result<u64, String> {
+    fn end(self) -> Result<u64, RepomdError> {
         if !self.is_repomd || self.depth > 0 {
-            return Err("it ends before </repomd>".to_owned());
+            return Err(RepomdError::Truncated);
         }
-        self.revision.ok_or_else(|| "it has no <revision>".to_owned())
+        self.revision.ok_or(RepomdError::NoRevision)
     }
 }
 
 /// The namespace that an element without a prefix is in.
-fn namespace(start: &BytesStart<'_>) -> Result<Option<String>, String> {
-    let found = start.try_get_attribute("xmlns").map_err(|error| shown(&error.to_string()))?;
+fn namespace(start: &BytesStart<'_>) -> Result<Option<String>, RepomdError> {
+    let found = start.try_get_attribute("xmlns").map_err(malformed)?;
     found
         .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
         .transpose()
         .map(|value| value.map(std::borrow::Cow::into_owned))
-        .map_err(|error| shown(&error.to_string()))
+        .map_err(malformed)
+}
+
+fn malformed(error: impl std::fmt::Display) -> RepomdError {
+    RepomdError::Malformed(shown(&error.to_string()))
 }
 
 #[cfg(test)]

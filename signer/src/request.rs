@@ -9,7 +9,7 @@ use rpmfarm_guarded::key::verify;
 use rpmfarm_rpmfile::{Headers, nevra, payload_digest};
 
 use crate::memory::SignedBeforeError;
-use crate::repomd;
+use crate::repomd::{self, RepomdError};
 
 /// Largest file that is signed, in bytes.
 pub const MAX_FILE: usize = 1 << 20;
@@ -82,12 +82,12 @@ pub enum RequestError {
         reason: String,
     },
     /// The header is not the one that was meant.
-    #[error("the header has SHA-256 {found}, the request says {said}")]
+    #[error("the header has SHA-256 {found}, the request says {requested}")]
     HeaderDigest {
         /// Of the bytes.
         found: Sha256,
         /// As the request has it.
-        said: Sha256,
+        requested: Sha256,
     },
     /// The bytes are not a header, or one that says too little.
     #[error("the header of {nevra}: {reason}")]
@@ -97,16 +97,16 @@ pub enum RequestError {
         reason: String,
     },
     /// The header is of another package.
-    #[error("the header is of {found}, the request says {said}")]
+    #[error("the header is of {found}, the request says {requested}")]
     Nevra {
         /// As the header has it.
         found: String,
         /// As the request has it.
-        said: String,
+        requested: String,
     },
     /// The file is not of a kind that is signed.
     #[error("not a repomd.xml, the only kind of file that is signed: {0}")]
-    NotRepomd(String),
+    NotRepomd(RepomdError),
     /// The file is too large.
     #[error("{0} bytes are more than the {MAX_FILE} that are signed")]
     TooLarge(usize),
@@ -125,7 +125,7 @@ impl HeaderRequest<'_> {
         }
         let found = Sha256::compute(self.header);
         if found != self.header_digest {
-            return Err(RequestError::HeaderDigest { found, said: self.header_digest });
+            return Err(RequestError::HeaderDigest { found, requested: self.header_digest });
         }
         let refused = |error: rpmfarm_rpmfile::RpmError| RequestError::Header {
             nevra: self.nevra.to_string(),
@@ -134,8 +134,8 @@ impl HeaderRequest<'_> {
         let headers = Headers::from_main(self.header).map_err(refused)?;
         let found = nevra(&headers.metadata).map_err(refused)?;
         if found != self.nevra {
-            let (found, said) = (found.to_string(), self.nevra.to_string());
-            return Err(RequestError::Nevra { found, said });
+            let (found, requested) = (found.to_string(), self.nevra.to_string());
+            return Err(RequestError::Nevra { found, requested });
         }
         payload_digest(&headers.metadata).map_err(refused)?;
         Ok(())
@@ -162,14 +162,14 @@ impl HeaderRequest<'_> {
             ));
         }
         let found = Acceptance::parse(text).map_err(|error| refused(error.to_string()))?;
-        let said = Acceptance {
+        let requested = Acceptance {
             target: self.target.to_owned(),
             nevra: self.nevra.to_string(),
             file: self.artifact_digest,
             header: self.header_digest,
             ..found.clone()
         };
-        match differing(&found, &said) {
+        match differing(&found, &requested) {
             Some(what) => Err(refused(format!("its acceptance is of another {what}"))),
             None => Ok(found),
         }
@@ -204,14 +204,14 @@ impl RequestError {
 }
 
 /// The differences between the accepted package and the one to be signed.
-fn differing(found: &Acceptance, said: &Acceptance) -> Option<String> {
+fn differing(found: &Acceptance, requested: &Acceptance) -> Option<String> {
     let pairs = [
-        ("target", found.target.clone(), said.target.clone()),
-        ("package", found.nevra.clone(), said.nevra.clone()),
-        ("file", found.file.hex(), said.file.hex()),
-        ("header", found.header.hex(), said.header.hex()),
+        ("target", found.target.clone(), requested.target.clone()),
+        ("package", found.nevra.clone(), requested.nevra.clone()),
+        ("file", found.file.hex(), requested.file.hex()),
+        ("header", found.header.hex(), requested.header.hex()),
     ];
-    let (what, found, _) = pairs.into_iter().find(|(_, found, said)| found != said)?;
+    let (what, found, _) = pairs.into_iter().find(|(_, found, requested)| found != requested)?;
     Some(format!("{what}: {}", name::shown(&found)))
 }
 

@@ -44,15 +44,15 @@ pub struct SignerService {
 struct SigningRules {
     bindings: KeyBindings,
     files: Option<PackageFiles>,
-    /// Who accepts packages; none where whoever asks does.
+    /// The keys of acceptors; empty when the caller's word is enough.
     acceptors: Vec<PublicKey>,
     per_minute: u32,
     allowance: Mutex<SigningRate>,
     switch: PauseSwitch,
     /// The refusals that were logged.
-    told: Mutex<BTreeSet<String>>,
+    reported: Mutex<BTreeSet<String>>,
     /// One check of the whole log at a time.
-    looks: tokio::sync::Mutex<()>,
+    log_checks: tokio::sync::Mutex<()>,
 }
 
 /// Why a call got no signature.
@@ -123,8 +123,8 @@ impl SignerService {
             per_minute: config.per_minute,
             allowance: Mutex::new(SigningRate::new(config.per_minute, Instant::now())),
             switch: PauseSwitch::new(config.state_dir()),
-            told: Mutex::default(),
-            looks: tokio::sync::Mutex::default(),
+            reported: Mutex::default(),
+            log_checks: tokio::sync::Mutex::default(),
         };
         Self { keys: Arc::new(keys), audit, places, rules: Arc::new(rules) }
     }
@@ -263,7 +263,7 @@ impl SignerService {
         self.rules.acquire_rate()
     }
 
-    /// Logs a refusal that says something of whoever asks, once.
+    /// Logs a refusal that reveals a hostile or faulty caller, once.
     async fn log_refusal(
         &self,
         asked: &RequestSummary,
@@ -303,11 +303,11 @@ impl SignerService {
         let bad = |error: CallError| Status::from(error);
         let digest: Sha256 = parse("digest", &message.digest).map_err(bad)?;
         let then = LogHead { log: message.log, line: message.line, digest };
-        let _only = self.rules.looks.lock().await;
+        let _only = self.rules.log_checks.lock().await;
         let audit = self.audit.clone();
-        let looked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
+        let checked = tokio::task::spawn_blocking(move || audit.goes_on_from(&then)).await;
         use v1::log_check::Finding;
-        let (finding, message) = match looked.map_err(|_| bad(CallError::Cut))? {
+        let (finding, message) = match checked.map_err(|_| bad(CallError::Cut))? {
             LogCheck::Continues(message) => (Finding::Continues, message),
             LogCheck::Elsewhere(message) => (Finding::Elsewhere, message),
             LogCheck::Broken(message) => (Finding::Broken, message),
@@ -330,8 +330,8 @@ impl SigningRules {
         Err(RequestError::Bound { key: key.clone(), target: name::shown(target), bound })
     }
 
-    /// What the acceptor says of a package. What was signed before, with the same header, needs no
-    /// acceptance: it is signed anew with another key.
+    /// The acceptor's acceptance of a package. A header that was signed before needs no acceptance:
+    /// it is signed again with another key.
     fn accepted(
         &self,
         request: &HeaderRequest<'_>,
@@ -354,11 +354,11 @@ impl SigningRules {
     }
 
     fn is_new(&self, refusal: String) -> bool {
-        let mut told = self.told.lock();
-        if told.len() >= REFUSALS {
-            told.clear();
+        let mut reported = self.reported.lock();
+        if reported.len() >= REFUSALS {
+            reported.clear();
         }
-        told.insert(refusal)
+        reported.insert(refusal)
     }
 }
 

@@ -1,5 +1,6 @@
-//! The signer as a process, asked by somebody who reached its socket: what it has signed, for whom,
-//! and what its operator has said decide; killed and started again, it knows as much.
+//! The signer as a process, with requests of anybody who reaches its socket: earlier signatures,
+//! key bindings and operators' decisions limit what it signs, also after it was killed and started
+//! again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -53,7 +54,7 @@ impl Scene {
         self.dir.path().join("audit.jsonl")
     }
 
-    /// What an operator types.
+    /// Runs a command of an operator.
     fn operate(&self, words: &[&str]) -> Output {
         let mut command = Command::new(binary());
         command.args(words).arg("--keys").arg(self.dir.path().join("keys"));
@@ -62,8 +63,8 @@ impl Scene {
 
     fn operated(&self, words: &[&str]) -> String {
         let output = self.operate(words);
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success(), "{words:?}: {said}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{words:?}: {stderr}");
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -114,10 +115,10 @@ fn page(revision: u64, text: &str) -> SignRepomdRequest {
 type Client = SignerClient<Channel>;
 
 async fn refused_page(client: &mut Client, request: SignRepomdRequest, why: &str) {
-    said(client.sign_repomd(request).await.unwrap_err(), why);
+    assert_message(client.sign_repomd(request).await.unwrap_err(), why);
 }
 
-fn said(status: Status, why: &str) {
+fn assert_message(status: Status, why: &str) {
     assert!(status.message().contains(why), "{why}: {status}");
 }
 
@@ -135,7 +136,7 @@ async fn a_key_signs_for_its_targets_only() {
     let why = "the key `lab` does not sign for the target `prod`: it is bound to lab, lab-next";
     for _ in 0..2 {
         let foreign = SignHeaderRequest { target: "prod".into(), ..good.clone() };
-        said(client.sign_header(foreign).await.unwrap_err(), why);
+        assert_message(client.sign_header(foreign).await.unwrap_err(), why);
         let foreign = SignRepomdRequest { target: "prod".into(), ..page(1, "x") };
         refused_page(&mut client, foreign, why).await;
     }
@@ -170,15 +171,15 @@ async fn a_target_has_one_package_of_a_nevra_over_restarts() {
     for _ in 0..2 {
         let mut client = signer.client().await;
         let why = "lab has another package swapme-1-1.noarch";
-        said(client.sign_header(other.clone()).await.unwrap_err(), why);
+        assert_message(client.sign_header(other.clone()).await.unwrap_err(), why);
         // The same again is the same.
         client.sign_header(one.clone()).await.unwrap();
         // Killed, not stopped.
         drop(signer);
         signer = scene.start(&[]);
     }
-    let told = scene.operated(&["package", "show", "swapme-1-1.noarch", "--target", "lab"]);
-    assert_eq!(told.trim(), one.header_digest);
+    let shown = scene.operated(&["package", "show", "swapme-1-1.noarch", "--target", "lab"]);
+    assert_eq!(shown.trim(), one.header_digest);
     let forget =
         ["package", "forget", "swapme-1-1.noarch", "--target", "lab", "--reason", "withdrawn"];
     let output = scene.operate(&forget);
@@ -204,7 +205,7 @@ async fn repositories_go_only_forward_over_restarts() {
         refused_page(&mut client, page(4, "new"), why).await;
         refused_page(&mut client, page(5, "other"), "was signed already with another content")
             .await;
-        // Under the name of another channel or architecture it stays what it is.
+        // Under the name of another channel or architecture the page is refused, too.
         for request in [
             SignRepomdRequest { channel: "stable".into(), ..page(4, "x") },
             SignRepomdRequest { path: "aarch64/os".into(), ..page(4, "x") },
@@ -234,7 +235,7 @@ async fn repositories_go_only_forward_over_restarts() {
     refused_page(&mut client, page(2, "x"), "older than revision 3").await;
 }
 
-/// Of many who ask at once for different pages of one revision one gets it.
+/// Of many simultaneous requests for different pages of one revision, one succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_pages_of_one_revision_one_is_signed() {
     let scene = Scene::new();
@@ -264,14 +265,17 @@ async fn the_signer_reads_the_file_itself_where_it_may() {
     let signer = scene.start(&["--blobs", blobs.to_str().unwrap()]);
     let mut client = signer.client().await;
     assert!(status(&mut client).await.reads_files);
-    said(client.sign_header(good.clone()).await.unwrap_err(), "No such file");
+    assert_message(client.sign_header(good.clone()).await.unwrap_err(), "No such file");
     // Another package of the same NEVRA in its place.
     fs::copy(&other.binary, place(&good.artifact_digest)).unwrap();
-    said(client.sign_header(good.clone()).await.unwrap_err(), "another file: its SHA-256 is");
+    assert_message(
+        client.sign_header(good.clone()).await.unwrap_err(),
+        "another file: its SHA-256 is",
+    );
     // The other's header with the digest of a file that is as it should be.
     fs::copy(&one.binary, place(&good.artifact_digest)).unwrap();
     let mixed = SignHeaderRequest { artifact_digest: good.artifact_digest.clone(), ..foreign };
-    said(client.sign_header(mixed).await.unwrap_err(), "its header is not the one");
+    assert_message(client.sign_header(mixed).await.unwrap_err(), "its header is not the one");
     client.sign_header(good.clone()).await.unwrap();
     assert_eq!(scene.logged("header")[0]["file_read"], true);
     assert_eq!(scene.logged("refused").len(), 3);
@@ -282,7 +286,7 @@ async fn the_signer_reads_the_file_itself_where_it_may() {
     assert!(client.sign_header(good.clone()).await.is_err());
     fs::remove_file(&path).unwrap();
     support::run(Command::new("mkfifo").arg(&path));
-    said(client.sign_header(good).await.unwrap_err(), "not a regular file");
+    assert_message(client.sign_header(good).await.unwrap_err(), "not a regular file");
 }
 
 /// The request with the acceptance of its package by a key, after a change of it.
@@ -317,7 +321,7 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
     fs::write(&public, public_pem(&acceptor.public())).unwrap();
     let (one, before) = (built("one"), built("before"));
     let (good, before) = (header(&one.binary), header(&before.binary));
-    // Signed while no acceptor was asked for.
+    // Signed while the signer had no acceptor.
     let elsewhere = SignHeaderRequest { target: "lab-next".into(), ..before };
     let mut signer = scene.start(&[]);
     let mut client = signer.client().await;
@@ -339,22 +343,22 @@ async fn with_an_acceptor_only_what_it_accepted_is_signed() {
         (accepted(&good, &acceptor, |it| it.header = other), "of another header"),
     ] {
         for _ in 0..2 {
-            said(client.sign_header(request.clone()).await.unwrap_err(), why);
+            assert_message(client.sign_header(request.clone()).await.unwrap_err(), why);
         }
     }
     assert_eq!(scene.logged("refused").len(), 6, "each once: {:?}", scene.logged("refused"));
-    // A worker's statement is not an acceptance, whoever signs it.
+    // A worker's statement is not an acceptance, whatever key signed it.
     let mut text = accepted(&good, &acceptor, |_| ());
     let statement = "rpmfarm statement of a worker 1\n".to_owned();
     let signature = acceptor.sign(statement.as_bytes());
     text.acceptance = Some((&SignedAcceptance { text: statement, signature }).into());
-    said(client.sign_header(text).await.unwrap_err(), "not an acceptance of a package");
+    assert_message(client.sign_header(text).await.unwrap_err(), "not an acceptance of a package");
 
     client.sign_header(accepted(&good, &acceptor, |_| ())).await.unwrap();
     let line = scene.logged("header").pop().unwrap();
     let by = &line["accepted"];
     assert_eq!((&by["worker"], &by["attempt"]), (&"w1".into(), &5.into()), "{line}");
-    // What was signed with this header before needs none, over restarts.
+    // A header that was signed before needs no acceptance, also after restarts.
     client.sign_header(elsewhere.clone()).await.unwrap();
     drop(signer);
     signer = scene.start(&options);
@@ -384,7 +388,7 @@ async fn a_log_that_is_moved_or_cut_stops_signing() {
     for revision in [2, 3] {
         let status = client.sign_repomd(page(revision, "x")).await.unwrap_err();
         for part in ["it was moved or removed", "audit verify", "audit restart --reason"] {
-            said(status.clone(), part);
+            assert_message(status.clone(), part);
         }
     }
     assert!(status(&mut client).await.stopped.contains("moved"));
@@ -407,7 +411,8 @@ async fn a_log_that_is_moved_or_cut_stops_signing() {
     fs::write(scene.log(), &good[..good.len() - 20]).unwrap();
     refuses("it was cut off or replaced");
 
-    // An operator goes on: the chain does, too, and so does what is remembered.
+    // An operator lets the signer continue: the chain continues, and the record of signatures
+    // stays.
     assert!(!scene.operate(&["audit", "restart", "--reason", " "]).status.success());
     scene.operated(&["audit", "restart", "--reason", "a disk was full"]);
     let event = &scene.logged("restarted")[0];
@@ -452,7 +457,10 @@ async fn an_operator_pauses_it() {
     let signer = scene.start(&[]);
     let mut client = signer.client().await;
     let built = built("one");
-    said(client.sign_header(header(&built.binary)).await.unwrap_err(), "rpmfarm-signer resume");
+    assert_message(
+        client.sign_header(header(&built.binary)).await.unwrap_err(),
+        "rpmfarm-signer resume",
+    );
     assert_eq!(scene.operated(&["resume"]).trim(), "resumed");
     client.sign_repomd(page(2, "x")).await.unwrap();
     assert_eq!(status(&mut client).await.paused, "");

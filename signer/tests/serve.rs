@@ -1,4 +1,4 @@
-//! The signer as a process: what it signs, rpmkeys and gpg accept; what it must not, it refuses.
+//! The signer as a process: rpmkeys and gpg accept its signatures, and it refuses everything else.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ fn secret(gpg: &Gpg) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What gpg says of a detached signature.
+/// gpg's output for a detached signature.
 fn gpg_verify(public: &str, data: &[u8], signature: &[u8]) -> Output {
     let home = tempfile::tempdir().unwrap();
     let path = |name: &str| home.path().join(name);
@@ -51,7 +51,7 @@ fn gpg_verify(public: &str, data: &[u8], signature: &[u8]) -> Output {
     gpg().arg("--verify").arg(path("data.asc")).arg(path("data")).output().unwrap()
 }
 
-/// What was signed: the log without its first line.
+/// The records of signatures: the log without its first line.
 fn log_lines(signer: &Signer) -> Vec<serde_json::Value> {
     let text = fs::read_to_string(&signer.log).unwrap();
     let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
@@ -74,7 +74,7 @@ fn repomd(data: &[u8]) -> SignRepomdRequest {
 #[tokio::test]
 async fn rpm_and_gpg_accept_what_it_signs() {
     let dir = tempfile::tempdir().unwrap();
-    // gpg takes a second for what the signer takes a minute without optimisation.
+    // gpg makes a key in a second; the signer needs a minute without optimisation.
     let gpg = Gpg::new("rsa4096", "never");
     put_key(dir.path(), "lab", &secret(&gpg));
     let signer = Signer::start(binary(), dir.path(), &[]);
@@ -94,8 +94,8 @@ async fn rpm_and_gpg_accept_what_it_signs() {
         assert_eq!(answer.fingerprint, key.fingerprint);
         let signed = built.dir.path().join(format!("signed-{}", found.nevra.file_name()));
         splice_signature(path, &signed, &answer.signature).unwrap();
-        let (good, said) = support::checksig(&signed, &key.armored);
-        assert!(good && said.contains("Header V4 RSA/SHA256 Signature"), "{said}");
+        let (good, output) = support::checksig(&signed, &key.armored);
+        assert!(good && output.contains("Header V4 RSA/SHA256 Signature"), "{output}");
         let now = SystemTime::now();
         assert_eq!(verify_signature(&signed, &certs, now).unwrap().fingerprint, key.fingerprint);
 
@@ -141,8 +141,8 @@ async fn makes_a_key_at_first_start_and_keeps_it() {
     let answer = signer.client().await.sign_header(request("lab", &nevra, header)).await.unwrap();
     let signed = built.dir.path().join("signed.rpm");
     splice_signature(&built.binary, &signed, &answer.into_inner().signature).unwrap();
-    let (good, said) = support::checksig(&signed, &keys[0].armored);
-    assert!(good, "{said}");
+    let (good, output) = support::checksig(&signed, &keys[0].armored);
+    assert!(good, "{output}");
 
     let key = dir.path().join("keys");
     let again = rpmfarm_signer::keys::store(&key, "lab", "x").unwrap_err().to_string();
@@ -298,8 +298,11 @@ fn refuses_keys_that_others_can_read() {
     for (target, mode) in [(&path, 0o640), (&path, 0o604), (&dir.path().join("keys"), 0o750)] {
         let before = fs::metadata(target).unwrap().permissions();
         fs::set_permissions(target, fs::Permissions::from_mode(mode)).unwrap();
-        let said = String::from_utf8(list().stderr).unwrap();
-        assert!(said.contains(&format!("mode {mode:04o}")) && said.contains("chmod"), "{said}");
+        let output = String::from_utf8(list().stderr).unwrap();
+        assert!(
+            output.contains(&format!("mode {mode:04o}")) && output.contains("chmod"),
+            "{output}"
+        );
         fs::set_permissions(target, before).unwrap();
     }
     for bad in ["", "hello", &gpg.public] {
@@ -358,7 +361,7 @@ fn refuses_keys_that_nobody_would_believe() {
     assert!(load(3).unwrap_err().to_string().contains("has expired"));
 }
 
-/// Who is not allowed gets nothing, not even a greeting.
+/// A user who is not allowed gets no answer at all.
 #[test]
 fn turns_others_away() {
     let dir = tempfile::tempdir().unwrap();

@@ -24,7 +24,7 @@ pub(crate) enum Action {
     Build(String, Vec<String>),
     Cancel,
     Retry,
-    /// Lets nothing more of a batch begin.
+    /// Pauses a batch: no more tasks of it begin.
     Pause,
     /// Resumes all batches, repeatedly, because a pause may come late and a call may be lost.
     Resume,

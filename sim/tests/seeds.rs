@@ -61,7 +61,7 @@ fn builds_are_published_on_every_kind_of_day() {
 }
 
 /// Two coordinators take stages from each other and workers move between them, late writes are
-/// refused, and disks are full: what the seeds are to prove does happen.
+/// refused, and disks are full: the seeds really contain the events that they are to test.
 #[test]
 fn what_may_go_wrong_does() {
     let mut missing = vec![

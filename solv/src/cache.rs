@@ -141,7 +141,7 @@ impl CachedRepository {
         &self.about
     }
 
-    /// What the files are of: everything that decides about their content.
+    /// The subject of the files: everything that determines their content.
     fn subject(&self) -> String {
         let Repository { excludes, includes, .. } = &self.about;
         let (libsolv, repomd) = (ffi::version(), self.files.digest);
@@ -191,8 +191,8 @@ impl CachedRepository {
         }
     }
 
-    /// Writes a file and puts it into its place; returns it at its beginning. What a failure of
-    /// power leaves of it is found out by the cookie, so nothing waits for the disk.
+    /// Writes a file and puts it into its place; returns it at its beginning. A file that a power
+    /// failure has damaged is recognised by its cookie, so nothing waits for the disk.
     fn make(
         &self,
         part: Part,

@@ -1,10 +1,9 @@
 //! Modules: which streams are active, and which packages they hide.
 //!
-//! Owns what dnf decides in `ModulePackageContainer` and `setModuleExcludes` of libdnf: default
-//! streams and chosen ones are solved together with what they require, as packages of a pool of
-//! their own. Packages of the streams that are not active are hidden, and so is whatever has, or
-//! provides, the name of a package of an active one. Where the metadata come from is not known
-//! here.
+//! Owns the decisions of dnf in `ModulePackageContainer` and `setModuleExcludes` of libdnf: default
+//! and chosen streams are solved together with their requirements, as packages of a pool of their
+//! own. Packages of inactive streams are hidden, and so is each package that has or provides the
+//! name of a package of an active one. It must not know where the metadata come from.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;

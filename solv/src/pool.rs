@@ -70,7 +70,7 @@ pub enum PoolError {
     },
     /// Packages have checksums of others, by which file lists find their package; none of the batch
     /// was added.
-    #[error("repository `{repository}`: {}", said(.twins))]
+    #[error("repository `{repository}`: {}", twins_text(.twins))]
     SameChecksum {
         /// The id that the target gives the repository.
         repository: String,
@@ -107,7 +107,7 @@ pub struct Twin {
 }
 
 /// The first few of them, as text.
-fn said(twins: &[Twin]) -> String {
+fn twins_text(twins: &[Twin]) -> String {
     const SAID: usize = 3;
     let one = |twin: &Twin| {
         let Twin { package, other, checksum, .. } = twin;

@@ -1,4 +1,4 @@
-//! The solver against real metadata, with dnf as the judge of what it picks.
+//! The solver with real metadata; dnf is the reference for its choices.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -352,7 +352,7 @@ fn what_nobody_provides_is_found_with_those_that_rest_on_it() {
     assert_eq!(lacking(&[]), ["typo no-such-package"]);
     let all = ["script jit >= 1", "suite script", "typo no-such-package"];
     assert_eq!(lacking(&["jit"]), all);
-    // What is not shown itself is not asked.
+    // Packages that are not shown themselves are not checked.
     assert_eq!(lacking(&["jit", "script", "suite", "typo"]), [""; 0]);
     assert!(pool.lacking("none", &Default::default()).is_err());
 }
@@ -378,7 +378,7 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
     // By the source package too.
     let all = pool.solve_apart(&request("lib"), "own", |_, source| source == "set").unwrap();
     assert_eq!(names(&all.packages), ["lib-9-1.noarch"]);
-    // The pool is as it was, and what was solved apart can be pinned.
+    // The pool has not changed, and the packages of the separate solve can be pinned.
     assert_eq!(names(&pool.solve(&request("lib")).unwrap().packages), ["lib-9-1.noarch"]);
     let pinned = apart.iter().map(|package| package.id).collect();
     let on_top = SolveRequest { install: vec!["one"], pinned, ..SolveRequest::default() };
@@ -386,7 +386,8 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
         names(&pool.solve(&on_top).unwrap().packages),
         ["lib-3.0-1.noarch", "one-1-1.noarch"]
     );
-    // Also when others have come since; what comes and goes itself cannot.
+    // Also when other packages were added since; packages that were added or removed themselves
+    // cannot.
     assert!(pool.renewed(&all.packages, "own").is_none());
     pool.remove_packages("own", &["extra-1-1.noarch".parse().unwrap()]).unwrap();
     let pinned = pool.renewed(&apart, "own").unwrap().iter().map(|package| package.id).collect();
@@ -398,14 +399,15 @@ fn a_solve_apart_leaves_packages_out_and_the_pool_as_it_was() {
 fn a_pool_tells_who_has_what() {
     let mut pool = pool(&both());
     let asked = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let told = |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::PoolPackage>>| {
-        let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
-        all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
-            .collect::<std::collections::BTreeSet<_>>()
-            .into_iter()
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(told(&pool.named(&asked(&["lib", "nobody"]))), ["lib: lib of set"]);
+    let found_names =
+        |found: &std::collections::BTreeMap<String, Vec<rpmfarm_solv::PoolPackage>>| {
+            let all = found.iter().flat_map(|(what, held)| held.iter().map(move |one| (what, one)));
+            all.map(|(what, one)| format!("{what}: {} of {}", one.nevra.name, one.source))
+                .collect::<std::collections::BTreeSet<_>>()
+                .into_iter()
+                .collect::<Vec<_>>()
+        };
+    assert_eq!(found_names(&pool.named(&asked(&["lib", "nobody"]))), ["lib: lib of set"]);
     let capabilities = ["pkgconfig(lib)", "predecessor", "/usr/bin/tool", "nobody"];
     let found = pool.providing(&asked(&capabilities), &asked(&[])).unwrap();
     let expected = [
@@ -414,14 +416,14 @@ fn a_pool_tells_who_has_what() {
         "predecessor: predecessor of set",
         "predecessor: successor of set",
     ];
-    assert_eq!(told(&found), expected);
+    assert_eq!(found_names(&found), expected);
     // A path that no package requires is looked up where a build has required it.
     let path = "/usr/share/table/other";
     assert!(pool.providing(&asked(&[path]), &asked(&[])).unwrap().is_empty());
     let found = pool.providing(&asked(&[path]), &asked(&[path])).unwrap();
-    assert_eq!(told(&found), ["/usr/share/table/other: table of set"]);
+    assert_eq!(found_names(&found), ["/usr/share/table/other: table of set"]);
     let found = pool.having(&asked(&["/usr/bin/tool", path]));
-    assert_eq!(told(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
+    assert_eq!(found_names(&found), ["/usr/bin/tool: tool of set"], "programs are always known");
 }
 
 /// The metadata files of a repository for a cache, in a state of this name.
@@ -446,7 +448,7 @@ fn cached(cache: &SolverCache, excludes: &[&str]) -> Pool {
     pool
 }
 
-/// The names of what is in a directory.
+/// The names of the files in a directory.
 fn kept(dir: &Path) -> Vec<PathBuf> {
     let mut all: Vec<_> =
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -603,8 +605,8 @@ fn two_packages_of_one_checksum_are_refused_by_name() {
     assert_eq!(twins[0].package.to_string(), "other-1-1.noarch");
     assert_eq!(twins[0].other.to_string(), "one-1-1.noarch");
     let error = pool.add_packages("own", &batch).unwrap_err().to_string();
-    let said = "repository `own`: other-1-1.noarch has the checksum of one-1-1.noarch, ";
-    assert!(error.starts_with(said), "{error}");
+    let message = "repository `own`: other-1-1.noarch has the checksum of one-1-1.noarch, ";
+    assert!(error.starts_with(message), "{error}");
     assert_eq!(pool.len(), count);
     // In one after the other.
     pool.add_packages("own", &[table, one.clone()]).unwrap();
@@ -612,7 +614,7 @@ fn two_packages_of_one_checksum_are_refused_by_name() {
     assert_eq!(pool.len(), count + 2);
     let owner = solve(&mut pool, &["/usr/share/table/other"]).unwrap();
     assert_eq!(owner, ["table-1-1.noarch".to_owned()].into());
-    // Its own is no other, and one that is gone is none.
+    // A package does not conflict with itself, nor with one that was removed.
     pool.add_packages("own", &[one]).unwrap();
     pool.remove_packages("own", &["one-1-1.noarch".parse().unwrap()]).unwrap();
     pool.add_packages("own", &[other]).unwrap();

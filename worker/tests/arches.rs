@@ -1,5 +1,5 @@
-//! A worker proves what it claims to run: in a user namespace with a binfmt_misc of its own, in
-//! which no emulator is registered.
+//! A worker proves the architectures that it claims to run: in a user namespace with a binfmt_misc
+//! of its own, in which no emulator is registered.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -41,11 +41,11 @@ fn start(script: &str, arguments: &[&str]) -> Option<Child> {
     (version >= (6, 7)).then_some(child)
 }
 
-/// What the script's program ended with, and said on its standard error.
+/// The exit code of the script's program, and its standard error.
 fn end(mut child: Child) -> (Option<i32>, String) {
-    let mut said = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    (child.wait().unwrap().code(), said)
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    (child.wait().unwrap().code(), stderr)
 }
 
 /// A directory that builds reach.
@@ -56,19 +56,19 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// Whether a worker said what it cannot run, and what to do.
-fn assert_refused(code: Option<i32>, said: &str) {
-    assert_eq!(code, Some(1), "{said}");
+/// Checks that a worker names the architecture that it cannot run, and the remedy.
+fn assert_refused(code: Option<i32>, stderr: &str) {
+    assert_eq!(code, Some(1), "{stderr}");
     let native = Command::new("uname").arg("-m").output().unwrap().stdout;
     let foreign = if native.starts_with(b"aarch64") { "x86_64" } else { "aarch64" };
-    let line = said.lines().last().unwrap_or_default();
+    let line = stderr.lines().last().unwrap_or_default();
     for part in [&format!("cannot run programs of {foreign}"), "qemu-user", "--arch"] {
         assert!(line.contains(part), "`{part}` is not in: {line}");
     }
     assert!(line.contains("Exec format error"), "{line}");
 }
 
-/// A token that no farm has given; nobody listens where it is told to ask.
+/// A token of no farm, and an address without a server.
 fn enrol(data: &std::path::Path, arches: &str) -> Vec<String> {
     let token = format!("rpmfarm1.{}.{}", "ab".repeat(32), "cd".repeat(32));
     ["enrol", "--coordinator", "https://127.0.0.1:1", "--token", &token, "--arch", arches]
@@ -86,8 +86,8 @@ fn what_the_host_does_not_run_is_refused_before_it_is_enrolled() {
     let arguments: Vec<&str> =
         std::iter::once(WORKER).chain(arguments.iter().map(String::as_str)).collect();
     let Some(child) = start("exec timeout 60 \"$@\"", &arguments) else { return };
-    let (code, said) = end(child);
-    assert_refused(code, &said);
+    let (code, stderr) = end(child);
+    assert_refused(code, &stderr);
     let left: Vec<_> = std::fs::read_dir(data.join("probes")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 }
@@ -99,9 +99,9 @@ fn its_own_architecture_needs_no_proof_to_be_enrolled() {
     let native = Command::new("uname").arg("-m").output().unwrap().stdout;
     let arguments = enrol(&data, String::from_utf8(native).unwrap().trim());
     let asked = Command::new(WORKER).args(arguments).output().unwrap();
-    let said = String::from_utf8(asked.stderr).unwrap();
+    let stderr = String::from_utf8(asked.stderr).unwrap();
     // It went on to the coordinator, which is not there, and made nothing of this host.
-    assert!(said.contains("127.0.0.1:1"), "{said}");
+    assert!(stderr.contains("127.0.0.1:1"), "{stderr}");
     assert!(!data.exists());
 }
 
@@ -111,12 +111,12 @@ fn a_claim_that_is_not_true_ends_the_worker_with_what_to_do() {
     let data = directory.path().join("data");
     let token = directory.path().join("token");
     std::fs::write(&token, "secret\n").unwrap();
-    // Nobody listens there: a worker that went on would not end.
+    // There is no server at that address: a worker that continued would not end.
     let run = ["run", "--coordinator", "http://127.0.0.1:1", "--name", "p"];
     let places = ["--data-dir", data.to_str().unwrap(), "--token-file", token.to_str().unwrap()];
     let claim = ["--arch", "x86_64,aarch64,ppc64le"];
     let arguments = [&[WORKER][..], &run, &places, &claim].concat();
     let Some(child) = start("exec timeout 60 \"$@\"", &arguments) else { return };
-    let (code, said) = end(child);
-    assert_refused(code, &said);
+    let (code, stderr) = end(child);
+    assert_refused(code, &stderr);
 }

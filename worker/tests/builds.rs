@@ -1,4 +1,4 @@
-//! Real builds in real roots: what comes out, and that it is the same each time.
+//! Real builds in real roots: their results, which are the same each time.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -99,7 +99,7 @@ fn the_same_lock_gives_the_same_bytes() {
     assert!(owners.split_whitespace().all(|owner| owner == "root:root"), "{owners}");
 }
 
-/// What rpm says of the files of a source package: mode and name.
+/// The files of a source package according to rpm: mode and name.
 fn modes(srpm: &std::path::Path) -> Vec<String> {
     let format = "[%{FILEMODES:perms} %{FILENAMES}\n]";
     let output = Command::new("rpm").args(["-qp", "--qf", format]).arg(srpm).output().unwrap();
@@ -179,7 +179,8 @@ fn times_in_packages_are_what_the_target_or_its_distribution_says() {
             .map(|line| line.rsplit_once(' ').unwrap())
             .map(|(name, time)| (name.to_owned(), time.parse().unwrap()))
             .collect();
-        // What Python compares when it imports: the time of the source and what is recorded of it.
+        // The values that Python compares when it imports: the time of the source and the recorded
+        // time.
         let out = tempfile::tempdir().unwrap();
         let unpack =
             format!("rpm2cpio {} | cpio -idm --quiet", scene.results().join(package).display());
@@ -237,7 +238,7 @@ fn a_spec_says_what_it_will_make() {
     assert!(predicts.starts_with(&["hi", "hi-data"]), "{predicts:?}");
 }
 
-/// What differs by architecture in a spec: requirements, conflicts, names, lists.
+/// Parts of a spec that depend on the architecture: requirements, conflicts, names, lists.
 const BY_ARCH: &str = "\
 Name: byarch
 Version: 1.0
@@ -304,7 +305,7 @@ fn a_spec_is_read_on_the_terms_of_each_architecture() {
     assert_eq!(terms["noarch"].requires, ["bash", "gcc"]);
     assert_eq!(terms["noarch"].predicts, ["byarch-doc"]);
 
-    // The pass for `noarch` makes what no architecture makes, for the machine that it runs on.
+    // The pass for `noarch` makes packages that no architecture makes, on any machine.
     let report = scene.build(&srpm, &["--noarch"]);
     assert_eq!(report["files"].as_array().unwrap(), &["byarch-doc-1.0-1.lab9.noarch.rpm"]);
     let doc = scene.results().join("byarch-doc-1.0-1.lab9.noarch.rpm");
@@ -370,14 +371,14 @@ fn failures_say_whose_and_what() {
     ];
     for (spec, stage, message) in table {
         let report = scene.build_spec("fails", &spec, &[]);
-        let (fault, at, said) = failure(&report);
+        let (fault, at, cause) = failure(&report);
         assert_eq!(
             (fault.as_str(), at.as_str()),
             ("package", stage),
             "{report:#}\n{}",
             scene.log()
         );
-        assert!(said.contains(message), "{said}\n{}", scene.log());
+        assert!(cause.contains(message), "{cause}\n{}", scene.log());
         let excerpt = report["failure"]["excerpt"].as_array().unwrap();
         assert!((1..=10).contains(&excerpt.len()), "{report:#}");
     }

@@ -1,4 +1,4 @@
-//! What a build must not do, and what is left of it: nothing.
+//! Actions that a cage must prevent, and that a build leaves nothing behind.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -28,7 +28,7 @@ fn assert_nothing_left(scene: &Scene) {
     }
 }
 
-/// A number of seconds that nobody else sleeps.
+/// A number of seconds that no other process sleeps.
 const SLEEP: &str = "31415926";
 
 fn processes_of(word: &str) -> Vec<String> {
@@ -83,8 +83,8 @@ fn a_build_has_no_power() {
     assert_nothing_left(&scene);
 }
 
-/// A process of the host with the very ids that builds have: what keeps a build from it is not who
-/// it is. Dropped, it is gone.
+/// A process of the host with the same ids as builds: the ids alone must not be the protection. It
+/// ends when this is dropped.
 struct Neighbour(Child);
 
 impl Neighbour {
@@ -130,9 +130,9 @@ impl Port {
     }
 }
 
-/// System calls as a hostile program makes them: a namespace, a device, a mount, a socket to the
-/// host, another's memory, what only the owner of a machine does. And that `ptrace`, which
-/// debuggers and their tests need, reaches the build's own processes and no other.
+/// System calls of a hostile program: namespaces, devices, mounts, sockets to the host, the memory
+/// of other processes, and calls for the owner of a machine. And `ptrace`, which debuggers and
+/// their tests need, reaches only the build's own processes.
 #[test]
 fn what_a_program_tries_by_itself() {
     let scene = Scene::new(&[]);
@@ -171,8 +171,8 @@ fn nothing_of_a_build_reaches_the_next() {
     }
 }
 
-/// What a configure script asks of calls that flush files, what a sparse file takes, that programs
-/// of 32 bits run, and what a machine always has: right as a kernel and mock's chroot have it.
+/// The results of calls that flush files, the size of sparse files, 32-bit programs, and the files
+/// of every machine are those of a kernel and of mock's chroot.
 #[test]
 fn a_build_sees_a_machine() {
     let scene = Scene::new(&[]);
@@ -210,24 +210,24 @@ fn a_build_sees_a_machine() {
     assert!(scene.log().contains("ALL RIGHT"), "{}", scene.log());
 }
 
-/// Each word of a target's `allow` opens what it names, and nothing of it is open without.
+/// Each word of a target's `allow` opens its devices or calls, and without it they are closed.
 #[test]
 fn what_is_closed_opens_by_its_word() {
     let scene = Scene::new(&[]);
     let text = spec("allowed", "gcc -Wall -o allowed %{SOURCE0}\n./allowed")
         .replace("BuildArch:", "Source0: allowed.c\nBuildArch:");
     let srpm = scene.srpm("allowed", &text, &[("allowed.c", include_str!("allowed.c"))]);
-    let told = |options: &[&str]| {
+    let printed = |options: &[&str]| {
         let report = scene.build(&srpm, options);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
         let log = scene.log();
         let lines = log.lines().filter_map(|line| line.strip_prefix("ALLOWED "));
         lines.map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
     };
-    assert_eq!(told(&[]), std::collections::BTreeSet::new());
+    assert_eq!(printed(&[]), std::collections::BTreeSet::new());
     let all = rpmfarm_core::Allowance::ALL;
     let words: Vec<&str> = all.iter().map(|one| one.as_str()).collect();
-    let open = told(&["--allow", &words.join(",")]);
+    let open = printed(&["--allow", &words.join(",")]);
     // Of these a kernel may have none, or refuse them itself.
     let kernels = ["crypto_sockets", "kernel_log", "vsock"];
     for word in &words {
@@ -235,9 +235,9 @@ fn what_is_closed_opens_by_its_word() {
     }
     // One at a time, for those whose neighbours are nearest.
     for word in ["loop", "user_namespaces", "sockets_of_32_bits"] {
-        assert_eq!(told(&["--allow", word]), [word.to_owned()].into(), "{word}");
+        assert_eq!(printed(&["--allow", word]), [word.to_owned()].into(), "{word}");
     }
-    // The loop devices went with the build, with what it attached to them.
+    // The loop devices were removed with the build, together with the files that it had attached.
     let left = fs::read_dir("/sys/block").unwrap().flatten().filter(|entry| {
         let name = entry.file_name().into_string().unwrap();
         name.strip_prefix("loop").and_then(|n| n.parse::<u32>().ok()).is_some_and(|n| n >= 1 << 16)
@@ -246,8 +246,8 @@ fn what_is_closed_opens_by_its_word() {
     assert_nothing_left(&scene);
 }
 
-/// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and one that
-/// fails is told in the log of each build that stands on its root.
+/// Scriptlets have the descriptors of `/dev`; ids above those of most containers work; and a
+/// scriptlet that fails is reported in the log of each build in that root.
 #[test]
 fn scriptlets_see_a_machine_and_their_failures_are_told() {
     let scene = Scene::new(&[]);
@@ -266,10 +266,10 @@ fn scriptlets_see_a_machine_and_their_failures_are_told() {
     for turn in ["made", "there"] {
         let report = scene.build_spec("stands", &spec("stands", script), &[]);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
-        let said = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
-        assert!(scene.log().contains(said), "{turn}: {}", scene.log());
+        let cause = "%post(broken-1-1.noarch) scriptlet failed, exit status 3";
+        assert!(scene.log().contains(cause), "{turn}: {}", scene.log());
         let root = fs::read_to_string(scene.dir.path().join("out/0/root.log")).unwrap();
-        assert!(root.contains(said), "{turn}: {root}");
+        assert!(root.contains(cause), "{turn}: {root}");
     }
     let report = scene.build_spec("fails", &spec("fails", "exit 1"), &[]);
     let (_, _, message) = failure(&report);
@@ -292,13 +292,13 @@ fn files_keep_their_owners_whichever_ids_a_build_has() {
     for (options, first) in [(few, first_id()), (too_many, UID_BASE)] {
         let report = scene.build(&srpm, &options);
         assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
-        let told = format!("FIRST {first}");
-        assert!(scene.log().lines().any(|line| line == told), "{told}: {}", scene.log());
+        let printed = format!("FIRST {first}");
+        assert!(scene.log().lines().any(|line| line == printed), "{printed}: {}", scene.log());
         assert_nothing_left(&scene);
     }
 }
 
-/// What scriptlets try as root of their cage, and what they leave for whoever builds on their root.
+/// Attacks of scriptlets as root of their cage, and files that they leave for builds in their root.
 #[test]
 fn a_scriptlet_reaches_its_own_root_alone() {
     let scene = Scene::new(&[]);
@@ -316,7 +316,7 @@ fn a_scriptlet_reaches_its_own_root_alone() {
     }
     let allowed: Vec<&str> = log.lines().filter(|line| line.contains("ALLOWED")).collect();
     assert!(allowed.is_empty(), "{allowed:#?}");
-    // What lay where packages are searched for was not the build's.
+    // Files that a scriptlet left in the directory of packages are not the build's.
     assert_eq!(report["files"].as_array().unwrap(), &["meets-1-1.lab9.noarch.rpm"]);
     port.was_not_called();
     assert_nothing_left(&scene);
@@ -343,7 +343,7 @@ fn limits_hold() {
             r#"{"memory_mib": 128}"#,
             "needed more than its 128 MiB of memory",
         ),
-        // Most of what a fork bomb starts waits here, so that its end is the same each time.
+        // Most processes of a fork bomb wait here, so that it ends in the same way each time.
         (
             format!(
                 "perl -e 'while (1) {{ my $child = fork; die qq(no more\\n) unless defined $child;\n\
@@ -357,16 +357,16 @@ fn limits_hold() {
         let srpm = scene.srpm("limits", &spec("limits", &script), &[]);
         let begin = Instant::now();
         let report = scene.build(&srpm, &["--limits", limits]);
-        let (fault, stage, said) = failure(&report);
+        let (fault, stage, cause) = failure(&report);
         assert_eq!((fault.as_str(), stage.as_str()), ("package", "build"), "{script}\n{report:#}");
-        assert!(said.contains(message), "{said}");
+        assert!(cause.contains(message), "{cause}");
         assert!(begin.elapsed() < Duration::from_secs(60), "{script}");
         assert_nothing_left(&scene);
     }
 }
 
 /// Whatever a build does to the processes, files and descriptors of its own cage is its own fault,
-/// and said in a line.
+/// and is reported in a line.
 #[test]
 fn what_a_build_does_to_its_cage_is_its_own_fault() {
     let scene = Scene::new(&[]);
@@ -407,9 +407,9 @@ fn what_a_build_does_to_its_cage_is_its_own_fault() {
     for (script, limits, message) in table {
         let srpm = scene.srpm("itself", &spec("itself", &script), &[]);
         let report = scene.build(&srpm, &["--limits", limits]);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(&message), "{script}: {said}\n{}", scene.log());
+        assert!(cause.contains(&message), "{script}: {cause}\n{}", scene.log());
         assert_nothing_left(&scene);
     }
 }
@@ -433,9 +433,9 @@ fn a_plain_scratch_is_bounded_too() {
     for (script, limits, message) in table {
         let srpm = scene.srpm("plain", &spec("plain", &format!("{script}\nsleep {SLEEP}")), &[]);
         let report = scene.build(&srpm, &["--scratch", "plain", "--limits", limits]);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(message), "{script}: {said}");
+        assert!(cause.contains(message), "{script}: {cause}");
         assert_nothing_left(&scene);
     }
 }
@@ -445,9 +445,9 @@ fn a_full_disk_is_the_workers_fault() {
     let scene = Scene::new(&[]);
     let srpm = scene.srpm("full", &spec("full", &format!("sleep {SLEEP}")), &[]);
     let report = scene.build(&srpm, &["--reserve", "1000000000"]);
-    let (fault, _, said) = failure(&report);
+    let (fault, _, cause) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
-    assert!(said.contains("the worker's disk is full"), "{said}");
+    assert!(cause.contains("the worker's disk is full"), "{cause}");
     assert_nothing_left(&scene);
 }
 
@@ -469,7 +469,7 @@ fn killing_the_worker_kills_the_build() {
     wait(&|| processes_of(SLEEP).is_empty());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains(scene.data.to_str().unwrap()), "mounts are left:\n{mounts}");
-    // And the next life works, and has cleared away what was left.
+    // And after a restart the worker works, and has removed the leftovers.
     let report = scene.build_spec("after", &spec("after", "true"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     assert_nothing_left(&scene);
@@ -488,12 +488,13 @@ fn macros_of_a_spec_run_in_the_cage() {
     let report = scene.build_spec("curious", &format!("{first}{text}"), &[]);
     assert!(report["failure"].is_null(), "{report:#}");
     let rpm = scene.results().join(report["files"][0].as_str().unwrap());
-    let told = Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&told.stdout), "User 1000");
+    let printed =
+        Command::new("rpm").args(["-qp", "--qf", "%{SUMMARY}"]).arg(&rpm).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&printed.stdout), "User 1000");
     assert!(!made.exists(), "a macro has written to the host");
 }
 
-/// Nothing of the package has run then, and what crun says is told.
+/// No command of the package has run then, and crun's message is reported.
 #[test]
 fn a_broken_crun_is_the_workers_fault() {
     let scene = Scene::new(&[]);
@@ -502,13 +503,13 @@ fn a_broken_crun_is_the_workers_fault() {
     fs::write(&crun, "#!/bin/sh\necho 'libyajl.so.2 is missing' >&2\nexit 127\n").unwrap();
     fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
     let report = scene.build(&srpm, &["--crun", crun.to_str().unwrap()]);
-    let (fault, _, said) = failure(&report);
+    let (fault, _, cause) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
-    assert!(said.contains("127") && said.contains("libyajl.so.2 is missing"), "{said}");
+    assert!(cause.contains("127") && cause.contains("libyajl.so.2 is missing"), "{cause}");
 }
 
-/// What the kernel counts for a user is never the host's: a build that has taken every inotify
-/// instance it can get leaves root's alone.
+/// Resources that the kernel counts for a user are never counted for the host's root: a build that
+/// has taken every inotify instance that it can get leaves root's alone.
 #[test]
 fn a_build_takes_nothing_that_is_counted_for_root() {
     let scene = Scene::new(&[]);
@@ -540,8 +541,8 @@ fn a_build_takes_nothing_that_is_counted_for_root() {
     assert!(root.success(), "the host's root has no inotify instance left");
 }
 
-/// A scriptlet that makes a tree as no package has it: its layer is refused with the reason, and
-/// the worker lives on, starts again, and has removed what was left.
+/// A scriptlet that makes a tree beyond the limits: its layer is refused with the reason, and the
+/// worker continues, can be restarted, and has removed the leftovers.
 #[test]
 fn a_layer_that_no_package_has_is_refused() {
     let scene = Scene::new(&[]);
@@ -550,11 +551,11 @@ fn a_layer_that_no_package_has_is_refused() {
     let deep = "cd /var/lib\nperl -e 'for (1..20000) { mkdir \"d\" or die; chdir \"d\" or die }'";
     scene.add_scriptlet("deep", deep);
     let report = scene.build(&srpm, &[]);
-    let (fault, stage, said) = failure(&report);
+    let (fault, stage, cause) = failure(&report);
     assert_eq!((fault.as_str(), stage.as_str()), ("worker", "transaction"), "{report:#}");
     let expected = "installing the packages of the build requirements (deep-1-1.noarch) left a tree \
                     that is refused: directories are nested more than 2048 levels deep, in /var/lib/d/d/…";
-    assert_eq!(said, expected);
+    assert_eq!(cause, expected);
     fs::write(scene.lock_file(), good).unwrap();
     let report = scene.build(&srpm, &[]);
     assert!(report["failure"].is_null(), "{report:#}");
@@ -563,7 +564,7 @@ fn a_layer_that_no_package_has_is_refused() {
     assert!(!names.iter().any(|name| name.starts_with("making") || name == "aside"), "{names:?}");
 }
 
-/// What an earlier life left is removed at the start, however deep it is; and what cannot be
+/// Leftovers of an earlier run are removed at the start, however deep they are; what cannot be
 /// removed is moved aside.
 #[test]
 fn a_worker_starts_over_whatever_was_left() {
@@ -663,12 +664,12 @@ fn hostile_results_are_refused() {
     for (script, message) in table {
         let hostile = spec("hostile", script);
         let report = scene.build_spec("hostile", &hostile, &limits);
-        let (fault, _, said) = failure(&report);
+        let (fault, _, cause) = failure(&report);
         assert_eq!(fault, "package", "{script}\n{report:#}\n{}", scene.log());
-        assert!(said.contains(message), "{said}");
-        assert!(!said.contains(char::is_control), "{said:?}");
+        assert!(cause.contains(message), "{cause}");
+        assert!(!cause.contains(char::is_control), "{cause:?}");
     }
-    // What a build says of its times is not read through a link, and is nothing to fail for.
+    // A build's record of its times is not read through a link, and a bad one is no reason to fail.
     let times = "rm /builddir/build/rpmbuild.times; ln -s /dev/zero /builddir/build/rpmbuild.times";
     let report = scene.build_spec("timeless", &spec("timeless", times), &[]);
     assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());

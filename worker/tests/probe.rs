@@ -1,7 +1,7 @@
-//! The probe: some five hundred questions (`probe/probe.c`) asked in a chroot as mock makes one, in
-//! the cage of builds and in the cage of scriptlets, of the same root. Each answer that differs is
-//! in the table of docs/cage.md with its reason; one that is not there fails the test, and so does
-//! a row of the table that says what is not so any more.
+//! The probe: some five hundred questions (`probe/probe.c`) that are answered in a chroot as mock
+//! makes one, in the cage of builds and in the cage of scriptlets, of the same root. Each different
+//! answer is in the table of docs/cage.md with its reason. The test fails for a difference without
+//! a row, and for a row without a difference.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -38,7 +38,7 @@ fn probe_spec() -> String {
     spec("probe", script).replace("BuildArch:", "Source0: probe.c\nBuildArch:")
 }
 
-/// What the scriptlet of a package does: it brings the probe's source along.
+/// The scriptlet of the probe's package, which contains the probe's source.
 fn scriptlet() -> String {
     let source = PROBE.replace('%', "%%");
     format!(
@@ -47,8 +47,8 @@ fn scriptlet() -> String {
     )
 }
 
-/// A copy of the base root with the owners that a real chroot has, without what the farm itself has
-/// put into it: that is mock's to do here.
+/// A copy of the base root with the owners of a real chroot, without the files that the farm has
+/// added: mock's steps add their own here.
 fn copy_root(scene: &Scene, into: &Path) {
     let lock = scene.lock();
     let base = scene.data.join("roots").join(lock.layer_ids()[0].hex()).join("tree");
@@ -150,7 +150,7 @@ fn is_of(question: &str, pattern: &str) -> bool {
     pattern.strip_suffix('*').map_or(question == pattern, |start| question.starts_with(start))
 }
 
-/// What differs, as `question: mock's answer, the cage's answer`.
+/// The differences, as `question: mock's answer, the cage's answer`.
 fn compare(mock: &Answers, cage: &Answers) -> BTreeMap<String, String> {
     let questions: BTreeSet<&String> = mock.keys().chain(cage.keys()).collect();
     let answer =
@@ -166,7 +166,8 @@ fn compare(mock: &Answers, cage: &Answers) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Asks everywhere on an architecture, and answers what differs in a build and in a scriptlet.
+/// Runs the probe everywhere on an architecture, and returns the differences of a build and of a
+/// scriptlet.
 fn ask(arch: Arch) -> [BTreeMap<String, String>; 2] {
     let scene = Scene::of(arch, &[]);
     let srpm = scene.srpm("probe", &probe_spec(), &[("probe.c", PROBE)]);
@@ -214,8 +215,7 @@ fn a_cage_differs_from_mocks_chroot_as_its_table_says() {
     assert!(wrong.is_empty(), "docs/cage.md is not right:\n{}", wrong.join("\n"));
 }
 
-/// Emulated, the answers are those of the emulator in part; what the table says of x86_64 alone
-/// need not show.
+/// Under emulation some answers are the emulator's; rows that concern only x86_64 need not show.
 #[test]
 #[ignore = "makes two emulated roots and compiles the probe in each: cargo nextest run --run-ignored all"]
 fn emulated_cages_differ_no_more() {

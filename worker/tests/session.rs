@@ -1,5 +1,5 @@
-//! The worker's program against a coordinator of the test's own, which drops connections, loses
-//! what it was sent, and falls silent.
+//! The worker's program against a coordinator of the test, which drops connections, loses messages,
+//! and falls silent.
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
@@ -30,7 +30,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
-/// What the coordinator of a test knows.
+/// The state of the test's coordinator.
 #[derive(Default)]
 struct CoordinatorState {
     blobs: HashMap<String, PathBuf>,
@@ -51,8 +51,8 @@ struct Coordinator(Arc<Mutex<CoordinatorState>>);
 const LEASE: u64 = 1500;
 
 impl Coordinator {
-    fn with<T>(&self, look: impl FnOnce(&mut CoordinatorState) -> T) -> T {
-        look(&mut self.0.lock())
+    fn with<T>(&self, work: impl FnOnce(&mut CoordinatorState) -> T) -> T {
+        work(&mut self.0.lock())
     }
 
     fn desired(&self) -> Option<v1::DesiredState> {
@@ -351,7 +351,7 @@ fn ids_of(process: &Path) -> (u32, u32) {
     (number(&read("uid_map"), 1), number(uid, 1))
 }
 
-/// The worker's key says that this very attempt made these files of what it was given.
+/// Checks that the worker's key has signed the files of this very attempt, and its input.
 fn signs_what_it_made(wanted: &Assignment, success: &Success) {
     let proof = success.proof.as_deref().expect("it is signed");
     let statement = Statement {
@@ -403,9 +403,9 @@ fn a_build_comes_through_faults_whole() {
     });
 }
 
-/// Two builds of one worker at once: no process of the one has an id of the other or of a file on
-/// disk. The layers that the first one's cages have made are the second one's too, with the same
-/// owners, and what both write has the ids of files on disk.
+/// Two builds of one worker at once: no process of one has an id of the other or of a file on disk.
+/// The layers that the first build's cages have made serve the second one, too, with the same
+/// owners, and files that both write have the ids of files on disk.
 #[test]
 fn builds_at_once_have_ids_of_their_own() {
     if !has_own_ids() {
@@ -448,7 +448,7 @@ fn builds_at_once_have_ids_of_their_own() {
     assert_eq!(made, [(UID_BASE + 1000, UID_BASE + 1000, 0o644); 2]);
 }
 
-/// Whoever writes to the coordinator's disk changes nothing of what is built.
+/// A change on the coordinator's disk changes no build.
 #[test]
 fn a_source_that_was_changed_is_found_by_its_digest() {
     let scene = Scene::new(&[]);
@@ -504,7 +504,7 @@ fn without_the_coordinator_builds_end() {
     // It comes back by itself, without the attempt, and takes it up anew.
     pair.coordinator.with(|known| known.silent = false);
     pair.wait("the build again", |_| sleeps().then_some(()));
-    // What is unwanted is killed.
+    // An attempt that is not wanted any more is killed.
     pair.want(&[]);
     pair.wait("the end of the build", |_| (!sleeps()).then_some(()));
 }

@@ -43,13 +43,14 @@ fn a_token_that_is_not_there_yet_is_waited_for() {
         .unwrap();
     let lines = BufReader::new(worker.stderr.take().unwrap()).lines();
     let _worker = Killed(worker);
-    let (sender, said) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let wait_for = |words: &str| {
         let mut all = String::new();
         while !all.contains(words) {
-            all +=
-                &said.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no `{words}` in: {all}"));
+            all += &received
+                .recv_timeout(PATIENCE)
+                .unwrap_or_else(|_| panic!("no `{words}` in: {all}"));
         }
         all
     };

@@ -53,7 +53,7 @@ impl Client {
             match (self.explained(reply), pauses.next()) {
                 (Err(Error::Unreachable(_)), Some(pause)) => {
                     tokio::time::sleep(pause).await;
-                    // If nobody answers, the next try reports it.
+                    // If no coordinator answers, the next try reports it.
                     let _ = self.reconnect().await;
                 }
                 (result, _) => return result,
@@ -130,7 +130,7 @@ impl Client {
         self.explained(reply)
     }
 
-    /// What a request for builds would become.
+    /// The plan of a request for builds.
     pub(crate) async fn plan_builds(
         &mut self,
         request: v1::StartBuildsRequest,
@@ -157,7 +157,7 @@ impl Client {
         Ok(self.explained(reply)?.batches)
     }
 
-    /// Lets nothing more of a batch begin.
+    /// Pauses a batch: no more tasks of it begin.
     pub(crate) async fn pause_batch(&mut self, id: i64) -> Result<v1::BatchChange, Error> {
         let request = self.authorized(v1::PauseBatchRequest { id })?;
         let reply = self.batches.pause_batch(request).await;
@@ -410,7 +410,7 @@ impl Client {
             }
             request.after = page.next;
         }
-        // Pages are by id, and people look at one target after the other.
+        // Pages are by id, but people read one target after the other.
         plan.pushes.sort_by(|a, b| a.target.cmp(&b.target));
         Ok(plan)
     }

@@ -84,54 +84,45 @@ impl Client {
         for (server, endpoint) in servers.iter().zip(endpoints) {
             match endpoint.connect().await {
                 Ok(channel) => {
-                    // Listing a forge's repositories may take longer than a usual call.
-                    let tracking =
-                        TrackingClient::new(endpoint.clone().timeout(LISTING).connect_lazy())
-                            .max_decoding_message_size(LARGEST_MESSAGE);
-                    let fleet = FleetClient::new(channel.clone());
-                    // All roots of a target are read to find the impact.
-                    let packages =
-                        PackagesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
-                            .max_decoding_message_size(LARGEST_MESSAGE);
-                    // All roots of a request are solved for a plan.
-                    let batches =
-                        BatchesClient::new(endpoint.clone().timeout(PREVIEW).connect_lazy())
-                            .max_decoding_message_size(LARGEST_MESSAGE);
-                    let sources = SourcesClient::new(endpoint.timeout(PREVIEW).connect_lazy())
-                        .max_decoding_message_size(LARGEST_MESSAGE);
-                    let farm = FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE);
                     let server = server.clone();
-                    return Ok(Self {
-                        farm,
-                        sources,
-                        tracking,
-                        fleet,
-                        packages,
-                        batches,
-                        server,
-                        servers,
-                        token,
-                        authority,
-                    });
+                    return Ok(Self::new(channel, &endpoint, server, servers, token, authority));
                 }
                 Err(error) => silent.push((server.as_str(), deepest_reason(&error))),
             }
         }
-        Err(match silent.as_slice() {
-            [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
-            [(server, why)] => unreachable(server, why),
-            several => {
-                let told = |(server, why): &(&str, String)| {
-                    let remedy = reach::remedy(server, why).map(|text| format!(" ({text})"));
-                    format!("{server}: {why}{}", remedy.unwrap_or_default())
-                };
-                let list: Vec<_> = several.iter().map(told).collect();
-                Error::Unreachable(format!(
-                    "cannot reach any coordinator; is one running? (rpmfarm-coordinator --help)\n{}",
-                    list.join("\n")
-                ))
-            }
-        })
+        Err(all_unreachable(&silent))
+    }
+
+    /// The clients of the coordinator that has answered. Calls that may take long have a channel
+    /// with a longer timeout.
+    fn new(
+        channel: Channel,
+        endpoint: &Endpoint,
+        server: String,
+        servers: Vec<String>,
+        token: TokenSource,
+        authority: Option<PathBuf>,
+    ) -> Self {
+        let patient = |timeout: Duration| endpoint.clone().timeout(timeout).connect_lazy();
+        // Listing a forge's repositories may take longer than a usual call.
+        let tracking = TrackingClient::new(patient(LISTING));
+        // All roots of a target are read to find the impact.
+        let packages = PackagesClient::new(patient(PREVIEW));
+        // All roots of a request are solved for a plan.
+        let batches = BatchesClient::new(patient(PREVIEW));
+        let sources = SourcesClient::new(patient(PREVIEW));
+        Self {
+            fleet: FleetClient::new(channel.clone()),
+            farm: FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE),
+            sources: sources.max_decoding_message_size(LARGEST_MESSAGE),
+            tracking: tracking.max_decoding_message_size(LARGEST_MESSAGE),
+            packages: packages.max_decoding_message_size(LARGEST_MESSAGE),
+            batches: batches.max_decoding_message_size(LARGEST_MESSAGE),
+            server,
+            servers,
+            token,
+            authority,
+        }
     }
 
     /// Connects again, to the first coordinator that answers.
@@ -172,7 +163,7 @@ impl Client {
         reply.map(Response::into_inner).map_err(|status| self.explain(&status))
     }
 
-    /// What an error status means for the caller.
+    /// The error for the caller of a call that failed with this status.
     pub(crate) fn explain(&self, status: &Status) -> Error {
         let message = status.message().to_owned();
         if status.source().is_some() {
@@ -252,6 +243,25 @@ fn endpoint(server: &str, ca_file: Option<&Path>) -> Result<Endpoint, Error> {
     endpoint.tls_config(tls).map_err(|error| {
         Error::Usage(format!("cannot speak TLS with {server}: {}", deepest_reason(&error)))
     })
+}
+
+/// The error when no coordinator answers: each address with the reason.
+fn all_unreachable(silent: &[(&str, String)]) -> Error {
+    match silent {
+        [] => Error::Usage("no address of a coordinator is given (--server URL)".into()),
+        [(server, why)] => unreachable(server, why),
+        several => {
+            let line = |(server, why): &(&str, String)| {
+                let remedy = reach::remedy(server, why).map(|text| format!(" ({text})"));
+                format!("{server}: {why}{}", remedy.unwrap_or_default())
+            };
+            let list: Vec<_> = several.iter().map(line).collect();
+            Error::Unreachable(format!(
+                "cannot reach any coordinator; is one running? (rpmfarm-coordinator --help)\n{}",
+                list.join("\n")
+            ))
+        }
+    }
 }
 
 fn unreachable(server: &str, why: &str) -> Error {

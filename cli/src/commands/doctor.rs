@@ -11,7 +11,7 @@ use crate::exit::{Error, Exit};
 use crate::out::StandardOutput;
 use crate::show::table::{Column, cell, column, lines, state, table};
 
-/// The columns. What was found is never shortened, however narrow the terminal is.
+/// The columns. Findings are never shortened, however narrow the terminal is.
 const COLUMNS: [Column; 4] =
     [column("LEVEL"), column("WHERE").rank(1), column("CHECK").cut(12), column("FOUND").wrapped()];
 

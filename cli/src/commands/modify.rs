@@ -39,7 +39,7 @@ enum ModifyCommand {
     Diff(PackageOptions),
 }
 
-/// Of which package.
+/// The package.
 #[derive(Debug, Args)]
 struct PackageOptions {
     /// The package

@@ -9,7 +9,7 @@ use crate::exit::{Error, Exit};
 /// Builds and their new priority.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Tasks that wait get a new place in their queues; what runs goes on.
+Tasks that wait get a new place in their queues; running tasks continue.
 
 Examples:
   rpmfarm priority security 7

@@ -149,9 +149,12 @@ mod tests {
         let mut diff = SourceDiff { older: 1, newer: 2, ..SourceDiff::default() };
         assert_eq!(notes(&diff)[1..], ["nothing differs"]);
         diff.scripted.push(ScriptedBuild { build: 2, scripts: vec!["a.sh".into(), "b.sh".into()] });
-        let said = notes(&diff);
-        assert!(said[1].starts_with("build 2 ran scripts on its sources (a.sh, b.sh)"), "{said:?}");
-        assert_eq!(said[2], "nothing differs before the scripts");
+        let lines = notes(&diff);
+        assert!(
+            lines[1].starts_with("build 2 ran scripts on its sources (a.sh, b.sh)"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[2], "nothing differs before the scripts");
         let json = serde_json::to_value(SourceDiffDocument::from(&diff)).unwrap();
         assert_eq!(json["complete"], false);
         assert_eq!(json["scripted"][0]["scripts"][1], "b.sh");

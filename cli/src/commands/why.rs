@@ -1,4 +1,4 @@
-//! `rpmfarm why`: why a build is in its state, and when it goes on.
+//! `rpmfarm why`: why a build is in its state, and when it continues.
 
 use clap::Args;
 

@@ -25,7 +25,7 @@ impl Level {
     }
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Debug, Clone)]
 pub(crate) struct Finding {
     /// Where it was checked: `here` or `coordinator`.

@@ -103,7 +103,7 @@ pub(crate) struct BatchChangeDocument {
     builds: u32,
 }
 
-/// What a request would become.
+/// The plan of a request.
 #[derive(Debug, Serialize)]
 pub(crate) struct PlanDocument {
     target: String,

@@ -69,7 +69,7 @@ pub(super) struct FailureDocument {
     /// `package`, `worker` or `farm`.
     fault: &'static str,
     stage: String,
-    /// What happened, in one line.
+    /// The failure in one line.
     message: String,
     /// Up to ten lines of the log.
     excerpt: Vec<String>,
@@ -86,7 +86,7 @@ struct PublicationDocument {
 struct StageDocument {
     /// import, srpm, resolve, dispatch, build, accept, sign, publish.
     stage: String,
-    /// Null while it goes on.
+    /// Null while the stage is not complete.
     done_at: Option<String>,
     took_ms: i64,
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// What `doctor` found.
+/// The findings of `doctor`.
 #[derive(Debug, Serialize)]
 pub(crate) struct DoctorDocument {
     /// Whether no check is an error.

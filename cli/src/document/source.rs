@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::known;
 use crate::show::time;
 
-/// What modifications would change.
+/// The changes of modifications.
 #[derive(Debug, Serialize)]
 pub(crate) struct ModificationsPreviewDocument {
     url: String,

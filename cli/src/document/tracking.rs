@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::known;
 use crate::show::time::rfc3339;
 
-/// What `track add` did.
+/// The result of `track add`.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrackAddDocument {
     added: Vec<String>,
@@ -20,7 +20,7 @@ impl From<&v1::TrackReply> for TrackAddDocument {
     }
 }
 
-/// What `track remove` did.
+/// The result of `track remove`.
 #[derive(Debug, Serialize)]
 pub(crate) struct TrackRemoveDocument {
     pub(crate) removed: Vec<String>,

@@ -19,7 +19,7 @@ pub(crate) struct WhyDocument {
     reasons: Vec<ReasonDocument>,
 }
 
-/// One thing that it waits for, or that goes on.
+/// One reason why it waits, or one task that runs.
 #[derive(Debug, Serialize)]
 struct ReasonDocument {
     /// ended, import, retry, packages, lock, no-worker, no-worker-takes-work, needs-too-much,
@@ -30,7 +30,7 @@ struct ReasonDocument {
     text: String,
     /// How many tasks go first.
     ahead: u64,
-    /// When it goes on, as far as is known.
+    /// When it continues, as far as is known.
     starts_at: Option<String>,
 }
 

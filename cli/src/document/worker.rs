@@ -18,13 +18,13 @@ pub(crate) struct WorkerDocument {
     labels: Vec<String>,
     /// alive, stale, gone; never, when it was not heard since the coordinator started.
     liveness: String,
-    /// What was decided about it: active, drained, quarantined, revoked.
+    /// The decision about it: active, drained, quarantined, revoked.
     state: String,
     state_reason: Option<String>,
     state_since: Option<String>,
     /// Whether it finishes its attempts and takes no new ones.
     draining: bool,
-    /// What is wrong with its version, if anything; then it gets no new work.
+    /// The problem of its version, if any; then it gets no new work.
     outdated: Option<String>,
     protocol: u32,
     /// Why it takes no new work for now.
@@ -41,7 +41,7 @@ pub(crate) struct WorkerDocument {
     /// Whether it was ever enrolled; if not, it has the farm's token.
     enrolled: bool,
     certificate_ends_at: Option<String>,
-    /// What it runs, each as BUILD/TASK PACKAGE.
+    /// Its running attempts, each as BUILD/TASK PACKAGE.
     running: Vec<String>,
 }
 

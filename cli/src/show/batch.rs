@@ -11,13 +11,13 @@ use super::{escape, time, wrap};
 use crate::exit::Exit;
 use crate::out::StandardOutput;
 
-/// Builds that are named in a line; of more, how many.
+/// How many builds a line names; further ones are counted.
 const NAMED: usize = 8;
 
-/// Lost builds that are shown.
+/// How many lost builds are shown.
 const LOSSES: usize = 20;
 
-/// Components of a plan that are shown, those of several packages first.
+/// How many components of a plan are shown, those with several packages first.
 const COMPONENTS: usize = 40;
 
 /// The columns of a plan.
@@ -30,12 +30,16 @@ const PLAN: [Column; 6] = [
     column("ENDS"),
 ];
 
-/// The batch of several builds that are one; `None` of a single build, and of builds of several
-/// batches.
+/// The batch of several builds; `None` for a single build, and for builds of several batches.
 pub(crate) fn of_builds(builds: &[Build]) -> Option<i64> {
     let [first, others @ ..] = builds else { return None };
     let is_one = !others.is_empty() && others.iter().all(|build| build.batch == first.batch);
     (is_one && first.batch != 0).then_some(first.batch)
+}
+
+/// The batch of an answer; coordinators always send it.
+fn batch_of(details: &BatchDetails) -> Batch {
+    details.batch.clone().unwrap_or_default()
 }
 
 /// The state of a batch, in one word.
@@ -47,9 +51,9 @@ pub(crate) fn state(batch: &Batch) -> &'static str {
     }
 }
 
-/// How a batch ended, as an exit code: what a maintainer must act on comes first.
+/// The exit code for the end of a batch: failures that a maintainer must act on take precedence.
 pub(crate) fn exit(details: &BatchDetails) -> Exit {
-    let batch = details.batch.clone().unwrap_or_default();
+    let batch = batch_of(details);
     match (details.failed_by_package, batch.failed, batch.cancelled) {
         (1.., _, _) => Exit::PackageFailed,
         (0, 1.., _) => Exit::FarmFailed,
@@ -58,30 +62,28 @@ pub(crate) fn exit(details: &BatchDetails) -> Exit {
     }
 }
 
-/// How far a batch is, in one line without a clock, so that a new line means a change.
+/// The progress of a batch, in one line without times, so that a new line means a change.
 pub(crate) fn progress(details: &BatchDetails) -> String {
-    let batch = details.batch.clone().unwrap_or_default();
+    let batch = batch_of(details);
     let ended = [batch.published, batch.failed, batch.cancelled];
     let ended: u64 = ended.into_iter().map(u64::from).sum();
     let mut text = format!("batch {}: {ended} of {} done", batch.id, batch.builds);
-    let parts = [
+    let parts = counts(&[
         (batch.failed, "failed"),
         (batch.cancelled, "cancelled"),
         (batch.building, "building"),
         (batch.finishing, "finishing"),
         (batch.waiting, "waiting"),
         (batch.without_srpm, "without SRPM"),
-    ];
-    for (count, what) in parts.into_iter().filter(|(count, _)| *count > 0) {
-        text.push_str(&format!(", {count} {what}"));
-    }
+    ]);
+    parts.iter().for_each(|part| text.push_str(&format!(", {part}")));
     if batch.paused_us != 0 {
         text.push_str(", paused");
     }
     text
 }
 
-/// What is left of a batch by the clock, behind its line; empty when that is not known.
+/// The remaining time of a batch, as the end of its line; empty when it is not known.
 pub(crate) fn remaining(details: &BatchDetails, now: i64) -> String {
     match details.expected_end_us.saturating_sub(now) {
         left @ 1.. => format!(", {} left", about(left)),
@@ -97,7 +99,7 @@ fn about(us: i64) -> String {
 
 /// Everything about a batch; ends with a line break.
 pub(crate) fn text(details: &BatchDetails, width: Option<usize>, now: i64) -> String {
-    let batch = details.batch.clone().unwrap_or_default();
+    let batch = batch_of(details);
     let mut text = format!(
         "batch {}: {} for {}, {}\n",
         batch.id,
@@ -130,7 +132,7 @@ pub(crate) fn text(details: &BatchDetails, width: Option<usize>, now: i64) -> St
     text
 }
 
-/// What is left of a batch, a line for each thing that is known.
+/// The remaining work of a batch, a line for each known fact.
 fn left(details: &BatchDetails, batch: &Batch, now: i64) -> Vec<String> {
     let mut lines = vec![format!(
         "left: {} without SRPM, {} waiting, {} building, {} finishing",
@@ -166,7 +168,7 @@ fn left(details: &BatchDetails, batch: &Batch, now: i64) -> Vec<String> {
     lines
 }
 
-/// How long an ended batch took, and for what.
+/// How long an ended batch took, and for how much work.
 fn took(details: &BatchDetails, batch: &Batch) -> String {
     let took = time::duration(batch.ended_us.saturating_sub(batch.created_us));
     format!("took {took}, for {} of work", time::duration(details.work_us))
@@ -174,14 +176,12 @@ fn took(details: &BatchDetails, batch: &Batch) -> String {
 
 /// The summary of a batch at its end; ends with a line break.
 pub(crate) fn summary(details: &BatchDetails, width: Option<usize>) -> String {
-    let batch = details.batch.clone().unwrap_or_default();
-    let ends =
-        [(batch.published, "published"), (batch.failed, "failed"), (batch.cancelled, "cancelled")];
-    let ends: Vec<String> = ends
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, how)| format!("{count} {how}"))
-        .collect();
+    let batch = batch_of(details);
+    let ends = counts(&[
+        (batch.published, "published"),
+        (batch.failed, "failed"),
+        (batch.cancelled, "cancelled"),
+    ]);
     let line = format!("{}: {}; {}", builds(batch.builds), ends.join(", "), took(details, &batch));
     wrap::hanging("", &line, 2, width) + &losses(&details.losses, width)
 }
@@ -214,8 +214,8 @@ fn losses(losses: &[BatchLoss], width: Option<usize>) -> String {
             Some(failure) => format!("failed: {} ({}'s fault)", failure.message, fault(failure)),
             None => "cancelled".to_owned(),
         };
-        let said = format!("{} {how}", escape::line(&of.package));
-        text.push_str(&wrap::hanging(&format!("  build {} ", of.build), &said, 4, width));
+        let line = format!("{} {how}", escape::line(&of.package));
+        text.push_str(&wrap::hanging(&format!("  build {} ", of.build), &line, 4, width));
         for (what, members) in
             [("took with it", &loss.took), ("go on with older packages of it", &loss.without)]
         {
@@ -232,7 +232,7 @@ fn losses(losses: &[BatchLoss], width: Option<usize>) -> String {
     text
 }
 
-/// What a request would become; ends with a line break.
+/// The plan of a request; ends with a line break.
 pub(crate) fn plan(plan: &BatchPlan, out: &StandardOutput) -> String {
     let width = out.width();
     let count: usize = plan.components.iter().map(|component| component.packages.len()).sum();
@@ -305,6 +305,12 @@ fn row(place: usize, component: &PlannedComponent) -> Vec<Cell> {
         number(starts),
         number(ends),
     ]
+}
+
+/// The counts that are not 0, each with its word.
+fn counts(parts: &[(u32, &str)]) -> Vec<String> {
+    let parts = parts.iter().filter(|(count, _)| *count > 0);
+    parts.map(|(count, word)| format!("{count} {word}")).collect()
 }
 
 fn builds(count: u32) -> String {
@@ -393,8 +399,8 @@ mod tests {
 
     #[test]
     fn a_batch_says_how_far_it_is_and_what_was_lost() {
-        let told = text(&details(), None, 10 * MINUTE);
-        for says in [
+        let shown = text(&details(), None, 10 * MINUTE);
+        for line in [
             "batch 12: 9 builds for lab, running\n",
             "  asked by ann@desk 9 min ago; order: requires\n",
             "  ended: 3 published, 2 failed, 0 cancelled\n",
@@ -406,7 +412,7 @@ mod tests {
             "lost:\n  build 7 hello failed: no compiler\\x1b[31m (package's fault)\n",
             "    took with it: greet (8)\n    go on with older packages of it: other (9)\n",
         ] {
-            assert!(told.contains(says), "no `{says}`:\n{told}");
+            assert!(shown.contains(line), "no `{line}`:\n{shown}");
         }
     }
 
@@ -429,9 +435,9 @@ mod tests {
         let batch = ended.batch.as_mut().expect("it is there");
         (batch.ended_us, batch.builds, batch.published) = (121 * MINUTE, 6, 4);
         ended.work_us = 8 * 60 * MINUTE;
-        let told = summary(&ended, None);
-        assert!(told.starts_with("6 builds: 4 published, 2 failed; took 2 h, for 8 h of work\n"));
-        assert!(told.contains("    took with it: greet (8)\n"), "{told}");
+        let shown = summary(&ended, None);
+        assert!(shown.starts_with("6 builds: 4 published, 2 failed; took 2 h, for 8 h of work\n"));
+        assert!(shown.contains("    took with it: greet (8)\n"), "{shown}");
         assert_eq!(exit(&ended), Exit::PackageFailed);
         ended.failed_by_package = 0;
         assert_eq!(exit(&ended), Exit::FarmFailed);
@@ -463,7 +469,7 @@ mod tests {
             starts_us: 0,
             ends_us: 0,
         });
-        let told = plan(
+        let shown = plan(
             &BatchPlan {
                 target: "lab".into(),
                 order: "requires".into(),
@@ -476,7 +482,7 @@ mod tests {
             },
             &out,
         );
-        for says in [
+        for line in [
             "plan for lab: 52 builds in 51 components, order: requires\n",
             "  takes 25 min at least: the longest chain 1 min, the work over the slots 25 min\n",
             "  no end is expected: some builds never start\n",
@@ -485,7 +491,7 @@ mod tests {
             "will be refused, for nobody provides what they lack: x, y\n",
             "n1, n2, n3, n4, n5, n6, n7, n8, and 2 more\n",
         ] {
-            assert!(told.contains(says), "no `{says}`:\n{told}");
+            assert!(shown.contains(line), "no `{line}`:\n{shown}");
         }
     }
 }

@@ -155,7 +155,7 @@ fn task_table(build: &Build, out: &StandardOutput, now: i64) -> Option<String> {
     (!rows.is_empty()).then(|| table(out, &TASKS, &rows))
 }
 
-/// What else is known of the tasks' attempts, a line each.
+/// Further notes on the tasks' attempts, a line each.
 fn notes(build: &Build, width: Option<usize>) -> Option<String> {
     let line =
         |task: &Task, note: &str| wrap::hanging(&format!("  task {}: ", task.id), note, 4, width);
@@ -164,7 +164,7 @@ fn notes(build: &Build, width: Option<usize>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// What a running task does, or why another one failed.
+/// The phase of a running task, or why another one failed.
 fn doing(task: &Task) -> String {
     match &task.failure {
         Some(failure) if task.known_state() != Some(TaskState::Succeeded) => {

@@ -28,14 +28,14 @@ pub(crate) fn fault(failure: &Failure) -> &'static str {
 
 fn headline(build: &Build, failure: &Failure, width: Option<usize>) -> String {
     let on = failed_task(build).map(|task| format!(" on {}", escape::line(&task.arch)));
-    let said = format!(
+    let line = format!(
         "{} ({}'s fault, at {}{})",
         failure.message.trim_end(),
         fault(failure),
         failure.stage,
         on.unwrap_or_default(),
     );
-    wrap::hanging(&format!("{} ", console::style("failed:").red().bold()), &said, 4, width)
+    wrap::hanging(&format!("{} ", console::style("failed:").red().bold()), &line, 4, width)
 }
 
 fn failed_task(build: &Build) -> Option<&Task> {

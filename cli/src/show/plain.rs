@@ -14,7 +14,7 @@ use crate::out::{self, StandardOutput};
 pub(crate) struct PlainView {
     out: StandardOutput,
     /// The last line of each build.
-    said: BTreeMap<i64, String>,
+    printed: BTreeMap<i64, String>,
     builds: BTreeMap<i64, Build>,
     /// How many builds are followed.
     total: usize,
@@ -23,7 +23,7 @@ pub(crate) struct PlainView {
 impl PlainView {
     /// A view of so many builds that has printed nothing yet.
     pub(crate) fn new(out: StandardOutput, total: usize) -> Self {
-        Self { out, said: BTreeMap::new(), builds: BTreeMap::new(), total }
+        Self { out, printed: BTreeMap::new(), builds: BTreeMap::new(), total }
     }
 
     /// How many builds have ended, after the line of one that has just ended.
@@ -40,7 +40,7 @@ impl BuildView for PlainView {
     fn update(&mut self, build: &Build) -> Result<(), Error> {
         let news = progress::build(build);
         self.builds.insert(build.id, build.clone());
-        if self.said.get(&build.id) == Some(&news) {
+        if self.printed.get(&build.id) == Some(&news) {
             return Ok(());
         }
         let took = time::duration(progress::last_try_took(build, time::now()));
@@ -48,7 +48,7 @@ impl BuildView for PlainView {
         let done = self.done(build);
         self.out.line(&format!("{took:>10}  build {} {package} {news}{done}", build.id))?;
         self.out.text(&failure::text(build, self.out.width()).unwrap_or_default())?;
-        self.said.insert(build.id, news);
+        self.printed.insert(build.id, news);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use rpmfarm_proto::v1::{Build, Task};
 use super::failure::fault;
 use super::{escape, time, verdict};
 
-/// What a running task does.
+/// The phase of a running task.
 fn phase(task: &Task) -> String {
     let Some(phase) = task.known_phase() else {
         return if task.phase.is_empty() { RUNNING.into() } else { escape::line(&task.phase) };

@@ -12,14 +12,14 @@ use super::verdict;
 pub(crate) struct Stage {
     /// import, srpm, resolve, dispatch, build, accept, sign, publish.
     pub(crate) name: String,
-    /// When it was done; `None` while it goes on.
+    /// When it was completed; `None` for the current stage.
     pub(crate) done_us: Option<i64>,
     /// From the end of the stage before, or the beginning of the last try, to its own end or to
     /// now.
     pub(crate) took_us: i64,
 }
 
-/// The stages that are done, by time, and the one that goes on.
+/// The completed stages, by time, and the current one.
 pub(crate) fn stages(build: &Build, now: i64) -> Vec<Stage> {
     let mut done: Vec<_> = build.milestones.iter().filter(|stone| stone.at_us != 0).collect();
     done.sort_by_key(|stone| stone.at_us);

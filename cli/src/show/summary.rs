@@ -26,8 +26,8 @@ pub(crate) fn text<'a>(
         counts.iter().map(|(end, count)| format!("{count} {}", end.text())).collect();
     let mut text = format!("{} builds: {}\n", builds.len(), counts.join(", "));
     for build in builds.into_iter().filter(|build| End::of(build) != End::Published) {
-        let said = format!("{} {}", escape::line(&build.package), progress::build(build));
-        text.push_str(&wrap::hanging(&format!("  build {} ", build.id), &said, 4, width));
+        let line = format!("{} {}", escape::line(&build.package), progress::build(build));
+        text.push_str(&wrap::hanging(&format!("  build {} ", build.id), &line, 4, width));
         if End::of(build) == End::Failed {
             let arrow = console::style("→").cyan().to_string();
             text.push_str(&format!("    {arrow} rpmfarm show {}\n", build.id));

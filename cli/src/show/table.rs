@@ -165,9 +165,9 @@ fn lay_out(width: Option<usize>, color: bool, columns: &[Column], rows: &[Vec<Ce
     for row in rows {
         plan.row(&mut text, row, columns, &natural, color);
         if let (Some(at), Some(width)) = (plan.below, width) {
-            let told = row[at].text.trim_end();
-            if !told.is_empty() {
-                text.push_str(&wrap::hanging(&" ".repeat(BELOW), told, BELOW, Some(width)));
+            let whole = row[at].text.trim_end();
+            if !whole.is_empty() {
+                text.push_str(&wrap::hanging(&" ".repeat(BELOW), whole, BELOW, Some(width)));
             }
         }
     }
@@ -354,8 +354,8 @@ BUILD  PACKAGE    STATE   WHAT
     #[test]
     fn what_is_told_goes_on_below_its_row() {
         let columns = [column("LEVEL"), column("CHECK"), column("FOUND").wrapped()];
-        let told = lines("the disk below /srv/rpmfarm is nearly full\n→ make room");
-        let rows = [vec![state("error"), cell("space"), told]];
+        let whole = lines("the disk below /srv/rpmfarm is nearly full\n→ make room");
+        let rows = [vec![state("error"), cell("space"), whole]];
         let wide = lay_out(Some(80), false, &columns, &rows);
         assert_eq!(
             wide,

@@ -138,8 +138,8 @@ pub(crate) fn details(out: &StandardOutput, details: &v1::TrackedDetails, now: i
     for order in &details.orders {
         let reason =
             if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
-        let said = format!("{} by {}{reason}", order.word, order.who);
-        text.push_str(&wrap::hanging(&format!("{}  ", time::point(order.at_us)), &said, 4, width));
+        let line = format!("{} by {}{reason}", order.word, order.who);
+        text.push_str(&wrap::hanging(&format!("{}  ", time::point(order.at_us)), &line, 4, width));
     }
     text
 }

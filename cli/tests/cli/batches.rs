@@ -1,4 +1,4 @@
-//! Batches: their plans, how far they are, and what is done to them as a whole.
+//! Batches: their plans, their progress, and the changes of whole batches.
 
 use rpmfarm_proto::v1::{BatchDetails, Fault};
 use serde_json::Value;
@@ -96,10 +96,10 @@ fn a_batch_is_shown_and_listed() {
 fn a_batch_is_paused_resumed_cancelled_and_tried_again() {
     let farm = farm(vec![facts::batch()]);
     for (word, says) in [
-        ("pause", "batch 3: paused; what runs goes on, and nothing more of it begins\n"),
-        ("resume", "batch 3: goes on\n"),
+        ("pause", "batch 3: paused; running tasks continue, and no more tasks of it begin\n"),
+        ("resume", "batch 3: resumed\n"),
         ("cancel", "batch 3: 2 builds cancelled\n"),
-        ("retry", "batch 3: 2 builds are tried again\n"),
+        ("retry", "batch 3: 2 builds retried\n"),
     ] {
         let done = ran(&farm, &["batch", word, "3"]);
         assert_eq!((done.code, done.stdout.as_str(), done.stderr.as_str()), (0, says, ""));

@@ -1,4 +1,4 @@
-//! What `doctor` finds, and how it ends.
+//! The findings of `doctor`, and its exit codes.
 
 use rpmfarm_proto::v1::{Check, Info};
 use serde_json::Value;

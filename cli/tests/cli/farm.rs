@@ -1,4 +1,4 @@
-//! A farm on a port of its own that answers from what a test told it.
+//! A fake farm on a port of its own with prepared answers.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,11 +20,11 @@ use tonic::{Request, Response, Status};
 
 use crate::{TOKEN, facts};
 
-/// What the farm answers, and what it was asked.
+/// The prepared answers, and the received requests.
 #[derive(Debug, Default)]
 pub struct Facts {
     pub builds: Vec<Build>,
-    /// What a watch sends, in order; each after a short pause.
+    /// The changes that a watch sends, in order, each after a short pause.
     pub changes: Vec<Build>,
     /// A watch does not end after its changes.
     pub open_end: bool,
@@ -38,7 +38,7 @@ pub struct Facts {
     /// The farm has one target instead of two.
     pub lone_target: bool,
     pub started: Vec<StartBuildsRequest>,
-    /// What is told of batches, one after the other; the last one again and again.
+    /// The answers about batches, one after the other; the last one is repeated.
     pub batches: Vec<BatchDetails>,
     /// The requests that were planned.
     pub planned: Vec<StartBuildsRequest>,
@@ -54,7 +54,7 @@ pub struct Facts {
     pub watched: Vec<usize>,
 }
 
-/// What every kept file holds.
+/// The content of every kept file.
 pub const KEPT: &[u8] = b"configure: \x1b[31mnothing is missing\n";
 
 type Shared = Arc<Mutex<Facts>>;
@@ -401,7 +401,7 @@ impl Farm for Answers {
 }
 
 impl Answers {
-    /// What is told of a batch now.
+    /// The next answer about a batch.
     fn batch(&self, id: i64) -> Result<BatchDetails, Status> {
         let mut facts = self.facts();
         let details = match facts.batches.len() {

@@ -56,7 +56,7 @@ fn a_terminal_is_not_told_what_to_do() {
     assert_eq!(screen(&farm), "größe\r\nred \\x1b[31m\r\nend\u{fffd}\r\n");
 }
 
-/// What a terminal gets of a log.
+/// The output of a log on a terminal.
 fn screen(farm: &FakeFarm) -> String {
     let pty = nix::pty::openpty(None, None).expect("a terminal");
     let mut command = Command::new(assert_cmd::cargo::cargo_bin!("rpmfarm"));
@@ -65,16 +65,16 @@ fn screen(farm: &FakeFarm) -> String {
     let mut child = command.spawn().expect("it starts");
     drop(command);
     let mut screen = Vec::new();
-    // The end of a terminal is an error, and what was read before it counts.
+    // The end of a terminal is an error, and the output before it counts.
     let _ = std::io::Read::read_to_end(&mut std::fs::File::from(pty.master), &mut screen);
     assert_eq!(child.wait().expect("it ends").code(), Some(0));
     String::from_utf8(screen).expect("text")
 }
 
-/// What terminals take for orders: the clipboard, the title, questions that they answer by typing,
-/// a cleared screen, the same in the codes of 8 bits, the direction of text, a line that hides
+/// Sequences that control a terminal: the clipboard, the title, queries that the terminal answers
+/// as if typed, a cleared screen, the same in 8-bit codes, the direction of text, a line that hides
 /// another.
-const ORDERS: [&[u8]; 10] = [
+const CONTROLS: [&[u8]; 10] = [
     b"\x1b]52;c;ZXZpbA==\x07",
     b"\x1b]0;title\x1b\\",
     b"\x1bP+q544e\x1b\\",
@@ -90,13 +90,13 @@ const ORDERS: [&[u8]; 10] = [
 #[test]
 fn a_terminal_does_nothing_of_what_a_log_says_to_it() {
     let line = vec![b'x'; 1 << 15];
-    let orders = ORDERS.join(&b"\n"[..]);
-    let log = [orders.as_slice(), b"\n", &line, b"\nthe end\n"].concat();
+    let controls = CONTROLS.join(&b"\n"[..]);
+    let log = [controls.as_slice(), b"\n", &line, b"\nthe end\n"].concat();
     let farm = FakeFarm::start(Facts { builds: vec![facts::building()], log, ..Facts::default() });
     let screen = screen(&farm).replace("\r\n", "\n");
-    let is_order =
+    let controls_terminal =
         |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
-    let found: Vec<char> = screen.chars().filter(|c| is_order(*c)).collect();
+    let found: Vec<char> = screen.chars().filter(|c| controls_terminal(*c)).collect();
     assert!(found.is_empty(), "{found:?}");
     for shown in
         ["\\x1b]52;c;ZXZpbA==\\x07\n", "\\u{202e}txt.exe", "failed\\x0dfine", "\nthe end\n"]

@@ -1,4 +1,4 @@
-//! The command as people and scripts use it, against a farm that answers what it is told.
+//! The command as people and scripts use it, against a farm with prepared answers.
 
 #![allow(unreachable_pub)]
 
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 /// The token of every farm here.
 pub const TOKEN: &str = "good-token";
 
-/// The command, with nothing of this host's settings, told to call `server`.
+/// The command with the address `server`, without any setting of this host.
 pub fn rpmfarm(server: &str, home: &Path) -> Command {
     let mut command = Command::cargo_bin("rpmfarm").expect("it was built");
     command
@@ -47,7 +47,7 @@ pub fn home(token: Option<&str>) -> TempDir {
     home
 }
 
-/// What the command printed, its code.
+/// The output of the command, and its exit code.
 pub struct Ran {
     pub code: i32,
     pub stdout: String,

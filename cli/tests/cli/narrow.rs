@@ -8,7 +8,7 @@ use rpmfarm_proto::v1::{Build, Fault};
 use crate::farm::{Facts, FakeFarm};
 use crate::{facts, home, rpmfarm, run};
 
-/// What a terminal of so many columns shows.
+/// The output on a terminal of so many columns.
 fn screen(farm: &FakeFarm, columns: u16, args: &[&str]) -> String {
     let size = nix::pty::Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
     let pty = nix::pty::openpty(Some(&size), None).expect("a terminal");

@@ -1,11 +1,11 @@
-//! Nobody there, or somebody else.
+//! No server at the address, or another program.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use crate::{TOKEN, home, rpmfarm, run};
 
-/// An address where nobody listens.
+/// An address without a server.
 fn nowhere() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     format!("http://{}", listener.local_addr().expect("it is bound"))

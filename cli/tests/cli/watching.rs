@@ -178,7 +178,7 @@ fn spawn(farm: &FakeFarm, args: &[&str], stdout: Stdio) -> std::process::Child {
         .expect("it starts")
 }
 
-/// Reads a terminal until nobody writes to it any more.
+/// Reads a terminal until its last writer has closed it.
 fn read_all(master: OwnedFd) -> String {
     let mut master = std::fs::File::from(master);
     let (mut screen, mut piece) = (Vec::new(), [0; 4096]);

@@ -1,4 +1,4 @@
-//! `rpmfarm worker`: what is shown, asked for and decided.
+//! `rpmfarm worker`: lists, invitations and decisions.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! Calls that change something: what is asked for, tokens, retries.
+//! Calls that change something: their requests, tokens, retries.
 
 use rpmfarm_proto::v1::Fault;
 use serde_json::Value;
@@ -159,9 +159,9 @@ fn the_target_comes_from_option_environment_or_file_or_is_the_only_one() {
     let home = home(Some(TOKEN));
     let none = run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"]));
     assert_eq!(none.code, 2);
-    let said =
+    let expected =
         "rpmfarm: no target: name one of lab, broken with --target, RPMFARM_TARGET or `target`";
-    assert!(none.stderr.starts_with(said), "{}", none.stderr);
+    assert!(none.stderr.starts_with(expected), "{}", none.stderr);
     farm.facts.lock().lone_target = true;
     assert_eq!(run(rpmfarm(&farm.url(), home.path()).args(["build", "hello"])).code, 0);
     std::fs::write(home.path().join(".config/rpmfarm/config.toml"), "target = \"file\"\n")
@@ -281,8 +281,8 @@ fn where_reading_needs_the_token_it_is_sent_and_its_lack_explained() {
         // This host's own token must not help.
         let ran = run(command.args(["--token-file", "/nonexistent/token"]).args(args));
         assert_eq!(ran.code, 4, "{args:?}: {}", ran.stderr);
-        let said = format!("{}{}", ran.stdout, ran.stderr);
-        assert!(said.contains("there is no token file /nonexistent/token"), "{args:?}: {said}");
+        let output = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(output.contains("there is no token file /nonexistent/token"), "{args:?}: {output}");
     }
     let wrong = home(Some("bad-token"));
     let ran = run(rpmfarm(&farm.url(), wrong.path()).arg("list"));

@@ -20,7 +20,7 @@ use crate::noarch;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{Store, StoreError, Task};
 
-/// A result file whose header, payload and name are what they should be.
+/// A result file with a valid header, payload and name.
 #[derive(Debug)]
 pub struct CheckedPackage {
     /// What its header says.

@@ -1,14 +1,14 @@
-//! The stage that reads what a worker has uploaded, and accepts it whole or not at all.
+//! The stage that reads the uploads of a worker, and accepts all or none of them.
 //!
-//! From the moment of acceptance the packages are in the solver's pool, unless they take what
+//! From the moment of acceptance the packages are in the solver's pool, unless they have names that
 //! packages of other sources own: then they wait for a person ([`crate::claims`]). Nothing that the
-//! worker said is believed: names, architectures and digests are read from the files. Where there
+//! worker reports is trusted: names, architectures and digests are read from the files. Where there
 //! is an acceptor, it reads them once more and signs that it accepts them.
 //!
 //! Here are the stage and the one transaction that accepts. `check` reads the files before,
-//! `acceptor` asks the process of that name, `srpm` says what follows from a source package, and
-//! `repeat` whether another worker makes the same once more. `refused` is why something is not
-//! accepted.
+//! `acceptor` calls the process of that name, `srpm` derives the tasks that follow from a source
+//! package, and `repeat` decides whether another worker repeats a task. `refused` has the reasons
+//! of refusals.
 //!
 //! An SRPM's acceptance records its facts and the build tasks (ExclusiveArch and ExcludeArch
 //! applied). What a task made goes to `results`; the last accepted task of a build makes them
@@ -109,7 +109,8 @@ impl AcceptStage {
                     "results accepted"
                 );
                 let (builder, now) = (&ended.attempt.worker, self.clock.now());
-                quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await
+                quarantine::after_acceptance(store, &self.fleet, task.id, builder, now).await?;
+                Ok(())
             }
             Err(AcceptError::Failure(failure)) => {
                 let now = self.clock.time();
@@ -131,6 +132,31 @@ impl AcceptStage {
         task: &Task,
         success: &Success,
     ) -> Result<(), AcceptError> {
+        let work = self.check(store, ended, task, success).await?;
+        for _ in 0..TRIES {
+            // The query comes before the transaction, because the answer may need a solver pool
+            // that takes seconds to make.
+            let verdict = work.verdict(self, store).await?;
+            if work.record(self, store, verdict).await? {
+                return Ok(());
+            }
+        }
+        Err(AcceptError::Error(anyhow::anyhow!(
+            "the packages of {} change all the time while attempt {} is accepted",
+            work.build.target,
+            ended.attempt.id
+        )))
+    }
+
+    /// Checks the files of an attempt, has the acceptor sign them, and reads what else their
+    /// acceptance needs.
+    async fn check<'a>(
+        &self,
+        store: &FencedStore,
+        ended: &'a EndedAttempt,
+        task: &'a Task,
+        success: &'a Success,
+    ) -> Result<AttemptToAccept<'a>, AcceptError> {
         let attempt = ended.attempt.id;
         let build = store
             .build_fetch(ended.build)
@@ -158,7 +184,7 @@ impl AcceptStage {
         let maker = &ended.attempt.worker;
         let fleet = (&self.fleet, self.clock.instant());
         let is_repeated = repeat::is_due(fleet, self.random, task, &target, &build.package, maker);
-        let work = AttemptToAccept {
+        Ok(AttemptToAccept {
             ended,
             task,
             success,
@@ -170,20 +196,7 @@ impl AcceptStage {
             checked,
             acceptances,
             made,
-        };
-        for _ in 0..TRIES {
-            // The query comes before the transaction, because the answer may need a solver pool
-            // that takes seconds to make.
-            let verdict = work.verdict(self, store).await?;
-            if work.record(self, store, verdict).await? {
-                return Ok(());
-            }
-        }
-        Err(AcceptError::Error(anyhow::anyhow!(
-            "the packages of {} change all the time while attempt {} is accepted",
-            work.build.target,
-            ended.attempt.id
-        )))
+        })
     }
 
     /// `noarch` packages that an earlier build made with the same content. Only their headers

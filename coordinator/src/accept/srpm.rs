@@ -23,7 +23,7 @@ use crate::track;
 /// The requirement by which rpmbuild marks a spec with `%generate_buildrequires`.
 const DYNAMIC: &str = "rpmlib(DynamicBuildRequires)";
 
-/// What the SRPM of a build is compared with.
+/// The expectations with which the SRPM of a build is compared.
 pub struct ExpectedSrpm {
     /// The branch, tag or commit that the build was made from.
     git_ref: String,

@@ -195,8 +195,8 @@ impl Blobs {
         tempfile::tempdir_in(&dir).map_err(io_at(&dir))
     }
 
-    /// Makes a file of [`Self::scratch`] a blob, by a rename. Its digest is what whoever made the
-    /// file has found in it; a blob of that name that is there already stays.
+    /// Makes a file of [`Self::scratch`] a blob, by a rename. The caller has computed its digest;
+    /// an existing blob of that name stays.
     pub fn adopt(&self, path: &Path, digest: Sha256) -> Result<()> {
         if self.contains(digest) {
             return Ok(());
@@ -205,7 +205,7 @@ impl Blobs {
         self.appear(path, digest)
     }
 
-    /// What the file of a blob is like; none when there is no such blob.
+    /// The properties of a blob's file; `None` when there is no such blob.
     #[must_use]
     pub fn stamp(&self, digest: Sha256) -> Option<FileStamp> {
         let metadata = fs::metadata(self.path(digest)).ok()?;
@@ -332,7 +332,7 @@ mod tests {
         for dir in blobs.unfinished() {
             fs::set_permissions(dir, fs::Permissions::from_mode(0o700)).unwrap();
         }
-        // Any user may give what is theirs to their own group.
+        // Every user may give their own files to their own group.
         let group = nix::unistd::getegid().as_raw();
         let blobs = blobs.shared_with(group).unwrap();
         let of = |path: &Path| {

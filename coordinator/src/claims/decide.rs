@@ -49,7 +49,7 @@ impl Claims {
         &self,
         store: &Store,
         build: &Build,
-        said: (&str, &str),
+        decided_by: (&str, &str),
     ) -> Result<DecisionOutcome, DecisionError> {
         let target = self.targets.of_build(store, build).await?;
         for _ in 0..TRIES {
@@ -64,7 +64,7 @@ impl Claims {
                 self.claim(store, build, found.claims).await?;
                 return Ok(DecisionOutcome::More(more));
             }
-            if let Some(decided) = self.let_in(store, build, &target, &found, said).await? {
+            if let Some(decided) = self.let_in(store, build, &target, &found, decided_by).await? {
                 return Ok(decided);
             }
         }
@@ -74,7 +74,7 @@ impl Claims {
         )))
     }
 
-    /// Records what a build claims now.
+    /// Records the claims of a build.
     async fn claim(
         &self,
         store: &Store,
@@ -165,7 +165,7 @@ impl Claims {
     ) -> anyhow::Result<BTreeMap<String, (BuildId, BTreeSet<String>)>> {
         let roots = store.root_list(target).await?;
         let blobs = self.blobs.clone();
-        let look = move || {
+        let find = move || {
             let (mut all, mut seen) = (BTreeMap::new(), BTreeMap::<String, BuildId>::new());
             for root in roots {
                 // Ordered newest first: only the newest build of each package counts, with all its
@@ -183,6 +183,6 @@ impl Claims {
             }
             anyhow::Ok(all)
         };
-        tokio::task::spawn_blocking(look).await?
+        tokio::task::spawn_blocking(find).await?
     }
 }

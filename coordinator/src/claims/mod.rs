@@ -1,5 +1,5 @@
-//! Who may make which name: the names that an accepted build makes are compared with their owners
-//! before any of its packages enters the pool.
+//! Claims: the names that an accepted build makes are compared with their owners before any of its
+//! packages enters the pool.
 //!
 //! Owns where the answers come from (the solver's pools, the files of base roots, the requirements
 //! of earlier builds, approvals), and what a person's decision changes. The rules are in
@@ -62,7 +62,7 @@ pub struct ClaimsVerdict {
 }
 
 impl Claims {
-    /// Compares what a build makes with the owners.
+    /// Compares the names that a build makes with their owners.
     ///
     /// # Errors
     /// When the metadata of external repositories or the files of its root cannot be fetched, so

@@ -22,7 +22,7 @@ use crate::store::{ImpactRow, RootRow, Store, Withdrawal};
 pub struct Impact {
     /// The builds, those first that used the packages directly.
     pub rows: Vec<ImpactRow>,
-    /// The tasks with such a root of which nothing is accepted yet.
+    /// The tasks with such a root of which no result is accepted yet.
     pub roots: Vec<(BuildId, TaskId)>,
 }
 

@@ -6,27 +6,27 @@ use rpmfarm_core::{AttemptId, Epoch, Timestamp, attempt_news};
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::store::{self, Attempt, Store};
 
-/// Records the ends that a worker reports of attempts that are not live: of those that were taken
-/// from it, not of those whose end it has reported before.
+/// Records the ends that a worker reports of attempts that were taken from it. Ends that it has
+/// reported before are ignored.
 pub async fn reports(
     store: &Store,
     worker: &str,
     reports: impl Iterator<Item = &AttemptReport>,
     now: Timestamp,
 ) -> store::Result<()> {
-    for told in reports {
-        let Some(said) = attempt_news::late(&told.progress) else { continue };
-        let Some((attempt, end)) = store.attempt_fetch_ended(told.attempt, told.epoch).await?
+    for report in reports {
+        let Some(said) = attempt_news::late(&report.progress) else { continue };
+        let Some((attempt, end)) = store.attempt_fetch_ended(report.attempt, report.epoch).await?
         else {
             continue;
         };
         if attempt.worker == worker && end.outcome.as_ref().is_none_or(attempt_news::was_taken) {
             record(store, &attempt, &said, now).await?;
         }
-        if let Progress::Ended(outcome) = &told.progress
+        if let Progress::Ended(outcome) = &report.progress
             && is_planted(PlantedBug::LateReport)
         {
-            store.attempt_end_succeeded(told.attempt, told.epoch, outcome, now).await?;
+            store.attempt_end_succeeded(report.attempt, report.epoch, outcome, now).await?;
         }
     }
     Ok(())

@@ -38,7 +38,7 @@ const PAGES: u32 = 2;
 #[derive(Clone)]
 pub struct DispatchPass {
     pub targets: Targets,
-    /// The workers, and what they hold.
+    /// The workers and their loads.
     pub fleet: Fleet,
     /// How far queues were read.
     pub cursors: QueueCursors,
@@ -63,7 +63,7 @@ impl DispatchPass {
     async fn round(&self, store: &Store, standings: &Standings, now: Now) -> anyhow::Result<bool> {
         let connected = self.fleet.connected(now.instant);
         let all = matched(&connected, &self.fleet.live_leases().loads(), standings);
-        // What a build may have, an SRPM may have, too.
+        // SRPMs may use the slots of builds, too.
         if free_slots(&all, true).is_empty() {
             return Ok(false);
         }

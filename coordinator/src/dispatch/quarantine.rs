@@ -13,7 +13,7 @@ use rpmfarm_core::{TaskId, Timestamp};
 
 use crate::clock::Now;
 use crate::fleet::{Fleet, WorkerView};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// How many of a worker's newest attempts are considered.
 const LAST: i64 = 64;
@@ -25,7 +25,7 @@ pub async fn after_acceptance(
     task: TaskId,
     builder: &str,
     now: Now,
-) -> anyhow::Result<()> {
+) -> store::Result<()> {
     let mut failed = store.worker_list_failed_task(task).await?;
     failed.sort_unstable();
     failed.dedup();
@@ -36,7 +36,7 @@ pub async fn after_acceptance(
 }
 
 /// Quarantines a worker when its last attempts call for it and other workers can do its work.
-pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> anyhow::Result<()> {
+pub async fn check(store: &Store, fleet: &Fleet, worker: &str, now: Now) -> store::Result<()> {
     // An operator who resumed the worker is right until it fails again after that.
     let decided = store.standing_fetch(worker).await?;
     if decided.as_ref().is_some_and(|row| !row.standing.takes_work()) {

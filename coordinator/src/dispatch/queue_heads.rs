@@ -28,9 +28,9 @@ const AT_ONCE: i64 = 256;
 /// another worker than the free one.
 const SPARE: i64 = 16;
 
-/// Batches of one queue whose most urgent tasks are read, the next one first. What a pass costs
-/// must not depend on how many small batches wait; members of the others exchange their places at
-/// the head.
+/// How many batches of one queue have their most urgent tasks read, the next one first. The cost of
+/// a pass must not depend on the number of small waiting batches; members of the others exchange
+/// their places at the head.
 const BATCHES: usize = 16;
 
 /// A task's position in its queue: its rank and its number.
@@ -61,7 +61,7 @@ pub struct QueuedTask {
     queue: usize,
 }
 
-/// A queue of which a page was read.
+/// A queue with a page that was read.
 struct ReadQueue {
     stored: ReadyQueue,
     arch: Arch,
@@ -152,9 +152,9 @@ impl<'a> QueueHeads<'a> {
         Ok(heads)
     }
 
-    /// Reads another page of the queues of which no task was placed although a worker is free for
-    /// them. `workers` are as matching left them, `placed` the indexes of the tasks that have a
-    /// worker. False when there is nothing to read.
+    /// Reads another page of those queues from which no task was placed although a worker is free
+    /// for them. `workers` are the workers after matching, `placed` the indexes of the tasks that
+    /// have a worker. False when there is nothing to read.
     pub async fn read_on(
         &mut self,
         workers: &[WorkerCapacity<'_>],

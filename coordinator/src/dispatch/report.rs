@@ -6,7 +6,6 @@ use rpmfarm_core::quarantine::last_message;
 use rpmfarm_core::stage::Milestone;
 use rpmfarm_core::task::{AttemptReport, Outcome, Progress};
 use rpmfarm_core::{AttemptId, Fault, Timestamp};
-use tonic::Status;
 
 use super::{late_results, quarantine};
 use crate::blocking;
@@ -15,7 +14,24 @@ use crate::fleet::Fleet;
 use crate::logs::{LogName, Logs};
 use crate::metrics::Metrics;
 use crate::retry::Retries;
-use crate::store::{LiveAttempt, Store};
+use crate::store::{self, LiveAttempt, Store, StoreError};
+
+/// Why the reports of a worker are not applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A worker may report on its own attempts only.
+    #[error("attempt {attempt} is worker {owner}'s, not {worker}'s")]
+    ForeignAttempt {
+        attempt: AttemptId,
+        /// The worker that has the attempt.
+        owner: String,
+        /// The worker that reported on it.
+        worker: String,
+    },
+    /// An operation on the store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
 
 /// Applies reports on attempts, and ends attempts. Cheap to clone.
 #[derive(Clone)]
@@ -37,8 +53,7 @@ impl Reports {
     /// and does not report is lost.
     ///
     /// # Errors
-    /// A `PERMISSION_DENIED` status when one of them is on another worker's attempt; database
-    /// errors.
+    /// When one of them is on another worker's attempt; database errors.
     pub async fn apply_reports(
         &self,
         store: &Store,
@@ -46,7 +61,7 @@ impl Reports {
         reports: &[AttemptReport],
         before: Option<AttemptId>,
         now: Timestamp,
-    ) -> anyhow::Result<()> {
+    ) -> Result<(), ReportError> {
         if before.is_none() && reports.is_empty() {
             return Ok(());
         }
@@ -90,7 +105,7 @@ impl Reports {
         attempt: &LiveAttempt,
         outcome: &Outcome,
         now: Timestamp,
-    ) -> anyhow::Result<()> {
+    ) -> store::Result<()> {
         let (id, epoch) = (attempt.id, attempt.epoch);
         let (build, task) = (attempt.build, attempt.task);
         // The retry is decided before the end is recorded: after a crash in between, the attempt is
@@ -148,13 +163,13 @@ impl Reports {
 /// Refuses reports on attempts of other workers.
 ///
 /// # Errors
-/// A `PERMISSION_DENIED` status with the attempt and its worker; database errors.
+/// With the attempt and its worker; database errors.
 async fn refuse_foreign(
     store: &Store,
     worker: &str,
     reports: &[AttemptReport],
     live: &[LiveAttempt],
-) -> anyhow::Result<()> {
+) -> Result<(), ReportError> {
     // Reports on the worker's own earlier attempts are legitimate: they are recorded as late, and
     // change nothing.
     let is_live = |id: &AttemptId| live.iter().any(|attempt| attempt.id == *id);
@@ -168,8 +183,7 @@ async fn refuse_foreign(
             owner,
             "a worker reported on another worker's attempt"
         );
-        let message = format!("attempt {attempt} is worker {owner}'s, not {worker}'s");
-        return Err(Status::permission_denied(message).into());
+        return Err(ReportError::ForeignAttempt { attempt, owner, worker: worker.to_owned() });
     }
     Ok(())
 }

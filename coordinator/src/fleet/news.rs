@@ -15,12 +15,6 @@ impl Fleet {
         }
     }
 
-    /// Wakes all sessions, here and at other coordinators.
-    pub fn wake_sessions(&self) {
-        self.wake_local_sessions();
-        self.notifier.send(PeerMessage::WakeSessions);
-    }
-
     /// Wakes a worker's session if it is connected here, and returns whether it is.
     pub fn wake_local_session(&self, worker: &str) -> bool {
         let mut inner = self.lock();

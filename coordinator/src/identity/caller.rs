@@ -1,4 +1,4 @@
-//! The caller: what a connection showed, and who a call was found to come from.
+//! The caller: the credentials of a connection, and the identity that follows from them.
 
 use rpmfarm_core::{Sha256, Timestamp};
 use tonic::{Request, Status};

@@ -12,7 +12,7 @@ pub enum Access {
     Worker,
     /// A worker, or a caller with the farm's token.
     WorkerOrToken,
-    /// A worker with a certificate, and nobody else.
+    /// Only a worker with a certificate.
     Certificate,
     /// Anybody over TLS: the message holds a one-time token, which the call itself checks.
     Invited,

@@ -18,7 +18,7 @@ impl PublicAccess {
     pub const CLOSED: Self = Self { reads: false, metrics: false };
 }
 
-/// What the operator has opened by options.
+/// The access that the operator has opened by options.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PublicAccessSettings {
     /// Anybody may read, at every address that is listened on (`--public-read`).

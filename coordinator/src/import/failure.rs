@@ -39,7 +39,7 @@ pub enum ImportError {
         url: String,
         /// The commit asked for.
         commit: String,
-        /// What the server said.
+        /// The server's message.
         why: String,
     },
     /// The sources of the package are not valid.

@@ -34,7 +34,7 @@ pub struct Preview {
 pub struct PreviewedAction {
     /// The action's place in the configuration.
     pub place: String,
-    /// What the action does, in words.
+    /// The effect of the action, in words.
     pub what: String,
     /// Its state: applied, for the sandbox, or failed.
     pub state: ActionState,

@@ -1,5 +1,5 @@
-//! The open connections, of which idle ones yield to new ones: a client that opens many connections
-//! and sends nothing keeps nobody out.
+//! The open connections. Idle ones yield to new ones, so that a client which opens many connections
+//! and sends nothing keeps no other client out.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

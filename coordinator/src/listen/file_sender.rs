@@ -39,7 +39,7 @@ pub struct FileQueue(Arc<Mutex<VecDeque<QueuedPart>>>);
 
 #[derive(Debug)]
 struct QueuedPart {
-    /// As long as what is left to send.
+    /// A placeholder of the length that is left to send.
     placeholder: Bytes,
     file: Arc<File>,
     offset: i64,
@@ -88,7 +88,7 @@ impl FileQueue {
     }
 }
 
-/// What is not queued yet of a file.
+/// The part of a file that is not queued yet.
 struct FileRest {
     queue: FileQueue,
     file: Arc<File>,

@@ -5,11 +5,11 @@
 //! to in the clear. `connection` serves one connection; the caller gives it the services. How many
 //! connections there may be, and how long one may do nothing, is in `limits`.
 //!
-//! A connection counts among all and among its address's ([`crate::keyed_semaphore`]), has a time
-//! until its first request, and ends when it is idle (`activity`) or when nothing of its answers is
-//! taken (`stall`). What is open without a credential follows from the address of the listener
-//! alone (`identity::openness`), which the guard and `/metrics` ask. A plain connection sends files
-//! by the kernel (`file_sender`).
+//! A connection counts in the limit of all connections and in that of its address
+//! ([`crate::keyed_semaphore`]). It has a time limit for its first request, and ends when it is
+//! idle (`activity`) or when its client does not read its answers (`stall`). The access without a
+//! credential depends only on the address of the listener (`identity::openness`), which the guard
+//! and `/metrics` ask. A plain connection sends files by the kernel (`file_sender`).
 
 mod activity;
 mod connection;
@@ -59,7 +59,7 @@ pub struct Listeners {
     pub tls: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
     /// The limits on connections.
     pub limits: ConnectionLimits,
-    /// What the operator has opened to callers without a credential.
+    /// The access without a credential that the operator has opened.
     pub opened: PublicAccessSettings,
 }
 
@@ -252,11 +252,11 @@ mod tests {
 
     #[test]
     fn what_happens_often_is_told_once() {
-        let mut told = LogThrottle::default();
-        assert_eq!(told.due(), Some(0));
-        assert_eq!((told.due(), told.due()), (None, None));
-        told.last = told.last.and_then(|last| last.checked_sub(TOLD));
-        assert_eq!(told.due(), Some(2));
+        let mut throttle = LogThrottle::default();
+        assert_eq!(throttle.due(), Some(0));
+        assert_eq!((throttle.due(), throttle.due()), (None, None));
+        throttle.last = throttle.last.and_then(|last| last.checked_sub(TOLD));
+        assert_eq!(throttle.due(), Some(2));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The origin of requests: what a connection tells the calls that it carries.
+//! The origin of requests: the properties of their connection.
 
 use std::net::IpAddr;
 

@@ -8,7 +8,7 @@ use super::Operations;
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What keeps the coordinator from working, in a line each; empty when it is ready.
+/// The reasons why the coordinator is not ready, in a line each; empty when it is ready.
 pub(super) async fn reasons(operations: &Operations) -> Vec<String> {
     let (database, signer) = tokio::join!(database(operations), signer(operations));
     let parts = [database, blobs(operations).await, signer];

@@ -81,7 +81,7 @@ pub async fn send_messages(peers: Peers, store: Store, mut words: PeerMessages) 
     while let Some(first) = words.next().await {
         tokio::time::sleep(GATHER).await;
         let batch = words.gather(first);
-        // Nobody is there to be woken, or the message cannot be sent: it is dropped.
+        // There is no other coordinator, or the message cannot be sent: it is dropped.
         if !peers.has_others(Instant::now()) {
             continue;
         }

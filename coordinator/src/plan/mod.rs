@@ -30,8 +30,8 @@ impl work::Stage for PlanStage {
                 }
             };
             // The SRPM's header names the architecture on which it was made. So that the same
-            // sources always give the same SRPM, that is the target's first architecture, whatever
-            // the build is for.
+            // sources always give the same SRPM, that is the target's first architecture for all
+            // builds.
             if let Some(arch) = target.arches.first() {
                 let task = NewTask { kind: TaskKind::Srpm, arch: *arch };
                 store.task_insert(build.id, &[task], now).await?;

@@ -31,7 +31,7 @@ pub(super) struct ChannelState {
     pub(super) signed: Vec<SignedPackage>,
     /// Restored packages that must be in the channel again.
     pub(super) returning: Vec<SignedBuild>,
-    /// What the next revision changes.
+    /// The changes of the next revision.
     rows: Arc<ChannelRows>,
 }
 
@@ -47,7 +47,7 @@ struct ChannelRows {
 #[derive(Debug, Clone, Default)]
 pub struct ChannelContents(Arc<Mutex<HashMap<(String, String), KnownRows>>>);
 
-/// Rows in memory, with the digest of their packages: what a revision was recorded with.
+/// Rows in memory, with the digest of their packages as it was recorded with the revision.
 #[derive(Debug, Clone)]
 struct KnownRows {
     digest: Sha256,
@@ -55,7 +55,7 @@ struct KnownRows {
 }
 
 impl ChannelContents {
-    /// What is known of a channel, if it is what its rows stand for.
+    /// The known rows of a channel, if they are those of this head.
     fn at(&self, target: &str, channel: &str, head: ChannelHead) -> Option<Arc<ChannelRows>> {
         let known = self.0.lock().get(&(target.to_owned(), channel.to_owned())).cloned()?;
         let is_it = known.rows.revision == head.revision && known.digest == head.snapshot;
@@ -81,7 +81,7 @@ pub struct Channels {
     pub publisher: Publisher,
     /// Where whole snapshots are stored.
     pub blobs: Blobs,
-    /// What was read or written last.
+    /// The contents that were last read or written.
     pub contents: ChannelContents,
 }
 
@@ -100,7 +100,7 @@ impl Channels {
         let rows = self.rows(store, name, channel).await?;
         let (snapshot, signed) = match newest.filter(|newest| newest.revision > rows.revision) {
             None => (rows.snapshot.clone(), store.channel_list_signed(name, channel, key).await?),
-            // The rows lack what a coordinator of before there were any has recorded.
+            // Revisions of coordinators from before there were rows are missing in them.
             Some(newest) => {
                 let snapshot = self.stored_whole(&newest)?;
                 let packages = snapshot.packages().iter().map(|package| &package.nevra);
@@ -173,7 +173,8 @@ impl Channels {
         Ok(NextRevision { revision, change, snapshot })
     }
 
-    /// Keeps what a revision holds that is recorded. One that was recorded before is as it was.
+    /// Keeps the content of a recorded revision. A revision that was recorded before does not
+    /// change.
     pub(super) fn recorded(&self, next: NextRevision) {
         let NextRevision { revision, change, snapshot } = next;
         if change.base != revision.revision {

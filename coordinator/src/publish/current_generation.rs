@@ -68,7 +68,7 @@ fn is_held(draft: &Path) -> bool {
     matches!(lock, Ok(Err(TryLockError::WouldBlock)))
 }
 
-/// Removes what a killed publisher left: drafts, and generations that were never shown.
+/// Removes the leftovers of a killed publisher: drafts, and generations that were never shown.
 pub(super) fn clean(layout: &ChannelLayout, shown: Option<u64>) -> Result<()> {
     for name in disk::names(&layout.generations())? {
         let never_shown = name.parse().is_ok_and(|number: u64| Some(number) > shown);

@@ -21,7 +21,7 @@ pub(super) fn sync(path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).map_err(io_at(path))
 }
 
-/// Writes a new file that nobody reads yet, and syncs it.
+/// Writes a new file that no client reads yet, and syncs it.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let written = || -> io::Result<()> {
         #[cfg(feature = "simulation")]

@@ -1,4 +1,4 @@
-//! A generation that is being made: its repositories are written below a directory that nobody
+//! A generation that is being made: its repositories are written into a directory that no client
 //! reads yet.
 
 use std::collections::{BTreeMap, HashMap};

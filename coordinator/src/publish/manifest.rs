@@ -30,7 +30,7 @@ pub struct PublishedPackage {
     /// For a `noarch` package, the architectures whose repositories leave it out.
     #[serde(default)]
     pub without: Vec<Arch>,
-    /// What the signed file was like when it was read and proved, if that was not long ago.
+    /// The properties of the signed file when it was read and proved, if that was recently.
     #[serde(skip)]
     pub proved: Option<FileStamp>,
 }

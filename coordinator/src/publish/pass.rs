@@ -47,12 +47,12 @@ const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 /// left.
 const ANEW: usize = 256;
 
-/// A file that was proved longer ago is read again before it is published: by then the disk may
-/// have lost what it had.
+/// A file that was proved longer ago is read again before it is published, because the disk may
+/// have lost it since.
 const PROOF_LASTS: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// A target is left alone for as long as it was worked on, at least so long, so that what is signed
-/// package by package does not have it read all the time.
+/// After work on a target, the pass pauses for as long as the work took, and at least so long, so
+/// that packages which are signed one by one do not cause it to be read all the time.
 const REST: Duration = Duration::from_millis(200);
 
 /// The longest such time.
@@ -85,7 +85,8 @@ pub struct PublishStage {
     pub work: PublishWork,
 }
 
-/// What is under way for each target, and what is known of it from pass to pass. Cheap to clone.
+/// The work that is under way for each target, and the facts that are kept from pass to pass. Cheap
+/// to clone.
 #[derive(Debug, Clone)]
 pub struct PublishWork {
     targets: CoalescedTasks<String>,
@@ -230,8 +231,7 @@ impl PublishStage {
         signed_builds(store, target, &signed).await
     }
 
-    /// Which builds of a target are signed. Only those of which that is not known yet are asked
-    /// for.
+    /// The signed builds of a target. Only those are queried whose signatures are not known yet.
     async fn find_signed(
         &self,
         store: &FencedStore,
@@ -485,8 +485,8 @@ impl PublishStage {
         })
     }
 
-    /// The packages of a snapshot as the publisher wants them. What is new is not read again if it
-    /// was proved not long ago.
+    /// The packages of a snapshot in the publisher's form. A new package is not read again if it
+    /// was proved recently.
     async fn packages(
         &self,
         store: &FencedStore,

@@ -24,7 +24,7 @@ use crate::pool_path::{href, href_of_signed};
 /// distribution are some ten MiB.
 pub(super) const MAX_FRAGMENTS: u64 = 1 << 30;
 
-/// What packages are proved against.
+/// The conditions that packages are proved against.
 pub(super) struct PackageProver<'a> {
     pub(super) layout: &'a ChannelLayout,
     pub(super) blobs: &'a Blobs,

@@ -19,7 +19,9 @@ use rpmfarm_rpmfile::Certs;
 use super::draft::GenerationDraft;
 use super::error::{ProofError, PublishError, Result, io_at};
 use super::layout::{self, ChannelLayout};
-use super::manifest::{GenerationManifest, PackageListing, PublishedPackage, content_of};
+use super::manifest::{
+    GenerationManifest, PackageListing, PublishedPackage, RepositoryState, content_of,
+};
 use super::pool::PackageProver;
 use super::{clients, current_generation, disk, lock};
 use crate::blobs::{BlobError, Blobs};
@@ -213,14 +215,12 @@ impl Publisher {
         may_show: impl AsyncFnOnce() -> std::result::Result<(), String>,
     ) -> Result<PublishOutcome> {
         let publisher = self.clone();
-        let written = run_on_disk(move || publisher.write(request)).await?;
-        let written = match written {
+        let mut written = match run_on_disk(move || publisher.write(request)).await? {
             PreparedPublication::Shown(generation) => {
                 return Ok(PublishOutcome { generation, is_new: false });
             }
             PreparedPublication::Written(written) => written,
         };
-        let mut written = written;
         written.sign(signer).await?;
         (self.on_step)(PublishStep::Signed);
         let ready = run_on_disk(move || written.settle()).await?;
@@ -274,17 +274,8 @@ impl Publisher {
 
         let signed = if is_planted(PlantedBug::ReuseGenerationNumber) { 0 } else { request.signed };
         let generation = shown.unwrap_or(0).max(signed) + 1;
-        let draft = GenerationDraft {
-            dir: dir.path(),
-            generation,
-            time: seconds(request.now),
-            compression: request.compression,
-            keep: self.keep,
-            packages: &request.packages,
-            blobs: &self.blobs,
-            previous: previous.as_ref().map(|m| (m, layout.generation(m.generation))),
-        };
-        let repositories = draft.write(&request.arches)?;
+        let previous = previous.as_ref().map(|m| (m, layout.generation(m.generation)));
+        let repositories = self.write_repositories(&request, dir.path(), generation, previous)?;
         (self.on_step)(PublishStep::Written);
         let manifest = GenerationManifest {
             generation,
@@ -300,6 +291,28 @@ impl Publisher {
             dir,
             manifest,
         })))
+    }
+
+    /// Writes the repositories of a generation into a draft's directory. `previous` is the
+    /// generation before, with its directory.
+    fn write_repositories(
+        &self,
+        request: &PublishRequest,
+        dir: &Path,
+        generation: u64,
+        previous: Option<(&GenerationManifest, PathBuf)>,
+    ) -> Result<Vec<RepositoryState>> {
+        let draft = GenerationDraft {
+            dir,
+            generation,
+            time: seconds(request.now),
+            compression: request.compression,
+            keep: self.keep,
+            packages: &request.packages,
+            blobs: &self.blobs,
+            previous,
+        };
+        draft.write(&request.arches)
     }
 
     fn prove(
@@ -381,8 +394,8 @@ struct SignedDraft {
 }
 
 impl WrittenDraft {
-    /// Does everything after the signatures that nobody sees, and checks that the channel still
-    /// shows what the draft is based on.
+    /// Does the steps after the signatures that no client sees, and checks that the channel still
+    /// shows the generation on which the draft is based.
     fn settle(self) -> Result<SignedDraft> {
         let dir = self.dir.path();
         self.manifest.write(dir)?;

@@ -27,27 +27,27 @@ pub(super) struct BatchFacts {
     pub(super) tasks: Vec<BatchTaskRow>,
     /// The source packages of the builds that [`BatchOrder::without_srpm`] lists.
     pub(super) srpms: HashMap<BuildId, Srpm>,
-    /// What those claim that are claimed.
+    /// The names that builds claim.
     pub(super) claims: HashMap<BuildId, Vec<String>>,
 }
 
-/// What is known of a build of the batch.
+/// The known facts of a build of the batch.
 #[derive(Debug)]
 struct Member {
     build: Arc<Build>,
     is_open: bool,
     has_srpm: bool,
-    /// What it claimed when its source package was last read.
+    /// Its claims when its source package was last read.
     claims: Vec<String>,
     /// When it was last retried.
     retried: Timestamp,
     turns: BTreeMap<Arch, ArchTurn>,
 }
 
-/// Where a build is on one of its architectures.
+/// The state of a build on one of its architectures.
 #[derive(Debug)]
 struct ArchTurn {
-    /// Its task; of several the first that has no lock.
+    /// Its task; if there are several, the first one without a lock.
     task: Task,
     state: TurnState,
     /// When it is tried again after a failure.
@@ -56,7 +56,7 @@ struct ArchTurn {
     failure: Option<Failure>,
 }
 
-/// Where the tasks of an architecture are, as far as the order depends on it.
+/// The state of the tasks of an architecture, as far as the order depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TurnState {
     /// The round has no lock. The task is solved again when the round is a new one, or when its
@@ -68,7 +68,7 @@ enum TurnState {
     Done,
 }
 
-/// A task with which something is to be done.
+/// A task for which there is work to do.
 #[derive(Debug, Clone)]
 pub(super) struct Turn {
     pub(super) task: Task,
@@ -80,12 +80,12 @@ pub(super) struct Turn {
     pub(super) action: TurnAction,
 }
 
-/// What is to be done with a task.
+/// The work for a task.
 #[derive(Debug, Clone)]
 pub(super) enum TurnAction {
-    /// Solve its root, and lock it if it is its turn.
+    /// Solve its root, and lock the task if it is its turn.
     Solve {
-        /// What had come when solving began.
+        /// The graph's count of changes when solving began.
         seen: u32,
         /// Whether it was its turn by the earlier result of solving.
         had_turn: bool,
@@ -94,16 +94,17 @@ pub(super) enum TurnAction {
     Refuse(Failure),
 }
 
-/// What solving gave for a task.
+/// The result of solving the root of a task.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Solved<'a> {
     /// Its root, with all its requirements.
     Root(&'a Lock, &'a [String]),
-    /// The requirements for want of which it has no lock; empty when the reason is another one.
+    /// There is no root, because these requirements are missing; the list is empty when the reason
+    /// is another one.
     Missing(&'a [String], &'a Failure),
 }
 
-/// What becomes of a running attempt that found requirements.
+/// The decision on a running attempt that found requirements.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RoundDecision {
     /// The attempt continues with the root that was solved.
@@ -174,8 +175,8 @@ impl BatchOrder {
         self.members.values().all(|member| !member.is_open)
     }
 
-    /// Of these builds those whose source packages are to be read: it is new that they have one, or
-    /// they claim other things than before.
+    /// The builds whose source packages must be read: those that have a new one, and those whose
+    /// claims have changed.
     pub(super) fn without_srpm(
         &self,
         rows: &[BatchMemberRow],
@@ -220,7 +221,7 @@ impl BatchOrder {
         }
     }
 
-    /// Takes in a build and what it makes.
+    /// Applies the facts of a build, and the names that it makes.
     fn apply_member(
         &mut self,
         row: &BatchMemberRow,
@@ -253,7 +254,8 @@ impl BatchOrder {
         self.members.insert(id, member);
     }
 
-    /// Takes in what a build makes, without what is another source's until a person has decided.
+    /// Applies the names that a build makes, without those that another source owns until a person
+    /// has decided.
     fn apply_srpm(&mut self, id: BuildId, tasks: &[BatchTaskRow], srpm: &Srpm, claims: &[String]) {
         let arches: Vec<Arch> = by_arch(tasks).into_keys().collect();
         let mut names = srpm.predicts_anywhere();
@@ -263,7 +265,7 @@ impl BatchOrder {
         self.graph.set_names(id, names());
     }
 
-    /// Takes in where the tasks of an open build are.
+    /// Applies the states of the tasks of an open build.
     fn apply_tasks(
         &mut self,
         id: BuildId,
@@ -293,12 +295,12 @@ impl BatchOrder {
                 self.apply_lock(&row.task, lock.and_then(read), srpm);
             }
             if before != Some(state) {
-                self.tell(id, arch, state);
+                self.set_state(id, arch, state);
             }
         }
     }
 
-    /// Takes in what a task needs that has its lock already.
+    /// Applies the needs of a task that has its lock already.
     fn apply_lock(&mut self, task: &Task, lock: Option<Lock>, srpm: Option<&Srpm>) {
         let (Some(lock), Some(srpm)) = (lock, srpm) else { return };
         let requires = srpm.requires_with(task.kind.rpm_target(task.arch));
@@ -306,7 +308,7 @@ impl BatchOrder {
         self.graph.set_solved(task.build, task.arch, self.graph.seen(), &needed);
     }
 
-    fn tell(&mut self, id: BuildId, arch: Arch, state: TurnState) {
+    fn set_state(&mut self, id: BuildId, arch: Arch, state: TurnState) {
         match state {
             TurnState::Waiting { .. } => self.graph.set_pending(id, arch),
             TurnState::Locked => self.graph.set_locked(id, arch),
@@ -314,9 +316,8 @@ impl BatchOrder {
         }
     }
 
-    /// A build has ended without being accepted. One that had no root lacked some of its
-    /// requirements: which, is known while it is in memory, and otherwise they are all taken for
-    /// lacking.
+    /// Records that a build has ended without being accepted. A build without a root lacked some of
+    /// its requirements. Only memory knows which ones; otherwise all of them count as missing.
     fn lose(&mut self, row: &BatchMemberRow, tasks: &[BatchTaskRow], srpm: Option<&Srpm>) {
         let id = row.build.id;
         if let (true, Some(srpm)) = (row.is_refused, srpm) {
@@ -331,10 +332,10 @@ impl BatchOrder {
     }
 }
 
-/// What is to be done.
+/// Decisions.
 impl BatchOrder {
-    /// What is to be done now, what most waits for first; and whether there is more that is tried
-    /// again later, or that is under way.
+    /// The work to be done now, first the tasks for which most others wait; and whether there is
+    /// more that is tried again later, or that is under way.
     pub(super) fn decide(&mut self, now: Timestamp) -> (Vec<Turn>, bool) {
         let decided = self.graph.decide();
         let is_busy = !decided.is_empty();
@@ -358,7 +359,7 @@ impl BatchOrder {
         Some(Turn { task, build, rounds, rank_us, action })
     }
 
-    /// Why a task is refused, with the builds that were to make what it lacks.
+    /// Why a task is refused, with the builds that should have made its missing requirements.
     fn refusal(&self, failure: Option<&Failure>, arch: Arch, lacks: &[Lack]) -> Failure {
         let unknown = || {
             let message = format!("no build root for {arch}: nothing provides what it requires");
@@ -375,9 +376,9 @@ impl BatchOrder {
         self.graph.seen()
     }
 
-    /// Takes in what solving gave for a task that has no lock. Returns its upward rank in
+    /// Applies the result of solving for a task that has no lock. Returns its upward rank in
     /// microseconds if it is its turn now.
-    pub(super) fn told(&mut self, of: &Turn, solved: Solved<'_>) -> Option<i64> {
+    pub(super) fn apply_solved(&mut self, of: &Turn, solved: Solved<'_>) -> Option<i64> {
         let (build, arch) = (of.task.build, of.task.arch);
         let TurnAction::Solve { seen, had_turn } = of.action else { return None };
         let turn = self.members.get_mut(&build)?.turns.get_mut(&arch)?;
@@ -386,7 +387,7 @@ impl BatchOrder {
             return None;
         }
         turn.failure = solved.failure();
-        self.tell_solved(build, arch, seen, solved);
+        self.set_solved(build, arch, seen, solved);
         if matches!(solved, Solved::Missing(..)) {
             return None;
         }
@@ -395,7 +396,7 @@ impl BatchOrder {
         has_turn.then(|| self.graph.rank_us(build))
     }
 
-    fn tell_solved(&mut self, build: BuildId, arch: Arch, seen: u32, solved: Solved<'_>) {
+    fn set_solved(&mut self, build: BuildId, arch: Arch, seen: u32, solved: Solved<'_>) {
         match solved {
             Solved::Root(lock, requires) => {
                 let needed = Needed::new(lock, requires, self.graph.mode());
@@ -407,7 +408,8 @@ impl BatchOrder {
         }
     }
 
-    /// Whether a task is to be locked, be it because nothing else moves.
+    /// Whether the graph decides to lock a task, perhaps because nothing else of the batch can
+    /// proceed.
     fn is_decided(&mut self, build: BuildId, arch: Arch) -> bool {
         let is_lock = |one: &Decided| {
             (one.build, one.arch) == (build, arch) && one.decision == Decision::Lock
@@ -415,16 +417,16 @@ impl BatchOrder {
         self.graph.decide().iter().any(is_lock)
     }
 
-    /// Takes in what solving gave for a running attempt that found requirements, and decides on it
-    /// as if its task had waited.
-    pub(super) fn told_round(
+    /// Applies the result of solving for a running attempt that found requirements, and decides on
+    /// the attempt as if its task had waited.
+    pub(super) fn decide_round(
         &mut self,
         task: &Task,
         seen: u32,
         solved: Solved<'_>,
     ) -> RoundDecision {
         let (build, arch) = (task.build, task.arch);
-        self.tell_solved(build, arch, seen, solved);
+        self.set_solved(build, arch, seen, solved);
         let failure = solved.failure();
         match &failure {
             None if self.graph.may_lock(build, arch) => return RoundDecision::Proceed,
@@ -454,8 +456,8 @@ impl BatchOrder {
         })
     }
 
-    /// Records that a task has its lock, or has kept it. The facts follow later, and by then others
-    /// may have removed the lock again.
+    /// Records that a task has its lock, or has kept it. The facts are read later, and others may
+    /// have removed the lock again until then.
     pub(super) fn set_locked(&mut self, task: &Task) {
         self.graph.set_locked(task.build, task.arch);
         let member = self.members.get_mut(&task.build);

@@ -48,7 +48,7 @@ struct KnownBatch {
 
 /// The data with which the examination of a batch begins.
 #[derive(Debug, Clone)]
-pub(super) struct BatchLook {
+pub(super) struct Examination {
     pub(super) order: SharedOrder,
     /// The number of the newest event that was read.
     pub(super) cursor: i64,
@@ -93,7 +93,7 @@ impl Batches {
         self.orders().into_iter().flat_map(|(_, order)| order.lock().reasons()).collect()
     }
 
-    /// Forgets all of them: another coordinator keeps them now.
+    /// Forgets all orders: another coordinator keeps them now.
     pub fn clear(&self) {
         *self.0.lock() = KnownBatches::default();
     }
@@ -103,7 +103,7 @@ impl Batches {
     pub async fn touch_all(&self, target: &str) {
         let (batches, target) = (self.clone(), target.to_owned());
         if let Err(error) = blocking::compute(move || batches.touch(&target, None)).await {
-            tracing::error!(%error, "the orders of batches were not told of new metadata");
+            tracing::error!(%error, "new metadata were not passed to the orders of batches");
         }
     }
 }
@@ -120,7 +120,8 @@ impl Batches {
         is_new
     }
 
-    /// Whether what is known was read under this lease. Work that began under another one is over.
+    /// Whether the known orders were read under this lease. Work that began under another lease
+    /// must stop.
     pub(super) fn is_under(&self, epoch: StageEpoch) -> bool {
         self.0.lock().epoch == Some(epoch)
     }
@@ -138,8 +139,8 @@ impl Batches {
         heads.iter().filter(is_due).map(|(batch, _)| *batch).collect()
     }
 
-    /// Whether something of a batch may begin: it was listed last.
-    pub(super) fn goes_on(&self, batch: BatchId) -> bool {
+    /// Whether tasks of a batch may begin: it was not paused when batches were last listed.
+    pub(super) fn may_begin(&self, batch: BatchId) -> bool {
         self.0.lock().listed.contains(&batch)
     }
 
@@ -164,15 +165,15 @@ impl Batches {
     }
 
     /// Begins the examination of a known batch: news from now on is not missed.
-    pub(super) fn begin_look(&self, batch: BatchId, now: Timestamp) -> Option<BatchLook> {
+    pub(super) fn begin_examination(&self, batch: BatchId, now: Timestamp) -> Option<Examination> {
         let mut known = self.0.lock();
         let one = known.orders.get_mut(&batch)?;
         one.is_busy = false;
         let (order, cursor) = (Arc::clone(&one.order), one.cursor);
-        Some(BatchLook { order, cursor, is_old: now.since(one.read) > READ_AGAIN })
+        Some(Examination { order, cursor, is_old: now.since(one.read) > READ_AGAIN })
     }
 
-    /// Takes in the order of a batch that was not known.
+    /// Adds the order of a batch that was not known.
     pub(super) fn insert(
         &self,
         batch: BatchId,
@@ -234,7 +235,7 @@ impl Batches {
     }
 }
 
-/// Works with an order on a thread for that.
+/// Runs work with an order on a thread for computations.
 pub(super) async fn with<T: Send + 'static>(
     order: &SharedOrder,
     work: impl FnOnce(&mut BatchOrder) -> T + Send + 'static,
@@ -256,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_without_news_is_not_looked_at() {
+    fn a_batch_without_news_is_not_examined() {
         let batches = Batches::default();
         assert!(batches.begin(StageEpoch(1)));
         let (one, two) = (BatchId(1), BatchId(2));
@@ -267,13 +268,13 @@ mod tests {
         batches.set_busy(one);
         batches.set_read(two, 1, None);
         assert_eq!(batches.due(&[(one, 3), (two, 1)], NOW), [one]);
-        assert!(batches.begin_look(one, NOW).is_some_and(|look| !look.is_old));
+        assert!(batches.begin_examination(one, NOW).is_some_and(|begun| !begun.is_old));
         assert_eq!(batches.due(&[(one, 3), (two, 1)], NOW), []);
         batches.set_busy(one);
-        assert_eq!(batches.due(&[(two, 1)], NOW), [], "it does not go on");
-        assert!(!batches.goes_on(one) && batches.goes_on(two) && batches.order(one).is_some());
+        assert_eq!(batches.due(&[(two, 1)], NOW), [], "it is paused");
+        assert!(!batches.may_begin(one) && batches.may_begin(two) && batches.order(one).is_some());
         assert_eq!(batches.due(&[(one, 3), (two, 1)], NOW), [one]);
-        assert!(batches.begin_look(one, NOW).is_some());
+        assert!(batches.begin_examination(one, NOW).is_some());
         let later = NOW + READ_AGAIN + Duration::from_secs(1);
         assert_eq!(batches.due(&[(one, 3), (two, 1)], later), [one, two], "of older versions");
     }

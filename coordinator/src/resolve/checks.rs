@@ -1,5 +1,5 @@
-//! Checking metadata files against what `repomd.xml` says: size and digest while they come, size
-//! and digest of what is compressed in them before the solver reads them.
+//! Checking metadata files against `repomd.xml`: the size and digest of a file while it is
+//! received, and those of its decompressed content before the solver reads it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write as _};
@@ -114,7 +114,7 @@ pub(super) fn check_open(url: &Url, path: &Path, file: &MetadataFile) -> Result<
     }
 }
 
-/// Reads a file decompressed, as its suffix tells.
+/// Reads a file, decompressed according to its suffix.
 fn unpacked(path: &Path, suffix: Option<&str>) -> io::Result<Box<dyn Read>> {
     let packed = BufReader::new(File::open(path)?);
     Ok(match suffix {

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+pub use rpmfarm_core::lock::FARM;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 use rpmfarm_repodata::{Document, Fragments};
 use rpmfarm_solv::{Fragment, Pool, PoolError, Twin};
@@ -9,9 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::blobs::Blobs;
 use crate::store::{PoolPackage, PoolUpdate, Store, StoreError};
-
-/// Id of the farm's own repository in pools and locks.
-pub const FARM: &str = "farm";
 
 /// The largest fragments of a package's metadata, in bytes: some kilobytes for most, about 10 MB
 /// for a package with 100,000 files.
@@ -29,7 +27,7 @@ pub struct FarmPackage {
     pub repodata: Sha256,
 }
 
-/// What has become of the packages that the pools of a target have of the farm.
+/// The changes of the farm's packages in the pools of a target.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmUpdate {
     /// The version that it leads to.
@@ -38,7 +36,7 @@ pub struct FarmUpdate {
     pub is_whole: bool,
     /// Packages of all architectures. One that a pool has already stays.
     pub present: Vec<FarmPackage>,
-    /// What has left. A pool need not have it.
+    /// The removed packages. A pool need not have had them.
     pub gone: Vec<Nevra>,
 }
 

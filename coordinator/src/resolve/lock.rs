@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::farm::FARM;
 use super::href::{self, LocationError};
 
-/// What a build requires.
+/// The requirements of a root.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Requirements {
     /// One list for each layer on top of the base root: first the build requirements in the SRPM's
@@ -218,8 +218,8 @@ fn root(
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FarmReplacement {
     pub package: Nevra,
-    /// The package of an external repository, and that repository's id; `None` where no other
-    /// package provides what it is for.
+    /// The package of an external repository that would fulfil the requirement instead, with that
+    /// repository's id; `None` if there is none.
     pub instead: Option<(Nevra, String)>,
 }
 

@@ -272,9 +272,9 @@ impl MetadataCache {
                 .and_then(|base| href::join(&base, &file.href)),
             None => href::join(base, &file.href),
         };
-        let url = url.map_err(|error| MetadataErrorKind::Repomd {
+        let url = url.map_err(|reason| MetadataErrorKind::Location {
             url: base.to_string(),
-            reason: error.to_string(),
+            reason: reason.into(),
         })?;
         let limit = file.size.unwrap_or(MAX_FILE);
         let sink = || FileSink::new(home, file.checksum.kind);
@@ -308,7 +308,8 @@ fn at(base: &Url, place: &str) -> Url {
 }
 
 fn parse(url: &Url, xml: &[u8]) -> Result<Repomd> {
-    Repomd::parse(xml).map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason })
+    Repomd::parse(xml)
+        .map_err(|reason| MetadataErrorKind::Repomd { url: url.to_string(), reason: reason.into() })
 }
 
 /// Runs work that reads much on a thread that may block.

@@ -18,7 +18,7 @@ use url::Url;
 
 use super::download::Downloader;
 use super::external::{ExternalRepo, RepositoryLocation};
-use super::rejection::{MetadataErrorKind, Result};
+use super::rejection::{MetadataErrorKind, MirrorListError, Result};
 
 /// The largest list of mirrors, in bytes; most have some kilobytes.
 const MAX_LIST: u64 = 4 << 20;
@@ -44,7 +44,7 @@ pub(super) struct MirrorLists {
 }
 
 /// Reads a list of mirrors: their URLs, and the digests that `repomd.xml` may have.
-type MirrorParser = fn(&str) -> Result<(Vec<String>, Vec<Checksum>), String>;
+type MirrorParser = fn(&str) -> Result<(Vec<String>, Vec<Checksum>), MirrorListError>;
 
 impl MirrorLists {
     pub(super) fn new(downloader: Downloader) -> Self {
@@ -71,20 +71,20 @@ impl MirrorLists {
             return Ok(mirrors.clone());
         }
         let bytes = self.downloader.small(repo, url, MAX_LIST).await?;
-        let failed = |reason| MetadataErrorKind::Repomd { url: url.to_string(), reason };
-        let text = String::from_utf8(bytes).map_err(|error| failed(error.to_string()))?;
+        let failed = |reason| MetadataErrorKind::Mirrors { url: url.to_string(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| failed(malformed(error)))?;
         let (named, pages) = read(&text).map_err(failed)?;
         let mut urls = Vec::new();
-        let mut why = "it names none".to_owned();
+        let mut why = MirrorListError::NoMirror;
         for url in named {
             match check_base(&url, &repo.private_hosts) {
                 Ok(url) => urls.push(url),
-                Err(error) => why = error.to_string(),
+                Err(error) => why = MirrorListError::Refused(error),
             }
         }
         urls.truncate(MAX_MIRRORS);
         if urls.is_empty() {
-            return Err(failed(format!("it names no mirror that may be asked: {why}")));
+            return Err(failed(why));
         }
         let mirrors = MirrorSet { urls, pages };
         self.lock().insert(name, (Instant::now(), mirrors.clone()));
@@ -112,12 +112,12 @@ fn is_http(text: &str) -> bool {
 /// valid.
 ///
 /// # Errors
-/// In words, when the bytes are not a metalink, or name no digest that is accepted.
-pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
+/// When the text is not a metalink, or names no digest that is accepted.
+pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), MirrorListError> {
     let mut reader = Reader::from_str(text);
     let mut link = Metalink::default();
     loop {
-        match reader.read_event().map_err(|error| shown(&error.to_string()))? {
+        match reader.read_event().map_err(malformed)? {
             Event::Start(start) => link.start(&start)?,
             Event::Text(part) => link.text.push_str(&part),
             Event::GeneralRef(reference) if &*reference == "amp" => link.text.push('&'),
@@ -127,15 +127,10 @@ pub fn metalink(text: &str) -> Result<(Vec<String>, Vec<Checksum>), String> {
         }
     }
     if !link.has_file {
-        return Err(format!(
-            "it is not a metalink of repomd.xml: `{}`",
-            shown(first_line(link.text.trim()))
-        ));
+        return Err(MirrorListError::NotMetalink(first_line(link.text.trim()).to_owned()));
     }
     if link.pages.is_empty() {
-        return Err(
-            "it has no SHA-256 or SHA-512 of repomd.xml; others are not accepted".to_owned()
-        );
+        return Err(MirrorListError::NoDigest);
     }
     let Metalink { mut urls, pages, .. } = link;
     urls.sort_by_key(|(preference, _)| std::cmp::Reverse(*preference));
@@ -162,13 +157,13 @@ struct Metalink {
 }
 
 impl Metalink {
-    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), String> {
-        let get = |name: &str| -> Result<String, String> {
-            let found = start.try_get_attribute(name).map_err(|e| shown(&e.to_string()))?;
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), MirrorListError> {
+        let get = |name: &str| -> Result<String, MirrorListError> {
+            let found = start.try_get_attribute(name).map_err(malformed)?;
             let value = found
                 .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
                 .transpose()
-                .map_err(|error| shown(&error.to_string()))?;
+                .map_err(malformed)?;
             Ok(value.map(std::borrow::Cow::into_owned).unwrap_or_default())
         };
         match start.local_name().as_ref() {
@@ -205,6 +200,10 @@ impl Metalink {
         let base = self.text.trim().strip_suffix(PAGE).filter(|base| is_http(base))?;
         Some((self.preference, base.to_owned()))
     }
+}
+
+fn malformed(error: impl std::fmt::Display) -> MirrorListError {
+    MirrorListError::Malformed(shown(&error.to_string()))
 }
 
 fn first_line(text: &str) -> &str {
@@ -259,7 +258,7 @@ mod tests {
             ("<metalink><files>", "not a metalink"),
         ] {
             let error = metalink(text).expect_err(text);
-            assert!(error.contains(why), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
         }
     }
 }

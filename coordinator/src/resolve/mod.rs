@@ -62,7 +62,7 @@ pub use metadata::{AgePolicy, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
 pub use pass::{ResolveStage, ResolveWork};
 pub use refresh::Refresh;
-pub use rejection::{MetadataError, MetadataErrorKind};
+pub use rejection::{MetadataError, MetadataErrorKind, MirrorListError};
 
 use crate::blobs::Blobs;
 use crate::blocking;
@@ -218,6 +218,18 @@ struct LockedSolver {
     content: PoolContent,
 }
 
+impl LockedSolver {
+    /// Asks the solver, on a thread that may block.
+    async fn ask<T: Send + 'static>(
+        self,
+        ask: impl FnOnce(&mut SolverProcess, PoolContent) -> T + Send + 'static,
+    ) -> T {
+        let Self { mut solver, content, .. } = self;
+        let answer = blocking::run(move || ask(&mut solver, content)).await;
+        answer.expect("asking the solver does not panic")
+    }
+}
+
 impl Resolver {
     /// A resolver that keeps repository metadata in `cache` and packages in `blobs`. `targets` is
     /// the directory of the target files, and `program` is started as solver ([`solver::program`]).
@@ -301,9 +313,7 @@ impl Resolver {
     ) -> Result<Lock, ResolveTryError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, content, .. } = ready;
-        let solve = move || solver.lock(content, wanted);
-        Ok(blocking::run(solve).await.expect("asking the solver does not panic")?)
+        Ok(ready.ask(move |solver, content| solver.lock(content, wanted)).await?)
     }
 
     /// The `noarch` packages, of those that the farm would show on an architecture of a target,
@@ -323,9 +333,7 @@ impl Resolver {
         // Clients of the repositories have the target's modules, not those that a package chose.
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, content, .. } = ready;
-        let look = move || solver.lacking(content, shown);
-        Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
+        Ok(ready.ask(move |solver, content| solver.lacking(content, shown)).await?)
     }
 
     /// Finds the owners of the names in the query, in external repositories and among the farm's
@@ -344,11 +352,11 @@ impl Resolver {
     ) -> Result<(KnownOwners, i64), ResolveError> {
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, generation, content } = ready;
+        let generation = ready.generation;
         let (questions, paths) = (questions.clone(), paths.clone());
-        let look = move || solver.owners(content, questions, paths);
-        let asked = blocking::run(look).await;
-        Ok((asked.expect("asking the solver does not panic")?, generation))
+        let ask =
+            move |solver: &mut SolverProcess, content| solver.owners(content, questions, paths);
+        Ok((ready.ask(ask).await?, generation))
     }
 
     /// For each of the farm's packages in a root, the package that the root would have without it.
@@ -365,9 +373,7 @@ impl Resolver {
     ) -> Result<Vec<FarmReplacement>, ResolveError> {
         let modules = wanted.modules.clone();
         let ready = self.ready(target, arch, &modules, farm, now).await?;
-        let LockedSolver { mut solver, content, .. } = ready;
-        let look = move || solver.taken(content, wanted);
-        Ok(blocking::run(look).await.expect("asking the solver does not panic")?)
+        Ok(ready.ask(move |solver, content| solver.taken(content, wanted)).await?)
     }
 
     /// Fetches the missing packages of a lock into the blob store.

@@ -74,7 +74,7 @@ pub struct ResolveWork {
     /// Solves roots and makes locks, one for each task.
     pub(super) locks: KeyedTaskPool<TaskId>,
     /// Examines batches.
-    pub(super) looks: CoalescedTasks<BatchId>,
+    pub(super) examinations: CoalescedTasks<BatchId>,
     /// The generations of the targets' packages that were read.
     pub(super) pools: Arc<tokio::sync::Mutex<KnownPools>>,
 }
@@ -82,7 +82,7 @@ pub struct ResolveWork {
 impl ResolveWork {
     #[must_use]
     pub fn new(locks: KeyedTaskPool<TaskId>) -> Self {
-        Self { locks, looks: CoalescedTasks::new("order"), pools: Arc::default() }
+        Self { locks, examinations: CoalescedTasks::new("order"), pools: Arc::default() }
     }
 }
 
@@ -91,7 +91,7 @@ impl work::Stage for ResolveStage {
 
     async fn pass(&self, store: &FencedStore, now: Timestamp) -> anyhow::Result<()> {
         self.lock_srpms(store, now).await?;
-        self.look_at_batches(store, now).await?;
+        self.request_examinations(store, now).await?;
         self.lock_rounds(store, now).await
     }
 }
@@ -104,7 +104,7 @@ pub(super) struct LockFailure {
     pub(super) missing: Vec<String>,
 }
 
-/// What became of a lock that was to be recorded.
+/// The result of recording a lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Recorded {
     /// Its task can be given to a worker.
@@ -124,8 +124,19 @@ pub(super) struct LockRequest {
 }
 
 impl LockRequest {
+    /// Reads the requirements of a build task, and those that its attempts found if there are any.
+    pub(super) async fn read(
+        store: &FencedStore,
+        task: &Task,
+        has_rounds: bool,
+    ) -> anyhow::Result<Self> {
+        let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
+        let found = if has_rounds { store.round_list(task.id).await? } else { Vec::new() };
+        Ok(Self::new(task, &srpm, found))
+    }
+
     /// The requirements of a task on its own architecture, and those that were found in rounds.
-    pub(super) fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
+    fn new(task: &Task, srpm: &Srpm, found: Vec<Vec<String>>) -> Self {
         let target = task.kind.rpm_target(task.arch);
         let round = u32::try_from(found.len()).unwrap_or(u32::MAX);
         let layers = std::iter::once(srpm.requires_with(target).to_vec()).chain(found).collect();
@@ -202,14 +213,14 @@ impl ResolveStage {
             let build = builds.get(&task.build).context("a task has a build")?.clone();
             let Some(order) = self.batches.order(build.batch) else {
                 // It is decided on with the others of its batch, once these are known.
-                self.ask(store, build.batch);
+                self.request_examination(store, build.batch);
                 continue;
             };
             let Some(slot) = self.work.locks.reserve_for(&build.target, task.id) else { continue };
             let (stage, store, span) = (self.clone(), store.clone(), span(&task));
             let work = async move {
                 stage.lock_round(&store, &order, &task, &build, round).await?;
-                stage.ask(&store, build.batch);
+                stage.request_examination(&store, build.batch);
                 Ok(())
             };
             slot.spawn(work.instrument(span));
@@ -229,8 +240,7 @@ impl ResolveStage {
         build: &Build,
         round: u32,
     ) -> anyhow::Result<()> {
-        let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
-        let wanted = LockRequest::new(task, &srpm, store.round_list(task.id).await?);
+        let wanted = LockRequest::read(store, task, true).await?;
         let seen = with(order, |order| order.seen()).await?;
         let solved = self.solve(store, build, task.arch, wanted.requirements.clone()).await;
         // Read before the attempt may be taken from its worker: afterwards nothing says which
@@ -518,15 +528,15 @@ async fn decide_round(
     solved: Result<Lock, LockFailure>,
 ) -> anyhow::Result<(Result<Lock, LockFailure>, RoundDecision)> {
     let task = task.clone();
-    let tell = move |order: &mut BatchOrder| {
-        let told = match &solved {
+    let decide = move |order: &mut BatchOrder| {
+        let result = match &solved {
             Ok(lock) => Solved::Root(lock, &requires),
             Err(unsolved) => Solved::Missing(&unsolved.missing, &unsolved.failure),
         };
-        let decision = order.told_round(&task, seen, told);
+        let decision = order.decide_round(&task, seen, result);
         (solved, decision)
     };
-    with(order, tell).await
+    with(order, decide).await
 }
 
 /// Reads the requirements of a task's root.
@@ -534,9 +544,7 @@ async fn wanted_of(store: &FencedStore, task: &Task, round: u32) -> anyhow::Resu
     if task.kind == TaskKind::Srpm {
         return Ok(Requirements::default());
     }
-    let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
-    let found = if round > 0 { store.round_list(task.id).await? } else { Vec::new() };
-    Ok(LockRequest::new(task, &srpm, found).requirements)
+    Ok(LockRequest::read(store, task, round > 0).await?.requirements)
 }
 
 fn taken_row(taken: FarmReplacement) -> FarmReplacementRow {

@@ -32,8 +32,8 @@ pub(super) const MAX_ADDITIONS: usize = 256;
 pub(super) struct PoolContent {
     /// The external repositories with their metadata, in the target's order.
     pub(super) external: Vec<(Repository, RepoMetadata)>,
-    /// What has become of the farm's packages since the pool was last brought up to date; all of
-    /// them for a new pool.
+    /// The changes of the farm's packages since the pool was last updated; all of them for a new
+    /// pool.
     pub(super) farm: FarmUpdate,
 }
 

@@ -25,7 +25,7 @@ pub struct Refresh {
     /// The targets, which name the repositories.
     pub targets: Targets,
     pub resolver: Resolver,
-    /// What waits with roots that were solved before the news.
+    /// The batches whose waiting tasks were solved with the old metadata.
     pub batches: Batches,
     /// Woken when there are new metadata.
     pub bus: Bus,

@@ -3,11 +3,15 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use rpmfarm_core::name::shown;
 use rpmfarm_core::relation::RelationError;
+use rpmfarm_core::target::BaseError;
 
 use super::download::DownloadError;
+use super::href::LocationError;
+use super::repomd::RepomdError;
 
-/// Why metadata are refused, and those of which repository.
+/// Why the metadata of a repository are refused.
 #[derive(Debug, thiserror::Error)]
 #[error("repository `{repository}`: {source}")]
 pub struct MetadataError {
@@ -23,7 +27,22 @@ pub enum MetadataErrorKind {
     Download(#[from] DownloadError),
     /// `repomd.xml` is malformed, or has something that is refused.
     #[error("{url}: {reason}")]
-    Repomd { url: String, reason: String },
+    Repomd {
+        url: String,
+        /// The reason. Boxed, because it is larger than all other variants.
+        reason: Box<RepomdError>,
+    },
+    /// The list of mirrors is malformed, or names none that may be asked.
+    #[error("{url}: {reason}")]
+    Mirrors { url: String, reason: MirrorListError },
+    /// The location of a file is refused.
+    #[error("{url}: {reason}")]
+    Location {
+        /// The repository.
+        url: String,
+        /// The reason. Boxed, because it is larger than all other variants.
+        reason: Box<LocationError>,
+    },
     /// The signature of `repomd.xml` is not valid.
     #[error("{url}: {reason} (expected a signature of repomd.xml by one of the keys {expected})")]
     Signature {
@@ -77,6 +96,26 @@ pub enum MetadataErrorKind {
         path: PathBuf,
         source: io::Error,
     },
+}
+
+/// Why a mirror list or metalink is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MirrorListError {
+    /// It is not UTF-8, or a metalink is not well-formed XML.
+    #[error("{0}")]
+    Malformed(String),
+    /// It has no entry for `repomd.xml`; with the first line of its text.
+    #[error("it is not a metalink of repomd.xml: `{}`", shown(.0))]
+    NotMetalink(String),
+    /// The entry has no digest that is accepted.
+    #[error("it has no SHA-256 or SHA-512 of repomd.xml; others are not accepted")]
+    NoDigest,
+    /// It names no mirror.
+    #[error("it names no mirror that may be asked: it names none")]
+    NoMirror,
+    /// None of its mirrors may be asked; with the reason for the last one.
+    #[error("it names no mirror that may be asked: {0}")]
+    Refused(BaseError),
 }
 
 impl MetadataErrorKind {

@@ -7,10 +7,57 @@ use std::str::FromStr as _;
 
 use quick_xml::events::{BytesStart, Event};
 use quick_xml::{Reader, XmlVersion};
-use rpmfarm_core::digest::{Checksum, DigestKind};
+use rpmfarm_core::digest::{Checksum, DigestError, DigestKind};
 use rpmfarm_core::name::shown;
 
-use super::href;
+use super::href::{self, LocationError};
+
+/// Why a `repomd.xml` is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RepomdError {
+    /// It is not UTF-8, or not well-formed XML.
+    #[error("{0}")]
+    Malformed(String),
+    /// It ends within an entry.
+    #[error("it is truncated")]
+    Truncated,
+    /// Readers could disagree on its revision.
+    #[error("it has two revisions")]
+    TwoRevisions,
+    /// It has no entry for the list of packages.
+    #[error("it names no primary metadata")]
+    NoPrimary,
+    /// It has two entries of one kind.
+    #[error("it names two files of the kind `{0}`")]
+    TwoFiles(&'static str),
+    /// The entry of a file is refused.
+    #[error("{kind}: {reason}")]
+    Entry {
+        /// `primary`, `filelists` or `modules`.
+        kind: &'static str,
+        reason: EntryError,
+    },
+}
+
+/// Why the entry of a metadata file is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// It has no location.
+    #[error("no location")]
+    NoLocation,
+    /// Its location leads out of the repository or is malformed.
+    #[error("location {0}")]
+    Location(LocationError),
+    /// It has no digest.
+    #[error("no checksum")]
+    NoChecksum,
+    /// One of its digests is malformed.
+    #[error("{}", shown(&.0.to_string()))]
+    Checksum(DigestError),
+    /// One of its digests is of a kind that is not accepted, or of another kind than it says.
+    #[error("checksum of type `{}` is not accepted (sha256 and sha512 are)", shown(.0))]
+    ChecksumKind(String),
+}
 
 /// The content of a `repomd.xml`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +84,9 @@ pub struct MetadataFile {
     pub base: Option<String>,
     /// Digest of the file.
     pub checksum: Checksum,
-    /// Digest of the decompressed file.
+    /// Size of the file, in bytes.
     pub size: Option<u64>,
+    /// Digest of the decompressed file.
     pub open_checksum: Option<Checksum>,
     /// Size of the decompressed file, in bytes.
     pub open_size: Option<u64>,
@@ -62,7 +110,7 @@ impl Repomd {
     ///
     /// # Errors
     /// The malformed, missing or refused part.
-    pub fn parse(xml: &[u8]) -> Result<Self, String> {
+    pub fn parse(xml: &[u8]) -> Result<Self, RepomdError> {
         let (revision, all) = read(xml)?;
         let timestamp = all.iter().map(|data| data.timestamp).max().unwrap_or(0);
         let mut primary = None;
@@ -77,11 +125,12 @@ impl Repomd {
                 "modules" => ("modules", &mut modules),
                 _ => continue,
             };
-            if place.replace(data.check(kind)?).is_some() {
-                return Err(format!("it names two files of the kind `{kind}`"));
+            let file = data.check(kind).map_err(|reason| RepomdError::Entry { kind, reason })?;
+            if place.replace(file).is_some() {
+                return Err(RepomdError::TwoFiles(kind));
             }
         }
-        let primary = primary.ok_or("it names no primary metadata")?;
+        let primary = primary.ok_or(RepomdError::NoPrimary)?;
         Ok(Self { revision, timestamp, primary, filelists, modules })
     }
 
@@ -92,42 +141,37 @@ impl Repomd {
 }
 
 impl DataElement {
-    fn check(self, kind: &'static str) -> Result<MetadataFile, String> {
-        let in_kind = |why: String| format!("{kind}: {why}");
-        let href = self.href.ok_or_else(|| in_kind("no location".into()))?;
-        href::check(&href).map_err(|why| in_kind(format!("location {why}")))?;
-        let checksum = self.checksum.ok_or_else(|| in_kind("no checksum".into()))?;
-        let open_checksum = self.open_checksum.map(checksum_of).transpose();
+    fn check(self, kind: &'static str) -> Result<MetadataFile, EntryError> {
+        let href = self.href.ok_or(EntryError::NoLocation)?;
+        href::check(&href).map_err(EntryError::Location)?;
+        let checksum = self.checksum.ok_or(EntryError::NoChecksum)?;
         Ok(MetadataFile {
             kind,
             href,
             base: self.base,
-            checksum: checksum_of(checksum).map_err(in_kind)?,
+            checksum: checksum_of(checksum)?,
             size: self.size,
-            open_checksum: open_checksum.map_err(in_kind)?,
+            open_checksum: self.open_checksum.map(checksum_of).transpose()?,
             open_size: self.open_size,
         })
     }
 }
 
-fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, String> {
-    let checksum = Checksum::from_hex(&hex).map_err(|error| shown(&error.to_string()))?;
+fn checksum_of((kind, hex): (String, String)) -> Result<Checksum, EntryError> {
+    let checksum = Checksum::from_hex(&hex).map_err(EntryError::Checksum)?;
     match checksum.kind {
         DigestKind::Sha256 | DigestKind::Sha512 if kind == checksum.kind.as_str() => Ok(checksum),
-        _ => Err(format!(
-            "checksum of type `{}` is not accepted (sha256 and sha512 are)",
-            shown(&kind)
-        )),
+        _ => Err(EntryError::ChecksumKind(kind)),
     }
 }
 
 /// The revision and all `<data>` elements.
-fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), String> {
-    let xml = std::str::from_utf8(xml).map_err(|error| shown(&error.to_string()))?;
+fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), RepomdError> {
+    let xml = std::str::from_utf8(xml).map_err(malformed)?;
     let mut reader = Reader::from_str(xml);
     let mut page = Page::default();
     loop {
-        match reader.read_event().map_err(|error| shown(&error.to_string()))? {
+        match reader.read_event().map_err(malformed)? {
             Event::Start(start) => page.start(&start)?,
             Event::Empty(start) => open(&start, &mut page.data, &mut page.attribute)?,
             Event::Text(part) => page.text.push_str(&part),
@@ -137,9 +181,13 @@ fn read(xml: &[u8]) -> Result<(Option<u64>, Vec<DataElement>), String> {
         }
     }
     if page.data.is_some() {
-        return Err("it is truncated".to_owned());
+        return Err(RepomdError::Truncated);
     }
     Ok((page.revision.flatten(), page.all))
+}
+
+fn malformed(error: impl std::fmt::Display) -> RepomdError {
+    RepomdError::Malformed(shown(&error.to_string()))
 }
 
 /// A `repomd.xml`, as far as it has been read.
@@ -162,7 +210,7 @@ struct Page {
 }
 
 impl Page {
-    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), String> {
+    fn start(&mut self, start: &BytesStart<'_>) -> Result<(), RepomdError> {
         open(start, &mut self.data, &mut self.attribute)?;
         start.local_name().as_ref().clone_into(&mut self.element);
         self.text.clear();
@@ -172,7 +220,7 @@ impl Page {
 
     /// Closes an element. The signer and dnf read a revision only directly below the root element,
     /// so that all readers see the same revision.
-    fn end(&mut self, name: &str) -> Result<(), String> {
+    fn end(&mut self, name: &str) -> Result<(), RepomdError> {
         self.depth = self.depth.saturating_sub(1);
         let is_innermost = name == self.element;
         match &mut self.data {
@@ -184,11 +232,11 @@ impl Page {
         Ok(())
     }
 
-    fn set_revision(&mut self) -> Result<(), String> {
+    fn set_revision(&mut self) -> Result<(), RepomdError> {
         let revision = self.text.trim().parse().ok();
         match self.revision.replace(revision) {
             None => Ok(()),
-            Some(_) => Err("it has two revisions".to_owned()),
+            Some(_) => Err(RepomdError::TwoRevisions),
         }
     }
 }
@@ -198,14 +246,14 @@ fn open(
     start: &BytesStart<'_>,
     data: &mut Option<DataElement>,
     attribute: &mut Option<String>,
-) -> Result<(), String> {
-    let get = |name: &str| -> Result<Option<String>, String> {
-        let found = start.try_get_attribute(name).map_err(|error| shown(&error.to_string()))?;
+) -> Result<(), RepomdError> {
+    let get = |name: &str| -> Result<Option<String>, RepomdError> {
+        let found = start.try_get_attribute(name).map_err(malformed)?;
         found
             .map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0))
             .transpose()
             .map(|value| value.map(std::borrow::Cow::into_owned))
-            .map_err(|error| shown(&error.to_string()))
+            .map_err(malformed)
     };
     match (start.local_name().as_ref(), data) {
         ("data", data) => {
@@ -297,7 +345,7 @@ mod tests {
             ("<repomd><data></repomd>".to_owned(), ""),
         ] {
             let error = Repomd::parse(xml.as_bytes()).expect_err(&xml);
-            assert!(error.contains(why), "{error}");
+            assert!(error.to_string().contains(why), "{error}");
         }
     }
 }

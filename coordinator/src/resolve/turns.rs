@@ -7,12 +7,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use rpmfarm_core::{BatchId, BuildId, Fault, Lock, Sha256, Timestamp, time};
 use tracing::Instrument as _;
 
 use super::batch_order::{BatchFacts, BatchOrder, SharedOrder, Solved, Turn, TurnAction};
-use super::batches::{BatchLook, with};
+use super::batches::{Examination, with};
 use super::pass::{LockFailure, LockRequest, Recorded, ResolveStage, span};
 use super::pool_news::{self, KnownPools};
 use crate::blobs::Blobs;
@@ -25,7 +24,7 @@ const MAX_LOCK: u64 = 64 << 20;
 
 impl ResolveStage {
     /// Requests the examination of each batch that has new facts or work to do.
-    pub(super) async fn look_at_batches(
+    pub(super) async fn request_examinations(
         &self,
         store: &FencedStore,
         now: Timestamp,
@@ -44,43 +43,43 @@ impl ResolveStage {
             }
         }
         for batch in self.batches.due(&heads, now) {
-            self.ask(store, batch);
+            self.request_examination(store, batch);
         }
         Ok(())
     }
 
     /// Requests the examination of a batch, outside of the pass.
-    pub(super) fn ask(&self, store: &FencedStore, batch: BatchId) {
+    pub(super) fn request_examination(&self, store: &FencedStore, batch: BatchId) {
         let (stage, store) = (self.clone(), store.clone());
-        self.work.looks.ask(batch, move || {
+        self.work.examinations.ask(batch, move || {
             let (stage, store) = (stage.clone(), store.clone());
             async move {
-                let looked = stage.look(&store, batch).await;
-                if looked.is_err() {
+                let examined = stage.examine(&store, batch).await;
+                if examined.is_err() {
                     stage.batches.set_busy(batch);
                 }
-                looked
+                examined
             }
         });
     }
 
-    /// Reads what is new of a batch, and begins what its order decides.
-    async fn look(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
+    /// Reads the new facts of a batch, and begins the work that its order decides.
+    async fn examine(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<()> {
         if !self.batches.is_under(store.fence().epoch()) {
             return Ok(());
         }
-        let order = match self.batches.begin_look(batch, self.clock.time()) {
-            Some(look) => {
-                self.read_news(store, batch, &look).await?;
-                look.order
+        let order = match self.batches.begin_examination(batch, self.clock.time()) {
+            Some(begun) => {
+                self.read_news(store, batch, &begun).await?;
+                begun.order
             }
             None => self.load(store, batch).await?,
         };
         if self.forget_ended(store, batch, &order).await? {
             return Ok(());
         }
-        if !self.batches.goes_on(batch) {
-            // What is to be done is begun when it is listed again.
+        if !self.batches.may_begin(batch) {
+            // Its work is begun when it is listed again.
             self.batches.set_busy(batch);
             return Ok(());
         }
@@ -95,9 +94,9 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// Reads all of a batch.
+    /// Reads all facts of a batch that is not known yet.
     async fn load(&self, store: &FencedStore, batch: BatchId) -> anyhow::Result<SharedOrder> {
-        // Before the facts: what changes meanwhile is read once more.
+        // Before the facts, so that facts which change meanwhile are read once more.
         let cursor = store.batch_head_fetch(batch).await?;
         let mode = store.batch_order_mode(batch).await?;
         let learned = store.batch_learned_list(batch).await?;
@@ -113,35 +112,37 @@ impl ResolveStage {
         Ok(self.batches.insert(batch, order, cursor, self.clock.time()))
     }
 
-    /// Reads the facts of builds of which there are events; of all builds when that is long ago.
+    /// Reads the facts of the builds that have new events; those of all builds when they were read
+    /// long ago.
     async fn read_news(
         &self,
         store: &FencedStore,
         batch: BatchId,
-        look: &BatchLook,
+        begun: &Examination,
     ) -> anyhow::Result<()> {
-        let events = store.batch_event_list(batch, look.cursor).await?;
-        let cursor = events.last().map_or(look.cursor, |(seq, _)| *seq);
+        let events = store.batch_event_list(batch, begun.cursor).await?;
+        let cursor = events.last().map_or(begun.cursor, |(seq, _)| *seq);
         let builds: BTreeSet<BuildId> = events.into_iter().map(|(_, build)| build).collect();
         let builds: Vec<BuildId> = builds.into_iter().collect();
         let scope = match builds.as_slice() {
-            _ if look.is_old => BatchScope::Whole(batch),
+            _ if begun.is_old => BatchScope::Whole(batch),
             [] => return Ok(()),
             some => BatchScope::Builds(some),
         };
-        let order = Arc::clone(&look.order);
+        let order = Arc::clone(&begun.order);
         let unknown =
             |rows: &[BatchMemberRow], claims: &ClaimNames| order.lock().without_srpm(rows, claims);
         let facts = read_facts(store, scope, unknown).await?;
-        // After the facts: packages of a build that is accepted by these are known by then.
+        // After the facts, so that the packages of a build that these facts accept are known.
         self.read_pools(store).await?;
         let read = read_lock(self.blobs.clone());
-        with(&look.order, move |order| order.apply(facts, read)).await?;
-        self.batches.set_read(batch, cursor, look.is_old.then(|| self.clock.time()));
+        with(&begun.order, move |order| order.apply(facts, read)).await?;
+        self.batches.set_read(batch, cursor, begun.is_old.then(|| self.clock.time()));
         Ok(())
     }
 
-    /// Forgets a batch of which every build has ended, with its events. False when one has not.
+    /// Forgets a batch whose builds have all ended, with its events. False when a build has not
+    /// ended.
     async fn forget_ended(
         &self,
         store: &FencedStore,
@@ -153,8 +154,8 @@ impl ResolveStage {
             return Ok(false);
         };
         let forgotten = store.batch_event_delete(batch, newest).await;
-        // An answer that got lost may have been that they are: one that is opened again then counts
-        // from the beginning.
+        // After an error they may be deleted nevertheless: the events of a batch that is opened
+        // again then count from the beginning.
         if !matches!(forgotten, Ok(false)) {
             self.batches.forget(batch);
         }
@@ -162,7 +163,8 @@ impl ResolveStage {
         Ok(true)
     }
 
-    /// Reads which packages were added to the targets and removed, and passes them to the orders.
+    /// Reads which packages were added to the targets or removed, and passes their names to the
+    /// orders.
     async fn read_pools(&self, store: &FencedStore) -> anyhow::Result<()> {
         let mut known = self.work.pools.lock().await;
         let states = store.pool_list_versions().await?;
@@ -177,8 +179,8 @@ impl ResolveStage {
         Ok(())
     }
 
-    /// The names of packages that have come or left, and of what those that came provide. `None`
-    /// when it is not known which they are.
+    /// The names of packages that were added or removed, and of the provides of those added. `None`
+    /// when they are not known.
     async fn names_of(
         &self,
         target: &str,
@@ -195,7 +197,7 @@ impl ResolveStage {
         Ok(read.ok())
     }
 
-    /// Begins what an order has decided, when there is a slot for it.
+    /// Begins work that an order has decided, when there is a slot for it.
     fn start(&self, store: &FencedStore, order: &SharedOrder, turn: Turn) {
         let locks = &self.work.locks;
         let Some(slot) = locks.reserve_for(&turn.build.target, turn.task.id) else { return };
@@ -203,7 +205,7 @@ impl ResolveStage {
         let span = span(&turn.task);
         let work = async move {
             stage.take_turn(&store, &order, &turn).await?;
-            stage.ask(&store, turn.build.batch);
+            stage.request_examination(&store, turn.build.batch);
             Ok(())
         };
         slot.spawn(work.instrument(span));
@@ -229,12 +231,7 @@ impl ResolveStage {
         turn: &Turn,
     ) -> anyhow::Result<()> {
         let Turn { task, build, .. } = turn;
-        let srpm = store.srpm_fetch(task.build).await?.context("a build task has an SRPM")?;
-        let found = match turn.rounds {
-            0 => Vec::new(),
-            _ => store.round_list(task.id).await?,
-        };
-        let wanted = LockRequest::new(task, &srpm, found);
+        let wanted = LockRequest::read(store, task, turn.rounds > 0).await?;
         match self.solve(store, build, task.arch, wanted.requirements.clone()).await {
             Ok(lock) => self.lock_turn(store, order, turn, &wanted, lock).await,
             // A failure of the farm says nothing about the package: solving is tried again.
@@ -243,10 +240,10 @@ impl ResolveStage {
             }
             Err(LockFailure { failure, missing }) => {
                 let turn = turn.clone();
-                let tell = move |order: &mut BatchOrder| {
-                    order.told(&turn, Solved::Missing(&missing, &failure));
+                let apply = move |order: &mut BatchOrder| {
+                    order.apply_solved(&turn, Solved::Missing(&missing, &failure));
                 };
-                with(order, tell).await
+                with(order, apply).await
             }
         }
     }
@@ -261,11 +258,11 @@ impl ResolveStage {
         lock: Lock,
     ) -> anyhow::Result<()> {
         let (of, requires) = (turn.clone(), wanted.requires());
-        let tell = move |order: &mut BatchOrder| {
-            let rank_us = order.told(&of, Solved::Root(&lock, &requires));
+        let apply = move |order: &mut BatchOrder| {
+            let rank_us = order.apply_solved(&of, Solved::Root(&lock, &requires));
             (rank_us, lock)
         };
-        let (rank_us, lock) = with(order, tell).await?;
+        let (rank_us, lock) = with(order, apply).await?;
         let planted = is_planted(PlantedBug::LockBeforeNeeded).then_some(turn.rank_us);
         let Some(rank_us) = rank_us.or(planted) else { return Ok(()) };
         tracing::debug!(rank_us, "its turn has come");
@@ -279,10 +276,10 @@ impl ResolveStage {
     }
 }
 
-/// What builds claim, by build.
+/// The names that builds claim, by build.
 type ClaimNames = HashMap<BuildId, Vec<String>>;
 
-/// Reads facts of builds. `unknown` are the builds whose source packages are wanted.
+/// Reads facts of builds. `unknown` returns the builds whose source packages must be read, too.
 async fn read_facts(
     store: &FencedStore,
     scope: BatchScope<'_>,

@@ -1,4 +1,4 @@
-//! The plan of a request for builds, from what is known before anything of it is built.
+//! The plan of a request for builds, from the facts that are known before any of them is built.
 //!
 //! Owns the input of a plan: the newest SRPM of each package, and a root solved for each of its
 //! architectures with the present packages. It must not record anything, nor know how builds that
@@ -18,14 +18,15 @@ use crate::blocking;
 use crate::resolve::{FarmPackages, Requirements, ResolveError, Resolver};
 use crate::store::Srpm;
 
-/// Roots that are solved at once. One architecture of a target solves one after the other.
+/// How many roots are solved at once. Each architecture of a target solves one root after the
+/// other.
 const AT_ONCE: usize = 4;
 
-/// Roots that are solved for one plan at most: each takes 10 to 30 ms, and whoever asked waits for
-/// all.
+/// The largest number of roots that are solved for one plan: each takes 10 to 30 ms, and the caller
+/// waits for all.
 const MAX_SOLVED: usize = 5_000;
 
-/// What is known of a package before it is built again.
+/// The known facts of a package before it is built again.
 #[derive(Debug, Clone)]
 pub struct PackageFacts {
     pub package: String,
@@ -33,7 +34,7 @@ pub struct PackageFacts {
     pub takes: Option<Duration>,
     /// The newest accepted SRPM of the package; `None` for a package that was never built.
     pub srpm: Option<Srpm>,
-    /// The architectures that it is asked for.
+    /// The requested architectures.
     pub arches: Vec<Arch>,
     /// The requirements of its root in addition to those of its spec.
     pub additional: Vec<String>,
@@ -82,8 +83,8 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
     /// Makes the plan.
     ///
     /// # Errors
-    /// What the farm cannot do, such as metadata of a repository that are older than the target
-    /// allows. What a package lacks is part of the plan.
+    /// When the farm cannot make a plan, for example because the metadata of a repository are older
+    /// than the target allows. Missing requirements of packages are part of the plan.
     pub async fn plan(
         self,
         packages: Vec<PackageFacts>,
@@ -197,7 +198,7 @@ impl<F: FarmPackages + Send + 'static> Planner<F> {
         graph.set_solved(task.build, task.arch, 0, &needed);
     }
 
-    /// How the plan was made, and what it does not take into account.
+    /// How the plan was made, and which influences it ignores.
     fn notes(&self, packages: &[PackageFacts], is_solved: bool, slots: &Slots) -> Vec<String> {
         let mut notes = vec![
             "made of the newest SRPM that the farm has of each package; what is new in its sources \
@@ -262,9 +263,8 @@ async fn solve_all<F: FarmPackages + Send + 'static>(
     Ok(())
 }
 
-/// The architectures on which a package is built, of those that are wanted: one for a package that
-/// has none. The first one for a package that none of them builds, which the build itself will
-/// tell.
+/// The wanted architectures on which a package is built: one for a `noarch` package, and the first
+/// one for a package that none of them builds, which its build will report.
 fn arches(srpm: &Srpm, wanted: &[Arch]) -> Vec<Arch> {
     let terms = |arch: &Arch| srpm.terms(arch.as_str());
     let builds = |arch: &&Arch| terms(arch).is_none_or(|terms| terms.builds_on(**arch));

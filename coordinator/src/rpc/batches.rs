@@ -1,4 +1,4 @@
-//! What people and scripts call about batches as a whole.
+//! The calls of people and scripts about batches as a whole.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,14 +14,16 @@ use tonic::{Request, Response, Status};
 
 use super::batch_plan::{PackageFacts, Planner};
 use super::view::Views;
-use super::{internal, request_checks, to_the_end, us};
+use super::{count, internal, request_checks, to_the_end, us};
 use crate::blocking;
 use crate::clock::Clock;
 use crate::dispatch::pass::matched;
 use crate::dispatch::report::Reports;
 use crate::peers::Peers;
 use crate::resolve::{self, ResolveError, Resolver};
-use crate::store::{self, Batch, BatchCounts, LostBuild, NewBuild, Srpm, Store, WorkLeft};
+use crate::store::{
+    self, Batch, BatchBuildChange, BatchCounts, LostBuild, NewBuild, Srpm, Store, WorkLeft,
+};
 
 #[derive(Clone)]
 pub struct BatchService {
@@ -35,7 +37,7 @@ pub struct BatchService {
     /// Ends the logs of attempts that are cancelled.
     pub reports: Reports,
     pub clock: Clock,
-    /// Builds of one request at most.
+    /// The largest number of builds of one request.
     pub max_batch: usize,
     pub plans: Plans,
 }
@@ -64,11 +66,11 @@ const PLANS: usize = 2;
 const LISTED: u32 = 20;
 const MAX_LISTED: u32 = 200;
 
-/// Builds that are cancelled or tried again in one transaction.
+/// How many builds are cancelled or retried in one transaction.
 const PAGE: i64 = 100;
 
-/// Lost builds that are read for one answer, and those of them that are shown with what they took
-/// along.
+/// How many lost builds are read for one answer, and how many of them are shown with the builds
+/// that they took with them.
 const MAX_LOST: i64 = 5_000;
 const SHOWN_LOSSES: usize = 200;
 
@@ -89,7 +91,7 @@ impl BatchService {
         &self.views.store
     }
 
-    /// Asks the orders of batches, which may take their time.
+    /// Asks the orders of batches, on a thread for computations.
     async fn ordered<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&resolve::Batches) -> T + Send + 'static,
@@ -103,7 +105,7 @@ impl BatchService {
         batch.ok_or_else(|| Status::not_found(format!("no batch {id} (rpmfarm batch list)")))
     }
 
-    /// Batches with where their builds are, in their order.
+    /// Batches with the counts of their builds, in their order.
     async fn shown(&self, batches: &[Batch]) -> Result<Vec<v1::Batch>, Status> {
         let ids: Vec<BatchId> = batches.iter().map(|batch| batch.id).collect();
         let counts = self.store().batch_count_builds(&ids).await?;
@@ -131,7 +133,7 @@ impl BatchService {
         Ok(Response::new(v1::BatchChange { batch, builds: count(builds) }))
     }
 
-    /// What is known of the packages of a request.
+    /// The known facts of the packages of a request.
     async fn facts(
         &self,
         target: &Target,
@@ -163,14 +165,14 @@ impl BatchService {
         Ok(target.arches.iter().map(of_arch).collect())
     }
 
-    /// Takes in how far a batch is that has not ended.
+    /// Fills in the progress of a batch that has not ended.
     async fn set_progress(
         &self,
         details: &mut v1::BatchDetails,
         batch: &Batch,
     ) -> Result<(), Status> {
         let left = self.store().batch_fetch_work_left(batch.id).await?;
-        details.unlearned = u32::try_from(left.unknown).unwrap_or(u32::MAX);
+        details.unlearned = count(left.unknown);
         let id = batch.id;
         let asked = self.ordered(move |orders| (orders.progress(id), orders.stuck(id)));
         let (progress, stuck) = asked.await?;
@@ -194,15 +196,14 @@ impl BatchService {
         Ok(())
     }
 
-    /// Where the order of batches is known, when not here.
+    /// Which coordinator knows the order of batches, if not this one.
     async fn who_orders(&self) -> Result<String, Status> {
         let now = self.clock.instant();
         if self.peers.stages(now).contains(&Stage::Resolve) {
             return Ok("the critical path, and what holds the batch, are not known yet".to_owned());
         }
         let leases = self.store().stage_lease_list().await?;
-        let of_stage = |(stage, _): &&(String, _)| stage.parse::<Stage>() == Ok(Stage::Resolve);
-        let holder = leases.iter().find(of_stage).map(|(_, lease)| lease.holder.as_str());
+        let holder = leases.get(&Stage::Resolve).map(|lease| lease.holder.as_str());
         let others = self.peers.others(now);
         let leads = others.iter().find(|(row, alive)| *alive && Some(row.id.as_str()) == holder);
         Ok(match leads {
@@ -216,7 +217,7 @@ impl BatchService {
         })
     }
 
-    /// Takes in what was lost of a batch.
+    /// Fills in the lost builds of a batch.
     async fn set_losses(&self, details: &mut v1::BatchDetails, id: BatchId) -> Result<(), Status> {
         let lost = self.store().batch_list_lost(id, MAX_LOST).await?;
         let of_package = |lost: &&LostBuild| {
@@ -249,12 +250,7 @@ impl BatchService {
     }
 }
 
-fn count(number: usize) -> u32 {
-    u32::try_from(number).unwrap_or(u32::MAX)
-}
-
 fn shown_batch(batch: &Batch, counts: &BatchCounts, ended: Option<Timestamp>) -> v1::Batch {
-    let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
     v1::Batch {
         id: batch.id.0,
         target: batch.target.clone(),
@@ -343,30 +339,39 @@ fn replayed(lost: &[LostBuild], srpms: &HashMap<BuildId, Srpm>) -> Vec<Loss> {
     graph.losses()
 }
 
-/// Cancels all builds of a batch. Returns how many were.
-async fn cancel_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<usize> {
-    // Nothing of it begins while its builds end page by page, nor is refused for want of those.
-    store.batch_pause(id, clock.time()).await?;
-    let (mut after, mut cancelled) = (BuildId(0), 0);
-    while let Some((more, last)) = store.batch_cancel_page(id, after, PAGE, clock.time()).await? {
-        cancelled += more;
+/// Cancels all open builds of a batch, or retries all unpublished ones, page by page. Returns how
+/// many were changed.
+async fn change_all(
+    store: &Store,
+    id: BatchId,
+    change: BatchBuildChange,
+    clock: Clock,
+) -> store::Result<usize> {
+    let (mut after, mut changed) = (BuildId(0), 0);
+    loop {
+        let page = store.batch_change_page(id, change, after, PAGE, clock.time()).await?;
+        let Some((more, last)) = page else { return Ok(changed) };
+        changed += more;
         after = last;
     }
+}
+
+/// Cancels all builds of a batch. Returns how many were cancelled.
+async fn cancel_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<usize> {
+    // The batch is paused meanwhile, so that no build begins, or is refused for want of the builds
+    // that are cancelled already.
+    store.batch_pause(id, clock.time()).await?;
+    let cancelled = change_all(store, id, BatchBuildChange::Cancel, clock).await?;
     store.batch_resume(id).await?;
     Ok(cancelled)
 }
 
-/// Tries all builds of a batch again that ended without being published. Returns how many there
-/// are.
+/// Retries all builds of a batch that ended without being published. Returns how many there are.
 async fn retry_all(store: &Store, id: BatchId, clock: Clock) -> store::Result<usize> {
     // The batch is paused meanwhile, so that builds that need others wait until these are open
     // again. A batch that a user had paused stays paused.
     let was_running = store.batch_pause(id, clock.time()).await?;
-    let (mut after, mut retried) = (BuildId(0), 0);
-    while let Some((more, last)) = store.batch_retry_page(id, after, PAGE, clock.time()).await? {
-        retried += more;
-        after = last;
-    }
+    let retried = change_all(store, id, BatchBuildChange::Retry, clock).await?;
     if was_running {
         store.batch_resume(id).await?;
     }
@@ -521,10 +526,10 @@ mod tests {
         ];
         let srpms = srpms.into_iter().map(|(build, srpm)| (BuildId(build), srpm)).collect();
         let losses = replayed(&builds, &srpms);
-        let told: Vec<_> =
+        let found: Vec<_> =
             losses.iter().map(|loss| (loss.package.as_str(), loss.took.clone())).collect();
         let taken = vec![BuildId(1), BuildId(3)];
-        assert_eq!(told, [("lib", taken), ("other", Vec::new())], "in the order of their ends");
+        assert_eq!(found, [("lib", taken), ("other", Vec::new())], "in the order of their ends");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use super::request_checks::{self, optional};
 use super::shared_views::SharedViews;
 use super::view::{self, Views};
-use super::{fleet, internal, logs, pages, pieces, to_the_end, watch, why};
+use super::{count, fleet, internal, logs, pages, pieces, to_the_end, watch, why};
 use crate::blobs::Blobs;
 use crate::bus::Bus;
 use crate::clock;
@@ -97,11 +97,11 @@ impl FarmService {
         Ok(self.views.build(&self.find_build(id).await?).await?)
     }
 
-    /// The task whose log is followed; waits for it while the build goes on.
+    /// The task whose log is followed; waits for it while the build is open.
     async fn task_to_come(&self, request: &v1::ReadLogRequest) -> Result<Task, Status> {
         let mut facts = self.bus.listen();
         loop {
-            let looked = Instant::now();
+            let read_at = Instant::now();
             let build = BuildId(request.build);
             let picked = self.pick_task(build, &request.kind, &request.arch).await;
             match picked {
@@ -110,7 +110,7 @@ impl FarmService {
                         return Err(status);
                     }
                     facts.woken().await;
-                    logs::rest(looked).await;
+                    logs::rest(read_at).await;
                 }
                 picked => return picked,
             }
@@ -516,7 +516,7 @@ impl FarmApi for FarmService {
                 repo_url: format!("{base}/repo/{0}/{0}-{1}.repo", row.target, row.channel),
                 key_url: format!("{base}/repo/{0}/RPM-GPG-KEY-{0}", row.target),
                 revision: row.revision,
-                packages: u32::try_from(row.packages).unwrap_or(u32::MAX),
+                packages: count(row.packages),
                 published_us: row.at.as_us(),
                 target: row.target,
                 name: row.channel,

@@ -72,7 +72,7 @@ pub async fn all(
     Ok(names.into_iter().map(show).collect())
 }
 
-/// What each worker holds, by the leases.
+/// The load of each worker, by the leases.
 async fn loads(store: &Store) -> Result<HashMap<String, WorkerLoad>, Status> {
     let mut loads = HashMap::<String, WorkerLoad>::new();
     for (worker, _, task) in store.lease_list().await? {

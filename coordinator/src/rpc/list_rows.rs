@@ -1,7 +1,7 @@
-//! Builds as a list shows them.
+//! The rows of lists of builds.
 //!
-//! Owns that a list costs what it shows: of builds that have ended, which are nearly all, it reads
-//! neither tasks nor packages. How a build is shown with everything is `view`'s.
+//! Owns that the cost of a list depends on what it shows: for ended builds, which are nearly all,
+//! it reads neither tasks nor packages. `view` shows builds with all details.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use crate::store::{Build, BuildEnd, EndedBuildRow, StoreError};
 const PART: usize = 200;
 
 impl Views {
-    /// Builds with what a list shows of them, in their order.
+    /// The rows of builds for a list, in their order.
     pub async fn list_rows(&self, builds: &[Build]) -> Result<Vec<v1::Build>, StoreError> {
         let ids: Vec<BuildId> = builds.iter().map(|build| build.id).collect();
         let ended = self.store.build_list_ended(&ids).await?;

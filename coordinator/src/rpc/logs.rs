@@ -45,7 +45,7 @@ impl LogTail {
         // One attempt to its end: the log of another attempt begins anew.
         let (mut chosen, mut reader) = (None, None);
         loop {
-            let looked = Instant::now();
+            let read_at = Instant::now();
             let attempts = self.store.attempt_list(self.task).await?;
             let newest = || attempts.last().map(|(attempt, _)| attempt.id);
             chosen = chosen.or_else(newest);
@@ -55,7 +55,7 @@ impl LogTail {
                     return Err(Status::not_found("no worker has begun it yet"));
                 }
                 tokio::select! {
-                    () = facts.woken() => rest(looked).await,
+                    () = facts.woken() => rest(read_at).await,
                     () = answers.closed() => return Ok(()),
                 }
                 continue;
@@ -76,8 +76,8 @@ impl LogTail {
                 LogState::Absent | LogState::Growing => {}
             }
             tokio::select! {
-                () = grown.woken() => rest(looked).await,
-                () = facts.woken() => rest(looked).await,
+                () = grown.woken() => rest(read_at).await,
+                () = facts.woken() => rest(read_at).await,
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = answers.closed() => return Ok(()),
             }
@@ -85,7 +85,7 @@ impl LogTail {
     }
 }
 
-/// What one read of a log found, beside the pieces that were sent.
+/// The result of one read of a log, beside the pieces that were sent.
 enum LogState {
     /// There is no such log yet.
     Absent,
@@ -120,8 +120,8 @@ async fn pass_on(
 }
 
 /// Waits until the log may be read again.
-pub(super) async fn rest(looked: Instant) {
-    tokio::time::sleep(PACE.saturating_sub(looked.elapsed())).await;
+pub(super) async fn rest(read_at: Instant) {
+    tokio::time::sleep(PACE.saturating_sub(read_at.elapsed())).await;
 }
 
 /// Reads the next piece of a log, on a thread that may block.

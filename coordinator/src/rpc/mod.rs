@@ -56,6 +56,11 @@ pub(crate) fn us(at: Option<Timestamp>) -> i64 {
     Timestamp::or_zero(at).as_us()
 }
 
+/// A number as messages have it; the largest one stands for all larger numbers.
+pub(crate) fn count(number: impl TryInto<u32>) -> u32 {
+    number.try_into().unwrap_or(u32::MAX)
+}
+
 /// The rest of a file, piece by piece. Each piece is read when the caller takes it, so that a slow
 /// caller occupies neither memory nor a thread.
 pub(crate) fn pieces(file: File) -> impl Stream<Item = Result<Bytes, Status>> + Send {

@@ -10,7 +10,7 @@ use rpmfarm_proto::v1::packages_server::Packages;
 use tonic::{Request, Response, Status};
 
 use super::view::Views;
-use super::{internal, to_the_end};
+use super::{count, internal, to_the_end};
 use crate::claims::{Claims, DecisionError, DecisionOutcome};
 use crate::clock;
 use crate::store::{Build, ClaimDecision, ImpactRow, StoreError, WithdrawnPackage};
@@ -85,7 +85,7 @@ impl PackageService {
             package: build.package.clone(),
             typed_state: shown.typed_state,
             state: shown.state,
-            count: u32::try_from(claims.len()).unwrap_or(u32::MAX),
+            count: count(claims.len()),
             claims: claims.iter().take(most).map(claim).collect(),
             decisions: decisions.into_iter().map(decision).collect(),
         })
@@ -221,7 +221,7 @@ impl Packages for PackageService {
         let who = named(&request.who);
         let (service, of) = (self.clone(), build.clone());
         let decided = to_the_end(async move {
-            let said = (who.as_str(), reason.as_str());
+            let decided_by = (who.as_str(), reason.as_str());
             tracing::info!(
                 build = of.id.0,
                 approve = request.approve,
@@ -230,9 +230,9 @@ impl Packages for PackageService {
                 "claim decided"
             );
             if request.approve {
-                service.claims.approve(&service.views.store, &of, said).await
+                service.claims.approve(&service.views.store, &of, decided_by).await
             } else {
-                service.claims.refuse(&service.views.store, &of, said).await
+                service.claims.refuse(&service.views.store, &of, decided_by).await
             }
         })
         .await??;

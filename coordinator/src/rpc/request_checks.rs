@@ -245,9 +245,9 @@ mod tests {
             ..v1::StartBuildsRequest::default()
         };
         assert_eq!(builds(&asked, &target, 3).expect("as many").len(), 3);
-        let told = builds(&asked, &target, 2).unwrap_err().message().to_owned();
+        let refusal = builds(&asked, &target, 2).unwrap_err().message().to_owned();
         let says = "3 builds in one batch are more than this farm takes (2)";
-        assert!(told.starts_with(says) && told.ends_with("(--max-batch)"), "{told}");
+        assert!(refusal.starts_with(says) && refusal.ends_with("(--max-batch)"), "{refusal}");
 
         assert_eq!(order(&asked, &target).expect("the default"), OrderMode::Requires);
         target.order = OrderMode::Bootstrap;
@@ -261,8 +261,8 @@ mod tests {
         assert!(named(&[0; 0], "build").is_ok());
         let most: Vec<i64> = (0..1000).collect();
         assert!(named(&most, "build").is_ok());
-        let told = |list: &[i64]| named(list, "build").unwrap_err().message().to_owned();
-        assert!(told(&[7; 3_900_000]).starts_with("3900000 builds in one call, at most 1000"));
-        assert_eq!(told(&[1, 7, 3, 7]), "build 7 is named twice");
+        let refusal = |list: &[i64]| named(list, "build").unwrap_err().message().to_owned();
+        assert!(refusal(&[7; 3_900_000]).starts_with("3900000 builds in one call, at most 1000"));
+        assert_eq!(refusal(&[1, 7, 3, 7]), "build 7 is named twice");
     }
 }

@@ -21,6 +21,7 @@ use super::internal;
 use crate::bus::Bus;
 use crate::clock::Clock;
 use crate::dispatch::assignment::{self, Assignments};
+use crate::dispatch::report::ReportError;
 use crate::fleet::{Fleet, WorkerSession};
 use crate::identity::Caller;
 use crate::metrics::Metrics;
@@ -72,16 +73,16 @@ pub async fn serve(
     tracing::info!(worker = session.worker(), version = first.version, "worker connected");
     let asking = PendingQuery::new(parts, first, heard);
     let mut conversation = Conversation { parts, session, asking, heard };
-    let mut said = None;
+    let mut sent = None;
     while let Some(event) = conversation.next(&mut states, caller).await? {
         // An answer is sent for each state that was received, and when the desired state has
         // changed.
         let Some(answer) = conversation.handle(event)? else { continue };
-        if said.as_ref() != Some(&answer) {
+        if sent.as_ref() != Some(&answer) {
             if !send_answer(parts.clock, answers, answer.clone(), &conversation.session).await? {
                 return Ok(());
             }
-            said = Some(answer);
+            sent = Some(answer);
         }
     }
     Ok(())
@@ -258,7 +259,7 @@ struct SessionMemory {
     claimed: Vec<Arch>,
 }
 
-/// What the first reports of a session are compared with.
+/// The attempts with which the first reports of a session are compared.
 #[derive(Default, Clone, Copy)]
 enum SessionBaseline {
     /// The session has just begun.
@@ -394,13 +395,24 @@ async fn try_ask(
             SessionBaseline::Begin | SessionBaseline::Taken => None,
         };
         let now = parts.clock.time();
-        parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now).await?;
+        let applied =
+            parts.assignments.reports.apply_reports(&parts.store, worker, reports, before, now);
+        applied.await.map_err(report_refused)?;
         (*since, asked.reports) = (SessionBaseline::Taken, None);
         parts.progress.wake();
     }
     let now = parts.clock.time();
     let desired = parts.assignments.desired(&parts.store, worker, cache, now).await?;
     Ok(DesiredState { notice: notice.clone(), ..desired })
+}
+
+/// How a query ends whose reports are not applied: with the status of a refusal, which ends the
+/// session, or with the store's error, after which the query is repeated.
+fn report_refused(error: ReportError) -> anyhow::Error {
+    match error {
+        ReportError::ForeignAttempt { .. } => Status::permission_denied(error.to_string()).into(),
+        ReportError::Store(error) => error.into(),
+    }
 }
 
 /// The answer to a heartbeat of a worker that has its desired state and no news. Nearly all

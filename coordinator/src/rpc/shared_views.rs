@@ -38,8 +38,8 @@ const EACH: Duration = Duration::from_millis(50);
 /// How often a page of builds without reported changes is read.
 const IN_TURN: Duration = Duration::from_secs(5);
 
-/// What a watcher has not taken yet. Of each build the newest view alone, so that a watcher who is
-/// slow misses what is over by then, and never an end.
+/// The views that a watcher has not received yet: only the newest view of each build, so that a
+/// slow watcher misses states that are over by then, and never an end.
 #[derive(Debug, Default)]
 struct Unsent {
     views: BTreeMap<BuildId, Arc<v1::Build>>,
@@ -50,14 +50,14 @@ struct Unsent {
 #[derive(Debug, Clone)]
 struct Watcher {
     unsent: Arc<Mutex<Unsent>>,
-    bell: mpsc::Sender<()>,
+    wake: mpsc::Sender<()>,
 }
 
 /// The receiving side of a watcher: the changes of some builds.
 #[derive(Debug)]
 pub(super) struct WatchedViews {
     unsent: Arc<Mutex<Unsent>>,
-    bell: mpsc::Receiver<()>,
+    woken: mpsc::Receiver<()>,
 }
 
 /// A watcher begins to watch builds.
@@ -67,7 +67,7 @@ struct WatchRequest {
     watcher: Watcher,
 }
 
-/// Where builds can be watched. Cheap to clone.
+/// The views of builds that can be watched. Cheap to clone.
 #[derive(Clone)]
 pub struct SharedViews(Arc<SharedState>);
 
@@ -83,41 +83,41 @@ struct SharedState {
 
 impl Watcher {
     fn new() -> (Self, WatchedViews) {
-        let (bell, heard) = mpsc::channel(1);
+        let (wake, woken) = mpsc::channel(1);
         let unsent = Arc::new(Mutex::new(Unsent::default()));
-        (Self { unsent: unsent.clone(), bell }, WatchedViews { unsent, bell: heard })
+        (Self { unsent: unsent.clone(), wake }, WatchedViews { unsent, woken })
     }
 
-    fn tell(&self, build: BuildId, view: &Arc<v1::Build>) {
+    fn send(&self, build: BuildId, view: &Arc<v1::Build>) {
         self.unsent.lock().views.insert(build, view.clone());
         // A wake-up that is still pending covers this view, too.
-        let _ = self.bell.try_send(());
+        let _ = self.wake.try_send(());
     }
 
     fn fail(&self, status: &Status) {
         self.unsent.lock().failed = Some(status.clone());
-        let _ = self.bell.try_send(());
+        let _ = self.wake.try_send(());
     }
 
     fn is_gone(&self) -> bool {
-        self.bell.is_closed()
+        self.wake.is_closed()
     }
 }
 
 impl WatchedViews {
-    /// Waits for changes and takes them: of each build that has changed the newest view, the newest
-    /// build first.
+    /// Waits for changes and takes them: the newest view of each changed build, the newest build
+    /// first.
     ///
     /// # Errors
     /// The failure that ended the reading of builds.
     pub(super) async fn next(&mut self) -> Result<Vec<Arc<v1::Build>>, Status> {
-        let rung = self.bell.recv().await;
+        let woken = self.woken.recv().await;
         let mut unsent = self.unsent.lock();
         if let Some(status) = unsent.failed.take() {
             return Err(status);
         }
         let views = std::mem::take(&mut unsent.views);
-        if rung.is_none() && views.is_empty() {
+        if woken.is_none() && views.is_empty() {
             return Err(Status::unavailable("builds are not followed any more; watch them again"));
         }
         Ok(views.into_values().rev().collect())
@@ -156,7 +156,7 @@ impl SharedViews {
             requests,
             builds: BTreeMap::new(),
             stale: BTreeSet::new(),
-            looked: Clock.instant(),
+            checked: Clock.instant(),
             in_turn: Clock.instant(),
         };
         reader.admit(first);
@@ -170,14 +170,14 @@ struct WatchedBuild {
     build: Build,
     watchers: Vec<Watcher>,
     /// The view that was sent last, and its digest; none before the first read.
-    told: Option<(Sha256, Arc<v1::Build>)>,
-    /// What of it is not in the database, as it was when it was read.
+    sent: Option<(Sha256, Arc<v1::Build>)>,
+    /// Its state that is not in the database, as it was when the build was read.
     live: LiveState,
     /// When it was read last; `None` for never.
     read: Option<Instant>,
 }
 
-/// What is shown of a build and known in memory alone.
+/// The state of a build that is shown, and known only in memory.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct LiveState {
     /// Its running attempts, and how far they are.
@@ -196,7 +196,7 @@ struct ViewReader {
     /// Those that have to be read again.
     stale: BTreeSet<BuildId>,
     /// When the task last determined which builds to read.
-    looked: Instant,
+    checked: Instant,
     /// When a page of builds without reported changes was last read.
     in_turn: Instant,
 }
@@ -234,7 +234,7 @@ impl ViewReader {
             () = self.progress.woken() => {}
             () = Clock.sleep_until(in_turn) => {}
         }
-        let rested = self.looked + pace(self.builds.len());
+        let rested = self.checked + pace(self.builds.len());
         tokio::select! {
             request = self.requests.recv() => self.admitted(request),
             () = Clock.sleep_until(rested) => true,
@@ -258,19 +258,19 @@ impl ViewReader {
             let watched = self.builds.entry(id).or_insert_with(|| WatchedBuild {
                 build,
                 watchers: Vec::new(),
-                told: None,
+                sent: None,
                 live: LiveState::default(),
                 read: None,
             });
-            match &watched.told {
-                Some((_, view)) => watcher.tell(id, view),
+            match &watched.sent {
+                Some((_, view)) => watcher.send(id, view),
                 None => _ = self.stale.insert(id),
             }
             watched.watchers.push(watcher.clone());
         }
     }
 
-    /// Forgets the builds that have no watchers any more.
+    /// Forgets the builds that nobody watches any more.
     fn leave_unwatched(&mut self) {
         self.builds.retain(|_, watched| {
             watched.watchers.retain(|watcher| !watcher.is_gone());
@@ -278,9 +278,9 @@ impl ViewReader {
         });
     }
 
-    /// Finds out what has to be read again.
+    /// Determines which builds have to be read again.
     fn note_changes(&mut self, now: Instant) {
-        self.looked = now;
+        self.checked = now;
         match self.facts.take() {
             ChangedBuilds::Only(changed) => self.stale.extend(changed),
             ChangedBuilds::Any => self.stale.extend(self.builds.keys()),
@@ -301,7 +301,7 @@ impl ViewReader {
         }
     }
 
-    /// What is known of a build in memory, of these attempts.
+    /// The state of a build in memory, with these attempts.
     fn live(
         &self,
         build: BuildId,
@@ -331,7 +331,7 @@ impl ViewReader {
             for ((row, view), mut live) in page.iter().zip(shown).zip(reasons) {
                 let phase = |attempt: AttemptId| (attempt, phases.get(&attempt).copied());
                 live.phases = view.running.iter().copied().map(phase).collect();
-                self.tell(row.id, view, live, read);
+                self.send_view(row.id, view, live, read);
             }
         }
         Ok(())
@@ -339,15 +339,15 @@ impl ViewReader {
 
     /// Sends the view of a build to its watchers, if it has changed. A build that has ended is not
     /// read again.
-    fn tell(&mut self, id: BuildId, view: LiveView, live: LiveState, read: Instant) {
+    fn send_view(&mut self, id: BuildId, view: LiveView, live: LiveState, read: Instant) {
         let Some(watched) = self.builds.get_mut(&id) else { return };
         (watched.live, watched.read) = (live, Some(read));
         let ended = view.shown.ended_us != 0;
         let digest = Sha256::compute(&view.shown.encode_to_vec());
-        if watched.told.as_ref().is_none_or(|(told, _)| *told != digest) {
+        if watched.sent.as_ref().is_none_or(|(sent, _)| *sent != digest) {
             let view = Arc::new(view.shown);
-            watched.watchers.iter().for_each(|watcher| watcher.tell(id, &view));
-            watched.told = Some((digest, view));
+            watched.watchers.iter().for_each(|watcher| watcher.send(id, &view));
+            watched.sent = Some((digest, view));
         }
         if ended {
             self.builds.remove(&id);
@@ -379,26 +379,26 @@ mod tests {
         let (watcher, mut watched) = Watcher::new();
         for number in 0..1000 {
             for build in [1, 2] {
-                watcher.tell(BuildId(build), &view(build, &format!("step {number}")));
+                watcher.send(BuildId(build), &view(build, &format!("step {number}")));
             }
         }
-        watcher.tell(BuildId(1), &view(1, "published"));
+        watcher.send(BuildId(1), &view(1, "published"));
         let views = watched.next().await.unwrap();
         assert_eq!(states(&views), [(2, "step 999"), (1, "published")]);
-        watcher.tell(BuildId(2), &view(2, "failed"));
+        watcher.send(BuildId(2), &view(2, "failed"));
         assert_eq!(states(&watched.next().await.unwrap()), [(2, "failed")]);
     }
 
     #[tokio::test]
     async fn a_watcher_learns_that_nobody_reads_any_more() {
         let (watcher, mut watched) = Watcher::new();
-        watcher.tell(BuildId(1), &view(1, "building"));
+        watcher.send(BuildId(1), &view(1, "building"));
         drop(watcher);
         assert_eq!(states(&watched.next().await.unwrap()), [(1, "building")]);
         assert_eq!(watched.next().await.unwrap_err().code(), tonic::Code::Unavailable);
 
         let (watcher, mut watched) = Watcher::new();
-        watcher.tell(BuildId(1), &view(1, "building"));
+        watcher.send(BuildId(1), &view(1, "building"));
         watcher.fail(&Status::internal("database: away"));
         assert_eq!(watched.next().await.unwrap_err().message(), "database: away");
         drop(watched);

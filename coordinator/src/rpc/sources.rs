@@ -172,7 +172,7 @@ impl SourceService {
             let (before, after) = (read(before)?, read(after)?);
             return Ok(FileDiff::between(name, before.as_deref(), after.as_deref()));
         }
-        let told = |file: Option<&SourceFile>| {
+        let described = |file: Option<&SourceFile>| {
             file.map_or_else(
                 || "not there".to_owned(),
                 |f| format!("{} bytes, sha256 {}", f.size, f.digest),
@@ -183,7 +183,7 @@ impl SourceService {
             (_, None) => "removed",
             _ => "changed",
         };
-        let diff = format!("{}: {} → {}\n", name::shown(name), told(before), told(after));
+        let diff = format!("{}: {} → {}\n", name::shown(name), described(before), described(after));
         Ok(Some(FileDiff { path: name.to_owned(), change: change.to_owned(), diff }))
     }
 }

@@ -16,7 +16,7 @@ use rpmfarm_core::why::held_by_pause;
 use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
 use rpmfarm_proto::v1;
 
-use super::us;
+use super::{count, us};
 use crate::claims;
 use crate::clock;
 use crate::commands;
@@ -62,7 +62,7 @@ impl Views {
         Ok(facts.iter().map(BuildDetails::show).collect())
     }
 
-    /// The same for whoever follows them.
+    /// The same for followers.
     pub(super) async fn live_builds(&self, builds: &[Build]) -> Result<Vec<LiveView>> {
         let facts = BuildDetails::load(self, builds).await?;
         let live = |facts: &BuildDetails<'_>| LiveView {
@@ -73,7 +73,7 @@ impl Views {
     }
 }
 
-/// The facts of which the view of a build is composed.
+/// The facts from which the view of a build is composed.
 struct BuildDetails<'a> {
     build: &'a Build,
     stored: BuildDetailRows,
@@ -175,7 +175,7 @@ impl TaskView {
             worker: last.map_or_else(String::new, |(attempt, _)| attempt.worker.clone()),
             started_us: us(last.map(|(attempt, _)| attempt.started)),
             ended_us: us(ended),
-            attempts: u32::try_from(attempts.len()).unwrap_or(u32::MAX),
+            attempts: count(attempts.len()),
             failure: self.failure().filter(|_| acceptance.is_none()).map(Into::into),
             rpmbuild_ms: acceptance.map_or(0, |(_, ms, _)| ms),
             lock: lock.map_or_else(String::new, |lock| lock.digest.hex()),
@@ -503,9 +503,9 @@ fn names(build: &Build, stored: &BuildDetailRows) -> Vec<String> {
             if claims == 1 { "its claim".to_owned() } else { format!("its {claims} claims") };
         lines.push(format!("{who} {word} {what}: {reason} (rpmfarm claim show {})", build.id));
     }
-    let mut said = std::collections::BTreeSet::new();
+    let mut seen = std::collections::BTreeSet::new();
     for row in &stored.withdrawn {
-        if said.insert((row.at, &row.who)) {
+        if seen.insert((row.at, &row.who)) {
             let count = stored.withdrawn.iter().filter(|one| one.at == row.at).count();
             lines.push(format!(
                 "withdrawn by {}: {} ({}; rpmfarm package impact {})",
@@ -580,12 +580,12 @@ mod tests {
         let srpm = Some(SrpmDetailRow { nevra, terms: Default::default() });
         // Facts that were read while it was published: still open, and in the channel already.
         let open = BuildDetailRows { srpm, open: true, ..BuildDetailRows::default() };
-        let told =
+        let warnings_of =
             |published: &[PublishedEvr]| warnings(&build(7), &open, published, Some("testing"));
-        assert_eq!(told(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
+        assert_eq!(warnings_of(&[brought(7, "testing", "hello-2-1.src")]), [""; 0]);
         let other = [brought(6, "testing", "hello-2-1.src")];
-        assert!(told(&other)[0].contains("the same as"), "{:?}", told(&other));
+        assert!(warnings_of(&other)[0].contains("the same as"), "{:?}", warnings_of(&other));
         // Packages of other channels do not matter.
-        assert_eq!(told(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
+        assert_eq!(warnings_of(&[brought(6, "stable", "hello-3-1.src")]), [""; 0]);
     }
 }

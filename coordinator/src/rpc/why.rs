@@ -1,4 +1,4 @@
-//! Why a build is in its state, and when it goes on: the answer of `rpmfarm why`. The reasons are
+//! Why a build is in its state, and when it continues: the answer of `rpmfarm why`. The reasons are
 //! decided in `core`; here are the facts from which they follow, read once for all tasks of a
 //! build.
 

@@ -233,7 +233,7 @@ impl WorkerService {
                 let Sessions { store, assignments, .. } = sessions;
                 assignments.reports.end(&store, &live, &outcome, clock::now()).await
             };
-            to_the_end(end).await?.map_err(internal)?;
+            to_the_end(end).await??;
         }
         Ok(Status::out_of_range(format!(
             "attempt {attempt}: {message}; no more of the log is accepted"

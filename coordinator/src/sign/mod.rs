@@ -271,8 +271,8 @@ struct SignedCopy {
     /// The package as it was accepted.
     unsigned: Sha256,
     signature: Signature,
-    /// What the copy was like when it was proved; none where another file of this content was
-    /// there.
+    /// The properties of the copy's file when it was proved; `None` when another file with this
+    /// content existed.
     stamp: Option<FileStamp>,
 }
 

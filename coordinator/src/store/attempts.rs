@@ -102,12 +102,6 @@ pub(super) const MAKER_OF: &str = "SELECT a.worker FROM tasks t
     WHERE t.kind = 'repeat' AND t.id =";
 
 impl Store {
-    /// The newest attempt; 0 before the first.
-    pub async fn attempt_fetch_newest_id(&self) -> Result<AttemptId> {
-        let query = "SELECT value FROM counters WHERE name = 'attempt'";
-        Ok(AttemptId(sqlx::query_scalar(query).fetch_one(self.read_pool()).await?))
-    }
-
     /// Ends a live attempt with its success. False when it is not live under this epoch; then
     /// nothing is changed.
     pub async fn attempt_end_succeeded(

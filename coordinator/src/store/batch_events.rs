@@ -21,7 +21,7 @@ impl Store {
         Ok(rows.into_iter().map(|(batch, seq)| (BatchId(batch), seq)).collect())
     }
 
-    /// Counts a batch among the open ones, of which no event was written.
+    /// Adds a batch without events to the open ones.
     pub async fn batch_head_insert(&self, batch: BatchId) -> Result<()> {
         let mut tx = self.write().await?;
         let query = "INSERT INTO batch_heads (batch, seq) VALUES ($1, 0) ON CONFLICT DO NOTHING";
@@ -37,7 +37,7 @@ impl Store {
         Ok(seq.unwrap_or(0))
     }
 
-    /// The events of a batch after this one, oldest first: their numbers, and the builds of which
+    /// The events of a batch after this one, oldest first: their numbers, and the builds whose
     /// facts have changed.
     pub async fn batch_event_list(
         &self,

@@ -40,7 +40,7 @@ pub struct BatchMemberRow {
     /// Whether all of it was accepted, so that its packages are the target's.
     #[sqlx(try_from = "Flag")]
     pub is_accepted: bool,
-    /// Whether a person is to decide on what it claims.
+    /// Whether a person must decide on its claims.
     #[sqlx(try_from = "Flag")]
     pub is_claimed: bool,
     /// Whether there is no root for a task of it, for good.
@@ -142,7 +142,7 @@ impl Store {
         rows!(self, TaskFacts, query).into_iter().map(TaskFacts::read).collect()
     }
 
-    /// What builds claim of other sources, approved or not.
+    /// The names of other sources that builds claim, approved or not.
     pub async fn claim_list_names(
         &self,
         builds: &[BuildId],
@@ -158,9 +158,8 @@ impl Store {
         Ok(all)
     }
 
-    /// How long the longest task of each build of a batch will take, in microseconds, as was
-    /// learned from earlier builds of its package. Builds of which nothing was learned are left
-    /// out.
+    /// The learned duration of the longest task of each build of a batch, in microseconds. Builds
+    /// without a learned duration are left out.
     pub async fn batch_learned_list(&self, batch: BatchId) -> Result<HashMap<BuildId, i64>> {
         let query = "SELECT b.id, MAX(l.took_us) FROM builds b
                      JOIN learned l ON l.target = b.target AND l.package = b.package

@@ -1,7 +1,6 @@
-//! Batches: the builds of one request together, in which order they are built, and whether anything
-//! of them begins.
+//! Batches: the builds of one request, their order mode, and whether they are paused.
 //!
-//! Owns what is recorded of a batch as a whole, and what is counted of its builds for people. It
+//! Owns the records of a batch as a whole, and the counts of its builds for people. It
 //! must not know how a batch is ordered, nor what its order means.
 
 use std::time::Duration;
@@ -24,17 +23,17 @@ pub struct Batch {
     pub id: BatchId,
     /// Name of the target of its builds.
     pub target: String,
-    /// Which needs put it in order.
+    /// The needs that determine its order.
     pub order: OrderMode,
     /// Since when the batch is paused; `None` when it is not paused.
     pub paused: Option<Timestamp>,
-    /// Who asked for it.
+    /// Who submitted it.
     pub submitter: String,
-    /// When it was asked for.
+    /// When it was submitted.
     pub created: Timestamp,
 }
 
-/// Where the builds of a batch are, each in one of these.
+/// How many builds of a batch are in each state; each build is counted in one of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
 pub struct BatchCounts {
     /// All of them.
@@ -64,6 +63,15 @@ struct CountedBatch {
     counts: BatchCounts,
 }
 
+/// A change of many builds of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchBuildChange {
+    /// Cancels those that are open.
+    Cancel,
+    /// Opens those again that ended without being published.
+    Retry,
+}
+
 /// A build of a batch that ended without being published.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostBuild {
@@ -75,13 +83,13 @@ pub struct LostBuild {
     pub failure: Option<Failure>,
 }
 
-/// What is left of a batch.
+/// The work that is left of a batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WorkLeft {
-    /// What the builds that are not accepted take, of which that was learned, each on one
-    /// architecture.
+    /// The learned durations of the builds that are not accepted, each on one architecture,
+    /// together.
     pub known: Duration,
-    /// How many there are of which it was not.
+    /// How many of these builds have no learned duration.
     pub unknown: u64,
 }
 
@@ -118,7 +126,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(id.0).fetch_optional(self.read_pool()).await?)
     }
 
-    /// Which needs put a batch in order; the default where nothing was recorded of it.
+    /// The order mode of a batch; the default when none was recorded.
     pub async fn batch_order_mode(&self, id: BatchId) -> Result<OrderMode> {
         let batch = self.batch_fetch(id).await?;
         Ok(batch.map(|batch| batch.order).unwrap_or_default())
@@ -134,7 +142,7 @@ impl Store {
         Ok(sqlx::query_as(query).bind(before).bind(limit).fetch_all(self.read_pool()).await?)
     }
 
-    /// Where the builds of batches are; a batch without builds is left out.
+    /// The counts of the builds of batches; a batch without builds is left out.
     pub async fn batch_count_builds(
         &self,
         batches: &[BatchId],
@@ -176,7 +184,7 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.batch, row.counts)).collect())
     }
 
-    /// When the last of a batch's builds ended, or something of it failed; `None` before that.
+    /// When the last build of a batch ended, or last failed; `None` before that.
     pub async fn batch_fetch_last_end(&self, id: BatchId) -> Result<Option<Timestamp>> {
         let query = "SELECT MAX(at_us) FROM (
                          SELECT p.at_us FROM builds b JOIN publications p ON p.build = b.id
@@ -209,7 +217,7 @@ impl Store {
         rows.into_iter().map(lost).collect()
     }
 
-    /// What the open builds of a batch take that are not accepted, by what was learned.
+    /// The expected work of the open builds of a batch that are not accepted.
     pub async fn batch_fetch_work_left(&self, id: BatchId) -> Result<WorkLeft> {
         let query = "SELECT COALESCE(CAST(SUM(takes_us) AS BIGINT), 0),
                      COALESCE(SUM(CASE WHEN takes_us = 0 THEN 1 ELSE 0 END), 0)
@@ -224,7 +232,7 @@ impl Store {
         Ok(WorkLeft { known: span(known), unknown: unknown.unsigned_abs() })
     }
 
-    /// How long workers had the accepted attempts of a batch, together.
+    /// How long workers had the accepted attempts of a batch, in total.
     pub async fn batch_fetch_work_done(&self, id: BatchId) -> Result<Duration> {
         let query = "SELECT COALESCE(CAST(SUM(e.at_us - a.started_us) AS BIGINT), 0)
                      FROM builds b JOIN tasks t ON t.build = b.id
@@ -234,7 +242,7 @@ impl Store {
         Ok(span(done))
     }
 
-    /// The attempts of a batch that run, with their workers.
+    /// The running attempts of a batch, with their workers.
     pub async fn batch_list_live_attempts(&self, id: BatchId) -> Result<Vec<(String, AttemptId)>> {
         let query = "SELECT v.worker, v.attempt FROM builds b JOIN tasks t ON t.build = b.id
                      JOIN live_attempts v ON v.task = t.id WHERE b.batch = $1 ORDER BY v.attempt";
@@ -243,7 +251,7 @@ impl Store {
         Ok(rows.into_iter().map(|(worker, attempt)| (worker, AttemptId(attempt))).collect())
     }
 
-    /// Pauses a batch: nothing more of it begins, and running tasks continue. False when it is
+    /// Pauses a batch: no more tasks of it begin, and running tasks continue. False when it is
     /// paused already, or when there is no such batch.
     pub async fn batch_pause(&self, id: BatchId, now: Timestamp) -> Result<bool> {
         again(|| async move {
@@ -280,11 +288,12 @@ impl Store {
         .await
     }
 
-    /// Cancels open builds of a batch behind one, at most `limit` in one transaction. Returns how
-    /// many were cancelled and the last build that was examined; `None` when there are no more.
-    pub async fn batch_cancel_page(
+    /// Changes builds of a batch after one, at most `limit` in one transaction. Returns how many
+    /// were changed and the last build that was examined; `None` when there are no more.
+    pub async fn batch_change_page(
         &self,
         id: BatchId,
+        change: BatchBuildChange,
         after: BuildId,
         limit: i64,
         now: Timestamp,
@@ -292,51 +301,37 @@ impl Store {
         again(|| async move {
             let mut tx = self.write().await?;
             // Builds are locked in the order of their numbers, here as everywhere.
-            let query = "SELECT b.id FROM builds b JOIN open_builds o ON o.build = b.id
-                         WHERE b.batch = $1 AND b.id > $2 ORDER BY b.id LIMIT $3";
+            let query = match change {
+                BatchBuildChange::Cancel => {
+                    "SELECT b.id FROM builds b JOIN open_builds o ON o.build = b.id
+                     WHERE b.batch = $1 AND b.id > $2 ORDER BY b.id LIMIT $3"
+                }
+                BatchBuildChange::Retry => {
+                    "SELECT b.id FROM builds b WHERE b.batch = $1 AND b.id > $2
+                     AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
+                     AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
+                     ORDER BY b.id LIMIT $3"
+                }
+            };
             let query = sqlx::query_scalar(query).bind(id.0).bind(after.0).bind(limit);
             let builds: Vec<i64> = query.fetch_all(tx.conn()).await?;
-            let mut cancelled = 0;
-            for build in &builds {
-                cancelled += usize::from(tx.build_cancel(BuildId(*build), now).await?);
+            let mut changed = 0;
+            for build in builds.iter().copied().map(BuildId) {
+                changed += usize::from(match change {
+                    BatchBuildChange::Cancel => tx.build_cancel(build, now).await?,
+                    BatchBuildChange::Retry => tx.build_retry(build, now).await?,
+                });
             }
             tx.commit().await?;
-            Ok(builds.last().map(|last| (cancelled, BuildId(*last))))
-        })
-        .await
-    }
-
-    /// Opens builds of a batch again that ended without being published, as
-    /// [`Self::batch_cancel_page`].
-    pub async fn batch_retry_page(
-        &self,
-        id: BatchId,
-        after: BuildId,
-        limit: i64,
-        now: Timestamp,
-    ) -> Result<Option<(usize, BuildId)>> {
-        again(|| async move {
-            let mut tx = self.write().await?;
-            let query = "SELECT b.id FROM builds b WHERE b.batch = $1 AND b.id > $2
-                         AND NOT EXISTS (SELECT 1 FROM open_builds o WHERE o.build = b.id)
-                         AND NOT EXISTS (SELECT 1 FROM publications p WHERE p.build = b.id)
-                         ORDER BY b.id LIMIT $3";
-            let query = sqlx::query_scalar(query).bind(id.0).bind(after.0).bind(limit);
-            let builds: Vec<i64> = query.fetch_all(tx.conn()).await?;
-            let mut retried = 0;
-            for build in &builds {
-                retried += usize::from(tx.build_retry(BuildId(*build), now).await?);
-            }
-            tx.commit().await?;
-            Ok(builds.last().map(|last| (retried, BuildId(*last))))
+            Ok(builds.last().map(|last| (changed, BuildId(*last))))
         })
         .await
     }
 }
 
 impl Tx {
-    /// The open builds of a batch are shown differently from now on, and continue or wait: their
-    /// followers are notified, and all passes are woken.
+    /// Records that the open builds of a batch are shown differently from now on, and continue or
+    /// wait: their followers are notified, and all passes are woken.
     async fn batch_note_shown(&mut self, id: BatchId) -> Result<()> {
         let query = "SELECT b.id FROM builds b JOIN open_builds o ON o.build = b.id
                      WHERE b.batch = $1";
@@ -346,7 +341,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Records what the builds of a request have in common.
+    /// Records the batch of the builds of a request.
     pub(super) async fn batch_insert(
         &mut self,
         id: BatchId,

@@ -9,8 +9,7 @@ use super::{Result, Store, Tx, parsed};
 use crate::blobs::FileStamp;
 
 impl Store {
-    /// What the files of these blobs were like when they were proved, as far as that was since
-    /// then.
+    /// The properties of the files of these blobs when they were proved, for proofs since then.
     pub async fn blob_proof_list(
         &self,
         blobs: &BTreeSet<Sha256>,

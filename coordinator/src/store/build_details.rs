@@ -345,7 +345,7 @@ impl Store {
                     query = query.bind(name);
                 }
                 let rows: Vec<(String, i64)> = query.fetch_all(self.read_pool()).await?;
-                // What the target has now comes last and stays.
+                // The target's present package comes last and stays.
                 let row = |(nevra, build)| ((target.to_owned(), nevra), BuildId(build));
                 makers.extend(rows.into_iter().map(row));
             }
@@ -355,45 +355,10 @@ impl Store {
 
     async fn task_list_details(&self, builds: &str) -> Result<Vec<TaskDetailRows>> {
         let tasks = format!("SELECT id FROM tasks WHERE build IN ({builds})");
-        let query = format!(
-            "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
-             AND NOT EXISTS (SELECT 1 FROM postponements p
-                             WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
-        );
-        let mut locks = HashMap::new();
-        for (task, round, digest, at) in rows!(self, (i64, i64, String, i64), query) {
-            let digest = parsed("locks", "a digest", &digest)?;
-            let (round, at) = (u32::try_from(round).unwrap_or(0), Timestamp::from_us(at));
-            locks.insert(TaskId(task), LockRow { round, digest, at });
-        }
-        let query = format!(
-            "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
-        );
-        let mut acceptances = HashMap::new();
-        for (task, attempt, ms, at) in rows!(self, (i64, i64, i64, i64), query) {
-            let accepted = (AttemptId(attempt), ms.unsigned_abs(), Timestamp::from_us(at));
-            acceptances.insert(TaskId(task), accepted);
-        }
-        let query = format!(
-            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
-             WHERE a.task IN ({tasks}) ORDER BY a.epoch"
-        );
-        let mut attempts = HashMap::<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>::new();
-        for row in rows!(self, AttemptRow, query) {
-            let (attempt, end) = row.read()?;
-            attempts.entry(attempt.task).or_default().push((attempt, end));
-        }
-        let query = format!(
-            "SELECT a.task, l.attempt, a.worker, l.said, l.at_us
-             FROM attempts a JOIN late_results l ON l.attempt = a.id
-             WHERE a.task IN ({tasks}) ORDER BY l.attempt"
-        );
-        let mut late = HashMap::<TaskId, Vec<LateResult>>::new();
-        for (task, attempt, worker, said, at) in rows!(self, (i64, i64, String, String, i64), query)
-        {
-            let (attempt, at) = (AttemptId(attempt), Timestamp::from_us(at));
-            late.entry(TaskId(task)).or_default().push(LateResult { attempt, worker, said, at });
-        }
+        let mut locks = self.lock_list_newest(&tasks).await?;
+        let mut acceptances = self.acceptance_list(&tasks).await?;
+        let mut attempts = self.attempt_list_with_ends(&tasks).await?;
+        let mut late = self.late_result_list_of_tasks(&tasks).await?;
         let query = format!(
             "SELECT id, build, kind, arch, created_us FROM tasks WHERE build IN ({builds})
              ORDER BY id"
@@ -410,6 +375,74 @@ impl Store {
             });
         }
         Ok(shown)
+    }
+
+    /// The newest locks of tasks, without those whose attempts were postponed.
+    async fn lock_list_newest(&self, tasks: &str) -> Result<HashMap<TaskId, LockRow>> {
+        let query = format!(
+            "SELECT l.task, l.round, l.digest, l.at_us FROM locks l WHERE l.task IN ({tasks})
+             AND NOT EXISTS (SELECT 1 FROM postponements p
+                             WHERE p.task = l.task AND p.round >= l.round) ORDER BY l.round"
+        );
+        let mut locks = HashMap::new();
+        for (task, round, digest, at) in rows!(self, (i64, i64, String, i64), query) {
+            let digest = parsed("locks", "a digest", &digest)?;
+            let (round, at) = (u32::try_from(round).unwrap_or(0), Timestamp::from_us(at));
+            locks.insert(TaskId(task), LockRow { round, digest, at });
+        }
+        Ok(locks)
+    }
+
+    /// The accepted attempts of tasks, as in [`TaskDetailRows::acceptance`].
+    async fn acceptance_list(
+        &self,
+        tasks: &str,
+    ) -> Result<HashMap<TaskId, (AttemptId, u64, Timestamp)>> {
+        let query = format!(
+            "SELECT task, attempt, rpmbuild_ms, at_us FROM acceptances WHERE task IN ({tasks})"
+        );
+        let accepted = |(task, attempt, ms, at): (i64, i64, i64, i64)| {
+            let accepted = (AttemptId(attempt), ms.unsigned_abs(), Timestamp::from_us(at));
+            (TaskId(task), accepted)
+        };
+        let found = rows!(self, (i64, i64, i64, i64), query);
+        Ok(found.into_iter().map(accepted).collect())
+    }
+
+    /// The attempts of tasks with their ends, oldest first.
+    async fn attempt_list_with_ends(
+        &self,
+        tasks: &str,
+    ) -> Result<HashMap<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>> {
+        let query = format!(
+            "SELECT {WITH_END} FROM attempts a LEFT JOIN attempt_ends e ON e.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY a.epoch"
+        );
+        let mut attempts = HashMap::<TaskId, Vec<(Attempt, Option<AttemptEnd>)>>::new();
+        for row in rows!(self, AttemptRow, query) {
+            let (attempt, end) = row.read()?;
+            attempts.entry(attempt.task).or_default().push((attempt, end));
+        }
+        Ok(attempts)
+    }
+
+    /// The results of tasks that came too late.
+    async fn late_result_list_of_tasks(
+        &self,
+        tasks: &str,
+    ) -> Result<HashMap<TaskId, Vec<LateResult>>> {
+        let query = format!(
+            "SELECT a.task, l.attempt, a.worker, l.said, l.at_us
+             FROM attempts a JOIN late_results l ON l.attempt = a.id
+             WHERE a.task IN ({tasks}) ORDER BY l.attempt"
+        );
+        let mut late = HashMap::<TaskId, Vec<LateResult>>::new();
+        for (task, attempt, worker, said, at) in rows!(self, (i64, i64, String, String, i64), query)
+        {
+            let (attempt, at) = (AttemptId(attempt), Timestamp::from_us(at));
+            late.entry(TaskId(task)).or_default().push(LateResult { attempt, worker, said, at });
+        }
+        Ok(late)
     }
 
     /// All published versions of the packages of these builds, in their targets.

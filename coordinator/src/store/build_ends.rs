@@ -23,8 +23,8 @@ impl Store {
         Ok(BuildEnd::ALL.into_iter().map(count).collect())
     }
 
-    /// Adds what a coordinator of the version before 0041 did not write, when the builds that are
-    /// open and those that have ended are not all. Returns whether there was something to do.
+    /// Adds the rows that a coordinator of the version before 0041 did not write, when the open and
+    /// the ended builds together are not all builds. Returns whether rows were missing.
     pub(super) async fn build_end_mend(&self) -> Result<bool> {
         let query = "SELECT (SELECT COUNT(*) FROM open_builds), (SELECT COALESCE(MAX(value), 0)
                      FROM counters WHERE name = 'build')";
@@ -89,7 +89,8 @@ impl Tx {
 
     /// Rebuilds the index from the facts, and the counts from the index.
     async fn build_end_rewrite(&mut self) -> Result<()> {
-        // Whoever ends a build meanwhile waits for these rows, and adds itself to the new counts.
+        // A transaction that ends a build meanwhile waits for these rows, and adds itself to the
+        // new counts.
         sqlx::query(
             "UPDATE counters SET value = value
              WHERE name IN ('ended_published', 'ended_cancelled', 'ended_failed')",

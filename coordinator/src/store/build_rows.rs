@@ -27,7 +27,7 @@ pub struct EndedBuildRow {
 }
 
 impl Store {
-    /// What a list shows of builds; those that have not ended are left out.
+    /// The rows of ended builds for a list; open builds are left out.
     pub async fn build_list_ended(
         &self,
         builds: &[BuildId],

@@ -62,7 +62,7 @@ pub struct BuildRequest<'a> {
     pub order: OrderMode,
 }
 
-/// What a request led to.
+/// The result of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedBuilds {
     /// The builds, in the order of the request.
@@ -82,14 +82,15 @@ pub enum EndedFilter {
     Ended(BuildEnd),
 }
 
-/// The parts of a query for builds that differ by what is asked for.
+/// The parts of a query for builds that depend on the filter.
 struct ListedBuilds<'a> {
-    /// What it reads, in this order: a cross join is an inner one whose order SQLite keeps.
+    /// The tables that it reads, in this order: a cross join is an inner one whose order SQLite
+    /// keeps.
     from: &'static str,
     /// The column by which it goes, newest first.
     id: &'static str,
     condition: &'static str,
-    /// Columns, and what they must be where that is not empty.
+    /// Columns, with the values that they must have where these are not empty.
     columns: [(&'static str, &'a str); 3],
 }
 

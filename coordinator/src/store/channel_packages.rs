@@ -1,4 +1,5 @@
-//! The packages of channels, as rows: a revision is those that had come by then and had not gone.
+//! The packages of channels, as rows: a revision has the packages that were added until then and
+//! not removed.
 //!
 //! Owns how a change of a channel becomes rows, and that no change is applied to other rows than
 //! those that it was made for. Which packages a channel has, `core` decides
@@ -12,12 +13,12 @@ use sqlx::any::AnyRow;
 use super::columns::Columns;
 use super::{Result, SignedPackage, Store, Tx, json};
 
-/// What a revision changes in the rows of its channel.
+/// The changes of a revision in the rows of its channel.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ChannelChange {
     /// The revision that the rows stand for before; 0 when there are none.
     pub base: i64,
-    /// What goes, and what comes.
+    /// The removed and the added packages.
     pub delta: SnapshotDelta,
 }
 
@@ -103,7 +104,7 @@ impl Store {
         channel: &str,
         revision: i64,
     ) -> Result<Vec<SnapshotPackage>> {
-        // Two ranges of one index: what is there, and what has gone since.
+        // Two ranges of one index: the present packages, and those that were removed since.
         let query = "SELECT nevra, digest, source, excluded FROM channel_packages
                      WHERE target = $1 AND channel = $2 AND until_revision = 0
                      AND since_revision <= $3

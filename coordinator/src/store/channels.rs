@@ -128,7 +128,7 @@ impl Store {
             if !is_newest && !is_planted(PlantedBug::RecordOldRevision) {
                 return Ok(false);
             }
-            // One that is recorded again stays what it was, as whoever reads its rows expects.
+            // A revision that is recorded again does not change, as readers of its rows expect.
             if is_newest
                 && snapshot == revision.snapshot.hex()
                 && !tx.channel_update_packages(revision.recorded(), change).await?

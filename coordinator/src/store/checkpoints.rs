@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// restarts only when all of it is copied and nothing is committed meanwhile.
 pub(super) const LONGEST: &str = "PRAGMA wal_autocheckpoint = 16384";
 
-/// Makes passive checkpoints, which wait for nobody, until the pool is closed.
+/// Makes passive checkpoints, which wait for no transaction, until the pool is closed.
 pub(super) async fn run(pool: AnyPool) {
     while !pool.is_closed() {
         tokio::time::sleep(PERIOD).await;

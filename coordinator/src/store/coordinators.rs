@@ -1,6 +1,8 @@
 //! Several coordinators on one database: their heartbeats, the leases of stages, the owners of
 //! workers, and the snapshots that they show for each other.
 
+use std::collections::BTreeMap;
+
 use rpmfarm_core::stage_lease::StageLease;
 use rpmfarm_core::{AttemptId, Stage, StageEpoch, Timestamp};
 
@@ -86,16 +88,16 @@ impl Store {
         Ok(())
     }
 
-    /// The leases of all stages.
-    pub async fn stage_lease_list(&self) -> Result<Vec<(String, StageLease)>> {
+    /// The leases of all stages. A stage that only another version has is left out.
+    pub async fn stage_lease_list(&self) -> Result<BTreeMap<Stage, StageLease>> {
         let query = "SELECT stage, holder, epoch FROM stage_leases ORDER BY stage";
         let rows: Vec<(String, String, i64)> =
             sqlx::query_as(query).fetch_all(self.heartbeat_pool()).await?;
-        let lease = |(stage, holder, epoch)| {
+        let lease = |(stage, holder, epoch): (String, String, i64)| {
             let epoch = StageEpoch(epoch);
-            (stage, StageLease { holder, epoch })
+            Some((stage.parse::<Stage>().ok()?, StageLease { holder, epoch }))
         };
-        Ok(rows.into_iter().map(lease).collect())
+        Ok(rows.into_iter().filter_map(lease).collect())
     }
 
     /// Takes a stage for a coordinator, from a holder whose heartbeat is still `beat` (`None`: the

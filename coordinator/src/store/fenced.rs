@@ -1,9 +1,9 @@
-//! The store as the work of a stage has it: each of its transactions fails when the stage's lease
-//! is not under the epoch any more that the work began with.
+//! The store for the work of a stage: each of its transactions fails when the stage's lease is no
+//! longer under the epoch with which the work began.
 //!
-//! Owns that nobody has such a store without having taken the lease: a [`Fence`] comes from
-//! [`Store::stage_lease_acquire`] alone, and a [`FencedStore`] from a fence alone. A pass asks for
-//! the fenced store by its type, so that a stage that writes without a fence does not compile:
+//! Owns that such a store exists only with the lease: only [`Store::stage_lease_acquire`] makes a
+//! [`Fence`], and only a fence makes a [`FencedStore`]. A pass requires the fenced store by its
+//! type, so that a stage that writes without a fence does not compile:
 //!
 //! ```compile_fail,E0308
 //! use rpmfarm_coordinator::store::{FencedStore, Store};
@@ -17,8 +17,8 @@
 //! }
 //! ```
 //!
-//! What stages share with the API takes a [`Store`], to which a fenced one dereferences with its
-//! fence inside:
+//! Functions that stages share with the API take a [`Store`], to which a fenced one dereferences
+//! with its fence inside:
 //!
 //! ```
 //! use rpmfarm_coordinator::store::{FencedStore, Store};

@@ -95,7 +95,7 @@ impl ReadyTask {
     /// The tasks with which it may exchange its place; `None` for none.
     ///
     /// # Errors
-    /// When the stored class is none.
+    /// When the stored class is invalid.
     pub fn line(&self) -> Result<Option<BatchLine>> {
         let Some(batch) = self.batch else { return Ok(None) };
         let class = parsed("ready_tasks", "a class", &self.class)?;
@@ -103,7 +103,7 @@ impl ReadyTask {
     }
 }
 
-/// What is read of a task in its queue, but for the worker that must not have it.
+/// The columns of a task in its queue, without the worker that must not have it.
 const READY_COLUMNS: &str = "r.task, r.build, r.rank, r.class, r.batch, r.urgency_us,
      COALESCE((SELECT b.target FROM builds b WHERE b.id = r.build), '') AS target,
      (SELECT COUNT(*) FROM attempts a WHERE a.task = r.task) AS tries,
@@ -401,8 +401,8 @@ impl Tx {
         Ok(rows.into_iter().map(|(task, epoch)| (TaskId(task), epoch)).collect())
     }
 
-    /// Records that workers hold claimed tasks. Returns task, attempt and worker of those that
-    /// nobody else holds.
+    /// Records that workers have claimed tasks. Returns task, attempt and worker of those that no
+    /// other worker has.
     async fn lease_insert(
         &mut self,
         grants: &[Grant],

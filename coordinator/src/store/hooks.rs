@@ -7,8 +7,8 @@ use rpmfarm_core::Timestamp;
 use super::{Result, Store, Tx};
 
 /// How often a body of the same content has packages polled within [`WITHIN`]. A branch may change
-/// back and forth some times; but whoever records a webhook and sends it again and again must not
-/// keep the farm busy with one package.
+/// back and forth some times; but an attacker who records a webhook and sends it again and again
+/// must not keep the farm busy with one package.
 const OFTEN: i64 = 8;
 
 /// See [`OFTEN`].
@@ -41,7 +41,7 @@ pub struct HookHint {
     pub commit: String,
 }
 
-/// What a webhook leads to.
+/// The effect of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookResult {
     /// The packages are polled at once.

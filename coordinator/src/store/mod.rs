@@ -74,7 +74,7 @@ pub use acceptances::EndedAttempt;
 pub use assignments::AssignmentRow;
 pub use attempts::{Attempt, AttemptEnd, LiveAttempt};
 pub use batch_facts::{BatchMemberRow, BatchScope, BatchTaskRow};
-pub use batches::{Batch, BatchCounts, LostBuild, WorkLeft};
+pub use batches::{Batch, BatchBuildChange, BatchCounts, LostBuild, WorkLeft};
 pub use build_details::{
     BuildDetailRows, FarmReplacementDetail, PublishedEvr, SrpmDetailRow, TaskDetailRows,
 };
@@ -307,7 +307,8 @@ impl Store {
         let statements = StatementCount::default();
         let store =
             Self { dialect, readers, writers, heartbeat, bus, statements, fence: None, beside };
-        // A simulation has no older coordinators, and what it did not choose must not happen in it.
+        // A simulation has no older coordinators, and nothing may happen in it that it did not
+        // choose.
         if !steps::is_simulated() && store.build_end_mend().await? {
             tracing::info!("recorded how builds ended under a coordinator of an older version");
         }
@@ -423,7 +424,7 @@ pub struct Tx {
     statements: StatementCount,
     /// The builds whose facts it changes.
     changed: BTreeSet<BuildId>,
-    /// Those of which the order of their batch has to read the facts again.
+    /// The builds whose facts the order of their batch has to read again.
     ordered: BTreeSet<BuildId>,
     /// The passes that its commit wakes; `None` until it is set, which means all.
     news: Option<News>,

@@ -153,8 +153,8 @@ impl Tx {
         Ok(was_open)
     }
 
-    /// Whether a build is open. Its row is locked until the transaction ends; whoever locks a build
-    /// changes its facts.
+    /// Whether a build is open. Its row is locked until the transaction ends; each transaction that
+    /// locks a build changes its facts.
     pub async fn build_lock_open(&mut self, id: BuildId) -> Result<bool> {
         self.build_note_changed(id);
         // On PostgreSQL, an update that changes nothing locks the row; SQLite's writer has locked

@@ -1,4 +1,4 @@
-//! What an error of opening the database means for whoever starts the coordinator, with the remedy.
+//! Explains errors of opening the database to the operator, with the remedy.
 //!
 //! Owns the words; an address is shown without its password.
 
@@ -14,11 +14,11 @@ use super::{Dialect, StoreError};
 pub fn explain(error: &StoreError, url: &str) -> String {
     let place = shown(url);
     match error {
-        StoreError::Database(sqlx::Error::Database(told))
+        StoreError::Database(sqlx::Error::Database(refusal))
         | StoreError::Schema(
-            MigrateError::Execute(sqlx::Error::Database(told))
-            | MigrateError::ExecuteMigration(sqlx::Error::Database(told), _),
-        ) => refused(&told.code().unwrap_or_default(), told.message(), &place, url),
+            MigrateError::Execute(sqlx::Error::Database(refusal))
+            | MigrateError::ExecuteMigration(sqlx::Error::Database(refusal), _),
+        ) => refused(&refusal.code().unwrap_or_default(), refusal.message(), &place, url),
         StoreError::Schema(MigrateError::VersionMissing(version)) => format!(
             "the database {place} was made by a newer rpmfarm: this one does not know its schema \
              {version}; install the version that made it, or a later one"

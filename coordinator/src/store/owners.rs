@@ -182,7 +182,7 @@ impl Tx {
     /// The same, and raises the generation by the number of packages that came or went.
     pub(super) async fn pool_raise(&mut self, target: &str, by: i64) -> Result<i64> {
         if by != 0 {
-            // What was not solvable may be by now.
+            // Roots that could not be solved may be solvable now.
             self.wake_all();
         }
         // An update that changes nothing locks the row.

@@ -297,15 +297,6 @@ impl Store {
         rows.iter().map(|digest| parsed("signatures", "a digest", digest)).collect()
     }
 
-    /// When the last package of a build was signed with a key; `None` when none is.
-    pub async fn build_signed_at(&self, build: BuildId, key: &str) -> Result<Option<Timestamp>> {
-        let query = "SELECT MAX(s.at_us) FROM packages p JOIN signatures s
-                     ON s.digest = p.digest AND s.key_name = $2 WHERE p.build = $1";
-        let latest: Option<i64> =
-            sqlx::query_scalar(query).bind(build.0).bind(key).fetch_one(self.read_pool()).await?;
-        Ok(latest.map(Timestamp::from_us))
-    }
-
     /// Records signed copies, and those of them that were proved, with what their files were like.
     pub async fn signature_insert(
         &self,
@@ -386,8 +377,8 @@ impl Tx {
         Ok(added)
     }
 
-    /// The packages of a build are the target's, so many of them new: they come into the solver's
-    /// pools, and what they replace leaves these.
+    /// Enters the packages of a build into the target, so many of them new: they are added to the
+    /// solver's pools, and the packages that they replace are removed.
     pub async fn pool_enter(&mut self, target: &str, build: BuildId, added: i64) -> Result<()> {
         self.pool_settle(target, &[build], added, PoolCandidates::Present).await
     }

@@ -33,7 +33,7 @@ pub struct PoolPackage {
     pub repodata: Sha256,
 }
 
-/// What became of a target's pools.
+/// The changes of a target's pools.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PoolUpdate {
     /// The version that it leads to.
@@ -41,7 +41,7 @@ pub struct PoolUpdate {
     /// Whether `present` is all that the pools have; otherwise it is what has come.
     pub is_whole: bool,
     pub present: Vec<PoolPackage>,
-    /// What has left.
+    /// The removed packages.
     pub gone: Vec<Nevra>,
 }
 
@@ -81,8 +81,8 @@ const UNHELD: &str = "NOT EXISTS (SELECT 1 FROM pool_holds h
     WHERE h.target = pool_packages.target AND h.nevra = pool_packages.nevra)";
 
 impl Store {
-    /// What the pools of a target have that they had not in a version, and the other way round; all
-    /// that they have without one, or when the log does not reach back so far.
+    /// The packages that the pools of a target have gained and lost since a version; all packages
+    /// without a version, or when the log does not reach back so far.
     pub async fn pool_fetch_update(&self, target: &str, since: Option<i64>) -> Result<PoolUpdate> {
         let mut state = self.pool_fetch_state(target).await?;
         if !state.is_current {
@@ -136,7 +136,7 @@ impl Store {
         rows.iter().map(|(nevra, digest, repodata)| package(nevra, digest, repodata)).collect()
     }
 
-    /// What came and left after a version.
+    /// The packages that were added and removed after a version.
     async fn pool_list_changes(
         &self,
         target: &str,
@@ -205,7 +205,8 @@ impl Tx {
         by: i64,
         candidates: PoolCandidates,
     ) -> Result<()> {
-        // Whoever changes the pools has the row, so that versions are in the order of commits.
+        // Each transaction that changes the pools locks the row, so that versions are in the order
+        // of commits.
         self.pool_lock(target).await?;
         self.pool_raise_version(target, by).await?;
         if candidates == PoolCandidates::Present {

@@ -22,7 +22,7 @@ pub struct QueuePositionRow {
     pub ahead: u64,
     /// The number of these whose duration is known.
     pub known: u64,
-    /// What those take together.
+    /// The total duration of those.
     pub known_take: Duration,
 }
 

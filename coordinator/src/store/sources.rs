@@ -46,8 +46,8 @@ pub struct Srpm {
     pub predicts: Vec<String>,
     /// Whether its spec has `%generate_buildrequires`.
     pub dynamic: bool,
-    /// What its spec says for each rpm target: those of the farm's target, and `noarch` where its
-    /// `ExclusiveArch` names that. Empty for builds of older versions.
+    /// The terms of its spec for each rpm target: those of the farm's target, and `noarch` where
+    /// its `ExclusiveArch` names that. Empty for builds of older versions.
     pub terms: AllTerms,
 }
 
@@ -125,8 +125,8 @@ impl Srpm {
         self.terms(target).map_or(&self.conflicts, |terms| &terms.conflicts)
     }
 
-    /// Names of the packages that the spec makes on any architecture, and of what they provide and
-    /// obsolete by the spec.
+    /// The names of the packages that the spec makes on any architecture, and of their provides and
+    /// obsoletes in the spec.
     #[must_use]
     pub fn predicts_anywhere(&self) -> Vec<String> {
         let terms = self.terms.values();
@@ -137,12 +137,6 @@ impl Srpm {
 }
 
 impl Store {
-    /// Notes on a build's sources, for people.
-    pub async fn source_note_list(&self, build: BuildId) -> Result<Vec<String>> {
-        let query = "SELECT note FROM source_notes WHERE build = $1 ORDER BY n";
-        Ok(sqlx::query_scalar(query).bind(build.0).fetch_all(self.read_pool()).await?)
-    }
-
     pub async fn import_insert(&self, build: BuildId, import: &Import) -> Result<()> {
         self.import_insert_with_record(build, import, &SourceRecord::default()).await
     }
@@ -300,7 +294,7 @@ impl Store {
         Ok(count > 0)
     }
 
-    /// The SRPMs of builds, of those that have one.
+    /// The SRPMs of those builds that have one.
     pub async fn srpm_list(&self, builds: &[BuildId]) -> Result<HashMap<BuildId, Srpm>> {
         let ids = numbers(builds.iter().copied());
         let query = format!(

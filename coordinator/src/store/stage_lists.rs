@@ -64,8 +64,8 @@ impl Store {
         Ok(rows.into_iter().map(BuildId).collect())
     }
 
-    /// The batches of a target of which results are being accepted that may be the last of their
-    /// builds.
+    /// The batches of a target with results that are being accepted and may be the last ones of
+    /// their builds.
     pub async fn batch_list_accepting(&self, target: &str) -> Result<Vec<BatchId>> {
         let query = "SELECT DISTINCT b.batch FROM stage_work w JOIN builds b ON b.id = w.build
                      JOIN tasks t ON t.id = w.task

@@ -330,8 +330,8 @@ impl Tx {
         let mut gone = Vec::new();
         for nevra in packages {
             if self.package_move_to_withdrawn(target, nevra, id).await? {
-                let said = ("withdraw", who, reason);
-                self.withdrawal_insert_row(id, (target, nevra), said, now).await?;
+                let decision = ("withdraw", who, reason);
+                self.withdrawal_insert_row(id, (target, nevra), decision, now).await?;
                 gone.push(nevra.clone());
             }
         }

@@ -71,7 +71,7 @@ impl PollStage {
             let Some(slot) = tracker.polls.reserve(key) else { continue };
             started += 1;
             asked.start(tracker);
-            let look = PackagePoll {
+            let poll = PackagePoll {
                 store: store.clone(),
                 tracker: self.tracker.clone(),
                 clock: self.clock,
@@ -79,7 +79,7 @@ impl PollStage {
                 asked: asked.clone(),
                 row,
             };
-            slot.spawn(look.run().map(Ok));
+            slot.spawn(poll.run().map(Ok));
         }
         Ok(())
     }
@@ -201,8 +201,8 @@ impl PackagePoll {
 
     fn polled<'a>(&'a self, seen: &'a [TrackRef]) -> PolledPackage<'a> {
         let row = &self.row;
-        let hint = row.hinted_at.map(|told| WebhookHint {
-            told,
+        let hint = row.hinted_at.map(|hinted_at| WebhookHint {
+            hinted_at,
             commit: &row.hint_commit,
             modification: &row.hint_modification,
         });

@@ -1,5 +1,5 @@
-//! How passes run: what a stage is (`stage`), a loop that wakes when something was written, and
-//! what does the long pieces of a stage beside it:
+//! How passes run: stages (`stage`), a loop that wakes when something was written, and the tools
+//! for the long work of a stage beside its pass:
 //!
 //! - `pool`: a bounded number of tasks, fair between hosts or targets ([`KeyedTaskPool`]);
 //! - `coalesced_tasks`: work that is done once more when it was asked for meanwhile

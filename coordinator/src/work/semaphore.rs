@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// A semaphore for each key, each first come, first served. A semaphore whose permits nobody holds
-/// or waits for is removed.
+/// A semaphore for each key, first come, first served. A semaphore without holders and waiters is
+/// removed.
 #[derive(Debug)]
 pub struct KeyedSemaphore<K> {
     permits: usize,

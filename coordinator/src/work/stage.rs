@@ -1,5 +1,5 @@
-//! What a stage is, and how its pass runs: on the coordinator that has the stage lease, with a
-//! fenced store.
+//! Stages and their passes: a pass runs on the coordinator that has the stage lease, with a fenced
+//! store.
 
 use std::time::Duration;
 
@@ -34,8 +34,8 @@ pub trait Stage: Send + Sync + 'static {
     ) -> impl Future<Output = anyhow::Result<()>> + Send;
 }
 
-/// The steps of builds for which a stage's pass is woken, its own first. What else concerns it,
-/// such as packages that are new, wakes all passes.
+/// The steps of builds for which a stage's pass is woken, its own first. Other changes that concern
+/// it, such as new packages, wake all passes.
 #[must_use]
 pub const fn steps(stage: rpmfarm_core::Stage) -> &'static [NextStep] {
     use rpmfarm_core::Stage as S;

@@ -1,5 +1,5 @@
-//! A farm with an acceptor: what a worker has signed is accepted by both, and waits for the one
-//! that is away.
+//! A farm with an acceptor: results that a worker has signed are accepted by coordinator and
+//! acceptor, and wait when the acceptor is away.
 
 use std::path::PathBuf;
 
@@ -19,7 +19,7 @@ fn data(farm: &Parts) -> PathBuf {
     farm.blobs.root().parent().unwrap().to_owned()
 }
 
-/// A farm that asks an acceptor, which does not run yet, and whose workers sign.
+/// A farm with an acceptor that does not run yet, and with workers that sign.
 async fn scene() -> Scene {
     let mut scene = Scene::new().await;
     let data = data(&scene.farm);
@@ -28,7 +28,7 @@ async fn scene() -> Scene {
     scene
 }
 
-/// What the acceptor has signed of each package of a build.
+/// The acceptances that the acceptor has signed for the packages of a build.
 async fn acceptances(farm: &Parts, build: BuildId) -> Vec<Acceptance> {
     let mut all = Vec::new();
     for row in farm.store.package_list_of_build(build, "lab").await.unwrap() {

@@ -1,5 +1,5 @@
-//! Who may make which name: what a build makes of what packages of other sources have waits for a
-//! person, and nothing of it is in the pool before.
+//! Claims: a build that makes names which packages of other sources have waits for a person, and
+//! none of its packages is in the pool before.
 
 use rpmfarm_coordinator::claims::DecisionOutcome;
 use rpmfarm_core::owners::ClaimKind;
@@ -29,7 +29,7 @@ fn sub(source: &str, name: &str, version: &str, more: &str) -> Built {
 }
 
 impl Scene {
-    async fn told(&self, build: BuildId) -> Vec<String> {
+    async fn claims_of(&self, build: BuildId) -> Vec<String> {
         let claims = self.farm.store.claim_list_open(build).await.unwrap();
         claims.iter().map(|claim| format!("{} {}", claim.kind, claim.what)).collect()
     }
@@ -56,12 +56,12 @@ async fn what_provides_the_name_of_another_waits_for_a_person() {
     let evil = built("evil", "Release: 1\nProvides: gcc = 999\nBuildArch: noarch", "evil");
     let build = scene.made("evil", &evil).await;
     assert!(scene.packages(build).await.is_empty(), "nothing of it is in the pool");
-    assert_eq!(scene.told(build).await, ["provides gcc"]);
+    assert_eq!(scene.claims_of(build).await, ["provides gcc"]);
     assert!(scene.is_at(build, "claim").await && !scene.is_at(build, "finish").await);
     let claims = scene.farm.store.claim_list(build).await.unwrap();
     assert_eq!(claims[0].to_string(), "evil provides gcc (gcc owns it: gcc-1-1.x86_64 of lab)");
 
-    // Whoever refuses it ends it, and says why.
+    // A refusal ends the build, with its reason.
     let row = scene.farm.store.build_fetch(build).await.unwrap().unwrap();
     let refused = scene
         .farm
@@ -85,13 +85,13 @@ async fn a_distribution_that_is_rebuilt_claims_nothing() {
         .distribution(&[&sub("gcc", "cpp", "1", "Provides: cc"), &built("gcc", "Release: 1", "a")]);
     let again = sub("gcc", "cpp", "2", "Provides: cc\nObsoletes: gcc < 1");
     let build = scene.made("gcc", &again).await;
-    assert_eq!(scene.told(build).await, [""; 0]);
+    assert_eq!(scene.claims_of(build).await, [""; 0]);
     assert_eq!(scene.packages(build).await, ["cpp-2-1.noarch", "gcc-2-1.src"]);
-    // A name that nobody has belongs to who makes it first.
+    // A name without an owner belongs to the source that makes it first.
     let first = scene.made("one", &sub("one", "fresh", "1", "")).await;
     assert_eq!(scene.packages(first).await, ["fresh-1-1.noarch", "one-1-1.src"]);
     let second = scene.made("two", &sub("two", "fresh", "2", "")).await;
-    assert_eq!(scene.told(second).await, ["name fresh"]);
+    assert_eq!(scene.claims_of(second).await, ["name fresh"]);
     assert!(scene.packages(second).await.is_empty());
 }
 
@@ -100,18 +100,18 @@ async fn a_takeover_that_is_approved_makes_an_owner() {
     let scene = Scene::new().await;
     scene.distribution(&[&sub("old", "tool", "1", "")]);
     let build = scene.made("new", &sub("new", "tool", "2", "Obsoletes: tool < 2")).await;
-    assert_eq!(scene.told(build).await, ["name tool"]);
+    assert_eq!(scene.claims_of(build).await, ["name tool"]);
     assert_eq!(scene.approved(build).await, DecisionOutcome::Done);
     assert_eq!(scene.packages(build).await, ["new-2-1.src", "tool-2-1.noarch"]);
     assert!(scene.is_at(build, "finish").await && !scene.is_at(build, "claim").await);
     assert_eq!(scene.approved(build).await, DecisionOutcome::NotClaimed);
-    let said = scene.farm.store.claim_decision_list(build).await.unwrap();
-    assert_eq!((said[0].word.as_str(), said[0].who.as_str()), ("approved", "ann"));
+    let decisions = scene.farm.store.claim_decision_list(build).await.unwrap();
+    assert_eq!((decisions[0].word.as_str(), decisions[0].who.as_str()), ("approved", "ann"));
 
     let next = scene.made("new", &sub("new", "tool", "3", "")).await;
     assert_eq!(scene.packages(next).await, ["new-3-1.src", "tool-3-1.noarch"]);
     let back = scene.made("old", &sub("old", "tool", "4", "")).await;
-    assert_eq!(scene.told(back).await, ["name tool"], "it is another's now");
+    assert_eq!(scene.claims_of(back).await, ["name tool"], "it is another's now");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -121,7 +121,7 @@ async fn what_the_target_lists_needs_no_person() {
     let build = scene.made("new", &sub("new", "tool", "2", "")).await;
     assert_eq!(scene.packages(build).await, ["new-2-1.src", "tool-2-1.noarch"]);
     let build = scene.made("new", &sub("new", "thing", "3", "")).await;
-    assert_eq!(scene.told(build).await, ["name thing"]);
+    assert_eq!(scene.claims_of(build).await, ["name thing"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -134,10 +134,10 @@ async fn a_file_of_a_base_package_has_an_owner() {
     scene.base("shell", &shell);
     let evil = spec("evil", "Release: 1", "evil").replace("/usr/share/evil", "/bin/shell");
     let build = scene.made("evil", &build_spec(&evil, &[])).await;
-    assert_eq!(scene.told(build).await, ["file /usr/bin/shell/data"]);
+    assert_eq!(scene.claims_of(build).await, ["file /usr/bin/shell/data"]);
     let own = spec("shell", "Release: 2", "sh").replace("/usr/share/shell", "/usr/bin/shell");
     let build = scene.made("shell", &build_spec(&own, &[])).await;
-    assert_eq!(scene.told(build).await, [""; 0]);
+    assert_eq!(scene.claims_of(build).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,4 +1,4 @@
-//! Files that are not what they should be are refused, each with what is wrong with it.
+//! Wrong files are refused, each with its error.
 
 use rpmfarm_core::Fault;
 use rpmfarm_core::task::TaskKind;
@@ -6,7 +6,7 @@ use rpmfarm_core::task::TaskKind;
 use crate::scene::{File, Scene, built, file};
 use crate::support::query;
 
-/// A case: what is uploaded, whose fault it is, and what the refusal says.
+/// A case: the uploaded files, the fault, and the text of the refusal.
 type Case = (&'static str, Vec<File>, Fault, &'static str);
 
 fn changed(of: &File, change: impl FnOnce(&mut Vec<u8>)) -> Vec<File> {
@@ -61,7 +61,7 @@ async fn packages_that_are_not_what_the_source_makes() {
     let other_arch = built("hello", "Release: 1\n%define _target_cpu ppc64le", "hi");
     let other_arch = match query(&other_arch.binary, "%{arch}").as_str() {
         "ppc64le" => file(&other_arch.binary),
-        // The machine's rpmbuild keeps its own: the header is changed where it says so.
+        // rpmbuild writes the architecture of this machine, so the header is changed there.
         arch => panic!("rpmbuild made {arch}"),
     };
     let renamed = vec![("hello-1-2.x86_64.rpm".to_owned(), binary.1.clone())];
@@ -91,8 +91,8 @@ async fn packages_that_are_not_what_the_source_makes() {
     assert_eq!(scene.packages(build).await, ["hello-1-1.src", "hello-1-1.x86_64"]);
 }
 
-/// Digests that match prove that rpmbuild made a file as it is: what is refused then is the
-/// package's to mend, after one try.
+/// Matching digests prove that rpmbuild made a file as it is: a refusal is then the package's
+/// fault, after one try.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_rpmbuild_wrote_is_the_packages() {
     let scene = Scene::new().await;
@@ -170,7 +170,7 @@ async fn a_dependency_nested_too_deep_is_the_packages_fault() {
     assert!(failure.message.contains("has 65 levels of parentheses"), "{failure:?}");
 }
 
-/// What a target bounds is counted over all packages of a task, with the key that moves the bound.
+/// The limits of a target count over all packages of a task; the error names the key of the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn packages_that_hold_too_much_unpacked() {
     let second =

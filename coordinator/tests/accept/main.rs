@@ -1,5 +1,5 @@
-//! What is accepted of what workers upload: real packages of real rpmbuild, whole and spoiled in
-//! each way.
+//! The acceptance of uploads: real packages of a real rpmbuild, correct ones and ones that are
+//! damaged in each way.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

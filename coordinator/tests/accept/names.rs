@@ -1,5 +1,5 @@
-//! One NEVRA has one content, and one file name one package; but what was never finished has no
-//! claim to a name.
+//! One NEVRA has one content, and one file name has one package; but a build that never ended
+//! successfully reserves no name.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_core::task::TaskKind;
@@ -56,7 +56,7 @@ async fn builds_with_different_options_cannot_have_one_name() {
     scene.srpm(first, &made).await.unwrap();
     scene.binary(first, &made).await.unwrap();
 
-    // The very same sources: what is built of them would differ.
+    // The same sources with other options would give other packages.
     let second = scene.build_with("hello", "", without("tests")).await;
     let refused = scene.srpm(second, &made).await.unwrap_err();
     assert_eq!(refused.fault, Fault::Package);

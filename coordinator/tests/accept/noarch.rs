@@ -1,5 +1,5 @@
-//! Packages of no architecture that several architectures make: what is taken as Koji takes it, and
-//! the pass for `noarch`.
+//! `noarch` packages of several architectures, which are compared as Koji compares them, and the
+//! pass for `noarch`.
 
 use rpmfarm_core::task::{Success, TaskKind};
 use rpmfarm_core::terms::Terms;
@@ -109,7 +109,7 @@ async fn what_koji_refuses_is_refused_with_the_remedy() {
     assert!(!scene.farm.store.build_note_list(build).await.unwrap().is_empty());
 }
 
-/// The source package says `ExclusiveArch: noarch x86_64`, and the worker what rpm answers for
+/// The source package has `ExclusiveArch: noarch x86_64`, and the worker reports rpm's answers for
 /// `noarch`.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_pass_for_noarch_is_a_task_of_its_own() {

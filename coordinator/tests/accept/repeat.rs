@@ -1,4 +1,4 @@
-//! Builds that another worker repeats: what both make alike is accepted, what differs waits for a
+//! Builds that another worker repeats: equal packages are accepted, and different ones wait for a
 //! person.
 
 use std::time::Instant;
@@ -85,8 +85,8 @@ async fn what_differs_waits_for_a_person_and_neither_is_in_the_pool() {
     }
     let row = scene.farm.store.build_fetch(build).await.unwrap().unwrap();
     let farm = &scene.farm;
-    let said = ("ann", "the time is in it");
-    let decided = farm.claims().approve(&farm.store, &row, said).await.unwrap();
+    let decided_by = ("ann", "the time is in it");
+    let decided = farm.claims().approve(&farm.store, &row, decided_by).await.unwrap();
     assert_eq!(decided, DecisionOutcome::Done);
     assert_eq!(scene.packages(build).await, ["tiny-1-1.src", "tiny-1-1.x86_64"]);
 }

@@ -28,16 +28,16 @@ use crate::builds::{bundle, import, new_build, planned};
 use crate::farms;
 use crate::support::{Built, build_spec, run};
 
-/// What a worker uploads: a name and the bytes.
+/// An uploaded file: its name and its bytes.
 pub(crate) type File = (String, Vec<u8>);
 
 pub(crate) struct Scene {
     pub(crate) farm: Parts,
-    /// Whether the test has said what was imported.
+    /// Whether the test has recorded an import.
     imported: AtomicBool,
     /// The base root of every lock.
     pub(crate) base: Mutex<Vec<LockedPackage>>,
-    /// What workers sign with; none of before there was an acceptor.
+    /// The key with which workers sign; `None` for workers of before there was an acceptor.
     pub(crate) key: Option<SigningKey>,
     /// Where the distribution's server listens.
     address: String,
@@ -115,7 +115,7 @@ impl Scene {
         self.dir.path().join("data/farm.db")
     }
 
-    /// Puts packages into the distribution's repository, before anything was asked of it.
+    /// Puts packages into the distribution's repository, before its metadata are read.
     pub(crate) fn distribution(&self, packages: &[&Built]) {
         let repo = self.dir.path().join(REPO);
         for package in packages {
@@ -208,7 +208,8 @@ impl Scene {
         builds
     }
 
-    /// Has the build's next task of a kind end with these files, and says what became of them.
+    /// Ends the build's next task of a kind with these files, and returns the result of the
+    /// acceptance.
     pub(crate) async fn report(
         &self,
         build: BuildId,
@@ -219,8 +220,7 @@ impl Scene {
         self.report_on(build, (kind, None), files, success).await
     }
 
-    /// The same of the task of an architecture, where there are several, with what else is
-    /// reported.
+    /// The same for the task of one of several architectures, with the other parts of the report.
     pub(crate) async fn report_on(
         &self,
         build: BuildId,
@@ -261,7 +261,7 @@ impl Scene {
         self.farm.accept().accept(&store, ended).await
     }
 
-    /// The same, as far as the worker comes: what it made waits to be accepted.
+    /// The same up to the worker's report: the results then wait to be accepted.
     pub(crate) async fn ended(
         &self,
         worker: &str,
@@ -276,7 +276,7 @@ impl Scene {
         let of = tasks.iter().find(is_it).expect("it is planned");
         let task = of.id;
         store.lock_insert(task, 0, self.lock(Vec::new()), clock::now()).await.unwrap();
-        // What was tried before may rest.
+        // The pause after earlier tries is over.
         store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
         let granted =
             store.attempt_grant(task, build, worker, clock::now()).await.unwrap().expect("granted");
@@ -313,7 +313,7 @@ impl Scene {
         Waiting(ended.find(|ended| ended.attempt.id == attempt).expect("it waits"))
     }
 
-    /// What a worker signs of what it made.
+    /// The worker's signed statement about its results.
     async fn proof(
         &self,
         worker: &str,

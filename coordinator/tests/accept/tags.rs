@@ -1,4 +1,4 @@
-//! A tag of upstream says which version and release it is, and is held to it.
+//! A tag of upstream names a version and release, and the build must have them.
 
 use rpmfarm_core::Fault;
 
@@ -20,7 +20,7 @@ async fn a_tag_that_names_another_release_is_refused() {
         }
         assert!(scene.packages(build).await.is_empty());
     }
-    // Another dist tag is the farm's own; and who asked for a commit has promised nothing.
+    // The farm may have another dist tag; and a request for a commit promises no version.
     for right in ["imports/c9/hello-1-2.el9_4", "imports/c9/hello-1-2", "c0ffee"] {
         let build = scene.build_of("hello", right).await;
         scene.srpm(build, &made).await.expect(right);

@@ -1,4 +1,4 @@
-//! Packages that are taken back, and what was made with them.
+//! Withdrawn packages, and the builds that were made with them.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{NewLock, NewTask};
@@ -29,9 +29,13 @@ impl Scene {
 
     async fn takes_back(&self, build: BuildId) -> (Vec<Nevra>, Vec<i64>) {
         let packages = self.farm.store.package_list_own(build).await.unwrap();
-        let said = ("ann", "backdoor");
-        let (gone, rows) =
-            self.farm.claims().withdraw(&self.farm.store, "lab", &packages, said).await.unwrap();
+        let decided_by = ("ann", "backdoor");
+        let (gone, rows) = self
+            .farm
+            .claims()
+            .withdraw(&self.farm.store, "lab", &packages, decided_by)
+            .await
+            .unwrap();
         (gone, rows.iter().map(|row| row.build.0).collect())
     }
 }
@@ -59,7 +63,7 @@ async fn what_is_taken_back_is_gone_at_once_and_its_history_stays() {
     assert!(!store.build_is_open(bad).await.unwrap());
     assert!(store.build_cancelled_at(bad).await.unwrap().is_some());
 
-    // Whoever has it installed must not meet another one of that name.
+    // Users who have installed it must never get another package of that name.
     let again = scene.build("bad").await;
     let refused = scene.srpm(again, &built("bad", "Release: 1", "two")).await.unwrap_err();
     assert!(refused.message.contains("withdrawn by ann: backdoor"), "{refused}");
@@ -100,13 +104,13 @@ async fn roots_that_hold_it_are_solved_again_and_what_was_made_is_marked() {
     let (running, task) = waiting[1];
     store.attempt_grant(task, running, "w", clock::now()).await.unwrap().expect("granted");
 
-    let looked = scene
+    let impact = scene
         .farm
         .claims()
         .impact(store, "lab", &store.package_list_own(bad).await.unwrap())
         .await
         .unwrap();
-    assert_eq!(looked.roots.len(), 2);
+    assert_eq!(impact.roots.len(), 2);
     let (_, impacts) = scene.takes_back(bad).await;
     assert!(impacts.contains(&used.0), "{impacts:?}");
     for (_, task) in &waiting {

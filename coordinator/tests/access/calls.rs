@@ -1,5 +1,5 @@
-//! One table over all calls of all services: who is let in and who is not. A call that is added
-//! without a row makes this fail.
+//! One table of all calls of all services and of the callers that may make them. A call without a
+//! row fails the test.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 
 use crate::coordinator::{Coordinator, Keys, with_token};
 
-/// Who is let in.
+/// The callers that may make a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Row {
     /// Everybody where reads are open, else the token or a certificate: it only reads.
@@ -25,7 +25,7 @@ enum Row {
     /// Either, both ways.
     Either,
     Certificate,
-    /// Nobody without a one-time token in the message, and only over TLS.
+    /// Only callers with a one-time token in the message, and only over TLS.
     Invited,
 }
 
@@ -97,7 +97,7 @@ struct Who {
     let_in: &'static [Row],
 }
 
-/// Calls with an empty message and tells how that ended.
+/// Makes a call with an empty message, and returns its result.
 async fn call(who: &Who, path: &str) -> Result<(), Status> {
     let mut client = Grpc::new(who.channel.clone());
     client.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -211,7 +211,7 @@ async fn every_call_lets_in_whom_it_should_and_nobody_else() {
         ),
     ];
     check(&all).await;
-    // The signer's calls are served on its socket alone, whoever asks.
+    // The signer's calls are served only on its socket.
     let signer =
         ["GetKey", "SignHeader", "SignRepomd", "GetStatus"].map(|name| format!("Signer/{name}"));
     for path in signer.iter().map(String::as_str).chain(["Farm/NoSuchCall", "../token"]) {
@@ -225,7 +225,7 @@ async fn every_call_lets_in_whom_it_should_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_others_reach_it_reading_needs_a_credential() {
-    // This host may call what is listened on at all addresses, and is nobody special there.
+    // On a port of all addresses, callers of this host have no special rights.
     let coordinator = Coordinator::with(&["--listen", "0.0.0.0:0", "--allow-plain"]).await;
     let good = coordinator.enrol("good").await;
     let token = || Some(coordinator.token.clone());
@@ -300,7 +300,7 @@ async fn metrics_have_a_switch_of_their_own() {
     assert!(text.contains("--public-metrics") && text.contains("Bearer TOKEN"), "{text}");
     assert_eq!(page(address, "/metrics", Some("wrong")).await.0, 401);
     assert_eq!(page(address, "/metrics", Some(&coordinator.token)).await.0, 200);
-    // dnf and whoever checks whether it lives need nothing.
+    // dnf and health checks need no credential.
     for path in ["/", "/healthz", "/repo/"] {
         assert_eq!(page(address, path, None).await.0, 200, "{path}");
     }

@@ -1,4 +1,4 @@
-//! A coordinator in this process, with and without TLS, and those who call it.
+//! A coordinator in this process, with and without TLS, and its callers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -87,20 +87,20 @@ impl Coordinator {
         let running = tokio::spawn(start(config, async move {
             let _ = stopped.await;
         }));
-        let told = async |file: &str| loop {
+        let address_in = async |file: &str| loop {
             match std::fs::read_to_string(file) {
                 Ok(text) if text.ends_with('\n') => break text.trim().to_owned(),
                 _ => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        let addresses = async { (told(&plain).await, told(&tls).await) };
+        let addresses = async { (address_in(&plain).await, address_in(&tls).await) };
         let (plain, tls) =
             tokio::time::timeout(Duration::from_secs(30), addresses).await.expect("it starts");
         Self {
             token: std::fs::read_to_string(at("data/token")).unwrap().trim().to_owned(),
             ca: std::fs::read_to_string(at("data/tls/ca.pem")).unwrap(),
             store: Store::open(&database, Bus::default()).await.unwrap(),
-            // What listens at all addresses is called at one of this host.
+            // A port of all addresses is called at one address of this host.
             plain: plain.replace("0.0.0.0", "127.0.0.1"),
             tls,
             dir,

@@ -1,4 +1,4 @@
-//! Tokens and certificates: what counts, and what does not.
+//! Tokens and certificates: which are valid.
 
 use std::time::Duration;
 
@@ -95,11 +95,11 @@ async fn certificates_are_renewed_and_end_with_a_revocation_or_a_new_enrolment()
     let coordinator = Coordinator::start().await;
     let first = coordinator.enrol("w1").await;
     let second = renew(&coordinator, &first).await.unwrap();
-    // Both count: what runs over the old one goes on.
+    // Both certificates are valid: connections with the old one continue.
     renew(&coordinator, &first).await.unwrap();
     renew(&coordinator, &second).await.unwrap();
 
-    // Somebody sets the host up anew: what was before counts no more.
+    // The host is enrolled again, and its earlier certificates are no longer valid.
     let third = coordinator.enrol("w1").await;
     for old in [&first, &second] {
         let status = renew(&coordinator, old).await.unwrap_err();
@@ -118,7 +118,8 @@ async fn certificates_are_renewed_and_end_with_a_revocation_or_a_new_enrolment()
     let standing = coordinator.store.standing_fetch("w1").await.unwrap().unwrap();
     assert_eq!(standing.standing, Standing::Active);
 
-    // Nobody can decide about what is not there, nor quarantine in the farm's place.
+    // There is no decision about an unknown worker, and a caller cannot quarantine in the farm's
+    // place.
     assert_eq!(coordinator.decide("w9", "drained").await.unwrap_err().code(), Code::NotFound);
     let status = coordinator.decide("w1", "quarantined").await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument);
@@ -148,7 +149,7 @@ async fn who_does_not_trust_the_farm_does_not_get_through() {
     let plain = format!("http://127.0.0.1:{}", coordinator.port());
     let channel = tonic::transport::Endpoint::from_shared(plain).unwrap().connect_lazy();
     assert!(FarmClient::new(channel).get_info(v1::GetInfoRequest {}).await.is_err());
-    // And a connection that says nothing holds nobody up.
+    // And a silent connection does not delay others.
     let silent = tokio::net::TcpStream::connect(("127.0.0.1", coordinator.port())).await.unwrap();
     let mut client = FarmClient::new(coordinator.tls(None));
     client.get_info(v1::GetInfoRequest {}).await.unwrap();

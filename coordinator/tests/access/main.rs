@@ -1,5 +1,5 @@
-//! Who may call what, and as whom: a whole coordinator on ports of its own, asked by everybody
-//! who should be refused.
+//! The rights of callers: a whole coordinator on ports of its own, with calls of everybody who must
+//! be refused.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

@@ -1,4 +1,5 @@
-//! Sessions: who speaks for whom, what old workers are told, and how revoked ones are cut off.
+//! Sessions: the worker that a session belongs to, the notices for outdated workers, and the end of
+//! the sessions of revoked workers.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use tonic::{Code, Request, Status, Streaming};
 
 use crate::coordinator::Coordinator;
 
-/// A worker that says what a test wants.
+/// A worker that sends the states of a test.
 struct Speaker {
     say: mpsc::Sender<v1::WorkerState>,
     heard: Streaming<v1::DesiredState>,
@@ -53,9 +54,9 @@ impl Speaker {
         first: v1::WorkerState,
         ask: impl FnOnce(ReceiverStream<v1::WorkerState>) -> Request<ReceiverStream<v1::WorkerState>>,
     ) -> Result<Self, Status> {
-        let (say, said) = mpsc::channel(4);
+        let (say, states) = mpsc::channel(4);
         say.send(first).await.unwrap();
-        let heard = WorkersClient::new(channel).session(ask(ReceiverStream::new(said))).await?;
+        let heard = WorkersClient::new(channel).session(ask(ReceiverStream::new(states))).await?;
         Ok(Self { say, heard: heard.into_inner() })
     }
 
@@ -92,7 +93,7 @@ async fn a_worker_speaks_for_itself_alone() {
 
     // An old epoch of its own is no lie, and changes nothing.
     let mut old = state("b");
-    // (It names the one that it has, too: what a new session does not name is lost.)
+    // (It names its attempt, too: an attempt that a new session does not name is lost.)
     let runs = v1::AttemptReport {
         attempt: attempt.id.0,
         epoch: attempt.epoch.0,
@@ -115,12 +116,13 @@ async fn a_worker_speaks_for_itself_alone() {
     let by_a = append(coordinator.tls(Some(&a)), Request::new(chunk.clone())).await.unwrap_err();
     assert_eq!(by_a.code(), Code::PermissionDenied);
     append(coordinator.tls(Some(&b)), Request::new(chunk.clone())).await.unwrap();
-    // The same with the token, by the name that it says.
+    // The same with the token, under the worker's name in the request.
     let by_a = append(coordinator.plain(), coordinator.of_worker("a", chunk.clone())).await;
     assert_eq!(by_a.unwrap_err().code(), Code::PermissionDenied);
     append(coordinator.plain(), coordinator.of_worker("b", chunk)).await.unwrap();
-    let speaker =
-        Speaker::as_said(coordinator.plain(), state("b"), |said| coordinator.of_worker("a", said));
+    let speaker = Speaker::as_said(coordinator.plain(), state("b"), |states| {
+        coordinator.of_worker("a", states)
+    });
     let status = speaker.await.unwrap().hear().await.unwrap_err();
     assert_eq!(status.code(), Code::PermissionDenied);
     coordinator.stop().await;
@@ -155,11 +157,11 @@ async fn an_old_worker_is_told_so_keeps_what_it_has_and_a_newer_one_works() {
         }],
         ..state("old")
     };
-    let ask = |said| coordinator.authorized(said);
+    let ask = |states| coordinator.authorized(states);
     let mut speaker = Speaker::as_said(coordinator.plain(), old, ask).await.unwrap();
-    let told = speaker.hear().await.unwrap();
-    assert!(told.notice.contains("speaks protocol 0"), "{}", told.notice);
-    assert_eq!(told.assignments.len(), 1, "it finishes what it has");
+    let answer = speaker.hear().await.unwrap();
+    assert!(answer.notice.contains("speaks protocol 0"), "{}", answer.notice);
+    assert_eq!(answer.assignments.len(), 1, "it finishes what it has");
     let mut client = FarmClient::new(coordinator.plain());
     let workers = client.list_workers(v1::ListWorkersRequest::default()).await.unwrap();
     let workers = workers.into_inner().workers;
@@ -168,7 +170,7 @@ async fn an_old_worker_is_told_so_keeps_what_it_has_and_a_newer_one_works() {
     assert_eq!(shown.running.len(), 1);
 
     let newer = v1::WorkerState { protocol: PROTOCOL + 5, ..state("newer") };
-    let ask = |said| coordinator.authorized(said);
+    let ask = |states| coordinator.authorized(states);
     let mut speaker = Speaker::as_said(coordinator.plain(), newer, ask).await.unwrap();
     assert_eq!(speaker.hear().await.unwrap().notice, "");
     coordinator.stop().await;
@@ -256,7 +258,7 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
         (v1::WorkerState { labels, ..state("w") }, "300000 labels, at most 64"),
         (many, "200000 attempts, at most 16"),
     ] {
-        let plain = |said| coordinator.of_worker("w", said);
+        let plain = |states| coordinator.of_worker("w", states);
         let by_token = Speaker::as_said(coordinator.plain(), state.clone(), plain).await;
         let by_certificate = Speaker::new(coordinator.tls(Some(&keys)), state).await;
         for speaker in [by_token, by_certificate] {
@@ -266,8 +268,8 @@ async fn odd_names_and_long_lists_are_refused_at_both_ports() {
             assert!(!status.message().contains('\u{202e}'), "{:?}", status.message());
         }
     }
-    let odd = |said| {
-        let mut request = coordinator.authorized(said);
+    let odd = |states| {
+        let mut request = coordinator.authorized(states);
         request.metadata_mut().insert(rpmfarm_proto::WORKER, "a b".parse().unwrap());
         request
     };

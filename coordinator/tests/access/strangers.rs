@@ -1,5 +1,5 @@
-//! A worker with a certificate that asks for what none of ours asks for: paths in the place of
-//! digests and names, places beyond the end of numbers, messages without an end.
+//! A worker with a certificate that makes calls which no correct worker makes: paths instead of
+//! digests and names, offsets beyond the largest number, messages without an end.
 
 use rpmfarm_core::Sha256;
 use rpmfarm_proto::v1;
@@ -12,7 +12,7 @@ use tonic::{Code, Request, Status};
 use crate::builds::bundle;
 use crate::coordinator::Coordinator;
 
-/// What a worker may read of a blob: the size that it is told, and how many bytes come.
+/// Reads a blob as a worker: the announced size, and the number of received bytes.
 async fn fetch(channel: &Channel, digest: &str, offset: u64) -> Result<(u64, usize), Status> {
     let request = v1::FetchRequest { digest: digest.into(), offset };
     let mut chunks = BlobsClient::new(channel.clone()).fetch(request).await?.into_inner();
@@ -110,7 +110,7 @@ async fn names_and_epochs_are_those_of_the_attempt() {
         let status = client().keep_files(request).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{name:?}: {status}");
     }
-    // The first chunk says which file it is of.
+    // The first chunk names the file.
     let status = client().upload(tokio_stream::iter([v1::UploadChunk::default()])).await;
     assert_eq!(status.unwrap_err().code(), Code::InvalidArgument);
     // It is the attempt's all the same.
@@ -118,8 +118,8 @@ async fn names_and_epochs_are_those_of_the_attempt() {
     coordinator.stop().await;
 }
 
-/// What is larger than a message may be is refused by its length, before it is there, and what is
-/// packed is not unpacked.
+/// A message above the limit is refused by its length before it is received, and compressed
+/// messages are not decompressed.
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_have_an_end() {
     let coordinator = Coordinator::start().await;
@@ -143,7 +143,7 @@ async fn messages_have_an_end() {
     let mut client = FarmClient::new(coordinator.plain());
     let ids = (0..2_000_000).collect();
     assert!(client.watch_builds(v1::WatchBuildsRequest { ids }).await.is_err());
-    // Nothing of it was taken, and the attempt goes on.
+    // None of it was stored, and the attempt continues.
     let mut client = WorkersClient::new(coordinator.tls(Some(&keys)));
     let next = client.append_log(chunk(b"good".to_vec())).await.unwrap().into_inner().next;
     assert_eq!(next, 4);

@@ -1,5 +1,5 @@
-//! Uploads: only what was announced, within bounds, by the worker that holds the attempt, and only
-//! for the attempt for which it was.
+//! Uploads: only announced files, within bounds, by the worker that has the attempt, and only for
+//! the attempt that announced them.
 
 use rpmfarm_core::Sha256;
 use rpmfarm_core::results::{ResultFile, ResultKind};
@@ -74,7 +74,7 @@ async fn only_what_was_announced_by_its_holder_and_within_bounds() {
         let status = ask(&coordinator, &a, query(id, epoch, b"1234", 4)).await.unwrap_err();
         assert_eq!(status.code(), Code::FailedPrecondition);
     }
-    // With the token, by the name that is said.
+    // With the token, under the worker's name in the request.
     let mut client = WorkersClient::new(coordinator.plain());
     let as_b = coordinator.of_worker("b", query(id, epoch, b"1234", 4));
     assert_eq!(client.upload_offset(as_b).await.unwrap_err().code(), Code::PermissionDenied);

@@ -36,12 +36,12 @@ pub(crate) fn socket(data: &Path) -> PathBuf {
     data.join("acceptor.sock")
 }
 
-/// The directory of what it keeps.
+/// Its state directory.
 pub(crate) fn state(data: &Path) -> PathBuf {
     data.join("acceptor")
 }
 
-/// What an operator types; it must succeed.
+/// Runs a command of an operator; it must succeed.
 #[allow(dead_code, reason = "not every test needs one")]
 pub(crate) fn operate(data: &Path, words: &[&str]) {
     support::run(program("rpmfarm-acceptor").args(words).arg("--state").arg(state(data)));

@@ -1,5 +1,5 @@
-//! Builds as tests begin with them: asked for, imported, with a task that waits for its lock or for
-//! a worker.
+//! Builds in the states with which tests begin: requested, imported, with a task that waits for its
+//! lock or for a worker.
 
 #![allow(dead_code, reason = "no test needs all of it")]
 
@@ -22,7 +22,7 @@ pub fn new_build(target: &str, package: &str) -> NewBuild {
     }
 }
 
-/// A build's sources, of which nothing lies in the blob store.
+/// A build's sources, without files in the blob store.
 pub fn import(at: Timestamp) -> Import {
     Import {
         url: "http://git/hello.git".into(),

@@ -10,7 +10,7 @@ use rpmfarm_coordinator::parts::Parts;
 use rpmfarm_coordinator::start;
 
 /// Opens a farm that has its data in `data` of a directory and its targets in `targets`, with
-/// further options of the command line. What it sends to other coordinators is lost.
+/// further options of the command line. Its messages to other coordinators are dropped.
 pub async fn open(dir: &Path, options: &[&str]) -> Parts {
     let path = |name: &str| dir.join(name).display().to_string();
     let (data, targets) = (path("data"), path("targets"));

@@ -83,7 +83,8 @@ async fn stages_go_to_another_when_their_holder_is_dead_and_it_can_write_nothing
         let new = b.fence(Stage::Import, at(16)).unwrap();
         assert_eq!(new.epoch(), StageEpoch(2));
 
-        // What the old one has under way is fenced, a failure that would end the build above all.
+        // The work that the old coordinator has under way is fenced, above all a failure that would
+        // end the build.
         let failure = Failure::new(Fault::Package, FailureStage::Import, "too late");
         let fenced = |error| {
             matches!(error, StoreError::Fenced { stage: Stage::Import, epoch: StageEpoch(1) })
@@ -133,8 +134,8 @@ async fn of_two_that_take_a_stage_one_has_it() {
             one.heartbeat(&store, began).await.unwrap();
         }
         let later = began + TAKEOVER;
-        let looks = all.iter().map(|one| one.heartbeat(&store, later));
-        futures_util::future::try_join_all(looks).await.unwrap();
+        let heartbeats = all.iter().map(|one| one.heartbeat(&store, later));
+        futures_util::future::try_join_all(heartbeats).await.unwrap();
         for stage in STAGES {
             let holders = all.iter().filter(|one| one.fence(stage, later).is_some()).count();
             assert_eq!(holders, 1, "{stage}");
@@ -262,7 +263,7 @@ async fn a_request_whose_answer_was_lost_is_recorded_once() {
         let filter = BuildFilter { package: "hello".into(), limit: 10, ..Default::default() };
         assert_eq!(through.build_list(&filter).await.unwrap().len(), 1);
 
-        // Without a key nobody can tell: so it is said.
+        // Without an idempotency key the result is unknown, and the error says so.
         proxy.lose_next_commit();
         let error = start(&through, "hello", "").await.unwrap_err();
         assert!(matches!(error, StoreError::Unanswered(_)) && error.is_outage(), "{error}");

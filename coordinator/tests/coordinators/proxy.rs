@@ -1,4 +1,4 @@
-//! Stands between a store and PostgreSQL, and loses the answer to a commit when it is told to.
+//! A proxy between a store and PostgreSQL that loses the answer to a commit on request.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};

@@ -1,5 +1,4 @@
-//! Batches as a whole: paused, cancelled and tried again, what was lost of them, and what they
-//! would be.
+//! Batches as a whole: pausing, cancelling and retrying them, their losses, and their plans.
 
 use rpmfarm_coordinator::listen::ConnectionLimits;
 use rpmfarm_coordinator::store::{BuildFilter, NewBuild, Srpm};

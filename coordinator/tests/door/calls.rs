@@ -49,7 +49,7 @@ async fn calls_name_a_thousand_things_at_most_and_none_twice() {
     refused(farm.start_builds(served.authorized(request)).await, "1001 architectures");
     let request = v1::InviteWorkerRequest { arches: many, ..Default::default() };
     let status = FleetClient::new(channel).invite_worker(served.authorized(request)).await;
-    // Without TLS nobody is invited, whatever is named.
+    // Without TLS there are no invitations, whatever the request names.
     assert!(status.is_err());
 }
 
@@ -73,7 +73,7 @@ async fn followers_are_bounded_and_their_places_come_back() {
     let log = v1::ReadLogRequest { build, log: "build".into(), follow: true, ..Default::default() };
     let status = clients[0].read_log(log.clone()).await.unwrap_err();
     assert!(status.message().contains("over this connection"), "{}", status.message());
-    // What is no stream is answered all the same.
+    // Calls without streams are answered all the same.
     clients[0].get_build(v1::GetBuildRequest { id: build }).await.unwrap();
     let mut fifth = FarmClient::new(served.channel().await);
     let status = fifth.read_log(log).await.unwrap_err();

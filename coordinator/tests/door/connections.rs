@@ -54,9 +54,9 @@ async fn is_served(stream: &mut TcpStream) -> bool {
 /// Waits until the other side closes the connection.
 async fn ends(mut stream: impl AsyncRead + AsyncWrite + Unpin, says: &[u8], what: &str) {
     stream.write_all(says).await.unwrap();
-    let mut said = Vec::new();
+    let mut received = Vec::new();
     // A reset is an end as well.
-    let ended = timeout(PATIENCE, stream.read_to_end(&mut said)).await;
+    let ended = timeout(PATIENCE, stream.read_to_end(&mut received)).await;
     assert!(ended.is_ok(), "{what} stays open");
 }
 
@@ -92,7 +92,7 @@ async fn a_call_that_lasts_keeps_its_connection() {
     let request = WatchBuildsRequest { ids: vec![build.0] };
     let mut changes = client.watch_builds(request).await.unwrap().into_inner();
     assert_eq!(changes.message().await.unwrap().unwrap().state, "importing");
-    // Far beyond what an idle connection has.
+    // Far longer than an idle connection may stay.
     tokio::time::sleep(impatient().idle * 4).await;
     assert!(served.farm.store.build_cancel(build, super::NOW).await.unwrap());
     let last = timeout(PATIENCE, changes.message()).await.unwrap().unwrap().unwrap();
@@ -136,7 +136,7 @@ async fn no_address_takes_all_connections() {
     }
 }
 
-/// Whoever asks for something gets the place of one that does nothing, from one address as well.
+/// A new connection with a request replaces one without, also from one address.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_does_nothing_yields() {
     let served = Served::start(ConnectionLimits {
@@ -151,7 +151,7 @@ async fn who_does_nothing_yields() {
     }
     let mut asks = connect("127.0.0.1", served.plain).await;
     assert!(is_served(&mut asks).await);
-    // Over all addresses, too: those that have asked are the last to go.
+    // The limit over all addresses, too: connections with requests are closed last.
     for from in ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"] {
         silent.push(connect(from, served.plain).await);
     }
@@ -181,8 +181,8 @@ async fn without_files_connections_wait_and_are_served_later() {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     // A test has a process of its own.
     let socket = TcpSocket::new_v4().unwrap();
-    // Below every number in use: what the coordinator closes in the meantime makes no room for a
-    // connection.
+    // Below every descriptor in use, so that descriptors which the coordinator closes meanwhile
+    // make no room for a connection.
     setrlimit(Resource::RLIMIT_NOFILE, 3, hard).unwrap();
     assert!(File::open("/dev/null").is_err(), "a file can still be opened");
     let mut stream = socket.connect(served.plain).await.unwrap();

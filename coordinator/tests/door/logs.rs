@@ -1,4 +1,4 @@
-//! A worker that writes more than a log may have, and those who read it.
+//! A worker that writes more than the limit of a log, and the readers of that log.
 
 use rpmfarm_coordinator::listen::ConnectionLimits;
 use rpmfarm_core::{BuildId, Fault};
@@ -9,7 +9,7 @@ use tonic::{Code, Status};
 
 use super::{NOW, Served};
 
-/// What is taken where `log_mib` is 1.
+/// The accepted size where `log_mib` is 1.
 const TAKEN: u64 = 5 << 20;
 
 const PIECE: usize = 1 << 20;
@@ -60,7 +60,7 @@ async fn a_log_has_what_its_limit_allows_and_the_build_fails_for_more() {
         let status = append(&served, &attempt, "root", offset, 10).await.unwrap_err();
         assert_eq!(status.code(), Code::OutOfRange, "{offset}: {status}");
     }
-    // The root's log is cut, and its attempt goes on.
+    // The root's log is cut, and its attempt continues.
     let mut offset = 0;
     let status = loop {
         match append(&served, &attempt, "root", offset, PIECE).await {

@@ -1,5 +1,5 @@
-//! A coordinator before whoever reaches its port: how many connections and streams there are and
-//! for how long, and how much one call and one worker may bring.
+//! The limits at the port of a coordinator: the number and duration of connections and streams, and
+//! the size of calls and reports.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 

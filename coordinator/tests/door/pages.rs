@@ -1,5 +1,5 @@
-//! What whoever reaches the port asks over HTTP: paths that lead out, parts and headers without an
-//! end, methods that write. And which versions of TLS are spoken there.
+//! Requests over HTTP from anybody who reaches the port: paths that lead out, parts and headers
+//! without an end, methods that write; and the versions of TLS.
 
 use std::fs;
 use std::process::Stdio;
@@ -28,7 +28,7 @@ async fn published() -> Served {
     served
 }
 
-/// What is answered to a request, until the connection is closed.
+/// Returns the answer to a request, until the connection is closed.
 async fn answer(served: &Served, request: &str) -> String {
     let mut stream = TcpStream::connect(served.plain).await.unwrap();
     // It may be closed before all was written.
@@ -190,8 +190,8 @@ async fn shakes_hands(served: &Served, options: &[&str]) -> bool {
         .output()
         .await
         .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&said).contains("CONNECTION ESTABLISHED")
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).contains("CONNECTION ESTABLISHED")
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -222,7 +222,7 @@ async fn files_of_any_size_follow_each_other_on_one_connection() {
     let asked =
         |path: &str, headers: &str| format!("GET {path} HTTP/1.1\r\nHost: farm\r\n{headers}\r\n");
     let path = "/repo/lab/testing/x86_64/os/large.rpm";
-    // All are asked for at once: the answers come one after the other, in this order.
+    // All requests are sent at once: the answers come one after the other, in this order.
     let requests = [
         asked(path, ""),
         asked(PAGE, ""),

@@ -35,7 +35,7 @@ async fn another_content() {
     let expected = format!("expected sha512:{}", sha512(&tarball()));
     let found = format!("found sha512:{}", sha512(b"not the tarball"));
     assert!(message.contains(&expected) && message.contains(&found), "{message}");
-    // What did not match is not kept.
+    // A file with a wrong digest is not stored.
     let wrong = rpmfarm_core::Sha256::compute(b"not the tarball");
     assert!(!scene.blobs.contains(wrong));
 }
@@ -174,7 +174,7 @@ async fn redirects_lead_to_public_servers_only() {
     ] {
         refused(&format!("http://{host}:{port}/secret"), "private_hosts").await;
     }
-    // The cloud's metadata, and networks that are nobody's.
+    // The metadata service of clouds, and reserved networks.
     for host in [
         "169.254.169.254",
         "[fd00:ec2::254]",
@@ -190,7 +190,7 @@ async fn redirects_lead_to_public_servers_only() {
         let says = format!("`{scheme}:` is not allowed");
         refused(&format!("{scheme}://127.0.0.1:{port}/_x"), &says).await;
     }
-    // A password is a reason by itself, and is not told.
+    // A password alone is a reason to refuse, and is not shown.
     let own = format!("http://joe:hunter2@127.0.0.1:{}/", scene.upstream.port);
     let message = refused(&own, "it holds a user name or password").await;
     assert!(!message.contains("joe") && !message.contains("hunter2"), "{message}");

@@ -289,7 +289,7 @@ async fn a_release_and_a_changelog_out_of_the_history() {
     assert_eq!(headers, ["2-3", "2-2", "2-1", "1-1"].map(header));
     assert_eq!(text.matches("\n- Rebuild it").count(), 4, "{text}");
 
-    // What is new is added to what is there.
+    // The new commits are added to the stored ones.
     scene.upstream.commit(&[("hello.spec", &spec("2")), ("x.patch", "d")]);
     let again = scene.import(None).await.unwrap();
     assert!(scene.text(&again, "hello.spec").contains("%{lua:print(4 + "));
@@ -297,7 +297,7 @@ async fn a_release_and_a_changelog_out_of_the_history() {
     assert_eq!(scene.text(&by_id, "hello.spec"), text);
 }
 
-/// What rpm makes of a spec: its release and the number of its changelog's entries.
+/// rpm's result for a spec: its release and the number of its changelog entries.
 fn asked_of_rpm(spec: &str, included: &str) -> (String, usize) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("x.spec"), spec).unwrap();

@@ -1,5 +1,6 @@
-//! Trees that no git makes by itself, from whoever has the git server, and specs that are read
-//! without an end. What no source needs is passed over, and what would be taken has a plain name.
+//! Trees that git itself never makes, from an attacker who has the git server, and specs that must
+//! be read within bounds. Entries that are not sources are ignored, and each imported file has a
+//! plain name.
 
 use std::time::{Duration, Instant};
 
@@ -92,8 +93,8 @@ async fn sources_that_would_lead_out_are_refused_in_one_line() {
     scene.import(None).await.unwrap();
 }
 
-/// What is there twice, or below a folder that leads out, counts as one file with a plain name or
-/// not at all.
+/// An entry that occurs twice, or below a folder that leads out, counts as one file with a plain
+/// name or not at all.
 #[tokio::test]
 async fn what_is_taken_of_an_odd_tree_has_plain_names() {
     let scene = Scene::new().await;
@@ -166,7 +167,7 @@ async fn specs_that_nest_without_an_end_are_read_in_time() {
         let imported = scene.import(None).await;
         let taken = begun.elapsed();
         let kind = &spec[..60];
-        // Of some nobody can tell what their release is.
+        // The release of some specs cannot be determined.
         if let Err(error) = imported {
             assert_eq!(error.fault(), Fault::Package, "{kind}: {error}");
         }

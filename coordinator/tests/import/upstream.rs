@@ -38,7 +38,7 @@ pub(crate) enum Serve {
     Redirect(String),
 }
 
-/// What the servers share with the test.
+/// The state that the servers share with the test.
 #[derive(Default)]
 struct Shared {
     root: std::path::PathBuf,
@@ -195,7 +195,7 @@ impl Upstream {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    /// Makes a tree of the repository what `lab1` has.
+    /// Makes a tree of the repository the tree of `lab1`.
     pub(crate) fn plant(&self, tree: &str) {
         let bare = self.bare();
         let bare = ["--git-dir", bare.to_str().unwrap()];

@@ -1,6 +1,6 @@
-//! Leases over the wire, with a worker that a test plays: repeated, reordered and late words, and
-//! a store that is away. The faults are those of docs/faults.md. And what is given to whom, and
-//! what is said of those who wait.
+//! Leases over the protocol, with a worker that the test plays: repeated, reordered and late
+//! messages, and a store that is down. The faults are those of docs/faults.md. Also the placement
+//! of tasks, and the reasons of waiting builds.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -159,7 +159,7 @@ impl Worker<'_> {
         self.sender.send(state).await.unwrap();
     }
 
-    /// The answer to what was said last.
+    /// The answer to the last state.
     async fn answer(&mut self) -> v1::DesiredState {
         loop {
             let answer = self.hear().await;
@@ -261,7 +261,7 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
     let kept = || async { served.farm.store.kept_file_list(build).await.unwrap() };
     assert!(kept().await.is_empty());
     keep(request("x-1/config.log", b"content", epoch)).await.unwrap();
-    // What comes later adds nothing: the first word counts.
+    // Later requests add nothing: the first one counts.
     keep(request("x-1/other.log", b"content", epoch)).await.unwrap();
     let paths: Vec<_> = kept().await.into_iter().map(|row| row.file.path).collect();
     assert_eq!(paths, ["x-1/config.log"]);
@@ -328,7 +328,8 @@ async fn a_late_result_is_recorded_and_never_applied() {
     assert_eq!(store.attempt_list_to_accept(NOW).await.unwrap(), []);
     assert!(store.build_is_open(build).await.unwrap());
 
-    // Who claims an attempt that never was its own is cut off, and it is not recorded either.
+    // A worker that reports on an attempt which never was its own is disconnected, and the report
+    // is not recorded.
     let mut other = served.worker("w2").await;
     other.say(vec![succeeded(&assignment)]).await;
     let answers = other.answers.as_mut().unwrap();
@@ -359,8 +360,8 @@ async fn a_reordered_log_is_in_order() {
     assert_eq!(read.unwrap().unwrap().0, b"one two three");
 }
 
-/// The worker's half of fault 15; I9. While the store is away, workers are told to keep what they
-/// have, each state is answered, and a new session gets no work.
+/// The worker's half of fault 15; I9. While the store is down, workers keep their attempts, each
+/// state is answered, and a new session gets no work.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_store_a_coordinator_tells_workers_to_hold_on() {
     let served = Served::start().await;
@@ -381,7 +382,7 @@ async fn without_its_store_a_coordinator_tells_workers_to_hold_on() {
     assert_eq!(served.farm.fleet.workers(before)["w1"].liveness.as_str(), "alive");
 }
 
-/// Each worker's name is a label: whoever is not it must make none, nor say what is its own.
+/// Each worker's name is a label of metrics: another caller must not add one, nor values for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_worker_counts_is_taken_under_its_own_name_only() {
     let served = Served::start().await;

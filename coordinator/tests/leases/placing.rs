@@ -117,7 +117,7 @@ impl Scene {
         }
     }
 
-    /// One pass. Who holds what after it.
+    /// Runs one pass. Returns the worker of each granted task.
     async fn pass(&self) -> BTreeMap<TaskId, String> {
         let now = Now { instant: Instant::now(), time: NOW };
         self.farm.dispatch().pass(&self.farm.store, now).await.unwrap();
@@ -148,7 +148,7 @@ async fn tasks_that_only_native_workers_may_take_hide_none_from_an_emulating_one
         let lenient = scene.tasks("lenient", Arch::Ppc64le, &none, 1).await;
         scene.connect("emulates", emulates);
         assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
-        // Whoever runs it natively begins with the first.
+        // A worker that runs the architecture natively gets the first task.
         scene.connect("native", |state| state.arches = vec![Arch::Ppc64le]);
         let both = held(&[(lenient[0].1, "emulates"), (strict[0].1, "native")]);
         assert_eq!(scene.pass().await, both);
@@ -164,18 +164,18 @@ async fn a_task_far_behind_those_is_reached_by_several_looks_at_the_same_cost() 
         scene.tasks("strict", Arch::Ppc64le, &none, 700).await;
         let lenient = scene.tasks("lenient", Arch::Ppc64le, &none, 2).await;
         scene.connect("emulates", emulates);
-        let mut looks = 1;
+        let mut passes = 1;
         while scene.pass().await.is_empty() {
-            looks += 1;
-            assert!(looks < 4, "it is out of reach");
+            passes += 1;
+            assert!(passes < 4, "it is out of reach");
         }
-        assert!(looks > 1, "a pass reads the whole queue");
+        assert!(passes > 1, "a pass reads the whole queue");
         assert_eq!(scene.pass().await, held(&[(lenient[0].1, "emulates")]));
-        // What waits in front is read again.
+        // The tasks at the front of the queue are read again.
         scene.connect("also", emulates);
         while scene.pass().await.len() < 2 {
-            looks += 1;
-            assert!(looks < 9, "it is out of reach");
+            passes += 1;
+            assert!(passes < 9, "it is out of reach");
         }
     })
     .await;
@@ -191,7 +191,7 @@ async fn tasks_that_the_free_worker_failed_hide_none_from_it() {
         let fresh = scene.tasks("strict", Arch::X86_64, &none, 2).await;
         scene.connect("good", |_| {});
         scene.connect("bad", |_| {});
-        // The good one takes the first; for the bad one there is what it has not failed.
+        // The good worker gets the first task; the bad one gets a task that it has not failed.
         let expected = held(&[(failed[0].1, "good"), (fresh[0].1, "bad")]);
         assert_eq!(scene.pass().await, expected);
     })
@@ -344,7 +344,7 @@ async fn what_is_learned_fits_the_worker_that_built_it() {
     on_both(|store| async move {
         let mut scene = Scene::new(store).await;
         let first = scene.tasks("strict", Arch::X86_64, &Needs::default(), 1).await;
-        // What a host of 8 GiB really has.
+        // The memory that a host of 8 GiB really has.
         scene.connect("small", |state| state.memory_mib = 7900);
         assert_eq!(scene.pass().await.len(), 1);
         let store = &scene.farm.store;

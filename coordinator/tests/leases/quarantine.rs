@@ -51,8 +51,8 @@ impl Scene {
     }
 }
 
-/// Packages that break whoever tries them take no worker from the farm; what others build shows
-/// whose fault it was; and the last worker of an architecture is never taken.
+/// Packages that fail on every worker take no worker from the farm; a success of another worker
+/// shows whose fault a failure was; and the last worker of an architecture is never quarantined.
 #[tokio::test(flavor = "multi_thread")]
 async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_stays() {
     on_both(|store| async move {
@@ -60,7 +60,7 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         scene.connect("w1", |_| {});
         scene.connect("w2", |_| {});
         let tasks = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 8).await;
-        // Four packages that break workers, and who requested them retries.
+        // Four packages that fail on every worker, and are retried.
         for worker in ["w1", "w2"] {
             scene.fail(worker, &tasks[..4]).await;
             let farm = &scene.farm;
@@ -82,7 +82,8 @@ async fn only_what_another_worker_built_is_held_against_one_and_the_last_one_sta
         assert!(message.starts_with("1 of 2 known workers take work"), "{message}");
         assert!(message.contains("w1 is quarantined: it failed"), "{message}");
 
-        // Now w2 fails what a worker built that has left since: it is the last one, and stays.
+        // Now w2 fails tasks that a worker built which has left since: w2 is the last one, and
+        // stays.
         let tasks = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 4).await;
         scene.fail("w2", &tasks).await;
         for task in &tasks[..3] {
@@ -116,7 +117,7 @@ async fn two_decisions_at_once_leave_a_worker() {
     .await;
 }
 
-/// What rpm refuses in a root is tried by a second worker, and then it is the package's.
+/// A root that rpm refuses is tried by a second worker, and then it is the package's fault.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_that_cannot_be_made_is_tried_twice() {
     on_both(|store| async move {
@@ -125,11 +126,12 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
             scene.connect(name, |_| {});
         }
         let (build, task) = scene.tasks("lenient", Arch::X86_64, &Needs::default(), 1).await[0];
-        let said = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
-        let outcome = Outcome::Failed(Failure::new(Fault::Worker, FailureStage::Transaction, said));
+        let cause = "the scriptlet %pre of a-1-1.noarch failed, exit status 1";
+        let outcome =
+            Outcome::Failed(Failure::new(Fault::Worker, FailureStage::Transaction, cause));
         let store = &scene.farm.store;
         for (worker, tries) in [("w1", true), ("w2", false)] {
-            // What was tried before may rest.
+            // The pause after earlier tries is over.
             store.ready_task_insert_due(Timestamp::from_us(i64::MAX / 2), 9).await.unwrap();
             let grants = [grant(worker, task, build)];
             assert_eq!(store.attempt_grant_all(&grants, NOW).await.unwrap().len(), 1);
@@ -139,7 +141,7 @@ async fn a_root_that_cannot_be_made_is_tried_twice() {
             assert_eq!(last.retry.is_some(), tries, "{:?}", last.failure);
             let fault = if tries { Fault::Worker } else { Fault::Package };
             assert_eq!(last.failure.fault, fault);
-            assert!(last.failure.message.starts_with(said), "{}", last.failure.message);
+            assert!(last.failure.message.starts_with(cause), "{}", last.failure.message);
         }
     })
     .await;

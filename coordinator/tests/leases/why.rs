@@ -1,4 +1,4 @@
-//! What is said of builds that wait, as the command asks for it.
+//! The reasons of waiting builds, as the command shows them.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use rpmfarm_proto::v1::farm_client::FarmClient;
 use crate::{NOW, Served};
 
 impl Served {
-    /// What each task of a build waits for: task, code, text.
+    /// The reasons of the tasks of a build: task, code, text.
     async fn why(&self, build: BuildId) -> Vec<(String, String, String)> {
         let mut client = FarmClient::connect(self.address.clone()).await.unwrap();
         let asked = v1::WhyBuildRequest { id: build.0 };

@@ -119,7 +119,7 @@ impl Farm {
         Publisher::new(self.repos(), self.blobs.clone())
     }
 
-    /// A request for these packages on top of what is shown.
+    /// A request for these packages, based on the generation that is shown.
     pub(crate) fn request(&self, packages: &[PublishedPackage]) -> PublishRequest {
         PublishRequest {
             target: TARGET.into(),
@@ -144,7 +144,7 @@ impl Farm {
         rpms.iter().map(|rpm| self.admit(rpm)).collect()
     }
 
-    /// Stores a file as the blob of a signed package, whatever it is.
+    /// Stores any file as the blob of a signed package.
     pub(crate) fn admit(&self, rpm: &Path) -> PublishedPackage {
         let nevra = rpm.file_name().unwrap().to_str().unwrap().strip_suffix(".rpm").unwrap();
         let (digest, size) = self.store(rpm);
@@ -229,8 +229,8 @@ impl Page {
         fs::read_to_string(self.repository.join("repodata/repomd.xml.asc")).unwrap()
     }
 
-    /// Reads everything that the page names and what that names in turn, and compares all
-    /// digests and sizes. Returns the names of the packages.
+    /// Reads all files that the page names, and the files that these name, and compares all digests
+    /// and sizes. Returns the names of the packages.
     pub(crate) fn follow(&self) -> Result<Vec<String>, String> {
         let mut primary = String::new();
         for record in self.xml.split("<data ").skip(1) {
@@ -280,7 +280,7 @@ fn between<'a>(text: &'a str, before: &str, after: &str) -> &'a str {
     rest.split_once(after).unwrap().0
 }
 
-/// What a client sees in a repository now.
+/// The packages that a client sees in a repository now.
 pub(crate) fn names_in(repository: &Path) -> Vec<String> {
     Page::read(repository).and_then(|page| page.follow()).unwrap()
 }

@@ -1,5 +1,4 @@
-//! Publishing, judged by those who read what it writes: dnf, rpm, gpg, and readers who are in
-//! the middle when it changes.
+//! Publishing, checked by readers: dnf, rpm, gpg, and clients that read while the content changes.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

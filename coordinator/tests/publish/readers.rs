@@ -1,4 +1,4 @@
-//! What readers see while and after something is published.
+//! The view of readers during and after a publication.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -50,14 +50,14 @@ async fn a_request_that_is_shown_already_changes_nothing() {
     let first = farm.request(&packages[..2]);
     publisher.publish(first.clone(), &farm.signer).await.unwrap();
     let page = Page::read(&farm.repository("os")).unwrap().xml;
-    // Again, in another order, from a caller who did not see the answer.
+    // The same request in another order, from a caller that did not get the answer.
     let mut again = first;
     again.packages.reverse();
     let published = publisher.publish(again, &farm.signer).await.unwrap();
     assert_eq!(published, PublishOutcome { generation: 1, is_new: false });
     assert_eq!(Page::read(&farm.repository("os")).unwrap().xml, page);
 
-    // Another set is another generation, and what was shown can be shown again.
+    // Another set of packages is another generation, and an earlier set can be shown again.
     for (wanted, generation) in [(&packages[..3], 2), (&packages[..2], 3)] {
         let published = publisher.publish(farm.request(wanted), &farm.signer).await.unwrap();
         assert_eq!(published, PublishOutcome { generation, is_new: true });
@@ -144,10 +144,10 @@ async fn one_that_stood_still_holds_up_nobody_and_shows_nothing_old() {
     let packages = farm.packages(&["a", "b", "c"]);
     for pause_at in [PublishStep::Pooled, PublishStep::Written] {
         let (stands_still, goes_on) = (mpsc::channel(), mpsc::channel());
-        let (told, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
+        let (stopped, wait) = (Mutex::new(stands_still.0), Mutex::new(goes_on.1));
         let first = farm.publisher().on_step(move |step| {
             if step == pause_at {
-                told.lock().send(()).unwrap();
+                stopped.lock().send(()).unwrap();
                 wait.lock().recv().unwrap();
             }
         });

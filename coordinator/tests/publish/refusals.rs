@@ -1,4 +1,4 @@
-//! What is never shown to a client, each with an error that names the package.
+//! Content that must never be shown to clients, each with an error that names the package.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use rpmfarm_core::{Arch, Sha256};
 
 use crate::farm::{Farm, Gpg, Page, names_in, rpmbuild};
 
-/// Publishes what must not be, and returns why it was not. What was shown stays.
+/// Makes a request that must be refused, and returns the reason. The shown generation stays.
 async fn refused(farm: &Farm, request: PublishRequest) -> String {
     let error = farm.publisher().publish(request, &farm.signer).await.unwrap_err().to_string();
     assert_eq!(names_in(&farm.repository("os")), ["good"], "{error}");
@@ -151,7 +151,8 @@ async fn names_that_would_lead_elsewhere() {
     }
 }
 
-/// What its file system does not tell of a file is seen by whoever reads it (docs/decisions/0029).
+/// A change of a file that its file system does not show is noticed when the file is read
+/// (docs/decisions/0029).
 #[tokio::test]
 async fn a_proof_that_is_kept_spares_reading_the_file_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What one more package costs in a large repository, beside createrepo_c in the same run.
+//! The cost of one more package in a large repository, compared with createrepo_c in the same run.
 
 use std::fs;
 use std::path::Path;

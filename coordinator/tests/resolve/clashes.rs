@@ -1,4 +1,4 @@
-//! Roots that rpm would refuse are told before a worker gets them. rpm itself is the judge.
+//! Roots that rpm would refuse are found before a worker gets them. rpm itself is the reference.
 
 use std::process::Command;
 use std::time::SystemTime;
@@ -8,7 +8,8 @@ use rpmfarm_core::{Fault, Lock};
 
 use crate::scene::{Scene, UPSTREAM};
 
-/// Packages that all have `/usr/share/thing` or a directory, each in its way.
+/// Packages that all have `/usr/share/thing` or a directory of that name, with different
+/// attributes.
 const FILES: &[(&str, &str, &str)] = &[
     ("one", "echo 1 > %{buildroot}/usr/share/thing", "/usr/share/thing"),
     ("two", "echo 2 > %{buildroot}/usr/share/thing", "/usr/share/thing"),
@@ -45,7 +46,7 @@ async fn scene() -> Scene {
     scene
 }
 
-/// What rpm says of installing two packages, without installing them.
+/// Whether rpm refuses to install two packages together; nothing is installed.
 fn rpm_refuses(scene: &Scene, pair: [&str; 2]) -> bool {
     let root = tempfile::tempdir().unwrap();
     let file = |name: &str| scene.www("repo").join(format!("noarch/{name}-1-1.noarch.rpm"));

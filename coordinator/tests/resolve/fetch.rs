@@ -35,7 +35,7 @@ async fn packages_come_once_and_stay() {
     let different: std::collections::HashSet<_> = lock.packages().map(|p| p.digest).collect();
     assert_eq!(scene.requests(), different.len() + 2, "each once, and two that failed first");
 
-    // What is kept does not need its repository any more.
+    // Stored packages do not need their repository any more.
     scene.stop();
     fetch(&scene, &target, &lock).await.unwrap();
     fetch(&scene, &scene.other_target(), &lock).await.unwrap();
@@ -82,7 +82,7 @@ fn digest_of(lock: &Lock, name: &str) -> rpmfarm_core::Sha256 {
 async fn unsigned_and_strange_signatures_are_refused() {
     let scene = Scene::new().await;
     scene.key("evil");
-    // Metadata are good; what they name is not signed, or by someone else.
+    // The metadata are correct, but their packages are unsigned, or signed by somebody else.
     scene.build("repo", &[("lib", "4", "")]);
     scene.build("repo", &[("lib-devel", "5", "")]);
     let sign_again = |scene: &Scene| {

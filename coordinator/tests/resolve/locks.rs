@@ -1,4 +1,4 @@
-//! What is in a lock, and what is said when none can be made.
+//! The content of locks, and the errors when no lock can be made.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -32,7 +32,7 @@ async fn layers_share_what_they_can() {
         assert_eq!((digest(&file), file.metadata().unwrap().len()), (package.digest, package.size));
     }
 
-    // The same without the second round has the same layers below, and asks no server.
+    // The same request without the second round has the same layers below, and no server is asked.
     scene.requests();
     let first = scene.resolve_layers(&resolver, &target, &requires[..1]).await.unwrap();
     assert_eq!(first.layer_ids(), lock.layer_ids()[..2]);
@@ -40,7 +40,7 @@ async fn layers_share_what_they_can() {
     assert_eq!(nothing.layer_ids(), lock.layer_ids()[..1]);
     assert_eq!(scene.requests(), 0);
 
-    // A lock does not depend on what was resolved before, nor on the order of requirements.
+    // A lock does not depend on earlier requests, nor on the order of requirements.
     let other = scene.resolver();
     let reversed: Vec<&str> = requires[0].iter().rev().copied().collect();
     let again = scene.resolve(&other, &target, &reversed).await.unwrap();
@@ -122,7 +122,7 @@ async fn a_solver_gets_all_packages_once_and_then_what_has_changed() {
     scene.forget();
     let after = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(names(&after)[2], ["compiler-12"]);
-    // What has come again is the same.
+    // A package that was accepted again is the same.
     scene.accept("own");
     scene.accept("more");
     assert_eq!(scene.resolve(&resolver, &target, &["compiler"]).await.unwrap(), lock);
@@ -144,12 +144,12 @@ async fn two_rows_of_one_checksum_keep_nothing_else_from_being_used() {
     }
     let lock = scene.resolve(&resolver, &target, &["addon", "fresh"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["addon-1", "fresh-1"]);
-    // What comes later is there, too, and the pool is not made anew for it.
+    // Packages that are accepted later are visible, too, and the pool is not made again for them.
     scene.build("more", &[("later", "1", "")]);
     scene.accept("more");
     let lock = scene.resolve(&resolver, &target, &["addon", "later"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["addon-1", "later-1"]);
-    // Without the first the second is what it says: the metadata name it `addon`.
+    // Without the first package, the second one keeps the name that the metadata give it: `addon`.
     {
         let mut farm = scene.farm.packages.lock();
         farm.0 += 1;
@@ -179,7 +179,7 @@ async fn solver_data_are_made_once_and_again_when_they_are_damaged() {
     let found = scene.resolve(&resolver, &other, &["lib-devel"]).await.unwrap();
     assert_eq!(found.layers, lock.layers);
     assert_eq!(solver_data(&scene), made);
-    // Damaged ones harm nobody.
+    // Damaged files do no harm.
     for (path, bytes) in &made {
         fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
     }
@@ -208,7 +208,7 @@ async fn a_base_that_is_in_the_way_is_made_anew() {
     let lock = scene.resolve(&resolver, &target, &["lib-devel"]).await.unwrap();
     assert_eq!(lock.layers.len(), 1);
     assert_eq!(names(&lock)[1], ["builder-1", "lib-3", "lib-devel-3", "shell-5"]);
-    // What cannot be had at all is said without speaking of the base.
+    // The error for a requirement that nothing provides does not mention the base root.
     let error = scene.resolve(&resolver, &target, &["lib-devel", "lib < 3"]).await.unwrap_err();
     assert!(error.to_string().contains("lib-3-1.noarch"), "{error}");
 }
@@ -218,7 +218,7 @@ async fn bootstrap_and_base_are_the_distributions() {
     let scene = Scene::new().await;
     let (resolver, target) = (scene.resolver(), scene.target());
     let before = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
-    // Another rpm that provides what everything needs, and one that takes a package's place.
+    // Another rpm that provides a requirement of every root, and one that replaces a package.
     let own = [
         ("rpm", "99", ""),
         ("lib", "99", ""),
@@ -229,14 +229,15 @@ async fn bootstrap_and_base_are_the_distributions() {
     let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(lock.bootstrap, before.bootstrap);
     assert_eq!(lock.layers[0], before.layers[0]);
-    // What a build asks for is still the farm's, also on a base that was solved before.
+    // Requirements of a build are still fulfilled by the farm's packages, also on a base root that
+    // was solved before.
     scene.build("more", &[("compiler", "11", "Requires: lib")]);
     scene.accept("more");
     let lock = scene.resolve(&resolver, &target, &["compiler"]).await.unwrap();
     assert_eq!(names(&lock)[2], ["compiler-11"]);
     assert_eq!(lock.layers[0], before.layers[0]);
 
-    // Unless the target says so, of a source package or of all.
+    // The target may name a source package, or all of them.
     for word in ["set", "*"] {
         let mut target = target.clone();
         target.base_from_farm.push(word.into());
@@ -284,7 +285,7 @@ async fn what_a_root_takes_from_the_farm_is_told() {
     let wanted = Requirements { layers, ..Requirements::default() };
     let (arch, now) = (Arch::X86_64, SystemTime::now());
     let taken = resolver.taken(&target, arch, &scene.farm, wanted, now).await.unwrap();
-    let told: Vec<String> = taken
+    let replaced: Vec<String> = taken
         .iter()
         .map(|one| match &one.instead {
             Some((nevra, repository)) => format!("{} for {nevra} of {repository}", one.package),
@@ -292,7 +293,7 @@ async fn what_a_root_takes_from_the_farm_is_told() {
         })
         .collect();
     assert_eq!(
-        told,
+        replaced,
         [
             "cc-1-1.noarch for dynamic-1-1.noarch of repo",
             "compiler-11-1.noarch for compiler-12-1.noarch of repo",

@@ -1,4 +1,4 @@
-//! Metadata of external repositories: what is taken, what is refused, what is kept.
+//! Metadata of external repositories: which are accepted, refused and kept.
 
 use std::fs;
 use std::process::Command;
@@ -144,7 +144,7 @@ async fn what_is_kept_serves_a_restart_and_is_checked_again() {
     assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);
     assert_eq!(scene.requests(), 3, "filelists are still good");
 
-    // Without the server, what is there is enough.
+    // Without the server, the cached metadata are enough.
     scene.stop();
     let restarted = scene.resolver();
     assert_eq!(scene.resolve(&restarted, &target, &["lib-devel"]).await.unwrap(), lock);

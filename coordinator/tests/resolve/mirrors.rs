@@ -110,7 +110,7 @@ async fn a_package_that_is_gone_is_told_apart_and_solved_anew() {
     let target = scene.unsigned_target();
     let resolver = scene.resolver();
     let lock = scene.resolve(&resolver, &target, &["lib"]).await.unwrap();
-    // The repository moves on: the package is replaced by a newer one.
+    // The repository is updated: a newer package replaces this one.
     for path in scene.rpms("repo") {
         if path.to_string_lossy().contains("/lib-3") {
             fs::remove_file(path).unwrap();
@@ -125,7 +125,7 @@ async fn a_package_that_is_gone_is_told_apart_and_solved_anew() {
     resolver.fetch(&target, &lock, SystemTime::now()).await.unwrap();
     assert!(lock.packages().any(|package| package.nevra.to_string() == "lib-4-1.noarch"));
 
-    // What fails otherwise is not gone.
+    // Another failure does not mean that a package has disappeared.
     let shell = lock.packages().find(|package| package.nevra.name == "shell").unwrap();
     fs::remove_file(scene.blobs.path(shell.digest)).ok();
     scene.faults.lock().push((".rpm", Fault::Unavailable(99)));

@@ -24,7 +24,7 @@ fn stream(stream: &str, requires: &str) -> String {
 const DEFAULT: &str = "---\ndocument: modulemd-defaults\nversion: 1\ndata: {module: streamed, \
                        stream: '2', profiles: {'2': []}}\n";
 
-/// Packages of two streams and one of none, which every other test of modules starts from.
+/// Packages of two streams, and one outside of modules. All tests of modules start with them.
 async fn scene(modules: &str, how: &[&str]) -> Scene {
     let scene = Scene::empty().await;
     scene.build("repo", UPSTREAM);
@@ -82,7 +82,7 @@ async fn streams_are_chosen_as_dnf_does() {
     assert!(error.contains("no repository has the module stream `streamed:9`"), "{error}");
     assert!(error.contains("there are streamed:2, streamed:3"), "{error}");
 
-    // A default stream, and what a target or a package says instead.
+    // A default stream, and the stream that a target or a package chooses instead.
     index(&scene, &(both + DEFAULT), &[]);
     fs::remove_dir_all(scene.cache()).unwrap();
     assert_eq!(streamed(&scene, &plain, default()).await, Ok("2.0 streamed:2".into()));
@@ -132,7 +132,7 @@ async fn the_platform_comes_from_the_release_package_or_the_target() {
     let found = streamed(&scene, &plain, ModuleChoice::default()).await;
     assert_eq!(found, Ok("2.0 streamed:2".into()));
 
-    // A chosen stream whose requirements nobody has is told, not left out.
+    // A chosen stream with requirements that no module has is reported, not ignored.
     index(&scene, &stream("2", "platform: [lab9], nowhere: [x]"), &[]);
     fs::remove_dir_all(scene.cache()).unwrap();
     let chosen = target(&scene, "modules = [\"streamed:2\"]");

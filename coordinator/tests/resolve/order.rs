@@ -1,5 +1,5 @@
-//! The order of batches: what the facts of builds lead to, and that nobody sees which coordinator
-//! read them.
+//! The order of batches: the consequences of the facts of builds, which do not depend on the
+//! coordinator that read them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -47,7 +47,8 @@ impl BatchOnFarm {
         Self { farm, stage, builds }
     }
 
-    /// The source package of a build is accepted: what it requires, and what it says that it makes.
+    /// Accepts the source package of a build, with its requirements and the names that its spec
+    /// makes.
     async fn accept_srpm(&self, at: usize, requires: &[&str], predicts: &[&str]) {
         let texts = |list: &[&str]| list.iter().map(ToString::to_string).collect();
         let srpm = Srpm {
@@ -104,7 +105,7 @@ impl BatchOnFarm {
                 return;
             }
             assert!(begun.elapsed() < PATIENCE, "{what} does not come: {:?}", self.locked().await);
-            // An examination wakes nobody when it has nothing to begin.
+            // An examination without new work wakes no pass.
             let _ = tokio::time::timeout(Duration::from_millis(20), bus.woken()).await;
         }
     }
@@ -138,7 +139,7 @@ async fn a_program_waits_for_its_library_whoever_resolves() {
         let blockers = batch.farm.batches.blockers(batch.builds[1]);
         assert_eq!(blockers, Some(Blockers::Members(vec![blocker])));
 
-        // Without the library it goes on with the older one.
+        // Without the library the build continues with the older one.
         assert!(batch.farm.store.build_cancel(library, NOW).await.unwrap());
         batch.until_locked(&[0, 1, 2]).await;
         assert_eq!(batch.reason(1), "");
@@ -170,7 +171,7 @@ async fn a_circle_goes_whole_whoever_resolves() {
         let scene = Scene::new().await;
         let mut batch = BatchOnFarm::new(&scene, &["cc", "dyn"]).await;
         batch.accept_srpm(0, &["dynamic"], &["compiler"]).await;
-        // Nobody knows yet that the other one makes what it requires.
+        // It is not known yet that the other build makes its requirement.
         batch.until_locked(&[0]).await;
         if is_taken_over {
             batch.take_over();
@@ -195,8 +196,8 @@ async fn what_a_lost_build_was_to_make_is_named_where_it_is_missing() {
         if is_taken_over {
             batch.take_over();
         }
-        // A spec that nobody has read might name it.
-        batch.until("a look", async || !batch.reason(1).is_empty()).await;
+        // A spec that was not read yet might name it.
+        batch.until("an examination", async || !batch.reason(1).is_empty()).await;
         assert!(store.build_is_open(batch.builds[1]).await.unwrap());
         batch.accept_srpm(2, &["compiler"], &["later"]).await;
         let app = batch.builds[1];
@@ -226,7 +227,7 @@ async fn news_of_a_repository_are_news_for_what_waits() {
     batch.until_locked(&[0]).await;
 }
 
-/// However many tasks wait: a look without events asks for the same.
+/// An examination without events has the same statements, however many tasks wait.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_that_waits_costs_no_statement() {
     let mut costs = Vec::new();

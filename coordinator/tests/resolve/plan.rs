@@ -12,7 +12,7 @@ use rpmfarm_proto::v1::{BatchPlan, PlannedComponent};
 
 use crate::scene::{Farm, Scene};
 
-/// Nobody knows how long anything takes.
+/// The assumed duration of builds of unknown duration.
 const UNKNOWN: i64 = 300_000_000;
 
 fn known(package: &str, makes: &[&str], requires: &[&str]) -> PackageFacts {
@@ -40,8 +40,8 @@ fn unknown(package: &str) -> PackageFacts {
     }
 }
 
-/// `app` needs what `lib` makes, which the repositories have, too; `tool` what only `new` makes;
-/// `x` and `y` lack what the other makes.
+/// `app` requires packages of `lib`, which the repositories have, too; `tool` requires a package
+/// that only `new` makes; `x` and `y` each lack a package of the other.
 fn packages() -> Vec<PackageFacts> {
     vec![
         known("lib", &["lib", "lib-devel"], &["compiler"]),
@@ -106,8 +106,8 @@ async fn no_plan_is_made_on_metadata_that_are_too_old() {
     let target = scene.target_with("max_age_days = 30");
     let later = SystemTime::now() + Duration::from_secs(32 * 86_400);
     let old = planner(&scene, target.clone(), later).plan(packages(), slots()).await.unwrap_err();
-    let told = old.to_string();
-    assert!(told.contains("`repo`") && told.contains("32 days old"), "{told}");
+    let message = old.to_string();
+    assert!(message.contains("`repo`") && message.contains("32 days old"), "{message}");
     let now = SystemTime::now();
     planner(&scene, target, now).plan(packages(), slots()).await.unwrap();
 }

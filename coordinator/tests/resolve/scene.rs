@@ -1,5 +1,4 @@
-//! What is resolved against: keys, signed repositories, a server for them, a target; and a
-//! resolver.
+//! The scene of resolving: keys, signed repositories with a server, a target, and a resolver.
 
 use std::collections::HashMap;
 use std::fs;
@@ -41,7 +40,7 @@ pub(crate) fn run(command: &mut Command) {
 /// Packages of a spec: name, version, further lines of the preamble.
 pub(crate) type Packages<'a> = &'a [(&'a str, &'a str, &'a str)];
 
-/// What most tests resolve against.
+/// The packages against which most tests resolve.
 pub(crate) const UPSTREAM: Packages<'_> = &[
     ("rpm", "4", "Requires: shell"),
     ("shell", "5", ""),
@@ -59,14 +58,14 @@ pub(crate) struct Scene {
     dir: tempfile::TempDir,
     address: SocketAddr,
     server: tokio::task::JoinHandle<()>,
-    /// Answers that replace files: path, what to do.
+    /// Answers that replace files: the path, and the fault.
     pub(crate) faults: Arc<Mutex<Vec<(&'static str, Fault)>>>,
     pub(crate) requests: Arc<AtomicUsize>,
     pub(crate) farm: Farm,
     pub(crate) blobs: Blobs,
 }
 
-/// What a server does instead of answering well.
+/// The faults of a server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fault {
     /// Never answers.
@@ -81,7 +80,7 @@ pub(crate) enum Fault {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Farm {
     pub(crate) packages: Arc<Mutex<(i64, Vec<FarmPackage>)>>,
-    /// What it had in each version.
+    /// Its content in each version.
     past: Arc<Mutex<HashMap<i64, Vec<FarmPackage>>>>,
     /// How often a solver got all packages.
     whole: Arc<AtomicUsize>,
@@ -440,7 +439,7 @@ async fn respond(fault: Option<Fault>, request: Request, next: Next) -> Response
     }
 }
 
-/// Answers with an entity tag, as most servers do, where `ServeDir` has none.
+/// Answers with an entity tag, as most servers do; `ServeDir` sends none.
 async fn with_tag(request: Request, next: Next) -> Response {
     let known = request.headers().get(IF_NONE_MATCH).cloned();
     let (mut parts, body) = next.run(request).await.into_parts();

@@ -1,4 +1,5 @@
-//! A solver that ends: its process is started again, and only what it was asked for is to blame.
+//! A solver that ends: its process is started again, and only the request that it was working on is
+//! blamed.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -104,8 +105,7 @@ async fn a_pool_that_much_was_added_to_is_made_anew_beside_the_one_that_solves()
     let all: Vec<&str> = made.iter().map(String::as_str).collect();
     let lock = scene.resolve(&resolver, &target, &all).await.unwrap();
     assert_eq!(lock.layers.last().unwrap().packages().len(), all.len());
-    // The first pool and the new one: nobody had to wait for a third when there were too many
-    // additions.
+    // The first pool and the new one: there was no wait for a third pool after many additions.
     assert_eq!((scene.wholes(), starts(dir.path())), (2, 2));
 }
 

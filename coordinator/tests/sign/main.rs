@@ -1,5 +1,5 @@
-//! Signing and publishing with the real signer: what it gets of a store that was tampered with,
-//! what is said while it does not sign, and that revisions and its log go on.
+//! Signing and publishing with the real signer: files of a store that was tampered with, the
+//! reasons while it does not sign, and the continuity of revisions and log.
 
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
@@ -68,7 +68,7 @@ async fn sign_build(farm: &Parts, build: &Build) -> anyhow::Result<()> {
     farm.sign().sign_build(&store, build).await
 }
 
-/// Publishes what is to be published by now.
+/// Publishes all builds that are due.
 async fn publish(farm: &Parts, stage: &PublishStage) {
     let store = farm.fenced(Stage::Publish).expect("there is no other coordinator");
     stage.publish_all(&store).await.unwrap();
@@ -95,7 +95,7 @@ async fn checks(farm: &Parts, name: &str) -> Vec<Check> {
     all.into_iter().filter(|check| check.name == name && check.level != "ok").collect()
 }
 
-/// What an operator does to the signer of a farm.
+/// Runs a command of the signer's operator.
 fn operate(farm: &Parts, words: &[&str]) {
     signer::operate(&data(farm), words);
 }
@@ -114,9 +114,9 @@ async fn a_blob_that_was_swapped_is_never_signed() {
     for bad in [fs::read(&foreign.binary).unwrap(), flipped, good[..200].to_vec()] {
         fs::write(&path, bad).unwrap();
         let error = sign_build(farm, &build).await.unwrap_err();
-        let said = format!("{error:#}");
+        let text = format!("{error:#}");
         for part in ["signing swapme-1-1.noarch", "the store is damaged", path.to_str().unwrap()] {
-            assert!(said.contains(part), "{part}: {said}");
+            assert!(text.contains(part), "{part}: {text}");
         }
         // The source package is whole.
         assert_eq!(signed(farm, build.id).await, 1);
@@ -155,7 +155,8 @@ async fn builds_say_why_the_signer_does_not_sign() {
     assert!(checks(farm, "signer").await.is_empty());
 }
 
-/// Another process has had a page signed that nobody was shown, as one that died before its rename.
+/// Another process has had a page signed that was never shown, as a process that died before its
+/// rename.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revision_is_above_all_that_were_signed() {
     let scene = Scene::new().await;
@@ -171,7 +172,7 @@ async fn a_revision_is_above_all_that_were_signed() {
         page.replace("<revision>1</revision>", &found).into_bytes()
     };
     farm.signer.sign_repomd("lab", &place, of(5)).await.unwrap();
-    // Neither what is older nor, under the same number, what is another.
+    // Neither an older page, nor another page with the same revision.
     for stale in [of(1), of(4), [of(5), b"\n".to_vec()].concat()] {
         let error = farm.signer.sign_repomd("lab", &place, stale).await.unwrap_err().to_string();
         assert!(error.contains("signed already"), "{error}");
@@ -183,7 +184,7 @@ async fn a_revision_is_above_all_that_were_signed() {
     assert_eq!(revision(farm), 6);
     let shown = farm.store.channel_fetch("lab", "testing").await.unwrap().unwrap();
     assert_eq!(shown.revision, 6);
-    // Who has read revision 1 still finds its documents.
+    // A client that has read revision 1 still finds its documents.
     let document = page.split("href=\"repodata/").nth(1).unwrap().split('"').next().unwrap();
     assert!(repodata(farm).join(document).exists(), "{document}");
 }
@@ -200,7 +201,7 @@ async fn the_log_is_published_and_compared() {
     assert!(text.contains(&logged.log), "{text}");
     assert!(checks(farm, "signer log").await.is_empty());
 
-    // Whoever has the signer's directories takes back what was signed.
+    // An attacker with the signer's directories restores an older log.
     drop(signer);
     let log = signer::log(&data(farm));
     let good = fs::read_to_string(&log).unwrap();
@@ -222,7 +223,7 @@ async fn the_log_is_published_and_compared() {
     assert!(found[0].level == "error" && found[0].message.contains("follow"), "{found:?}");
     drop(signer);
     fs::write(&log, good).unwrap();
-    // An operator begins a new file: what was published is told to be in the other one.
+    // An operator starts a new log: doctor reports that the published head is in the old one.
     operate(farm, &["audit", "restart", "--reason", "rotated"]);
     let _signer = Signer::start(&data(farm), &[]);
     let found = checks(farm, "signer log").await;
@@ -232,7 +233,7 @@ async fn the_log_is_published_and_compared() {
     assert!(checks(farm, "signer log").await.is_empty());
 }
 
-/// Whoever has the coordinator cannot have signed what no acceptor has accepted.
+/// An attacker with the coordinator cannot have a package signed that no acceptor has accepted.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     let mut scene = Scene::new().await;
@@ -259,7 +260,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
         "{log}"
     );
 
-    // What was accepted before is signed by a signer that does not ask.
+    // Packages that were accepted before are signed by a signer without acceptors.
     drop(signer);
     let _signer = Signer::start(&data, &[]);
     sign_build(&scene.farm, &alone).await.unwrap();
@@ -271,7 +272,7 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
 async fn doctor_tells_whose_a_key_is() {
     let scene = Scene::new().await;
     let farm = &scene.farm;
-    for (bind, level, said) in [
+    for (bind, level, text) in [
         (None, "warning", "signs for any"),
         (Some("lab=other"), "error", "it is bound to other"),
         (Some("lab=lab,other"), "", ""),
@@ -279,7 +280,7 @@ async fn doctor_tells_whose_a_key_is() {
         let options = bind.map_or(vec![], |bind| vec!["--bind", bind]);
         let _signer = Signer::start_as(&data(farm), &options);
         let found = checks(farm, "signer").await;
-        let is_it = |check: &Check| check.level == level && check.message.contains(said);
+        let is_it = |check: &Check| check.level == level && check.message.contains(text);
         assert!(found.iter().all(is_it) && found.is_empty() == level.is_empty(), "{found:?}");
     }
     let _signer = Signer::start_as(&data(farm), &["--bind", "lab=other"]);

@@ -47,7 +47,7 @@ pub(crate) fn log(data: &Path) -> PathBuf {
     data.join("audit.jsonl")
 }
 
-/// What an operator types; it must succeed.
+/// Runs a command of an operator; it must succeed.
 pub(crate) fn operate(data: &Path, words: &[&str]) {
     let mut command = program("rpmfarm-signer");
     command.args(words).arg("--keys").arg(data.join("keys")).arg("--audit-log").arg(log(data));

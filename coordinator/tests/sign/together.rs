@@ -1,5 +1,5 @@
-//! When builds are published: targets side by side, builds that end together in one revision; and
-//! what is recorded of it.
+//! The time of publications: targets are published side by side, and builds that end together get
+//! one revision; and the recorded rows.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc;
@@ -23,7 +23,7 @@ fn new(target: &str, package: &str) -> NewBuild {
     NewBuild { arches: vec![Arch::X86_64], ..new_build(target, package) }
 }
 
-/// Has what a build makes accepted.
+/// Accepts the packages of a build.
 async fn accept(scene: &Scene, build: BuildId, name: &str) -> Build {
     let of = built(name, TAGS, "x");
     scene.srpm(build, &of).await.unwrap();
@@ -38,11 +38,11 @@ async fn signed_in(scene: &Scene, target: &str, name: &str) {
     sign_build(&scene.farm, &build).await.unwrap();
 }
 
-/// Has the first publication stand still when its packages are proved, until the sender is dropped.
-/// Tells when it does.
+/// Stops the first publication after its packages are proved, until the sender is dropped. The
+/// receiver gets a message when it stops.
 fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
     let (release, held) = mpsc::channel::<()>();
-    let (tell, told) = unbounded_channel();
+    let (arrival, arrived) = unbounded_channel();
     let held = Mutex::new(Some(held));
     farm.publisher = farm.publisher.clone().on_step(move |step| {
         if step != PublishStep::Pooled {
@@ -51,11 +51,11 @@ fn hold_first(farm: &mut Parts) -> (mpsc::Sender<()>, UnboundedReceiver<()>) {
         // Not locked while it stands still.
         let first = held.lock().take();
         if let Some(first) = first {
-            tell.send(()).unwrap();
+            arrival.send(()).unwrap();
             assert!(first.recv().is_err(), "the sender is dropped");
         }
     });
-    (release, told)
+    (release, arrived)
 }
 
 /// Runs passes until a target is shown: work that failed for the moment is asked for again, as a
@@ -72,12 +72,12 @@ async fn a_target_waits_for_no_other() {
     let mut scene = Scene::new().await;
     scene.add_target("other");
     let _signer = Signer::start_as(&data(&scene.farm), &["--bind", "lab=lab,other"]);
-    let (release, mut told) = hold_first(&mut scene.farm);
+    let (release, mut arrived) = hold_first(&mut scene.farm);
     let farm = &scene.farm;
     let stage = farm.publish();
     signed_in(&scene, "lab", "large").await;
     farm.runner().pass(&stage).await.unwrap();
-    told.recv().await.unwrap();
+    arrived.recv().await.unwrap();
 
     signed_in(&scene, "other", "small").await;
     until_shown(farm, &stage, "other").await;
@@ -101,7 +101,7 @@ async fn builds_that_end_together_are_published_together() {
         None,
         "the other one is being signed"
     );
-    // Nobody waits for a build of another request.
+    // A publication does not wait for a build of another request.
     let other = accepted(&scene, &built("other", TAGS, "x"), "other").await;
     sign_build(farm, &two).await.unwrap();
     publish(farm, &stage).await;
@@ -113,8 +113,8 @@ async fn builds_that_end_together_are_published_together() {
     assert_eq!(signed(farm, other.id).await, 0);
 }
 
-/// Compares the rows of the newest revision with what was recorded of it and with what clients see,
-/// and returns how many they are.
+/// Compares the rows of the newest revision with the recorded ones and with those that clients see,
+/// and returns their number.
 async fn rows(farm: &Parts) -> usize {
     let newest = farm.store.channel_fetch("lab", "testing").await.unwrap().unwrap();
     let head = farm.store.channel_fetch_head("lab", "testing").await.unwrap().unwrap();
@@ -184,7 +184,7 @@ async fn a_signed_build_is_not_asked_for_again() {
     assert_eq!(stage.signatures.busy(), 0);
 }
 
-/// What is signed is proved as it gets into the store, and that is kept for its publication.
+/// A signed package is proved when it is stored, and the proof is kept for its publication.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_copy_is_stored_with_its_proof() {
     let scene = Scene::new().await;

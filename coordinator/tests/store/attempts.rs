@@ -26,7 +26,7 @@ async fn a_task_is_granted_once_and_its_epoch_only_rises() {
             store.attempt_grant(task, build, "w2", NOW).await.unwrap().expect("granted again");
         assert!(second.epoch > first.epoch);
 
-        // What the first worker says now is fenced, whichever epoch it names.
+        // Reports of the first worker are fenced now, whichever epoch they name.
         for epoch in [first.epoch, second.epoch] {
             assert!(!store.attempt_end_succeeded(id, epoch, &succeeded(), NOW).await.unwrap());
         }
@@ -161,7 +161,7 @@ async fn a_round_that_nobody_answered_is_taken_over_by_the_next_attempt() {
             "the second waits for it"
         );
         assert_eq!(store.round_list(task).await.unwrap(), [["b"]]);
-        // What is answered stays.
+        // An answered round stays answered.
         store.lock_insert(task, 1, digest("wider"), NOW).await.unwrap();
         store.round_insert(task, id, 0, &["c".into()], NOW).await.unwrap();
         assert_eq!(store.round_list(task).await.unwrap(), [["b"]]);
@@ -229,7 +229,7 @@ async fn an_attempt_whose_findings_wait_for_the_batch_is_taken_back() {
         assert!(store.round_list_to_lock(NOW).await.unwrap().is_empty());
         assert!(store.task_list_to_dispatch(9).await.unwrap().is_empty());
         assert!(store.failure_list(build, None).await.unwrap().is_empty(), "nobody failed");
-        // It waits for its turn in the batch, with what was found.
+        // The task waits for its turn in the batch, with the requirements that were found.
         let batch = store.batch_list_to_order(NOW).await.unwrap()[0].0;
         let row = async || store.batch_task_list(BatchScope::Whole(batch)).await.unwrap().remove(0);
         let waits = row().await;
@@ -243,7 +243,7 @@ async fn an_attempt_whose_findings_wait_for_the_batch_is_taken_back() {
             store.attempt_grant(task.id, build, "w2", NOW).await.unwrap().expect("granted");
         let lock = store.lock_fetch(task.id).await.unwrap().expect("a lock");
         assert_eq!((lock.round, lock.digest), (1, digest("wider")));
-        // A round that has its lock is not asked for again, whatever a worker says.
+        // A round with a lock is not requested again, whatever a worker reports.
         let id = second.id;
         for round in [0, 7] {
             store.round_insert(task.id, id, round, &["x".into()], NOW).await.unwrap();

@@ -1,4 +1,5 @@
-//! Of which builds the order of a batch has to read the facts again, and what it reads then.
+//! The events of batches, which say of which builds the facts must be read again; and the facts
+//! that are read then.
 
 use rpmfarm_coordinator::store::{BatchMemberRow, BatchScope, NewTask, Store};
 use rpmfarm_core::task::TaskKind;
@@ -38,7 +39,7 @@ async fn who_changes_facts_says_of_which_build() {
         let task = accept_srpm(&store, builds[0]).await;
         assert_eq!(events(0).await, [(1, builds[0])], "one transaction is one event");
         store.lock_insert(task, 0, digest("lock"), NOW).await.unwrap();
-        // What does not happen is told to nobody.
+        // A transaction that is rolled back writes no event.
         let mut tx = store.write().await.unwrap();
         tx.srpm_insert(builds[1], &srpm("b-1-1.src")).await.unwrap();
         drop(tx);
@@ -82,9 +83,9 @@ async fn numbers_are_without_gaps_whoever_writes_beside() {
         let events = store.batch_event_list(batch, 0).await.unwrap();
         let numbers: Vec<i64> = events.iter().map(|(seq, _)| *seq).collect();
         assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
-        let mut told: Vec<BuildId> = events.into_iter().map(|(_, build)| build).collect();
-        told.sort_unstable();
-        assert_eq!(told, builds);
+        let mut changed: Vec<BuildId> = events.into_iter().map(|(_, build)| build).collect();
+        changed.sort_unstable();
+        assert_eq!(changed, builds);
     })
     .await;
 }

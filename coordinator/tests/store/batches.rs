@@ -1,10 +1,10 @@
-//! Batches: in which order, paused and resumed, cancelled and tried again as a whole, and counted.
+//! Batches: their order modes, pausing, cancelling and retrying them as a whole, and their counts.
 
 use std::time::Duration;
 
 use rpmfarm_coordinator::store::{
-    BatchCounts, BuildRequest, ChannelChange, NewBuild, NewTask, ReadyQueue, Revision, Store,
-    WorkLeft,
+    BatchBuildChange, BatchCounts, BuildRequest, ChannelChange, NewBuild, NewTask, ReadyQueue,
+    Revision, Store, WorkLeft,
 };
 use rpmfarm_core::batch::OrderMode;
 use rpmfarm_core::task::TaskKind;
@@ -87,7 +87,7 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
         assert!(store.attempt_end_succeeded(id, epoch, &succeeded(), NOW).await.unwrap());
         assert_eq!(store.attempt_list_to_accept(NOW).await.unwrap().len(), 1);
 
-        // Another batch goes on.
+        // Another batch is not affected.
         let other = start(&store, &["x"], "").await[0];
         assert_eq!(seen().await, (1, 0, 0, 0, 0));
         let other = batch_of(&store, other).await;
@@ -98,7 +98,7 @@ async fn of_a_paused_batch_nothing_begins_and_what_runs_ends() {
         assert!(!store.batch_resume(batch).await.unwrap(), "it goes on");
         assert_eq!(seen().await, (1, 1, 1, 1, 1));
         assert!(store.attempt_grant(queued, ids[2], "w", NOW).await.unwrap().is_some());
-        assert!(!store.batch_pause(BatchId(99), NOW).await.unwrap(), "there is none");
+        assert!(!store.batch_pause(BatchId(99), NOW).await.unwrap(), "there is no such batch");
         assert!(!store.batch_resume(BatchId(99)).await.unwrap());
     })
     .await;
@@ -116,21 +116,24 @@ async fn a_batch_is_cancelled_and_tried_again_page_by_page() {
         let (revision, change, published) = (revision(), ChannelChange::default(), ids[3]);
         assert!(store.revision_insert(&revision, &change, &[published]).await.unwrap());
 
-        let first = store.batch_cancel_page(batch, BuildId(0), 2, NOW).await.unwrap();
+        let page =
+            |change, after, limit, now| store.batch_change_page(batch, change, after, limit, now);
+        let (cancel, retry) = (BatchBuildChange::Cancel, BatchBuildChange::Retry);
+        let first = page(cancel, BuildId(0), 2, NOW).await.unwrap();
         assert_eq!(first, Some((2, ids[1])));
-        let second = store.batch_cancel_page(batch, ids[1], 2, NOW).await.unwrap();
-        assert_eq!(second, Some((1, ids[2])), "what is published stays");
-        assert_eq!(store.batch_cancel_page(batch, ids[2], 2, NOW).await.unwrap(), None);
+        let second = page(cancel, ids[1], 2, NOW).await.unwrap();
+        assert_eq!(second, Some((1, ids[2])), "published builds are not cancelled");
+        assert_eq!(page(cancel, ids[2], 2, NOW).await.unwrap(), None);
         assert!(store.batch_list_live_attempts(batch).await.unwrap().is_empty());
         for id in &ids {
             assert!(!store.build_is_open(*id).await.unwrap());
         }
 
-        let first = store.batch_retry_page(batch, BuildId(0), 2, NOW + US).await.unwrap();
+        let first = page(retry, BuildId(0), 2, NOW + US).await.unwrap();
         assert_eq!(first, Some((2, ids[1])));
-        let second = store.batch_retry_page(batch, ids[1], 9, NOW + US).await.unwrap();
+        let second = page(retry, ids[1], 9, NOW + US).await.unwrap();
         assert_eq!(second, Some((1, ids[2])));
-        assert_eq!(store.batch_retry_page(batch, ids[2], 9, NOW + US).await.unwrap(), None);
+        assert_eq!(page(retry, ids[2], 9, NOW + US).await.unwrap(), None);
         assert!(store.build_is_open(ids[0]).await.unwrap());
         assert!(!store.build_is_open(published).await.unwrap());
     })

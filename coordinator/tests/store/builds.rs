@@ -1,4 +1,4 @@
-//! Builds: asked for, failed, retried, cancelled, published.
+//! Builds: requested, failed, retried, cancelled, published.
 
 use std::time::Duration;
 
@@ -118,7 +118,7 @@ async fn facts_are_in_their_order_whatever_the_clock_does() {
         );
         let since = store.build_retried_at(build).await.unwrap();
         assert_eq!(store.failure_list(build, since).await.unwrap().len(), 2, "they are after it");
-        // What waits for a time of tomorrow's clock is due now.
+        // A retry that waits for a time of a clock that was one day ahead is due now.
         let later = Some(NOW + DAY + Duration::from_secs(2));
         assert!(store.failure_insert(build, None, &failure, later, NOW + DAY).await.unwrap());
         assert_eq!(store.build_list_to_import(NOW + DAY).await.unwrap().len(), 0, "it waits 2 s");

@@ -1,4 +1,4 @@
-//! The packages of channels as rows: every revision is what was recorded.
+//! The packages of channels as rows: every revision reads as it was recorded.
 
 use rpmfarm_coordinator::store::{ChannelChange, ChannelHead, Revision, Store};
 use rpmfarm_core::snapshot::{ExcludedArches, Snapshot, SnapshotDelta, SnapshotPackage};
@@ -120,7 +120,7 @@ async fn rows_go_on_after_a_revision_without_any() {
         let none = Snapshot::default();
         without_rows(&store, 1, &old).await;
         assert_eq!(head(&store).await, None);
-        // What the rows lack comes whole.
+        // A revision without rows is recorded as a whole.
         assert!(record(&store, 2, &next, (0, &none)).await);
         without_rows(&store, 3, &alone).await;
         assert_eq!(head(&store).await.unwrap().revision, 2);

@@ -1,5 +1,5 @@
-//! Facts belong to facts: both databases refuse a row without its owner, and a farm that is older
-//! than that keeps what it has.
+//! Foreign keys: both databases refuse a fact without the fact that it belongs to, and the upgrade
+//! of an older farm keeps its facts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -162,8 +162,8 @@ async fn rows_that_belong_to_nothing_are_named_and_kept() {
         connection.close().await.unwrap();
 
         let opened = Store::open(url.trim_end_matches("?mode=rwc"), Bus::default()).await;
-        let told = explain(&opened.unwrap_err(), &url);
-        assert!(told.contains("rows of locks whose task is not in tasks"), "{told}");
+        let explained = explain(&opened.unwrap_err(), &url);
+        assert!(explained.contains("rows of locks whose task is not in tasks"), "{explained}");
         let mut connection = connect(&url).await;
         let kept = sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM locks");
         assert_eq!(kept.fetch_one(&mut connection).await.unwrap(), 1);

@@ -1,4 +1,5 @@
-//! What builds made: source packages, results that wait for each other, and names that are taken.
+//! The products of builds: source packages, results that wait for each other, and names that exist
+//! already.
 
 use rpmfarm_coordinator::store::{NewPackage, NewTask, ResultPackage, Signature, Srpm, StoreError};
 use rpmfarm_core::missing_requirements::LackingPackage;
@@ -32,7 +33,7 @@ async fn an_srpm_survives_storage() {
         };
         assert_eq!(srpm.requires_on(Arch::Aarch64), on_aarch64.requires);
         assert_eq!(srpm.conflicts_with("aarch64"), on_aarch64.conflicts);
-        // Of the others nothing is known but what the header says.
+        // For other architectures only the header is known.
         assert_eq!(srpm.requires_on(Arch::Ppc64le), srpm.requires);
         assert_eq!(srpm.conflicts_with("noarch"), srpm.conflicts);
         assert_eq!(srpm.predicts_anywhere(), ["hello", "hello-arm"]);
@@ -105,7 +106,7 @@ async fn one_nevra_has_one_digest() {
         );
         assert_eq!(store.package_list_of_build(build, "other").await.unwrap()[0].signature, None);
 
-        // Of many names, those that are there and signed with that key.
+        // The names, of many, that exist and are signed with that key.
         let nevra = package("one").nevra;
         let others: Vec<Nevra> =
             (0..1200).map(|n| format!("other{n}-1-1.x86_64").parse().unwrap()).collect();

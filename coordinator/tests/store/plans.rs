@@ -1,9 +1,9 @@
-//! How the databases find the rows of each query of the store: along an index, and not through the
-//! whole of a table that grows with what the farm has done and has to do.
+//! The plans of the databases for each query of the store: they use indexes, and do not read the
+//! whole of a table that grows with the work of the farm.
 //!
-//! SQLite is asked without statistics, since a farm never has it gather any. PostgreSQL gathers
-//! them by itself; it is asked for plans that hold for all values, and without those that read one
-//! table as a whole because it is small by now: what is left of these has no index.
+//! SQLite plans without statistics, since a farm never has it gather any. PostgreSQL gathers them
+//! by itself. It is asked for plans that hold for all values, and without those that read a whole
+//! table because it is still small; a whole table in the remaining plans lacks an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -205,8 +205,8 @@ fn last_placeholder(text: &str) -> usize {
     numbers.max().unwrap_or(0)
 }
 
-/// The tables that a plan goes through as a whole, or as a whole index of theirs: one that is asked
-/// for something has the condition in its next line.
+/// The tables that a plan reads as a whole, or through a whole index. A search in an index has the
+/// condition in the next line.
 fn whole_in_postgres(plan: &[String], indexes: &BTreeMap<String, String>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let next = plan.iter().skip(1).map(String::as_str).chain([""]);

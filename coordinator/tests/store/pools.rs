@@ -1,4 +1,4 @@
-//! What the solver's pools have of the farm's packages, and what they are told of changes.
+//! The farm's packages in the solver's pools, and the changes that are sent to them.
 
 use rpmfarm_coordinator::bus::Bus;
 use rpmfarm_coordinator::store::{
@@ -74,7 +74,8 @@ struct Known {
 }
 
 impl Known {
-    /// Learns what is new, and answers it; what it knows then is what the pool has.
+    /// Reads the changes, applies them to the known packages, and returns them. The known packages
+    /// are then those of the pool.
     async fn update(&mut self, store: &Store) -> PoolUpdate {
         let update = store.pool_fetch_update("lab", self.version).await.unwrap();
         assert_eq!(update.is_whole, self.version.is_none(), "{update:?}");
@@ -116,7 +117,7 @@ async fn the_pools_have_the_newest_version_and_the_last_build() {
         assert_eq!(known.versions(&store).await, ["2", "3"], "a lower version hides none");
         ended(&store, "4").await;
         assert_eq!(known.versions(&store).await, ["4"]);
-        // Nothing has changed, and nothing is told.
+        // Without changes the update is empty.
         let update = known.update(&store).await;
         assert!(update.present.is_empty() && update.gone.is_empty());
         assert_eq!(store.package_list("lab").await.unwrap().len(), 8, "the history is all there");
@@ -233,7 +234,7 @@ async fn what_nobody_told_the_pools_is_found() {
         assert_eq!(update.present.len(), 2);
         known = Known::default();
         assert_eq!(known.versions(&store).await, ["2", "1"], "by their names: hello, other");
-        // From now on it goes on by differences.
+        // From now on there are only differences.
         ended(&store, "3").await;
         let update = known.update(&store).await;
         assert_eq!((update.present.len(), update.gone.len()), (1, 2));

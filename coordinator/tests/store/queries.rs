@@ -1,15 +1,15 @@
 //! Every query of the store, read from its source text.
 //!
-//! None can be forgotten: whatever looks like SQL in `src/store` has to be a query here or a part
-//! of one, every placeholder of a text must have a meaning, and nothing else in `src` talks to the
-//! database.
+//! No query can be forgotten: each text in `src/store` that looks like SQL has to be a query here
+//! or a part of one, every placeholder of a text must have a meaning, and no other code in `src`
+//! uses the database.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// What may stand for a placeholder that has a value only when the query is made: file, name,
-/// texts. The texts of the names of one query belong together in their order; a single one goes
-/// with all. Those with which a simulation breaks a rule are among them where they are SQL.
+/// The texts for placeholders whose values are known only when the query is made: file, name,
+/// texts. The texts for the names of one query belong together in their order; a single text
+/// applies to all. The texts by which planted bugs change queries are among them.
 const FILLINGS: &[(&str, &str, &[&str])] = &[
     ("acceptances.rs", "again", &["DO NOTHING", "(task) DO UPDATE SET attempt = excluded.attempt"]),
     (
@@ -157,11 +157,11 @@ const ENDED: &str = " AND b.id = e.build";
 const UNPAUSED: &str = " AND NOT EXISTS (SELECT 1 FROM builds p JOIN batches q ON q.id = p.batch \
      WHERE p.id = w.build AND q.paused_us <> 0)";
 
-/// What a text that is SQL has at least one of, and no other text of the store has.
+/// Each SQL text has one of these words, and no other text of the store has any.
 const WORDS: &[&str] =
     &["SELECT", "INSERT", "UPDATE", "DELETE", "FROM", "WHERE", "JOIN", "EXISTS", "VALUES"];
 
-/// What a whole query begins with.
+/// The words with which a complete query begins.
 const VERBS: &[&str] = &["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
 /// The one file beside the store's that talks to the database: it listens to PostgreSQL, and reads

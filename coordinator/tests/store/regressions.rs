@@ -30,8 +30,8 @@ async fn requirements_that_a_lost_attempt_found_are_locked_for_the_next_one() {
         assert!(store.round_list_to_lock(NOW).await.unwrap().is_empty(), "nobody waits for them");
 
         let second = store.attempt_grant(task, build, "w2", NOW).await.unwrap().expect("granted");
-        // Whatever else becomes known of the build: this attempt has asked for nothing yet, and
-        // may need something else.
+        // This attempt has requested nothing yet, and may need something else, whatever else
+        // becomes known of the build.
         let other = NewTask { kind: TaskKind::Build, arch: Arch::Aarch64 };
         store.task_insert(build, &[other], NOW).await.unwrap();
         assert!(store.round_list_to_lock(NOW).await.unwrap().is_empty(), "it has not asked");

@@ -1,6 +1,7 @@
-//! docs/schema.md is what the migrations make.
+//! docs/schema.md describes the tables that the migrations make.
 //!
-//! Owns what a table is for and who writes it; the rest of the page is read from a database.
+//! Owns the purpose of each table and the code that writes it; the rest of the page is read from a
+//! database.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,10 +14,10 @@ use sqlx::{Connection as _, SqliteConnection};
 /// With this set the test writes the page.
 const WRITE: &str = "RPMFARM_WRITE_DOCS";
 
-/// A table: its name, who writes it, and what a row means.
+/// A table: its name, the code that writes it, and the meaning of a row.
 type Described = (&'static str, &'static str, &'static str);
 
-/// Headings, and below each its tables: name, who writes it, what a row means.
+/// Headings, each with its tables: name, the code that writes it, and the meaning of a row.
 const TABLES: &[(&str, &[Described])] = &[
     (
         "Builds",
@@ -574,7 +575,7 @@ async fn made(database: &mut SqliteConnection) -> Vec<String> {
     sqlx::query_scalar(query).fetch_all(database).await.unwrap()
 }
 
-/// A column, and what there is to say of it.
+/// A column with its properties.
 #[derive(sqlx::FromRow)]
 struct Column {
     name: String,

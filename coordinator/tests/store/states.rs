@@ -1,4 +1,5 @@
-//! Where builds are: what metrics count by one query is what is derived of each build.
+//! The states of builds: the counts of one query for metrics agree with the state that is derived
+//! of each build.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ use crate::{NOW, US, digest, start, succeeded};
 
 const KEY: &str = "key";
 
-/// A task that the store has just been given goes to a worker, who succeeds with it.
+/// Grants a new task to a worker, which succeeds.
 async fn built(store: &Store, build: BuildId, task: TaskId, ends: bool) -> AttemptId {
     let granted = store.attempt_grant(task, build, "w1", NOW).await.unwrap().expect("granted");
     let attempt = granted.id;

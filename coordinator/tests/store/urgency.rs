@@ -1,5 +1,5 @@
-//! How urgent tasks are of their batches. Of a farm from before members of a batch exchanged their
-//! places, and before SRPMs had queues of their own, what waits for a worker is sorted into these.
+//! The urgencies of tasks in their batches. When a farm is upgraded whose version had no exchange
+//! of places, and no queues of their own for SRPMs, the waiting tasks are put into the new queues.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::{NOW, digest, start};
 /// A migration before there were urgencies.
 const BEFORE_URGENCIES: i64 = 38;
 
-/// Builds 1 and 2 are of one batch, 3 is alone. Of the first, the SRPM waits.
+/// Builds 1 and 2 are of one batch, 3 is alone. The SRPM of build 1 waits.
 const WAITING: &str = "
     INSERT INTO builds (id, batch, target, package, git_ref, submitter, request_key, created_us)
     VALUES (1, 7, 'lab', 'a', '', 'ann', '', 1), (2, 7, 'lab', 'b', '', 'ann', '', 1),
@@ -75,7 +75,7 @@ async fn a_lock_comes_with_the_urgency_of_its_task() {
             head.iter().map(|one| (one.task, one.urgency)).collect::<Vec<_>>()
         };
         assert_eq!(known().await, [(task, urgency)]);
-        // The index is made anew without a word of it, as after a failure.
+        // The index is written again without the urgency, as after a failure.
         store.reindex([builds[0]], NOW).await.unwrap();
         assert_eq!(known().await, [(task, urgency)]);
     })

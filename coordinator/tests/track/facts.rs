@@ -1,4 +1,4 @@
-//! What the store keeps, on both databases.
+//! The facts of tracking, on both databases.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn new(package: &str, due: Timestamp) -> NewTracked {
     NewTracked { package: package.into(), git_ref: String::new(), build_first: false, due }
 }
 
-fn looked(package: &str, commit: &str, change: RefChange) -> PollResult {
+fn polled(package: &str, commit: &str, change: RefChange) -> PollResult {
     let push = Push {
         repository: format!("http://h/{package}.git"),
         branch: "c9s".into(),
@@ -98,16 +98,16 @@ async fn a_push_is_recorded_once() {
     on_both(|store| async move {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
         let (a, b) = (id('a'), id('b'));
-        assert_eq!(store.poll_record(&[looked("a", &a, RefChange::Begin)]).await.unwrap(), 0);
-        let pushed = |turn| PollResult { sequence: turn, ..looked("a", &b, RefChange::Pushed) };
+        assert_eq!(store.poll_record(&[polled("a", &a, RefChange::Begin)]).await.unwrap(), 0);
+        let pushed = |turn| PollResult { sequence: turn, ..polled("a", &b, RefChange::Pushed) };
         assert_eq!(store.poll_record(&[pushed(1), pushed(2)]).await.unwrap(), 1);
         assert_eq!(store.poll_record(&[pushed(3)]).await.unwrap(), 0);
         assert_eq!(store.track_ref_list("lab", "a").await.unwrap()[0].commit_id, b);
         let open = store.push_list_open("lab").await.unwrap();
         assert_eq!((open.len(), open[0].commit_id.as_str()), (1, b.as_str()));
         assert_eq!((open[0].before_id.as_str(), open[0].followed), (a.as_str(), true));
-        // Nobody follows it: nothing is recorded.
-        assert_eq!(store.poll_record(&[looked("x", &b, RefChange::Pushed)]).await.unwrap(), 0);
+        // The package is not tracked: nothing is recorded.
+        assert_eq!(store.poll_record(&[polled("x", &b, RefChange::Pushed)]).await.unwrap(), 0);
         assert_eq!(store.push_list_targets().await.unwrap(), ["lab"]);
     })
     .await;
@@ -117,19 +117,19 @@ async fn a_push_is_recorded_once() {
 async fn a_branch_may_come_back_but_not_by_an_old_look() {
     on_both(|store| async move {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
-        let look = |turn, commit: char, change| {
-            let looked = PollResult { sequence: turn, ..looked("a", &id(commit), change) };
+        let poll = |turn, commit: char, change| {
+            let polled = PollResult { sequence: turn, ..polled("a", &id(commit), change) };
             let store = store.clone();
-            async move { store.poll_record(&[looked]).await.unwrap() }
+            async move { store.poll_record(&[polled]).await.unwrap() }
         };
-        look(0, 'a', RefChange::Begin).await;
-        assert_eq!(look(1, 'b', RefChange::Pushed).await, 1);
+        poll(0, 'a', RefChange::Begin).await;
+        assert_eq!(poll(1, 'b', RefChange::Pushed).await, 1);
         // It began before b was recorded, and ended after it.
-        assert_eq!(look(1, 'a', RefChange::Pushed).await, 0);
+        assert_eq!(poll(1, 'a', RefChange::Pushed).await, 0);
         assert_eq!(store.track_ref_list("lab", "a").await.unwrap()[0].commit_id, id('b'));
         assert_eq!(due(&store, NOW).await, ["a"], "it is polled again");
-        assert_eq!(look(3, 'a', RefChange::Pushed).await, 1);
-        assert_eq!(look(4, 'b', RefChange::Pushed).await, 1);
+        assert_eq!(poll(3, 'a', RefChange::Pushed).await, 1);
+        assert_eq!(poll(4, 'b', RefChange::Pushed).await, 1);
         let open = store.push_list_open("lab").await.unwrap();
         let short: Vec<_> = open
             .iter()
@@ -150,16 +150,16 @@ async fn a_branch_may_come_back_but_not_by_an_old_look() {
 async fn two_coordinators_that_look_at_once_make_one_push() {
     on_both(|store| async move {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
-        store.poll_record(&[looked("a", &id('a'), RefChange::Begin)]).await.unwrap();
-        let look = || {
-            let looked = PollResult { sequence: 1, ..looked("a", &id('b'), RefChange::Pushed) };
+        store.poll_record(&[polled("a", &id('a'), RefChange::Begin)]).await.unwrap();
+        let poll = || {
+            let polled = PollResult { sequence: 1, ..polled("a", &id('b'), RefChange::Pushed) };
             let store = store.clone();
-            tokio::spawn(async move { store.poll_record(&[looked]).await.unwrap() })
+            tokio::spawn(async move { store.poll_record(&[polled]).await.unwrap() })
         };
-        let looks: Vec<_> = (0..8).map(|_| look()).collect();
+        let polls: Vec<_> = (0..8).map(|_| poll()).collect();
         let mut pushes = 0;
-        for look in looks {
-            pushes += look.await.unwrap();
+        for poll in polls {
+            pushes += poll.await.unwrap();
         }
         assert_eq!((pushes, store.push_list_open("lab").await.unwrap().len()), (1, 1));
     })
@@ -183,13 +183,13 @@ async fn a_webhook_is_taken_once_and_not_lost_to_a_look_under_way() {
         assert_eq!(store.hook_insert(&hooks).await.unwrap(), [Again; 5]);
         assert_eq!(due(&store, NOW).await, ["a"]);
         // A poll that began before the webhook came.
-        store.poll_record(&[looked("a", &id('a'), RefChange::Begin)]).await.unwrap();
+        store.poll_record(&[polled("a", &id('a'), RefChange::Begin)]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.due, row.hinted_at, row.polls), (AT_ONCE, Some(NOW + 5 * US), 1));
         let later = PollResult {
             sequence: 1,
             began: NOW + 6 * US,
-            ..looked("a", &id('b'), RefChange::Pushed)
+            ..polled("a", &id('b'), RefChange::Pushed)
         };
         store.poll_record(&[later]).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
@@ -223,7 +223,7 @@ async fn modifications_are_seen_and_told_of_beside_the_package() {
         store.hook_insert(&hooks).await.unwrap();
         let row = store.tracked_fetch("lab", "a").await.unwrap().unwrap();
         assert_eq!((row.hint_commit, row.hint_modification), (id('b'), id('2')));
-        let mut both = looked("a", &id('b'), RefChange::Pushed);
+        let mut both = polled("a", &id('b'), RefChange::Pushed);
         let push = Push {
             repository: "http://h/autopatch/a.git".into(),
             branch: "a9".into(),
@@ -267,9 +267,9 @@ async fn pushes_end_once_and_know_their_builds() {
             .tracked_insert("lab", &[new("a", AT_ONCE), new("b", AT_ONCE)], "me", NOW)
             .await
             .unwrap();
-        let looks =
-            [looked("a", &id('a'), RefChange::Pushed), looked("b", &id('b'), RefChange::Pushed)];
-        assert_eq!(store.poll_record(&looks).await.unwrap(), 2);
+        let polls =
+            [polled("a", &id('a'), RefChange::Pushed), polled("b", &id('b'), RefChange::Pushed)];
+        assert_eq!(store.poll_record(&polls).await.unwrap(), 2);
         let open = store.push_list_open("lab").await.unwrap();
         assert_eq!(store.push_approve(&[open[0].id], "me", NOW).await.unwrap(), 1);
         assert_eq!(store.push_approve(&[open[0].id], "me", NOW).await.unwrap(), 0);
@@ -292,7 +292,7 @@ async fn pushes_end_once_and_know_their_builds() {
         let pairs: Vec<_> = pushes.into_iter().map(|(_, package, pair)| (package, pair)).collect();
         assert_eq!(pairs, [("a".to_owned(), pair), ("b".to_owned(), plain)]);
         assert!(store.push_list_open("lab").await.unwrap().is_empty());
-        // What was approved does not count for the guard.
+        // Approved pushes do not count for the guard.
         assert_eq!(store.push_count_built_since("lab", NOW + US).await.unwrap(), 1);
         assert_eq!(store.push_count_built_since("lab", NOW + 2 * US).await.unwrap(), 0);
 
@@ -317,7 +317,7 @@ async fn pushes_end_once_and_know_their_builds() {
 async fn what_a_person_built_is_known() {
     on_both(|store| async move {
         store.tracked_insert("lab", &[new("a", AT_ONCE)], "me", NOW).await.unwrap();
-        store.poll_record(&[looked("a", &id('a'), RefChange::Pushed)]).await.unwrap();
+        store.poll_record(&[polled("a", &id('a'), RefChange::Pushed)]).await.unwrap();
         let build = |git_ref: &str| NewBuild { git_ref: git_ref.into(), ..new_build("lab", "a") };
         let known = || async {
             let builds = store.push_list_builds("lab").await.unwrap();
@@ -357,9 +357,9 @@ async fn the_newest_order_counts() {
             .tracked_insert("lab", &[new("a", AT_ONCE), new("b", AT_ONCE)], "me", NOW)
             .await
             .unwrap();
-        let looks =
-            [looked("a", &id('a'), RefChange::Pushed), looked("b", &id('b'), RefChange::Pushed)];
-        assert_eq!(store.poll_record(&looks).await.unwrap(), 2);
+        let polls =
+            [polled("a", &id('a'), RefChange::Pushed), polled("b", &id('b'), RefChange::Pushed)];
+        assert_eq!(store.poll_record(&polls).await.unwrap(), 2);
         let storm = store.storm_insert("lab", "too many", &[1, 2].map(PushId), NOW).await.unwrap();
         assert_eq!(store.storm_fetch(storm).await.unwrap().unwrap().reason, "too many");
         assert!(store.storm_fetch(StormId(storm.0 + 1)).await.unwrap().is_none());

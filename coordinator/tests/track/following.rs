@@ -176,14 +176,14 @@ async fn a_storm_is_held_whole_until_approved() {
     scene.farm.store.push_approve(&ids, "me", clock::now()).await.unwrap();
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 6);
-    // What was approved does not make the next one a storm.
+    // Approved pushes do not make the next one a storm.
     push(&names[..1], 'c');
     scene.poll_packages(&names[..1]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 7);
 }
 
-/// What is held by storms: storm → packages.
+/// The pushes that storms hold: storm → packages.
 async fn storms(scene: &Scene) -> Vec<(i64, Vec<String>)> {
     let service = scene.farm.tracking_service();
     let request =
@@ -217,7 +217,7 @@ async fn a_storm_that_comes_bit_by_bit_is_one() {
     assert_eq!(storms_now.len(), 1, "{storms_now:?}");
     let (storm, held) = &storms_now[0];
     assert_eq!(held[..], names[2..]);
-    // One of it may be built; the storm goes on.
+    // One push of it may be built; the storm continues.
     let service = scene.farm.tracking_service();
     let request = v1::ApprovePushesRequest {
         target: "lab".into(),
@@ -272,7 +272,7 @@ async fn another_push_does_not_take_a_package_out_of_its_storm() {
     assert_eq!(scene.farm.store.push_list_open("lab").await.unwrap().len(), 0);
 }
 
-/// What `track show` says of the pushes of a package, oldest first: verdict, build, reason.
+/// The pushes of a package in `track show`, oldest first: verdict, build, reason.
 async fn shown(scene: &Scene, package: &str) -> Vec<(String, i64, String)> {
     let service = scene.farm.tracking_service();
     let request = v1::GetTrackedRequest { target: "lab".into(), package: package.into() };
@@ -304,8 +304,8 @@ async fn upstream_that_goes_back_is_seen_and_built() {
     let shown = shown(&scene, "bash").await;
     let builds: Vec<_> = shown.iter().map(|(_, build, _)| *build).collect();
     assert_eq!(builds, [1, 2, 3, 4, 5], "each push knows its own build");
-    let told: Vec<_> = shown.iter().map(|(.., why)| why.contains("went back")).collect();
-    assert_eq!(told, [false, false, true, true, true], "{shown:?}");
+    let went_back: Vec<_> = shown.iter().map(|(.., why)| why.contains("went back")).collect();
+    assert_eq!(went_back, [false, false, true, true, true], "{shown:?}");
 }
 
 #[tokio::test]
@@ -351,7 +351,7 @@ async fn a_webhook_that_comes_before_the_commit_is_looked_after() {
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push("bash", "c9s", &id('b'));
-    // By itself, without being told again.
+    // By itself, without a further webhook.
     scene.wait_for_polls(&["bash"], &[row.polls]).await;
     scene.decide().await;
     assert_eq!(scene.builds().await.len(), 1);

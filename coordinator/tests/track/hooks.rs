@@ -36,7 +36,7 @@ fn sign(body: &str) -> String {
     hex::encode(hmac::sign(&key, body.as_bytes()).as_ref())
 }
 
-/// A push of `bash` as this forge tells it, under this delivery.
+/// The webhook of this forge for a push of `bash`, under this delivery.
 fn hook(forge: &'static str, commit: &str, delivery: &str) -> Hook {
     let body = match forge {
         "gitlab" => format!(
@@ -110,8 +110,8 @@ async fn send(scene: &Scene, hook: &Hook) -> (StatusCode, String) {
     (status, String::from_utf8(body.to_vec()).unwrap())
 }
 
-/// A webhook of which the body never comes, from an address. It has to have a signature, else
-/// nobody waits for it.
+/// A webhook whose body never arrives, from an address. It needs a signature; otherwise nothing
+/// waits for its body.
 fn drips(scene: &Scene, from: [u8; 4]) -> BoxFuture<'static, Response> {
     let body =
         Body::from_stream(futures_util::stream::pending::<Result<Vec<u8>, std::io::Error>>());
@@ -154,7 +154,7 @@ async fn unsigned_or_wrongly_signed() {
             (Hook { body: format!("{} ", good.body), ..good.clone() }, "signature is wrong"),
         ] {
             if forge == "gitlab" && words.contains("wrong") {
-                // It sends the secret itself, which says nothing of the body.
+                // It sends the secret itself, which proves nothing about the body.
                 continue;
             }
             let (status, message) = send(&scene, &bad).await;
@@ -165,7 +165,7 @@ async fn unsigned_or_wrongly_signed() {
     let mut wrong = hook("gitlab", &id('b'), "1");
     wrong.headers[2].1 = "another secret altogether".into();
     assert_eq!(send(&scene, &wrong).await.0, StatusCode::UNAUTHORIZED);
-    // Of GitHub's two signatures only the one that nobody can forge counts, and it is a whole one.
+    // Only GitHub's unforgeable signature of the two counts, and it must be complete.
     let good = hook("github", &id('b'), "1");
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
     let sha1 = hex::encode(hmac::sign(&key, good.body.as_bytes()).as_ref());
@@ -190,8 +190,8 @@ async fn unsigned_or_wrongly_signed() {
 
 /// The poll that a webhook led to is over, as far as the store knows.
 async fn forget_hint(scene: &Scene) {
-    let looked = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
-    assert!(looked);
+    let is_due = scene.farm.store.tracked_poll_now("lab", "bash").await.unwrap();
+    assert!(is_due);
     scene.poll_packages(&["bash"]).await;
 }
 
@@ -208,7 +208,7 @@ async fn sent_again() {
         assert_eq!(status, StatusCode::OK, "{forge}: {message}");
         assert!(message.contains("nothing to do: this delivery was received before"), "{message}");
         assert_eq!(scene.tracked("bash").await.due, due, "nobody looks again");
-        // GitLab gives events that follow from each other one name: the body tells them apart.
+        // GitLab gives related events the same id: their bodies distinguish them.
         let other = hook(forge, &id('c'), &format!("{forge}-1"));
         assert_eq!(send(&scene, &other).await.0, StatusCode::ACCEPTED, "{forge}");
     }
@@ -228,8 +228,8 @@ async fn there_and_back_with_equal_bodies() {
         let (status, message) = send(&scene, &hook).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{n}: {message}");
     }
-    // Whoever has a copy of a webhook gives it what names they like, and causes no more polls with
-    // it.
+    // An attacker with a copy of a webhook can send it under other ids, and causes no more polls
+    // with it.
     let mut answers = Vec::new();
     for n in 0..20 {
         let mut hook = there.clone();
@@ -285,7 +285,7 @@ async fn events_that_are_no_pushes() {
         assert!(message.contains("nothing to do: event"), "{message}");
     }
     assert_ne!(scene.tracked("bash").await.due, Timestamp::ZERO, "none of them counts");
-    // Of what was pushed together, GitLab's system hook tells once.
+    // GitLab's system hook sends one event for all branches of one push.
     let body = format!(
         r#"{{"event_name":"repository_update","project":{{"path_with_namespace":"rpms/bash"}},
         "changes":[{{"ref":"refs/heads/main","after":"{0}"}},{{"ref":"refs/heads/c9s","after":"{0}"}}]}}"#,
@@ -316,7 +316,7 @@ async fn found_by_repository_and_not_by_a_name() {
         let hook = Hook { headers: headers(&hook, fields), ..hook };
         send(&scene, &hook).await
     };
-    for (fields, branch, told) in [
+    for (fields, branch, expected) in [
         (r#""full_name":"rpms/gtk+2""#, "c9s", Some("gtk-plus")),
         (r#""full_name":"RPMS/Gtk+2.git/""#, "c9s", Some("gtk-plus")),
         (r#""full_name":"x","ssh_url":"git@h:rpms/gtk+2.git""#, "c9s", Some("gtk-plus")),
@@ -332,7 +332,7 @@ async fn found_by_repository_and_not_by_a_name() {
         (r#""full_name":"rpms/gcc-toolset""#, "toolset", None),
     ] {
         let (status, message) = send_of(fields, branch).await;
-        match told {
+        match expected {
             Some(package) => {
                 assert_eq!(status, StatusCode::ACCEPTED, "{fields}: {message}");
                 assert!(message.contains(&format!("{package} is polled now")), "{message}");
@@ -348,7 +348,7 @@ async fn found_by_repository_and_not_by_a_name() {
     assert!(message.contains("gcc is polled now"), "{message}");
     let unknown = r#""full_name":"elsewhere/gcc-new","id":18"#;
     assert_eq!(send_of(unknown, "c9s").await.0, StatusCode::OK);
-    // What is followed from now on is found at once, and what is not any more is not.
+    // A package that is tracked from now on is found at once, and one that is removed is not.
     scene.track(&["less"]).await;
     assert_eq!(send_of(r#""full_name":"rpms/less""#, "c9s").await.0, StatusCode::ACCEPTED);
     scene.farm.store.tracked_delete("lab", "less", "tester", Timestamp::from_us(1)).await.unwrap();
@@ -380,7 +380,7 @@ async fn large_bodies_and_forms() {
     assert_eq!(response.status(), StatusCode::ACCEPTED);
     assert_eq!(scene.tracked("bash").await.hint_commit, id('b'));
 
-    // GitHub signs the form, Gitea and Pagure what is in it; Pagure calls it JSON all the same.
+    // GitHub signs the form, Gitea and Pagure its content; Pagure calls it JSON all the same.
     for (forge, kind, signs_form) in [
         ("github", "application/x-www-form-urlencoded", true),
         ("github", "Application/X-WWW-Form-Urlencoded; charset=UTF-8", true),
@@ -517,7 +517,7 @@ async fn bodies_that_never_come_keep_nobody_out_for_long() {
     let begun = Instant::now();
     assert_eq!(send(&scene, &hook("github", &id('b'), "1")).await.0, StatusCode::ACCEPTED);
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    // And when many addresses have, it is said in time when to come again.
+    // And when many addresses do so, the answer says when to come again.
     let mut others: Vec<_> = (0..40).map(|n| drips(&scene, [198, 51, 100, n])).collect();
     for one in &mut others {
         assert!(futures_util::poll!(one).is_pending());

@@ -1,5 +1,5 @@
-//! Following upstream: facts on both databases, webhooks, polls of servers good and bad, and what
-//! becomes of pushes. Passes are driven by hand.
+//! Following upstream: facts on both databases, webhooks, polls of correct and faulty servers, and
+//! the verdicts on pushes. The tests run the passes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

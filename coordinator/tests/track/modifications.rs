@@ -1,5 +1,5 @@
-//! Pushes to modifications: they lead to builds as pushes to packages do, and what is pushed to
-//! both is one build.
+//! Pushes to modifications: they lead to builds as pushes to packages do, and pushes to both lead
+//! to one build.
 
 use std::time::Duration;
 
@@ -156,7 +156,7 @@ async fn modifications_that_are_refused_are_not_none() {
         assert!(problem.starts_with("modifications: "), "{problem}");
         assert!(problem.contains(&format!("answered {status}")), "{problem}");
     }
-    // Upstream's pushes are seen all the same, and built with what was seen last.
+    // Upstream's pushes are found all the same, and built with the last known modifications.
     scene.upstream.push("bash", "c9s", &id('b'));
     scene.poll_packages(&["bash"]).await;
     scene.decide().await;
@@ -177,11 +177,11 @@ async fn a_webhook_of_modifications_is_looked_after_until_it_is_seen() {
         delivery: String::new(),
         at: clock::now(),
     };
-    let looks = scene.tracked("bash").await.polls;
+    let polls_before = scene.tracked("bash").await.polls;
     scene.upstream.push("bash", "c9s", &id('b'));
     let hooks = [hook("1", true, '2'), hook("2", false, 'b')];
     scene.farm.store.hook_insert(&hooks).await.unwrap();
-    scene.wait_for_polls(&["bash"], &[looks]).await;
+    scene.wait_for_polls(&["bash"], &[polls_before]).await;
     let row = scene.tracked("bash").await;
     assert!(row.hinted_at.is_some() && row.due < clock::now() + Duration::from_secs(5), "{row:?}");
     scene.upstream.push(CHANGES, "a9", &id('2'));

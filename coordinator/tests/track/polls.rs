@@ -35,7 +35,7 @@ async fn a_server_without_protocol_2() {
     scene.poll_packages(&["a"]).await;
     assert_eq!(scene.farm.store.track_ref_list("lab", "a").await.unwrap().len(), 1);
     scene.upstream.requests();
-    // It is not asked again what it does not know.
+    // The server is not asked again for a protocol that it does not know.
     scene.poll_packages(&["b"]).await;
     let requests = scene.upstream.requests();
     assert!(requests.iter().all(|request| request.starts_with("GET ")), "{requests:?}");

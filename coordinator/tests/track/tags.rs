@@ -1,4 +1,4 @@
-//! Following tags: the newest by rpm's order is what counts.
+//! Following tags: the newest one by rpm's order counts.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_core::BuildId;

@@ -1,5 +1,5 @@
-//! A git server that answers questions for refs (protocol 2 and 0) from a table, and misbehaves
-//! where it is told to.
+//! A git server that answers queries for refs (protocol 2 and 0) from a table, with faults where
+//! the test sets them.
 
 use std::collections::HashMap;
 use std::sync::Arc;

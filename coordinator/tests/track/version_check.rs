@@ -1,5 +1,5 @@
 //! Following real repositories, served by git's own http-backend: pairs of commits as they are
-//! imported, and pushes that would not be above what is published.
+//! imported, and pushes whose version would not be above the published one.
 
 use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::{Build, ChannelChange, Import, NewBuild, Revision};

@@ -1,10 +1,10 @@
 //! The components of a batch: which builds need each other, directly or through others.
 //!
-//! All open members stand in one sequence in which nobody stands before a member that it needs,
-//! members of its own component aside, which stand beside it. Most changes leave the sequence as it
-//! is: members leave, and a new need of what stands before adds no circle. Only a need of what
-//! stands behind is looked into, between the two places. A component that lost a member or a need
-//! is searched again once somebody in it waits.
+//! All open members are in one sequence, in which each member comes after the members that it
+//! needs, except for members of its own component, which are next to it. Most changes do not change
+//! the sequence: members leave, and a new need of a member further ahead makes no circle. Only a
+//! new need of a member further behind is examined, between the two positions. A component that
+//! lost a member or a need is searched again once one of its tasks waits.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
@@ -42,7 +42,7 @@ struct Circle {
     waiting: usize,
 }
 
-/// What [`Components::settle`] asks of the graph.
+/// The questions of [`Components::settle`] to the graph.
 pub(super) trait Needs {
     /// Adds the open members that a member needs to a list.
     fn add_needs(&self, member: u32, list: &mut Vec<u32>);
@@ -52,7 +52,7 @@ pub(super) trait Needs {
     fn waiting(&self, member: u32) -> usize;
 }
 
-/// What [`Components::settle`] did.
+/// The effects of [`Components::settle`].
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     /// Members that are in another component than before.
@@ -139,8 +139,8 @@ impl Components {
         settled
     }
 
-    /// Of members with new needs, those that need what stands behind them. One that nobody needs
-    /// closes no circle: it moves to the end.
+    /// The members with new needs of members further behind. A member that no other needs closes no
+    /// circle: it moves to the end.
     fn roots(&mut self, graph: &impl Needs, settled: &mut Settled) -> Vec<u32> {
         let mut roots = Vec::new();
         let mut list = Vec::new();
@@ -223,8 +223,8 @@ impl Components {
         circle.and_then(|members| self.places(&members)).unwrap_or(place..place + 1)
     }
 
-    /// Where circles can have come about: from the first member with a need behind it to the last
-    /// of these needs. Both with their components.
+    /// The part of the sequence where circles may have arisen: from the first member with a need
+    /// further behind to the last of these needs, both with their components.
     fn window(&self, roots: &[u32], graph: &impl Needs) -> Option<Range<usize>> {
         let mut window: Option<Range<usize>> = None;
         let mut list = Vec::new();
@@ -241,8 +241,8 @@ impl Components {
         window
     }
 
-    /// Searches what is reached from `roots` within a part of the sequence, and puts it before the
-    /// others of that part: whatever it needs is either in it or stands before.
+    /// Searches the members that are reached from `roots` within a part of the sequence, and moves
+    /// them to the front of that part: all of their needs are among them or further ahead.
     fn search(
         &mut self,
         roots: &[u32],

@@ -1,4 +1,4 @@
-//! What is to be done next with the tasks of a batch.
+//! The next decisions on the tasks of a batch.
 
 use std::cmp::Reverse;
 
@@ -9,7 +9,7 @@ use crate::{Arch, BuildId};
 /// What is to be done with a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Solve its root, for the first time or with what has come since.
+    /// Solve its root, for the first time or again after changes.
     Solve {
         /// The count to pass with the result: it shows which changes had come when solving began.
         seen: u32,
@@ -57,9 +57,9 @@ impl BatchGraph {
         self.clock
     }
 
-    /// Whether it is the turn of a task, and its root as it was solved can be locked. For one task
-    /// it is cheaper than [`Self::decide`], and leaves out who goes only because nothing else
-    /// moves.
+    /// Whether a task has its turn, and its root as it was solved can be locked. For one task this
+    /// is cheaper than [`Self::decide`]. It leaves out tasks that have their turn only because no
+    /// member makes progress.
     pub fn may_lock(&mut self, build: BuildId, arch: Arch) -> bool {
         self.settle(false);
         let Some(task) = self.find(build, arch) else { return false };
@@ -87,8 +87,8 @@ impl BatchGraph {
         }
     }
 
-    /// When nothing moves, no task waits for members that only chance can help: these may be
-    /// waiting for the very task that waits for them.
+    /// When no member makes progress, no task waits for members that might help only by chance:
+    /// these may be waiting for the very task that waits for them.
     fn unblocked(&self) -> Vec<Decided> {
         let members = self.open.values().flat_map(|member| &self.member(*member).tasks).copied();
         let is_unblocked = |task: &TaskIx| {

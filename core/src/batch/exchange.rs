@@ -59,10 +59,10 @@ pub fn exchange(waiting: &[Queued]) -> Vec<usize> {
     takes
 }
 
-/// Gives tasks the places of others, two of which are swapped at a time, so that the places stay
-/// what they were also when not all take theirs. `takes` are the tasks that leave the queue, each
-/// with the one whose place it takes. Answers each task that has another place then, with the one
-/// that had it.
+/// Gives tasks the places of others. Places are swapped between two tasks at a time, so that the
+/// set of places stays the same when not all tasks take theirs. `takes` are the tasks that leave
+/// the queue, each with the task whose place it takes. Returns each task that then has another
+/// place, with the task that had the place before.
 #[must_use]
 pub fn swapped(takes: &[(TaskId, TaskId)]) -> BTreeMap<TaskId, TaskId> {
     let all = takes.iter().flat_map(|(task, place)| [*task, *place]);
@@ -167,7 +167,7 @@ mod tests {
         #[test]
         fn batches_keep_their_turns(
             tasks in prop::collection::vec((0_i64..4, 0_u64..9), 0..40),
-            looks in prop::collection::vec((1_usize..9, 1_usize..9), 1..9),
+            reads in prop::collection::vec((1_usize..9, 1_usize..9), 1..9),
         ) {
             let new = |(task, (batch, urgency)): (i64, (i64, u64))| {
                 queued(task, batch, 10 * task, urgency)
@@ -175,7 +175,7 @@ mod tests {
             let mut waiting: Vec<Queued> = (0..).zip(tasks).map(new).collect();
             let expected: Vec<_> = waiting.iter().map(|one| (one.rank, one.line)).collect();
             let mut served = Vec::new();
-            for (read, count) in looks.iter().cycle() {
+            for (read, count) in reads.iter().cycle() {
                 if waiting.is_empty() {
                     break;
                 }

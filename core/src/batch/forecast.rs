@@ -16,7 +16,7 @@ pub enum Choice {
     /// The one with the highest upward rank, as the farm does.
     #[default]
     CriticalPath,
-    /// The one whose turn came first; of equals, the older build.
+    /// The task whose turn came first; of equals, the older build.
     FirstCome,
 }
 
@@ -43,9 +43,10 @@ pub struct Forecast {
     pub busy_us: i64,
 }
 
-/// Simulates a batch to its end. What runs already is taken to have just begun; a build without
-/// SRPM is taken to need nothing and to be built on all architectures that have slots; and one
-/// whose requirements nobody provides, to be solvable when what it lacks is accepted.
+/// Simulates a batch to its end. Running tasks are assumed to have just begun; a build without SRPM
+/// is assumed to need nothing and to be built on all architectures that have slots; and a build
+/// whose requirements nothing provides is assumed to be solvable when its missing requirements are
+/// accepted.
 #[must_use]
 pub fn forecast(graph: &BatchGraph, slots: &Slots, choice: Choice) -> Forecast {
     Run::new(graph, slots, choice).finish()
@@ -145,7 +146,7 @@ impl Run {
             Decision::Solve { .. } if self.graph.task(task).solution.is_solved() => {
                 self.graph.confirm(task);
             }
-            Decision::Solve { .. } => self.graph.assume_brought(task),
+            Decision::Solve { .. } => self.graph.assume_provided(task),
             Decision::Lock => {
                 self.graph.set_locked(build, arch);
                 self.enqueue(task);
@@ -218,7 +219,8 @@ impl Run {
             return;
         }
         self.graph.accept(build, []);
-        // Of what no spec names it is not known who brings it: the first that ends may.
+        // For requirements that no spec names the provider is unknown: the first member that ends
+        // may be it.
         let by_chance = self.graph.lacking.iter().copied();
         let by_chance = by_chance.filter(|task| self.graph.task(*task).needs.is_empty());
         for task in by_chance.collect::<Vec<_>>() {
@@ -232,8 +234,9 @@ impl BatchGraph {
         self.open.values().flat_map(|member| &self.member(*member).tasks).copied()
     }
 
-    /// What a task lacks is there, unless an open member is still to make it.
-    fn assume_brought(&mut self, task: TaskIx) {
+    /// Assumes that the missing requirements of a task are available, except those that an open
+    /// member will make.
+    fn assume_provided(&mut self, task: TaskIx) {
         let Task { member, solution, .. } = self.task(task);
         let is_open = |missing: &&Missing| self.makers_of(missing).any(|maker| maker != *member);
         let left: Vec<Missing> = solution.missing().iter().filter(is_open).cloned().collect();

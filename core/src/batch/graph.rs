@@ -1,4 +1,4 @@
-//! The graph of a batch, and what changes it.
+//! The graph of a batch, and its changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -15,7 +15,7 @@ pub(super) type MemberIx = u32;
 /// A task of a member, likewise.
 pub(super) type TaskIx = u32;
 
-/// The members of a batch that have not ended, their tasks, and what they need of each other.
+/// The members of a batch that have not ended, their tasks, and their needs of each other.
 ///
 /// A method that gets a build or an architecture which the graph does not have changes nothing,
 /// because facts may be read late.
@@ -28,7 +28,7 @@ pub struct BatchGraph {
     pub(super) open: BTreeMap<BuildId, MemberIx>,
     /// The members that make a name.
     pub(super) makers: Vec<BTreeSet<MemberIx>>,
-    /// The tasks that mention a name, in their roots or among what they lack.
+    /// The tasks that mention a name, in their roots or among their missing requirements.
     pub(super) mentions: Vec<BTreeSet<TaskIx>>,
     pub(super) components: Components,
     /// Members whose upward ranks may have changed.
@@ -37,11 +37,11 @@ pub struct BatchGraph {
     pub(super) ready: BTreeSet<TaskIx>,
     /// Tasks whose roots cannot be solved.
     pub(super) lacking: BTreeSet<TaskIx>,
-    /// What can become of them.
+    /// Which of them can still get a root.
     pub(super) hope: Hope,
-    /// Those of them to which any accepted build may bring what they lack.
-    pub(super) curious: BTreeSet<TaskIx>,
-    /// Open members that come further without a turn of one of their tasks.
+    /// Those of them for which any accepted build may provide a missing requirement.
+    pub(super) any_may_help: BTreeSet<TaskIx>,
+    /// The number of open members that make progress without a turn of one of their tasks.
     pub(super) moving: usize,
     /// Open members without SRPM.
     pub(super) unknown: usize,
@@ -52,7 +52,7 @@ pub struct BatchGraph {
     pub(super) accepted_us: i64,
     /// How many changes may have changed the results of solving.
     pub(super) clock: u32,
-    /// The clock when packages or provides of a name last came; 0 when none did.
+    /// The clock when packages or provides of a name were last added; 0 when never.
     came: Vec<u32>,
     pub(super) visits: u64,
 }
@@ -74,7 +74,7 @@ pub(super) struct Member {
     pub(super) rank_us: i64,
 }
 
-/// What a member builds on one architecture.
+/// The task of a member on one architecture.
 #[derive(Debug, Clone)]
 pub(super) struct Task {
     pub(super) member: MemberIx,
@@ -85,7 +85,7 @@ pub(super) struct Task {
     /// How many of them are in other components.
     pub(super) outside: usize,
     pub(super) solution: Solution,
-    /// The clock when something last came that may change its solution.
+    /// The clock of the last change that may affect its solution.
     touched: u32,
     /// The clock when its solution was made.
     seen: u32,
@@ -98,7 +98,7 @@ impl Task {
     }
 }
 
-/// What is known of a task's root.
+/// The known result of solving a task's root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Solution {
     /// Nothing yet.
@@ -132,8 +132,8 @@ impl Solution {
         }
     }
 
-    /// Whether any accepted build may change it, whatever that provides.
-    fn is_curious(&self) -> bool {
+    /// Whether any accepted build may provide a missing requirement.
+    fn any_may_help(&self) -> bool {
         self.missing().iter().any(|missing| missing.key.is_none())
     }
 }
@@ -143,7 +143,8 @@ impl Solution {
 pub(super) struct Missing {
     /// The requirement; empty when it is a conflict or the like.
     pub(super) requirement: String,
-    /// Its name. None of a path and of a rich requirement: what provides these is seen by solving.
+    /// Its name. `None` for a path and for a rich requirement, whose providers are found only by
+    /// solving.
     pub(super) key: Option<Key>,
     /// Whether members may provide it although their specs do not name it.
     pub(super) anybody: bool,
@@ -154,7 +155,7 @@ pub(super) struct Missing {
 pub enum Lacking<'a> {
     /// Nothing provides these requirements of the build.
     Requirements(&'a [String]),
-    /// There is another reason, as a conflict, or what a package of the root lacks.
+    /// There is another reason, as a conflict, or a missing requirement of a package in the root.
     Other,
 }
 
@@ -164,7 +165,7 @@ pub(super) struct LostMember {
     pub(super) build: BuildId,
     pub(super) source: Key,
     pub(super) names: Vec<Key>,
-    /// The lost members that were to make what it lacked.
+    /// The lost members that should have made its missing requirements.
     pub(super) because: Vec<BuildId>,
     /// The open members that continue with older packages of it.
     pub(super) without: Vec<BuildId>,
@@ -195,7 +196,7 @@ impl BatchGraph {
             ready: BTreeSet::new(),
             lacking: BTreeSet::new(),
             hope: Hope::default(),
-            curious: BTreeSet::new(),
+            any_may_help: BTreeSet::new(),
             moving: 0,
             unknown: 0,
             lost: Vec::new(),
@@ -260,9 +261,8 @@ impl BatchGraph {
         self.add_maker(source, member);
     }
 
-    /// The SRPM of a build is there: it has a task on each of these architectures, of which there
-    /// is one at least, and its spec says that it makes packages, provides and obsoletes of these
-    /// names.
+    /// Records the SRPM of a build: the build has a task on each of these architectures, at least
+    /// one, and its spec makes packages, provides and obsoletes of these names.
     pub fn set_srpm<'a>(
         &mut self,
         build: BuildId,
@@ -280,8 +280,9 @@ impl BatchGraph {
         self.set_names(build, names);
     }
 
-    /// What a build makes, where that is known better than its spec says: without what is another
-    /// source's until a person has decided, or by the packages that one architecture has made.
+    /// Records the names that a build makes, where they are known better than from its spec:
+    /// without names that another source owns until a person has decided, or by the packages that
+    /// one architecture has made.
     pub fn set_names<'a>(&mut self, build: BuildId, names: impl IntoIterator<Item = &'a str>) {
         let Some(member) = self.open.get(&build).copied() else { return };
         let names: BTreeSet<Key> = names.into_iter().map(|name| self.keys.name(name)).collect();
@@ -296,7 +297,7 @@ impl BatchGraph {
         self.member_mut(member).names = names.into_iter().collect();
     }
 
-    /// The root of a task was solved. `seen` is of the decision that asked for it
+    /// Records the solved root of a task. `seen` comes from the decision that requested it
     /// ([`super::Decision::Solve`]).
     pub fn set_solved(&mut self, build: BuildId, arch: Arch, seen: u32, needed: &Needed<'_>) {
         let Some(task) = self.find(build, arch) else { return };
@@ -328,8 +329,8 @@ impl BatchGraph {
         self.change(task, Solution::Pending);
     }
 
-    /// Records that a task has its lock, and no longer waits for a turn. What it needs still counts
-    /// for the circles that it is in.
+    /// Records that a task has its lock, and no longer waits for a turn. Its needs still count for
+    /// its circles.
     pub fn set_locked(&mut self, build: BuildId, arch: Arch) {
         let Some(task) = self.find(build, arch) else { return };
         self.change(task, Solution::Locked);
@@ -357,23 +358,24 @@ impl BatchGraph {
         self.come(&keys);
     }
 
-    /// Packages that no member made have come to the target, or packages have left it. Tasks that
-    /// mention one of their names or provides are solved again when their turn comes, and so are
-    /// tasks that any package may help. Returns whether there is such a task.
+    /// Records that packages which no member made were added to the target, or that packages were
+    /// removed. Tasks that mention one of their names or provides are solved again when their turn
+    /// comes, and so are tasks that any package may help. Returns whether there is such a task.
     pub fn touch_names<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) -> bool {
         let keys: BTreeSet<Key> =
             names.into_iter().filter_map(|name| self.keys.find_name(name)).collect();
         self.come(&keys)
     }
 
-    /// Something of these names has come. Returns whether a task is touched by it.
+    /// Records that packages or provides of these names were added. Returns whether this affects a
+    /// task.
     fn come(&mut self, keys: &BTreeSet<Key>) -> bool {
         self.clock += 1;
         for key in keys {
             self.came[*key as usize] = self.clock;
         }
         let mentioned = keys.iter().flat_map(|key| self.mentions[*key as usize].iter());
-        let touched: BTreeSet<TaskIx> = mentioned.chain(&self.curious).copied().collect();
+        let touched: BTreeSet<TaskIx> = mentioned.chain(&self.any_may_help).copied().collect();
         for task in &touched {
             self.touch(*task);
         }
@@ -473,7 +475,7 @@ impl BatchGraph {
     /// solution, which may have been made before that change.
     fn last_came(&self, keys: &[Key], solution: &Solution) -> u32 {
         if !solution.is_solved() {
-            // The missing package may have come under a name that no task had mentioned.
+            // The missing package may have been added under a name that no task had mentioned.
             return self.clock;
         }
         keys.iter().map(|key| self.came[*key as usize]).max().unwrap_or(0)
@@ -519,14 +521,14 @@ impl BatchGraph {
             self.components.count_waiting(member, after.is_solved());
         }
         set(&mut self.lacking, task, !after.missing().is_empty());
-        set(&mut self.curious, task, after.is_curious());
+        set(&mut self.any_may_help, task, after.any_may_help());
         self.doubt(task);
         self.review(task);
     }
 
-    /// Whether a member comes further without a turn of one of its tasks. One whose tasks are all
-    /// done is about to be accepted; where one of them waits, those that are done bring it no
-    /// further.
+    /// Whether a member makes progress without a turn of one of its tasks. A member whose tasks are
+    /// all done is about to be accepted; while one of its tasks waits, its completed tasks are no
+    /// progress.
     fn moves(&self, member: MemberIx) -> bool {
         let tasks = || self.member(member).tasks.iter().map(|task| &self.task(*task).solution);
         let is_complete = tasks().all(|solution| *solution == Solution::Done);
@@ -649,7 +651,7 @@ impl BatchGraph {
         self.components.remove(member);
     }
 
-    /// The lost members that were to make what the tasks of a member lack.
+    /// The lost members that should have made the missing requirements of a member's tasks.
     fn causes(&self, member: MemberIx) -> Vec<BuildId> {
         let tasks = self.member(member).tasks.iter().map(|task| self.task(*task));
         let keys = tasks.flat_map(|task| task.solution.missing()).filter_map(|one| one.key);

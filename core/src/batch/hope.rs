@@ -1,8 +1,8 @@
 //! Which tasks without a root can still get one, and the report on those that cannot.
 //!
-//! A task can be helped when each thing that it lacks is made by a member that itself can be built.
-//! No spec has to name the files of a package or what rpm finds in them: any member may provide
-//! such a requirement.
+//! A task can be helped when each of its missing requirements is made by a member that itself can
+//! be built. A spec need not name the files of a package, nor the provides that rpm finds in them:
+//! any member may provide such a requirement.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,27 +22,28 @@ pub struct Lack {
     /// Members that were to make it and ended without.
     pub lost: Vec<BuildId>,
     /// Members that would make it, and cannot begin either. The build itself is among them when it
-    /// requires what it makes.
+    /// requires a package that it makes.
     pub circle: Vec<BuildId>,
 }
 
-/// Members that lack what others of them make, so that none can begin.
+/// Members with missing requirements that others of them make, so that none can begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StuckCircle {
     /// The members with their packages.
     pub members: Vec<(BuildId, String)>,
-    /// What would break it, the best first.
+    /// The possible breakers, the best first.
     pub breakers: Vec<Breaker>,
 }
 
-/// A member that would begin if it had, or did without, what it lacks of the others.
+/// A member that could begin if the missing requirements that others make were available, or not
+/// required.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Breaker {
     /// The build.
     pub build: BuildId,
     /// Its package.
     pub package: String,
-    /// What it lacks of the members of its circle.
+    /// The missing requirements that other members of its circle make.
     pub requirements: Vec<String>,
     /// How many members of the circle could be built then, itself among them.
     pub frees: usize,
@@ -69,28 +70,28 @@ impl fmt::Display for StuckCircle {
     }
 }
 
-/// What can still become of the tasks without a root. It is kept, and brought up to date with the
-/// tasks that something changed for.
+/// Which tasks without a root can still get one. It is kept, and updated with the tasks that a
+/// change concerns.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Hope {
     /// By the names in specs.
     sure: Help<false>,
-    /// Also by chance: a member provides what no spec has to name.
+    /// Also by chance: a member may provide requirements that a spec need not name.
     chance: Help<true>,
-    /// Tasks of which it has changed what they lack, or who makes that.
-    doubted: BTreeSet<TaskIx>,
+    /// Tasks whose missing requirements, or the makers of these, have changed.
+    changed: BTreeSet<TaskIx>,
 }
 
 impl Hope {
-    /// Something changed for a task that lacks something, or lacked it before.
+    /// Records a change for a task that has a missing requirement, or had one before.
     pub(super) fn doubt(&mut self, task: TaskIx) {
-        self.doubted.insert(task);
+        self.changed.insert(task);
     }
 
     /// Updates it. Returns how many tasks and requirements were visited.
     pub(super) fn update(&mut self, graph: &BatchGraph) -> u64 {
-        let doubted = std::mem::take(&mut self.doubted);
-        self.sure.update(graph, &doubted) + self.chance.update(graph, &doubted)
+        let changed = std::mem::take(&mut self.changed);
+        self.sure.update(graph, &changed) + self.chance.update(graph, &changed)
     }
 
     /// Whether no member can help a member, or one only by chance.
@@ -115,7 +116,7 @@ impl Hope {
         hopeless.iter().copied().filter(|_| graph.unknown == 0)
     }
 
-    /// As long as a member can be built, it may provide what no spec has to name.
+    /// As long as a member can be built, it may provide requirements that a spec need not name.
     fn is_chance(&self, graph: &BatchGraph) -> bool {
         graph.open.len() > self.sure.stuck.len()
     }
@@ -126,13 +127,14 @@ impl Hope {
         graph: &'a BatchGraph,
         task: TaskIx,
     ) -> impl Iterator<Item = &'a Missing> {
-        let things = if self.is_chance(graph) { &self.chance.things } else { &self.sure.things };
-        let bringers = things.get(&task).into_iter().flatten();
-        let missing = graph.task(task).solution.missing().iter().zip(bringers);
-        missing.filter(|(_, by)| **by == Bringer::Nobody).map(|(missing, _)| missing)
+        let providers =
+            if self.is_chance(graph) { &self.chance.providers } else { &self.sure.providers };
+        let found = providers.get(&task).into_iter().flatten();
+        let missing = graph.task(task).solution.missing().iter().zip(found);
+        missing.filter(|(_, by)| **by == Provider::Nobody).map(|(missing, _)| missing)
     }
 
-    /// The members that make what a hopeless member lacks.
+    /// The members that make the missing requirements of a member that cannot be helped.
     fn circle(&self, graph: &BatchGraph, member: MemberIx, list: &mut Vec<u32>) {
         for task in &graph.member(member).tasks {
             for missing in self.lacks(graph, *task) {
@@ -142,9 +144,9 @@ impl Hope {
     }
 }
 
-/// Who brings a thing that a task lacks.
+/// The provider of a missing requirement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bringer {
+enum Provider {
     Nobody,
     Chance,
     Member(MemberIx),
@@ -154,30 +156,30 @@ enum Bringer {
 /// that has to help it first: a provider counts only when it can be built already.
 #[derive(Debug, Clone, Default)]
 struct Help<const BY_CHANCE: bool> {
-    /// The bringers of what a task lacks, for each task that lacks something.
-    things: BTreeMap<TaskIx, Vec<Bringer>>,
+    /// The providers of the missing requirements of each task that has any.
+    providers: BTreeMap<TaskIx, Vec<Provider>>,
     /// The tasks with a requirement that no member provides.
     hopeless: BTreeSet<TaskIx>,
     /// How many of these a member has; only members that have some.
     stuck: BTreeMap<MemberIx, usize>,
 }
 
-/// What is still to be done in an update.
+/// The remaining work of an update.
 #[derive(Debug, Default)]
 struct Work {
-    /// Members that can be built no more.
+    /// Members that can no longer be built.
     stuck: Vec<MemberIx>,
     /// Members that can be built now.
     freed: Vec<MemberIx>,
-    /// Tasks that lost a bringer.
+    /// Tasks that lost a provider.
     asked: BTreeSet<TaskIx>,
     visits: u64,
 }
 
 impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
-    fn update(&mut self, graph: &BatchGraph, doubted: &BTreeSet<TaskIx>) -> u64 {
+    fn update(&mut self, graph: &BatchGraph, changed: &BTreeSet<TaskIx>) -> u64 {
         let mut work = Work::default();
-        for task in doubted {
+        for task in changed {
             self.begin(graph, *task, &mut work);
         }
         while let Some(member) = work.stuck.pop() {
@@ -190,31 +192,31 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
         work.visits
     }
 
-    /// Forgets who brought what to a task.
+    /// Forgets the providers for a task.
     fn begin(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
         let found = graph.task(task);
         // A task that must be solved again may have its missing requirement now.
         if found.solution.missing().is_empty() || found.is_touched() {
             return self.give(found.member, task, work);
         }
-        self.things.insert(task, vec![Bringer::Nobody; found.solution.missing().len()]);
+        self.providers.insert(task, vec![Provider::Nobody; found.solution.missing().len()]);
         self.set_hopeless(found.member, task, work);
     }
 
-    /// A task lacks nothing.
+    /// Records that a task has no missing requirement.
     fn give(&mut self, member: MemberIx, task: TaskIx, work: &mut Work) {
-        self.things.remove(&task);
+        self.providers.remove(&task);
         self.set_helped(member, task, work);
     }
 
     /// Records that a member provides nothing any more.
     fn withdraw(&mut self, graph: &BatchGraph, member: MemberIx, work: &mut Work) {
         for task in &graph.member(member).dependents {
-            let Some(things) = self.things.get_mut(task) else { continue };
-            work.visits += 1 + things.len() as u64;
+            let Some(providers) = self.providers.get_mut(task) else { continue };
+            work.visits += 1 + providers.len() as u64;
             let mut is_lost = false;
-            for by in things.iter_mut().filter(|by| **by == Bringer::Member(member)) {
-                (*by, is_lost) = (Bringer::Nobody, true);
+            for by in providers.iter_mut().filter(|by| **by == Provider::Member(member)) {
+                (*by, is_lost) = (Provider::Nobody, true);
             }
             if is_lost {
                 self.set_hopeless(graph.task(*task).member, *task, work);
@@ -224,31 +226,32 @@ impl<const BY_CHANCE: bool> Help<BY_CHANCE> {
 
     /// Finds providers for the requirements of a task that have none yet.
     fn ask(&mut self, graph: &BatchGraph, task: TaskIx, work: &mut Work) {
-        let Some(mut things) = self.things.remove(&task) else { return };
+        let Some(mut providers) = self.providers.remove(&task) else { return };
         let found = graph.task(task);
-        work.visits += 1 + things.len() as u64;
-        for (by, missing) in things.iter_mut().zip(found.solution.missing()) {
-            if *by == Bringer::Nobody {
-                *by = self.bringer(graph, missing);
+        work.visits += 1 + providers.len() as u64;
+        for (by, missing) in providers.iter_mut().zip(found.solution.missing()) {
+            if *by == Provider::Nobody {
+                *by = self.provider(graph, missing);
             }
         }
-        if !things.contains(&Bringer::Nobody) {
+        if !providers.contains(&Provider::Nobody) {
             self.set_helped(found.member, task, work);
         }
-        self.things.insert(task, things);
+        self.providers.insert(task, providers);
     }
 
-    /// The own member brings nothing: it is stuck as long as its task lacks something.
-    fn bringer(&self, graph: &BatchGraph, missing: &Missing) -> Bringer {
+    /// The member itself is no provider: it cannot be built as long as its task has a missing
+    /// requirement.
+    fn provider(&self, graph: &BatchGraph, missing: &Missing) -> Provider {
         if BY_CHANCE && missing.anybody {
-            return Bringer::Chance;
+            return Provider::Chance;
         }
         let mut makers = graph.makers_of(missing);
         let free = makers.find(|maker| !self.stuck.contains_key(maker));
-        free.map_or(Bringer::Nobody, Bringer::Member)
+        free.map_or(Provider::Nobody, Provider::Member)
     }
 
-    /// Members that can be built now bring what others lack.
+    /// Members that can be built now provide the missing requirements of others.
     fn spread(&mut self, graph: &BatchGraph, work: &mut Work) {
         while let Some(member) = work.freed.pop() {
             for task in &graph.member(member).dependents {
@@ -301,8 +304,8 @@ fn lack(graph: &BatchGraph, missing: &Missing) -> Lack {
 }
 
 impl BatchGraph {
-    /// The circles that nothing can begin: each member lacks what another one makes. Those that
-    /// only hang on such a circle are not in it.
+    /// The circles that nothing can begin: each member has a missing requirement that another one
+    /// makes. Members that only need a member of such a circle are not in it.
     #[must_use]
     pub fn stuck_circles(&self) -> Vec<StuckCircle> {
         let mut hope = self.hope.clone();
@@ -332,7 +335,7 @@ impl BatchGraph {
         breakers.sort_by_key(|(_, breaker)| (breaker.requirements.len(), breaker.build));
         breakers.truncate(BREAKERS);
         for (member, breaker) in &mut breakers {
-            // One that can be built may bring by chance what others lack.
+            // A member that can be built may by chance provide the missing requirements of others.
             breaker.frees = hope.chance.frees(self, *member, members);
         }
         let mut breakers: Vec<Breaker> = breakers.into_iter().map(|(_, breaker)| breaker).collect();
@@ -340,7 +343,7 @@ impl BatchGraph {
         StuckCircle { members: named, breakers }
     }
 
-    /// What a member lacks of these.
+    /// A member as a breaker of a circle.
     fn breaker(&self, hope: &Hope, member: MemberIx, circle: &BTreeSet<MemberIx>) -> Breaker {
         let tasks = self.member(member).tasks.iter();
         let missing = tasks.flat_map(|task| hope.lacks(self, *task));
@@ -352,7 +355,7 @@ impl BatchGraph {
         Breaker { build, package, requirements: requirements.into_iter().collect(), frees: 0 }
     }
 
-    /// The open members that make a thing.
+    /// The open members that make a missing requirement.
     pub(super) fn makers_of(&self, missing: &Missing) -> impl Iterator<Item = MemberIx> {
         missing.key.into_iter().flat_map(|key| &self.makers[key as usize]).copied()
     }

@@ -6,15 +6,15 @@ words! {
     /// Which needs put the builds of a batch in order.
     #[derive(Default)]
     pub enum OrderMode: "order" {
-        /// What a build requires, and what that pulls in beyond the base root. A build may run
-        /// beside the compiler that the same batch rebuilds, and be made with the older one.
+        /// The requirements of a build, with their dependencies beyond the base root. A build may
+        /// run beside the compiler that the same batch rebuilds, and be made with the older one.
         #[default]
         Requires = "requires",
-        /// The base root counts too: what the batch rebuilds of it is built before all that is
-        /// built in it. As the packages of a base root need each other, they are one component in
-        /// most distributions, and everything else waits for that.
+        /// The base root counts too: members that rebuild its packages are built before all builds
+        /// in it. As the packages of a base root need each other, they are one component in most
+        /// distributions, and everything else waits for that component.
         Bootstrap = "bootstrap",
-        /// A build goes as soon as its root can be solved, with whatever packages are there. Only a
+        /// A build begins as soon as its root can be solved, with the existing packages. Only a
         /// build whose root cannot be solved waits for others.
         Unordered = "none",
     }
@@ -30,7 +30,7 @@ pub struct Needed<'a> {
 }
 
 impl<'a> Needed<'a> {
-    /// What counts of a lock, for a task with these build requirements.
+    /// The packages and names of a lock that count, for a task with these build requirements.
     #[must_use]
     pub fn new(lock: &'a Lock, requires: &'a [String], mode: OrderMode) -> Self {
         let (base, beyond) = lock.layers.split_at(lock.layers.len().min(1));
@@ -55,7 +55,7 @@ impl<'a> Needed<'a> {
     }
 }
 
-/// The name that a requirement is of; a rich one has none.
+/// The name in a requirement; a rich requirement has none.
 pub(super) fn name(requirement: &str) -> Option<&str> {
     requirement.split_whitespace().next().filter(|name| !name.starts_with('('))
 }

@@ -1,4 +1,4 @@
-//! What a batch will be, as people see it before and while it runs.
+//! The plan of a batch, as people see it before and while it runs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use super::hope::StuckCircle;
 use super::mode::OrderMode;
 use crate::{Arch, BuildId};
 
-/// What a batch will be.
+/// The plan of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// Which needs count.
@@ -21,7 +21,7 @@ pub struct Plan {
     pub forecast: Forecast,
     /// Circles that nothing can begin: these builds will be refused.
     pub stuck: Vec<StuckCircle>,
-    /// Builds of which it is not known what they need and make.
+    /// Builds whose needs and names are unknown.
     pub unknown: Vec<BuildId>,
 }
 
@@ -32,16 +32,16 @@ pub struct PlannedComponent {
     pub members: Vec<(BuildId, String)>,
     /// The components that it waits for, by their places in the plan; all are smaller than its own.
     pub needs: Vec<usize>,
-    /// What its tasks take together, in microseconds.
+    /// The total duration of its tasks, in microseconds.
     pub work_us: i64,
-    /// From when to when it is built; `None` when none of its builds is.
+    /// When it is built; `None` when none of its builds is.
     pub interval: Option<Interval>,
 }
 
 /// The least that a batch takes, in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Bound {
-    /// All work over all slots, of the architecture where that is most; 0 where there are no slots.
+    /// The work divided by the slots, on the architecture where that is most; 0 without slots.
     pub work_us: i64,
     /// The critical path: the longest chain of builds that wait for each other.
     pub path_us: i64,
@@ -62,7 +62,7 @@ impl Bound {
      the limit of the coordinator"
 )]
 pub struct TooLarge {
-    /// How many builds were asked for.
+    /// The number of requested builds.
     pub asked: usize,
     /// How many are allowed.
     pub limit: usize,
@@ -76,7 +76,7 @@ pub const fn check_size(asked: usize, limit: usize) -> Result<(), TooLarge> {
     if asked > limit { Err(TooLarge { asked, limit }) } else { Ok(()) }
 }
 
-/// Plans what is left of a batch.
+/// Plans the remaining builds of a batch.
 #[must_use]
 pub fn plan(graph: &BatchGraph, slots: &Slots) -> Plan {
     let is_unknown = |member: &&MemberIx| !graph.member(**member).has_srpm;
@@ -139,7 +139,7 @@ impl BatchGraph {
         PlannedComponent { members: named, needs, work_us, interval }
     }
 
-    /// What the tasks of a member take that are not done, on one architecture or on all.
+    /// The remaining duration of a member's tasks that are not done, on one architecture or on all.
     pub(super) fn left_us(&self, member: MemberIx, arch: Option<Arch>) -> i64 {
         let found = self.member(member);
         let tasks = found.tasks.iter().map(|task| self.task(*task));

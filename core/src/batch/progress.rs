@@ -1,4 +1,4 @@
-//! How far a batch is, what holds it, and what was lost of it.
+//! The progress of a batch, the builds that hold it, and its lost builds.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::graph::{BatchGraph, MemberIx, Solution, Task};
 use crate::{Arch, BuildId};
 
-/// How many builds are named as what holds a batch.
+/// How many builds that hold a batch are named.
 const HOLDERS: usize = 5;
 
 /// How far a batch is.
@@ -18,17 +18,17 @@ pub struct Progress {
     pub lost: usize,
     /// Open builds without SRPM.
     pub without_srpm: usize,
-    /// Open builds of which a task has its lock or is done.
+    /// Open builds with a task that has its lock or is done.
     pub building: usize,
-    /// Open builds of which all tasks wait.
+    /// Open builds whose tasks all wait.
     pub waiting: usize,
-    /// What accepted builds were expected to take, in microseconds.
+    /// The expected durations of the accepted builds together, in microseconds.
     pub accepted_us: i64,
-    /// What the tasks of open builds are expected to take.
+    /// The expected durations of the tasks of open builds together.
     pub left_us: i64,
     /// The longest chain of builds that wait for each other, from the one that goes first.
     pub critical_path: Vec<(BuildId, String)>,
-    /// What that chain takes.
+    /// The duration of that chain.
     pub critical_path_us: i64,
     /// The builds that most others wait for.
     pub holders: Vec<Holder>,
@@ -50,9 +50,9 @@ pub struct Holder {
 pub enum Blockers {
     /// For these members.
     Members(Vec<Blocker>),
-    /// For so many SRPMs: the specs of the others do not name what is missing.
+    /// For so many SRPMs, because the known specs do not name the missing requirement.
     Srpms(usize),
-    /// For any member that ends: no spec names what is missing.
+    /// For any member that ends, because the missing requirement need not be in a spec.
     Anybody,
     /// For no build of the batch.
     Nobody,
@@ -70,7 +70,7 @@ pub struct Blocker {
     pub wanted: Option<String>,
 }
 
-/// A build that ended without being accepted, and what that meant for others.
+/// A build that ended without being accepted, and its effect on others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
     /// The build.
@@ -153,7 +153,7 @@ impl BatchGraph {
         let Some(task) = self.find(build, arch) else { return Blockers::Nobody };
         let Task { member, needs, solution, .. } = self.task(task);
         let lacks = !solution.missing().is_empty();
-        // In a circle, only what lacks something waits for others of it.
+        // In a circle, only tasks with missing requirements wait for other members of it.
         let is_waited_for = |need: &&MemberIx| {
             lacks || (solution.is_solved() && !self.components.is_one(*member, **need))
         };

@@ -54,11 +54,11 @@ pub fn refusal<'a>(
     package: impl Fn(BuildId) -> Option<&'a str>,
 ) -> Failure {
     let named = |build: &BuildId| format!("build {build} ({})", package(*build).unwrap_or("?"));
-    let told: Vec<String> = lacks.iter().filter_map(|lack| of_lack(lack, named)).collect();
-    if told.is_empty() {
+    let reasons: Vec<String> = lacks.iter().filter_map(|lack| of_lack(lack, named)).collect();
+    if reasons.is_empty() {
         return failure.clone();
     }
-    let message = format!("{} ({})", failure.message, told.join("; "));
+    let message = format!("{} ({})", failure.message, reasons.join("; "));
     Failure { message, ..failure.clone() }
 }
 

@@ -1,8 +1,8 @@
-//! Strongly connected components of a directed graph, by Tarjan's algorithm without recursion: the
-//! depth of a batch is chosen by whoever asks for it.
+//! Strongly connected components of a directed graph, by Tarjan's algorithm without recursion,
+//! because submitters choose the depth of a batch.
 
-/// What Tarjan's algorithm notes of each node. Kept between searches, so that a search costs what
-/// it visits and not the size of the graph.
+/// The notes of Tarjan's algorithm for each node. They are kept between searches, so that the cost
+/// of a search depends on the visited nodes and not on the size of the graph.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Search {
     /// When a node was met, from 1 on; 0 when it was not.
@@ -26,7 +26,7 @@ struct Frame {
     next: usize,
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Found {
     /// The components; each one after those that it has edges to.
@@ -99,7 +99,8 @@ impl Search {
         edges(node, &mut self.edges);
     }
 
-    /// The last node has no more edges: it ends a component, or its caller reaches what it reaches.
+    /// The last node has no more edges: it ends a component, or everything that it reaches belongs
+    /// to its caller, too.
     fn leave(&mut self, found: &mut Found) {
         let Some(Frame { node, begin, .. }) = self.frames.pop() else { return };
         self.edges.truncate(begin);
@@ -186,7 +187,7 @@ mod tests {
             for (from, to) in pairs() {
                 let both = reaches[from][to] && reaches[to][from];
                 proptest::prop_assert_eq!(of(from) == of(to), both);
-                // What is needed comes first.
+                // Needed nodes come first.
                 proptest::prop_assert!(!reaches[from][to] || of(to) <= of(from));
             }
         }

@@ -20,7 +20,7 @@ fn batch(mode: OrderMode, count: i64) -> BatchGraph {
     graph
 }
 
-/// The SRPM is there, and names what packages are usually named.
+/// Records an SRPM with the usual names of packages.
 fn srpm(graph: &mut BatchGraph, build: i64) {
     let (name, devel) = (format!("p{build}"), format!("p{build}-devel"));
     graph.set_srpm(BuildId(build), &[X], [name.as_str(), devel.as_str()]);
@@ -197,7 +197,7 @@ fn a_forecast_follows_what_is_missing() {
     assert_eq!((forecast.refused.len(), forecast.builds.len()), (0, 5));
     assert_eq!(forecast.ends_us, Some(180 * SECOND));
     assert_eq!(forecast.builds[&BuildId(3)].starts_us, 120 * SECOND);
-    // Without slots nobody knows.
+    // Without slots the end is unknown.
     let forecast = super::forecast(&graph, &Slots::from([(X, 0)]), Choice::CriticalPath);
     assert_eq!((forecast.ends_us, forecast.builds.len()), (None, 0));
 }
@@ -218,7 +218,7 @@ fn what_nobody_will_provide_is_refused_at_once() {
     let nobody = Lack { requirement: "nobody-has-this".into(), lost: vec![], circle: vec![] };
     assert_eq!((refused[0].build, lacks.as_slice()), (BuildId(2), &[nobody][..]));
     assert_eq!(graph.blockers(BuildId(3), X), Blockers::Anybody);
-    // Nobody is left to bring it.
+    // No member is left that could provide it.
     graph.lose(BuildId(2));
     graph.lose(BuildId(1));
     assert!(matches!(graph.decide()[0].decision, Decision::Refuse(_)));
@@ -271,7 +271,7 @@ fn packages_from_outside_touch_what_mentions_them() {
         graph.decide().iter().filter(|one| is_solve(one)).map(|one| one.build.0).collect();
     assert_eq!(solves, [1, 3], "any package may have the path");
     assert!(graph.may_lock(BuildId(2), X) && !graph.may_lock(BuildId(1), X));
-    // An answer from before the news is none.
+    // An answer from before the change does not count.
     graph.set_solved(BuildId(1), X, seen, &Needed { names: vec!["zlib"], ..Needed::default() });
     assert!(!graph.may_lock(BuildId(1), X));
     solved(&mut graph, 1, &[]);
@@ -327,7 +327,7 @@ fn what_came_while_a_root_was_solved_for_the_first_time_is_not_missed() {
     let before = graph.clock;
     graph.set_locked(BuildId(1), X);
     graph.accept(BuildId(1), ["p1", "pkgconfig(p1)"]);
-    // Nobody had mentioned this, and the answer is of a time before it was there.
+    // No task had mentioned this name, and the answer is older than its addition.
     let missing = ["pkgconfig(p1)".to_owned()];
     graph.set_lacking(BuildId(2), X, before, Lacking::Requirements(&missing));
     // This root holds the package that was replaced.
@@ -377,7 +377,7 @@ fn a_lost_member_takes_with_it_what_lacks_it_and_lets_others_go() {
         without: vec![BuildId(4)],
     };
     assert_eq!(graph.losses(), [loss]);
-    // It is tried again: what waits for it waits again.
+    // The build is retried, and tasks wait for it again.
     graph.add_member(BuildId(1), "p1", 0);
     assert!(graph.losses().iter().all(|loss| loss.build != BuildId(1)));
     assert_eq!(locked(&mut graph), [5]);
@@ -431,7 +431,7 @@ fn what_is_done_on_one_architecture_holds_nobody_while_it_waits_on_another() {
     let mut graph = batch(OrderMode::Requires, 2);
     graph.set_srpm(BuildId(1), &[X, Arch::Aarch64], ["p1"]);
     graph.set_solved(BuildId(1), Arch::Aarch64, 0, &Needed::default());
-    // Its own packages may have this once they are built: no spec says so.
+    // Its own packages may provide this once they are built: no spec says so.
     lacks(&mut graph, 1, &["pkgconfig(p1)"]);
     both(&mut graph, 2, &[1]);
     graph.set_locked(BuildId(1), Arch::Aarch64);
@@ -538,8 +538,8 @@ fn a_batch_beyond_the_limit_is_refused_with_the_numbers() {
     assert!(error.starts_with("3001 builds in one batch are more than this farm takes (3000)"));
 }
 
-/// What a batch costs whose SRPMs come one by one: groups of ten with chains, a diamond and a
-/// circle of two. Members are taken in in the order of their needs, or against it.
+/// The cost of a batch whose SRPMs come one by one: groups of ten with chains, a diamond and a
+/// circle of two. Members are added in the order of their needs, or in the reverse order.
 fn cost(count: i64, against: bool) -> u64 {
     let mut graph = batch(OrderMode::Requires, count);
     let number = |one: i64| if against { count - one } else { one + 1 };
@@ -579,8 +579,8 @@ fn the_cost_of_a_batch_grows_with_its_size_and_not_faster() {
     }
 }
 
-/// What a batch of new packages costs, each of which lacks the one before. Returns it with what the
-/// loss of the first one of so many costs.
+/// The cost of a batch of new packages, each of which requires the one before; and the cost of the
+/// loss of the first one.
 fn cost_of_new(count: i64) -> (u64, u64) {
     let mut graph = batch(OrderMode::Requires, count);
     both(&mut graph, 1, &[]);
@@ -645,14 +645,14 @@ fn a_change_costs_what_it_touches() {
     assert!(graph.visits() - before < 500, "one of the circle: {}", graph.visits() - before);
 }
 
-/// A batch as its builds are, and what the graph has been told of it.
+/// The real state of a batch, and the graph that was given its changes.
 struct World {
     graph: BatchGraph,
     mode: OrderMode,
     count: usize,
     /// (member, architecture, other): a package of `other` is in the root.
     soft: BTreeSet<(usize, usize, usize)>,
-    /// (member, architecture, requirement): nobody but a member provides it.
+    /// (member, architecture, requirement): only a member provides it.
     hard: BTreeSet<(usize, usize, usize)>,
     /// As `hard`, but found by the first attempt.
     late: BTreeSet<(usize, usize, usize)>,
@@ -669,15 +669,15 @@ struct World {
     lost: BTreeSet<usize>,
     open: BTreeSet<usize>,
     srpms: BTreeSet<usize>,
-    told: BTreeMap<(usize, usize), Told>,
-    /// What is being solved, and what that will say.
-    solving: BTreeMap<(usize, usize), (u32, Told)>,
+    applied: BTreeMap<(usize, usize), Applied>,
+    /// The solving that is under way, with its result.
+    solving: BTreeMap<(usize, usize), (u32, Applied)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Told {
+enum Applied {
     Pending,
-    /// To be solved anew; what its root had is what it needs so far.
+    /// It must be solved again; the packages of its root are its needs so far.
     Again,
     Solved,
     Lacking(Vec<usize>),
@@ -685,7 +685,7 @@ enum Told {
     Done,
 }
 
-/// What can happen next.
+/// The possible next events.
 #[derive(Debug, Clone)]
 enum Event {
     Srpm(usize),
@@ -720,13 +720,13 @@ impl World {
             lost: BTreeSet::new(),
             open: (0..count).collect(),
             srpms: BTreeSet::new(),
-            told: BTreeMap::new(),
+            applied: BTreeMap::new(),
             solving: BTreeMap::new(),
         }
     }
 
-    /// The name of a requirement: a member's package, what rpm finds in the first member's files,
-    /// or what nobody has.
+    /// The name of a requirement: a member's package, a provide that rpm finds in the first
+    /// member's files, or a name that nothing provides.
     fn requirement(&self, number: usize) -> String {
         match number.checked_sub(self.count) {
             None => format!("p{number}"),
@@ -735,11 +735,11 @@ impl World {
         }
     }
 
-    fn solve(&self, (member, arch): (usize, usize)) -> Told {
+    fn solve(&self, (member, arch): (usize, usize)) -> Applied {
         let required = self.hard.iter().filter(|(m, a, _)| (*m, *a) == (member, arch));
         let required = required.map(|(_, _, number)| *number);
         let missing: Vec<usize> = required.filter(|number| !self.is_there(*number)).collect();
-        if missing.is_empty() { Told::Solved } else { Told::Lacking(missing) }
+        if missing.is_empty() { Applied::Solved } else { Applied::Lacking(missing) }
     }
 
     /// Whether the packages that are accepted provide a requirement.
@@ -751,8 +751,8 @@ impl World {
         }
     }
 
-    /// Tells a graph that an SRPM is there, and what the member makes.
-    fn tell_srpm(&self, graph: &mut BatchGraph, member: usize) {
+    /// Gives a graph the SRPM of a member, with the names that the member makes.
+    fn apply_srpm(&self, graph: &mut BatchGraph, member: usize) {
         let name = format!("p{member}");
         graph.set_srpm(id(member), &ARCHES, [name.as_str()]);
         if self.claimed.contains(&member) {
@@ -765,46 +765,46 @@ impl World {
         own.map(|(_, _, other)| *other).collect()
     }
 
-    fn tell(&self, graph: &mut BatchGraph, key: (usize, usize), seen: u32, told: &Told) {
+    fn apply(&self, graph: &mut BatchGraph, key: (usize, usize), seen: u32, applied: &Applied) {
         let (build, arch) = (id(key.0), ARCHES[key.1]);
         let names: Vec<String> = self.soft_of(key).iter().map(|one| format!("p{one}")).collect();
         let needed =
             Needed { sources: names.iter().map(String::as_str).collect(), ..Needed::default() };
-        match told {
-            Told::Pending => graph.set_pending(build, arch),
-            Told::Solved => graph.set_solved(build, arch, seen, &needed),
-            Told::Lacking(missing) => {
+        match applied {
+            Applied::Pending => graph.set_pending(build, arch),
+            Applied::Solved => graph.set_solved(build, arch, seen, &needed),
+            Applied::Lacking(missing) => {
                 let missing: Vec<String> =
                     missing.iter().map(|number| self.requirement(*number)).collect();
                 graph.set_lacking(build, arch, seen, Lacking::Requirements(&missing));
             }
-            Told::Locked => {
+            Applied::Locked => {
                 graph.set_solved(build, arch, seen, &needed);
                 graph.set_locked(build, arch);
             }
-            Told::Again => {
+            Applied::Again => {
                 graph.set_solved(build, arch, seen, &needed);
                 graph.set_pending(build, arch);
             }
-            Told::Done => graph.set_done(build, arch),
+            Applied::Done => graph.set_done(build, arch),
         }
     }
 
-    /// The same graph, made at once out of what is known now.
+    /// A graph that is made at once from the present state.
     fn rebuilt(&self) -> BatchGraph {
         let mut graph = BatchGraph::new(self.mode);
         for member in &self.open {
             graph.add_member(id(*member), &format!("p{member}"), SECOND);
         }
         for member in self.srpms.intersection(&self.open) {
-            self.tell_srpm(&mut graph, *member);
+            self.apply_srpm(&mut graph, *member);
         }
-        for (key, told) in &self.told {
+        for (key, applied) in &self.applied {
             let (build, arch, seen) = (id(key.0), ARCHES[key.1], graph.clock);
             let kept = self.graph.find(build, arch).map(|task| self.graph.task(task));
-            self.tell(&mut graph, *key, seen, told);
+            self.apply(&mut graph, *key, seen, applied);
             if kept.is_some_and(Task::is_touched) {
-                let task = graph.find(build, arch).expect("it was told");
+                let task = graph.find(build, arch).expect("the graph has it");
                 graph.clock += 1;
                 graph.touch(task);
             }
@@ -818,7 +818,7 @@ impl World {
         let carried = decided.into_iter().filter(is_new).map(Event::Carry);
         let without = self.open.difference(&self.srpms).map(|member| Event::Srpm(*member));
         let answers = self.solving.keys().map(|key| Event::Answer(*key));
-        let running = self.told.iter().filter(|(_, told)| **told == Told::Locked);
+        let running = self.applied.iter().filter(|(_, applied)| **applied == Applied::Locked);
         let ends = running.map(|(key, _)| Event::End(*key));
         let retries = self.lost.intersection(&self.retried).map(|member| Event::Retry(*member));
         let news = (self.news > 0).then_some(Event::News);
@@ -831,22 +831,22 @@ impl World {
             Event::Srpm(member) => {
                 self.srpms.insert(member);
                 let mut graph = self.graph.clone();
-                self.tell_srpm(&mut graph, member);
+                self.apply_srpm(&mut graph, member);
                 self.graph = graph;
-                self.told.extend((0..2).map(|arch| ((member, arch), Told::Pending)));
+                self.applied.extend((0..2).map(|arch| ((member, arch), Applied::Pending)));
             }
             Event::Carry(decided) => self.carry(decided),
             Event::Answer(key) => {
-                let (seen, told) = self.solving.remove(&key).expect("it is being solved");
+                let (seen, applied) = self.solving.remove(&key).expect("it is being solved");
                 let mut graph = self.graph.clone();
-                self.tell(&mut graph, key, seen, &told);
+                self.apply(&mut graph, key, seen, &applied);
                 self.graph = graph;
-                self.told.insert(key, told);
+                self.applied.insert(key, applied);
             }
             Event::End(key) if self.fails.contains(&key.0) => self.lose(key.0),
             Event::End(key) if self.find_late(key) => {
                 self.graph.set_pending(id(key.0), ARCHES[key.1]);
-                self.told.insert(key, Told::Again);
+                self.applied.insert(key, Applied::Again);
             }
             Event::End(key) => self.end(key),
             Event::Retry(member) => self.retry(member),
@@ -857,7 +857,7 @@ impl World {
         }
     }
 
-    /// Requires what an attempt has found. Returns whether that was something.
+    /// Adds a requirement that an attempt found. Returns whether there was one.
     fn find_late(&mut self, key: (usize, usize)) -> bool {
         let is_own = |(member, arch, _): &(usize, usize, usize)| (*member, *arch) == key;
         let (found, late) = std::mem::take(&mut self.late).into_iter().partition(is_own);
@@ -882,7 +882,7 @@ impl World {
                 self.solving.insert(key, (seen, self.solve(key)));
             }
             Decision::Lock => {
-                self.told.insert(key, Told::Locked);
+                self.applied.insert(key, Applied::Locked);
                 self.graph.set_locked(decided.build, decided.arch);
             }
             Decision::Refuse(_) => self.lose(key.0),
@@ -897,8 +897,8 @@ impl World {
 
     fn end(&mut self, key: (usize, usize)) {
         self.graph.set_done(id(key.0), ARCHES[key.1]);
-        self.told.insert(key, Told::Done);
-        if (0..2).all(|arch| self.told.get(&(key.0, arch)) == Some(&Told::Done)) {
+        self.applied.insert(key, Applied::Done);
+        if (0..2).all(|arch| self.applied.get(&(key.0, arch)) == Some(&Applied::Done)) {
             let name = format!("p{}", key.0);
             let more = if key.0 == 0 { "pkgconfig(p0)" } else { "more" };
             let name = (!self.claimed.contains(&key.0)).then_some(name.as_str());
@@ -911,7 +911,7 @@ impl World {
     fn forget(&mut self, member: usize) {
         self.open.remove(&member);
         self.srpms.remove(&member);
-        self.told.retain(|key, _| key.0 != member);
+        self.applied.retain(|key, _| key.0 != member);
         self.solving.retain(|key, _| key.0 != member);
     }
 
@@ -919,12 +919,12 @@ impl World {
     fn reaches(&self, from: usize, to: usize) -> bool {
         let (mut found, mut due) = (BTreeSet::new(), vec![from]);
         while let Some(member) = due.pop() {
-            for (key, told) in self.told.range((member, 0)..(member + 1, 0)) {
-                let needs = match told {
-                    Told::Lacking(missing) => {
+            for (key, applied) in self.applied.range((member, 0)..(member + 1, 0)) {
+                let needs = match applied {
+                    Applied::Lacking(missing) => {
                         missing.iter().copied().filter(|need| self.makes(*need)).collect()
                     }
-                    Told::Solved | Told::Locked | Told::Again
+                    Applied::Solved | Applied::Locked | Applied::Again
                         if self.mode != OrderMode::Unordered =>
                     {
                         self.soft_of(*key)
@@ -938,15 +938,16 @@ impl World {
         found.contains(&to)
     }
 
-    /// No build starts before what it needs, unless that needs it, too, or nothing moves.
+    /// No build starts before the builds that it needs, unless these need it, too, or no member
+    /// makes progress.
     fn check_lock(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
-        prop_assert_eq!(self.told.get(&key), Some(&Told::Solved));
-        // Of a build that is done on one architecture only, nothing goes on there.
+        prop_assert_eq!(self.applied.get(&key), Some(&Applied::Solved));
+        // A build that is done on one architecture makes no progress there.
         let moves = self
-            .told
+            .applied
             .values()
-            .any(|told| matches!(told, Told::Pending | Told::Again | Told::Locked));
+            .any(|applied| matches!(applied, Applied::Pending | Applied::Again | Applied::Locked));
         let is_quiet = !moves && self.srpms.is_superset(&self.open);
         if is_quiet || self.mode == OrderMode::Unordered {
             return Ok(());
@@ -963,14 +964,15 @@ impl World {
         self.srpms.contains(&member) && !self.claimed.contains(&member)
     }
 
-    /// The open members that can be built, if these can bring what they lack to whoever lacks it.
+    /// The open members that can be built if such members can provide the missing requirements of
+    /// others.
     fn helped(&self, is_chance: bool) -> BTreeSet<usize> {
         let mut helped = BTreeSet::new();
         loop {
             let is_helped = |member: &usize| {
-                let mut tasks = self.told.range((*member, 0)..(*member + 1, 0));
-                tasks.all(|(_, told)| match told {
-                    Told::Lacking(missing) => {
+                let mut tasks = self.applied.range((*member, 0)..(*member + 1, 0));
+                tasks.all(|(_, applied)| match applied {
+                    Applied::Lacking(missing) => {
                         missing.iter().all(|one| self.comes(*one, *member, &helped, is_chance))
                     }
                     _ => true,
@@ -990,10 +992,10 @@ impl World {
         self.is_there(number) || is_made || (is_chance && number == self.count)
     }
 
-    /// Nobody is refused who lacks only what a member can be built for.
+    /// No build is refused whose missing requirements a member can still provide.
     fn check_refusal(&self, decided: &Decided) -> Result<(), TestCaseError> {
         let key = key(decided);
-        let Some(Told::Lacking(missing)) = self.told.get(&key) else {
+        let Some(Applied::Lacking(missing)) = self.applied.get(&key) else {
             return Err(TestCaseError::fail("refused without a reason"));
         };
         prop_assert!(self.srpms.is_superset(&self.open), "specs are still to be read");
@@ -1004,7 +1006,7 @@ impl World {
         Ok(())
     }
 
-    /// The graph decides as one that is made anew.
+    /// The graph decides like one that is made at once.
     fn check_same(&self) -> Result<(), TestCaseError> {
         let mut rebuilt = self.rebuilt();
         let mut kept = self.graph.clone();
@@ -1021,7 +1023,7 @@ impl World {
         };
         let again = rebuilt.decide();
         prop_assert_eq!(kinds(kept.decide(), false), kinds(again.clone(), false));
-        // Components in which nobody waits may be older ones, and ranks with them.
+        // Components without waiting tasks may be out of date, and their ranks with them.
         kept.settle(true);
         prop_assert_eq!(kinds(kept.decide(), true), kinds(again, true));
         let components = |graph: &BatchGraph| -> BTreeSet<BTreeSet<BuildId>> {
@@ -1033,7 +1035,7 @@ impl World {
         Ok(())
     }
 
-    /// Lets one thing after the other happen until all builds have ended.
+    /// Carries out one event after the other until all builds have ended.
     fn run(&mut self, choices: &[u8]) -> Result<(), TestCaseError> {
         for step in 0..1_000 {
             let events = self.events();
@@ -1050,7 +1052,7 @@ impl World {
             let Some(choice) = choices.get(step % choices.len()) else { break };
             let count = events.len();
             let Some(event) = events.into_iter().nth(usize::from(*choice) % count.max(1)) else {
-                prop_assert!(self.open.is_empty(), "it hangs: {:?}", self.told);
+                prop_assert!(self.open.is_empty(), "it hangs: {:?}", self.applied);
                 return Ok(());
             };
             self.take(event);
@@ -1074,9 +1076,9 @@ fn some() -> impl Strategy<Value = BTreeSet<usize>> {
 }
 
 proptest! {
-    /// Whatever builds need, lack and fail at, and in whatever order things happen: no build starts
-    /// before what it needs, nobody is refused who can be helped, every batch ends, and the graph
-    /// that is kept decides as one that is made anew.
+    /// For all needs, missing requirements and failures of builds, and for each order of events: no
+    /// build starts before the builds that it needs, no build is refused that can be helped, every
+    /// batch ends, and the graph that is kept decides like one that is made at once.
     #[test]
     fn every_batch_ends_in_order(
         mode in prop::sample::select(OrderMode::ALL.to_vec()),

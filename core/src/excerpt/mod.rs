@@ -89,7 +89,7 @@ pub struct LogReader {
     /// The first of them.
     first: Option<Line>,
     /// The last line of this part before the first consequence.
-    said: Option<Line>,
+    complaint: Option<Line>,
     /// The last commands of this part that its shell traced, without what only ended the script.
     command: Option<String>,
     /// The status with which the script ended itself, as its shell traced it.
@@ -142,7 +142,7 @@ impl LogReader {
     #[must_use]
     pub fn cause(&self) -> Option<&str> {
         let line = self.causes.first().or_else(|| self.suspects.back());
-        let line = line.or_else(|| self.said_before_the_end());
+        let line = line.or_else(|| self.complaint_before_the_end());
         let line = line.or(self.first.as_ref());
         line.map(|line| line.text.as_str())
     }
@@ -179,9 +179,9 @@ impl LogReader {
     }
 
     /// For a script that failed, its last output, or the command that failed without output.
-    fn said_before_the_end(&self) -> Option<&Line> {
+    fn complaint_before_the_end(&self) -> Option<&Line> {
         let end = self.first.as_ref()?;
-        self.said.as_ref().filter(|_| is_end_of_script(&end.text))
+        self.complaint.as_ref().filter(|_| is_end_of_script(&end.text))
     }
 
     /// The lines that matter, in the order of the log; at most [`LINES`].
@@ -222,7 +222,7 @@ impl LogReader {
             self.causes.clear();
             self.suspects.clear();
             self.consequences.clear();
-            self.said = None;
+            self.complaint = None;
             (self.first, self.command, self.exit) = (None, None, None);
             self.last.clear();
             self.no_space = false;
@@ -278,7 +278,7 @@ impl LogReader {
             }
             None => {}
         }
-        self.said = Some(line.clone());
+        self.complaint = Some(line.clone());
     }
 }
 

@@ -169,8 +169,8 @@ fn what_is_kept_is_bounded() {
     assert!(log.partial.len() <= WIDTH * 4);
 }
 
-/// Scripts of a spec that failed, as rpmbuild 4.18 with dash wrote their logs, and which command
-/// and status is told.
+/// Scripts of a spec that failed, as rpmbuild 4.18 with dash wrote their logs, and the command and
+/// status that are reported.
 #[test]
 fn the_command_that_failed_is_known() {
     let table = [
@@ -190,7 +190,7 @@ fn the_command_that_failed_is_known() {
         let end = "error: Bad exit status from /var/tmp/rpm-tmp.x (%build)";
         let log = read(&format!("Executing(%build): /bin/sh -e x\n{text}\n{end}\n"));
         assert_eq!((log.command(), log.status()), (command, status), "{text}");
-        // What was not said to have failed is not told as if it had.
+        // A command without a reported failure is not shown as failed.
         let killed = read(&format!("Executing(%build): /bin/sh -e x\n{text}\n"));
         assert_eq!(killed.command(), None, "{text}");
     }

@@ -46,7 +46,7 @@ fn known() -> KnownOwners {
     known
 }
 
-fn told(
+fn claimed(
     source: &str,
     made: &[BuiltPackage],
     known: &KnownOwners,
@@ -61,7 +61,7 @@ fn told(
 #[test]
 fn the_source_that_makes_a_name_goes_on_making_it() {
     let all = [made("gcc-14-1.x86_64"), made("cpp-14-1.x86_64"), made("gcc-new-14-1.x86_64")];
-    assert!(told("gcc", &all, &known(), &OwnerRights::default()).is_empty());
+    assert!(claimed("gcc", &all, &known(), &OwnerRights::default()).is_empty());
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn what_is_provided_obsoleted_and_packaged_is_looked_at() {
         "file /usr/bin/cpp",
         "file /usr/share/asked-for",
     ];
-    assert_eq!(told("evil", &[evil], &known(), &OwnerRights::default()), expected);
+    assert_eq!(claimed("evil", &[evil], &known(), &OwnerRights::default()), expected);
 }
 
 #[test]
@@ -98,10 +98,11 @@ fn capabilities_that_many_have_are_free_until_a_build_asks_for_one() {
         BuiltPackage { provides: vec!["font(:lang=en)".into()], ..made("c-fonts-1-1.noarch") };
     let mut known = known();
     assert!(
-        told("c-fonts", std::slice::from_ref(&fonts), &known, &OwnerRights::default()).is_empty()
+        claimed("c-fonts", std::slice::from_ref(&fonts), &known, &OwnerRights::default())
+            .is_empty()
     );
     known.required.insert("font(:lang=en)".into());
-    let found = told("c-fonts", &[fonts], &known, &OwnerRights::default());
+    let found = claimed("c-fonts", &[fonts], &known, &OwnerRights::default());
     assert_eq!(found, ["provides font(:lang=en)"]);
 }
 
@@ -117,7 +118,7 @@ fn a_full_name_that_a_stranger_has_does_not_fail_its_owner() {
     // The store reports its own earlier build: the release has to be raised.
     let own = owner("gcc", "gcc-14-1.x86_64", "farm");
     known.names.insert("gcc".into(), [own].into());
-    assert!(told("gcc", &[made("gcc-14-1.x86_64")], &known, &OwnerRights::default()).is_empty());
+    assert!(claimed("gcc", &[made("gcc-14-1.x86_64")], &known, &OwnerRights::default()).is_empty());
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn what_the_target_lists_needs_no_person() {
     let may_own = ["gcc".to_owned(), "/usr/bin/*".to_owned()];
     let rights = OwnerRights { may_own: &may_own, approved: &[] };
     let all = BuiltPackage { files: vec!["/bin/bash".into()], ..made("gcc-14-1.x86_64") };
-    assert!(told("toolset", &[all, made("cpp-14-1.x86_64")], &known(), &rights) == ["name cpp"]);
+    assert!(claimed("toolset", &[all, made("cpp-14-1.x86_64")], &known(), &rights) == ["name cpp"]);
 }
 
 #[test]
@@ -142,12 +143,12 @@ fn an_approved_claim_makes_an_owner() {
     ];
     let rights = OwnerRights { may_own: &[], approved: &all };
     let toolset = BuiltPackage { provides: vec!["cpp".into()], ..made("gcc-14-1.x86_64") };
-    assert!(told("toolset", &[toolset], &known(), &rights).is_empty());
-    // The one before needs a person for the name, and not for what it provides.
+    assert!(claimed("toolset", &[toolset], &known(), &rights).is_empty());
+    // The previous owner needs a person's decision for the name, but not for its provides.
     let mut known = known();
     known.names.get_mut("gcc").unwrap().insert(owner("toolset", "gcc-14-1.x86_64", "farm"));
     let before = [made("gcc-15-1.x86_64"), made("cpp-15-1.x86_64")];
-    assert_eq!(told("gcc", &before, &known, &rights), ["name gcc"]);
+    assert_eq!(claimed("gcc", &before, &known, &rights), ["name gcc"]);
 }
 
 #[test]
@@ -190,13 +191,12 @@ fn impact_goes_on_through_what_was_made() {
         link(1, &["bad"], &["bad"]),
     ];
     let found = impact(&[digest("bad")].into(), &links);
-    let told: Vec<_> = found.iter().map(|one| (one.build.0, one.through.map(|b| b.0))).collect();
-    assert_eq!(told, [(2, None), (5, None), (3, Some(2))]);
+    let claimed: Vec<_> = found.iter().map(|one| (one.build.0, one.through.map(|b| b.0))).collect();
+    assert_eq!(claimed, [(2, None), (5, None), (3, Some(2))]);
 }
 
 proptest! {
-    /// Whatever a build makes: its source's own things are never claimed, and what is claimed has
-    /// another owner.
+    /// For all builds: names of the own source are never claimed, and each claim has another owner.
     #[test]
     fn claims_are_of_others(
         source in "[abc]",

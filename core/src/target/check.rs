@@ -5,8 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use url::Url;
 
 use super::problem::{TargetError, TargetProblem};
-use super::{KeySource, Repository, Target, Template, address, is_modifications_config, macros};
+use super::{
+    KeySource, PackageOverrides, Repository, Target, Template, address, is_modifications_config,
+    macros,
+};
 use crate::limits::Limits;
+use crate::lock::FARM;
 use crate::modules::{ModuleName, StreamName};
 use crate::options::{BuildOption, BuildOptions};
 use crate::{kept_files, name};
@@ -222,12 +226,41 @@ impl TargetCheck<'_> {
     fn repository(&mut self, repository: &Repository) {
         let Repository { id, gpgcheck, repo_gpgcheck, keys, .. } = repository;
         let key = |field: &str| format!("repositories.{}.{field}", name::shown(id));
-        if id == "farm" {
+        if id == FARM {
             self.refuse(&key("id"), id, "is the name of the farm's own builds; choose another");
         } else if !is_plain(id) {
             self.refuse(&key("id"), id, "use letters, digits, `.`, `_` and `-` only");
         }
         let checked = *gpgcheck || *repo_gpgcheck;
+        self.locations(repository, checked);
+        if checked && keys.is_empty() {
+            self.refuse(
+                &key("keys"),
+                "[]",
+                "gpgcheck and repo_gpgcheck need a key; name its file, or set both to false",
+            );
+        }
+        for source in keys {
+            if let KeySource::File(path) = source
+                && path.as_os_str().is_empty()
+            {
+                self.refuse(&key("keys"), "", "write the path of a key file or an armored key");
+            }
+        }
+        let lists = [("excludes", &repository.excludes), ("includepkgs", &repository.includepkgs)];
+        for (field, patterns) in lists {
+            for pattern in patterns {
+                let is_bad = |c: char| c.is_whitespace() || c.is_control() || c == ',';
+                if pattern.is_empty() || pattern.chars().any(is_bad) {
+                    self.refuse(&key(field), pattern, "write one package name or pattern");
+                }
+            }
+        }
+    }
+
+    /// Where a repository is. `checked` says whether signatures protect what is read from it.
+    fn locations(&mut self, repository: &Repository, checked: bool) {
+        let key = |field: &str| format!("repositories.{}.{field}", name::shown(&repository.id));
         let base = repository.baseurl.templates();
         let places: Vec<(&str, &Template)> = base
             .iter()
@@ -263,29 +296,6 @@ impl TargetCheck<'_> {
                     "plain http without any signature check lets anyone on the way change build \
                      roots; set gpgcheck or repo_gpgcheck, or insecure = true",
                 );
-            }
-        }
-        if checked && keys.is_empty() {
-            self.refuse(
-                &key("keys"),
-                "[]",
-                "gpgcheck and repo_gpgcheck need a key; name its file, or set both to false",
-            );
-        }
-        for source in keys {
-            if let KeySource::File(path) = source
-                && path.as_os_str().is_empty()
-            {
-                self.refuse(&key("keys"), "", "write the path of a key file or an armored key");
-            }
-        }
-        let lists = [("excludes", &repository.excludes), ("includepkgs", &repository.includepkgs)];
-        for (field, patterns) in lists {
-            for pattern in patterns {
-                let is_bad = |c: char| c.is_whitespace() || c.is_control() || c == ',';
-                if pattern.is_empty() || pattern.chars().any(is_bad) {
-                    self.refuse(&key(field), pattern, "write one package name or pattern");
-                }
             }
         }
     }
@@ -327,31 +337,7 @@ impl TargetCheck<'_> {
             if let Err(error) = name::check_package(package) {
                 self.refuse(&key, package, error.to_string());
             }
-            if let Some(spec) = &overrides.spec {
-                let named = spec.strip_suffix(".spec").filter(|name| !name.is_empty());
-                if named.is_none() || name::check_file(spec).is_err() {
-                    let why = "is not the name of a spec file: NAME.spec, without a folder";
-                    self.refuse(&format!("{key}.spec"), spec, why.to_owned());
-                }
-            }
-            if let Some(repository) = &overrides.repository {
-                if let Err(error) = name::check_package(repository) {
-                    self.refuse(&format!("{key}.repository"), repository, error.to_string());
-                }
-                let same = |other: &&String| {
-                    *other != package
-                        && target.packages[*other].repository.as_ref() == Some(repository)
-                };
-                if let Some(other) = target.packages.keys().find(same) {
-                    let reason = format!("is the repository of {} too", name::shown(other));
-                    self.refuse(&format!("{key}.repository"), repository, reason);
-                }
-            }
-            if let Some(git_ref) = &overrides.git_ref
-                && let Err(error) = name::check_git_ref(git_ref)
-            {
-                self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
-            }
+            self.package_sources(&key, package, overrides);
             self.percent(&format!("{key}.repeat_percent"), overrides.repeat_percent.unwrap_or(0));
             for pattern in &overrides.may_own {
                 let is_bad = |c: char| c.is_whitespace() || c.is_control();
@@ -362,23 +348,57 @@ impl TargetCheck<'_> {
             }
             self.modules(&format!("{key}."), &overrides.modules, &overrides.disabled_modules);
             self.macros(&format!("{key}.macros"), &overrides.macros);
-            let options = BuildOptions {
-                with: overrides.with.clone(),
-                without: overrides.without.clone(),
-                additional_packages: overrides.additional_packages.clone(),
-                ..BuildOptions::default()
-            };
-            if let Err(error) = options.check_words() {
-                let field = match error.option {
-                    BuildOption::AdditionalPackage => "additional_packages",
-                    option => option.as_str(),
-                };
-                let what = error.why.text(|option| option.to_string());
-                self.refuse(&format!("{key}.{field}"), &error.value, what);
-            }
+            self.package_options(&key, overrides);
             // A 0 in the target's own limits has been reported already.
             let fine = Limits::default();
             self.limits(&format!("{key}.limits"), &overrides.limits.over(&fine));
+        }
+    }
+
+    /// Where the sources of a package are.
+    fn package_sources(&mut self, key: &str, package: &str, overrides: &PackageOverrides) {
+        let target = self.target;
+        if let Some(spec) = &overrides.spec {
+            let named = spec.strip_suffix(".spec").filter(|name| !name.is_empty());
+            if named.is_none() || name::check_file(spec).is_err() {
+                let why = "is not the name of a spec file: NAME.spec, without a folder";
+                self.refuse(&format!("{key}.spec"), spec, why.to_owned());
+            }
+        }
+        if let Some(repository) = &overrides.repository {
+            if let Err(error) = name::check_package(repository) {
+                self.refuse(&format!("{key}.repository"), repository, error.to_string());
+            }
+            let same = |other: &&String| {
+                *other != package && target.packages[*other].repository.as_ref() == Some(repository)
+            };
+            if let Some(other) = target.packages.keys().find(same) {
+                let reason = format!("is the repository of {} too", name::shown(other));
+                self.refuse(&format!("{key}.repository"), repository, reason);
+            }
+        }
+        if let Some(git_ref) = &overrides.git_ref
+            && let Err(error) = name::check_git_ref(git_ref)
+        {
+            self.refuse(&format!("{key}.ref"), git_ref, error.to_string());
+        }
+    }
+
+    /// The options that every build of a package has.
+    fn package_options(&mut self, key: &str, overrides: &PackageOverrides) {
+        let options = BuildOptions {
+            with: overrides.with.clone(),
+            without: overrides.without.clone(),
+            additional_packages: overrides.additional_packages.clone(),
+            ..BuildOptions::default()
+        };
+        if let Err(error) = options.check_words() {
+            let field = match error.option {
+                BuildOption::AdditionalPackage => "additional_packages",
+                option => option.as_str(),
+            };
+            let what = error.why.text(|option| option.to_string());
+            self.refuse(&format!("{key}.{field}"), &error.value, what);
         }
     }
 

@@ -59,7 +59,7 @@ pub(crate) use check::problems;
 pub use hosts::{PrivateHosts, is_private};
 pub(crate) use macros::{line as macro_line, problem as macro_problem};
 pub use modifications::{MODIFICATIONS_CONFIG, Modifications, is_modifications_config};
-pub use needs::{NeedsLabel, NeedsSetting, Size};
+pub use needs::{NeedsLabel, NeedsSetting, Size, SizeError};
 pub use package::{LimitOverrides, PackageOverrides};
 pub use problem::{TargetError, TargetProblem};
 pub use repository::{BaseUrls, KeySource, Repository};

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::shown;
 use crate::needs::{LabelError, Needs, check_label};
 
 /// `needs = { memory = "32G", disk = "100G", label = "ssd" }`. Needs that are left out, except the
@@ -36,20 +37,23 @@ impl NeedsSetting {
 #[serde(try_from = "String", into = "String")]
 pub struct Size(u64);
 
+/// A text that is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{}` is not a size (expected a number with a unit, as 512M, 32G or 1T)", shown(.0))]
+pub struct SizeError(pub String);
+
 /// Units with their size in MiB, the largest first.
 const UNITS: [(char, u64); 3] = [('T', 1 << 20), ('G', 1 << 10), ('M', 1)];
 
 impl TryFrom<String> for Size {
-    type Error = String;
+    type Error = SizeError;
 
-    fn try_from(text: String) -> Result<Self, String> {
+    fn try_from(text: String) -> Result<Self, SizeError> {
         let size = UNITS.iter().find_map(|(unit, mib)| {
             let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
             number.checked_mul(*mib)
         });
-        size.filter(|mib| *mib > 0).map(Self).ok_or_else(|| {
-            format!("`{text}` is not a size (expected a number with a unit, as 512M, 32G or 1T)")
-        })
+        size.filter(|mib| *mib > 0).map(Self).ok_or(SizeError(text))
     }
 }
 

@@ -52,10 +52,10 @@ fn what_is_closed_is_opened_by_word() {
     use crate::Allowance::{Fuse, Keyring, Loop};
     assert_eq!(lab().allowed("hello"), [Fuse, Loop, Keyring].into());
     assert_eq!(lab().allowed("other"), [Keyring].into());
-    let said = refusal("allow = [\"fuse\", \"loop\"]", "allow = [\"mount\"]");
+    let message = refusal("allow = [\"fuse\", \"loop\"]", "allow = [\"mount\"]");
     assert!(
-        said.contains("unknown permission `mount`") && said.contains("user_namespaces"),
-        "{said}"
+        message.contains("unknown permission `mount`") && message.contains("user_namespaces"),
+        "{message}"
     );
 }
 
@@ -165,8 +165,11 @@ fn the_order_of_requests_is_one_of_three_words() {
     let text = LAB.replace("dist = ", "order = \"none\"\ndist = ");
     let target = Target::parse("lab.toml", &text).expect("it is good");
     assert_eq!(target.order, OrderMode::Unordered);
-    let said = refusal("dist = ", "order = \"random\"\ndist = ");
-    assert!(said.contains("unknown order `random` (known: requires, bootstrap, none)"), "{said}");
+    let message = refusal("dist = ", "order = \"random\"\ndist = ");
+    assert!(
+        message.contains("unknown order `random` (known: requires, bootstrap, none)"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -41,8 +41,8 @@ pub struct PolicyOverrides(BTreeMap<String, PolicyOverride>);
 
 /// From packages with the newest override for each; the empty name stands for the whole target.
 impl FromIterator<(String, PolicyOverride)> for PolicyOverrides {
-    fn from_iter<I: IntoIterator<Item = (String, PolicyOverride)>>(orders: I) -> Self {
-        Self(orders.into_iter().collect())
+    fn from_iter<I: IntoIterator<Item = (String, PolicyOverride)>>(overrides: I) -> Self {
+        Self(overrides.into_iter().collect())
     }
 }
 
@@ -66,7 +66,7 @@ impl PolicyOverrides {
 pub fn plan(
     target: &Target,
     open: Vec<OpenPush>,
-    orders: &PolicyOverrides,
+    overrides: &PolicyOverrides,
     known: &OpenPushContext,
     now: Timestamp,
 ) -> Vec<PlannedPush> {
@@ -77,7 +77,7 @@ pub fn plan(
     packages
         .into_iter()
         .filter_map(|(package, pushes)| {
-            let rule = orders.rule(target, &package, now);
+            let rule = overrides.rule(target, &package, now);
             plan_package(&PackageFacts { target, package: &package, known, rule }, pushes, now)
         })
         .collect()
@@ -472,7 +472,7 @@ mod tests {
         let mut target = target();
         target.packages.entry("held".into()).or_default().track = Some(Policy::Hold);
         let why = || "why".to_owned();
-        let orders: PolicyOverrides = [
+        let overrides: PolicyOverrides = [
             ("", PolicyOverride::Policy(Policy::Propose, why())),
             ("frozen", PolicyOverride::Freeze(Freeze { reason: why(), until: at(10) })),
             ("auto", PolicyOverride::Policy(Policy::Automatic, why())),
@@ -486,14 +486,19 @@ mod tests {
             ("auto", "build", "policy automatic"),
             ("frozen", "frozen", "frozen: why"),
         ] {
-            let planned =
-                plan(&target, vec![push(1, package)], &orders, &OpenPushContext::default(), at(5))
-                    .remove(0);
+            let planned = plan(
+                &target,
+                vec![push(1, package)],
+                &overrides,
+                &OpenPushContext::default(),
+                at(5),
+            )
+            .remove(0);
             assert_eq!(planned.verdict.word().as_str(), verdict, "{package}");
-            assert_eq!(reason(&planned.verdict, &orders.rule(&target, package, at(5))), why);
+            assert_eq!(reason(&planned.verdict, &overrides.rule(&target, package, at(5))), why);
         }
         let later =
-            plan(&target, vec![push(1, "frozen")], &orders, &OpenPushContext::default(), at(10))
+            plan(&target, vec![push(1, "frozen")], &overrides, &OpenPushContext::default(), at(10))
                 .remove(0);
         assert_eq!(later.verdict, PushDecision::Proposed);
     }

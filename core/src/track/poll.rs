@@ -36,7 +36,7 @@ pub struct PolledPackage<'a> {
 /// The content of a webhook about a package.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WebhookHint<'a> {
-    pub told: Timestamp,
+    pub hinted_at: Timestamp,
     /// The commit of the package; empty for none.
     pub commit: &'a str,
     /// The commit of its modifications; empty for none.
@@ -114,18 +114,18 @@ impl PolledPackage<'_> {
         let observations: Vec<RefObservation> =
             package.observation.into_iter().chain(modifications.observation).collect();
 
-        let believed = self.hint.filter(|hint| is_hint_believed(hint.told, now));
+        let believed = self.hint.filter(|hint| is_hint_believed(hint.hinted_at, now));
         let has_pushed = observations.iter().any(|one| one.change == RefChange::Pushed);
-        let look = match believed.filter(|_| is_not_yet) {
-            Some(hint) => PollFinding::NotYet { told: hint.told },
+        let finding = match believed.filter(|_| is_not_yet) {
+            Some(hint) => PollFinding::NotYet { hinted_at: hint.hinted_at },
             None if has_pushed => PollFinding::Observed(RefChange::Pushed),
             None => PollFinding::Observed(package.change),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
+            next: next(&self.target.track.pace(), self.interval, finding, jitter, now),
             failures: u32::from(problem.is_some()),
             problem: shown(&problem.unwrap_or_default()),
-            hinted: matches!(look, PollFinding::NotYet { .. }),
+            hinted: matches!(finding, PollFinding::NotYet { .. }),
             observations,
         }
     }
@@ -140,36 +140,37 @@ impl PolledPackage<'_> {
         now: Timestamp,
     ) -> PollOutcome {
         let failures = self.failures.saturating_add(1);
-        let look = match answer {
+        let finding = match answer {
             HostResponse::Well => PollFinding::Failed(failures),
             // The failure of a host says nothing about the package: the package keeps its interval,
             // and waits with all others until the host is asked again.
             HostResponse::Ill(_) => PollFinding::Observed(RefChange::Begin),
         };
         PollOutcome {
-            next: next(&self.target.track.pace(), self.interval, look, jitter, now),
+            next: next(&self.target.track.pace(), self.interval, finding, jitter, now),
             failures,
             problem: shown(error),
-            hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.told, now)),
+            hinted: self.hint.is_some_and(|hint| is_hint_believed(hint.hinted_at, now)),
             observations: Vec::new(),
         }
     }
 
     fn package(&self, git_ref: &str, tip: Option<RefTip>) -> TipFinding {
-        let told = self.hint.map(|hint| hint.commit).filter(|commit| !commit.is_empty());
-        let change = self.change_of_package(git_ref, tip.as_ref(), told);
+        let hinted_commit = self.hint.map(|hint| hint.commit).filter(|commit| !commit.is_empty());
+        let change = self.change_of_package(git_ref, tip.as_ref(), hinted_commit);
         let commit = tip.as_ref().map(|tip| tip.commit.as_str());
-        let is_not_yet = told.is_some() && told != commit;
+        let is_not_yet = hinted_commit.is_some() && hinted_commit != commit;
         let problem = if change == RefChange::Gone { self.gone(git_ref) } else { String::new() };
         let observation = tip.map(|RefTip { name: branch, commit }| {
             let push = Push { repository: self.target.git_url(self.package), branch, commit };
-            RefObservation { push, change, modifies: false, told_by: told_by(told) }
+            RefObservation { push, change, modifies: false, told_by: told_by(hinted_commit) }
         });
         TipFinding { change, observation, problem, is_not_yet }
     }
 
     fn modifications(&self, modified: ModificationsTip) -> TipFinding {
-        let told = self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
+        let hinted_commit =
+            self.hint.map(|hint| hint.modification).filter(|commit| !commit.is_empty());
         let nothing = |problem: String, is_not_yet: bool| TipFinding {
             change: RefChange::Same,
             observation: None,
@@ -179,20 +180,21 @@ impl PolledPackage<'_> {
         let (repository, branch, commit) = match modified {
             ModificationsTip::Nowhere => return nothing(String::new(), false),
             ModificationsTip::Hidden(why) => {
-                return nothing(format!("modifications: {why}"), told.is_some());
+                return nothing(format!("modifications: {why}"), hinted_commit.is_some());
             }
             ModificationsTip::At { repository, branch, commit } => (repository, branch, commit),
         };
         let before = seen::modifications(self.target, self.package, self.seen);
         let before = before.map(|seen| seen.commit_id.as_str());
-        let change = change_of_modifications(before, commit.as_deref(), told);
-        let is_not_yet = told.is_some() && told != commit.as_deref();
+        let change = change_of_modifications(before, commit.as_deref(), hinted_commit);
+        let is_not_yet = hinted_commit.is_some() && hinted_commit != commit.as_deref();
         let problem = match change {
             RefChange::Gone => lost(&repository, &branch, self.package),
             _ => String::new(),
         };
         let push = Push { repository, branch, commit: commit.unwrap_or_default() };
-        let observation = RefObservation { push, change, modifies: true, told_by: told_by(told) };
+        let observation =
+            RefObservation { push, change, modifies: true, told_by: told_by(hinted_commit) };
         TipFinding { change, observation: Some(observation), problem, is_not_yet }
     }
 
@@ -202,7 +204,7 @@ impl PolledPackage<'_> {
         &self,
         git_ref: &str,
         tip: Option<&RefTip>,
-        told: Option<&str>,
+        hinted_commit: Option<&str>,
     ) -> RefChange {
         let before = seen::upstream(self.target, self.package, self.git_ref, self.seen);
         if let (Some(pattern), Some(tip), Some(seen)) = (TagPattern::parse(git_ref), tip, before)
@@ -216,7 +218,7 @@ impl PolledPackage<'_> {
             Some(seen) => Some(seen.commit_id.as_str()),
             None => before.map(|_| ""),
         };
-        let before = PreviousRef { commit, told, build_first: self.build_first };
+        let before = PreviousRef { commit, hinted_commit, build_first: self.build_first };
         change(&before, tip.map(|tip| tip.commit.as_str()))
     }
 
@@ -229,8 +231,8 @@ impl PolledPackage<'_> {
     }
 }
 
-const fn told_by(told: Option<&str>) -> &'static str {
-    if told.is_some() { "webhook" } else { "poll" }
+const fn told_by(hinted_commit: Option<&str>) -> &'static str {
+    if hinted_commit.is_some() { "webhook" } else { "poll" }
 }
 
 /// Whether the observation of modifications is a push. Absent modifications are recorded as an
@@ -239,12 +241,12 @@ const fn told_by(told: Option<&str>) -> &'static str {
 fn change_of_modifications(
     before: Option<&str>,
     now: Option<&str>,
-    told: Option<&str>,
+    hinted_commit: Option<&str>,
 ) -> RefChange {
     match (before, now) {
         (None, None) => RefChange::Begin,
         (Some(""), None) => RefChange::Same,
-        _ => change(&PreviousRef { commit: before, told, build_first: false }, now),
+        _ => change(&PreviousRef { commit: before, hinted_commit, build_first: false }, now),
     }
 }
 
@@ -321,11 +323,11 @@ mod tests {
     fn a_hint_is_believed_until_it_is_seen_or_too_old() {
         let target = target();
         let known = [seen(&target, "c9s", "old")];
-        let hint = Some(WebhookHint { told: at(1), commit: "new", modification: "" });
+        let hint = Some(WebhookHint { hinted_at: at(1), commit: "new", modification: "" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &known) };
-        let told = answered(&polled, Some(("c9s", "new")), at(2));
-        assert_eq!((told.hinted, told.observations[0].told_by), (false, "webhook"));
-        assert_eq!(told.observations[0].change, RefChange::Pushed);
+        let outcome = answered(&polled, Some(("c9s", "new")), at(2));
+        assert_eq!((outcome.hinted, outcome.observations[0].told_by), (false, "webhook"));
+        assert_eq!(outcome.observations[0].change, RefChange::Pushed);
         let not_yet = |now| answered(&polled, Some(("c9s", "old")), now).hinted;
         assert!(not_yet(at(2)) && not_yet(at(0) + BELIEVED));
         assert!(!not_yet(at(1) + BELIEVED));
@@ -339,7 +341,7 @@ mod tests {
     #[test]
     fn what_hides_modifications_is_the_problem() {
         let (target, jitter) = (target(), Jitter::new(1, "a", 1));
-        let hint = Some(WebhookHint { told: at(1), commit: "", modification: "m" });
+        let hint = Some(WebhookHint { hinted_at: at(1), commit: "", modification: "m" });
         let polled = PolledPackage { hint, ..polled(&target, "c9s", &[]) };
         let hidden = ModificationsTip::Hidden("no access".into());
         let outcome = polled.answered("c9s", None, hidden, jitter, at(2));
@@ -361,7 +363,7 @@ mod tests {
 
     #[test]
     fn modifications_that_come_are_a_push_and_those_that_go_are_none() {
-        for (before, now, told, expected) in [
+        for (before, now, hinted_commit, expected) in [
             (None, None, None, RefChange::Begin),
             (None, Some("a"), None, RefChange::Begin),
             (None, Some("a"), Some("a"), RefChange::Pushed),
@@ -371,7 +373,11 @@ mod tests {
             (Some("a"), Some("b"), None, RefChange::Pushed),
             (Some("a"), None, None, RefChange::Gone),
         ] {
-            assert_eq!(change_of_modifications(before, now, told), expected, "{before:?} {now:?}");
+            assert_eq!(
+                change_of_modifications(before, now, hinted_commit),
+                expected,
+                "{before:?} {now:?}"
+            );
         }
     }
 }

@@ -90,7 +90,7 @@ pub struct PreviousRef<'a> {
     /// The last observed commit; `None` when it was never polled.
     pub commit: Option<&'a str>,
     /// The commit that a webhook has named since.
-    pub told: Option<&'a str>,
+    pub hinted_commit: Option<&'a str>,
     /// Whether the commit of the first poll is to be built as well.
     pub build_first: bool,
 }
@@ -116,7 +116,9 @@ pub fn change(before: &PreviousRef<'_>, now: Option<&str>) -> RefChange {
         (_, None) => RefChange::Gone,
         (Some(old), Some(new)) if old == new => RefChange::Same,
         (Some(_), Some(_)) => RefChange::Pushed,
-        (None, Some(new)) if before.build_first || before.told == Some(new) => RefChange::Pushed,
+        (None, Some(new)) if before.build_first || before.hinted_commit == Some(new) => {
+            RefChange::Pushed
+        }
         (None, Some(_)) => RefChange::Begin,
     }
 }
@@ -144,7 +146,7 @@ mod tests {
 
     #[test]
     fn looks() {
-        let seen = PreviousRef { commit: Some("a"), told: None, build_first: false };
+        let seen = PreviousRef { commit: Some("a"), hinted_commit: None, build_first: false };
         let fresh = PreviousRef { commit: None, ..seen };
         for (before, now, expected) in [
             (seen, Some("a"), RefChange::Same),
@@ -152,11 +154,11 @@ mod tests {
             (seen, None, RefChange::Gone),
             (fresh, None, RefChange::Gone),
             (fresh, Some("a"), RefChange::Begin),
-            (PreviousRef { told: Some("a"), ..fresh }, Some("a"), RefChange::Pushed),
-            (PreviousRef { told: Some("b"), ..fresh }, Some("a"), RefChange::Begin),
+            (PreviousRef { hinted_commit: Some("a"), ..fresh }, Some("a"), RefChange::Pushed),
+            (PreviousRef { hinted_commit: Some("b"), ..fresh }, Some("a"), RefChange::Begin),
             (PreviousRef { build_first: true, ..fresh }, Some("a"), RefChange::Pushed),
             (PreviousRef { build_first: true, ..seen }, Some("a"), RefChange::Same),
-            (PreviousRef { told: Some("b"), ..seen }, Some("a"), RefChange::Same),
+            (PreviousRef { hinted_commit: Some("b"), ..seen }, Some("a"), RefChange::Same),
         ] {
             assert_eq!(change(&before, now), expected, "{before:?} {now:?}");
         }

@@ -16,8 +16,8 @@ pub(super) const BELIEVED: Duration = Duration::from_secs(120);
 
 /// Whether the push of a webhook that came at a time is still expected.
 #[must_use]
-pub fn is_hint_believed(told: Timestamp, now: Timestamp) -> bool {
-    now.since(told) < BELIEVED
+pub fn is_hint_believed(hinted_at: Timestamp, now: Timestamp) -> bool {
+    now.since(hinted_at) < BELIEVED
 }
 
 /// The bounds of the time between two polls.
@@ -36,7 +36,7 @@ pub enum PollFinding {
     /// The server answered, with another commit than the webhook of this time named.
     NotYet {
         /// When the webhook came.
-        told: Timestamp,
+        hinted_at: Timestamp,
     },
     /// The repository cannot be read, for a reason of its own; so many times in a row.
     Failed(u32),
@@ -56,22 +56,22 @@ pub struct NextPoll {
 pub fn next(
     pace: &PollPace,
     interval: Option<Duration>,
-    look: PollFinding,
+    finding: PollFinding,
     jitter: Jitter,
     now: Timestamp,
 ) -> NextPoll {
     let (shortest, longest) = (pace.shortest.max(SECOND), pace.longest.max(pace.shortest));
     let last = interval.unwrap_or(shortest);
-    let interval = match look {
+    let interval = match finding {
         // Pushes come in bursts.
         PollFinding::Observed(RefChange::Pushed) => shortest,
         PollFinding::Observed(RefChange::Begin) => last,
         PollFinding::Observed(RefChange::Same) => last.saturating_add(last / 4),
         PollFinding::Observed(RefChange::Gone) => longest,
         PollFinding::Failed(times) => last.saturating_mul(1 << times.min(6)),
-        PollFinding::NotYet { told } if is_hint_believed(told, now) => {
+        PollFinding::NotYet { hinted_at } if is_hint_believed(hinted_at, now) => {
             // The pause is as long as the wait so far: seven polls in two minutes.
-            let pause = now.since(told).clamp(SECOND, 60 * SECOND);
+            let pause = now.since(hinted_at).clamp(SECOND, 60 * SECOND);
             return NextPoll { interval: last, due: now + jitter.spread(pause) };
         }
         PollFinding::NotYet { .. } => last,
@@ -130,9 +130,9 @@ mod tests {
     const NOW: Timestamp = Timestamp::ZERO;
 
     /// The interval in seconds, after one of so many.
-    fn after(seconds: u64, look: PollFinding) -> u64 {
+    fn after(seconds: u64, finding: PollFinding) -> u64 {
         let interval = Some(Duration::from_secs(seconds));
-        next(&PACE, interval, look, Jitter::new(1, "x", 1), NOW).interval.as_secs()
+        next(&PACE, interval, finding, Jitter::new(1, "x", 1), NOW).interval.as_secs()
     }
 
     #[test]
@@ -150,18 +150,18 @@ mod tests {
 
     #[test]
     fn what_a_webhook_told_is_looked_for_soon_and_not_for_ever() {
-        let look = PollFinding::NotYet { told: NOW };
+        let finding = PollFinding::NotYet { hinted_at: NOW };
         let mut now = NOW;
-        let mut looks = 0;
+        let mut polls = 0;
         loop {
-            let next = next(&PACE, Some(600 * SECOND), look, Jitter::new(1, "x", looks), now);
-            looks += 1;
+            let next = next(&PACE, Some(600 * SECOND), finding, Jitter::new(1, "x", polls), now);
+            polls += 1;
             if next.due.since(now) > 100 * SECOND {
                 break;
             }
             now = next.due;
         }
-        assert!((4..15).contains(&looks), "{looks}");
+        assert!((4..15).contains(&polls), "{polls}");
         assert!(now < NOW + 250 * SECOND, "{now}");
     }
 
@@ -177,13 +177,13 @@ mod tests {
     #[test]
     fn never_a_herd() {
         // Three thousand packages that were polled in the same instant.
-        let looks = (0..3000).map(|n| {
+        let polls = (0..3000).map(|n| {
             let jitter = Jitter::new(7, &format!("package{n}"), 1);
             next(&PACE, Some(3600 * SECOND), PollFinding::Observed(RefChange::Same), jitter, NOW)
                 .due
         });
         let mut per_second = std::collections::HashMap::new();
-        for due in looks {
+        for due in polls {
             *per_second.entry(due.since(NOW).as_secs()).or_insert(0) += 1;
         }
         let most = per_second.values().max().copied().unwrap_or_default();
@@ -203,15 +203,15 @@ mod tests {
                 longest: Duration::from_secs(shortest + wider),
             };
             let last = (last > 0).then_some(Duration::from_secs(last));
-            let look = match kind {
+            let finding = match kind {
                 0 => PollFinding::Observed(RefChange::Same),
                 1 => PollFinding::Observed(RefChange::Pushed),
                 2 => PollFinding::Observed(RefChange::Begin),
                 3 => PollFinding::Observed(RefChange::Gone),
                 4 => PollFinding::Failed(turn as u32),
-                _ => PollFinding::NotYet { told: now - Duration::from_micros(1) },
+                _ => PollFinding::NotYet { hinted_at: now - Duration::from_micros(1) },
             };
-            let next = next(&pace, last, look, Jitter::new(1, "x", turn), now);
+            let next = next(&pace, last, finding, Jitter::new(1, "x", turn), now);
             let pause = next.due.since(now);
             prop_assert!(pause > Duration::ZERO);
             let longest = pace.longest.max(60 * SECOND) / 4 * 5;

@@ -251,15 +251,15 @@ mod tests {
         }
     }
 
-    fn told(build: &BuildFacts<'_>, now: Timestamp) -> Vec<(String, &'static str, String)> {
+    fn reasons_of(build: &BuildFacts<'_>, now: Timestamp) -> Vec<(String, &'static str, String)> {
         let short = |reason: Reason| (reason.task, reason.code.as_str(), reason.text);
         reasons(build, now).into_iter().map(short).collect()
     }
 
     fn one(build: &BuildFacts<'_>) -> (&'static str, String) {
-        let mut told = told(build, at(0));
-        assert_eq!(told.len(), 1, "{told:?}");
-        let (_, code, text) = told.remove(0);
+        let mut reasons = reasons_of(build, at(0));
+        assert_eq!(reasons.len(), 1, "{reasons:?}");
+        let (_, code, text) = reasons.remove(0);
         (code, text)
     }
 
@@ -324,7 +324,7 @@ mod tests {
         let both =
             BuildFacts { failures: &failures[2..], tasks: &tasks, ..build(BuildState::Building) };
         let codes: Vec<_> =
-            told(&both, at(0)).into_iter().map(|(task, code, _)| (task, code)).collect();
+            reasons_of(&both, at(0)).into_iter().map(|(task, code, _)| (task, code)).collect();
         assert_eq!(codes, [("build 1".to_owned(), "retry"), ("build 2".to_owned(), "lock")]);
         let tasks = [task(1, TaskState::Running)];
         assert_eq!(one(&BuildFacts { tasks: &tasks, ..both }).0, "runs");
@@ -368,6 +368,6 @@ mod tests {
         assert_eq!(reasons[4].remedy, Some(Remedy::StartWorker));
         assert_eq!((reasons[5].ahead, reasons[5].starts), (2, Some(at(260))));
         let facts = BuildFacts { waits: "not accepted yet: no acceptor", ..facts };
-        assert_eq!(told(&facts, at(0))[1].2, "not accepted yet: no acceptor");
+        assert_eq!(reasons_of(&facts, at(0))[1].2, "not accepted yet: no acceptor");
     }
 }

@@ -1,4 +1,4 @@
-//! Why a build is in its state, and when it goes on: the answer of `rpmfarm why`.
+//! Why a build is in its state, and when it continues: the answer of `rpmfarm why`.
 //!
 //! Owns the order of the reasons, their words and the estimates of times. `worker` says why a task
 //! waits for a worker, `build` why a build waits. Neither knows where the facts come from.

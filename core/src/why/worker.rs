@@ -111,7 +111,7 @@ impl fmt::Display for WaitReason {
     }
 }
 
-/// What the workers lack of the needs of a task, when the best of them has these resources.
+/// The needs of a task that the workers do not meet, when the best of them has these resources.
 fn lacks(needs: &Needs, memory_mib: u64, disk_mib: u64, labelled: bool) -> Vec<String> {
     let mut lacks = Vec::new();
     if needs.memory_mib > memory_mib {

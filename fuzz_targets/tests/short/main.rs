@@ -1,9 +1,9 @@
-//! A short run of what is fuzzed: mutations of good inputs, the same each time.
+//! A short run of all fuzz targets: mutations of good inputs, the same each time.
 //!
 //! Each reader is a test of its own, and runs until it has had [`RUNS`] inputs or [`SECONDS`] are
-//! over. `RPMFARM_FUZZ_RUNS` or `RPMFARM_FUZZ_SECONDS` ask for another end, which is then the only
-//! one. An input that a reader fails at stays in a file that is named; `RPMFARM_FUZZ_INPUT` is a
-//! file that the tests run instead of all others.
+//! over. `RPMFARM_FUZZ_RUNS` or `RPMFARM_FUZZ_SECONDS` set another limit, which is then the only
+//! one. An input at which a reader fails is kept in a file, whose name is printed;
+//! `RPMFARM_FUZZ_INPUT` names a file that the tests run instead of all other inputs.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends there, and says where")]
 
@@ -85,7 +85,7 @@ fn run(name: &str) {
     let seeds = seeds::seeds_of(name);
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("fuzz-{name}"));
     fs::create_dir_all(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    // Of what ends the whole process nothing else could be told.
+    // Printed before, because an input may end the whole process.
     println!("{name}: the input that is run is in {}", file.display());
     let watched = Watched::new(name, &file);
     let begun = Instant::now();
@@ -102,7 +102,7 @@ fn run(name: &str) {
     fs::remove_file(file).unwrap();
 }
 
-/// The good ones first, then nothing at all, then what is made of them.
+/// The good inputs first, then the empty one, then mutations of the good ones.
 fn input(seeds: &[Vec<u8>], number: u64) -> Vec<u8> {
     match usize::try_from(number).ok().filter(|number| *number <= seeds.len()) {
         Some(number) => seeds.get(number).cloned().unwrap_or_default(),

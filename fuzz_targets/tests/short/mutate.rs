@@ -1,5 +1,5 @@
-//! Inputs that are made of good ones: bytes changed, pieces taken out, repeated, put elsewhere and
-//! into each other, numbers at their ends, and what lies in something that lies in something.
+//! Mutations of good inputs: changed bytes, parts that are removed, repeated, moved and inserted,
+//! extreme numbers, and deeper nesting.
 
 /// Nothing longer is made.
 const MAX_INPUT: usize = 16 << 10;
@@ -73,7 +73,7 @@ const WORDS: &[&[u8]] = &[
     b"\xe2\x80\xae",
 ];
 
-/// What opens and closes something.
+/// Opening and closing delimiters.
 const PAIRS: &[(&[u8], &[u8])] = &[
     (b"(", b")"),
     (b"[", b"]"),

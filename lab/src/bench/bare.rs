@@ -91,8 +91,8 @@ impl BareRoot {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "bash", "-c", RUN, "bare"]);
         command.arg(self.root.path()).arg(inside).arg(script);
-        let said = String::from_utf8(tool::output(&mut command)?)?;
-        let (begin, end) = said.trim().split_once(' ').context("no times")?;
+        let output = String::from_utf8(tool::output(&mut command)?)?;
+        let (begin, end) = output.trim().split_once(' ').context("no times")?;
         Ok(end.parse::<f64>()? - begin.parse::<f64>()?)
     }
 }

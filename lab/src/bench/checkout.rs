@@ -61,8 +61,8 @@ impl Checkout {
         let mut command = Command::new("git");
         command.arg("-C").arg(&self.path);
         command.args(["-c", "user.name=The lab", "-c", "user.email=lab@rpmfarm.invalid"]);
-        let said = tool::output(command.args(arguments))
+        let output = tool::output(command.args(arguments))
             .with_context(|| format!("git {arguments:?} in {}", self.path.display()))?;
-        Ok(String::from_utf8(said)?)
+        Ok(String::from_utf8(output)?)
     }
 }

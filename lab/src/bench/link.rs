@@ -53,7 +53,7 @@ pub(super) fn measure(directory: &Path, world: &World, report: &mut Report) -> a
         ratio: None,
         note: format!(
             "a heartbeat of 5 s and a lease of 30 s; {} of {} readings found it late",
-            watched.late, watched.looks
+            watched.late, watched.checks
         ),
     });
     Ok(())
@@ -64,7 +64,7 @@ struct LinkObservation {
     time: Duration,
     builds: u32,
     deaths: u32,
-    looks: u32,
+    checks: u32,
     late: u32,
 }
 
@@ -75,7 +75,7 @@ fn watch(client: &Client) -> anyhow::Result<LinkObservation> {
     while begun.elapsed() < TIME {
         std::thread::sleep(Duration::from_millis(500));
         let liveness = liveness(client)?;
-        watched.looks += 1;
+        watched.checks += 1;
         watched.late += u32::from(liveness != "alive");
         let shown = client.show(build)?;
         if shown["ended"] == true {

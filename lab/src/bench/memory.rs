@@ -18,8 +18,8 @@ pub(super) fn peak_mib(pid: u32) -> anyhow::Result<f64> {
 /// Runs a program to its end with its output in a file, and returns its own peak in MiB, without
 /// that of its children.
 pub(super) fn run_and_watch(command: &mut Command, log: &Path) -> anyhow::Result<f64> {
-    let said = File::create(log)?;
-    command.stdin(Stdio::null()).stdout(said.try_clone()?).stderr(said);
+    let log_file = File::create(log)?;
+    command.stdin(Stdio::null()).stdout(log_file.try_clone()?).stderr(log_file);
     let mut child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
     let mut peak: f64 = 0.0;
     let status = loop {

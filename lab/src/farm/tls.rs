@@ -49,8 +49,8 @@ impl Farm {
                 .arg("--identity")
                 .arg(&identity)
                 .output()?;
-            let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            ensure!(output.status.success(), "{worker} is not enrolled: {said}");
+            let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+            ensure!(output.status.success(), "{worker} is not enrolled: {stderr}");
         }
         command.arg("--identity").arg(identity);
         if self.servers().len() > 1 {

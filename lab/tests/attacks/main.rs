@@ -1,6 +1,6 @@
-//! What strangers try against a whole farm of real processes: who pushes to one repository, who
-//! reaches the port, who has a worker, who writes to the coordinator's disk, who has its user. Each
-//! test ends with a build of somebody else that goes well.
+//! Attacks on a whole farm of real processes: by somebody who may push to one repository, who
+//! reaches the port, who has a worker, who writes to the coordinator's disk, or who has its user.
+//! Each test ends with a successful build of somebody else.
 #![allow(clippy::unwrap_used, reason = "a test ends there")]
 
 mod made;
@@ -20,18 +20,18 @@ use rpmfarm_lab::distgit::{self, BRANCH, Commit, Entry};
 use scene::{PATIENCE, Scene};
 use serde_json::Value;
 
-/// A build that nobody attacks takes some seconds; what is attacked must not take much longer.
+/// A build without attacks takes some seconds; during an attack it must not take much longer.
 const SOON: Duration = Duration::from_secs(120);
 
-/// A package of one file and what its spec has beside that.
+/// A package of one file, with additions to its spec.
 #[derive(Clone, Copy)]
 struct Attack<'a> {
     name: &'a str,
     /// Tags, and sections that follow the description.
     tags: &'a str,
-    /// What `%build` runs.
+    /// The commands of `%build`.
     build: &'a str,
-    /// What `%install` runs after the file was made.
+    /// The commands of `%install` after the file was made.
     install: &'a str,
     more: &'a str,
     /// Files beside the spec.
@@ -78,7 +78,7 @@ impl Scene {
         shown
     }
 
-    /// The farm goes on: nobody died, no worker is suspected, and others are built.
+    /// The farm still works: no process has died, no worker is suspected, and other builds succeed.
     fn goes_on(&mut self) {
         assert!(self.farm.coordinator.ended().is_none(), "{}", self.farm.coordinator.log_tail());
         for worker in &mut self.farm.workers {

@@ -20,7 +20,8 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     for (name, tags) in &cases {
         scene.push(&Attack { name, tags, ..NOTHING });
     }
-    // What is in the pool would reach the roots of others; what is found while building comes late.
+    // Requirements of packages in the pool would reach the roots of others; requirements that are
+    // found during the build come late.
     let provided = format!("Requires: {}bash{}", "(".repeat(100), " or sed)".repeat(100));
     scene.push(&Attack { name: "provided", tags: &provided, ..NOTHING });
     let found = format!("{}nobody{}", "(".repeat(100), " or nothing)".repeat(100));
@@ -38,8 +39,7 @@ fn requirements_without_end_do_not_end_the_coordinator() {
     scene.goes_on();
 }
 
-/// A tree that is deeper than any path may be long is in the way of whoever measures and removes
-/// it.
+/// A tree that is deeper than the longest possible path must not stop its measurement and removal.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_layer_that_nobody_can_walk_through_by_paths_is_the_packages_fault() {
@@ -82,7 +82,7 @@ fn who_kills_itself_silences_no_worker() {
     scene.goes_on();
 }
 
-/// What the kernel counts for each user is not taken from root.
+/// Resources that the kernel counts for each user are not taken from root.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_build_leaves_the_hosts_root_its_watches() {
@@ -105,7 +105,7 @@ fn a_build_leaves_the_hosts_root_its_watches() {
     scene.goes_on();
 }
 
-/// A spec whose macros come to no end fails after the time of an SRPM, and its batch goes on.
+/// A spec whose macros never end fails after the time limit of an SRPM, and its batch continues.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
@@ -121,8 +121,8 @@ fn a_batch_does_not_wait_for_an_srpm_that_does_not_come() {
     scene.goes_on();
 }
 
-/// A build searches for the farm around it: by its addresses, in its environment, its descriptors
-/// and in what it sees of other processes.
+/// A build searches for the farm around it: at its addresses, in its environment, its descriptors,
+/// and in other processes that it sees.
 #[test]
 #[ignore = "slow: make attack"]
 fn a_build_finds_nothing_of_its_farm() {

@@ -1,4 +1,4 @@
-//! Who reaches the port and has no credential.
+//! Attackers who reach the port without a credential.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::Scene;
 
-/// Connections that say nothing keep nobody out, and end.
+/// Silent connections do not keep other clients out, and end.
 #[test]
 #[ignore = "slow: make attack"]
 fn idle_connections_keep_nobody_out_and_are_closed() {
@@ -27,7 +27,7 @@ fn idle_connections_keep_nobody_out_and_are_closed() {
     scene.goes_on();
 }
 
-/// What one sends for a page; what comes must not be a file beside the published ones.
+/// Requests for pages; no answer may be a file that is not published.
 const REQUESTS: &[&str] = &[
     "GET /repo/../token HTTP/1.1",
     "GET /repo/lab/../../token HTTP/1.1",
@@ -66,7 +66,8 @@ fn requests_of_all_kinds_get_nothing_but_what_is_published() {
         assert!(!answer.contains(&token) && !answer.contains("root:x:0"), "{shown}: {answer}");
     }
     scene.goes_on();
-    // Who asks does not decide what other clients get: what caches and mirrors keep is the farm's.
+    // A request must not change what other clients get: caches and mirrors keep only answers of the
+    // farm.
     let mut stream = TcpStream::connect(&address).unwrap();
     let request = "GET /repo/lab/lab-testing.repo HTTP/1.1\r\nHost: evil.example\r\n\
                    X-Forwarded-Host: evil.example\r\nConnection: close\r\n\r\n";

@@ -1,4 +1,4 @@
-//! What a build puts where its packages are searched for, and what it writes for people to read.
+//! Files that a build puts beside its packages, and output that it writes for people to read.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use crate::{Attack, NOTHING, PATIENCE, Scene};
 
-/// Name and what `%install` does beside its work. rpmbuild writes its packages afterwards.
+/// The name, and the additional commands of `%install`. rpmbuild writes its packages afterwards.
 const WAYS: &[(&str, &str)] = &[
     ("empty-result", ": > $results/a-1-1.noarch.rpm"),
     ("host-link", "ln -s /proc/1/root/etc/shadow $results/a-1-1.noarch.rpm"),
@@ -36,8 +36,8 @@ const WAYS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Each is told as the package's fault or leaves the package as it is, and no upload goes on
-/// without end.
+/// Each is reported as the package's fault or does not change the package, and no upload is
+/// repeated without end.
 #[test]
 #[ignore = "slow: make attack"]
 fn whatever_lies_among_the_results_is_the_packages_fault() {
@@ -68,7 +68,7 @@ const SHOUTS: &str = "printf '\\033]0;title\\007\\033]52;c;ZXZpbA==\\007\\033P+q
                       head -c 3M /dev/zero | tr '\\0' a\n\
                       printf 'error: \\033[2J\\033[31m\\342\\200\\256red\\n' >&2; exit 1";
 
-/// What a terminal shows of a command.
+/// The output of a command on a terminal.
 fn screen(scene: &Scene, words: &[&str]) -> String {
     let pty = nix::pty::openpty(None, None).unwrap();
     let mut command = scene.farm.client().command(words);
@@ -82,7 +82,7 @@ fn screen(scene: &Scene, words: &[&str]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// What a log says to a terminal is not done by the terminal of whoever reads it.
+/// Control sequences in a log do not reach the reader's terminal.
 #[test]
 #[ignore = "slow: make attack"]
 fn logs_do_nothing_to_a_terminal() {
@@ -95,10 +95,10 @@ fn logs_do_nothing_to_a_terminal() {
         (&["show", &id], "paints"),
         (&["list"], "paints"),
     ] {
-        let told = screen(&scene, words);
-        assert!(told.contains(part), "{words:?}: {told:?}");
-        for order in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
-            assert!(!told.contains(order), "{words:?}: {told:?}");
+        let shown = screen(&scene, words);
+        assert!(shown.contains(part), "{words:?}: {shown:?}");
+        for control in ['\u{1b}', '\u{9b}', '\u{7}', '\u{202e}'] {
+            assert!(!shown.contains(control), "{words:?}: {shown:?}");
         }
     }
     for log in fs::read_dir(scene.farm.directory().join("logs")).unwrap().flatten() {

@@ -1,5 +1,5 @@
-//! Whoever has the coordinator's user asks the signer directly: it signs nothing in the place of
-//! what it has signed, nothing that nobody accepted, and nothing for other targets.
+//! An attacker with the coordinator's user calls the signer directly: it signs nothing that
+//! replaces a signed package or page, nothing without an acceptance, and nothing for other targets.
 
 use std::fs;
 use std::path::Path;
@@ -64,7 +64,7 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, what: &str) {
 
 /// Pages of the channel that was published, as it is, older, and as it is not.
 async fn asks_for_pages(signer: &mut SignerClient<Channel>, current: &str) {
-    // What is there already is signed again: the requests are in order.
+    // The current page is signed again: the requests are valid.
     signer.sign_repomd(page(current)).await.unwrap();
     let revision = current.split_once("<revision>").unwrap().1.split_once('<').unwrap().0;
     let of = |revision: u64| format!("<revision>{revision}<");

@@ -1,4 +1,4 @@
-//! Who writes to the coordinator's disk, and is not the signer.
+//! An attacker who writes to the coordinator's disk, and is not the signer.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -51,7 +51,7 @@ fn a_package_that_was_replaced_after_acceptance_is_not_signed() {
     others_read_what_is_published_alone(&scene);
 }
 
-/// Users of the host who have no part in the farm read neither its database nor its secrets.
+/// Users of the host outside of the farm can read neither its database nor its secrets.
 fn others_read_what_is_published_alone(scene: &Scene) {
     let mode = |name: &str| {
         let path = scene.farm.directory().join(name);
@@ -84,8 +84,8 @@ fn a_log_that_was_moved_stops_signing() {
     std::thread::sleep(Duration::from_secs(2));
     let shown = client.show(id).unwrap();
     assert_eq!(shown["state"], "signing", "{shown:#}");
-    let told = client.run(&["doctor"]).unwrap().out;
-    assert!(told.contains("it was moved or removed"), "{told}");
+    let output = client.run(&["doctor"]).unwrap().out;
+    assert!(output.contains("it was moved or removed"), "{output}");
     fs::rename(&aside, &log).unwrap();
     scene.farm.restart_signer().unwrap();
     client.wait(id, &["published"], PATIENCE).unwrap();

@@ -1,5 +1,4 @@
-//! A worker that is a stranger's: it was enrolled, has a certificate of the farm, and says and
-//! sends what it wants.
+//! A hostile worker: it was enrolled, has a certificate of the farm, and sends whatever it wants.
 
 use std::time::{Duration, Instant};
 
@@ -71,14 +70,14 @@ impl Stranger {
             .identity(Identity::from_pem(pem("certificate"), pem("key")));
         let endpoint = Endpoint::from_shared(scene.farm.tls_address().unwrap()).unwrap();
         let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
-        let (say, said) = mpsc::channel(8);
+        let (say, states) = mpsc::channel(8);
         say.send(state(1, Vec::new())).await.unwrap();
-        let said = ReceiverStream::new(said);
-        let heard = WorkersClient::new(channel.clone()).session(said).await.unwrap().into_inner();
+        let states = ReceiverStream::new(states);
+        let heard = WorkersClient::new(channel.clone()).session(states).await.unwrap().into_inner();
         Self { channel, say, heard, sequence: 1 }
     }
 
-    /// Tells of attempts, and hears what it should have.
+    /// Reports on attempts, and receives the desired state.
     async fn speak(&mut self, attempts: &[v1::AttemptReport]) -> v1::DesiredState {
         self.sequence += 1;
         self.say.send(state(self.sequence, attempts.to_vec())).await.unwrap();
@@ -121,14 +120,14 @@ impl Stranger {
     }
 }
 
-/// What the farm holds against the stranger, if anything.
+/// The last fault that the farm has recorded for the hostile worker.
 fn fault(scene: &Scene) -> Value {
     let shown = scene.farm.client().json(&["worker", "show", NAME]).unwrap();
     shown["faults"][0].clone()
 }
 
-/// The stranger gets the task of a source package and returns another one, of that name and
-/// version, of which the honest workers would make the packages.
+/// The hostile worker gets the task of a source package and returns another one of the same name
+/// and version, from which honest workers would make the packages.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
     let mut scene = Scene::with(|settings| {
@@ -167,11 +166,11 @@ async fn a_source_package_that_dist_git_does_not_have_is_the_workers_lie() {
         stranger.speak(std::slice::from_ref(&report)).await;
         tokio::time::sleep(PAUSE).await;
     }
-    let told = fault(&scene).to_string();
-    assert!(told.contains("is not the file that was imported from dist-git"), "{told}");
+    let message = fault(&scene).to_string();
+    assert!(message.contains("is not the file that was imported from dist-git"), "{message}");
     drop(stranger);
 
-    // An honest one does it, from what dist-git has.
+    // An honest worker makes it from the files of dist-git.
     let settings = scene.settings.clone();
     scene.farm.add_worker(&settings).unwrap();
     scene.farm.client().wait(build, &["published"], PATIENCE).unwrap();

@@ -1,5 +1,5 @@
-//! One farm with a worker for each architecture, two of them under emulation: what is built where,
-//! and what becomes of packages that have no architecture.
+//! One farm with a worker for each architecture, two of them under emulation: where packages are
+//! built, and how packages without an architecture are handled.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn one_farm_builds_for_three_architectures() {
         settings.worker_arches = Arch::ALL.into();
     });
     let client = scene.farm.client();
-    // All are asked for at once, so that each worker has something to do all the time.
+    // All are requested at once, so that each worker always has something to do.
     let packages = ["terms", "tiny", "words", "agrees", "differs", "exclusive"];
     let ids = packages.map(|package| client.build(&[package]).unwrap()[0]);
     let [terms, tiny, words, agrees, differs, exclusive] = ids;
@@ -147,8 +147,8 @@ fn dnf_installs(scene: &Scene, arch: Arch, elf: u16) {
     if arch != Arch::Ppc64le {
         packages.extend(both);
     }
-    let said = root.install(&packages).unwrap();
-    assert_eq!(machine(&root.path().join("usr/bin/tiny")), elf, "{said}");
+    let text = root.install(&packages).unwrap();
+    assert_eq!(machine(&root.path().join("usr/bin/tiny")), elf, "{text}");
     assert_eq!(root.run(&["tiny"]).unwrap().trim(), "tiny");
     assert_eq!(root.run(&["words"]).unwrap().trim(), "words");
     let built_on = root.run(&["cat", "/usr/lib64/agrees/machine"]).unwrap();
@@ -156,7 +156,7 @@ fn dnf_installs(scene: &Scene, arch: Arch, elf: u16) {
     let absent: &[&str] = if arch == Arch::Ppc64le { &both } else { &[] };
     for name in absent.iter().chain(&["differs-data"]) {
         let refused = root.command(&["install", "-y", name]).output().unwrap();
-        let said = String::from_utf8_lossy(&refused.stderr);
-        assert!(!refused.status.success() && said.contains("Unable to find a match"), "{said}");
+        let text = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && text.contains("Unable to find a match"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! The builds of one request as one thing: planned, paused, lost, tried again.
+//! The builds of one request as a whole: plans, pauses, losses, retries.
 
 use std::time::{Duration, Instant};
 
@@ -68,7 +68,7 @@ fn a_batch_is_planned_paused_and_built_in_its_order() {
     assert_eq!(ended["published"], 2);
     assert!(ended["work_ms"].as_i64().unwrap() > 0, "{ended:#}");
 
-    // Now it is known what they make and need.
+    // Now their needs and names are known.
     let planned = client.json(&plan).unwrap();
     assert_eq!(planned["unknown"], serde_json::json!([]), "{planned:#}");
     let needs = &planned["components"][place(&planned, "uses-words")]["needs"];

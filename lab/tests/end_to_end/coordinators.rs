@@ -1,5 +1,5 @@
-//! Farms on PostgreSQL, with two coordinators: one of them dies or stands still, or the database
-//! does. Whatever was asked for is built and published once.
+//! Farms on PostgreSQL, with two coordinators: one of them or the database dies or is stopped. Each
+//! requested build is built and published once.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ fn alive(client: &Client) -> Vec<String> {
     workers.iter().filter(|worker| worker["liveness"] == "alive").filter_map(name).collect()
 }
 
-/// Waits until a build's task runs in rpmbuild, as a coordinator tells.
+/// Waits until a coordinator reports that a build's task runs in rpmbuild.
 fn wait_until_building(client: &Client, build: i64) {
     wait_until("rpmbuild runs", PATIENCE, || {
         let shown = client.show(build).unwrap();
@@ -59,8 +59,8 @@ fn wait_until_building(client: &Client, build: i64) {
     });
 }
 
-/// Each task of a published build was accepted once, and the revisions of the channel are what
-/// the database and the files say.
+/// Each task of a published build was accepted once, and the revisions of the channel agree in the
+/// database and in the files.
 fn assert_once(scene: &Scene, postgres: &Postgres, builds: &[i64]) {
     let count = |query: &str| postgres.sql("farm", query).unwrap().trim().to_owned();
     let list = builds.iter().map(i64::to_string).collect::<Vec<_>>().join(",");
@@ -159,8 +159,8 @@ fn outage() -> Duration {
     Duration::from_secs(asked.unwrap_or(14))
 }
 
-/// Faults 12 and 15, and I1 to I3: the database goes away in mid-build for more than two leases,
-/// and comes back. The worker builds on, and what it made is accepted once.
+/// Faults 12 and 15, and I1 to I3: the database is down in the middle of a build for more than two
+/// leases, and comes back. The worker continues, and its results are accepted once.
 #[test]
 fn the_database_goes_away_and_comes_back() {
     let (scene, mut postgres) = with_terms(1, 1, ["--heartbeat", "1s", "--lease", "6s"]);
@@ -188,7 +188,7 @@ fn the_second_of_two_coordinators_dies() {
 }
 
 /// Each of two coordinators answers calls and serves a worker; then one is killed. Its worker, its
-/// stages and its builds go to the other, and dispatch goes on within 15 s.
+/// stages and its builds go to the other, and dispatch continues within 15 s.
 fn one_dies(victim: usize) {
     let survivor = 1 - victim;
     let (mut scene, postgres) = on_postgres(2, 2);
@@ -296,8 +296,8 @@ fn a_build_is_cancelled_at_the_other_coordinator() {
     wait_until("the worker has ended it", Duration::from_secs(2), ended);
 }
 
-/// Fault 7 of a coordinator, and I7: one stands still for longer than a takeover and goes on.
-/// Whatever it had under way is fenced; nothing is published twice, no revision is lost.
+/// Fault 7 of a coordinator, and I7: one is stopped for longer than a takeover and continues. The
+/// work that it had under way is fenced; nothing is published twice, and no revision is lost.
 #[test]
 fn one_of_two_coordinators_stands_still_and_goes_on() {
     let (scene, postgres) = on_postgres(2, 2);

@@ -82,11 +82,11 @@ fn the_acceptor_dies_and_results_wait_until_it_is_back() {
     scene.farm.acceptor.kill();
     let begun = Instant::now();
     loop {
-        let said = client.run(&["why", &build.to_string()]).unwrap().out;
-        if said.contains("not accepted yet") && said.contains("acceptor") {
+        let reasons = client.run(&["why", &build.to_string()]).unwrap().out;
+        if reasons.contains("not accepted yet") && reasons.contains("acceptor") {
             break;
         }
-        assert!(begun.elapsed() < PATIENCE, "it is not said: {said}");
+        assert!(begun.elapsed() < PATIENCE, "it is not said: {reasons}");
         std::thread::sleep(Duration::from_millis(100));
     }
     scene.farm.restart_acceptor().unwrap();
@@ -112,7 +112,7 @@ fn signer_dies_in_the_middle() -> bool {
     // The source package and five others.
     let build = client.build(&["xxhash"]).unwrap()[0];
     wait_until_building(&scene, build);
-    // It stands still before it is asked, and then goes a step at a time.
+    // It is stopped before the request, and then continues step by step.
     scene.farm.signer.signal(Signal::SIGSTOP).unwrap();
     let asked = client.wait(build, &["signing"], PATIENCE).unwrap();
     let begun = Instant::now();

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::crashes::{build_attempts, wait_until_building};
 use crate::{PATIENCE, Scene};
 
-/// Runs `rpmfarm-worker enrol` with a token, keeping the key in a directory; answers what it said.
+/// Runs `rpmfarm-worker enrol` with a token, keeping the key in a directory; returns its output.
 fn enrol(scene: &Scene, token: &str, identity: &Path) -> Result<String, String> {
     let output = program("rpmfarm-worker")
         .args(["enrol", "--coordinator", &scene.farm.tls_address().unwrap(), "--token", token])
@@ -52,7 +52,7 @@ fn builder(build: &Value) -> &str {
     task["worker"].as_str().unwrap_or_default()
 }
 
-/// Whoever calls the wrong port, or does not trust the farm's CA, reads what to do about that.
+/// The errors of calls to the wrong port, or without the farm's CA, name the remedy.
 fn wrong_connections_name_their_remedies(scene: &Scene) {
     let secure = scene.farm.tls_address().unwrap();
     let plain = scene.farm.server().to_owned();
@@ -80,8 +80,8 @@ fn wrong_connections_name_their_remedies(scene: &Scene) {
         (plain.replace("http://", "https://"), &authority, plain.clone()),
         (secure.clone(), &other, "tls/ca.pem".to_owned()),
     ] {
-        let told = ask(&server, ca);
-        assert!(told.contains(&says), "{server}: no `{says}`: {told}");
+        let answer = ask(&server, ca);
+        assert!(answer.contains(&says), "{server}: no `{says}`: {answer}");
     }
 }
 
@@ -92,7 +92,7 @@ fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() 
         // Set for people on the host; a worker that is enrolled has no use for it.
         settings.environment.push(("RPMFARM_TOKEN_FILE".into(), "/nonexistent/token".into()));
     });
-    // Everything that the command asks goes over TLS here, as does what the worker does.
+    // All calls of the command go over TLS here, and so do those of the worker.
     scene.farm.client().publish(&["tiny"], PATIENCE).unwrap();
     wrong_connections_name_their_remedies(&scene);
     let identity = scene.farm.identity("worker1").join("worker.json");
@@ -100,8 +100,8 @@ fn tokens_count_once_and_a_revoked_worker_is_cut_off_in_the_middle_of_a_build() 
     assert_eq!(worker(&scene, "worker1")["enrolled"], true);
 
     let good = token(&scene, "extra", "1h");
-    let said = enrol(&scene, &good, &scene.path("extra")).unwrap();
-    assert!(said.contains("this host is worker extra"), "{said}");
+    let output = enrol(&scene, &good, &scene.path("extra")).unwrap();
+    assert!(output.contains("this host is worker extra"), "{output}");
     let refused = enrol(&scene, &good, &scene.path("thief")).unwrap_err();
     assert!(
         refused.contains("used already") && refused.contains("worker enrol extra"),
@@ -179,7 +179,8 @@ fn certificates_are_renewed_under_a_build_and_sigterm_lets_it_end_within_its_dea
         worker(&scene, "worker1")["liveness"] == "alive"
     });
 
-    // Asked to stop it finishes what it has, and says that it wants nothing new.
+    // On a request to stop, the worker finishes its attempts, and reports that it takes no new
+    // ones.
     let build = client.build(&["xxhash"]).unwrap()[0];
     wait_until_building(&scene, build);
     scene.farm.workers[0].signal(Signal::SIGTERM).unwrap();
@@ -202,8 +203,8 @@ fn certificates_are_renewed_under_a_build_and_sigterm_lets_it_end_within_its_dea
     assert_eq!(fault["message"], "the worker was shut down", "{fault:#}");
     let shown = client.show(build).unwrap();
     assert_eq!(shown["state"], "queued", "{shown:#}");
-    // It gets the task just after a renewal: what is given to a session that ends in that moment
-    // counts as lost with it, which would be one more try.
+    // It gets the task just after a renewal: an attempt that is granted to a session which ends at
+    // that moment would be lost with it, which would be one more try.
     assert_eq!(client.run(&["worker", "drain", "worker1"]).unwrap().code, 0);
     let before = fingerprint(&scene);
     scene.farm.restart_worker(&settings, 0).unwrap();

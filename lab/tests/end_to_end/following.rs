@@ -79,10 +79,10 @@ fn follow(client: &Client) {
 }
 
 /// Waits until something is there.
-fn wait<T>(mut look: impl FnMut() -> Option<T>) -> T {
+fn wait<T>(mut check: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
-        if let Some(found) = look() {
+        if let Some(found) = check() {
             return found;
         }
         assert!(begun.elapsed() < PATIENCE, "it did not come");
@@ -108,8 +108,8 @@ fn installed(root: &InstallRoot, verb: &str) -> String {
     root.dnf(&[verb, "-y", PACKAGE]).unwrap();
     // By dnf, for its database is the host's, not where the root's own rpm looks.
     let query = ["-q", "repoquery", "--installed", "--qf", "%{release}", PACKAGE];
-    let said = root.dnf(&query).unwrap();
-    let release = said.lines().find(|line| line.contains(".lab9")).expect("it is installed");
+    let output = root.dnf(&query).unwrap();
+    let release = output.lines().find(|line| line.contains(".lab9")).expect("it is installed");
     release.trim().split('.').next().unwrap().to_owned()
 }
 
@@ -124,7 +124,7 @@ fn install_root(scene: &Scene) -> InstallRoot {
 
 #[test]
 fn a_push_with_a_webhook_is_an_update_that_dnf_installs() {
-    // Without the webhook nobody would poll for an hour.
+    // Without the webhook there would be no poll for an hour.
     let scene = scene(|target| {
         target.track.poll_seconds = 3600;
         target.track.poll_longest_seconds = 3600;
@@ -206,7 +206,7 @@ fn the_same_push_seen_five_ways_is_built_once_and_a_restart_loses_nothing() {
     let forge = scene.farm.forge().unwrap();
     follow(&client);
     let commit = push(&scene.world, 2);
-    // Told twice, asked for by hand, polled on demand, and found by polling.
+    // Two webhooks, a manual request, a poll on demand, and a regular poll.
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 202);
     assert_eq!(forge.send(&hook(&commit, "1")).unwrap().0, 200);
     assert_eq!(forge.send(&hook(&commit, "2")).unwrap().0, 202);

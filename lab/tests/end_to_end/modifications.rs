@@ -36,8 +36,8 @@ fn a_vendors_name_is_taken_out_by_actions_and_a_script_in_the_cage() {
     root.repository("farm", &scene.farm.repository("testing", "x86_64"), &scene.farm.key_url())
         .unwrap();
     root.install(&["branded", "bash", "coreutils"]).unwrap();
-    let said = root.run(&["branded"]).unwrap();
-    assert_eq!(said, "This is Farm Linux\nThe farm's banner\nRebuilt by the farm\n");
+    let output = root.run(&["branded"]).unwrap();
+    assert_eq!(output, "This is Farm Linux\nThe farm's banner\nRebuilt by the farm\n");
     assert_eq!(root.run(&["cat", "/usr/share/branded/about"]).unwrap(), "Rebuilt by the farm\n");
 
     let source = client.json(&["source", "show", &id]).unwrap();
@@ -45,7 +45,7 @@ fn a_vendors_name_is_taken_out_by_actions_and_a_script_in_the_cage() {
     assert_eq!(source["modification"]["config"], "config.yaml");
     assert_eq!(source["modification"]["commit"].as_str().unwrap().len(), 40);
 
-    // A rebuild of the same pair of commits, above what it replaces.
+    // A rebuild of the same pair of commits, with a higher release than the replaced one.
     let answer = client.json(&["build", "branded", "--target", "lab", "--bump"]).unwrap();
     let again = answer["builds"][0]["id"].as_i64().unwrap();
     let again = client.wait(again, &["published"], PATIENCE).unwrap();
@@ -53,7 +53,7 @@ fn a_vendors_name_is_taken_out_by_actions_and_a_script_in_the_cage() {
     root.dnf(&["-y", "--refresh", "upgrade", "branded"]).unwrap();
     assert!(root.dnf(&["list", "--installed", "branded"]).unwrap().contains("1.0-1.lab9.farm.1.1"));
 
-    // An action that no longer fits is told before and by the build, with its place.
+    // An action that no longer fits is reported before and by the build, with its place.
     let config =
         b"actions:\n  - replace:\n    - {target: spec, find: Upstream Linus, replace: x}\n";
     let tree = [("config.yaml", Entry::File(config))].into();

@@ -1,4 +1,4 @@
-//! Who may make which name, and the way back.
+//! Claims on names, and withdrawals.
 
 use rpmfarm_lab::farm::{Client, InstallRoot};
 use serde_json::Value;
@@ -16,7 +16,7 @@ fn claimed(client: &Client, package: &str) -> (i64, Vec<String>) {
     (id, claims.iter().map(|one| format!("{} {}", text(one, "kind"), text(one, "what"))).collect())
 }
 
-fn said(client: &Client, arguments: &[&str]) -> String {
+fn output_of(client: &Client, arguments: &[&str]) -> String {
     let answer = client.run(arguments).unwrap();
     assert_eq!(answer.code, 0, "{arguments:?}: {}", answer.err);
     answer.out
@@ -46,13 +46,13 @@ fn a_package_that_takes_names_of_others_reaches_no_root() {
     let (_, claims) = claimed(&client, "evil-macros");
     assert!(claims.iter().any(|one| one == "name rpmfarm-lab-macros"), "{claims:?}");
 
-    // Everywhere it is told what they wait for.
+    // All commands show what they wait for.
     let id = provides.to_string();
     for asked in [&["why", &id] as &[&str], &["show", &id]] {
-        let out = said(&client, asked);
+        let out = output_of(&client, asked);
         assert!(out.contains("waits for a person") && out.contains("rpmfarm claim"), "{out}");
     }
-    let list = said(&client, &["claim", "list"]);
+    let list = output_of(&client, &["claim", "list"]);
     assert!(list.contains("evil-boot") && list.contains("evil-macros"), "{list}");
 
     // Others are built as if they were not there, with the distribution's own packages.
@@ -62,8 +62,8 @@ fn a_package_that_takes_names_of_others_reaches_no_root() {
     let root = installed(&scene, "root", &["tiny", "bash"]);
     assert_eq!(root.run(&["tiny"]).unwrap().trim(), "tiny");
 
-    // The effect: tiny's root holds what is claimed.
-    let effect = said(&client, &["claim", "show", &boot.to_string()]);
+    // The effect: tiny's root contains the claimed packages.
+    let effect = output_of(&client, &["claim", "show", &boot.to_string()]);
     assert!(effect.contains("tiny (build"), "{effect}");
     let reason = "nobody knows why";
     let refused = client.run(&["claim", "refuse", &id, "--reason", reason]).unwrap();
@@ -85,10 +85,10 @@ fn an_approved_takeover_and_its_way_back() {
     let from = shown["from_farm"][0].as_str().unwrap();
     assert!(from.starts_with("words-1.0-1.lab9.noarch (build "), "{from}");
 
-    // Another source goes on with it.
+    // Another source continues with the name.
     let (renamed, claims) = claimed(&client, "renamed");
     assert_eq!(claims, ["file /usr/bin/words", "name words"]);
-    said(&client, &["claim", "approve", &renamed.to_string(), "--reason", "words has moved"]);
+    output_of(&client, &["claim", "approve", &renamed.to_string(), "--reason", "words has moved"]);
     client.wait(renamed, &["published"], PATIENCE).unwrap();
     let second = client.build(&["uses-words", "--bump"]).unwrap()[0];
     client.wait(second, &["published"], PATIENCE).unwrap();
@@ -97,24 +97,24 @@ fn an_approved_takeover_and_its_way_back() {
     assert_eq!(root.run(&read).unwrap().trim(), "renamed");
 
     // It was a mistake.
-    let before = said(&client, &["repo", "list", "--json"]);
+    let before = output_of(&client, &["repo", "list", "--json"]);
     let id = renamed.to_string();
-    let out = said(&client, &["package", "withdraw", &id, "--reason", "it was a mistake"]);
+    let out = output_of(&client, &["package", "withdraw", &id, "--reason", "it was a mistake"]);
     assert!(out.contains("withdrawn from lab: words-2.0-1.lab9.noarch"), "{out}");
     assert!(out.contains(&second.to_string()) && out.contains("uses-words"), "{out}");
-    let shown = said(&client, &["show", &id]);
+    let shown = output_of(&client, &["show", &id]);
     assert!(shown.contains("withdrawn by") && shown.contains("it was a mistake"), "{shown}");
-    let marked = said(&client, &["show", &second.to_string()]);
+    let marked = output_of(&client, &["show", &second.to_string()]);
     assert!(marked.contains("made with words-2.0-1.lab9.noarch, which was withdrawn"), "{marked}");
     let begun = std::time::Instant::now();
-    while said(&client, &["repo", "list", "--json"]) == before {
+    while output_of(&client, &["repo", "list", "--json"]) == before {
         assert!(begun.elapsed() < PATIENCE, "the channel is not published without it");
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     let root = installed(&scene, "third", &["words", "bash"]);
     assert_eq!(root.run(&["words"]).unwrap().trim(), "words", "the one before is there");
 
-    // What was made with it is made again, with what is there now.
+    // The builds that were made with it are made again, with the present packages.
     let again = client.json(&["package", "impact", &id, "--rebuild"]).unwrap();
     let again = again["builds"][0]["id"].as_i64().unwrap();
     client.wait(again, &["published"], PATIENCE).unwrap();
@@ -123,7 +123,7 @@ fn an_approved_takeover_and_its_way_back() {
     let refused = client.run(&["package", "withdraw", &id, "--reason", "again"]).unwrap();
     assert_eq!(refused.code, 2, "{}", refused.err);
 
-    said(&client, &["package", "restore", &id, "--reason", "it was none"]);
+    output_of(&client, &["package", "restore", &id, "--reason", "it was none"]);
     let shown = client.show(renamed).unwrap();
     assert_eq!(shown["artifacts"].as_array().unwrap().len(), 2);
     assert_eq!(words, first[0]["id"].as_i64().unwrap());

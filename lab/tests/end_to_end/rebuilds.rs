@@ -79,14 +79,14 @@ fn another_key_signs_what_is_there(scene: &mut Scene) {
     let doctor = client.run(&["doctor"]).unwrap().out;
     assert!(doctor.contains("rpmfarm-signer key new"), "{doctor}");
 
-    // Whoever asks for a build meanwhile hears everywhere what it waits for.
+    // All commands show what a build waits for that is requested meanwhile.
     let id = client.build(&["tiny"]).unwrap()[0];
     client.wait(id, &["signing"], PATIENCE).unwrap();
     let id = id.to_string();
     for asked in [&["why", &id] as &[&str], &["show", &id], &["list"]] {
         until(scene, "the reason", || {
-            let said = client.run(asked).unwrap().out;
-            said.contains("not signed yet") && said.contains("signing_key `next`")
+            let output = client.run(asked).unwrap().out;
+            output.contains("not signed yet") && output.contains("signing_key `next`")
         });
     }
     let made = program("rpmfarm-signer")
@@ -158,7 +158,7 @@ fn verify_with_rpm(scene: &Scene, farm: &Farm, package: &str) {
 fn a_library_and_its_programs_are_built_in_order_each_against_the_one_just_built() {
     let scene = Scene::new();
     let client = scene.farm.client();
-    // In the wrong order on purpose. What `finds-lib` needs is known only while it is built, and
+    // In the wrong order on purpose. The needs of `finds-lib` are known only during its build, and
     // `found-lib` is not done by then.
     let asked = ["finds-lib", "found-lib", "jshon", "plotnetcfg", "jansson"];
     let builds = client.publish(&asked, PATIENCE).unwrap();

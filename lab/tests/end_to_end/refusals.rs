@@ -1,4 +1,4 @@
-//! What the farm refuses, and that it says so in words a maintainer understands.
+//! Requests and builds that the farm refuses, with errors that a maintainer understands.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{PATIENCE, Scene};
 
-/// A package that fails: whose fault it is, at which stage, and what its message says.
+/// A package that fails: the fault, the stage, and the text of its message.
 struct Refused {
     package: &'static str,
     fault: &'static str,
@@ -61,7 +61,7 @@ fn what_is_bad_is_refused_with_its_reason_and_the_farm_goes_on() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Who waited for a build that failed hears of it.
+    // A watcher of a build that failed gets the failure.
     let ids = client.build(&["needs-failed", "fails-build"]).unwrap();
     let build = client.wait(ids[0], &["failed"], PATIENCE).unwrap();
     let says = format!("build {} (fails-build), from the same request", ids[1]);
@@ -94,7 +94,7 @@ fn what_matters_is_kept(scene: &Scene, build: i64) {
     assert_eq!(client.run(&["files", &id, "--get", "nothing"]).unwrap().code, 3);
 }
 
-/// What fails its tests is built without them, under a name of its own.
+/// A package whose tests fail is built without them, under another release.
 fn options_count_for_one_build(scene: &Scene) {
     let client = scene.farm.client();
     let repository = scene.world.repository();
@@ -147,7 +147,7 @@ fn check(refused: &Refused, build: &Value) -> Result<(), String> {
     }
 }
 
-/// A number of seconds that nobody else sleeps.
+/// A number of seconds that no other process sleeps.
 const DAEMON: &[u8] = b"sleep\x0027182818\0";
 
 /// Whether the process that `leaves-daemon` starts runs on this host.
@@ -157,8 +157,8 @@ fn daemon_runs() -> bool {
     lines.any(|line| line == DAEMON)
 }
 
-/// A process that a build leaves behind, in a session of its own, is gone before the build's end
-/// is told.
+/// A process that a build leaves behind, in a session of its own, has ended before the end of the
+/// build is reported.
 #[test]
 fn a_daemon_does_not_outlive_its_build() {
     let scene = Scene::new();
@@ -218,7 +218,7 @@ fn what_cannot_be_asked_for_is_refused_at_once() {
     assert_eq!(answer.code, 3, "{}", answer.err);
     assert!(answer.err.contains("4711"), "{}", answer.err);
 
-    // A ref that does not exist is known when its repository was asked.
+    // A missing ref is found when its repository is polled.
     let answer = client.json(&["build", "hello", "--ref", "nosuch", "--target", "lab"]).unwrap();
     let id = answer["builds"][0]["id"].as_i64().or_else(|| answer[0]["id"].as_i64()).unwrap();
     let build = client.wait(id, &["failed"], PATIENCE).unwrap();
@@ -254,7 +254,7 @@ fn a_change_without_a_new_release_is_refused_and_what_is_published_stays() {
     for part in ["tiny-1.0-1", "exists already", "raise the release"] {
         assert!(message.contains(part), "{message}");
     }
-    // What users have is untouched.
+    // The published packages are untouched.
     let shown = client.show(first["id"].as_i64().unwrap()).unwrap();
     assert_eq!(shown["artifacts"], first["artifacts"]);
     let channels = client.json(&["repo"]).unwrap();

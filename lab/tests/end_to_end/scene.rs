@@ -64,8 +64,8 @@ pub(crate) fn target(world: &World) -> String {
     toml::to_string_pretty(&target).unwrap()
 }
 
-/// Where the roots of all farms lie, which are the same: named by what is in them. Builds have
-/// users of their own, so it is a place that every user can walk to.
+/// The directory of the roots of all farms, which share them: they are named by their content.
+/// Builds have users of their own, so it is a place that every user can reach.
 pub(crate) fn warm_roots() -> PathBuf {
     PathBuf::from("/var/cache/rpmfarm-lab/worker")
 }

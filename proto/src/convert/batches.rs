@@ -142,22 +142,22 @@ mod tests {
     fn a_plan_names_packages_and_no_builds() {
         let slots: Slots = [(Arch::X86_64, 2)].into();
         let packages = ["a", "b", "x", "y", "z"].map(str::to_owned);
-        let told = v1::BatchPlan::new(&plan(&graph(), &slots), &packages, &slots);
-        assert_eq!(told.order, "requires");
-        assert_eq!(told.path_us, 2 * MINUTE);
-        assert_eq!(told.unknown, ["z"]);
-        assert_eq!((told.slots[0].arch.as_str(), told.slots[0].slots), ("x86_64", 2));
+        let message = v1::BatchPlan::new(&plan(&graph(), &slots), &packages, &slots);
+        assert_eq!(message.order, "requires");
+        assert_eq!(message.path_us, 2 * MINUTE);
+        assert_eq!(message.unknown, ["z"]);
+        assert_eq!((message.slots[0].arch.as_str(), message.slots[0].slots), ("x86_64", 2));
         let place = |package: &str| {
             let is_it = |one: &v1::PlannedComponent| one.packages.iter().any(|it| it == package);
-            told.components.iter().position(is_it).expect("each package is in the plan")
+            message.components.iter().position(is_it).expect("each package is in the plan")
         };
-        let b = &told.components[place("b")];
+        let b = &message.components[place("b")];
         assert_eq!(b.needs, [u32::try_from(place("a")).expect("a few")]);
         assert_eq!((b.work_us, b.starts_us, b.ends_us), (MINUTE, MINUTE, 2 * MINUTE));
-        let mut refused = told.refused.clone();
+        let mut refused = message.refused.clone();
         refused.sort();
         assert_eq!(refused, ["x", "y"]);
-        let [circle] = &told.stuck[..] else { panic!("one circle: {:?}", told.stuck) };
+        let [circle] = &message.stuck[..] else { panic!("one circle: {:?}", message.stuck) };
         let members: Vec<(i64, &str)> =
             circle.members.iter().map(|one| (one.build, one.package.as_str())).collect();
         assert_eq!(members, [(0, "x"), (0, "y")]);

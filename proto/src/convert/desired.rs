@@ -1,4 +1,4 @@
-//! What the coordinator tells a worker: the state that it should have, and each assignment of it.
+//! The desired state that the coordinator sends to a worker, and each assignment in it.
 
 use rpmfarm_core::limits::Limits;
 use rpmfarm_core::task::{Assignment, DesiredState, TaskInput};
@@ -137,7 +137,7 @@ impl From<&Limits> for v1::Limits {
 impl From<v1::Limits> for Limits {
     fn from(wire: v1::Limits) -> Self {
         let default = Self::default();
-        let or = |told: u64, default: u64| if told == 0 { default } else { told };
+        let or = |value: u64, default: u64| if value == 0 { default } else { value };
         Self {
             seconds: wire.seconds,
             // A worker gets the one time limit that applies to its task.

@@ -1,11 +1,11 @@
-//! What a worker tells: what it is, how far its attempts are, and how each ended.
+//! The reports of a worker: its properties, the progress of its attempts, and their ends.
 //!
-//! Nothing of it is trusted further than its form: lists have an end, and lines are cut.
+//! Only the form is checked here: lists are limited, and lines are cut.
 
 use rpmfarm_core::fault::Failure;
 use rpmfarm_core::needs::check_label;
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::results::{ResultFile, ResultKind};
+use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::source::SourceFile;
 use rpmfarm_core::statement::Proof;
 use rpmfarm_core::task::{AttemptReport, Outcome, Phase, Progress, Success, WorkerState};
@@ -24,11 +24,11 @@ const MAX_FILES: usize = 20_000;
 /// Slots of one worker at most.
 const MAX_SLOTS: u32 = 1024;
 
-/// A worker tells of what it runs, and of what has ended until the coordinator has heard it: some
-/// attempts for each of its slots.
+/// A worker reports its running attempts, and ended ones until the coordinator has received their
+/// end: some attempts for each of its slots.
 const REPORTS_OF_SLOT: usize = 4;
 
-/// A worker with fewer slots may have had more before it was started anew.
+/// A worker with fewer slots may have had more before it was restarted.
 const LEAST_SLOTS: u32 = 4;
 
 /// Targets of rpm whose terms one SRPM task reports, at most.
@@ -240,13 +240,7 @@ impl TryFrom<v1::ResultFile> for ResultFile {
     fn try_from(wire: v1::ResultFile) -> Result<Self, WireError> {
         let SourceFile { name, digest, size, .. } =
             present("result", "file", wire.file)?.try_into()?;
-        let kind = match wire.kind.as_str() {
-            "rpm" => ResultKind::Rpm,
-            "srpm" => ResultKind::Srpm,
-            other => {
-                return Err(WireError::Bad { field: "result kind", reason: name::shown(other) });
-            }
-        };
+        let kind = parse("result kind", &wire.kind)?;
         Ok(Self { name, kind, digest, size })
     }
 }
@@ -263,6 +257,7 @@ impl TryFrom<v1::Failure> for Failure {
 
 #[cfg(test)]
 mod tests {
+    use rpmfarm_core::results::ResultKind;
     use rpmfarm_core::statement::Hex;
     use rpmfarm_core::{FailureStage, Fault, Sha256};
 

@@ -162,8 +162,8 @@ impl v1::Milestone {
 }
 
 impl v1::Worker {
-    /// What was decided about it; none for a word that this program does not know. A coordinator
-    /// from before there were decisions says nothing, and its workers work.
+    /// The decision about it; `None` for a word that this program does not know. A coordinator from
+    /// before there were decisions sends nothing, and its workers work.
     #[must_use]
     pub fn known_standing(&self) -> Option<Standing> {
         match self.typed_state().word() {
@@ -172,8 +172,8 @@ impl v1::Worker {
         }
     }
 
-    /// What the coordinator hears of it; none when it heard nothing since it started, and for a
-    /// word that this program does not know.
+    /// Its liveness at the coordinator; `None` when the coordinator has not heard of it since its
+    /// start, and for a word that this program does not know.
     #[must_use]
     pub fn known_liveness(&self) -> Option<Liveness> {
         match self.typed_liveness() {
@@ -186,16 +186,8 @@ impl v1::Worker {
     }
 }
 
-impl v1::Push {
-    /// What became of it, or becomes of it; none for a word that this program does not know.
-    #[must_use]
-    pub fn known_verdict(&self) -> Option<PushVerdict> {
-        or_text(self.typed_verdict().word(), &self.verdict)
-    }
-}
-
 impl v1::Failure {
-    /// Whose fault it is. What nobody claims is the farm's.
+    /// Whose fault it is; the farm's when the message names none.
     #[must_use]
     pub fn whose(&self) -> Fault {
         self.fault().word().unwrap_or(Fault::Farm)

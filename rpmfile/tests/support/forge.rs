@@ -51,7 +51,7 @@ pub fn archive(entries: &[(&str, u32, &[u8])]) -> Vec<u8> {
     bytes
 }
 
-/// An archive that is what the files say, with the paths as names.
+/// An archive with the given files, with the paths as names.
 pub fn honest(files: &[(File, &[u8])]) -> Vec<u8> {
     let names: Vec<String> = files.iter().map(|(file, _)| format!(".{}", file.path)).collect();
     let entries: Vec<_> = files

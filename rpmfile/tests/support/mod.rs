@@ -106,7 +106,7 @@ pub fn run(command: &mut Command) -> Output {
     output
 }
 
-/// What `rpm -qp --qf` says.
+/// The output of `rpm -qp --qf`.
 pub fn query(path: &Path, format: &str) -> String {
     let output = run(Command::new("rpm").args(["-qp", "--nosignature", "--qf", format]).arg(path));
     String::from_utf8(output.stdout).unwrap()
@@ -159,8 +159,8 @@ impl Drop for Gpg {
     }
 }
 
-/// What `rpmkeys --checksig` says with the strictest level and only this key, and whether it
-/// is content.
+/// The output of `rpmkeys --checksig` at the strictest level with only this key, and whether it
+/// succeeds.
 pub fn checksig(path: &Path, public: &str) -> (bool, String) {
     let db = tempfile::tempdir().unwrap();
     let key = db.path().join("key.asc");

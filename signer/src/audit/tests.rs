@@ -143,10 +143,10 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
     fs::remove_file(scene.log()).unwrap();
     assert!(scene.refused().contains("it is not there, and was written to before"));
     fs::write(scene.log(), lines[..2].concat()).unwrap();
-    let said = scene.refused();
+    let error = scene.refused();
     assert!(
-        said.contains("it was cut off or replaced") && said.contains("audit restart"),
-        "{said}"
+        error.contains("it was cut off or replaced") && error.contains("audit restart"),
+        "{error}"
     );
     let changed =
         String::from_utf8(good.clone()).unwrap().replace("\"revision\":2", "\"revision\":3");
@@ -154,10 +154,10 @@ async fn a_log_that_others_touched_is_not_gone_on_with() {
     assert!(scene.refused().contains("its line 3 is not the one that was written"));
     for more in [&b"{\"some\":\"thing\"}\n"[..], lines[1]] {
         fs::write(scene.log(), [&good, more].concat()).unwrap();
-        let said = scene.refused();
+        let error = scene.refused();
         assert!(
-            said.contains("the signer did not write") || said.contains("does not follow"),
-            "{said}"
+            error.contains("the signer did not write") || error.contains("does not follow"),
+            "{error}"
         );
     }
     // A line before the last is not read when it starts, but by whoever compares.
@@ -201,8 +201,8 @@ async fn a_log_that_is_touched_while_it_is_written_stops_it() {
         assert_eq!(audit.stopped(), None);
         touch(&scene.log());
         for revision in [2, 3] {
-            let said = append(&audit, page(revision)).await.unwrap_err().to_string();
-            assert!(said.contains(why) && said.contains("audit restart"), "{why}: {said}");
+            let error = append(&audit, page(revision)).await.unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("audit restart"), "{why}: {error}");
         }
         assert!(audit.stopped().is_some());
         drop(audit);

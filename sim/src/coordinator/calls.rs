@@ -137,7 +137,7 @@ impl World {
         });
     }
 
-    /// A user lets nothing more of a batch begin.
+    /// A user pauses a batch: no more tasks of it begin.
     pub(crate) fn pause_batch(&mut self, c: usize, batch: BatchId) {
         self.call(c, |store, inbox| async move {
             let done = store.batch_pause(batch, clock::now()).await.ok();

@@ -147,12 +147,12 @@ impl World {
     fn take_replies(&mut self, c: usize) -> bool {
         let Some(running) = &mut self.coordinators[c].running else { return false };
         let replies = running.inbox.take();
-        let mut said = Vec::new();
+        let mut received = Vec::new();
         let mut gone = Vec::new();
         for (connection, port) in &mut running.connections {
             loop {
                 match port.answers.try_recv() {
-                    Ok(Ok(state)) => said.push((*connection, port.worker, state)),
+                    Ok(Ok(state)) => received.push((*connection, port.worker, state)),
                     Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
                         gone.push((*connection, port.worker));
                         break;
@@ -164,11 +164,11 @@ impl World {
         for (connection, _) in &gone {
             running.connections.remove(connection);
         }
-        let any = !(replies.is_empty() && said.is_empty() && gone.is_empty());
+        let any = !(replies.is_empty() && received.is_empty() && gone.is_empty());
         for reply in replies {
             self.handle_reply(c, reply);
         }
-        for (connection, worker, state) in said {
+        for (connection, worker, state) in received {
             self.send_down(worker, c, connection, Down::Desired(state));
         }
         for (connection, worker) in gone {

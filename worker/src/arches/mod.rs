@@ -147,9 +147,9 @@ impl Arches {
         match ended? {
             (CageExit::Code(program::STATUS), _) => Ok(()),
             (exit, log) => {
-                let said = last_line(&String::from_utf8_lossy(&log));
+                let last = last_line(&String::from_utf8_lossy(&log));
                 Err(format!(
-                    "a program that should end with {} ended with {exit:?} ({said})",
+                    "a program that should end with {} ended with {exit:?} ({last})",
                     program::STATUS
                 ))
             }

@@ -161,11 +161,11 @@ mod tests {
 
     #[test]
     fn a_full_disk_names_the_option_that_helps() {
-        let told = |ending| {
+        let message = |ending| {
             let full = "the worker's disk is full: free space";
             with_option(ending, Failure::new(Fault::Worker, FailureStage::Build, full)).message
         };
-        assert!(told(RunEnd::HostDisk).ends_with("free space or lower --cache-size"));
-        assert!(told(RunEnd::Disk).ends_with("free space"));
+        assert!(message(RunEnd::HostDisk).ends_with("free space or lower --cache-size"));
+        assert!(message(RunEnd::Disk).ends_with("free space"));
     }
 }

@@ -48,8 +48,8 @@ impl IdProbe {
         if output.status.success() {
             return Ok(());
         }
-        let said = String::from_utf8_lossy(&output.stderr);
-        bail!("{} ({})", said.trim(), output.status)
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        bail!("{} ({})", stderr.trim(), output.status)
     }
 
     /// Layers with files of the builder's, one below and one on top: both have the ids of the cage

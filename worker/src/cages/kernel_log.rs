@@ -72,8 +72,8 @@ struct OomVictim {
 
 /// The process of a record on a kill in this group.
 fn victim(record: &str, group: &str) -> Option<OomVictim> {
-    let (_, said) = record.split_once("oom-kill:")?;
-    let (before, after) = said.split_once(",task_memcg=")?;
+    let (_, fields) = record.split_once("oom-kill:")?;
+    let (before, after) = fields.split_once(",task_memcg=")?;
     let (path, after) = after.split_once(",task=")?;
     // A process chooses its own name, and may put commas and equal signs into it.
     let (task, _) = after.rsplit_once(",pid=")?;

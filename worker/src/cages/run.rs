@@ -226,7 +226,7 @@ impl CageRunner {
             started,
             heard: started,
             memory_used: 0,
-            said: Vec::new(),
+            first_output: Vec::new(),
             signal: None,
         };
         let pumped = running.pump(group, watcher);
@@ -247,7 +247,7 @@ impl CageRunner {
             && code != 0
             && !limited
             && let Some(error) = runtime_error(directory)
-                .or_else(|| never_began(directory, code, &running.said))
+                .or_else(|| never_began(directory, code, &running.first_output))
                 .or_else(|| running.killed_outside())
         {
             return Err(CageError::Runtime(error));
@@ -304,7 +304,7 @@ struct RunningCage {
     heard: Instant,
     memory_used: u64,
     /// The first output of the cage: crun's own message, when the command never began.
-    said: Vec<u8>,
+    first_output: Vec<u8>,
     /// The signal that killed the outer stage. Nothing in the cage can send it one.
     signal: Option<i32>,
 }
@@ -330,8 +330,8 @@ impl RunningCage {
                     return Ok(None);
                 }
                 self.heard = Instant::now();
-                let room = MOST_SAID.saturating_sub(self.said.len());
-                self.said.extend(buffer[..count].iter().take(room));
+                let room = MOST_SAID.saturating_sub(self.first_output.len());
+                self.first_output.extend(buffer[..count].iter().take(room));
                 watcher.wrote(&buffer[..count])?;
             }
             if asked.elapsed() >= TICK {
@@ -399,14 +399,16 @@ fn code(status: ExitStatus) -> u8 {
 
 /// If crun ended without a message in its log, before there was a process in the cage, crun itself
 /// has failed: nothing of a package has run.
-fn never_began(directory: &Path, code: u8, said: &[u8]) -> Option<String> {
+fn never_began(directory: &Path, code: u8, first_output: &[u8]) -> Option<String> {
     if directory.join(stage::FIRST_PROCESS).exists() {
         return None;
     }
-    let said = String::from_utf8_lossy(said);
-    let said = said.trim();
-    let colon = if said.is_empty() { "" } else { ": " };
-    Some(format!("crun ended with exit status {code} before anything ran in it{colon}{said}"))
+    let first_output = String::from_utf8_lossy(first_output);
+    let first_output = first_output.trim();
+    let colon = if first_output.is_empty() { "" } else { ": " };
+    Some(format!(
+        "crun ended with exit status {code} before anything ran in it{colon}{first_output}"
+    ))
 }
 
 /// The error of crun or of a stage, if one of them failed.

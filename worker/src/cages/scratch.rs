@@ -263,9 +263,9 @@ fn tool(command: &mut Command) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     let program = command.get_program().to_string_lossy().into_owned();
-    Err(io::Error::other(format!("{program} failed ({}): {}", output.status, said.trim())))
+    Err(io::Error::other(format!("{program} failed ({}): {}", output.status, stderr.trim())))
 }
 
 fn mount_tmpfs(directory: &Path, mib: u64) -> io::Result<()> {

@@ -165,9 +165,9 @@ pub(super) fn expect(says: &mut impl BufRead, word: &str) -> Result<()> {
     let mut line = String::new();
     says.take(4096).read_line(&mut line)?;
     match line.trim_end() {
-        said if said == word => Ok(()),
+        answer if answer == word => Ok(()),
         "" => bail!("the process that makes the user namespace ended before it was {word}"),
-        said => bail!("{said}"),
+        answer => bail!("{answer}"),
     }
 }
 

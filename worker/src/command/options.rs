@@ -401,14 +401,14 @@ mod tests {
 
     #[test]
     fn ids_that_are_none_are_refused() {
-        let told = |base| {
+        let shown = |base| {
             let host = HostOptions::for_cages(PathBuf::new(), PathBuf::new(), base);
             host.disk_ids().expect_err("refused").to_string()
         };
         for base in [0, 65_535, u32::MAX - 10] {
             let expected =
                 format!("--uid-base {base}: the ids must lie above 65535 and below 2^32");
-            assert_eq!(told(base), expected);
+            assert_eq!(shown(base), expected);
         }
     }
 }

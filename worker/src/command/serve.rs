@@ -250,7 +250,7 @@ struct CoordinatorAccess {
 /// # Errors
 /// When the file exists and cannot be read.
 async fn token(path: &Path) -> Result<String> {
-    let mut told: Option<Instant> = None;
+    let mut last: Option<Instant> = None;
     loop {
         match fs::read_to_string(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -259,8 +259,8 @@ async fn token(path: &Path) -> Result<String> {
                     .with_context(|| format!("cannot read the token in {}", path.display()));
             }
         }
-        if told.is_none_or(|at| at.elapsed() > TOKEN_TELL) {
-            told = Some(Instant::now());
+        if last.is_none_or(|at| at.elapsed() > TOKEN_TELL) {
+            last = Some(Instant::now());
             tracing::warn!(
                 "waiting for the token: {} is not there yet; a coordinator makes it in its data \
                  directory when it first starts",

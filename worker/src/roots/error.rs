@@ -20,14 +20,14 @@ pub enum RootError {
     #[error("cannot unpack {package} into the bootstrap root: {reason}")]
     Unpack { package: String, reason: String },
     /// rpm refused to install the packages.
-    #[error("rpm could not install the packages of the {layer}: {}", refusal(said, *code))]
+    #[error("rpm could not install the packages of the {layer}: {}", refusal(output, *code))]
     Transaction {
         /// `base root` or `build requirements`.
         layer: &'static str,
         /// rpm's exit status.
         code: u8,
         /// Its last output, and its errors.
-        said: Vec<String>,
+        output: Vec<String>,
     },
     /// rpm did not end in time.
     #[error("installing the packages of the {layer} took longer than {minutes} minutes")]
@@ -126,7 +126,7 @@ impl RootError {
         };
         let failure = Failure::new(fault, stage, self.to_string());
         match self {
-            Self::Transaction { said, .. } => failure.with_excerpt(said.clone()),
+            Self::Transaction { output, .. } => failure.with_excerpt(output.clone()),
             _ => failure,
         }
     }

@@ -51,7 +51,7 @@ impl RpmTransaction<'_> {
         log: &mut dyn Write,
         cancel: &CancelFlag,
     ) -> Result<Vec<String>, RootError> {
-        let mut tee = Tee { log, said: RpmOutput::default() };
+        let mut tee = Tee { log, output: RpmOutput::default() };
         let (tree, bounds) = self.fills;
         let mut watcher = LayerBounds::new(&mut tee, tree, bounds, cancel);
         let ended = sandbox.run(&self.cage(), &mut watcher)?;
@@ -60,7 +60,7 @@ impl RpmTransaction<'_> {
             return Err(RootError::tree(layer, about(&self.names), wrong));
         }
         match ended.exit {
-            CageExit::Code(0) => Ok(tee.said.warnings()),
+            CageExit::Code(0) => Ok(tee.output.warnings()),
             CageExit::Stopped(StopReason::Time) => Err(RootError::Time { layer, minutes: MINUTES }),
             CageExit::Stopped(StopReason::Log) => Err(RootError::Log { layer, mib: LOG_MIB }),
             CageExit::Stopped(_) => Err(RootError::Cancelled(
@@ -72,12 +72,14 @@ impl RpmTransaction<'_> {
             CageExit::Code(_) if ended.events.oom_kills > 0 => {
                 Err(RootError::Memory { layer, mib: CAPS.memory_mib })
             }
-            CageExit::Code(_) if tee.said.has("No space left on device") => Err(RootError::Local {
-                what: "install packages into the root",
-                source: io::Error::from(io::ErrorKind::StorageFull),
-            }),
+            CageExit::Code(_) if tee.output.has("No space left on device") => {
+                Err(RootError::Local {
+                    what: "install packages into the root",
+                    source: io::Error::from(io::ErrorKind::StorageFull),
+                })
+            }
             CageExit::Code(code) => {
-                Err(RootError::Transaction { layer, code, said: tee.said.lines() })
+                Err(RootError::Transaction { layer, code, output: tee.output.lines() })
             }
         }
     }
@@ -138,13 +140,13 @@ pub(super) fn about(names: &[String]) -> String {
 
 struct Tee<'a> {
     log: &'a mut dyn Write,
-    said: RpmOutput,
+    output: RpmOutput,
 }
 
 impl Write for Tee<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.log.write_all(bytes)?;
-        self.said.push(bytes);
+        self.output.push(bytes);
         Ok(bytes.len())
     }
 
@@ -227,8 +229,8 @@ mod tests {
         tail.push(b"warning: %post(bad-1-1.noarch) scriptlet failed, exit status 3\n");
         tail.push(b"warning: user nagios does not exist - using root\n");
         tail.push(b"a scriptlet's own words: scriptlet failed\n");
-        let said = tail.warnings();
-        assert_eq!(said.len(), 2, "{said:?}");
-        assert!(said[0].starts_with("warning: %post(bad-1-1.noarch)"));
+        let output = tail.warnings();
+        assert_eq!(output.len(), 2, "{output:?}");
+        assert!(output[0].starts_with("warning: %post(bad-1-1.noarch)"));
     }
 }

@@ -262,8 +262,8 @@ impl AttemptRun<'_> {
             let uploaded = upload(connection, self.key.0, self.key.1, &named, &path).await;
             uploaded.map_err(|failure| failure.to_string())?;
         }
-        let told = keep_files(connection, self.key.0, self.key.1, &files).await;
-        told.map_err(|status| status.message().to_owned())
+        let kept = keep_files(connection, self.key.0, self.key.1, &files).await;
+        kept.map_err(|status| status.message().to_owned())
     }
 
     fn cancelled(&self, why: CancelReason) -> AttemptEnd {

@@ -15,7 +15,7 @@ use rpmfarm_core::{Arch, BuildOptions, Lock, Sha256};
 use rpmfarm_solv::{Package, Pool, Repository, SolveRequest};
 use serde_json::Value;
 
-/// What an EL9 build root has, by the lab's names.
+/// The packages of an EL9 build root, by the lab's names.
 const BASE: &[&str] = &[
     "bash",
     "base-files",
@@ -227,7 +227,7 @@ impl Scene {
         self.add_scriptlet("owners", post);
     }
 
-    /// What a file of the uppermost layer is on disk: owner, group and mode.
+    /// A file of the uppermost layer on disk: owner, group and mode.
     pub(crate) fn on_disk(&self, file: &str) -> (u32, u32, u32) {
         let layer = self.lock().layer_ids().last().unwrap().hex();
         owner(&self.data.join("roots").join(layer).join("tree").join(file))
@@ -256,7 +256,7 @@ impl Scene {
         command.arg("--lock").arg(&self.lock).arg("--packages").arg(&self.repo);
         command.arg("--macros").arg(macros).arg("--out").arg(self.dir.path().join("out"));
         command.args(options);
-        // What no build may see.
+        // A variable that no build may see.
         command.env("SECRET", "of the host");
         command
     }
@@ -278,8 +278,8 @@ pub(crate) fn owner(path: &Path) -> (u32, u32, u32) {
     (about.uid(), about.gid(), about.mode() & 0o7777)
 }
 
-/// What a build does that finds the files of [`Scene::add_owners`] as they were made, and others
-/// than the builder's own nowhere in its home.
+/// The commands of a build that checks the files of [`Scene::add_owners`], and that its home has
+/// only files of the builder.
 pub(crate) const FINDS_OWNERS: &str = "test $(stat -c %%u:%%g:%%a /var/lib/owned) = 60000:60001:6755\n\
      test $(stat -c %%u:%%g /var/lib/nobodys) = 65534:65534\n\
      test $(stat -c %%u:%%g /usr/bin) = 0:0\n\
@@ -296,7 +296,7 @@ pub(crate) fn spec(name: &str, build: &str) -> String {
     )
 }
 
-/// What a report says of a failure: fault, stage, message.
+/// The failure in a report: fault, stage, message.
 pub(crate) fn failure(report: &Value) -> (String, String, String) {
     let text = |key: &str| report["failure"][key].as_str().unwrap_or("none").to_owned();
     (text("fault"), text("stage"), text("message"))

@@ -10,36 +10,40 @@ use crate::out::StandardOutput;
 
 pub(super) async fn pause(id: i64, mut session: Session) -> Result<Exit, Error> {
     let change = session.client.pause_batch(id).await?;
-    let text = "paused; what runs goes on, and nothing more of it begins";
-    told(&change, id, text, &session.out)
+    let text = "paused; running tasks continue, and no more tasks of it begin";
+    print_change(&change, id, text, &session.out)
 }
 
 pub(super) async fn resume(id: i64, mut session: Session) -> Result<Exit, Error> {
     let change = session.client.resume_batch(id).await?;
-    told(&change, id, "goes on", &session.out)
+    print_change(&change, id, "resumed", &session.out)
 }
 
 pub(super) async fn cancel(id: i64, mut session: Session) -> Result<Exit, Error> {
     let change = session.client.cancel_batch(id).await?;
     let text = format!("{} cancelled", builds(change.builds));
-    told(&change, id, &text, &session.out)
+    print_change(&change, id, &text, &session.out)
 }
 
 pub(super) async fn retry(id: i64, mut session: Session) -> Result<Exit, Error> {
     let change = session.client.retry_batch(id).await?;
-    let again = if change.builds == 1 { "is" } else { "are" };
-    let mut text = format!("{} {again} tried again", builds(change.builds));
+    let mut text = format!("{} retried", builds(change.builds));
     if change.batch.as_ref().is_some_and(|batch| batch.paused_us != 0) {
         text.push_str(&format!("; it is paused: rpmfarm batch resume {id}"));
     }
-    told(&change, id, &text, &session.out)
+    print_change(&change, id, &text, &session.out)
 }
 
 fn builds(count: u32) -> String {
     counted(usize::try_from(count).unwrap_or(usize::MAX), "build")
 }
 
-fn told(change: &BatchChange, id: i64, text: &str, out: &StandardOutput) -> Result<Exit, Error> {
+fn print_change(
+    change: &BatchChange,
+    id: i64,
+    text: &str,
+    out: &StandardOutput,
+) -> Result<Exit, Error> {
     if out.json {
         out.document(&BatchChangeDocument::from(change))?;
     } else {

@@ -22,10 +22,10 @@ const COLUMNS: [Column; 9] = [
     column("BY").rank(5).cut(8),
 ];
 
-/// How many batches a list has when the command line does not say it.
+/// How many batches a list has by default.
 const LISTED: u32 = 20;
 
-/// Which batches.
+/// The options of `rpmfarm batch list`.
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
     /// The most batches to list

@@ -1,4 +1,4 @@
-//! `rpmfarm batch`: the builds of one request as one thing.
+//! `rpmfarm batch`: the builds of one request as a whole.
 
 mod change;
 mod list;
@@ -10,10 +10,10 @@ use clap::{Args, Subcommand};
 use super::Session;
 use crate::exit::{Error, Exit};
 
-/// What to do.
+/// The options of `rpmfarm batch`.
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The builds of one call of rpmfarm build are a batch; rpmfarm build --plan shows what it would be.
+The builds of one call of rpmfarm build are a batch; rpmfarm build --plan shows its plan.
 
 Examples:
   rpmfarm batch list
@@ -34,7 +34,7 @@ Examples:
   rpmfarm batch list --limit 5
   rpmfarm batch list --json | jq -r '.batches[] | select(.ended_at == null) | .id'")]
     List(list::ListOptions),
-    /// Show how far a batch is, what holds it, and what was lost of it
+    /// Show the progress of a batch, the builds that hold it, and its lost builds
     #[command(after_help = "\
 The expected end is no promise: it is the larger of two times, the longest chain of builds that wait
 for each other, and the work over the slots.
@@ -45,33 +45,33 @@ Examples:
     Show(BatchNumber),
     /// Follow a batch until its last build ends
     #[command(after_help = "\
-One line says how far the batch is; on a terminal it is drawn in place, elsewhere each change is a
-line. With --json each change is the whole batch, as one object. The exit code is that of rpmfarm
+One line shows the progress of the batch; on a terminal it is drawn in place, elsewhere each change
+is a line. With --json each change is the whole batch, as one object. The exit code is that of rpmfarm
 watch for all of its builds. Ctrl-C ends the watching, not the batch.
 
 Examples:
   rpmfarm batch watch 12
   rpmfarm batch watch 12 --json | jq -r .published")]
     Watch(BatchNumber),
-    /// Let nothing more of a batch begin; what runs goes on
+    /// Pause a batch: no more tasks of it begin; running ones continue
     #[command(after_help = "\
-Builds that are accepted meanwhile are signed and published. Other batches go on.
+Builds that are accepted meanwhile are signed and published. Other batches continue.
 
 Examples:
   rpmfarm batch pause 12
   rpmfarm batch pause 12 && rpmfarm batch show 12")]
     Pause(BatchNumber),
-    /// Let a paused batch go on
+    /// Resume a paused batch
     #[command(after_help = "Examples:\n  rpmfarm batch resume 12")]
     Resume(BatchNumber),
     /// Cancel all builds of a batch that have not ended
     #[command(after_help = "\
-What is published stays published.
+Published builds stay published.
 
 Examples:
   rpmfarm batch cancel 12")]
     Cancel(BatchNumber),
-    /// Retry all builds of a batch that failed or were cancelled; what succeeded is kept
+    /// Retry all builds of a batch that failed or were cancelled; successful tasks are kept
     #[command(after_help = "\
 The sources stay those of the first try. A paused batch stays paused.
 

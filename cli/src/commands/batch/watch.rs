@@ -1,5 +1,5 @@
-//! `rpmfarm batch watch`: asks how far a batch is until it has ended. Its builds are not followed
-//! one by one: there may be thousands.
+//! `rpmfarm batch watch`: polls the progress of a batch until it has ended. Its builds are not
+//! followed one by one, because there may be thousands.
 
 use std::time::{Duration, Instant};
 
@@ -13,16 +13,16 @@ use crate::exit::{Error, Exit};
 use crate::out::{self, StandardOutput};
 use crate::show::{batch, time};
 
-/// The pause between two questions.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// How much longer than an answer took the pause is at least: so that a batch of thousands that is
-/// watched costs the farm a twentieth of a processor at most.
+/// The pause is at least so many times the duration of an answer, so that watching a batch of
+/// thousands costs the farm a twentieth of a processor at most.
 const LEISURE: u32 = 20;
-/// The longest pause, and that between tries to reach the coordinator.
+/// The longest pause, which is also the pause between tries to reach the coordinator.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
-    let mut view = WatchView { out: session.out, said: String::new() };
+    let mut view = WatchView { out: session.out, printed: String::new() };
     let watched = tokio::select! {
         details = until_ended(id, session, &mut view) => Some(details?),
         _ = tokio::signal::ctrl_c() => None,
@@ -40,8 +40,8 @@ pub(super) async fn run(id: i64, session: Session) -> Result<Exit, Error> {
     Ok(batch::exit(&details))
 }
 
-/// Asks again and again, whichever coordinator answers. The first must; later ones are tried for as
-/// long as it takes.
+/// Polls whichever coordinator answers. The first poll must succeed; later ones are tried again for
+/// as long as it takes.
 async fn until_ended(
     id: i64,
     session: Session,
@@ -70,7 +70,7 @@ async fn until_ended(
                         "lost the coordinator at {server}; trying again until it is back"
                     ))?;
                 }
-                // If nobody answers, the next try reports it.
+                // If no coordinator answers, the next try reports it.
                 if let Ok(other) = Client::connect(&settings).await {
                     client = other;
                 }
@@ -86,7 +86,7 @@ async fn until_ended(
 struct WatchView {
     out: StandardOutput,
     /// The text that was printed last.
-    said: String,
+    printed: String,
 }
 
 impl WatchView {
@@ -94,9 +94,9 @@ impl WatchView {
         let progress = batch::progress(details);
         let line = format!("{progress}{}", batch::remaining(details, time::now()));
         let width = self.out.width().filter(|_| !self.out.json);
-        // Where lines stay, the time that is left is no news.
+        // Where each change is a new line, a change of the remaining time alone is none.
         let news = if width.is_some() { line.clone() } else { progress };
-        if std::mem::replace(&mut self.said, news.clone()) == news {
+        if std::mem::replace(&mut self.printed, news.clone()) == news {
             return Ok(());
         }
         match width {
@@ -118,7 +118,7 @@ impl WatchView {
     /// Ends the line that is drawn in place.
     fn end_line(&mut self) -> Result<(), Error> {
         let is_drawn = self.out.width().is_some() && !self.out.json;
-        if is_drawn && !std::mem::take(&mut self.said).is_empty() {
+        if is_drawn && !std::mem::take(&mut self.printed).is_empty() {
             return self.out.text("\n");
         }
         Ok(())

@@ -18,8 +18,8 @@ const LAST: &str = "refs/rpmfarm/last";
 /// How many packs a cache may have before it is made anew; each fetch adds one.
 const MAX_PACKS: usize = 64;
 
-/// What libgit2 says of a server that gives no commits by their ids, as git's own does unless it is
-/// told to (`uploadpack.allowReachableSHA1InWant`).
+/// libgit2's error for a server that serves no commits by their ids, as git's own server does
+/// unless it is configured to (`uploadpack.allowReachableSHA1InWant`).
 const NO_IDS: &str = "cannot fetch a specific object";
 
 /// How many branches an error lists.

@@ -389,9 +389,9 @@ mod tests {
         let huge = 10 << 30;
         let zeros = vec![0; 1 << 20];
         // It says so itself.
-        let said = pack(&[[head(3, huge), zlib(&zeros)].concat()]);
-        assert_eq!(watch(&packets(&said)), Err(PackError::Object(huge)));
-        assert_eq!(watch(&said), Err(PackError::Object(huge)));
+        let stream = pack(&[[head(3, huge), zlib(&zeros)].concat()]);
+        assert_eq!(watch(&packets(&stream)), Err(PackError::Object(huge)));
+        assert_eq!(watch(&stream), Err(PackError::Object(huge)));
         // It lies.
         let lies = pack(&[[head(3, 10), zlib(&zeros)].concat()]);
         assert!(matches!(watch(&packets(&lies)), Err(PackError::Format(_))));

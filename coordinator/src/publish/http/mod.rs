@@ -67,8 +67,8 @@ async fn serve(
     files: Option<Extension<FileQueue>>,
 ) -> Response {
     let path = path.map(|UrlPath(path)| path).unwrap_or_default();
-    let looked = path.clone();
-    let found = tokio::task::spawn_blocking(move || find(&root, &looked)).await;
+    let requested = path.clone();
+    let found = tokio::task::spawn_blocking(move || find(&root, &requested)).await;
     match found.expect("finding a file does not panic") {
         Ok(PathTarget::File { file, metadata }) => {
             let files = files.map(|Extension(files)| files);

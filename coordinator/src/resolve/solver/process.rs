@@ -37,7 +37,7 @@ pub(in super::super) struct SolverProcess {
     is_renewing: bool,
 }
 
-/// What the solver runs in.
+/// The environment of the solver's process.
 #[derive(Debug, Clone)]
 pub(in super::super) enum SolverProgram {
     /// A process of this program.
@@ -270,7 +270,7 @@ impl RunningSolver {
     }
 
     fn call(&mut self, question: &SolverRequest) -> Result<SolverResponse, SolverExit> {
-        // What fails half way leaves a pool that has to get all packages again.
+        // After a failure in between the pool has to get all packages again.
         self.version = None;
         write(&mut self.to, question).map_err(|error| SolverExit { ready: false, error })?;
         let mut first = self.receive(false)?;

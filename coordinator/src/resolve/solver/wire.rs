@@ -40,7 +40,7 @@ pub(in super::super) enum SolverTask {
     Lacking(HashSet<Nevra>),
     /// Find the owners of the names in the query; the paths are those that builds have required.
     Owners(OwnerQuery, BTreeSet<String>),
-    /// Find what a root would have without the farm's packages.
+    /// Find the packages that a root would have without the farm's.
     Taken(Requirements),
     /// To get the pool and the roots that all builds share ready, and nothing else.
     Prepare,

@@ -1,7 +1,6 @@
 //! The calls that follow upstream.
 //!
-//! Owns the checks of these requests and what they do; `view` says how packages and pushes are
-//! shown.
+//! Owns the checks and the effects of these requests; `view` shows packages and pushes.
 mod view;
 
 use std::cmp::Ordering;
@@ -21,7 +20,7 @@ use rpmfarm_proto::v1::tracking_server::Tracking;
 use tonic::{Request, Response, Status};
 
 use super::request_checks::named;
-use super::{internal, pages};
+use super::{count, internal, pages};
 use crate::clock;
 use crate::store::{NewTracked, PolicyOverrideRow, PushFilter, PushRow, Store, TrackedPackage};
 use crate::targets::Targets;
@@ -188,7 +187,7 @@ impl Tracking for TrackingService {
         // The policy is set first, so that no push is decided on before it applies.
         if let Some(policy) = policy {
             for package in &packages {
-                let row = order(package, policy.as_str(), "", None, &who, now);
+                let row = override_row(package, policy.as_str(), "", None, &who, now);
                 self.store.policy_override_insert(&target.name, &row).await?;
             }
         }
@@ -278,7 +277,7 @@ impl Tracking for TrackingService {
         Ok(Response::new(v1::TrackedDetails {
             tracked: Some(tracked),
             pushes,
-            orders: overrides.into_iter().map(view::order).collect(),
+            orders: overrides.into_iter().map(view::policy_override).collect(),
         }))
     }
 
@@ -311,7 +310,7 @@ impl Tracking for TrackingService {
         }
         let (reason, who) = (shown(&request.reason), shown(&request.who));
         for package in &packages {
-            let row = order(package, &request.word, &reason, until, &who, now);
+            let row = override_row(package, &request.word, &reason, until, &who, now);
             self.store.policy_override_insert(&target.name, &row).await?;
         }
         Ok(Response::new(v1::OrderPolicyReply {}))
@@ -417,7 +416,7 @@ fn leave_page(reply: &mut v1::PlanPushesReply, limit: u32, after: i64) {
     }
 }
 
-/// What names a package in the list of all that is followed: `target/package`.
+/// The name of a package in the list of all tracked packages: `target/package`.
 fn token_of_followed(tracked: &v1::Tracked) -> String {
     format!("{}/{}", tracked.target, tracked.package)
 }
@@ -433,11 +432,7 @@ fn followed_place(after: &str) -> Result<(&str, &str), Status> {
     })
 }
 
-fn count(count: usize) -> u32 {
-    u32::try_from(count).unwrap_or(u32::MAX)
-}
-
-fn order(
+fn override_row(
     package: &str,
     word: &str,
     reason: &str,

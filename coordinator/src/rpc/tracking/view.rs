@@ -133,7 +133,7 @@ pub(super) fn push(row: PushRow, failed: Option<String>) -> v1::Push {
     }
 }
 
-pub(super) fn order(row: PolicyOverrideRow) -> v1::TrackOrder {
+pub(super) fn policy_override(row: PolicyOverrideRow) -> v1::TrackOrder {
     v1::TrackOrder {
         word: row.word,
         reason: row.reason,

@@ -12,7 +12,7 @@ mod scan;
 use std::collections::BTreeSet;
 
 pub use repository::{RepositoryAddress, RepositoryLookup};
-use scan::{JsonScanner, KeptValues, KeyPath};
+use scan::{JsonScanner, KeptValues, KeyPath, ScanError};
 
 use super::forge::Forge;
 use super::refs::is_commit_id;
@@ -274,10 +274,10 @@ impl HookReader {
     /// # Errors
     /// When the body is not valid for the forge.
     pub fn end(self, forge: Forge, event: Option<&str>) -> Result<HookBody, HookError> {
-        let wrong = |why: String| HookError::Body {
+        let wrong = |why: ScanError| HookError::Body {
             forge,
             event: shown(event.unwrap_or_default()),
-            why: shown(&why),
+            why: why.to_string(),
         };
         let kept = self.scanner.end().map_err(wrong)?;
         parse_body(forge, event, &kept)
@@ -296,8 +296,8 @@ pub fn read(forge: Forge, event: &str, body: &[u8]) -> Result<HookBody, HookErro
 
 fn parse_body(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<HookBody, HookError> {
     let get = |path: &[&str]| kept.get(path).filter(|value| !value.is_empty());
-    let told = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
-    let event = event.or(told).ok_or(HookError::NoEvent)?;
+    let named = get(&["event_name"]).or_else(|| get(&["object_kind"])).or_else(|| get(&["topic"]));
+    let event = event.or(named).ok_or(HookError::NoEvent)?;
     let other = |what: String| HookEvent::Other(what);
     let said = match forge {
         Forge::Github | Forge::Gitea if event == "push" => {
@@ -309,12 +309,12 @@ fn parse_body(forge: Forge, event: Option<&str>, kept: &KeptValues) -> Result<Ho
             push(kept, ["repo", "fullname"], &["msg", "repo"], &["msg", name], &["msg", commit])?
         }
         // The header of GitLab's system hooks is `System Hook` for every event.
-        Forge::Gitlab => match told.unwrap_or(event) {
+        Forge::Gitlab => match named.unwrap_or(event) {
             "push" | "tag_push" | "Push Hook" | "Tag Push Hook" => {
                 push(kept, ["project", "path_with_namespace"], &["project"], &["ref"], &["after"])?
             }
             "repository_update" => changes(kept)?,
-            told => other(format!("event `{}`", shown(told))),
+            named => other(format!("event `{}`", shown(named))),
         },
         _ => other(format!("event `{}`", shown(event))),
     };
@@ -417,8 +417,8 @@ mod tests {
         vec![MovedRef { branch: branch.into(), commit: A.into() }]
     }
 
-    fn pushed(said: HookEvent) -> PushNotice {
-        match said {
+    fn pushed(event: HookEvent) -> PushNotice {
+        match event {
             HookEvent::Push(notice) => notice,
             HookEvent::Other(what) => panic!("{what}"),
         }

@@ -24,6 +24,17 @@ pub const MAX_CHANGES: usize = 64;
 /// The path of a kept value: the keys that lead to it.
 pub type KeyPath = &'static [&'static str];
 
+/// Why a text is not a JSON object that is read. Positions count from 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScanError {
+    /// It is not JSON, not an object, or incomplete.
+    #[error("{why} at byte {at}")]
+    Syntax { why: &'static str, at: usize },
+    /// Its objects and lists are nested too deeply.
+    #[error("more than {MAX_DEPTH} nested values at byte {at}")]
+    TooDeep { at: usize },
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeptValues {
     values: BTreeMap<KeyPath, String>,
@@ -99,7 +110,7 @@ pub struct JsonScanner {
     /// `ref` and `after` of the open object in `changes`.
     change: (String, String),
     at: usize,
-    problem: Option<String>,
+    problem: Option<ScanError>,
 }
 
 impl JsonScanner {
@@ -141,7 +152,7 @@ impl JsonScanner {
     ///
     /// # Errors
     /// The first error and its position, when the text was not a JSON object.
-    pub fn end(mut self) -> Result<KeptValues, String> {
+    pub fn end(mut self) -> Result<KeptValues, ScanError> {
         if self.problem.is_none() && (self.at == 0 || !self.open.is_empty()) {
             self.fail("it is incomplete");
         }
@@ -163,9 +174,9 @@ impl JsonScanner {
         length
     }
 
-    fn fail(&mut self, why: &str) {
+    fn fail(&mut self, why: &'static str) {
         let at = self.at + 1;
-        self.problem.get_or_insert_with(|| format!("{why} at byte {at}"));
+        self.problem.get_or_insert(ScanError::Syntax { why, at });
     }
 
     /// Reads a byte. False when it must be read again.
@@ -234,7 +245,7 @@ impl JsonScanner {
         }
         match byte {
             b'{' | b'[' if self.open.len() >= MAX_DEPTH => {
-                self.fail(&format!("more than {MAX_DEPTH} nested values"));
+                self.problem.get_or_insert(ScanError::TooDeep { at: self.at + 1 });
             }
             b'{' => {
                 self.open.push(OpenLevel::Object(None));
@@ -416,7 +427,7 @@ mod tests {
     const PATHS: &[KeyPath] =
         &[&["ref"], &["repository", "name"], &["repository", "id"], &["a", "b", "c", "d"]];
 
-    fn scan(text: &[u8]) -> Result<KeptValues, String> {
+    fn scan(text: &[u8]) -> Result<KeptValues, ScanError> {
         let mut scanner = JsonScanner::new(PATHS);
         scanner.feed(text);
         scanner.end()
@@ -457,7 +468,7 @@ mod tests {
             scan(format!(r#"{{"x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)).as_bytes())
         };
         assert!(deep(MAX_DEPTH - 1).is_ok());
-        assert!(deep(MAX_DEPTH).unwrap_err().contains("nested values"));
+        assert_eq!(deep(MAX_DEPTH), Err(ScanError::TooDeep { at: MAX_DEPTH + 5 }));
     }
 
     #[test]
@@ -486,7 +497,7 @@ mod tests {
             (r#"{"a":"\u00g0"}"#, "no hexadecimal digit"),
         ] {
             let why = scan(text.as_bytes()).unwrap_err();
-            assert!(why.contains(words), "{text}: {why}");
+            assert!(why.to_string().contains(words), "{text}: {why}");
         }
     }
 

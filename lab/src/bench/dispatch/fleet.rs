@@ -29,7 +29,7 @@ pub(super) struct Event {
 /// The process. When dropped, all its workers end.
 pub(super) struct Fleet {
     child: Child,
-    orders: ChildStdin,
+    commands: ChildStdin,
     events: Receiver<Event>,
 }
 
@@ -41,7 +41,7 @@ impl Fleet {
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
-        let orders = child.stdin.take().context("no standard input")?;
+        let commands = child.stdin.take().context("no standard input")?;
         let lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
         let (sender, events) = channel();
         std::thread::spawn(move || {
@@ -52,11 +52,11 @@ impl Fleet {
                 }
             }
         });
-        Ok(Self { child, orders, events })
+        Ok(Self { child, commands, events })
     }
 
-    pub(super) fn order(&mut self, order: &str) -> anyhow::Result<()> {
-        writeln!(self.orders, "{order}").context("the fleet is gone")
+    pub(super) fn send(&mut self, command: &str) -> anyhow::Result<()> {
+        writeln!(self.commands, "{command}").context("the fleet is gone")
     }
 
     /// Passes on events until `enough` returns true.

@@ -196,10 +196,10 @@ impl Scene {
 
     /// From the call that makes a task ready to its assignment.
     fn ready(&mut self) -> anyhow::Result<Latencies> {
-        self.fleet.order("hold 0")?;
+        self.fleet.send("hold 0")?;
         let mut seen = DispatchTimes::default();
         for build in self.ended.clone() {
-            self.fleet.order(&format!("retry {build}"))?;
+            self.fleet.send(&format!("retry {build}"))?;
             for event in self.fleet.listen(PAUSE) {
                 seen.note(&event);
             }
@@ -216,8 +216,8 @@ impl Scene {
 
     /// From a worker's report to its next assignment, when reports arrive one by one.
     fn turn(&mut self) -> anyhow::Result<Latencies> {
-        self.fleet.order(&format!("hold {HOLD_MS}"))?;
-        self.fleet.order("release")?;
+        self.fleet.send(&format!("hold {HOLD_MS}"))?;
+        self.fleet.send("release")?;
         let mut assigned = 0;
         self.fleet.watch(PATIENCE, "all have something new", |event| {
             assigned += u32::from(event.event == "assigned");
@@ -267,14 +267,14 @@ impl Scene {
 
     /// Assignments in a second, while workers end everything at once.
     fn rate(&mut self, names: &Names) -> anyhow::Result<Figure> {
-        self.fleet.order("hold 0")?;
-        self.fleet.order("release")?;
+        self.fleet.send("hold 0")?;
+        self.fleet.send("release")?;
         self.fleet.listen(Duration::from_secs(2));
         let begun = Instant::now();
         let events = self.fleet.listen(RATE);
         let seconds = begun.elapsed().as_secs_f64();
         let assigned = events.iter().filter(|event| event.event == "assigned").count();
-        self.fleet.order(&format!("hold {HOLD_MS}"))?;
+        self.fleet.send(&format!("hold {HOLD_MS}"))?;
         self.fleet.listen(Duration::from_secs(2));
         Ok(Figure {
             name: names.rate,
@@ -298,7 +298,7 @@ impl Scene {
         })?;
         let mut dropped = HashMap::new();
         for worker in held.keys() {
-            self.fleet.order(&format!("drop {worker}"))?;
+            self.fleet.send(&format!("drop {worker}"))?;
         }
         let mut slowest = 0;
         self.fleet.watch(PATIENCE, "the tasks of dead workers run elsewhere", |event| {
@@ -325,7 +325,7 @@ impl Scene {
 
     /// From the coordinator's start after SIGKILL to the hundredth new assignment.
     fn coordinator(&mut self, names: &Names) -> anyhow::Result<Figure> {
-        self.fleet.order("hold 2000")?;
+        self.fleet.send("hold 2000")?;
         self.fleet.listen(Duration::from_secs(2));
         self.farm.coordinator.kill();
         self.fleet.listen(Duration::from_secs(1));

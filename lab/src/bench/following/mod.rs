@@ -66,10 +66,10 @@ fn farm(
 }
 
 /// Waits until something is there.
-fn wait<T>(mut look: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
+fn wait<T>(mut poll: impl FnMut() -> anyhow::Result<Option<T>>) -> anyhow::Result<T> {
     let begun = Instant::now();
     loop {
-        if let Some(found) = look()? {
+        if let Some(found) = poll()? {
             return Ok(found);
         }
         if begun.elapsed() > PATIENCE {

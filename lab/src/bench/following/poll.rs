@@ -78,9 +78,9 @@ fn ls_remote(host: &str) -> anyhow::Result<Spread> {
     for n in 0..20 {
         let url = format!("http://{host}/rpms/package{n}.git");
         let begun = Instant::now();
-        let said = tool::output(Command::new("git").args(["ls-remote", &url, BRANCH]))?;
+        let output = tool::output(Command::new("git").args(["ls-remote", &url, BRANCH]))?;
         runs.push(begun.elapsed().as_secs_f64());
-        ensure!(said.starts_with(b"aaaa"), "git does not understand the server");
+        ensure!(output.starts_with(b"aaaa"), "git does not understand the server");
     }
     Ok(Spread::of(runs))
 }

@@ -1,6 +1,6 @@
 //! Debian's release as a graph.
 //!
-//! Of alternatives the first is taken that there is, and nothing that is only recommended.
+//! Of alternatives the first existing package is used; recommended packages are not installed.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -13,9 +13,9 @@ use super::takes::takes_us;
 use crate::apt::Apt;
 use crate::cache::Cache;
 
-/// Debian's word for the architecture.
+/// Debian's name of the architecture.
 const ARCH: &str = "amd64";
-/// What is in every build root beside the packages marked `Essential`.
+/// The packages of every build root beside those marked `Essential`.
 const BASE: [&str; 2] = ["build-essential", "debhelper"];
 const BUILD_DEPENDS: [&str; 3] = ["Build-Depends", "Build-Depends-Arch", "Build-Depends-Indep"];
 
@@ -72,10 +72,10 @@ fn text(path: &Path) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// All binary packages, with what they pull in.
+/// All binary packages, with their dependencies.
 struct Binaries<'a> {
     all: Vec<Binary<'a>>,
-    /// By name, and by what is provided where no package has the name.
+    /// By name, and by provided names that no package has.
     by_name: HashMap<&'a str, usize>,
 }
 
@@ -83,7 +83,7 @@ struct Binary<'a> {
     source: &'a str,
     name: &'a str,
     is_essential: bool,
-    /// Installed, in KiB.
+    /// The installed size in KiB.
     size: u64,
     depends: Vec<Vec<&'a str>>,
 }
@@ -101,19 +101,19 @@ impl<'a> Binaries<'a> {
         Self { all, by_name }
     }
 
-    /// The first alternative that there is.
+    /// The first existing alternative.
     fn pick(&self, alternatives: &[&str]) -> Option<usize> {
         alternatives.iter().find_map(|name| self.by_name.get(name)).copied()
     }
 
-    /// The base root: what is essential or named, with all that it pulls in.
+    /// The base root: the essential and the named packages, with all of their dependencies.
     fn base(&self) -> BTreeSet<usize> {
         let essential = (0..self.all.len()).filter(|at| self.all[*at].is_essential);
         let named = BASE.iter().filter_map(|name| self.by_name.get(name)).copied();
         self.closure(essential.chain(named), &BTreeSet::new())
     }
 
-    /// These packages and all that they pull in, without what is there already.
+    /// These packages with all of their dependencies, without packages that are installed already.
     fn closure(
         &self,
         roots: impl Iterator<Item = usize>,
@@ -159,22 +159,22 @@ fn field<'a>(stanza: &'a str, name: &str) -> &'a str {
     value[..end.unwrap_or(value.len())].trim()
 }
 
-/// The alternatives of each clause of a relation field that count on this architecture.
+/// The alternatives of each clause of a relation field that apply to this architecture.
 fn clauses<'a>(stanza: &'a str, name: &str) -> Vec<Vec<&'a str>> {
     let clauses = field(stanza, name).split(',');
     let clauses = clauses.map(|clause| clause.split('|').filter_map(alternative).collect());
     clauses.filter(|alternatives: &Vec<&str>| !alternatives.is_empty()).collect()
 }
 
-/// `python3:any (>= 3.9) [amd64 !hurd-any] <!nocheck>`: the name, if it counts.
+/// `python3:any (>= 3.9) [amd64 !hurd-any] <!nocheck>`: the name, if the relation applies.
 fn alternative(text: &str) -> Option<&str> {
     let text = text.trim();
     let end = text.find([' ', '(', ':', '[', '<', '\n']).unwrap_or(text.len());
-    // Versions have `<`, too.
+    // Versions contain `<`, too.
     let rest = text.split_once(')').map_or(&text[end..], |(_, rest)| rest);
     let arches = rest.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     let is_of_arch = arches.is_none_or(|(arches, _)| counts_here(arches));
-    // Of build profiles, none is active.
+    // No build profile is active.
     let is_of_profile = rest.split_once('<').is_none_or(|(_, profiles)| profiles.contains('!'));
     (end > 0 && is_of_arch && is_of_profile).then(|| &text[..end])
 }
@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn relations_count_as_they_do_here() {
+    fn relations_apply_by_architecture_and_profile() {
         for (text, name) in [
             ("libc6 (>= 2.36)", Some("libc6")),
             (" python3:any (>= 3.9) [amd64 arm64]", Some("python3")),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_root_has_what_is_required_with_what_that_pulls_in() {
+    fn a_root_has_the_requirements_with_their_dependencies() {
         let packages = "Package: bash\nEssential: yes\nDepends: libc6\n\n\
             Package: libc6\nSource: glibc (2.36)\nInstalled-Size: 12000\n\n\
             Package: libfoo-dev\nSource: foo\nDepends: libfoo1,\n libbar | nothing\nProvides: foo-dev\n\n\

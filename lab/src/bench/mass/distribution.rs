@@ -9,7 +9,7 @@ use crate::apt::AptError;
 /// All source packages.
 #[derive(Debug)]
 pub(super) struct Distribution {
-    /// What it is, for people.
+    /// Its name for people.
     pub(super) title: &'static str,
     /// Sorted by name.
     pub(super) sources: Vec<Source>,
@@ -21,9 +21,9 @@ pub(super) struct Distribution {
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
-    /// How long it is taken to build, in microseconds.
+    /// Its assumed build time in microseconds.
     pub(super) takes_us: i64,
-    /// The sources of its root beyond the base root.
+    /// The sources of the packages in its root beyond the base root.
     pub(super) beyond: Vec<usize>,
 }
 
@@ -35,7 +35,7 @@ impl Distribution {
     pub(super) fn open() -> anyhow::Result<Self> {
         match debian::read() {
             Err(error) if has_no_lists(&error) => {
-                tracing::warn!("{error:#}; a generated graph is taken in place of Debian's");
+                tracing::warn!("{error:#}; a generated graph is used instead of Debian's");
                 Ok(generated::distribution())
             }
             read => read,
@@ -46,7 +46,8 @@ impl Distribution {
         &self.sources[at].name
     }
 
-    /// The sources of a root, as far as the order counts them; the own one may be among them.
+    /// The sources of the packages in a root, as far as the order mode counts them; the source
+    /// itself may be among them.
     pub(super) fn needs(&self, at: usize, mode: OrderMode) -> impl Iterator<Item = usize> {
         let base: &[usize] = match mode {
             OrderMode::Bootstrap => &self.base,

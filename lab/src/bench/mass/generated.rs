@@ -1,10 +1,10 @@
-//! A graph like that of Debian 12, for hosts whose apt has no lists of it. It has the numbers that
-//! were measured there: sources, circles, roots, the work of 1,627 h and the critical path of 6.9
-//! h. The same graph at each run.
+//! A generated graph like that of Debian 12, for hosts whose apt has no lists of Debian. It has the
+//! numbers that were measured on Debian's: sources, circles, roots, the work of 1,627 h and the
+//! critical path of 6.9 h. Each run generates the same graph.
 //!
-//! Sources are made in the order of their needs, as *places*: those in circles, libraries, and
-//! programs, which nobody needs. Their names say nothing of their places, so that the first
-//! thousands by name are like a distribution, too.
+//! Sources are generated in the order of their needs, as *places*: sources in circles, libraries,
+//! and programs, which no source needs. Their names do not depend on their places, so that the
+//! first thousands by name resemble a distribution, too.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -13,23 +13,23 @@ use super::distribution::{Distribution, Source};
 use super::numbers::Numbers;
 use super::takes::takes_us;
 
-/// Of several seeds, the one with the critical path that is nearest to Debian's.
+/// The seed, of several ones, whose critical path is nearest to Debian's.
 const SEED: u64 = 10;
-/// Sources of `main`.
+/// The number of sources in Debian's `main`.
 const ALL: usize = 34_288;
-/// Those of the base root, which are the first of the largest circle.
+/// The number of sources of the base root, which are the first ones of the largest circle.
 const BASE: usize = 94;
-/// The circles of more than some ten sources, with the base root.
+/// The sizes of the circles with more than some ten sources, with the base root.
 const CIRCLES: [usize; 4] = [5_241, 131, 21, 19];
 const IN_CIRCLES: usize = CIRCLES[0] + CIRCLES[1] + CIRCLES[2] + CIRCLES[3];
-/// Sources outside of circles that others need.
+/// The number of sources outside of circles that others need.
 const LIBRARIES: usize = 1_000;
-/// One source of so many in a root is outside of the largest circle.
+/// Of so many sources in a root, one is outside of the largest circle.
 const OUTSIDE: usize = 8;
 /// Sources of a root beyond the base root: the median, and the standard deviation of the logarithm.
 const ROOT: (f64, f64) = (38.0, 1.05);
 const LARGEST_ROOT: f64 = 588.0;
-/// Likewise, what a source's packages take when they are installed, in KiB.
+/// The same for the installed size of a source's packages, in KiB.
 const SIZE: (f64, f64) = (500.0, 1.6);
 
 pub(super) fn distribution() -> Distribution {
@@ -51,7 +51,7 @@ pub(super) fn distribution() -> Distribution {
     Distribution { title: "a generated graph like that of Debian 12", sources, base }
 }
 
-/// The number of each place among the names.
+/// The index of each place among the names.
 fn shuffled(numbers: &mut Numbers) -> Vec<usize> {
     let mut number: Vec<usize> = (0..ALL).collect();
     for last in (1..ALL).rev() {
@@ -94,7 +94,8 @@ fn libraries_of(place: usize) -> Range<usize> {
     CIRCLES[0]..end
 }
 
-/// A source that is in a root beyond the base root. Some are in most roots, and most in few.
+/// Picks a source for a root beyond the base root. Few sources are in most roots, and most sources
+/// in few.
 fn pick(libraries: &Range<usize>, numbers: &mut Numbers) -> usize {
     if numbers.below(OUTSIDE) == 0 && !libraries.is_empty() {
         return libraries.start + numbers.below(libraries.len());
@@ -109,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    /// All that is reached from a source, itself too.
+    /// All sources that are reached from a source, including itself.
     fn reached(from: usize, edges: &[Vec<usize>]) -> BTreeSet<usize> {
         let (mut found, mut due) = (BTreeSet::from([from]), vec![from]);
         while let Some(at) = due.pop() {

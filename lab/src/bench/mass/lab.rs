@@ -1,5 +1,5 @@
-//! A mass rebuild on real processes: some hundreds of trivial packages of the lab in one batch,
-//! beside bare rpmbuild of the same ones, as many at once.
+//! A mass rebuild with real processes: some hundreds of trivial packages of the lab in one batch,
+//! compared with bare rpmbuild of the same packages, with as many builds at once.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,19 +19,19 @@ use crate::farm::{Client, Farm, Settings, TARGET, World};
 const WALL: &str = "mass.lab";
 const IDLE: &str = "mass.lab.idle";
 
-/// All figures of this kind.
+/// The names of all figures of this module.
 pub(in crate::bench) const ALL: [&str; 2] = [WALL, IDLE];
 
-/// Builds at once, on the farm and bare.
+/// The number of builds at once, on the farm and with bare rpmbuild.
 const SLOTS: usize = 6;
-/// The longest that the batch may take, and so much more for each package.
+/// The time limit for the batch, and the additional time for each package.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PATIENCE_EACH: Duration = Duration::from_secs(10);
 /// How often the bench checks whether the batch has ended: a check costs the farm little compared
 /// with a build.
 const PACE: Duration = Duration::from_millis(200);
 
-/// Builds so many packages on a farm of its own, and bare.
+/// Builds `count` packages on a farm of its own, and with bare rpmbuild.
 pub(in crate::bench) fn measure(
     directory: &Path,
     world: &World,
@@ -46,7 +46,7 @@ pub(in crate::bench) fn measure(
         package.push(world)?;
     }
     let rebuild = rebuild(&farm.client(), &packages)?;
-    // It must not run at the same time as the run that it is compared with.
+    // The farm must not run during the bare builds that it is compared with.
     drop(farm);
     let bare = bare(directory, &lock, repository, &packages)?;
     report.add(wall_figure(&packages, &rebuild, bare));
@@ -54,7 +54,7 @@ pub(in crate::bench) fn measure(
     Ok(())
 }
 
-/// A farm whose base root has what it has built of it.
+/// A farm whose base root contains the farm's own builds of the base packages.
 fn start(directory: &Path, world: &World) -> anyhow::Result<Farm> {
     let mut target = world.target()?;
     target.base_from_farm = BASE.map(str::to_owned).to_vec();
@@ -63,8 +63,9 @@ fn start(directory: &Path, world: &World) -> anyhow::Result<Farm> {
     Farm::start(&settings, &toml::to_string_pretty(&target)?)
 }
 
-/// Builds the members of the circle when nothing is there yet, so that it can begin; roots and
-/// metadata are warm then, too. Answers the lock of a root that has nothing of the farm.
+/// Builds first versions of the circle's members without their requirements, so that the circle can
+/// begin; afterwards roots and metadata are cached, too. Returns the lock of a root without
+/// packages of the farm.
 fn begin(client: &Client, world: &World) -> anyhow::Result<Lock> {
     let seeds: Vec<Package> = circle().map(Package::seed).collect();
     for seed in &seeds {
@@ -80,7 +81,7 @@ fn begin(client: &Client, world: &World) -> anyhow::Result<Lock> {
 
 /// A batch that has ended.
 struct Rebuild {
-    /// Seconds from the request until all was published or had failed.
+    /// Seconds from the request until all builds were published or had failed.
     wall: f64,
     /// The most builds at once.
     most: usize,
@@ -92,7 +93,7 @@ fn rebuild(client: &Client, packages: &[Package]) -> anyhow::Result<Rebuild> {
     let ids = client.build(&names)?;
     wait(client, begun, packages.len())?;
     let wall = begun.elapsed().as_secs_f64();
-    // Those of the circle's beginning are older, and not among them.
+    // The first versions of the circle's members are older, and not in this list.
     let limit = packages.len().to_string();
     let listed = client.json(&["list", "--target", TARGET, "--limit", &limit])?;
     let builds = listed["builds"].as_array().context("no builds")?;
@@ -131,7 +132,7 @@ fn most_at_once(builds: &[Value]) -> usize {
             changes.extend([(sortable(started), 1_isize), (sortable(ended), -1)]);
         }
     }
-    // Of one moment, ends come first.
+    // At the same time, ends come before starts.
     changes.sort_unstable();
     let mut running = 0_isize;
     let mut most = 0;
@@ -142,7 +143,7 @@ fn most_at_once(builds: &[Value]) -> usize {
     most.unsigned_abs()
 }
 
-/// A point in time (RFC 3339, UTC) as a text that sorts as it does: with all nine digits of the
+/// A point in time (RFC 3339, UTC) as a text in the same order: with all nine digits of the
 /// fraction.
 fn sortable(time: &str) -> String {
     let time = time.trim_end_matches('Z');
@@ -150,8 +151,8 @@ fn sortable(time: &str) -> String {
     format!("{seconds}.{fraction:0<9}")
 }
 
-/// The seconds of rpmbuild alone for the same packages, in as many roots at once as there are
-/// slots.
+/// The time of bare rpmbuild for the same packages in seconds, in as many roots at once as there
+/// are slots.
 fn bare(
     directory: &Path,
     lock: &Lock,
@@ -161,7 +162,7 @@ fn bare(
     let specs = specs(&directory.join("specs"), packages)?;
     let root = |slot| BareRoot::install(&directory.join(format!("bare{slot}")), lock, repository);
     let roots = (0..SLOTS).map(root).collect::<anyhow::Result<Vec<BareRoot>>>()?;
-    // What is measured is not the first to use a root.
+    // The first build in a root is not measured.
     for root in &roots {
         root.build(&specs[0].0)?;
     }
@@ -178,7 +179,8 @@ fn bare(
     Ok(begun.elapsed().as_secs_f64())
 }
 
-/// The specs of what a farm can begin to build, each with whether that ends well; a good one first.
+/// The specs of the packages that a farm can begin to build, each with whether its build succeeds;
+/// those that succeed come first.
 fn specs(directory: &Path, packages: &[Package]) -> anyhow::Result<Vec<(PathBuf, bool)>> {
     std::fs::create_dir_all(directory)?;
     let mut specs = Vec::new();
@@ -191,7 +193,7 @@ fn specs(directory: &Path, packages: &[Package]) -> anyhow::Result<Vec<(PathBuf,
     Ok(specs)
 }
 
-/// Builds the next spec until there is none.
+/// Builds the next spec until none is left.
 fn build_some(
     root: &BareRoot,
     specs: &[(PathBuf, bool)],

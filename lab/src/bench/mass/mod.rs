@@ -1,12 +1,13 @@
-//! A mass rebuild of a whole distribution, played by the farm's own order on the graph of Debian's
-//! release: how far from the bound it stays, beside first-come-first-served and OBS's way.
+//! A simulated mass rebuild of a whole distribution: the farm's own order of a batch on the graph
+//! of Debian's release. It is compared with the theoretical bound, with first come, first served,
+//! and with the way of OBS.
 //!
-//! Nothing is built for it. The graph is that of Debian because its source packages, unlike those
-//! of the lab, are tens of thousands with real circles among them; rules of RPM and of Debian do
-//! not differ in what counts here: build requirements, and what they pull in. Where apt has no
-//! lists of Debian, the graph is a generated one with its numbers, and the figures say so.
+//! Nothing is built. The graph is Debian's, because Debian has tens of thousands of source packages
+//! with real circles, unlike the lab; for build requirements and their dependencies, RPM and Debian
+//! have the same rules. Where apt has no lists of Debian, a graph with the same numbers is
+//! generated, and the figures say so.
 //!
-//! `lab` has some hundreds of packages really built.
+//! `lab` really builds some hundreds of packages.
 
 mod debian;
 mod distribution;
@@ -28,34 +29,34 @@ use rpmfarm_core::{Arch, BuildId};
 use super::figure::{Figure, Report};
 use distribution::Distribution;
 
-/// Figures by slots, with their budgets. On 256 slots some stand idle in any order that packs tasks
-/// without knowing the end: the critical path is as long as the work then.
+/// Figures by slots, with their budgets. On 256 slots some are idle in any order, because the
+/// critical path is then as long as the work over the slots.
 const SIM: [(&str, u32, f64); 3] =
     [("mass.sim.16", 16, 1.05), ("mass.sim.64", 64, 1.05), ("mass.sim.256", 256, 1.25)];
 const LOOK: &str = "mass.look";
 
-/// All figures of this kind.
+/// The names of all figures of this module.
 pub(super) const ALL: [&str; 4] = [SIM[0].0, SIM[1].0, SIM[2].0, LOOK];
 
-/// How many builds the batch has whose examinations are timed.
-const LOOKED_AT: usize = 3_000;
+/// The number of builds in the batch whose examinations are timed.
+const EXAMINED: usize = 3_000;
 const ARCH: Arch = Arch::X86_64;
 const HOUR: f64 = 3_600e6;
 
-/// Plays the rebuild.
+/// Simulates the rebuild.
 pub(super) fn measure(report: &mut Report) -> anyhow::Result<()> {
     let distribution = Distribution::open().context("the graph of Debian")?;
     if report.wants_any(&[SIM[0].0, SIM[1].0, SIM[2].0]) {
         simulate(&distribution, report)?;
     }
     if report.wants(LOOK) {
-        report.add(look(&distribution)?);
+        report.add(examinations(&distribution)?);
     }
     Ok(())
 }
 
 fn simulate(distribution: &Distribution, report: &mut Report) -> anyhow::Result<()> {
-    // With the base root the circles are largest, and the order is worth most.
+    // With the base root the circles are largest, and the order matters most.
     let whole = graph(distribution, OrderMode::Bootstrap, distribution.sources.len());
     let beyond = graph(distribution, OrderMode::Requires, distribution.sources.len());
     for (name, slots, budget) in SIM {
@@ -116,7 +117,7 @@ fn hours(forecast: &Forecast) -> anyhow::Result<f64> {
     Ok(ends_us as f64 / HOUR)
 }
 
-/// The first `count` sources as a batch, each solved as if all packages were there.
+/// The first `count` sources as a batch, each solved as if all packages existed.
 fn graph(distribution: &Distribution, mode: OrderMode, count: usize) -> BatchGraph {
     let mut graph = BatchGraph::new(mode);
     for (at, source) in distribution.sources[..count].iter().enumerate() {
@@ -130,8 +131,8 @@ fn names(distribution: &Distribution, at: usize, mode: OrderMode) -> Vec<&str> {
     distribution.needs(at, mode).map(|need| distribution.name(need)).collect()
 }
 
-/// The same batch as OBS builds it: a member of a circle is built once more after the others of its
-/// circle, of which something came anew into its root, and who is outside waits for that.
+/// The same batch as OBS builds it: a member of a circle is built a second time after the others of
+/// its circle, whose packages are in its root, and members outside wait for the second build.
 fn twice(distribution: &Distribution, plan: &Plan) -> BatchGraph {
     let circle: HashMap<BuildId, usize> = plan
         .components
@@ -178,7 +179,7 @@ fn solve(graph: &mut BatchGraph, build: BuildId, seen: u32, sources: Vec<&str>) 
     graph.set_solved(build, ARCH, seen, &needed);
 }
 
-/// Carries out a decision: every root can be solved, and has what it had at first.
+/// Carries out a decision: every root can be solved, always with the same packages.
 fn carry(
     distribution: &Distribution,
     graph: &mut BatchGraph,
@@ -200,19 +201,19 @@ fn carry(
 }
 
 /// The slowest examination of a batch while it is built.
-fn look(distribution: &Distribution) -> anyhow::Result<Figure> {
-    let count = LOOKED_AT.min(distribution.sources.len());
+fn examinations(distribution: &Distribution) -> anyhow::Result<Figure> {
+    let count = EXAMINED.min(distribution.sources.len());
     let mut graph = graph(distribution, OrderMode::Bootstrap, count);
-    let (mut first_ms, mut slowest_ms, mut looks) = (0.0, 0.0_f64, 0_u32);
+    let (mut first_ms, mut slowest_ms, mut count_done) = (0.0, 0.0_f64, 0_u32);
     let mut running = BTreeSet::new();
     loop {
         let begun = Instant::now();
         let decided = graph.decide();
         let ms = begun.elapsed().as_secs_f64() * 1_000.0;
-        if looks == 0 {
+        if count_done == 0 {
             first_ms = ms;
         }
-        (slowest_ms, looks) = (slowest_ms.max(ms), looks + 1);
+        (slowest_ms, count_done) = (slowest_ms.max(ms), count_done + 1);
         let is_solved = decided.iter().all(|one| one.decision == Decision::Lock);
         for one in decided {
             carry(distribution, &mut graph, one, &mut running)?;
@@ -229,10 +230,10 @@ fn look(distribution: &Distribution) -> anyhow::Result<Figure> {
         value: slowest_ms,
         unit: "ms",
         budget: 100.0,
-        peer: format!("the first look, at all {count} builds: {first_ms:.1} ms"),
+        peer: format!("the first examination, of all {count} builds: {first_ms:.1} ms"),
         ratio: Some(slowest_ms / first_ms),
         note: format!(
-            "{}: the slowest of {looks} looks, one after each acceptance",
+            "{}: the slowest of {count_done} examinations, one after each acceptance",
             distribution.title
         ),
     })

@@ -1,5 +1,5 @@
-//! Packages like those of a distribution, each trivial to build: some with names of the base root,
-//! a circle, chains, diamonds, and some that fail.
+//! Trivial packages with the needs of a distribution: some have names of the base root, and there
+//! are a circle, chains, diamonds, and packages that fail.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use rpmfarm_core::status::BuildState;
 use crate::distgit::{BRANCH, Commit, DistgitError, Entry, create};
 use crate::farm::World;
 
-/// Packages of the lab's base root. Their sources have the same names, so that nobody is asked who
-/// owns them; and nothing here is built with what they do.
+/// Packages of the lab's base root. Their sources have the same names, so that no claim needs a
+/// decision; and no package here uses their programs.
 pub(super) const BASE: [&str; 4] = ["bzip2", "cpio", "patch", "unzip"];
 
-/// Members of the circle, each of which requires the next one.
+/// The number of members of the circle, each of which requires the next one.
 const CIRCLE: usize = 6;
 
-/// Packages of a group, which require none of another group.
+/// The number of packages in a group, which require no package of another group.
 const GROUP: usize = 10;
 
-/// What each package of a group requires of it: a chain of three, a diamond, and three that are
-/// alone.
+/// The requirements of each package within its group: a chain of three, a diamond, and three
+/// packages without requirements.
 const REQUIRES: [&[usize]; GROUP] = [&[], &[0], &[1], &[0], &[3], &[3], &[4, 5], &[], &[], &[]];
 
-/// Of so many groups, one has a package that fails, and one that requires it.
+/// Of so many groups, one has a package that fails, and a package that requires it.
 const FAILS_OF: usize = 5;
 const FAILS: usize = 8;
 const LOST: usize = 9;
 
-/// Newer than any other package of the name; and what a member of the circle is at first.
+/// A version above any other package of the name, and the first version of the circle's members.
 const VERSION: u32 = 9999;
 const SEED_VERSION: u32 = 1;
 
-/// What becomes of a package.
+/// The expected end of a package's build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     Published,
@@ -60,7 +60,7 @@ pub(super) struct Package {
     version: u32,
 }
 
-/// So many packages, in an order that says nothing of their needs.
+/// `count` packages, in an order that does not depend on their needs.
 ///
 /// # Errors
 /// When they are too few for one of each kind.
@@ -72,7 +72,7 @@ pub(super) fn packages(count: usize) -> anyhow::Result<Vec<Package>> {
     );
     let mut all: Vec<Package> = BASE.iter().map(|name| of_base(name)).chain(circle()).collect();
     all.extend((0..count - all.len()).map(of_group));
-    // The leaves first, as whoever names a distribution's packages does not sort them.
+    // The leaves come first: requests for a distribution do not sort packages by their needs.
     all.reverse();
     Ok(all)
 }
@@ -89,7 +89,7 @@ fn of_circle(at: usize) -> String {
     format!("circle-{at}")
 }
 
-/// The base root needs it, and it needs what is built in the base root.
+/// A package of the base root, which requires a package that is built in the base root.
 fn of_base(name: &str) -> Package {
     let (name, requires) = (name.to_owned(), vec![of_circle(0)]);
     Package { name, requires, fate: Fate::Published, version: VERSION }
@@ -111,7 +111,7 @@ fn of_group(at: usize) -> Package {
 }
 
 impl Package {
-    /// The same without what it requires, as it is when nothing is there yet.
+    /// The same package without requirements, for the first build of a circle.
     pub(super) fn seed(self) -> Self {
         Self { requires: Vec::new(), version: SEED_VERSION, ..self }
     }
@@ -132,7 +132,7 @@ impl Package {
         )
     }
 
-    /// Makes its repository, in place of one that is there.
+    /// Makes its repository; replaces an existing one.
     pub(super) fn push(&self, world: &World) -> Result<(), DistgitError> {
         let (file, spec) = (format!("{}.spec", self.name), self.spec());
         let tree = BTreeMap::from([(file.as_str(), Entry::File(spec.as_bytes()))]);
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_require_what_is_there_and_some_fail() {
+    fn packages_require_existing_packages_and_some_fail() {
         let all = packages(300).expect("enough");
         let by_name: BTreeMap<&str, &Package> =
             all.iter().map(|one| (one.name.as_str(), one)).collect();

@@ -1,5 +1,5 @@
-//! How long packages take to build, where nobody has built them: log-normal, with a median of a
-//! minute and at most three hours, correlated with what they install. The same numbers at each run.
+//! Assumed build times of packages: log-normally distributed, with a median of a minute and at most
+//! three hours, correlated with the installed size. Each run has the same numbers.
 
 use super::numbers::Numbers;
 
@@ -10,7 +10,7 @@ const SPREAD: f64 = 1.45;
 /// The correlation with the logarithm of the size.
 const CORRELATION: f64 = 0.7;
 
-/// A time in microseconds for each size.
+/// A build time in microseconds for each size.
 pub(super) fn takes_us(sizes: &[u64]) -> Vec<i64> {
     let logs: Vec<f64> = sizes.iter().map(|size| (*size.max(&1) as f64).ln()).collect();
     let count = logs.len().max(1) as f64;
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_spread_as_they_are_said_to_be() {
+    fn times_have_the_documented_distribution() {
         let sizes: Vec<u64> = (0..9_999).map(|n: u32| 1_u64 << (n % 20)).collect();
         let mut takes = takes_us(&sizes);
         assert_eq!(takes, takes_us(&sizes));
