@@ -40,6 +40,17 @@ pub struct ForgePage {
 const PER_PAGE: usize = 50;
 
 impl Forge {
+    /// The default address of its API. Gitea has none.
+    #[must_use]
+    pub const fn usual_url(self) -> Option<&'static str> {
+        match self {
+            Self::Github => Some("https://api.github.com"),
+            Self::Gitlab => Some("https://gitlab.com"),
+            Self::Gitea => None,
+            Self::Pagure => Some("https://src.fedoraproject.org"),
+        }
+    }
+
     /// The address of a page of a namespace's repositories; pages count from 1.
     ///
     /// # Errors
