@@ -20,6 +20,7 @@ mod machine;
 mod mass;
 mod memory;
 mod once;
+mod pools;
 mod scrape;
 mod sign;
 mod solve;
@@ -94,6 +95,7 @@ fn measure(directory: &Path, options: &Options, report: &mut Report) -> anyhow::
         || follows
         || history
         || batches
+        || report.wants(pools::POOLS)
     {
         let outside = directory.join("world");
         let world = World::make(&outside, Arch::X86_64)?;
@@ -117,6 +119,9 @@ fn measure(directory: &Path, options: &Options, report: &mut Report) -> anyhow::
         if report.wants_any(&[solve::ROOT, solve::CHILD]) {
             solve::measure(&world.target()?, &REQUIRES, &repository, directory, report)
                 .context(solve::ROOT)?;
+        }
+        if report.wants(pools::POOLS) {
+            pools::measure(directory, &world, report).context(pools::POOLS)?;
         }
         if report.wants_any(&mass::lab::ALL) {
             let inside = directory.join("mass");
