@@ -147,7 +147,7 @@ fn primary(number: u32) -> String {
         let _ = write!(text, "<rpm:entry name=\"lib{}.so.1(V_1)(64bit)\"/>", number - step);
     }
     let _ =
-        write!(text, "</rpm:requires><file>/usr/bin/program-{number}</file></format></package>\n");
+        writeln!(text, "</rpm:requires><file>/usr/bin/program-{number}</file></format></package>");
     text
 }
 
