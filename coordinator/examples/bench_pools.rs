@@ -6,29 +6,14 @@
 
 #![allow(clippy::print_stdout, reason = "printing is its purpose")]
 
-use std::path::Path;
+#[path = "support/resolver.rs"]
+mod resolver;
+
 use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
-use rpmfarm_coordinator::blobs::Blobs;
-use rpmfarm_coordinator::resolve::{
-    DownloadTimeouts, FarmPackages, FarmUpdate, Requirements, Resolver, solver,
-};
-use rpmfarm_coordinator::store::StoreError;
-use rpmfarm_core::{Arch, Target};
-
-/// A farm that has built nothing.
-struct Empty;
-
-impl FarmPackages for Empty {
-    async fn generation(&self, _: &str) -> Result<i64, StoreError> {
-        Ok(0)
-    }
-
-    async fn update(&self, _: &str, since: Option<i64>) -> Result<FarmUpdate, StoreError> {
-        Ok(FarmUpdate { is_whole: since.is_none(), ..FarmUpdate::default() })
-    }
-}
+use resolver::{NoPackages, Scene};
+use rpmfarm_core::Target;
 
 /// The processes that threads of this one have started.
 fn children() -> std::io::Result<Vec<u32>> {
@@ -57,22 +42,12 @@ async fn main() -> anyhow::Result<()> {
     let [file, arch, count, requirements @ ..] = &arguments[..] else {
         anyhow::bail!("usage: bench_pools TARGET_FILE ARCH COUNT REQUIREMENT…");
     };
-    let target = Target::parse(file, &std::fs::read_to_string(file)?)?;
-    let arch: Arch = arch.parse()?;
-    let directory = tempfile::tempdir()?;
-    let resolver = Resolver::new(
-        directory.path().join("metadata"),
-        Path::new(file).parent().context("a file lies in a directory")?,
-        Blobs::open(directory.path().join("blobs"))?,
-        DownloadTimeouts::default(),
-        solver::program()?,
-    )?;
-    let wanted = Requirements { layers: vec![requirements.to_vec()], ..Requirements::default() };
+    let Scene { resolver, target, arch, wanted, .. } = &Scene::new(file, arch, requirements)?;
     let start = Instant::now();
     let (mut first_s, mut one_mib) = (0.0, 0.0);
     for number in 1..=count.parse::<u32>()? {
         let target = Target { name: format!("{}-{number}", target.name), ..target.clone() };
-        resolver.resolve(&target, arch, &Empty, wanted.clone(), SystemTime::now()).await?;
+        resolver.resolve(&target, *arch, &NoPackages, wanted.clone(), SystemTime::now()).await?;
         if number == 1 {
             (first_s, one_mib) = (start.elapsed().as_secs_f64(), memory()?);
         }

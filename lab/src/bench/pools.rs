@@ -18,14 +18,14 @@ use crate::tool;
 
 pub(super) const POOLS: &str = "pools.memory";
 
-/// As BaseOS, AppStream and CRB of Enterprise Linux with two minor releases have.
+/// Packages of the repository.
 const PACKAGES: u32 = 60_000;
-/// Files of a package, the mean of Debian 12.
+/// Files of a package.
 const FILES: u32 = 50;
 /// Twelve targets and architectures.
 const COUNT: u32 = 12;
 /// A path that primary metadata do not have.
-const PATH: &str = "/usr/share/package-41234/data/file-00007.txt";
+const PATH: &str = "/usr/share/package-41234/locale/fr/file-00007.txt";
 
 /// The output of the coordinator's example.
 #[derive(Debug, Deserialize)]
@@ -159,7 +159,6 @@ fn file_list(number: u32) -> String {
     );
     for file in 1..FILES {
         let folder = ["data", "doc", "locale/de", "locale/fr"][file as usize % 4];
-        let folder = if file == 7 { "data" } else { folder };
         let _ =
             write!(text, "<file>/usr/share/package-{number}/{folder}/file-{file:05}.txt</file>");
     }
