@@ -219,7 +219,7 @@ fn root(
 pub struct FarmReplacement {
     pub package: Nevra,
     /// The package of an external repository that would fulfil the requirement instead, with that
-    /// repository's id; `None` if there is none.
+    /// repository's id; `None` if no repository has it.
     pub instead: Option<(Nevra, String)>,
 }
 

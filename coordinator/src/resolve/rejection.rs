@@ -111,7 +111,7 @@ pub enum MirrorListError {
     #[error("it has no SHA-256 or SHA-512 of repomd.xml; others are not accepted")]
     NoDigest,
     /// It names no mirror.
-    #[error("it names no mirror that may be asked: it names none")]
+    #[error("it names no mirror")]
     NoMirror,
     /// None of its mirrors may be asked; with the reason for the last one.
     #[error("it names no mirror that may be asked: {0}")]

@@ -94,7 +94,7 @@ impl WatchView {
         let progress = batch::progress(details);
         let line = format!("{progress}{}", batch::remaining(details, time::now()));
         let width = self.out.width().filter(|_| !self.out.json);
-        // Where each change is a new line, a change of the remaining time alone is none.
+        // Elsewhere than on a terminal, a new remaining time alone gets no line.
         let news = if width.is_some() { line.clone() } else { progress };
         if std::mem::replace(&mut self.printed, news.clone()) == news {
             return Ok(());
