@@ -28,9 +28,13 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-/// How much of a file is queued at once, in bytes. It is more than hyper keeps before it writes
-/// (some 400 KiB), so that a part is sent before the next one is asked for.
+/// How much of a file is queued at once, in bytes.
 const PART: usize = 1 << 20;
+
+/// hyper asks for the next part of a body while fewer bytes than this are still to be written
+/// (`DEFAULT_MAX_BUFFER_SIZE` in its `proto/h1/io.rs`, 8 KiB and 100 pages). A part is longer, so
+/// that a whole one which was never sent is noticed when the next one is asked for.
+const HYPER_BUFFERS: usize = (8 << 10) + 100 * (4 << 10);
 
 /// The parts of files that a connection is to send. Requests of such a connection carry it. Cheap
 /// to clone.
@@ -119,7 +123,9 @@ impl FileRest {
     fn queue_part(&self, placeholder: Bytes) -> io::Result<()> {
         let offset = i64::try_from(self.offset).map_err(io::Error::other)?;
         let mut parts = self.queue.0.lock();
-        if !parts.is_empty() {
+        // The end of the part before may still wait for the socket.
+        let unsent: usize = parts.iter().map(|part| part.placeholder.len()).sum();
+        if unsent >= HYPER_BUFFERS {
             return Err(io::Error::other("the part of a file before this one was not sent"));
         }
         parts.push_back(QueuedPart { placeholder, file: self.file.clone(), offset });
@@ -269,6 +275,68 @@ mod tests {
         let mut got = [0; 14];
         far.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"head\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a");
+    }
+
+    #[tokio::test]
+    async fn a_part_follows_one_whose_end_waits_for_the_socket() {
+        let (near, mut far) = connected().await;
+        let files = FileQueue::default();
+        let mut sender = FileSender::new(near, files.clone());
+        let (file, bytes) = file(2 * PART);
+        let mut parts = files.body(file, 0, bytes.len() as u64).into_data_stream();
+        let mut first = parts.next().await.unwrap().unwrap();
+        let mut got = vec![0; PART - 1000];
+        let begin = async {
+            while first.len() > 1000 {
+                let most = first.len() - 1000;
+                let sent = sender.write(&first[..most]).await.unwrap();
+                first.advance(sent);
+            }
+        };
+        let ((), read) = tokio::join!(begin, far.read_exact(&mut got));
+        read.unwrap();
+        let second = parts.next().await.unwrap().unwrap();
+        let end = async {
+            sender.write_all(&first).await.unwrap();
+            sender.write_all(&second).await.unwrap();
+            sender.shutdown().await.unwrap();
+        };
+        let ((), read) = tokio::join!(end, far.read_to_end(&mut got));
+        read.unwrap();
+        assert!(got == bytes, "{} bytes instead of {}", got.len(), bytes.len());
+    }
+
+    /// A reader that is slower than the sender, through hyper: the socket takes parts of parts.
+    #[tokio::test]
+    async fn a_slow_reader_gets_the_whole_file() {
+        use hyper::service::service_fn;
+        use hyper_util::rt::TokioIo;
+
+        let (near, mut far) = connected().await;
+        let files = FileQueue::default();
+        let (file, bytes) = file(24 * PART + 7);
+        let (file, length) = (Arc::new(file), bytes.len() as u64);
+        let socket = TokioIo::new(FileSender::new(near, files.clone()));
+        let service = service_fn(move |_| {
+            let body = files.body(file.try_clone().unwrap(), 0, length);
+            let response = hyper::Response::builder().header("content-length", length);
+            async move { response.body(body) }
+        });
+        let server = hyper::server::conn::http1::Builder::new().serve_connection(socket, service);
+        let read = async {
+            let request = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+            far.write_all(request).await.unwrap();
+            let (mut got, mut buffer) = (Vec::new(), vec![0; 50_000]);
+            loop {
+                match far.read(&mut buffer).await.unwrap() {
+                    0 => return got,
+                    count => got.extend_from_slice(&buffer[..count]),
+                }
+            }
+        };
+        let (served, got) = tokio::join!(server, read);
+        served.unwrap();
+        assert!(got.ends_with(&bytes), "{} bytes with the head, of {}", got.len(), bytes.len());
     }
 
     #[tokio::test]
