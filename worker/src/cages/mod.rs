@@ -6,6 +6,7 @@
 pub mod cage;
 pub mod cancel;
 pub mod cgroup;
+mod compiled_filters;
 pub mod confined_dir;
 mod devices;
 mod id_probe;
@@ -24,6 +25,7 @@ mod users;
 
 pub use cage::{Bind, Cage, CageLimits, CageRoot, CageUser, Overlay};
 pub use cancel::{CancelFlag, CancelReason};
+pub use compiled_filters::CompiledFilters;
 pub(crate) use id_probe::IdProbe;
 pub use ids::CageIds;
 pub use run::{CageError, CageExit, CageResult, CageRunner, StopReason};

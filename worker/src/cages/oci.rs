@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::cage::{BUILDER_ID, Cage, CageRoot, CageUser};
 use super::devices::CageDevices;
 use super::users::{COUNTED, at_most};
-use super::{seccomp, sysfs};
+use super::{compiled_filters, sysfs};
 
 /// Host name in every cage.
 pub(super) const HOSTNAME: &str = "rpmfarm";
@@ -30,13 +30,15 @@ const RPM_CAPABILITIES: &[&str] = &[
 ];
 
 /// The configuration. `root`, the sources of `binds`, `devices` (one for each root of `system_at`)
-/// and the user namespace of `ids` are where things are mounted by the time crun runs.
+/// and the user namespace of `ids` are where things are mounted by the time crun runs. `rules` are
+/// those of [`seccomp::filter`], and `compiled` is their compiled form, if there is one.
 pub(super) fn config(
     cage: &Cage,
     root: &Path,
     binds: &[(&Path, &Path, bool)],
     devices: &[CageDevices],
     (ids, users): (IdRange, &Path),
+    (rules, compiled): (&Value, Option<&str>),
 ) -> Value {
     let (first, count) = (ids.first(), ids.count());
     let hidden: Vec<sysfs::HiddenPaths> =
@@ -49,6 +51,7 @@ pub(super) fn config(
         "root": { "path": root, "readonly": matches!(cage.root, CageRoot::ReadOnly(_)) },
         "process": process(cage),
         "mounts": mounts(cage, binds, devices),
+        "annotations": compiled.map(|filter| json!({ compiled_filters::ANNOTATION: filter })).unwrap_or_else(|| json!({})),
         "linux": {
             "uidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
             "gidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
@@ -58,7 +61,7 @@ pub(super) fn config(
             ],
             "maskedPaths": masked,
             "readonlyPaths": read_only,
-            "seccomp": seccomp::filter(&cage.allow),
+            "seccomp": rules,
         },
     })
 }

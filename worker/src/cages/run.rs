@@ -12,16 +12,18 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rpmfarm_core::Allowance;
+use serde_json::Value;
 
 use super::cage::{BindSource, Cage, CageRoot};
 use super::cgroup::{Cgroup, CgroupEvents, Cgroups};
+use super::compiled_filters::CompiledFilters;
 use super::devices::{self, CageDevices};
 use super::ids::{CageIds, TakenIds};
 use super::kernel_log::{KernelLog, OomVictims};
 use super::loops::LoopDevices;
 use super::stage::{Mapped, MountedLayers};
 use super::users::CageUsers;
-use super::{oci, stage};
+use super::{oci, seccomp, stage};
 
 /// The parts that all cages of a worker share.
 #[derive(Debug, Clone)]
@@ -37,6 +39,8 @@ pub struct CageRunner {
     pub ids: CageIds,
     /// Limits on memory, processes and processors.
     pub cgroups: Cgroups,
+    /// The filters of earlier cages.
+    pub filters: CompiledFilters,
 }
 
 /// How a run ended.
@@ -139,11 +143,13 @@ impl CageRunner {
             .cgroups
             .create(&cage.name, &cage.caps)
             .map_err(|source| CageError::Setup { what: "make the control group", source })?;
-        let prepared = self.prepare(cage, &directory, &group, &ids);
+        let rules = seccomp::filter(&cage.allow);
+        let prepared = self.prepare(cage, &directory, &group, &ids, &rules);
         let ended = prepared
             .map_err(|source| CageError::Setup { what: "write the configuration", source })
             // The loop devices go when the cage has ended.
             .and_then(|_loops| self.run_prepared(&directory, &group, watcher));
+        self.filters.keep(&rules, &directory);
         let _ = fs::remove_dir_all(&directory);
         ended
     }
@@ -154,6 +160,7 @@ impl CageRunner {
         directory: &Path,
         group: &Cgroup,
         ids: &TakenIds,
+        rules: &Value,
     ) -> io::Result<Option<LoopDevices>> {
         let _ = fs::remove_dir_all(directory);
         fs::create_dir_all(directory)?;
@@ -186,7 +193,15 @@ impl CageRunner {
         let devices = devices_of(cage, directory, ids, loops.as_ref());
         let users = CageUsers::next(ids.range(), self.ids.disk(), &cage.allow);
         let namespace = CageUsers::place(directory);
-        let config = oci::config(cage, &root, &binds, &devices, (ids.range(), &namespace));
+        let compiled = self.filters.get(rules);
+        let config = oci::config(
+            cage,
+            &root,
+            &binds,
+            &devices,
+            (ids.range(), &namespace),
+            (rules, compiled.as_deref()),
+        );
         let plan = stage::StagePlan {
             name: cage.name.clone(),
             worker: std::process::id(),
@@ -195,6 +210,7 @@ impl CageRunner {
             layers: all,
             devices,
             allow: cage.allow.clone(),
+            copy_filter: compiled.is_none(),
             users,
             mapped: ids
                 .are_own()

@@ -9,6 +9,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::symlink;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,7 @@ use std::process::{Child, Command};
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal};
@@ -25,6 +27,7 @@ use rpmfarm_core::id_ranges::IdRange;
 use serde::{Deserialize, Serialize};
 
 use super::cage::Overlay;
+use super::compiled_filters::{AwaitedFilter, PACE_MS};
 use super::devices::CageDevices;
 use super::idmap::{self, IdMap};
 use super::users::CageUsers;
@@ -45,6 +48,8 @@ pub(super) struct StagePlan {
     pub(super) devices: Vec<CageDevices>,
     /// Allowances beyond the default.
     pub(super) allow: Allowed,
+    /// Whether the filter of system calls is copied for later cages.
+    pub(super) copy_filter: bool,
     pub(super) users: CageUsers,
     /// The ids on disk, where they differ from those of the cage.
     pub(super) mapped: Option<Mapped>,
@@ -76,6 +81,9 @@ pub(super) const PLAN: &str = "plan.json";
 pub(super) const CONFIG: &str = "config.json";
 /// Where crun writes the number of the first process in the cage, once there is one.
 pub(super) const FIRST_PROCESS: &str = "pid";
+
+/// Where crun keeps the state of the cage.
+const STATE: &str = "state";
 
 /// Where crun writes its own errors.
 pub(super) const CRUN_LOG: &str = "crun.log";
@@ -146,7 +154,10 @@ fn run_outer(directory: &Path) -> Result<u8> {
     // of another build lives on in this namespace.
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SLAVE, none).context("parting mounts")?;
     let init = Command::new(std::env::current_exe()?).arg("cage-inner").arg(directory).spawn();
-    wait(init.context("starting the cage's init")?, &signals)
+    // crun's state is in this mount namespace, too, and crun removes it at the end.
+    let state = directory.join(STATE).join(&plan.name);
+    let filter = plan.copy_filter.then(|| AwaitedFilter::new(directory, &state));
+    wait(init.context("starting the cage's init")?, &signals, filter)
 }
 
 fn signals() -> io::Result<SignalFd> {
@@ -159,7 +170,7 @@ fn signals() -> io::Result<SignalFd> {
 
 /// Waits for the init, and kills it on request. The kernel lets an init be reaped only when
 /// everything in its namespace is dead.
-fn wait(mut init: Child, signals: &SignalFd) -> Result<u8> {
+fn wait(mut init: Child, signals: &SignalFd, mut filter: Option<AwaitedFilter>) -> Result<u8> {
     loop {
         if let Some(status) = init.try_wait()? {
             // crun exits with the exit status of the command. The command cannot kill crun, which
@@ -168,6 +179,13 @@ fn wait(mut init: Child, signals: &SignalFd) -> Result<u8> {
                 bail!("crun was killed by signal {signal}");
             }
             return Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1));
+        }
+        filter = filter.filter(AwaitedFilter::is_awaited);
+        // A process with a PID namespace for its children can have no threads, so the filter is
+        // looked for between signals.
+        let pace = if filter.is_some() { PACE_MS.into() } else { PollTimeout::NONE };
+        if poll(&mut [PollFd::new(signals.as_fd(), PollFlags::POLLIN)], pace)? == 0 {
+            continue;
         }
         let signal = signals.read_signal()?;
         if signal.is_some_and(|info| info.ssi_signo == Signal::SIGTERM as u32) {
@@ -185,7 +203,7 @@ fn run_inner(directory: &Path) -> Result<u8> {
     // crun refuses hybrid hierarchies even when told to leave cgroups alone; it sees none.
     mount(Some("tmpfs"), "/sys/fs/cgroup", Some("tmpfs"), MsFlags::empty(), none)
         .context("hiding /sys/fs/cgroup")?;
-    let state = directory.join("state");
+    let state = directory.join(STATE);
     fs::create_dir_all(&state)?;
     mount(Some("tmpfs"), &state, Some("tmpfs"), MsFlags::empty(), none)
         .context("mounting crun's state")?;

@@ -19,7 +19,7 @@ use crate::build::Engine;
 use crate::cages::cage::ID_COUNT;
 use crate::cages::cgroup::Cgroups;
 use crate::cages::scratch::{ScratchKind, ScratchPool};
-use crate::cages::{CageIds, CageRunner, IdProbe};
+use crate::cages::{CageIds, CageRunner, CompiledFilters, IdProbe};
 use crate::roots::{RootStore, Roots};
 use crate::session::facts;
 use crate::trees::{self, ASIDE};
@@ -203,6 +203,7 @@ impl HostOptions {
             },
             ids,
             cgroups,
+            filters: CompiledFilters::default(),
         };
         Ok((sandbox, lock))
     }
