@@ -74,18 +74,28 @@ impl World {
     pub(crate) fn check(&mut self) {
         let changed = std::mem::take(&mut self.has_changed);
         if changed {
-            self.facts = self.database.facts();
+            let facts = self.database.changed_facts();
+            let is_new = facts.is_some();
+            if let Some(facts) = facts {
+                self.facts = facts;
+            }
             self.check_stages();
-            self.check_order();
-            self.check_attempts();
-            self.check_results();
-            self.check_failures();
-            self.check_builds();
-            self.check_revisions();
+            if is_new {
+                self.check_facts();
+            }
         }
         if std::mem::take(&mut self.disk_used) || changed {
             self.check_shown();
         }
+    }
+
+    fn check_facts(&mut self) {
+        self.check_order();
+        self.check_attempts();
+        self.check_results();
+        self.check_failures();
+        self.check_builds();
+        self.check_revisions();
     }
 
     /// Whether no work is left.
