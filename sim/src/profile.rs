@@ -67,6 +67,8 @@ pub(crate) struct Profile {
     pub(crate) pairs: u32,
     /// Rate of pieces of a stage's work during which its coordinator is stopped.
     pub(crate) pauses: u32,
+    /// Rate of publications during which their coordinator is stopped for long.
+    pub(crate) rivals: u32,
     /// Rate of file writes that fill the disk of the blobs and the repositories.
     pub(crate) fills: u32,
     /// Rate of commits before or after which the coordinator dies.
@@ -99,6 +101,7 @@ impl Profile {
             every_ms: 10_000,
             pairs: 500,
             pauses: 0,
+            rivals: 0,
             fills: 0,
             dies_at_commit: 0,
             answer_lost: 0,
@@ -124,7 +127,8 @@ impl Profile {
             6 => Self::clocks(),
             7 => Self::farm(),
             8 => Self::users(),
-            9 | 10 => Self::pairs(),
+            9 => Self::pairs(),
+            10 => Self::rivals(),
             _ => Self { reorders: rng.chance(300), ..Self::everything() },
         }
     }
@@ -230,6 +234,21 @@ impl Profile {
             faulty_s: (120, 300),
             actions: 8,
             ..Self::calm("pairs")
+        }
+    }
+
+    /// Two coordinators of which each publishes while the other one is stopped in the middle of a
+    /// publication. Other faults are rare, so that much is published.
+    fn rivals() -> Self {
+        Self {
+            delay_ms: (1, 50),
+            pairs: 1000,
+            rivals: 500,
+            faults: vec![(CoordinatorDies, 1), (BeatsLost, 1)],
+            every_ms: 40_000,
+            faulty_s: (200, 400),
+            actions: 16,
+            ..Self::calm("rivals")
         }
     }
 

@@ -44,10 +44,8 @@ bugs! {
     unverified_upload UnverifiedUpload 0;
     show_before_placed ShowBeforePlaced 0;
     remove_generations_in_use RemoveGenerationsInUse 0;
-    #[ignore = "found by no seed of these since publications are gathered; to be made likelier"]
-    publish_unchecked PublishUnchecked 0 "pairs";
-    #[ignore = "found by no seed of these since publications are gathered; to be made likelier"]
-    record_old_revision RecordOldRevision 0 "pairs";
+    publish_unchecked PublishUnchecked 8 "rivals";
+    record_old_revision RecordOldRevision 104 "rivals";
     two_digests TwoDigests 0;
     lost_requirements LostRequirements 86;
     unfenced_write UnfencedWrite 0 "pairs";

@@ -6,7 +6,7 @@ use rpmfarm_sim::{SEEDS, report, run};
 const SHARES: u64 = 10;
 
 /// Kinds of day.
-const DAYS: usize = 11;
+const DAYS: usize = 12;
 
 fn share(number: u64) {
     let size = SEEDS / SHARES;

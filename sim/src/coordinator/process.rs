@@ -195,6 +195,9 @@ impl Parts {
         let seen = outside.clone();
         // Checks what a client would read at the moment of a publication.
         let on_step = move |step: PublishStep| {
+            if matches!(step, PublishStep::Signed | PublishStep::Shown) {
+                seen.lock().publishing = Some(c);
+            }
             if step == PublishStep::Shown
                 && let Some(broken) = tree.find_damage()
             {

@@ -36,6 +36,9 @@ impl World {
 
     /// Whether the host stops now for a while, in the middle of the work.
     fn freezes(&mut self, c: usize, kind: StepKind) -> bool {
+        if self.stops_publication(c) {
+            return true;
+        }
         let pauses = match kind {
             _ if !self.faulty => 0,
             // Between what clients see and what is recorded of it, the most can go wrong.
@@ -49,6 +52,22 @@ impl World {
         }
         let length = self.rng.range(S / 2, 40 * S);
         note!(self, "c{c} is stopped for {} s", length / S);
+        self.coordinators[c].frozen_until = self.now + length;
+        true
+    }
+
+    /// Whether the host stops between the signatures of a generation, the moment when clients see
+    /// it, and its record, for so long that the other coordinator takes over and publishes, too.
+    fn stops_publication(&mut self, c: usize) -> bool {
+        if !self.faulty || self.profile.rivals == 0 {
+            return false;
+        }
+        let begun = self.outside.lock().publishing.take_if(|publishing| *publishing == c);
+        if begun.is_none() || !self.rng.chance(self.profile.rivals) {
+            return false;
+        }
+        let length = self.rng.range(15 * S, 90 * S);
+        note!(self, "c{c} is stopped for {} s while it publishes", length / S);
         self.coordinators[c].frozen_until = self.now + length;
         true
     }

@@ -39,6 +39,8 @@ pub(crate) struct OutsideState {
     pub(crate) signer_down_until: u64,
     /// A published state that no reader may see.
     pub(crate) shown_damage: Option<String>,
+    /// A coordinator that has just signed or shown a generation, and has not recorded it.
+    pub(crate) publishing: Option<usize>,
 }
 
 impl OutsideWorld {
@@ -51,6 +53,7 @@ impl OutsideWorld {
             farm_fails,
             signer_down_until: 0,
             shown_damage: None,
+            publishing: None,
         };
         Self(Arc::new(Mutex::new(truth)))
     }
