@@ -30,7 +30,9 @@ use crate::metrics::Metrics;
 use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
-use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publisher};
+use crate::publish::{
+    ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishWork, Publisher,
+};
 use crate::random::RandomSource;
 use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
@@ -259,6 +261,7 @@ impl Parts {
             channels: self.channels(),
             signing: self.signing(),
             resolver: self.resolver.clone(),
+            proofs: self.proofs(),
             waits: self.waits.clone(),
             retries: self.retries(),
             metrics: self.metrics.clone(),
@@ -337,6 +340,17 @@ impl Parts {
     #[must_use]
     pub fn signing(&self) -> Signing {
         Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: self.clock }
+    }
+
+    /// Finds out what a new content of a channel would break for users.
+    #[must_use]
+    pub fn proofs(&self) -> Proofs {
+        Proofs {
+            resolver: self.resolver.clone(),
+            blobs: self.blobs.clone(),
+            clock: self.clock,
+            known: KnownProofs::default(),
+        }
     }
 
     /// Reads the contents of channels.

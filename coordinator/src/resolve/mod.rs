@@ -13,7 +13,7 @@
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what
-//!   goes in and comes out. What a solver has read of a repository is kept for all others, beside
+//!   goes in and comes out, `proof` what is asked before a channel changes. What a solver has read of a repository is kept for all others, beside
 //!   the metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
@@ -32,6 +32,7 @@ mod mirrors;
 mod pass;
 mod pool_news;
 mod pools;
+mod proof;
 mod refresh;
 mod rejection;
 pub mod repomd;
@@ -61,6 +62,7 @@ pub use lock::{FarmReplacement, LockError, Requirements};
 pub use metadata::{AgePolicy, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
 pub use pass::{ResolveStage, ResolveWork};
+pub use proof::{ContentFindings, ContentProof, SharedPath};
 pub use refresh::Refresh;
 pub use rejection::{MetadataError, MetadataErrorKind, MirrorListError};
 
