@@ -42,6 +42,7 @@ use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::packages::PackageService;
+use crate::rpc::proofs::ProofService;
 use crate::rpc::session::Sessions;
 use crate::rpc::shared_views::SharedViews;
 use crate::rpc::sources::SourceService;
@@ -460,6 +461,12 @@ impl Parts {
     #[must_use]
     pub fn package_service(&self) -> PackageService {
         PackageService { views: self.views(), claims: self.claims() }
+    }
+
+    /// What the next contents of channels would break.
+    #[must_use]
+    pub fn proof_service(&self) -> ProofService {
+        ProofService { views: self.views() }
     }
 
     /// The workers as people see them.

@@ -45,10 +45,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::owners::{KnownOwners, OwnerQuery};
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, Fault, Lock, Nevra};
+use rpmfarm_core::{Arch, BuildOptions, Fault, Lock, Nevra};
 use rpmfarm_solv::Requirer;
 use tokio::sync::OwnedMutexGuard;
 
@@ -336,6 +337,46 @@ impl Resolver {
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         Ok(ready.ask(move |solver, content| solver.lacking(content, shown)).await?)
+    }
+
+    /// Compares two contents of a channel on one architecture.
+    ///
+    /// # Errors
+    /// When the metadata of the repositories are not cached and cannot be fetched, or the solver
+    /// ended.
+    pub async fn prove(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        question: ContentProof,
+        now: SystemTime,
+    ) -> Result<ContentFindings, ResolveError> {
+        // Clients of the repositories have the target's modules, as above.
+        let modules = target.modules_of("");
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        Ok(ready.ask(move |solver, content| solver.prove(content, question)).await?)
+    }
+
+    /// Fetches packages of external repositories into the blob store.
+    ///
+    /// # Errors
+    /// For the first package that cannot be fetched.
+    pub async fn fetch_external(
+        &self,
+        target: &Target,
+        arch: Arch,
+        packages: Vec<LockedPackage>,
+        now: SystemTime,
+    ) -> Result<(), FetchLockError> {
+        let lock = Lock {
+            target: target.name.clone(),
+            arch,
+            bootstrap: Layer::default(),
+            layers: vec![Layer::new(packages)],
+            options: BuildOptions::default(),
+        };
+        self.fetch(target, &lock, now).await
     }
 
     /// Finds the owners of the names in the query, in external repositories and among the farm's

@@ -207,7 +207,7 @@ impl TargetPool {
         if proof::remove_added(&mut made.pool, &made.farm, question)? {
             made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
         }
-        found
+        Ok(found?)
     }
 
     /// Finds the owners of the names in the query, in a pool that was prepared. `paths` are the

@@ -6,19 +6,16 @@
 //! Which problems count is decided elsewhere.
 
 use std::collections::HashSet;
-use std::time::SystemTime;
 
-use rpmfarm_core::lock::{Layer, LockedPackage};
+use rpmfarm_core::lock::LockedPackage;
 use rpmfarm_core::proof::Problem;
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, BuildOptions, Lock, Nevra};
-use rpmfarm_solv::{Pool, ProofQuestion, SharedFiles};
+use rpmfarm_core::{Arch, Nevra};
+use rpmfarm_solv::{Pool, PoolError, ProofQuestion, SharedFiles};
 use serde::{Deserialize, Serialize};
 
-use super::farm::{FARM, FarmError, FarmPackage, FarmPackages, LoadedFarmPackages, read_fragment};
+use super::farm::{FARM, FarmError, FarmPackage, LoadedFarmPackages, read_fragment};
 use super::lock::{LockError, locked};
-use super::pools::PoolsError;
-use super::{FetchLockError, ResolveError, Resolver};
 use crate::blobs::Blobs;
 
 /// The repository of packages that are in a pool only for a proof. No target's repository can have
@@ -58,48 +55,6 @@ pub struct SharedPath {
     pub external: Option<LockedPackage>,
 }
 
-impl Resolver {
-    /// Compares two contents of a channel on one architecture.
-    ///
-    /// # Errors
-    /// When the metadata of the repositories are not cached and cannot be fetched, or the solver
-    /// ended.
-    pub async fn prove(
-        &self,
-        target: &Target,
-        arch: Arch,
-        farm: &impl FarmPackages,
-        question: ContentProof,
-        now: SystemTime,
-    ) -> Result<ContentFindings, ResolveError> {
-        // Clients of the repositories have the target's modules.
-        let modules = target.modules_of("");
-        let ready = self.ready(target, arch, &modules, farm, now).await?;
-        Ok(ready.ask(move |solver, content| solver.prove(content, question)).await?)
-    }
-
-    /// Fetches packages of external repositories into the blob store.
-    ///
-    /// # Errors
-    /// For the first package that cannot be fetched.
-    pub async fn fetch_external(
-        &self,
-        target: &Target,
-        arch: Arch,
-        packages: Vec<LockedPackage>,
-        now: SystemTime,
-    ) -> Result<(), FetchLockError> {
-        let lock = Lock {
-            target: target.name.clone(),
-            arch,
-            bootstrap: Layer::default(),
-            layers: vec![Layer::new(packages)],
-            options: BuildOptions::default(),
-        };
-        self.fetch(target, &lock, now).await
-    }
-}
-
 /// Adds the packages to a pool that it lacks for a proof. Returns whether there were any.
 pub(super) fn add_lacking(
     pool: &mut Pool,
@@ -123,7 +78,7 @@ pub(super) fn remove_added(
     pool: &mut Pool,
     farm: &LoadedFarmPackages,
     question: &ContentProof,
-) -> Result<bool, PoolsError> {
+) -> Result<bool, PoolError> {
     let all = question.packages.iter().map(|package| &package.nevra);
     let added: Vec<Nevra> = all.filter(|nevra| !farm.has(nevra)).cloned().collect();
     pool.remove_packages(CONTENTS, &added)?;
@@ -135,14 +90,14 @@ pub(super) fn prove(
     pool: &mut Pool,
     target: &Target,
     question: &ContentProof,
-) -> Result<ContentFindings, PoolsError> {
+) -> Result<ContentFindings, LockError> {
     let ContentProof { before, after, is_closed, .. } = question;
     let (repositories, is_closed) = (&[FARM, CONTENTS][..], *is_closed);
     let found = pool
         .prove(&ProofQuestion { repositories, before, after, is_closed })
         .map_err(|error| LockError::Metadata(error.to_string()))?;
     let shared = found.shared.into_iter().map(|one| shared_path(target, one));
-    let shared = shared.collect::<Result<Vec<_>, _>>()?;
+    let shared = shared.collect::<Result<Vec<_>, LockError>>()?;
     Ok(ContentFindings { before: found.before, after: found.after, shared })
 }
 
