@@ -162,7 +162,7 @@ pub fn new_problems(before: &[Problem], after: Vec<Problem>) -> Vec<Problem> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedProblem {
     pub kind: ProblemKind,
-    /// Name of the package, without version.
+    /// Name of the package, without version; of two that share a file, either.
     pub package: String,
     /// The requirement, the path, or the reason; empty for any.
     pub what: String,
@@ -174,8 +174,10 @@ impl AcceptedProblem {
     /// Whether it is about a problem, at this time.
     #[must_use]
     pub fn covers(&self, problem: &Problem, now: Timestamp) -> bool {
+        let other = problem.other.as_ref().filter(|_| problem.kind == ProblemKind::Files);
+        let mut packages = other.into_iter().chain([&problem.package]);
         self.kind == problem.kind
-            && self.package == problem.package.name
+            && packages.any(|nevra| nevra.name == self.package)
             && (self.what.is_empty() || self.what == problem.what)
             && self.until.is_none_or(|until| now < until)
     }
@@ -356,6 +358,14 @@ mod tests {
         assert_eq!(left(accepted("", Some(at(6))), 5), []);
         assert_eq!(left(accepted("", Some(at(5))), 5), [problem.clone()]);
         assert_eq!(left(accepted("other", None), 5), [problem.clone()]);
+        let shared = Problem { kind: ProblemKind::Files, ..problem.clone() };
+        let shared = [shared.with_other(nevra("tool-1-1.x86_64"))];
+        let of_tool = AcceptedProblem {
+            kind: ProblemKind::Files,
+            package: "tool".into(),
+            ..accepted("", None)
+        };
+        assert_eq!(unaccepted(&shared, &[of_tool], at(5)), [], "either of the two is named");
         let of_files = AcceptedProblem { kind: ProblemKind::Files, ..accepted("", None) };
         assert_eq!(left(of_files, 5), [problem.clone()]);
     }

@@ -221,6 +221,10 @@ impl PublishStage {
             return Ok(Vec::new());
         }
         let (name, gathering) = (&target.name, &self.work.gathering);
+        let accepted = store.problem_accept_newest(name, target.first_channel()).await?;
+        if gathering.are_held(name, &signed, (self.clock.instant(), accepted)) {
+            return Ok(Vec::new());
+        }
         let work = SignedWork {
             waited: gathering.waited(name, self.clock.instant()),
             more_to_come: more_to_come(store, name, builds, &signed).await?,
@@ -305,7 +309,7 @@ impl PublishStage {
         while let Err(error) = self.publish(store, target, channel, &signed, shown, &held).await {
             let refused = error.downcast_ref::<ProofRefusedError>();
             if let Some(refused) = refused.filter(|refused| !refused.builds.is_empty()) {
-                self.hold(refused);
+                self.hold(target, refused);
                 signed.retain(|(build, _)| !refused.builds.contains_key(build));
                 held.extend(refused.problems.iter().cloned());
                 if signed.is_empty()
@@ -327,10 +331,12 @@ impl PublishStage {
     }
 
     /// Shows for builds that they are held back, because they would bring problems.
-    fn hold(&self, refused: &ProofRefusedError) {
+    fn hold(&self, target: &Target, refused: &ProofRefusedError) {
         for (build, reason) in &refused.builds {
             self.waits.set(*build, format!("{WAITS}: {reason}"));
         }
+        let (held, now) = (refused.builds.keys().copied(), self.clock.instant());
+        self.work.gathering.hold(&target.name, held, (now, refused.accepted));
     }
 
     /// Signs restored packages that are not signed with the target's key, which may have changed

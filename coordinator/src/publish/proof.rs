@@ -9,7 +9,7 @@ mod files;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use rpmfarm_core::proof::{
@@ -17,16 +17,13 @@ use rpmfarm_core::proof::{
     unaccepted,
 };
 use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
-use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Target};
+use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Target, Timestamp};
 
+use super::gathering::LOOK_AGAIN;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::resolve::{ContentFindings, ContentProof, FarmPackage, ResolveError, Resolver};
 use crate::store::{AcceptedProblemRow, FencedStore, ProofRow, Store};
-
-/// After this time a content with problems is looked at again, though it is the same: the external
-/// repositories may have other packages.
-const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Proves contents of channels. Cheap to clone.
 #[derive(Clone)]
@@ -88,6 +85,8 @@ pub struct ProofRefusedError {
     pub(super) builds: BTreeMap<BuildId, String>,
     /// The problems that nobody accepted.
     pub(super) problems: Vec<Problem>,
+    /// When a person last accepted a problem of the channel, as far as was known then.
+    pub(super) accepted: Option<Timestamp>,
 }
 
 impl ProofRefusedError {
@@ -95,7 +94,7 @@ impl ProofRefusedError {
     fn unproven(reason: &str, builds: &[ProvenBuild]) -> Self {
         let reason = format!("its requirements cannot be checked: {reason}");
         let builds = builds.iter().map(|one| (one.build, reason.clone())).collect();
-        Self { reason, builds, problems: Vec::new() }
+        Self { reason, builds, problems: Vec::new(), accepted: None }
     }
 
     /// These problems, with the builds that cause them.
@@ -108,7 +107,7 @@ impl ProofRefusedError {
             }
         };
         let builds = causes.iter().map(|(build, problem)| (*build, explained(problem))).collect();
-        Self { reason, builds, problems }
+        Self { reason, builds, problems, accepted: None }
     }
 }
 
@@ -142,12 +141,14 @@ impl Proofs {
         if target.proof.closure == ClosureRule::Warn || builds.is_empty() {
             return Ok(());
         }
+        let rows = store.problem_accept_list(&target.name, channel).await?;
+        let at = rows.first().map(|row| row.at);
         if !found.unproven.is_empty() {
-            return Err(ProofRefusedError::unproven(&found.unproven, builds).into());
+            let refused = ProofRefusedError::unproven(&found.unproven, builds);
+            return Err(ProofRefusedError { accepted: at, ..refused }.into());
         }
-        let accepted = store.problem_accept_list(&target.name, channel).await?;
         let accepted: Vec<_> =
-            accepted.into_iter().map(|AcceptedProblemRow { accepted, .. }| accepted).collect();
+            rows.into_iter().map(|AcceptedProblemRow { accepted, .. }| accepted).collect();
         let problems = unaccepted(&found.problems, &accepted, self.clock.time());
         let sources = sources(contents);
         let source_of = |nevra: &Nevra| sources.get(nevra).map(|source| (*source).to_owned());
@@ -155,7 +156,8 @@ impl Proofs {
         if causes.is_empty() {
             return Ok(());
         }
-        Err(ProofRefusedError::new(problems, &causes).into())
+        let refused = ProofRefusedError::new(problems, &causes);
+        Err(ProofRefusedError { accepted: at, ..refused }.into())
     }
 
     /// The problems of a content that the content before did not have.

@@ -141,6 +141,18 @@ impl Store {
         .await
     }
 
+    /// When a person last accepted a problem of a channel.
+    pub async fn problem_accept_newest(
+        &self,
+        target: &str,
+        channel: &str,
+    ) -> Result<Option<Timestamp>> {
+        let query = "SELECT MAX(at_us) FROM accepted_problems WHERE target = $1 AND channel = $2";
+        let query = sqlx::query_scalar(query).bind(target).bind(channel);
+        let newest: Option<i64> = query.fetch_one(self.read_pool()).await?;
+        Ok(newest.map(Timestamp::from_us))
+    }
+
     /// The accepted problems of a channel, newest first.
     pub async fn problem_accept_list(
         &self,

@@ -72,6 +72,9 @@ async fn accepted_problems_are_read_as_they_were_written() {
             store.problem_accept_insert("lab", "testing", row).await.unwrap();
         }
         store.problem_accept_insert("lab", "stable", &row(3, "", None)).await.unwrap();
+        let newest = store.problem_accept_newest("lab", "testing").await.unwrap();
+        assert_eq!(newest, Some(second.at));
+        assert_eq!(store.problem_accept_newest("lab", "none").await.unwrap(), None);
         let found = store.problem_accept_list("lab", "testing").await.unwrap();
         assert_eq!(found, [second, first]);
     })

@@ -156,8 +156,8 @@ impl Pool {
             members.iter().filter(is_absent).map(|member| member.id).collect()
         };
         let absent = [absent(false), absent(true)];
-        let gone: HashMap<Id, &Nevra> =
-            members.iter().filter(|m| m.is_gone()).map(|m| (m.id, &m.nevra)).collect();
+        let gone: HashMap<Id, &Member> =
+            members.iter().filter(|m| m.is_gone()).map(|m| (m.id, m)).collect();
         // A requirement is looked up once, however many packages have it.
         let mut known = HashMap::new();
         let mut found = Vec::new();
@@ -181,22 +181,25 @@ impl Pool {
         member: &Member,
         dep: Id,
         side: Side,
-        gone: &HashMap<Id, &Nevra>,
+        gone: &HashMap<Id, &Member>,
         is_closed: bool,
     ) -> Option<Problem> {
         let text = self.raw.dependency_text(dep);
         let arch = self.arch;
         let problem = |kind| Problem::new(kind, member.nevra.clone(), &text, arch);
         let providers = self.raw.providers(dep);
-        let lost = providers.iter().find_map(|id| gone.get(id)).filter(|_| side == Side::After);
-        match lost {
+        let lost = providers
+            .iter()
+            .filter_map(|id| gone.get(id))
+            .find(|lost| side == Side::After && (member.is_debug || !lost.is_debug));
+        match lost.map(|lost| &lost.nevra) {
             Some(lost) => {
                 let chain = vec![
                     format!("{} requires {text}", member.nevra),
                     format!("{lost} provides {text}"),
                     format!("{lost} is not in the new content, and nothing else provides it"),
                 ];
-                Some(problem(ProblemKind::Lost).with_other((*lost).clone()).with_chain(chain))
+                Some(problem(ProblemKind::Lost).with_other(lost.clone()).with_chain(chain))
             }
             None if is_closed => {
                 let chain = [format!("{} requires {text}", member.nevra)];
