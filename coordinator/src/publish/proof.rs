@@ -17,7 +17,7 @@ use rpmfarm_core::proof::{
     unaccepted,
 };
 use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
-use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Target, Timestamp};
+use rpmfarm_core::{Arch, BuildId, Nevra, Sha256, Target, Timestamp, glob};
 
 use super::gathering::LOOK_AGAIN;
 use crate::blobs::Blobs;
@@ -244,8 +244,8 @@ impl Proofs {
         Ok(Ok(new_problems(&before, after)))
     }
 
-    /// New packages whose names other source packages have in the channel, but for those that a
-    /// person approved.
+    /// New packages whose names other source packages have in the channel, but for those that the
+    /// target allows, or a person approved.
     async fn foreign_names(
         &self,
         store: &Store,
@@ -260,9 +260,12 @@ impl Proofs {
         let mut found = foreign_names(members, arch);
         if !found.is_empty() {
             let approved = store.claim_list_approved(&contents.target.name).await?;
-            found.retain(|problem| {
-                let name = &problem.package.name;
-                !approved.iter().any(|claim| claim.what == *name)
+            let sources = sources(contents);
+            found.retain(|Problem { package, .. }| {
+                let source = sources.get(package).copied().unwrap_or_default();
+                let mut allowed = contents.target.may_own(source).iter();
+                !allowed.any(|pattern| glob::is_like(pattern, &package.name))
+                    && !approved.iter().any(|claim| claim.what == package.name)
             });
         }
         Ok(found)

@@ -6,6 +6,9 @@ use rpmfarm_coordinator::clock;
 use rpmfarm_coordinator::store::AcceptedProblemRow;
 use rpmfarm_core::BuildId;
 use rpmfarm_core::proof::{AcceptedProblem, ProblemKind};
+use rpmfarm_proto::v1;
+use rpmfarm_proto::v1::proofs_server::Proofs as _;
+use tonic::{Code, Request, Status};
 
 use super::scene::{Scene, built};
 use super::signer::Signer;
@@ -78,9 +81,65 @@ async fn a_build_that_takes_a_provider_away_waits_and_says_why() {
     accept_problem(&scene, ProblemKind::Files, "app").await;
     publish_all(farm).await;
     assert!(!is_published(&scene, bad.id).await, "another kind of problem was accepted");
-    accept_problem(&scene, ProblemKind::Lost, "app").await;
+    let asked = accept_by_call(&scene, "lost", "app", "engine = 1").await.unwrap();
+    assert_eq!((asked.who.as_str(), asked.until_us), ("ann", 0));
     publish_all(farm).await;
     assert!(is_published(&scene, bad.id).await);
+}
+
+/// As `rpmfarm channel accept-problem`.
+async fn accept_by_call(
+    scene: &Scene,
+    kind: &str,
+    package: &str,
+    what: &str,
+) -> Result<v1::AcceptedProblem, Status> {
+    let request = v1::AcceptProblemRequest {
+        target: "lab".into(),
+        channel: "testing".into(),
+        kind: kind.into(),
+        package: package.into(),
+        what: what.into(),
+        until_us: 0,
+        who: "ann".into(),
+        reason: "it is rebuilt tomorrow".into(),
+    };
+    let reply = scene.farm.proof_service().accept_problem(Request::new(request)).await?;
+    Ok(reply.into_inner())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_show_problems_and_refuse_what_they_cannot_know() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let _signer = Signer::start(&data(farm), &[]);
+    let problems = async |channel: &str| {
+        let (target, channel) = ("lab".into(), channel.into());
+        let request = Request::new(v1::GetProblemsRequest { target, channel });
+        farm.proof_service().get_problems(request).await.map(tonic::Response::into_inner)
+    };
+    assert_eq!(problems("testing").await.unwrap().proved_us, 0, "nothing was published");
+    assert_eq!(problems("nowhere").await.unwrap_err().code(), Code::NotFound);
+    let requires = format!("{TAGS}\nRequires: nowhere >= 2");
+    let build = accepted(&scene, &built("app", &requires, "x"), "app").await;
+    publish_all(farm).await;
+    assert!(!is_published(&scene, build.id).await);
+    let found = problems("testing").await.unwrap();
+    assert_eq!((found.rule.as_str(), found.total), ("refuse", 1));
+    let v1::Problem { kind, package, what, accepted, .. } = &found.problems[0];
+    assert_eq!((kind.as_str(), package.as_str()), ("requires", "app-1-1.noarch"));
+    assert_eq!((what.as_str(), *accepted), ("nowhere >= 2", false));
+
+    for (kind, package) in [("odd", "app"), ("requires", ""), ("requires", "app-1-1.noarch")] {
+        let refused = accept_by_call(&scene, kind, package, "").await.unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument, "{kind} {package}: {refused}");
+    }
+    accept_by_call(&scene, "requires", "app", "").await.unwrap();
+    let found = problems("testing").await.unwrap();
+    assert!(found.problems[0].accepted);
+    assert_eq!(found.accepted[0].reason, "it is rebuilt tomorrow");
+    publish_all(farm).await;
+    assert!(is_published(&scene, build.id).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
