@@ -352,12 +352,12 @@ mod tests {
             what: what.into(),
             until,
         };
-        let at = Timestamp::from_us;
-        let left = |one: AcceptedProblem, now| unaccepted(&[problem.clone()], &[one], at(now));
+        let (at, all) = (Timestamp::from_us, std::slice::from_ref(&problem));
+        let left = |one: AcceptedProblem, now| unaccepted(all, &[one], at(now));
         assert_eq!(left(accepted("lib", None), 5), []);
         assert_eq!(left(accepted("", Some(at(6))), 5), []);
-        assert_eq!(left(accepted("", Some(at(5))), 5), [problem.clone()]);
-        assert_eq!(left(accepted("other", None), 5), [problem.clone()]);
+        assert_eq!(left(accepted("", Some(at(5))), 5), all);
+        assert_eq!(left(accepted("other", None), 5), all);
         let shared = Problem { kind: ProblemKind::Files, ..problem.clone() };
         let shared = [shared.with_other(nevra("tool-1-1.x86_64"))];
         let of_tool = AcceptedProblem {
@@ -367,7 +367,7 @@ mod tests {
         };
         assert_eq!(unaccepted(&shared, &[of_tool], at(5)), [], "either of the two is named");
         let of_files = AcceptedProblem { kind: ProblemKind::Files, ..accepted("", None) };
-        assert_eq!(left(of_files, 5), [problem.clone()]);
+        assert_eq!(left(of_files, 5), all);
     }
 
     #[test]

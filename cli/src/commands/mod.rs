@@ -87,7 +87,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Show(options) => show::run(options, session).await,
         Command::Why(options) => why::run(options, session).await,
         Command::Priority(options) => priority::run(options, session).await,
-        Command::Watch(options) => watch::run(options, session).await,
+        Command::Watch(options) => Box::pin(watch::run(options, session)).await,
         Command::Log(options) => log::run(options, session).await,
         Command::Cancel(options) => cancel::run(options, session).await,
         Command::Retry(options) => retry::run(options, session).await,

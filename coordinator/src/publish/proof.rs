@@ -40,7 +40,10 @@ pub struct Proofs {
 
 /// What the last proofs of each channel found. In memory only. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct KnownProofs(Arc<Mutex<HashMap<(String, String), Vec<KnownProof>>>>);
+pub struct KnownProofs(Arc<Mutex<ProofsByChannel>>);
+
+/// By target and channel, the newest first.
+type ProofsByChannel = HashMap<(String, String), Vec<KnownProof>>;
 
 /// How many contents of each channel are remembered: that of all waiting builds, and that of those
 /// which are not held back.
