@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails is the failure of its test")]
 
+#[allow(dead_code, reason = "other tests use all of it")]
 mod common;
 
 use std::collections::HashSet;
@@ -29,7 +30,7 @@ const fn made<'a>(name: &'a str, version: &'a str, lines: &'a [&'a str]) -> Made
 /// A repository of these packages, all of one source package.
 fn write(dir: &Path, source: &str, packages: &[Made<'_>]) {
     let mut spec = format!(
-        "Name: {source}\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n\
+        "Name: {source}-set\nVersion: 1\nRelease: 1\nSummary: s\nLicense: MIT\nBuildArch: noarch\n\
          AutoReqProv: no\n%description\nd\n"
     );
     for Made { name, version, lines, files } in packages {
