@@ -5,7 +5,7 @@ use prost::Message as _;
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "common", "workers", "acceptor", "signer", "farm", "fleet", "sources", "tracking",
-        "packages", "batches",
+        "packages", "batches", "proofs",
     ];
     let files = files.map(|name| format!("rpmfarm/v1/{name}.proto"));
     println!("cargo::rerun-if-changed=proto");

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::commands::{
-    batch, build, cancel, claim, completions, doctor, files, list, lock, log, man, modify, package,
-    priority, repo, retry, show, source, target, track, version, watch, why, worker,
+    batch, build, cancel, channel, claim, completions, doctor, files, list, lock, log, man, modify,
+    package, priority, repo, retry, show, source, target, track, version, watch, why, worker,
 };
 use crate::out::Color;
 
@@ -110,6 +110,8 @@ pub(crate) enum Command {
     Source(source::Options),
     /// Show the repositories that the farm publishes, and how to use them
     Repo(repo::Options),
+    /// Show what changes of a channel would break, and accept it
+    Channel(channel::Options),
     /// Track upstream repositories, and rebuild packages when they are pushed to
     Track(track::Options),
     /// Approve or refuse builds that claim names of other source packages

@@ -30,7 +30,9 @@ use crate::metrics::Metrics;
 use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
-use crate::publish::{ChannelContents, Channels, PublishStage, PublishWork, Publisher};
+use crate::publish::{
+    ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishWork, Publisher,
+};
 use crate::random::RandomSource;
 use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};
 use crate::retry::Retries;
@@ -40,6 +42,7 @@ use crate::rpc::enrolment::EnrolmentService;
 use crate::rpc::farm::FarmService;
 use crate::rpc::fleet::FleetService;
 use crate::rpc::packages::PackageService;
+use crate::rpc::proofs::ProofService;
 use crate::rpc::session::Sessions;
 use crate::rpc::shared_views::SharedViews;
 use crate::rpc::sources::SourceService;
@@ -259,6 +262,7 @@ impl Parts {
             channels: self.channels(),
             signing: self.signing(),
             resolver: self.resolver.clone(),
+            proofs: self.proofs(),
             waits: self.waits.clone(),
             retries: self.retries(),
             metrics: self.metrics.clone(),
@@ -337,6 +341,17 @@ impl Parts {
     #[must_use]
     pub fn signing(&self) -> Signing {
         Signing { blobs: self.blobs.clone(), signer: self.signer.clone(), clock: self.clock }
+    }
+
+    /// Finds out what a new content of a channel would break for users.
+    #[must_use]
+    pub fn proofs(&self) -> Proofs {
+        Proofs {
+            resolver: self.resolver.clone(),
+            blobs: self.blobs.clone(),
+            clock: self.clock,
+            known: KnownProofs::default(),
+        }
     }
 
     /// Reads the contents of channels.
@@ -446,6 +461,12 @@ impl Parts {
     #[must_use]
     pub fn package_service(&self) -> PackageService {
         PackageService { views: self.views(), claims: self.claims() }
+    }
+
+    /// What the next contents of channels would break.
+    #[must_use]
+    pub fn proof_service(&self) -> ProofService {
+        ProofService { views: self.views() }
     }
 
     /// The workers as people see them.

@@ -7,6 +7,7 @@ use rpmfarm_proto::v1::enrolment_server::EnrolmentServer;
 use rpmfarm_proto::v1::farm_server::FarmServer;
 use rpmfarm_proto::v1::fleet_server::FleetServer;
 use rpmfarm_proto::v1::packages_server::PackagesServer;
+use rpmfarm_proto::v1::proofs_server::ProofsServer;
 use rpmfarm_proto::v1::sources_server::SourcesServer;
 use rpmfarm_proto::v1::tracking_server::TrackingServer;
 use rpmfarm_proto::v1::workers_server::WorkersServer;
@@ -41,6 +42,7 @@ fn app(parts: &Parts) -> anyhow::Result<Router> {
         .add_service(SourcesServer::new(parts.source_service()))
         .add_service(TrackingServer::new(parts.tracking_service()))
         .add_service(PackagesServer::new(parts.package_service()))
+        .add_service(ProofsServer::new(parts.proof_service()))
         .add_service(FleetServer::new(parts.fleet_service()))
         .add_service(EnrolmentServer::new(parts.enrolment_service()))
         .add_service(BlobsServer::new(parts.blob_service()))

@@ -78,6 +78,7 @@ pub mod statement;
 
 // Signing and publishing.
 pub mod missing_requirements;
+pub mod proof;
 pub mod publish_time;
 pub mod signing;
 pub mod snapshot;

@@ -35,6 +35,9 @@ ref = "lab1"
 id = "lab"
 baseurl = "http://127.0.0.1:8170/repo/{arch}/"
 keys = ["lab.asc"]
+
+[proof]
+closure = "warn"
 "#;
 
 /// A target file: one of two that are valid, and the lines in which a test differs from it.
@@ -43,15 +46,16 @@ pub struct TargetFile(Value);
 
 impl TargetFile {
     /// The lab's own target, `deploy/targets/lab.toml`, whose servers are all at one address,
-    /// `HOST:PORT`.
+    /// `HOST:PORT`. Without a server ([`NOWHERE`]) nothing can be proved before it is published.
     #[must_use]
     pub fn lab(address: &str) -> Self {
-        Self(read(&TEXT.replace(ADDRESS, address)))
+        let file = Self(read(&TEXT.replace(ADDRESS, address)));
+        if address == NOWHERE { file.with("proof.closure = \"warn\"") } else { file }
     }
 
     /// A target `lab` with one architecture, one channel and one repository, without modifications,
     /// look-aside cache, macros and limits of its own. Its servers are all at one address,
-    /// `HOST:PORT`.
+    /// `HOST:PORT`. Problems of its packages are no obstacle to publishing them.
     #[must_use]
     pub fn small(address: &str) -> Self {
         Self(read(&SMALL.replace(ADDRESS, address)))

@@ -16,6 +16,7 @@ mod modular;
 mod owners;
 mod pool;
 mod problem;
+mod proof;
 mod requirement;
 mod solve;
 
@@ -24,5 +25,6 @@ pub use modular::ModuleError;
 pub use owners::PoolPackage;
 pub use pool::{Fragment, Pool, PoolError, Repository, Twin};
 pub use problem::{MissingRequirement, Requirer, UnsolvableError};
+pub use proof::{ProofFindings, ProofQuestion, SharedFiles};
 pub use requirement::RequirementError;
 pub use solve::{Package, PackageId, Solution, SolveError, SolveRequest};

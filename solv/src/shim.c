@@ -2,6 +2,8 @@
  * What libsolv's headers have only as struct fields, macros and inline functions, as functions
  * and constants that can be linked to. With this the Rust side mirrors no struct but Queue.
  */
+#include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <solv/dataiterator.h>
@@ -23,6 +25,8 @@ const Id farm_key_size = SOLVABLE_DOWNLOADSIZE;
 const Id farm_key_source_name = SOLVABLE_SOURCENAME;
 const Id farm_key_requires = SOLVABLE_REQUIRES;
 const Id farm_key_provides = SOLVABLE_PROVIDES;
+const Id farm_key_conflicts = SOLVABLE_CONFLICTS;
+const Id farm_key_obsoletes = SOLVABLE_OBSOLETES;
 const Id farm_key_media_base = SOLVABLE_MEDIABASE;
 const Id farm_marker_prereq = SOLVABLE_PREREQMARKER;
 
@@ -169,6 +173,137 @@ char *farm_primary_files(Pool *pool, Id id, int *length)
 	dataiterator_free(&di);
 	*length = used;
 	return all;
+}
+
+/* All paths in the file list of a package, each with its NUL; solv_free frees them. */
+char *farm_files(Pool *pool, Id id, int *length)
+{
+	Dataiterator di;
+	char *all = NULL;
+	int used = 0, space = 0;
+
+	dataiterator_init(&di, pool, NULL, id, SOLVABLE_FILELIST, NULL, SEARCH_FILES);
+	while (dataiterator_step(&di)) {
+		const char *path = repodata_stringify(pool, di.data, di.key, &di.kv, SEARCH_FILES);
+		int size;
+
+		if (!path)
+			continue;
+		size = strlen(path) + 1;
+		if (used > (1 << 30) - size)
+			break;
+		if (used + size > space) {
+			space = 2 * (used + size);
+			all = solv_realloc(all, space);
+		}
+		memcpy(all + used, path, size);
+		used += size;
+	}
+	dataiterator_free(&di);
+	*length = used;
+	return all;
+}
+
+/* FNV-1a of 64 bits, continued over a text. */
+static uint64_t hash_on(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (unsigned char)*text) * 0x100000001b3ULL;
+	return hash;
+}
+
+/* The hashes of the directories of one file list, as far as they are known; 0 for the others. */
+struct dir_hashes {
+	Repodata *data;
+	uint64_t *known;
+};
+
+/*
+ * The hash of a directory's path. Each directory is computed once, so that a file costs only its
+ * name: there are millions of files, and thousands of directories.
+ */
+static uint64_t dir_hash(Pool *pool, struct dir_hashes *dirs, Id dir)
+{
+	Repodata *data = dirs->data;
+	uint64_t hash = 0xcbf29ce484222325ULL;
+	Id parent;
+
+	if (!dir || dir >= data->dirpool.ndirs)
+		return hash;
+	if (dirs->known[dir])
+		return dirs->known[dir];
+	parent = dirpool_parent(&data->dirpool, dir);
+	if (parent)
+		hash = hash_on(dir_hash(pool, dirs, parent), "/");
+	hash = hash_on(hash, stringpool_id2str(data->localpool ? &data->spool : &pool->ss,
+					       dirpool_compid(&data->dirpool, dir)));
+	dirs->known[dir] = hash;
+	return hash;
+}
+
+static int compare_hashes(const void *a, const void *b)
+{
+	uint64_t one = *(const uint64_t *)a, other = *(const uint64_t *)b;
+
+	return one < other ? -1 : one > other;
+}
+
+/*
+ * Which of these visible packages have a file whose path has one of these hashes, which are sorted:
+ * the package and the place of the hash, for each.
+ */
+void farm_find_files(Pool *pool, const Id *ids, int count, const uint64_t *wanted, int hashes, Queue *found)
+{
+	struct dir_hashes *all = NULL, *dirs = NULL;
+	/* Most files are told to be others by one bit. */
+	const int bits = 22;
+	unsigned char *perhaps = solv_calloc(1 << (bits - 3), 1);
+	int i, lists = 0;
+
+	for (i = 0; i < hashes; i++)
+		perhaps[(wanted[i] & ((1 << bits) - 1)) >> 3] |= 1 << (wanted[i] & 7);
+	for (i = 0; i < count; i++) {
+		Dataiterator di;
+
+		if (ids[i] <= SYSTEMSOLVABLE || ids[i] >= pool->nsolvables || !pool->solvables[ids[i]].repo)
+			continue;
+		if (pool->considered && ids[i] >> 3 < pool->considered->size && !MAPTST(pool->considered, ids[i]))
+			continue;
+		dataiterator_init(&di, pool, NULL, ids[i], SOLVABLE_FILELIST, NULL, 0);
+		while (dataiterator_step(&di)) {
+			const uint64_t *hit;
+			uint64_t hash;
+			int known;
+
+			if (!dirs || dirs->data != di.data) {
+				for (known = 0; known < lists && all[known].data != di.data; known++)
+					;
+				if (known == lists) {
+					all = solv_realloc(all, (lists + 1) * sizeof(*all));
+					all[lists].data = di.data;
+					all[lists++].known = solv_calloc(di.data->dirpool.ndirs + 1, sizeof(uint64_t));
+				}
+				dirs = all + known;
+			}
+			hash = hash_on(hash_on(dir_hash(pool, dirs, di.kv.id), "/"), di.kv.str);
+			if (!(perhaps[(hash & ((1 << bits) - 1)) >> 3] & 1 << (hash & 7)))
+				continue;
+			hit = bsearch(&hash, wanted, hashes, sizeof(hash), compare_hashes);
+			if (hit)
+				queue_push2(found, ids[i], hit - wanted);
+		}
+		dataiterator_free(&di);
+	}
+	for (i = 0; i < lists; i++)
+		solv_free(all[i].known);
+	solv_free(all);
+	solv_free(perhaps);
+}
+
+/* Whether the name and version of a package match a dependency. */
+int farm_matches(Pool *pool, Id id, Id dep)
+{
+	return pool_match_nevr(pool, pool->solvables + id, dep) != 0;
 }
 
 /* libsolv leaves the map to whoever made it. */

@@ -214,7 +214,9 @@ impl Pool {
         packages.iter().map(renew).collect()
     }
 
-    fn is_missing_without(&mut self, dep: Id, hidden: &HashSet<Id>) -> bool {
+    /// Whether nothing fulfils a dependency without these packages. Rich dependencies never count as
+    /// missing.
+    pub(crate) fn is_missing_without(&mut self, dep: Id, hidden: &HashSet<Id>) -> bool {
         let text = self.raw.dependency_text(dep);
         if text.starts_with('(') || text.starts_with("rpmlib(") {
             return false;
@@ -287,7 +289,7 @@ impl Pool {
         Ok(Solution { packages })
     }
 
-    fn package(&mut self, id: Id) -> Result<Package, SolveError> {
+    pub(crate) fn package(&mut self, id: Id) -> Result<Package, SolveError> {
         let repository = self.repository_of(id).unwrap_or_default().to_owned();
         let nevra = self.nevra(id);
         let digest = self.raw.checksum(id).and_then(|hex| hex.parse().ok());

@@ -265,6 +265,26 @@ impl Client {
         self.explained(reply)
     }
 
+    /// What the next content of a channel would break.
+    pub(crate) async fn channel_problems(
+        &mut self,
+        request: v1::GetProblemsRequest,
+    ) -> Result<v1::ChannelProblems, Error> {
+        let request = self.reading(request);
+        let reply = self.proofs.get_problems(request).await;
+        self.explained(reply)
+    }
+
+    /// Accepts a problem of a channel.
+    pub(crate) async fn accept_problem(
+        &mut self,
+        request: v1::AcceptProblemRequest,
+    ) -> Result<v1::AcceptedProblem, Error> {
+        let request = self.authorized(request)?;
+        let reply = self.proofs.accept_problem(request).await;
+        self.explained(reply)
+    }
+
     /// The changes by modifications.
     pub(crate) async fn preview_modifications(
         &mut self,

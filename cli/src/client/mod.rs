@@ -16,6 +16,7 @@ use rpmfarm_proto::v1::batches_client::BatchesClient;
 use rpmfarm_proto::v1::farm_client::FarmClient;
 use rpmfarm_proto::v1::fleet_client::FleetClient;
 use rpmfarm_proto::v1::packages_client::PackagesClient;
+use rpmfarm_proto::v1::proofs_client::ProofsClient;
 use rpmfarm_proto::v1::sources_client::SourcesClient;
 use rpmfarm_proto::v1::tracking_client::TrackingClient;
 use rpmfarm_proto::{AUTHORIZATION, reach};
@@ -51,6 +52,7 @@ pub(crate) struct Client {
     tracking: TrackingClient<Channel>,
     fleet: FleetClient<Channel>,
     packages: PackagesClient<Channel>,
+    proofs: ProofsClient<Channel>,
     batches: BatchesClient<Channel>,
     /// The address that is used.
     server: String,
@@ -113,6 +115,7 @@ impl Client {
         let sources = SourcesClient::new(patient(PREVIEW));
         Self {
             fleet: FleetClient::new(channel.clone()),
+            proofs: ProofsClient::new(channel.clone()),
             farm: FarmClient::new(channel).max_decoding_message_size(LARGEST_MESSAGE),
             sources: sources.max_decoding_message_size(LARGEST_MESSAGE),
             tracking: tracking.max_decoding_message_size(LARGEST_MESSAGE),

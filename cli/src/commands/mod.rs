@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod build;
 pub(crate) mod cancel;
+pub(crate) mod channel;
 pub(crate) mod claim;
 pub(crate) mod completions;
 pub(crate) mod doctor;
@@ -86,7 +87,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Show(options) => show::run(options, session).await,
         Command::Why(options) => why::run(options, session).await,
         Command::Priority(options) => priority::run(options, session).await,
-        Command::Watch(options) => watch::run(options, session).await,
+        Command::Watch(options) => Box::pin(watch::run(options, session)).await,
         Command::Log(options) => log::run(options, session).await,
         Command::Cancel(options) => cancel::run(options, session).await,
         Command::Retry(options) => retry::run(options, session).await,
@@ -95,6 +96,7 @@ async fn call(command: Command, session: Session) -> Result<Exit, Error> {
         Command::Modify(options) => modify::run(options, session).await,
         Command::Source(options) => source::run(options, session).await,
         Command::Repo(options) => repo::run(options, session).await,
+        Command::Channel(options) => channel::run(options, session).await,
         Command::Track(options) => track::run(options, session).await,
         Command::Claim(options) => claim::run(options, session).await,
         Command::Package(options) => Box::pin(package::run(options, session)).await,

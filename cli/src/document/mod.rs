@@ -6,6 +6,7 @@
 pub(crate) mod batches;
 mod build;
 mod channel;
+pub(crate) mod channel_problems;
 mod doctor;
 mod lists;
 pub(crate) mod packages;

@@ -63,6 +63,8 @@ pub const POLICY: &[(&str, Access)] = &[
     ("/rpmfarm.v1.Packages/Withdraw", Token),
     ("/rpmfarm.v1.Packages/Restore", Token),
     ("/rpmfarm.v1.Packages/GetImpact", Token),
+    ("/rpmfarm.v1.Proofs/GetProblems", Read),
+    ("/rpmfarm.v1.Proofs/AcceptProblem", Token),
     ("/rpmfarm.v1.Fleet/InviteWorker", Token),
     ("/rpmfarm.v1.Fleet/GetWorker", Read),
     ("/rpmfarm.v1.Fleet/SetWorkerState", Token),

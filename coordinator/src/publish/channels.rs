@@ -200,6 +200,11 @@ impl Channels {
 }
 
 impl ChannelState {
+    /// Whether packages have to leave the channel or come back, whatever builds are added.
+    pub(super) fn is_changed(&self) -> bool {
+        !self.returning.is_empty() || self.snapshot != self.rows.snapshot
+    }
+
     /// The packages of the channel that are not signed with the key.
     pub(super) fn unsigned(&self) -> Vec<&Nevra> {
         let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();

@@ -9,11 +9,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rpmfarm_core::BuildId;
+use rpmfarm_core::{BuildId, Timestamp};
 
 /// A target for which nothing waits is read again after this time, for its withdrawals, its key and
 /// its address.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Builds that are held back because of problems are looked at again after this time: the external
+/// repositories may have other packages.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Signed builds of all targets. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -25,9 +29,19 @@ struct TargetGathering {
     key: String,
     /// The signed builds, each with the moment at which that was found.
     since: HashMap<BuildId, Instant>,
+    /// Those of them that are held back because of problems.
+    held: HashMap<BuildId, HeldBuild>,
     last_took: Duration,
     /// When the target was read last.
     read: Option<Instant>,
+}
+
+/// A build that is held back.
+#[derive(Debug, Clone, Copy)]
+struct HeldBuild {
+    at: Instant,
+    /// When a person last accepted a problem of the channel, at that time.
+    accepted: Option<Timestamp>,
 }
 
 impl Gathering {
@@ -43,6 +57,7 @@ impl Gathering {
                 key.clone_into(&mut gathering.key);
             }
             gathering.since.retain(|build, _| builds.contains(build));
+            gathering.held.retain(|build, _| builds.contains(build));
             gathering.since.keys().copied().collect()
         })
     }
@@ -54,9 +69,43 @@ impl Gathering {
         });
     }
 
-    /// How long the oldest of the signed builds has been known to be signed.
+    /// These builds are held back. `accepted` is when a person last accepted a problem.
+    pub(super) fn hold(
+        &self,
+        target: &str,
+        builds: impl IntoIterator<Item = BuildId>,
+        (at, accepted): (Instant, Option<Timestamp>),
+    ) {
+        self.of(target, |gathering| {
+            let held = builds.into_iter().map(|build| (build, HeldBuild { at, accepted }));
+            gathering.held.extend(held);
+        });
+    }
+
+    /// Whether all of these builds are held back, and nothing can have changed since.
+    pub(super) fn are_held(
+        &self,
+        target: &str,
+        builds: &HashSet<BuildId>,
+        (now, accepted): (Instant, Option<Timestamp>),
+    ) -> bool {
+        self.of(target, |gathering| {
+            builds.iter().all(|build| {
+                gathering.held.get(build).is_some_and(|held| {
+                    held.accepted == accepted && now.saturating_duration_since(held.at) < LOOK_AGAIN
+                })
+            })
+        })
+    }
+
+    /// How long the oldest of the signed builds has been known to be signed. One that is held back
+    /// counts only when all are: others are gathered as if it were not there.
     pub(super) fn waited(&self, target: &str, now: Instant) -> Duration {
-        let oldest = self.of(target, |gathering| gathering.since.values().min().copied());
+        let oldest = self.of(target, |gathering| {
+            let TargetGathering { since, held, .. } = gathering;
+            let others = since.iter().filter(|(build, _)| !held.contains_key(build));
+            others.map(|(_, at)| *at).min().or_else(|| since.values().min().copied())
+        });
         oldest.map_or(Duration::ZERO, |oldest| now.saturating_duration_since(oldest))
     }
 
@@ -108,6 +157,28 @@ mod tests {
         assert_eq!(gathering.waited("a", begun + 3 * SECOND), 2 * SECOND);
         assert_eq!(gathering.waited("b", begun + 3 * SECOND), Duration::ZERO);
         assert!(gathering.known("a", "other key", &[two]).is_empty(), "it signs them anew");
+    }
+
+    #[test]
+    fn builds_that_are_held_back_are_looked_at_again_after_a_time_or_an_acceptance() {
+        let (gathering, begun) = (Gathering::default(), Instant::now());
+        let (one, two) = (BuildId(1), BuildId(2));
+        gathering.known("a", "key", &[one, two]);
+        gathering.add("a", &[one], begun);
+        let accepted = Some(Timestamp::from_us(7));
+        let are_held =
+            |builds: &[BuildId], at| gathering.are_held("a", &builds.iter().copied().collect(), at);
+        assert!(!are_held(&[one], (begun, None)));
+        gathering.hold("a", [one], (begun, None));
+        assert!(are_held(&[one], (begun + SECOND, None)));
+        assert!(!are_held(&[one, two], (begun, None)), "another one has come");
+        assert!(!are_held(&[one], (begun, accepted)), "a person accepted something");
+        assert!(!are_held(&[one], (begun + LOOK_AGAIN, None)));
+        assert_eq!(gathering.waited("a", begun + SECOND), SECOND, "it is the only one");
+        gathering.add("a", &[two], begun + SECOND);
+        assert_eq!(gathering.waited("a", begun + SECOND), Duration::ZERO, "the other is gathered");
+        gathering.known("a", "key", &[two]);
+        assert!(!are_held(&[one], (begun, None)), "it has ended");
     }
 
     #[test]

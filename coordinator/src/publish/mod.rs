@@ -3,8 +3,8 @@
 //! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
 //! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when
-//!   (`gathering`). `channels` keeps what channels hold. These alone know of builds and of the
-//!   database.
+//!   (`gathering`). `channels` keeps what channels hold, `proof` finds out what a change would break
+//!   for users. These alone know of builds and of the database.
 //! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata
 //!   fragments, proves each of them, and either shows all of them or changes nothing. It holds no
 //!   key.
@@ -52,6 +52,7 @@ mod lock;
 mod manifest;
 mod pass;
 mod pool;
+mod proof;
 mod published;
 mod publisher;
 
@@ -61,6 +62,7 @@ pub use http::router;
 pub use manifest::PublishedPackage;
 pub use pass::{PublishStage, PublishWork};
 pub(crate) use pool::hash;
+pub use proof::{KnownProofs, ProofRefusedError, Proofs};
 pub use published::shown_files;
 pub use publisher::{
     PublishOutcome, PublishRequest, PublishStep, Publisher, RepomdSignature, RepomdSigner,

@@ -15,6 +15,7 @@ use rpmfarm_core::missing_requirements::{
     LackingPackage, MissingRequirements, WithheldPackages, held,
 };
 use rpmfarm_core::noarch::NOARCH;
+use rpmfarm_core::proof::{Problem, ProvenBuild};
 use rpmfarm_core::publish_time::SignedWork;
 use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
@@ -25,6 +26,7 @@ use rpmfarm_core::{
 
 use super::channels::{ChannelState, Channels, SignedBuild};
 use super::gathering::Gathering;
+use super::proof::{Contents, ProofRefusedError, Proofs};
 use super::{
     PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
 };
@@ -32,10 +34,10 @@ use crate::blobs::FileStamp;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::planted_bugs::{PlantedBug, is_planted};
-use crate::resolve::Resolver;
+use crate::resolve::{FarmPackage, Resolver};
 use crate::retry::Retries;
 use crate::sign::{self, SignerClient, Signing};
-use crate::store::{Build, ChannelChange, FencedStore, Revision, SignedPackage, Store};
+use crate::store::{Build, ChannelChange, FencedStore, Package, Revision, SignedPackage, Store};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks};
@@ -71,6 +73,8 @@ pub struct PublishStage {
     pub signing: Signing,
     /// Knows the packages of external repositories.
     pub resolver: Resolver,
+    /// Finds out what a new content would break for users.
+    pub proofs: Proofs,
     /// Where the reason is shown why a build is not published.
     pub waits: LocalWaitReasons,
     /// Records that a build cannot be published.
@@ -217,6 +221,10 @@ impl PublishStage {
             return Ok(Vec::new());
         }
         let (name, gathering) = (&target.name, &self.work.gathering);
+        let accepted = store.problem_accept_newest(name, target.first_channel()).await?;
+        if gathering.are_held(name, &signed, (self.clock.instant(), accepted)) {
+            return Ok(Vec::new());
+        }
         let work = SignedWork {
             waited: gathering.waited(name, self.clock.instant()),
             more_to_come: more_to_come(store, name, builds, &signed).await?,
@@ -297,7 +305,21 @@ impl PublishStage {
         mut signed: Vec<SignedBuild>,
         shown: &ChannelState,
     ) -> anyhow::Result<()> {
-        while let Err(error) = self.publish(store, target, channel, &signed, shown).await {
+        let mut held = Vec::new();
+        while let Err(error) = self.publish(store, target, channel, &signed, shown, &held).await {
+            let refused = error.downcast_ref::<ProofRefusedError>();
+            if let Some(refused) = refused.filter(|refused| !refused.builds.is_empty()) {
+                self.hold(target, refused);
+                signed.retain(|(build, _)| !refused.builds.contains_key(build));
+                held.extend(refused.problems.iter().cloned());
+                if signed.is_empty()
+                    && !shown.is_changed()
+                    && !self.is_due(store, target, channel).await?
+                {
+                    return Ok(());
+                }
+                continue;
+            }
             let place = signed.iter().position(|build| is_of(build, &error));
             let Some(place) = place.filter(|_| !is_planted(PlantedBug::OneBuildBlocksTarget))
             else {
@@ -306,6 +328,15 @@ impl PublishStage {
             self.keep_back(store, signed.remove(place).0, &error).await?;
         }
         Ok(())
+    }
+
+    /// Shows for builds that they are held back, because they would bring problems.
+    fn hold(&self, target: &Target, refused: &ProofRefusedError) {
+        for (build, reason) in &refused.builds {
+            self.waits.set(*build, format!("{WAITS}: {reason}"));
+        }
+        let (held, now) = (refused.builds.keys().copied(), self.clock.instant());
+        self.work.gathering.hold(&target.name, held, (now, refused.accepted));
     }
 
     /// Signs restored packages that are not signed with the target's key, which may have changed
@@ -431,6 +462,7 @@ impl PublishStage {
         channel: &str,
         signed: &[SignedBuild],
         shown: &ChannelState,
+        held: &[Problem],
     ) -> anyhow::Result<()> {
         let based_on = shown.generation;
         let snapshot = next_snapshot(store, shown, signed).await?;
@@ -439,6 +471,15 @@ impl PublishStage {
             Some((held, _)) => snapshot.with_held(&held.from),
             None => snapshot,
         };
+        let farm = farm_packages(shown, signed);
+        let contents = Contents {
+            target,
+            channel,
+            before: &shown.snapshot,
+            after: &snapshot,
+            packages: &farm,
+        };
+        self.proofs.require(store, contents, &proven_builds(signed, &snapshot), held).await?;
         let packages = self.packages(store, shown, signed, &snapshot).await?;
         let request = self.request(target, channel, shown.generation, packages).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
@@ -547,6 +588,32 @@ impl PublishStage {
         let lacking = held.lacking_packages(&lacks);
         Some((held, lacking))
     }
+}
+
+/// The packages of a channel and those of builds, as the solver has them.
+fn farm_packages(shown: &ChannelState, signed: &[SignedBuild]) -> HashMap<Nevra, FarmPackage> {
+    let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
+    let package = |row: &SignedPackage| {
+        let Package { nevra, digest, repodata, .. } = row.package.clone();
+        (nevra.clone(), FarmPackage { nevra, digest, repodata })
+    };
+    shown.signed.iter().chain(added).map(package).collect()
+}
+
+/// The builds as the cause of problems, as far as the snapshot has packages of them.
+fn proven_builds(signed: &[SignedBuild], snapshot: &Snapshot) -> Vec<ProvenBuild> {
+    let sources: HashMap<&Nevra, &str> = snapshot
+        .packages()
+        .iter()
+        .map(|package| (&package.nevra, package.source.name.as_str()))
+        .collect();
+    let proven = signed.iter().map(|(build, rows)| {
+        let packages: HashSet<Nevra> = rows.iter().map(|row| row.package.nevra.clone()).collect();
+        let source = packages.iter().find_map(|nevra| sources.get(nevra));
+        let source = source.map(|source| (*source).to_owned()).unwrap_or_default();
+        ProvenBuild { build: *build, source, packages }
+    });
+    proven.collect()
 }
 
 /// The builds whose packages are all signed.

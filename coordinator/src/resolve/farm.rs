@@ -128,13 +128,20 @@ impl LoadedFarmPackages {
             .collect();
         new.sort_by_key(|package| package.nevra.to_string());
         for batch in new.chunks(BATCH) {
-            let fragments =
-                batch.iter().map(|package| read(package, blobs)).collect::<Result<Vec<_>, _>>()?;
+            let fragments = batch
+                .iter()
+                .map(|package| read_fragment(package, blobs))
+                .collect::<Result<Vec<_>, _>>()?;
             self.add(pool, batch, fragments, warnings)?;
             self.additions += 1;
             self.packages.extend(batch.iter().map(|p| (p.nevra.clone(), p.digest)));
         }
         Ok(!gone.is_empty() || !new.is_empty())
+    }
+
+    /// Whether the pool has a package.
+    pub(super) fn has(&self, nevra: &Nevra) -> bool {
+        self.packages.contains_key(nevra) && !self.left_out.contains_key(nevra)
     }
 
     /// The packages of the pool that it must no longer have.
@@ -190,7 +197,11 @@ impl LoadedFarmPackages {
     }
 }
 
-fn read(package: &FarmPackage, blobs: &Blobs) -> Result<Fragment, FarmError> {
+/// The metadata of a package.
+///
+/// # Errors
+/// When they cannot be read.
+pub(super) fn read_fragment(package: &FarmPackage, blobs: &Blobs) -> Result<Fragment, FarmError> {
     let failed = |reason: String| FarmError::Fragments {
         package: package.nevra.to_string(),
         blob: package.repodata,

@@ -335,7 +335,7 @@ fn layer(target: &Target, packages: &[Package]) -> Result<Layer, LockError> {
     Ok(Layer::new(packages.collect::<Result<_, _>>()?))
 }
 
-fn locked(target: &Target, package: &Package) -> Result<LockedPackage, LockError> {
+pub(super) fn locked(target: &Target, package: &Package) -> Result<LockedPackage, LockError> {
     // The farm's own packages are blobs already; others are fetched from their repositories.
     let (mut location, mut base) = (String::new(), String::new());
     if package.repository != FARM {

@@ -13,7 +13,7 @@
 //! - `metadata` fetches and keeps what repositories say, with `external`, `mirrors`, `download`,
 //!   `repomd`, `href` and `checks`; `rejection` says why something is not taken.
 //! - `solver` is the process that solves; `pools` are what it solves in, `farm` and `lock` what
-//!   goes in and comes out. What a solver has read of a repository is kept for all others, beside
+//!   goes in and comes out, `proof` what is asked before a channel changes. What a solver has read of a repository is kept for all others, beside
 //!   the metadata (`rpmfarm_solv::SolverCache`).
 //! - `fetch` gets the packages of a lock, and `file_conflicts` checks them as rpm will.
 
@@ -32,6 +32,7 @@ mod mirrors;
 mod pass;
 mod pool_news;
 mod pools;
+mod proof;
 mod refresh;
 mod rejection;
 pub mod repomd;
@@ -44,10 +45,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use rpmfarm_core::lock::{Layer, LockedPackage};
 use rpmfarm_core::modules::ModuleChoice;
 use rpmfarm_core::owners::{KnownOwners, OwnerQuery};
 use rpmfarm_core::target::Target;
-use rpmfarm_core::{Arch, Fault, Lock, Nevra};
+use rpmfarm_core::{Arch, BuildOptions, Fault, Lock, Nevra};
 use rpmfarm_solv::Requirer;
 use tokio::sync::OwnedMutexGuard;
 
@@ -61,6 +63,7 @@ pub use lock::{FarmReplacement, LockError, Requirements};
 pub use metadata::{AgePolicy, RepoMetadata};
 pub use mirrors::{metalink, mirrorlist};
 pub use pass::{ResolveStage, ResolveWork};
+pub use proof::{ContentFindings, ContentProof, SharedPath};
 pub use refresh::Refresh;
 pub use rejection::{MetadataError, MetadataErrorKind, MirrorListError};
 
@@ -334,6 +337,46 @@ impl Resolver {
         let modules = target.modules_of("");
         let ready = self.ready(target, arch, &modules, farm, now).await?;
         Ok(ready.ask(move |solver, content| solver.lacking(content, shown)).await?)
+    }
+
+    /// Compares two contents of a channel on one architecture.
+    ///
+    /// # Errors
+    /// When the metadata of the repositories are not cached and cannot be fetched, or the solver
+    /// ended.
+    pub async fn prove(
+        &self,
+        target: &Target,
+        arch: Arch,
+        farm: &impl FarmPackages,
+        question: ContentProof,
+        now: SystemTime,
+    ) -> Result<ContentFindings, ResolveError> {
+        // Clients of the repositories have the target's modules, as above.
+        let modules = target.modules_of("");
+        let ready = self.ready(target, arch, &modules, farm, now).await?;
+        Ok(ready.ask(move |solver, content| solver.prove(content, question)).await?)
+    }
+
+    /// Fetches packages of external repositories into the blob store.
+    ///
+    /// # Errors
+    /// For the first package that cannot be fetched.
+    pub async fn fetch_external(
+        &self,
+        target: &Target,
+        arch: Arch,
+        packages: Vec<LockedPackage>,
+        now: SystemTime,
+    ) -> Result<(), FetchLockError> {
+        let lock = Lock {
+            target: target.name.clone(),
+            arch,
+            bootstrap: Layer::default(),
+            layers: vec![Layer::new(packages)],
+            options: BuildOptions::default(),
+        };
+        self.fetch(target, &lock, now).await
     }
 
     /// Finds the owners of the names in the query, in external repositories and among the farm's

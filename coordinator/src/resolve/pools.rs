@@ -16,6 +16,7 @@ use super::checks::text_of;
 use super::farm::{FARM, FarmError, FarmUpdate, LoadedFarmPackages};
 use super::lock::{self, FarmReplacement, LockError, Requirements, SharedLayers};
 use super::metadata::RepoMetadata;
+use super::proof::{self, CONTENTS, ContentFindings, ContentProof};
 use crate::blobs::Blobs;
 use std::path::Path;
 
@@ -175,6 +176,40 @@ impl TargetPool {
         Ok(made.pool.lacking(FARM, shown)?)
     }
 
+    /// Adds what the contents of a proof have beside the pool, and reads file lists.
+    ///
+    /// # Errors
+    /// When metadata cannot be read.
+    pub(super) fn prepare_for_proof(
+        &mut self,
+        arch: Arch,
+        question: &ContentProof,
+        blobs: &Blobs,
+    ) -> Result<(), PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        // An addition leaves a table behind, as those of the farm's packages do.
+        let added = proof::add_lacking(&mut made.pool, &made.farm, arch, question, blobs)?;
+        made.farm.additions += usize::from(added);
+        Ok(made.pool.prepare_for_proof()?)
+    }
+
+    /// Compares two contents of a channel, in a pool that was prepared for it.
+    ///
+    /// # Errors
+    /// When metadata cannot be read.
+    pub(super) fn prove(
+        &mut self,
+        target: &Target,
+        question: &ContentProof,
+    ) -> Result<ContentFindings, PoolsError> {
+        let made = self.made.as_mut().ok_or_else(unprepared)?;
+        let found = proof::prove(&mut made.pool, target, question);
+        if proof::remove_added(&mut made.pool, &made.farm, question)? {
+            made.shared = std::mem::take(&mut made.shared).renewed(&made.pool, target);
+        }
+        Ok(found?)
+    }
+
     /// Finds the owners of the names in the query, in a pool that was prepared. `paths` are the
     /// paths that builds of the target have required.
     ///
@@ -268,6 +303,12 @@ impl LoadedPool {
             id: FARM.to_owned(),
             priority: FARM_PRIORITY,
             // The farm's packages are visible whatever module they belong to.
+            module_hotfixes: true,
+            ..Repository::default()
+        })?;
+        pool.add_repository(Repository {
+            id: CONTENTS.to_owned(),
+            priority: FARM_PRIORITY,
             module_hotfixes: true,
             ..Repository::default()
         })?;

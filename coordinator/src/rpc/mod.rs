@@ -13,6 +13,7 @@ mod list_rows;
 pub mod logs;
 pub mod packages;
 mod pages;
+pub mod proofs;
 mod request_checks;
 pub mod session;
 pub mod shared_views;

@@ -54,7 +54,7 @@ struct SelectedPackages {
     withdrawn: Vec<WithdrawnPackage>,
 }
 
-fn checked_reason(reason: &str) -> Result<String, Status> {
+pub(super) fn checked_reason(reason: &str) -> Result<String, Status> {
     let reason = shown(reason.trim());
     if reason.is_empty() || reason.len() > MAX_REASON {
         return Err(Status::invalid_argument(format!(
@@ -64,7 +64,7 @@ fn checked_reason(reason: &str) -> Result<String, Status> {
     Ok(reason)
 }
 
-fn named(who: &str) -> String {
+pub(super) fn named(who: &str) -> String {
     let who = shown(who);
     if who.is_empty() { "unknown user".to_owned() } else { who }
 }

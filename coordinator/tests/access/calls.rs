@@ -73,6 +73,8 @@ const TABLE: &[(&str, Row)] = &[
     ("Packages/Withdraw", Token),
     ("Packages/Restore", Token),
     ("Packages/GetImpact", Token),
+    ("Proofs/GetProblems", Reading),
+    ("Proofs/AcceptProblem", Token),
     ("Fleet/InviteWorker", Token),
     ("Fleet/GetWorker", Reading),
     ("Fleet/SetWorkerState", Token),

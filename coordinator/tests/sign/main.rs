@@ -9,6 +9,7 @@ mod acceptor;
 mod builds;
 #[path = "../common/farms.rs"]
 mod farms;
+mod proof;
 #[path = "../accept/scene.rs"]
 #[allow(dead_code, reason = "the tests of acceptance use all of it")]
 mod scene;

@@ -32,3 +32,7 @@ INSERT INTO task_urgencies (task, urgency_us) SELECT id, 1 + id % 100 FROM tasks
 UPDATE ready_tasks SET batch = (SELECT b.batch FROM builds b WHERE b.id = ready_tasks.build);
 UPDATE ready_tasks SET urgency_us = 1 + task % 100, srpm = task % 2;
 INSERT INTO ready_queues (arch, needs, srpm) SELECT DISTINCT arch, needs, 1 FROM ready_tasks WHERE srpm = 1;
+INSERT INTO proofs (target, channel, at_us, content, took_us, total, problems, unproven)
+SELECT target, channel, at_us + revision, snapshot, 5, 0, '[]', '' FROM revisions;
+INSERT INTO accepted_problems (target, channel, at_us, kind, package, what, until_us, who, reason)
+SELECT target, channel, at_us + revision, 'lost', 'package', 'what', 0, 'ann', 'x' FROM revisions;

@@ -14,6 +14,7 @@ mod owners;
 mod packages;
 mod plans;
 mod pools;
+mod proofs;
 mod queries;
 mod regressions;
 mod schema;

@@ -369,6 +369,20 @@ const TABLES: &[(&str, &[Described])] = &[
                  provides on an architecture; `arch` is empty for all. Each publication makes \
                  it anew.",
             ),
+            (
+                "proofs",
+                "publish",
+                "What the proof of a content of a channel found before it was shown: how many \
+                 problems that the content before did not have, and a bounded number of them as \
+                 JSON (`rpmfarm_core::proof`). The newest of a channel counts; `unproven` says \
+                 why requirements could not be checked, empty when they were.",
+            ),
+            (
+                "accepted_problems",
+                "the API",
+                "Problems of a channel that a person accepted, by kind and name of the package; \
+                 `what` is empty for any, `until_us` 0 for ever.",
+            ),
         ],
     ),
     (

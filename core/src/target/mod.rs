@@ -72,6 +72,7 @@ use crate::limits::Limits;
 use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
 use crate::options::BuildOptions;
+use crate::proof::ClosureRule;
 use crate::track::TagPattern;
 use crate::{Allowed, Arch, kept_files, name};
 
@@ -207,9 +208,29 @@ pub struct Target {
     #[serde(default)]
     pub track: Tracking,
 
+    /// What is proved before a channel changes, and what follows from problems.
+    #[serde(default, skip_serializing_if = "is_default_proof")]
+    pub proof: ProofPolicy,
+
     /// Settings of single packages, by name.
     #[serde(default)]
     pub packages: BTreeMap<String, PackageOverrides>,
+}
+
+/// What problems of a target's proofs do (`[proof]`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProofPolicy {
+    /// `refuse`: a build, or a promotion, that would bring new problems is not published until they
+    /// are gone or a person accepts them, nor while an external repository cannot be read. `warn`:
+    /// problems are only shown.
+    pub closure: ClosureRule,
+}
+
+impl Default for ProofPolicy {
+    fn default() -> Self {
+        Self { closure: ClosureRule::Refuse }
+    }
 }
 
 /// The upstream of a target's sources.
@@ -268,6 +289,10 @@ const fn default_max_file_mib() -> u64 {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
 const fn is_zero(percent: &u8) -> bool {
     *percent == 0
+}
+
+fn is_default_proof(proof: &ProofPolicy) -> bool {
+    *proof == ProofPolicy::default()
 }
 
 fn is_default_order(order: &OrderMode) -> bool {

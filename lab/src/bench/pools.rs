@@ -77,7 +77,7 @@ fn figure(pools: &Pools) -> Figure {
     }
 }
 
-fn write_repository(repodata: &Path) -> anyhow::Result<()> {
+pub(super) fn write_repository(repodata: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(repodata)?;
     let mut repomd = String::from(
         "<repomd xmlns=\"http://linux.duke.edu/metadata/repo\">\n<revision>1</revision>\n",

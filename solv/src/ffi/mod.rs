@@ -306,6 +306,16 @@ impl RawPool {
         self.dependencies(id, farm_key_provides)
     }
 
+    /// The dependencies that a package conflicts with.
+    pub(crate) fn conflicts(&mut self, id: Id) -> Vec<Id> {
+        self.dependencies(id, farm_key_conflicts)
+    }
+
+    /// The packages that a package replaces.
+    pub(crate) fn obsoletes(&mut self, id: Id) -> Vec<Id> {
+        self.dependencies(id, farm_key_obsoletes)
+    }
+
     fn dependencies(&mut self, id: Id, key: Id) -> Vec<Id> {
         let Some(RepoIndex(repo)) = self.repo_of(id) else { return Vec::new() };
         let mut queue = Queue::new();
@@ -397,6 +407,20 @@ impl RawPool {
 
     /// The paths of a package's files that are in primary metadata.
     pub(crate) fn primary_files(&mut self, id: Id) -> Vec<String> {
+        self.paths(id, farm_primary_files)
+    }
+
+    /// The paths of a package's files and directories, as far as its file list was read.
+    pub(crate) fn files(&mut self, id: Id) -> Vec<String> {
+        self.paths(id, farm_files)
+    }
+
+    /// What one of the shim's functions says of a package: paths, each with its NUL.
+    fn paths(
+        &mut self,
+        id: Id,
+        list: unsafe extern "C" fn(*mut CPool, Id, *mut c_int) -> *mut c_char,
+    ) -> Vec<String> {
         if self.repo_of(id).is_none() {
             return Vec::new();
         }
@@ -404,7 +428,7 @@ impl RawPool {
         // SAFETY: the pool is live and has the package; the memory is read within its length, and
         // freed once.
         let bytes = unsafe {
-            let memory = farm_primary_files(self.pool.as_ptr(), id, &mut length);
+            let memory = list(self.pool.as_ptr(), id, &mut length);
             if memory.is_null() {
                 return Vec::new();
             }
@@ -415,6 +439,31 @@ impl RawPool {
         };
         let paths = bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty());
         paths.map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+    }
+
+    /// Which of these packages, without hidden ones, have a file or directory whose path has one of
+    /// these hashes ([`path_hash`]), which are sorted: the package, and the place of the hash.
+    pub(crate) fn find_files(&mut self, ids: &[Id], wanted: &[u64]) -> Vec<(Id, usize)> {
+        let count = c_int::try_from(ids.len()).expect("fewer ids than libsolv can count");
+        let hashes = c_int::try_from(wanted.len()).unwrap_or(c_int::MAX);
+        let mut found = Queue::new();
+        // SAFETY: the pool is live, both lists have as many elements as is said and are read only,
+        // the queue is initialised; the function checks each id.
+        unsafe {
+            let pool = self.pool.as_ptr();
+            farm_find_files(pool, ids.as_ptr(), count, wanted.as_ptr(), hashes, &mut found.0);
+        }
+        let pairs = found.to_vec();
+        pairs
+            .chunks_exact(2)
+            .map(|pair| (pair[0], usize::try_from(pair[1]).unwrap_or_default()))
+            .collect()
+    }
+
+    /// Whether the name and version of a package match a dependency.
+    pub(crate) fn matches(&mut self, id: Id, dep: Id) -> bool {
+        // SAFETY: the pool is live and has the package; `dep` is one of its dependencies.
+        self.repo_of(id).is_some() && unsafe { farm_matches(self.pool.as_ptr(), id, dep) != 0 }
     }
 
     /// Sets the providers of a path, until the next [`Self::index`].
@@ -429,21 +478,37 @@ impl RawPool {
 
     /// Solves: the ids of all packages to install, or the rules of each problem.
     pub(crate) fn solve(&mut self, jobs: &[Job]) -> Result<Vec<Id>, Vec<Vec<Rule>>> {
-        let jobs: Vec<Id> = jobs
-            .iter()
-            .flat_map(|job| match *job {
-                Job::Package(id) => [farm_job_install_package, id],
-                Job::Provider(dep) => [farm_job_install_provider, dep],
-                Job::Forbid(dep) => [farm_job_forbid_provider, dep],
-                Job::Module { dep, weak, best } => {
-                    let weak = if weak { farm_job_weak } else { 0 };
-                    let best = if best { farm_job_best } else { 0 };
-                    [farm_job_install_provider | weak | best, dep]
-                }
-            })
-            .collect();
-        Solver::new(self).solve(&jobs)
+        Solver::new(self).solve(&job_ids(jobs))
     }
+
+    /// Whether there is a solution; faster than [`Self::solve`] where there is none.
+    pub(crate) fn can_solve(&mut self, jobs: &[Job]) -> bool {
+        Solver::new(self).can_solve(&job_ids(jobs))
+    }
+}
+
+/// Jobs as libsolv has them.
+fn job_ids(jobs: &[Job]) -> Vec<Id> {
+    jobs.iter()
+        .flat_map(|job| match *job {
+            Job::Package(id) => [farm_job_install_package, id],
+            Job::Provider(dep) => [farm_job_install_provider, dep],
+            Job::Forbid(dep) => [farm_job_forbid_provider, dep],
+            Job::Module { dep, weak, best } => {
+                let weak = if weak { farm_job_weak } else { 0 };
+                let best = if best { farm_job_best } else { 0 };
+                [farm_job_install_provider | weak | best, dep]
+            }
+        })
+        .collect()
+}
+
+/// The hash of a path by which [`RawPool::find_files`] compares: FNV-1a of 64 bits. It only
+/// preselects, so collisions do no harm.
+pub(crate) fn path_hash(path: &str) -> u64 {
+    path.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
 }
 
 /// libsolv's version, such as `0.7.23`.

@@ -76,6 +76,13 @@ impl<'a> Solver<'a> {
         Ok(decisions.to_vec().into_iter().filter(chosen).collect())
     }
 
+    /// Whether there is a solution.
+    pub(super) fn can_solve(&mut self, jobs: &[Id]) -> bool {
+        let mut jobs = Queue::from_ids(jobs);
+        // SAFETY: the solver and the queue are live; the queue is copied.
+        unsafe { solver_solve(self.solver.as_ptr(), &mut jobs.0) == 0 }
+    }
+
     fn problems(&mut self) -> Vec<Vec<Rule>> {
         // SAFETY: the solver is live.
         let count = unsafe { solver_problem_count(self.solver.as_ptr()) };

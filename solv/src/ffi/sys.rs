@@ -41,6 +41,8 @@ unsafe extern "C" {
     pub(super) safe static farm_key_source_name: Id;
     pub(super) safe static farm_key_requires: Id;
     pub(super) safe static farm_key_provides: Id;
+    pub(super) safe static farm_key_conflicts: Id;
+    pub(super) safe static farm_key_obsoletes: Id;
     pub(super) safe static farm_key_media_base: Id;
     pub(super) safe static farm_marker_prereq: Id;
     pub(super) safe static farm_disttype_rpm: c_int;
@@ -77,6 +79,16 @@ unsafe extern "C" {
     pub(super) fn farm_hide(pool: *mut CPool, id: Id);
     pub(super) fn farm_show(pool: *mut CPool, id: Id);
     pub(super) fn farm_primary_files(pool: *mut CPool, id: Id, length: *mut c_int) -> *mut c_char;
+    pub(super) fn farm_files(pool: *mut CPool, id: Id, length: *mut c_int) -> *mut c_char;
+    pub(super) fn farm_find_files(
+        pool: *mut CPool,
+        ids: *const Id,
+        count: c_int,
+        wanted: *const u64,
+        hashes: c_int,
+        found: *mut CQueue,
+    );
+    pub(super) fn farm_matches(pool: *mut CPool, id: Id, dep: Id) -> c_int;
     pub(super) fn solv_free(memory: *mut c_void) -> *mut c_void;
     pub(super) fn farm_free_seen(pool: *mut CPool);
 

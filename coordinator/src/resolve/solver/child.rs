@@ -22,6 +22,9 @@ const READING: Duration = Duration::from_secs(600);
 /// How long it may take to solve; the hardest that are known take some seconds.
 pub(super) const SOLVING: Duration = Duration::from_secs(30);
 
+/// How long a proof of two contents may take; one of a whole distribution takes some seconds.
+const PROVING: Duration = Duration::from_secs(300);
+
 /// Runs until the coordinator closes the standard input, or ends.
 ///
 /// # Errors
@@ -63,7 +66,10 @@ fn answer(
     let prepared = prepared?;
     // When the coordinator has ended, the next read finds it out.
     let _ = write(to, &SolverResponse::Prepared(prepared));
-    let _within = TimeLimit::new(SOLVING);
+    let _within = TimeLimit::new(match &question.task {
+        SolverTask::Prove(_) => PROVING,
+        _ => SOLVING,
+    });
     Ok(match &question.task {
         SolverTask::Lock(wanted) => {
             SolverResponse::Lock(Box::new(pool.lock(target, *arch, wanted)?))
@@ -73,6 +79,7 @@ fn answer(
             SolverResponse::Owners(pool.owners(questions, paths)?)
         }
         SolverTask::Taken(wanted) => SolverResponse::Taken(pool.taken(target, *arch, wanted)?),
+        SolverTask::Prove(question) => SolverResponse::Proof(pool.prove(target, question)?),
         SolverTask::Prepare => SolverResponse::Ready,
     })
 }
@@ -96,6 +103,7 @@ fn prepare(
             pool.prepare_for(questions.capabilities.intersection(paths).map(String::as_str))?;
         }
         SolverTask::Prepare => pool.share(target, *arch)?,
+        SolverTask::Prove(question) => pool.prepare_for_proof(*arch, question, blobs)?,
         SolverTask::Lacking(_) => {}
     }
     Ok(prepared)

@@ -15,6 +15,7 @@ use rpmfarm_solv::Repository;
 use super::super::lock::{FarmReplacement, Requirements};
 use super::super::metadata::RepoMetadata;
 use super::super::pools::{MAX_ADDITIONS, PoolContent, PoolStats, PoolsError};
+use super::super::proof::{ContentFindings, ContentProof};
 use super::wire::{SolverRequest, SolverResponse, SolverSetup, SolverTask, read, write};
 use super::{ARGUMENT, child};
 
@@ -167,6 +168,21 @@ impl SolverProcess {
         }
     }
 
+    /// Compares two contents of a channel. Slow, too.
+    ///
+    /// # Errors
+    /// As [`Self::lock`].
+    pub(in super::super) fn prove(
+        &mut self,
+        content: PoolContent,
+        question: ContentProof,
+    ) -> Result<ContentFindings, PoolsError> {
+        match self.ask(&SolverRequest { content, task: SolverTask::Prove(question) })? {
+            SolverResponse::Proof(found) => Ok(found),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     fn ask(&mut self, question: &SolverRequest) -> Result<SolverResponse, PoolsError> {
         let program = match &self.program {
             SolverProgram::Process(program) => program.as_path(),
@@ -211,6 +227,7 @@ fn solve_simulated(
         SolverTask::Lacking(_) => return Ok(SolverResponse::Lacking(Vec::new())),
         SolverTask::Owners(..) => return Ok(SolverResponse::Owners(KnownOwners::default())),
         SolverTask::Taken(_) => return Ok(SolverResponse::Taken(Vec::new())),
+        SolverTask::Prove(_) => return Ok(SolverResponse::Proof(ContentFindings::default())),
         SolverTask::Prepare => return Ok(SolverResponse::Ready),
     };
     match solver.lock(&start.target, start.arch, farm, wanted) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::lock::{FarmReplacement, Requirements};
 use super::super::pools::{PoolContent, PoolStats, PoolsError};
+use super::super::proof::{ContentFindings, ContentProof};
 
 /// The longest document, in bytes; a list of 100,000 packages has some 20 MB.
 const MAX_DOCUMENT: u32 = 1 << 30;
@@ -42,6 +43,8 @@ pub(in super::super) enum SolverTask {
     Owners(OwnerQuery, BTreeSet<String>),
     /// Find the packages that a root would have without the farm's.
     Taken(Requirements),
+    /// Compare two contents of a channel.
+    Prove(ContentProof),
     /// To get the pool and the roots that all builds share ready, and nothing else.
     Prepare,
 }
@@ -69,6 +72,8 @@ pub(super) enum SolverResponse {
     Owners(KnownOwners),
     /// The farm's own packages in the root.
     Taken(Vec<FarmReplacement>),
+    /// What was found of two contents of a channel.
+    Proof(ContentFindings),
     /// The pool is ready for what is asked next.
     Ready,
     /// Why there is no answer.
