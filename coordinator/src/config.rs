@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::identity::public_access::PublicAccessSettings;
 use crate::listen::ConnectionLimits;
+use crate::s3::{BucketAddress, S3Settings};
 
 /// The coordinator of rpmfarm: pulls sources, orders builds, accepts, signs and publishes.
 #[derive(Debug, Clone, Parser)]
@@ -123,6 +124,49 @@ pub struct Config {
     /// this user reads.
     #[arg(long, env = "RPMFARM_BLOBS_GROUP", value_name = "GID")]
     pub blobs_group: Option<u32>,
+
+    /// Keep the blobs in this bucket of S3-compatible storage, s3://BUCKET/PREFIX; DATA/blobs is
+    /// its cache then. Coordinators of one farm have the same. Default: DATA/blobs alone.
+    #[arg(long, env = "RPMFARM_OBJECT_STORE", value_name = "BUCKET")]
+    pub object_store: Option<BucketAddress>,
+
+    /// The largest size of the packages in DATA/blobs that the object store has, too, and no
+    /// repository shows, in GiB.
+    #[arg(long, env = "RPMFARM_BLOB_CACHE", value_name = "GIB", default_value_t = 100,
+          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub blob_cache: u64,
+
+    /// Put the repositories of all channels as plain files into this bucket, s3://BUCKET/PREFIX,
+    /// for a web server or a CDN in front of it. Default: none.
+    #[arg(long, env = "RPMFARM_PUBLISH_BUCKET", value_name = "BUCKET")]
+    pub publish_bucket: Option<BucketAddress>,
+
+    /// The address under which users reach --publish-bucket, for the .repo files there.
+    #[arg(
+        long,
+        env = "RPMFARM_PUBLISH_BUCKET_URL",
+        value_name = "URL",
+        requires = "publish_bucket"
+    )]
+    pub publish_bucket_url: Option<String>,
+
+    /// The address of the S3-compatible store, as https://s3.example.org. Default: that of AWS.
+    #[arg(long, env = "RPMFARM_S3_ENDPOINT", value_name = "URL")]
+    pub s3_endpoint: Option<Url>,
+
+    /// Its region.
+    #[arg(long, env = "RPMFARM_S3_REGION", default_value = "us-east-1")]
+    pub s3_region: String,
+
+    /// The key for it, a TOML file of mode 600 with `access_key_id` and `secret_access_key`.
+    /// Default: the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+    #[arg(long, env = "RPMFARM_S3_CREDENTIALS", value_name = "FILE")]
+    pub s3_credentials: Option<PathBuf>,
+
+    /// Use a store that does not honour preconditions of PUT, and promise that this coordinator is
+    /// the only one that ever writes to the buckets.
+    #[arg(long, env = "RPMFARM_SINGLE_WRITER")]
+    pub single_writer: bool,
 
     /// The address under which users reach this farm, for .repo files. Default: http://LISTEN.
     #[arg(long, env = "RPMFARM_BASE_URL")]
@@ -294,8 +338,43 @@ impl Config {
         if let Some(url) = &self.database {
             check_database(url).map_err(|why| anyhow::anyhow!("--database: {why}"))?;
         }
+        if let Some(url) = &self.publish_bucket_url {
+            let bad = |why| anyhow::anyhow!("--publish-bucket-url {url}: {why}");
+            check_base_url(url).map_err(bad)?;
+        }
+        self.check_endpoint()?;
         self.lease_terms()?;
         Ok(())
+    }
+
+    fn check_endpoint(&self) -> anyhow::Result<()> {
+        let Some(url) = &self.s3_endpoint else { return Ok(()) };
+        // The address may hold a password, so the error does not repeat it.
+        anyhow::ensure!(
+            ["http", "https"].contains(&url.scheme()) && url.has_host(),
+            "--s3-endpoint: expected http://HOST[:PORT] or https://HOST[:PORT]"
+        );
+        anyhow::ensure!(
+            url.username().is_empty() && url.password().is_none(),
+            "--s3-endpoint: it must hold no key; use --s3-credentials"
+        );
+        if url.scheme() == "http" {
+            tracing::warn!(
+                "--s3-endpoint is http: everybody on the network can read what is stored"
+            );
+        }
+        Ok(())
+    }
+
+    /// How buckets are reached.
+    #[must_use]
+    pub fn s3(&self) -> S3Settings {
+        S3Settings {
+            endpoint: self.s3_endpoint.clone(),
+            region: self.s3_region.clone(),
+            credentials: self.s3_credentials.clone(),
+            single_writer: self.single_writer,
+        }
     }
 
     /// The address under which users reach this farm, if one was given.
@@ -418,6 +497,8 @@ mod tests {
             ("--tls-name", "-farm", "not a valid host name"),
             ("--tls-name", "*.example.org", "not a valid host name"),
             ("--tls-name", "10.0.0", "not an address"),
+            ("--s3-endpoint", "ftp://s3.example.org", "https://HOST"),
+            ("--s3-endpoint", "https://me:secret@s3.example.org", "no key"),
             ("--database", "mysql://db/farm", "`mysql:`"),
             ("--database", "/var/lib/farm.db", "not a database URL"),
             ("--database", "sqlite://", "names no file"),
@@ -425,7 +506,27 @@ mod tests {
         ] {
             let error = check(&[&format!("{option}={value}")]).unwrap_err().to_string();
             assert!(error.contains(option) && error.contains(says), "{option} {value}: {error}");
-            assert!(!error.contains("secret") || option != "--database", "{error}");
+            assert!(!error.contains("secret") || option == "--base-url", "{error}");
+        }
+    }
+
+    #[test]
+    fn buckets_have_addresses_and_the_key_is_no_option() {
+        let parse = |arguments: &[&str]| {
+            Config::try_parse_from([&["rpmfarm-coordinator"], arguments].concat())
+        };
+        let both = ["--object-store=s3://farm/blobs", "--publish-bucket=s3://repos"];
+        let config = parse(&both).unwrap();
+        assert_eq!(config.object_store.unwrap().to_string(), "s3://farm/blobs");
+        assert_eq!(config.publish_bucket.unwrap().prefix, "");
+        assert_eq!((config.blob_cache, config.s3_region.as_str()), (100, "us-east-1"));
+        for bad in [
+            &["--object-store=farm"][..],
+            &["--publish-bucket-url=https://repos.example.org"],
+            &["--s3-secret-key=x"],
+            &["--blob-cache=0"],
+        ] {
+            assert!(parse(bad).is_err(), "{bad:?}");
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rpmfarm_core::lease::Liveness;
 use rpmfarm_core::name::counted;
@@ -59,11 +59,15 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// The same for a call that makes the signer read all of its log.
 const LOG_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a blob may take to get into its bucket.
+const UPLOAD_PATIENCE: Duration = Duration::from_secs(10 * 60);
+
 impl Doctor {
     /// Checks the store, the space, signer and acceptor, the targets and the workers.
     pub async fn checks(&self) -> Vec<Check> {
         let mut checks = vec![self.store().await];
         checks.extend(self.space());
+        checks.extend(self.uploads());
         checks.extend([self.signer().await, self.workers().await]);
         checks.extend(self.signer_state().await);
         checks.extend(self.acceptor().await);
@@ -106,6 +110,26 @@ impl Doctor {
             Ok(()) => check("store", "ok", "the database answers"),
             Err(error) => check("store", "error", error.to_string()),
         }
+    }
+
+    /// Whether new blobs get into their bucket.
+    fn uploads(&self) -> Option<Check> {
+        let bucket = self.blobs.bucket()?.bucket().address();
+        let backlog = match self.blobs.upload_backlog(SystemTime::now()) {
+            Ok(backlog) => backlog,
+            Err(error) => return Some(check("object store", "error", error.to_string())),
+        };
+        let (count, oldest) = (backlog.count, backlog.oldest);
+        if oldest < UPLOAD_PATIENCE {
+            return Some(check("object store", "ok", format!("{bucket} has all older blobs")));
+        }
+        let minutes = oldest.as_secs() / 60;
+        let message = format!(
+            "{bucket} still lacks {}, the oldest for {minutes} minutes",
+            counted(count, "blob")
+        );
+        let found = check("object store", "warning", message);
+        Some(remedied(found, "the coordinator's log says why; until then this disk alone has them"))
     }
 
     /// The space of each file system that the coordinator writes to.

@@ -8,6 +8,7 @@ compile_error!(
 
 pub mod accept;
 pub mod blob_cleanup;
+pub mod blob_uploads;
 pub mod blobs;
 pub mod blocking;
 pub mod bus;
@@ -39,6 +40,7 @@ pub mod random;
 pub mod resolve;
 pub mod retry;
 pub mod rpc;
+pub mod s3;
 pub mod scrub;
 pub mod server;
 pub mod sign;

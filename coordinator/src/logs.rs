@@ -1,15 +1,21 @@
 //! Logs of attempts: appended by offset while the attempts run, compressed when they have ended.
 //!
-//! Owns the files `logs/ATTEMPT-NAME.log` (growing) and `.log.zst` (ended). It must not know what
-//! the lines mean.
+//! Owns the files `logs/ATTEMPT-NAME.log` (growing) and `.log.zst` (ended), and with a bucket
+//! `logs/stored/…`, an empty file for each ended log that the bucket has. It must not know what the
+//! lines mean.
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
+use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt as _;
 use rpmfarm_core::AttemptId;
 pub use rpmfarm_core::task::LogName;
+
+use crate::blobs::BlobBucket;
+use crate::s3::{BucketError, FoundObject};
 
 /// A piece of a log, as it arrives.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +38,16 @@ pub struct LogReader {
     ended: Option<zstd::Decoder<'static, BufReader<File>>>,
 }
 
-/// The directory of all logs. All calls block on the disk.
+/// The directory of all logs. All calls block on the disk, and those that read a log which lies in
+/// the bucket alone on the network.
 #[derive(Debug, Clone)]
 pub struct Logs {
     dir: PathBuf,
+    bucket: Option<BlobBucket>,
 }
+
+/// How long an ended log stays here after it was stored in the bucket, or fetched from there.
+const STAYS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Why a chunk of a log is refused.
 #[derive(Debug, thiserror::Error)]
@@ -60,7 +71,90 @@ impl Logs {
     pub fn open(dir: impl Into<PathBuf>) -> io::Result<Self> {
         let dir = dir.into();
         fs::create_dir_all(&dir)?;
-        Ok(Self { dir })
+        Ok(Self { dir, bucket: None })
+    }
+
+    /// The same logs, stored in a bucket when they have ended. Those that the bucket has are known
+    /// from the first start on.
+    ///
+    /// # Errors
+    /// When the directory or the bucket cannot be read.
+    pub fn kept_in(self, bucket: BlobBucket) -> io::Result<Self> {
+        let stored = self.dir.join(STORED);
+        if !stored.exists() {
+            let found: Vec<FoundObject> = bucket
+                .wait(|bucket| async move { bucket.list(KEYS)?.try_collect().await })
+                .map_err(|error: BucketError| io::Error::other(error))?;
+            // Made aside, so that a start that is broken off begins again.
+            let new = tempfile::tempdir_in(&self.dir)?;
+            for object in found {
+                let name = object.key.rsplit('/').next().unwrap_or_default();
+                if name.ends_with(ENDED) {
+                    File::create(new.path().join(name))?;
+                }
+            }
+            fs::rename(new.keep(), &stored)?;
+        }
+        Ok(Self { bucket: Some(bucket), ..self })
+    }
+
+    /// Stores the ended logs in the bucket, and removes those here that were stored long ago.
+    /// Returns how many were stored. To be called on a thread that may block.
+    ///
+    /// # Errors
+    /// When the disk or the bucket fails; the rest is stored the next time.
+    pub fn store_ended(&self, now: SystemTime) -> io::Result<usize> {
+        let Some(bucket) = &self.bucket else { return Ok(0) };
+        let mut count = 0;
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !name.ends_with(ENDED) {
+                continue;
+            }
+            let (mark, file) = (self.dir.join(STORED).join(&name), entry.path());
+            if mark.exists() {
+                let written = entry.metadata()?.modified()?;
+                if now.duration_since(written).is_ok_and(|age| age > STAYS) {
+                    fs::remove_file(&file)?;
+                }
+                continue;
+            }
+            let upload = bucket.wait(|bucket| async move {
+                bucket.upload(&format!("{KEYS}/{name}"), &file).await
+            });
+            upload.map_err(|error: BucketError| io::Error::other(error))?;
+            File::create(&mark)?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The ended log, brought here when the bucket alone has it; `None` when it has not ended.
+    fn open_ended(&self, attempt: AttemptId, name: LogName) -> io::Result<Option<File>> {
+        let path = self.ended(attempt, name);
+        if let Some(file) = found(&path)? {
+            return Ok(Some(file));
+        }
+        let Some(bucket) = self.bucket.as_ref().filter(|_| self.is_stored(attempt, name)) else {
+            return Ok(None);
+        };
+        let beside = tempfile::Builder::new().prefix(".log").tempfile_in(&self.dir)?;
+        let (mut file, key) = (beside.reopen()?, format!("{KEYS}/{}", ended(attempt, name)));
+        let fetched = bucket.wait(|bucket| async move {
+            let mut pieces = bucket.download(&key).await?;
+            while let Some(piece) = pieces.try_next().await? {
+                file.write_all(&piece)?;
+            }
+            Ok(())
+        });
+        fetched.map_err(|FetchError(error)| error)?;
+        beside.persist(&path).map_err(|error| error.error)?;
+        found(&path)
+    }
+
+    fn is_stored(&self, attempt: AttemptId, name: LogName) -> bool {
+        self.bucket.is_some() && self.dir.join(STORED).join(ended(attempt, name)).exists()
     }
 
     /// Appends the new part of a chunk, and returns the offset of the next one. A chunk that leaves
@@ -79,7 +173,7 @@ impl Logs {
         let too_long = || LogError::TooLong { limit };
         let end = offset.checked_add(data.len() as u64).ok_or_else(too_long)?;
         let ended = self.ended(attempt, name);
-        if ended.exists() {
+        if ended.exists() || self.is_stored(attempt, name) {
             return Ok(end);
         }
         let path = self.growing(attempt, name);
@@ -126,7 +220,33 @@ impl Logs {
     }
 
     fn ended(&self, attempt: AttemptId, name: LogName) -> PathBuf {
-        self.dir.join(format!("{attempt}-{}.log.zst", name.as_str()))
+        self.dir.join(ended(attempt, name))
+    }
+}
+
+/// The ends of the names of logs that have ended.
+const ENDED: &str = ".log.zst";
+/// The directory of the marks, and the folder of keys in the bucket.
+const STORED: &str = "stored";
+const KEYS: &str = "logs";
+
+/// The name of an ended log.
+fn ended(attempt: AttemptId, name: LogName) -> String {
+    format!("{attempt}-{}{ENDED}", name.as_str())
+}
+
+/// Why a log cannot be fetched.
+struct FetchError(io::Error);
+
+impl From<BucketError> for FetchError {
+    fn from(error: BucketError) -> Self {
+        Self(io::Error::other(error))
+    }
+}
+
+impl From<io::Error> for FetchError {
+    fn from(error: io::Error) -> Self {
+        Self(error)
     }
 }
 
@@ -162,7 +282,7 @@ impl LogReader {
     /// A decompressor of the ended log, at the offset of the next piece; `None` when the log has
     /// not ended.
     fn unpacked(&self) -> io::Result<Option<zstd::Decoder<'static, BufReader<File>>>> {
-        let Some(file) = found(&self.logs.ended(self.attempt, self.name))? else {
+        let Some(file) = self.logs.open_ended(self.attempt, self.name)? else {
             return Ok(None);
         };
         let mut decoder = zstd::Decoder::new(file)?;
@@ -270,5 +390,42 @@ mod tests {
         }
         assert_eq!(reader.offset(), data.len() as u64);
         assert!(all == data[4..], "{} bytes", all.len());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_stored_log_leaves_after_a_month_and_is_read_from_the_bucket() {
+        use rpmfarm_lab::serve::s3::S3Server;
+
+        use crate::s3::{S3Settings, open};
+
+        let dir = tempfile::tempdir().unwrap();
+        let server = S3Server::start(&dir.path().join("s3"), &["farm"], false).await.unwrap();
+        let settings = S3Settings {
+            endpoint: Some(server.url().parse().unwrap()),
+            region: "us-east-1".into(),
+            credentials: Some(server.write_key(dir.path()).unwrap()),
+            single_writer: false,
+        };
+        let bucket = open(&"s3://farm".parse().unwrap(), &settings).await.unwrap();
+        let stored = || {
+            let bucket = BlobBucket::new(bucket.clone()).unwrap();
+            Logs::open(dir.path().join("logs")).unwrap().kept_in(bucket).unwrap()
+        };
+        let logs = stored();
+        append(&logs, 0, "hello ", false).unwrap();
+        let now = SystemTime::now();
+        assert_eq!(logs.store_ended(now).unwrap(), 0, "it grows");
+        append(&logs, 6, "world", true).unwrap();
+        assert_eq!(logs.store_ended(now).unwrap(), 1);
+        assert_eq!(logs.store_ended(now + STAYS / 2).unwrap(), 0);
+        let path = logs.ended(AttemptId(7), LogName::Build);
+        assert!(path.exists());
+        logs.store_ended(now + STAYS * 2).unwrap();
+        assert!(!path.exists());
+        assert_eq!(append(&logs, 6, "world", true).unwrap(), 11, "a repeated end is the same end");
+        assert_eq!(read(&logs, 6, 100), Some((b"world".to_vec(), true)));
+        // Another disk finds it, too.
+        fs::remove_dir_all(dir.path().join("logs")).unwrap();
+        assert_eq!(read(&stored(), 0, 5), Some((b"hello".to_vec(), true)));
     }
 }

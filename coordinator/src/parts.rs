@@ -31,7 +31,8 @@ use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
 use crate::publish::{
-    ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishWork, Publisher,
+    BucketPass, BucketView, ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishWork,
+    Publisher,
 };
 use crate::random::RandomSource;
 use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};
@@ -117,8 +118,12 @@ pub struct Parts {
     pub publisher: Publisher,
     /// The contents of channels, as they were last read or written.
     pub channel_contents: ChannelContents,
+    /// Shows the repositories in a bucket; `None` without one.
+    pub bucket_view: Option<BucketView>,
     /// The largest permitted result file, in bytes.
     pub max_result_bytes: u64,
+    /// The size of the blobs that are here although a bucket has them, in bytes.
+    pub blob_cache_bytes: u64,
     /// Builds of one request at most.
     pub max_batch: usize,
     /// The directory of the published repositories.
@@ -286,6 +291,14 @@ impl Parts {
     #[must_use]
     pub fn snapshot_pass(&self) -> SnapshotPass {
         SnapshotPass::new(self.fleet.clone(), self.wait_reasons(), self.notifier.clone())
+    }
+
+    /// Shows the repositories in a bucket; `None` without one.
+    #[must_use]
+    pub fn bucket_pass(&self) -> Option<BucketPass> {
+        let view = self.bucket_view.clone()?;
+        let (targets, publisher) = (self.targets.clone(), self.publisher.clone());
+        Some(BucketPass::new(targets, publisher, view, self.peers.clone()))
     }
 
     /// Wakes the passes at messages of the other coordinators.

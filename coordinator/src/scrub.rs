@@ -45,7 +45,7 @@ impl DamagedFiles {
     /// Reads one blob again, and records whether it is damaged. Returns its size in bytes. Blocks,
     /// so it must not run on a thread of the runtime.
     pub fn verify(&self, blobs: &Blobs, digest: Sha256) -> u64 {
-        let path = blobs.path(digest);
+        let path = blobs.place(digest);
         match blobs.verify(digest) {
             Ok(size) => {
                 self.is_whole(&path);
@@ -65,7 +65,7 @@ impl DamagedFiles {
         let Ok(found) = fs::metadata(path) else {
             return self.is_damaged(path.to_owned(), format!("{} is gone", path.display()));
         };
-        let is_stored = fs::metadata(blobs.path(digest))
+        let is_stored = fs::metadata(blobs.place(digest))
             .is_ok_and(|stored| (stored.dev(), stored.ino()) == (found.dev(), found.ino()));
         if is_stored {
             // A hard link to a stored file, which was read as a blob.

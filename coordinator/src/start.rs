@@ -2,9 +2,10 @@
 
 use std::fs::Permissions;
 use std::future::Future;
+use std::io::Write as _;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,8 @@ use rpmfarm_core::Stage;
 use tokio::task::JoinSet;
 
 use crate::accept::AcceptorClient;
-use crate::blobs::Blobs;
+use crate::blobs::{BlobBucket, Blobs};
+use crate::blocking;
 use crate::bus::{Bus, PeerMessages, PeerNotifier};
 use crate::claims::BaseRootFileOwners;
 use crate::clock::{self, Clock};
@@ -28,7 +30,7 @@ use crate::logs::Logs;
 use crate::metrics::Metrics;
 use crate::parts::Parts;
 use crate::peers::{self, InstanceLock, Peers};
-use crate::publish::{ChannelContents, Publisher};
+use crate::publish::{BucketView, ChannelContents, Publisher};
 use crate::random::RandomSource;
 use crate::resolve::{Batches, DownloadTimeouts, Resolver, solver};
 use crate::rpc::batches::Plans;
@@ -40,7 +42,7 @@ use crate::token::FarmToken;
 use crate::track::{PollLimits, Tracker, Webhooks};
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, LocalPass};
-use crate::{blob_cleanup, process, scrub, server};
+use crate::{blob_cleanup, blob_uploads, process, s3, scrub, server};
 
 /// The largest permitted result file, in bytes.
 const MAX_RESULT: u64 = 16 << 30;
@@ -79,7 +81,7 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
     let tracker = Tracker::new(Clock, PollLimits::default(), rand::random())?;
     let (hook_secrets, default_secrets) = (config.hook_secrets.as_deref(), data.join("hooks.toml"));
     let parts = Parts {
-        logs: Logs::open(data.join("logs")).context("cannot make the log directory")?,
+        logs: open_logs(data.join("logs"), &blobs).await?,
         fleet: Fleet::new(now, terms).with_notifier(notifier.clone()),
         cursors: QueueCursors::default(),
         progress: Bus::default(),
@@ -101,7 +103,9 @@ pub async fn open(config: &Config, address: &str) -> anyhow::Result<(Parts, Peer
         signer: SignerClient::new(&config.signer_socket()),
         publisher: Publisher::new(&repos, blobs.clone()),
         channel_contents: ChannelContents::default(),
+        bucket_view: bucket_view(config, &repos, &base_url).await?,
         max_result_bytes: MAX_RESULT,
+        blob_cache_bytes: config.blob_cache.saturating_mul(1 << 30),
         max_batch: config.max_batch(),
         base_url: base_url.into(),
         repos,
@@ -164,7 +168,60 @@ async fn open_facts(config: &Config, bus: &Bus) -> anyhow::Result<(Blobs, Store)
         Some(group) => blobs.shared_with(group).context("--blobs-group")?,
         None => blobs,
     };
-    Ok((blobs, store))
+    Ok((in_bucket(config, blobs).await?, store))
+}
+
+/// The blobs with the bucket that has them, if there is one.
+async fn in_bucket(config: &Config, blobs: Blobs) -> anyhow::Result<Blobs> {
+    let opened = match &config.object_store {
+        Some(address) => {
+            let bucket = s3::open(address, &config.s3()).await.context("--object-store")?;
+            let bucket = BlobBucket::new(bucket).context("cannot start threads")?;
+            blocking::run(move || blobs.kept_in(bucket)).await
+        }
+        None => blocking::run(move || blobs.kept_here()).await,
+    };
+    Ok(opened.context("preparing the blobs was interrupted")??)
+}
+
+/// The logs, stored where the blobs are.
+async fn open_logs(dir: PathBuf, blobs: &Blobs) -> anyhow::Result<Logs> {
+    let logs = Logs::open(dir).context("cannot make the log directory")?;
+    let Some(bucket) = blobs.bucket().cloned() else { return Ok(logs) };
+    let opened = blocking::run(move || logs.kept_in(bucket)).await;
+    opened.context("preparing the logs was interrupted")?.context("cannot prepare the logs")
+}
+
+/// The bucket in which the repositories are shown, if there is one.
+async fn bucket_view(
+    config: &Config,
+    repos: &Path,
+    base_url: &str,
+) -> anyhow::Result<Option<BucketView>> {
+    let Some(address) = &config.publish_bucket else { return Ok(None) };
+    let bucket = s3::open(address, &config.s3()).await.context("--publish-bucket")?;
+    let farm = farm_name(&config.data.join("farm-id"))?;
+    let tree = format!("{base_url}/repo");
+    let addresses = config.publish_bucket_url.as_deref().map(|url| (tree.as_str(), url));
+    Ok(Some(BucketView::new(repos, bucket, &farm, addresses)))
+}
+
+/// The random name of this farm, made at the first start; all its coordinators have the same.
+fn farm_name(path: &Path) -> anyhow::Result<String> {
+    let read_or_made = || -> std::io::Result<String> {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let mut new = tempfile::NamedTempFile::new_in(dir)?;
+        new.write_all(uuid::Uuid::now_v7().to_string().as_bytes())?;
+        new.as_file().sync_all()?;
+        match new.persist_noclobber(path) {
+            Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(error.error)
+            }
+            // Made now, or at an earlier start, or by another coordinator at this moment.
+            _ => std::fs::read_to_string(path),
+        }
+    };
+    read_or_made().with_context(|| format!("cannot read or make {}", path.display()))
 }
 
 /// Opens the database. One that is down may be starting beside this program, so it is waited for.
@@ -326,10 +383,14 @@ fn passes(parts: &Parts) -> JoinSet<()> {
     passes.local(parts.leases(), Bus::default());
     passes.local(parts.revocations(), Bus::default());
     passes.local(parts.snapshot_pass(), Bus::default());
+    if let Some(pass) = parts.bucket_pass() {
+        passes.local(pass, Bus::default());
+    }
     // Loops whose input is not in the database.
     let mut set = passes.set;
     set.spawn(parts.refresh().run(parts.runner()));
     set.spawn(blob_cleanup::run(parts.blobs.clone()));
+    set.spawn(blob_uploads::run(parts.blobs.clone(), parts.logs.clone(), parts.blob_cache_bytes));
     set.spawn(scrub::run(parts.blobs.clone(), parts.repos.clone(), parts.damaged.clone()));
     set.spawn(targets::run(parts.targets.clone()));
     set

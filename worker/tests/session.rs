@@ -156,7 +156,7 @@ impl Workers for Coordinator {
         authorized(&request);
         let name = request.into_inner().file.unwrap().name;
         let have = self.with(|known| known.uploads.entry(name).or_default().len() as u64);
-        Ok(Response::new(v1::UploadReply { have }))
+        Ok(Response::new(v1::UploadReply { have, ..Default::default() }))
     }
 
     async fn upload(
@@ -179,7 +179,7 @@ impl Workers for Coordinator {
             Some(upload.len() as u64)
         });
         match have {
-            Some(have) => Ok(Response::new(v1::UploadReply { have })),
+            Some(have) => Ok(Response::new(v1::UploadReply { have, ..Default::default() })),
             None => Err(Status::unavailable("a fault of the test")),
         }
     }
@@ -194,7 +194,7 @@ impl Blobs for Coordinator {
         request: Request<v1::FetchRequest>,
     ) -> Result<Response<Self::FetchStream>, Status> {
         authorized(&request);
-        let v1::FetchRequest { digest, offset } = request.into_inner();
+        let v1::FetchRequest { digest, offset, .. } = request.into_inner();
         let path = self.with(|known| known.blobs.get(&digest).cloned());
         let path = path.ok_or_else(|| Status::not_found(format!("no blob {digest}")))?;
         let content = std::fs::read(path).unwrap();
@@ -204,7 +204,12 @@ impl Blobs for Coordinator {
             let size = content.len() as u64;
             for chunk in content[usize::try_from(offset).unwrap()..].chunks(200_000) {
                 let data = chunk.to_vec().into();
-                if sender.send(Ok(v1::BlobChunk { data, size })).await.is_err() || broken {
+                if sender
+                    .send(Ok(v1::BlobChunk { data, size, ..Default::default() }))
+                    .await
+                    .is_err()
+                    || broken
+                {
                     break;
                 }
             }

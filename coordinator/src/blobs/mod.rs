@@ -1,9 +1,12 @@
-//! The blob store: files named by their SHA-256, in a local directory.
+//! The blob store: files named by their SHA-256, in a local directory, and on request in a bucket
+//! whose cache this directory is (`away`).
 //!
 //! Owns the layout `blobs/ab/abcdef…` and the rule that a blob appears whole or not at all:
 //! written beside, synced, renamed. A blob that is there is never written again. It must not
 //! know what the blobs mean.
 
+mod away;
+mod bucket;
 mod stamp;
 mod uploads;
 
@@ -15,12 +18,19 @@ use std::path::{Path, PathBuf};
 use rpmfarm_core::Sha256;
 use sha2::Digest as _;
 
+pub use away::{CacheStats, UploadBacklog};
+pub use bucket::BlobBucket;
 pub use stamp::FileStamp;
 
-/// A content-addressed directory. Cheap to clone; all calls block on the disk.
+use crate::s3::BucketError;
+
+/// A content-addressed directory. Cheap to clone; all calls block on the disk, and those that read a
+/// blob which lies in the bucket alone on the network.
 #[derive(Debug, Clone)]
 pub struct Blobs {
     root: PathBuf,
+    /// The bucket that has all blobs.
+    bucket: Option<BlobBucket>,
     /// The group that may read the blobs, beside this user.
     group: Option<u32>,
 }
@@ -60,6 +70,15 @@ pub enum BlobError {
     /// An operation on the disk failed.
     #[error("blob store {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
+    /// The bucket of the blobs failed.
+    #[error("blob store: {0}")]
+    Bucket(#[from] BucketError),
+    /// Blobs lie in a bucket alone, and no bucket is given.
+    #[error(
+        "the blobs that {dir} lists lie in a bucket alone; start with --object-store and the bucket \
+         that was used before"
+    )]
+    NoBucket { dir: PathBuf },
 }
 
 impl BlobError {
@@ -93,7 +112,7 @@ impl Blobs {
         }
         // A new directory survives a loss of power only when its parent is synced, too.
         sync(&root)?;
-        Ok(Self { root, group: None })
+        Ok(Self { root, bucket: None, group: None })
     }
 
     /// The same store, with read permission for a group on blobs that are made from now on.
@@ -112,7 +131,7 @@ impl Blobs {
     /// A store that another process has opened before.
     #[must_use]
     pub fn existing(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), group: None }
+        Self { root: root.into(), bucket: None, group: None }
     }
 
     /// The directories of unfinished files: blobs that are being written, and uploads.
@@ -127,25 +146,45 @@ impl Blobs {
         &self.root
     }
 
-    /// The path of a blob, whether or not it exists.
+    /// The path of a blob, whether or not it exists. One that lies in the bucket alone is brought
+    /// here; when that fails, the log says why, and there is no file at the path.
     #[must_use]
     pub fn path(&self, digest: Sha256) -> PathBuf {
+        if let Err(error) = self.bring(digest) {
+            tracing::warn!(%error, "a blob cannot be fetched from its bucket");
+        }
+        self.place(digest)
+    }
+
+    /// The path of a blob that is here.
+    #[must_use]
+    pub fn place(&self, digest: Sha256) -> PathBuf {
         let hex = digest.hex();
         self.root.join(&hex[..2]).join(hex)
     }
 
-    /// Whether the store has a blob.
+    /// Whether the store has a blob, here or in its bucket.
     #[must_use]
     pub fn contains(&self, digest: Sha256) -> bool {
-        self.path(digest).is_file()
+        self.is_here(digest) || self.away(digest).is_some()
+    }
+
+    /// Whether a blob is in the directory.
+    fn is_here(&self, digest: Sha256) -> bool {
+        self.place(digest).is_file()
     }
 
     /// Opens a blob for reading.
     ///
     /// # Errors
-    /// [`BlobError::Missing`], or an error of the disk.
+    /// [`BlobError::Missing`], or an error of the disk or the bucket.
     pub fn read(&self, digest: Sha256) -> Result<File> {
-        let path = self.path(digest);
+        self.bring(digest)?;
+        self.open_here(digest)
+    }
+
+    fn open_here(&self, digest: Sha256) -> Result<File> {
+        let path = self.place(digest);
         File::open(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => BlobError::Missing(digest),
             _ => BlobError::Io { path, source },
@@ -159,7 +198,7 @@ impl Blobs {
     pub fn read_small(&self, digest: Sha256, limit: u64) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let file = self.read(digest)?;
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(io_at(&self.path(digest)))?;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(io_at(&self.place(digest)))?;
         if bytes.len() as u64 > limit {
             return Err(BlobError::TooLong { what: digest.hex(), limit });
         }
@@ -169,7 +208,7 @@ impl Blobs {
     /// Stores bytes that are in memory.
     pub fn put(&self, bytes: &[u8]) -> Result<Sha256> {
         let digest = Sha256::compute(bytes);
-        if !self.contains(digest) {
+        if !self.is_here(digest) {
             let mut writer = self.writer(u64::MAX)?;
             writer.append(bytes)?;
             writer.finish("bytes", Some(digest))?;
@@ -198,27 +237,33 @@ impl Blobs {
     /// Makes a file of [`Self::scratch`] a blob, by a rename. The caller has computed its digest;
     /// an existing blob of that name stays.
     pub fn adopt(&self, path: &Path, digest: Sha256) -> Result<()> {
-        if self.contains(digest) {
+        if self.is_here(digest) {
             return Ok(());
         }
         File::open(path).and_then(|file| file.sync_all()).map_err(io_at(path))?;
         self.appear(path, digest)
     }
 
-    /// The properties of a blob's file; `None` when there is no such blob.
+    /// The properties of a blob's file; `None` when it is not here.
     #[must_use]
     pub fn stamp(&self, digest: Sha256) -> Option<FileStamp> {
-        let metadata = fs::metadata(self.path(digest)).ok()?;
+        let metadata = fs::metadata(self.place(digest)).ok()?;
         Some(FileStamp::from_metadata(&metadata))
     }
 
-    /// Reads a blob again and compares its digest, to find bit rot before the blob is published.
+    /// Reads a blob again that is here and compares its digest, to find bit rot before the blob is
+    /// published.
     ///
     /// # Errors
     /// [`BlobError::Mismatch`] when the digest differs from the name.
     pub fn verify(&self, digest: Sha256) -> Result<u64> {
-        let mut file = self.read(digest)?;
-        let (found, size) = hash(&mut file).map_err(io_at(&self.path(digest)))?;
+        let mut file = self.open_here(digest)?;
+        let used = file.metadata().and_then(|metadata| metadata.accessed());
+        let (found, size) = hash(&mut file).map_err(io_at(&self.place(digest)))?;
+        // Reading it all again, again and again, is no use of it (`trim`).
+        if let (Some(_), Ok(used)) = (&self.bucket, used) {
+            let _ = file.set_times(fs::FileTimes::new().set_accessed(used));
+        }
         if found == digest {
             Ok(size)
         } else {
@@ -227,13 +272,15 @@ impl Blobs {
     }
 
     fn appear(&self, from: &Path, digest: Sha256) -> Result<()> {
-        let path = self.path(digest);
+        let path = self.place(digest);
         let dir = path.parent().expect("a blob lies in a directory");
         if let Some(group) = self.group {
             share(from, group, 0o640)?;
         }
+        self.enter(from, digest)?;
         fs::rename(from, &path).map_err(io_at(&path))?;
-        sync(dir)
+        sync(dir)?;
+        self.unmark(digest)
     }
 }
 
@@ -284,7 +331,7 @@ impl BlobWriter {
         if let Some(expected) = expected.filter(|expected| *expected != found) {
             return Err(BlobError::Mismatch { what: what.into(), expected, found });
         }
-        if !self.store.contains(found) {
+        if !self.store.is_here(found) {
             let path = self.file.path().to_owned();
             // Synced before the rename, so that a blob that exists after a loss of power is whole.
             self.file.as_file().sync_all().map_err(io_at(&path))?;

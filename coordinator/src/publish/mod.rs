@@ -10,6 +10,7 @@
 //!   key.
 //! - `draft` writes a generation, `manifest` says what it is made of, `pool` has the files,
 //!   `layout` says where everything lies, and `lock` that one publisher is at work.
+//! - `bucket` shows the same repositories in a bucket of S3-compatible storage.
 //! - `current_generation` is the link that clients follow, `clients` what they are told once, and
 //!   `http` serves it.
 //!
@@ -39,6 +40,7 @@
 //! All links are relative: `TARGET` can be copied to a mirror. Copy what is new first and the
 //! link last: `rsync -a --exclude=current FROM TO && rsync -a FROM TO`.
 
+mod bucket;
 mod channels;
 mod clients;
 mod current_generation;
@@ -56,6 +58,7 @@ mod proof;
 mod published;
 mod publisher;
 
+pub use bucket::{BucketPass, BucketView, ChannelPointer, ViewError, ViewOutcome};
 pub use channels::{ChannelContents, Channels};
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;

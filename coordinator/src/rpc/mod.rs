@@ -34,6 +34,7 @@ use tokio_util::io::ReaderStream;
 use tonic::Status;
 
 use crate::blobs::BlobError;
+use crate::s3::BucketError;
 use crate::store::StoreError;
 
 /// The largest message that the coordinator accepts, in bytes: the whole state of a worker.
@@ -100,7 +101,12 @@ impl From<BlobError> for Status {
             BlobError::Io { .. } if error.is_full() => {
                 Self::resource_exhausted(format!("{message}; free space on the coordinator"))
             }
-            BlobError::Io { .. } => internal(error),
+            BlobError::Bucket(BucketError::Missing { .. }) => Self::not_found(message),
+            BlobError::Bucket(_) => {
+                tracing::warn!(error = message, "call not answered");
+                Self::unavailable(format!("the bucket of the blobs does not answer: {message}"))
+            }
+            BlobError::Io { .. } | BlobError::NoBucket { .. } => internal(error),
         }
     }
 }

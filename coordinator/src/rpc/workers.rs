@@ -1,6 +1,7 @@
 //! The calls of workers: their sessions, logs and uploads.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt as _};
 use rpmfarm_core::kept_files::{self, KeptError, KeptFile};
@@ -17,6 +18,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use super::request_checks::word;
 use super::session::{self, Sessions};
 use super::{internal, to_the_end};
+use crate::blob_uploads::INCOMING;
 use crate::blobs::{self, Blobs};
 use crate::blocking;
 use crate::bus::Bus;
@@ -30,6 +32,13 @@ use crate::wait_reasons::LocalWaitReasons;
 
 /// How much longer than `log_mib` a log may be, in bytes: at its end a worker says why it stopped.
 const LOG_MARGIN: u64 = 4 << 20;
+
+/// The sizes of files that workers put into the bucket themselves, in bytes: below, it is more work
+/// than to send them here, and above, S3 takes no file at once.
+const BY_ADDRESS: std::ops::RangeInclusive<u64> = 256 << 10..=5 << 30;
+
+/// How long a file can be put at its address: the time in which the upload must begin.
+const LASTS: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Clone)]
 pub struct WorkerService {
@@ -100,16 +109,32 @@ impl Workers for WorkerService {
     ) -> Result<Response<v1::UploadReply>, Status> {
         let caller = Caller::from_request(&request)?;
         let query = Some(request.into_inner());
-        let AdmittedUpload { file, build } = AdmittedUpload::admit(self, &caller, query).await?;
+        let (by_address, placed) =
+            query.as_ref().map_or((false, false), |query| (query.by_address, query.placed));
+        let AdmittedUpload { file, build, attempt } =
+            AdmittedUpload::admit(self, &caller, query).await?;
+        let (digest, size) = (file.digest, file.size);
+        let key = format!("{INCOMING}/{attempt}-{digest}");
+        let object = (placed && self.blobs.bucket().is_some()).then(|| key.clone());
         let have = self.of_build(build, move |blobs| {
-            let have = blobs.uploaded(file.digest, file.size)?;
+            // What lies there may be anything, so it is read, and refused if it is another file.
+            if let Some(object) = object {
+                blobs.take_over(&object, digest, size)?;
+            }
+            let have = blobs.uploaded(digest, size)?;
             // Its last chunk was received, and then the coordinator ended or the disk was full.
-            if have == file.size && have > 0 {
-                blobs.finish_upload(file.digest)?;
+            if have == size && have > 0 {
+                blobs.finish_upload(digest)?;
             }
             Ok(have)
         });
-        Ok(Response::new(v1::UploadReply { have: have.await? }))
+        let have = have.await?;
+        if placed && have == size {
+            self.waits.clear(build);
+        }
+        let is_offered = by_address && have == 0 && BY_ADDRESS.contains(&size);
+        let address = if is_offered { self.address_to_write(&key).await } else { String::new() };
+        Ok(Response::new(v1::UploadReply { have, address }))
     }
 
     async fn upload(
@@ -153,7 +178,7 @@ impl WorkerService {
         let Some(mut chunk) = chunks.try_next().await? else {
             return Err(Status::invalid_argument("an upload without a chunk"));
         };
-        let AdmittedUpload { file, build } =
+        let AdmittedUpload { file, build, .. } =
             AdmittedUpload::admit(self, caller, chunk.query.take()).await?;
         let (digest, size) = (file.digest, file.size);
         let mut have;
@@ -172,7 +197,19 @@ impl WorkerService {
             self.of_build(build, move |blobs| blobs.finish_upload(digest)).await?;
             self.waits.clear(build);
         }
-        Ok(v1::UploadReply { have })
+        Ok(v1::UploadReply { have, address: String::new() })
+    }
+
+    /// The address at which a worker may put a file; empty without a bucket.
+    async fn address_to_write(&self, key: &str) -> String {
+        let Some(bucket) = self.blobs.bucket() else { return String::new() };
+        match bucket.bucket().address_to_write(key, LASTS).await {
+            Ok(address) => address.into(),
+            Err(error) => {
+                tracing::warn!(%error, "an upload gets no address, and comes here");
+                String::new()
+            }
+        }
     }
 
     /// The limits of a build.
@@ -266,6 +303,7 @@ impl WorkerService {
 struct AdmittedUpload {
     file: SourceFile,
     build: BuildId,
+    attempt: AttemptId,
 }
 
 impl AdmittedUpload {
@@ -302,7 +340,7 @@ impl AdmittedUpload {
         announced
             .await?
             .map_err(|refused| Status::out_of_range(format!("{}: {refused}", file.name)))?;
-        Ok(Self { file, build })
+        Ok(Self { file, build, attempt })
     }
 }
 

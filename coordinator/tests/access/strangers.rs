@@ -14,7 +14,7 @@ use crate::coordinator::Coordinator;
 
 /// Reads a blob as a worker: the announced size, and the number of received bytes.
 async fn fetch(channel: &Channel, digest: &str, offset: u64) -> Result<(u64, usize), Status> {
-    let request = v1::FetchRequest { digest: digest.into(), offset };
+    let request = v1::FetchRequest { digest: digest.into(), offset, ..Default::default() };
     let mut chunks = BlobsClient::new(channel.clone()).fetch(request).await?.into_inner();
     let (mut size, mut length) = (0_u64, 0);
     while let Some(chunk) = chunks.message().await? {
@@ -98,7 +98,7 @@ async fn names_and_epochs_are_those_of_the_attempt() {
     ] {
         let file = v1::FileRef { name: name.into(), digest: digest.into(), ..Default::default() };
         let (attempt, epoch) = (attempt.id.0, attempt.epoch.0);
-        let query = v1::UploadQuery { attempt, epoch, file: Some(file) };
+        let query = v1::UploadQuery { attempt, epoch, file: Some(file), ..Default::default() };
         let status = client().upload_offset(query.clone()).await.unwrap_err();
         assert_eq!(status.code(), Code::InvalidArgument, "{name:?}: {status}");
         assert!(!status.message().contains(char::is_control), "{status:?}");

@@ -15,7 +15,7 @@ use crate::coordinator::{Coordinator, Keys};
 fn query(attempt: AttemptId, epoch: Epoch, data: &[u8], size: u64) -> v1::UploadQuery {
     let digest = Sha256::compute(data).hex();
     let file = v1::FileRef { name: "hello-1-1.src.rpm".into(), digest, size, executable: false };
-    v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(file) }
+    v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(file), ..Default::default() }
 }
 
 async fn ask(

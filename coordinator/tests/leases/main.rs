@@ -6,6 +6,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod objects;
 mod placing;
 mod quarantine;
 mod why;
@@ -49,12 +50,17 @@ struct Served {
 
 impl Served {
     async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with these options.
+    async fn start_with(options: &[&str]) -> Self {
         let data = tempfile::tempdir().unwrap();
         let path = data.path().to_str().unwrap();
         let targets = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/targets");
         let arguments = ["rpmfarm-coordinator", "--data", path, "--targets", targets];
         let short = ["--heartbeat", "200ms", "--lease", "2s"];
-        let config = Config::parse_from(arguments.iter().chain(&short));
+        let config = Config::parse_from(arguments.iter().chain(&short).chain(options));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let (farm, _words) = start::open(&config, &address).await.unwrap();
@@ -208,8 +214,12 @@ async fn what_comes_twice_counts_once() {
         size: 7,
         ..Default::default()
     };
-    let query =
-        v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
+    let query = v1::UploadQuery {
+        attempt: assignment.attempt,
+        epoch: assignment.epoch,
+        file: Some(file),
+        ..Default::default()
+    };
     assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
     assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
 
@@ -251,7 +261,12 @@ async fn kept_files_are_what_a_live_attempt_uploaded_and_nothing_else() {
         size: 7,
         ..Default::default()
     };
-    let query = v1::UploadQuery { attempt: assignment.attempt, epoch, file: Some(file) };
+    let query = v1::UploadQuery {
+        attempt: assignment.attempt,
+        epoch,
+        file: Some(file),
+        ..Default::default()
+    };
     assert_eq!(served.upload(&query, b"content").await.unwrap(), 7);
     for path in ["../x", "/etc/passwd", "a//b", ""] {
         let refused = keep(request(path, b"content", epoch)).await;
@@ -284,6 +299,7 @@ async fn an_upload_that_is_whole_but_unchecked_is_checked() {
             size: content.len() as u64,
             ..Default::default()
         }),
+        ..Default::default()
     };
     let offset = async |query| {
         let request = served.request(query);
@@ -315,8 +331,12 @@ async fn a_late_result_is_recorded_and_never_applied() {
         size: 1,
         ..Default::default()
     };
-    let query =
-        v1::UploadQuery { attempt: assignment.attempt, epoch: assignment.epoch, file: Some(file) };
+    let query = v1::UploadQuery {
+        attempt: assignment.attempt,
+        epoch: assignment.epoch,
+        file: Some(file),
+        ..Default::default()
+    };
     let refused = served.upload(&query, b"a").await.unwrap_err();
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
     assert!(!served.farm.blobs.contains(Sha256::compute(b"a")));

@@ -27,7 +27,7 @@ async fn fetch(url: &str) -> String {
 }
 
 /// Runs dnf on an empty root, with the `.repo` file that the farm hands out.
-async fn dnf(dir: &Path, url: &str, arguments: &[&str]) -> Output {
+pub(crate) async fn dnf(dir: &Path, url: &str, arguments: &[&str]) -> Output {
     let repos = dir.join("yum.repos.d");
     fs::create_dir_all(&repos).unwrap();
     let file = fetch(&format!("{url}/{TARGET}/{TARGET}-{CHANNEL}.repo")).await;
@@ -42,7 +42,7 @@ async fn dnf(dir: &Path, url: &str, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat()
 }
 

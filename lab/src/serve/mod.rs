@@ -1,7 +1,7 @@
 //! The lab over HTTP: distribution, look-aside and dist-git of one directory, and faults for tests.
 //!
 //! Owns the addresses; `cgi` runs git, `faults` misbehaves. Must not know how the directory
-//! was made.
+//! was made. `s3` is a store of objects on a port of its own.
 //!
 //! | address | what |
 //! |---|---|
@@ -15,6 +15,7 @@
 mod cgi;
 mod faults;
 mod forge;
+pub mod s3;
 
 use std::io;
 use std::net::SocketAddr;

@@ -99,7 +99,8 @@ impl Stranger {
 
     async fn upload(&self, given: &v1::Assignment, file: &v1::FileRef, bytes: &[u8]) {
         let (attempt, epoch) = (given.attempt, given.epoch);
-        let query = v1::UploadQuery { attempt, epoch, file: Some(file.clone()) };
+        let query =
+            v1::UploadQuery { attempt, epoch, file: Some(file.clone()), ..Default::default() };
         let chunk = v1::UploadChunk { query: Some(query), offset: 0, data: bytes.to_vec().into() };
         let chunks = tokio_stream::iter([chunk]);
         let reply = WorkersClient::new(self.channel.clone()).upload(chunks).await.unwrap();

@@ -87,8 +87,12 @@ impl World {
     ) {
         let Some(running) = &self.coordinators[c].running else { return };
         let file = SourceFile { name: "a.rpm".into(), digest, size, executable: false };
-        let query =
-            v1::UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some((&file).into()) };
+        let query = v1::UploadQuery {
+            attempt: attempt.0,
+            epoch: epoch.0,
+            file: Some((&file).into()),
+            ..Default::default()
+        };
         let chunk = v1::UploadChunk { query: Some(query), offset: 0, data: sent.into() };
         let (service, inbox) = (running.service.clone(), running.inbox.clone());
         let caller = Caller::Token { worker: Some(self.workers[worker].host.name.clone()) };

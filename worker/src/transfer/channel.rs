@@ -19,6 +19,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use super::objects::ObjectClient;
 use crate::identity::Credentials;
 
 /// A channel that says who calls.
@@ -46,6 +47,7 @@ pub struct CoordinatorConnection {
     current: Arc<AtomicUsize>,
     replaced: watch::Sender<()>,
     bearer: BearerInterceptor,
+    objects: ObjectClient,
 }
 
 #[derive(Clone)]
@@ -117,7 +119,8 @@ impl CoordinatorConnection {
         anyhow::ensure!(!places.is_empty(), "no address of a coordinator is given");
         let (replaced, _) = watch::channel(());
         let places = Arc::new(RwLock::new(places));
-        Ok(Self { places, current: Arc::default(), replaced, bearer })
+        let objects = ObjectClient::new()?;
+        Ok(Self { places, current: Arc::default(), replaced, bearer, objects })
     }
 
     /// Connects anew with another certificate from now on. Calls that are under way end on the
@@ -174,6 +177,12 @@ impl CoordinatorConnection {
     #[must_use]
     pub fn bulk(&self) -> WorkersClient<AuthorizedChannel> {
         WorkersClient::with_interceptor(self.place().bulk, self.bearer.clone())
+    }
+
+    /// For files at addresses of an object store.
+    #[must_use]
+    pub const fn objects(&self) -> &ObjectClient {
+        &self.objects
     }
 
     /// For files by digest.

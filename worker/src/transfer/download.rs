@@ -11,6 +11,7 @@ use sha2::Digest as _;
 
 use super::cache::FileCache;
 use super::channel::{CoordinatorConnection, passes, pause};
+use super::objects::ObjectError;
 use crate::files::{FilesError, WantedFile};
 
 /// Files fetched at once.
@@ -60,6 +61,12 @@ async fn fetch_one(
             Err(TransferError::Local(source)) => {
                 return Err(FilesError::Local { path: partial, source });
             }
+            Err(TransferError::Object(reason)) => {
+                // The coordinator has it, too.
+                tracing::warn!(file = wanted.name, reason, "not fetched from the object store");
+                connection.objects().avoid();
+                continue;
+            }
             Err(TransferError::Call(status)) if !passes(&status) => {
                 return Err(failed(status.message().to_owned(), Fault::Farm));
             }
@@ -79,6 +86,8 @@ async fn fetch_one(
             return cache.keep(wanted.digest).map_err(FilesError::local(&partial));
         }
         fs::remove_file(&partial).map_err(FilesError::local(&partial))?;
+        // Perhaps the object store has another file there.
+        connection.objects().avoid();
         tries += 1;
         if tries == TRIES {
             let found = found.map_or_else(|| "another size".into(), |digest| digest.hex());
@@ -90,7 +99,17 @@ async fn fetch_one(
 /// Why a transfer broke.
 enum TransferError {
     Call(tonic::Status),
+    Object(String),
     Local(io::Error),
+}
+
+impl From<ObjectError> for TransferError {
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Store(reason) => Self::Object(reason),
+            ObjectError::Local(error) => Self::Local(error),
+        }
+    }
 }
 
 impl From<tonic::Status> for TransferError {
@@ -112,11 +131,16 @@ async fn receive(
     partial: &Path,
     offset: u64,
 ) -> Result<(), TransferError> {
-    let request = FetchRequest { digest: wanted.digest.hex(), offset };
+    let by_address = connection.objects().is_usable();
+    let request = FetchRequest { digest: wanted.digest.hex(), offset, by_address };
     let mut chunks = connection.blobs().fetch(request).await?.into_inner();
     let mut file = File::options().create(true).append(true).open(partial)?;
     let mut room = wanted.size.saturating_sub(offset);
     while let Some(chunk) = chunks.message().await? {
+        if !chunk.address.is_empty() {
+            connection.objects().get(&chunk.address, offset, room, &mut file).await?;
+            return Ok(());
+        }
         let length = chunk.data.len() as u64;
         if length > room {
             return Ok(());
@@ -182,7 +206,7 @@ async fn receive_small(
     digest: Sha256,
     limit: usize,
 ) -> Result<Vec<u8>, tonic::Status> {
-    let request = FetchRequest { digest: digest.hex(), offset: 0 };
+    let request = FetchRequest { digest: digest.hex(), ..FetchRequest::default() };
     let mut chunks = connection.blobs().fetch(request).await?.into_inner();
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.message().await? {

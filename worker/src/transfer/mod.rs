@@ -2,11 +2,12 @@
 //! up, each resumable by offset.
 //!
 //! `channel` holds the connections, `cache` the files that are here, `download`, `upload` and
-//! `ship` the three ways. It must not know what a build is.
+//! `ship` the three ways, `objects` what the coordinator lets an object store do. It must not know what a build is.
 
 pub mod cache;
 pub mod channel;
 pub mod download;
+pub mod objects;
 pub mod ship;
 pub mod upload;
 

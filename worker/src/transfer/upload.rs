@@ -9,7 +9,9 @@ use rpmfarm_core::kept_files::KeptFile;
 use rpmfarm_core::results::ResultFile;
 use rpmfarm_core::{AttemptId, Epoch, Failure, FailureStage, Fault};
 use rpmfarm_proto::CHUNK;
-use rpmfarm_proto::v1::{FileRef, KeepFilesRequest, KeptUpload, UploadChunk, UploadQuery};
+use rpmfarm_proto::v1::{
+    FileRef, KeepFilesRequest, KeptUpload, UploadChunk, UploadQuery, UploadReply,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
@@ -80,7 +82,8 @@ pub async fn upload(
         size: file.size,
         executable: false,
     };
-    let query = UploadQuery { attempt: attempt.0, epoch: epoch.0, file: Some(wire) };
+    let (attempt, epoch) = (attempt.0, epoch.0);
+    let query = UploadQuery { attempt, epoch, file: Some(wire), ..UploadQuery::default() };
     let (mut tries, mut have, mut patience) = (0, 0, UploadPatience::new(Instant::now()));
     loop {
         let status = match once(connection, &query, path, file.size, &mut have).await {
@@ -129,6 +132,30 @@ pub async fn keep_files(
     connection.bulk().keep_files(request).await.map(drop)
 }
 
+/// Puts a file at its address in the object store, and has the coordinator take it over. When
+/// either fails, the file is uploaded to the coordinator instead.
+async fn place(
+    connection: &CoordinatorConnection,
+    query: &UploadQuery,
+    address: &str,
+    path: &Path,
+    size: u64,
+) -> bool {
+    let refused = |reason: String| {
+        tracing::warn!(reason, "not uploaded to the object store; the coordinator gets it");
+        connection.objects().avoid();
+        false
+    };
+    if let Err(error) = connection.objects().put(address, path, size).await {
+        return refused(error.to_string());
+    }
+    let placed = UploadQuery { placed: true, ..query.clone() };
+    match connection.bulk().upload_offset(placed).await {
+        Ok(reply) => reply.into_inner().have == size,
+        Err(status) => refused(reason(&status)),
+    }
+}
+
 async fn once(
     connection: &CoordinatorConnection,
     query: &UploadQuery,
@@ -137,8 +164,13 @@ async fn once(
     known: &mut u64,
 ) -> Result<bool, tonic::Status> {
     let mut client = connection.bulk();
-    let have = client.upload_offset(query.clone()).await?.into_inner().have;
+    let by_address = connection.objects().is_usable();
+    let asked = UploadQuery { by_address, ..query.clone() };
+    let UploadReply { have, address } = client.upload_offset(asked).await?.into_inner();
     *known = have;
+    if !address.is_empty() && place(connection, query, &address, path, size).await {
+        return Ok(true);
+    }
     if have >= size {
         // An empty file has no chunk that could be missing, but has to be named once.
         if size > 0 {
