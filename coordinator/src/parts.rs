@@ -31,8 +31,8 @@ use crate::observe::Operations;
 use crate::peers::{Peers, notify};
 use crate::plan::PlanStage;
 use crate::publish::{
-    BucketPass, BucketView, ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishWork,
-    Publisher,
+    BucketPass, BucketView, ChannelContents, Channels, KnownProofs, Proofs, PublishStage,
+    PublishWork, Publisher,
 };
 use crate::random::RandomSource;
 use crate::resolve::{Batches, Refresh, ResolveStage, ResolveWork, Resolver};

@@ -122,7 +122,7 @@ impl FactsReader {
         if text == self.last {
             return None;
         }
-        let rows: Vec<Row<'_'>> = serde_json::from_str(&text).expect("the database writes JSON");
+        let rows: Vec<Row<'_>> = serde_json::from_str(&text).expect("the database writes JSON");
         let mut facts = Facts::default();
         for row in rows {
             facts.add(row);

@@ -45,13 +45,13 @@ bugs! {
     show_before_placed ShowBeforePlaced 0;
     remove_generations_in_use RemoveGenerationsInUse 0;
     publish_unchecked PublishUnchecked 8 "rivals";
-    record_old_revision RecordOldRevision 104 "rivals";
+    record_old_revision RecordOldRevision 171 "rivals";
     two_digests TwoDigests 0;
     lost_requirements LostRequirements 86;
     unfenced_write UnfencedWrite 0 "pairs";
     stages_not_taken_over StagesNotTakenOver 0;
     orphaned_workers OrphanedWorkers 99;
-    show_truncated ShowTruncated 18;
+    show_truncated ShowTruncated 56;
     leases_never_end LeasesNeverEnd 0 "workers" "crashes";
     wall_clock WallClock 31;
     far_future_retry FarFutureRetry 0;

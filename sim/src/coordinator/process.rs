@@ -25,7 +25,8 @@ use rpmfarm_coordinator::peers::{Peers, heartbeat};
 use rpmfarm_coordinator::plan::PlanStage;
 use rpmfarm_coordinator::planted_bugs::{PlantedBug, is_planted};
 use rpmfarm_coordinator::publish::{
-    ChannelContents, Channels, PublishStage, PublishStep, PublishWork, Publisher,
+    ChannelContents, Channels, KnownProofs, Proofs, PublishStage, PublishStep, PublishWork,
+    Publisher,
 };
 use rpmfarm_coordinator::random::RandomSource;
 use rpmfarm_coordinator::resolve::{Batches, ResolveStage, ResolveWork, Resolver};
@@ -393,6 +394,12 @@ impl Parts {
             channels: Channels { publisher, blobs, contents },
             signing: self.signing(),
             resolver: self.resolver.clone(),
+            proofs: Proofs {
+                resolver: self.resolver.clone(),
+                blobs: self.blobs.clone(),
+                clock: Clock,
+                known: KnownProofs::default(),
+            },
             waits: self.waits.clone(),
             retries: self.retries(),
             metrics: self.metrics.clone(),
