@@ -79,6 +79,7 @@ pub mod statement;
 // Signing and publishing.
 pub mod missing_requirements;
 pub mod publish_time;
+pub mod published_repositories;
 pub mod signing;
 pub mod snapshot;
 

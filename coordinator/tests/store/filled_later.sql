@@ -32,3 +32,5 @@ INSERT INTO task_urgencies (task, urgency_us) SELECT id, 1 + id % 100 FROM tasks
 UPDATE ready_tasks SET batch = (SELECT b.batch FROM builds b WHERE b.id = ready_tasks.build);
 UPDATE ready_tasks SET urgency_us = 1 + task % 100, srpm = task % 2;
 INSERT INTO ready_queues (arch, needs, srpm) SELECT DISTINCT arch, needs, 1 FROM ready_tasks WHERE srpm = 1;
+INSERT INTO unplaced_packages (target, channel, nevra, source, since_us)
+SELECT target, 'testing', nevra, nevra, 17 FROM packages WHERE build % 3 = 0;

@@ -369,6 +369,12 @@ const TABLES: &[(&str, &[Described])] = &[
                  provides on an architecture; `arch` is empty for all. Each publication makes \
                  it anew.",
             ),
+            (
+                "unplaced_packages",
+                "publish",
+                "Index: packages of a channel that are in none of its repositories, because no \
+                 rule of the target names them. Each publication brings it up to date.",
+            ),
         ],
     ),
     (
