@@ -493,8 +493,8 @@ impl PublishRequest {
 /// Checks the names of repositories, which become directories, and that each package is in one of
 /// them.
 fn check_repositories(request: &PublishRequest) -> Result<()> {
-    let names = request.repositories.iter().map(|one| &one.name);
-    if let Some(bad) = names.into_iter().find(|name| name::check_package(name).is_err()) {
+    let mut names = request.repositories.iter().map(|one| &one.name);
+    if let Some(bad) = names.find(|name| name::check_package(name).is_err()) {
         return Err(PublishError::Name(name::shown(bad)));
     }
     let count = request.repositories.len().max(1);

@@ -21,6 +21,7 @@ mod mass;
 mod memory;
 mod once;
 mod pools;
+mod publish;
 mod scrape;
 mod sign;
 mod solve;
@@ -137,6 +138,9 @@ fn measure(directory: &Path, options: &Options, report: &mut Report) -> anyhow::
     }
     if report.wants(files::FILES) {
         files::measure(&directory.join("files"), report).context(files::FILES)?;
+    }
+    if report.wants_any(&publish::ALL) {
+        publish::measure(&directory.join("publish"), report).context("publish")?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;
