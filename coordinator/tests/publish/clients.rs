@@ -97,7 +97,8 @@ async fn split(dir: &Path, farm: &Farm, url: &str, request: PublishRequest) {
     ] {
         let repository = format!("--repo=lab-testing-{id}");
         let output = dnf(dir, url, &["--quiet", &repository, "repoquery"]).await;
-        assert_eq!(text(&output).trim(), expected, "{id}");
+        let found = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(found.trim(), expected, "{id}: {}", text(&output));
     }
     let output = dnf(dir, url, &["reinstall", "hello", "world"]).await;
     let said = text(&output);
