@@ -244,6 +244,7 @@ fn serve(program: &Path, data: &Path, secret: &str) -> anyhow::Result<Child> {
         .arg("--socket")
         .arg(&socket)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
         .spawn()?;
     while std::os::unix::net::UnixStream::connect(&socket).is_err() {
         ensure!(child.try_wait()?.is_none(), "{} ended", program.display());
