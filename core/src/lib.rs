@@ -80,6 +80,7 @@ pub mod statement;
 pub mod missing_requirements;
 pub mod proof;
 pub mod publish_time;
+pub mod published_repositories;
 pub mod signing;
 pub mod snapshot;
 

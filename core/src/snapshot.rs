@@ -26,17 +26,12 @@ pub enum RepositoryKind {
 impl RepositoryKind {
     pub const ALL: [Self; 3] = [Self::Binary, Self::Debug, Self::Source];
 
-    /// The repository of a package, by the names that rpmbuild gives to debug packages
-    /// (`-debuginfo`, `-debugsource`; the kernel's `-debuginfo-common-ARCH`).
+    /// The repository of a package. Debug packages are known by their names ([`debugged`]).
     #[must_use]
     pub fn for_package(nevra: &Nevra) -> Self {
-        let name = &nevra.name;
         if nevra.is_source() {
             Self::Source
-        } else if name.ends_with("-debuginfo")
-            || name.ends_with("-debugsource")
-            || name.contains("-debuginfo-common")
-        {
+        } else if debugged(&nevra.name).is_some() {
             Self::Debug
         } else {
             Self::Binary
@@ -52,6 +47,16 @@ impl RepositoryKind {
             Self::Source => "source",
         }
     }
+}
+
+/// The name of the package that a debug package belongs to, if the name is that of a debug package:
+/// `*-debuginfo`, `*-debuginfo-*` (the kernel's `-debuginfo-common-ARCH`) and `*-debugsource`, as
+/// pungi has it.
+#[must_use]
+pub fn debugged(name: &str) -> Option<&str> {
+    name.strip_suffix("-debuginfo")
+        .or_else(|| name.strip_suffix("-debugsource"))
+        .or_else(|| name.split_once("-debuginfo-").map(|(of, _)| of))
 }
 
 /// Whether a package is in the repositories of an architecture: its own packages, `noarch`
@@ -469,6 +474,9 @@ mod tests {
         assert_eq!(kind("lib-debuginfo-1-1.x86_64"), RepositoryKind::Debug);
         assert_eq!(kind("lib-debugsource-1-1.x86_64"), RepositoryKind::Debug);
         assert_eq!(kind("kernel-debuginfo-common-x86_64-1-1.x86_64"), RepositoryKind::Debug);
+        assert_eq!(kind("lib-debuginfo-tools-1-1.x86_64"), RepositoryKind::Debug);
+        assert_eq!(debugged("lib-devel-debuginfo"), Some("lib-devel"));
+        assert_eq!(debugged("kernel-debuginfo-common-x86_64"), Some("kernel"));
         assert_eq!(kind("lib-1-1.src"), RepositoryKind::Source);
         let arches = |text: &str| {
             Arch::ALL.into_iter().filter(|a| belongs_to(&text.parse().unwrap(), *a)).count()

@@ -85,6 +85,19 @@ pub(super) fn show(layout: &ChannelLayout, generation: u64) -> Result<()> {
     disk::relink(&layout.current(), Path::new(&format!(".generations/{generation}")))
 }
 
+/// Removes the links of the channel that lead to nothing since it shows another generation: those of
+/// architectures and repositories that it does not have any more.
+pub(super) fn unlink_gone(layout: &ChannelLayout) -> Result<()> {
+    for name in disk::names(&layout.channel())? {
+        let link = layout.channel().join(name);
+        let through = fs::read_link(&link).is_ok_and(|to| to.starts_with("current"));
+        if through && !link.exists() {
+            disk::remove(&link)?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes all generations but the last `keep`. Numbers may be missing in between.
 pub(super) fn forget(layout: &ChannelLayout, shown: u64, keep: u64) -> Result<()> {
     let names = disk::names(&layout.generations())?;

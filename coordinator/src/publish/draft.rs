@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rpmfarm_core::published_repositories::PublishedRepository;
 use rpmfarm_core::snapshot::RepositoryKind;
 use rpmfarm_core::{Arch, Sha256};
 use rpmfarm_repodata::{
@@ -13,7 +14,7 @@ use rpmfarm_repodata::{
 
 use super::disk;
 use super::error::{PublishError, Result, io_at};
-use super::layout::{self, PACKAGES, PACKAGES_TO_POOL};
+use super::layout::{PACKAGES, RepositoryPlace};
 use super::manifest::{GenerationManifest, PublishedPackage, RepositoryState};
 use super::pool::MAX_FRAGMENTS;
 use crate::blobs::Blobs;
@@ -29,6 +30,8 @@ pub(super) struct GenerationDraft<'a> {
     /// How many generations' documents stay readable.
     pub(super) keep: u64,
     pub(super) packages: &'a [PublishedPackage],
+    /// The repositories of the channel; empty where it is one.
+    pub(super) repositories: &'a [PublishedRepository],
     pub(super) blobs: &'a Blobs,
     /// The previous generation, and its directory.
     pub(super) previous: Option<(&'a GenerationManifest, PathBuf)>,
@@ -50,21 +53,37 @@ impl GenerationDraft<'_> {
     }
 
     fn write_arch(&self, arch: Arch) -> Result<Vec<RepositoryState>> {
-        RepositoryKind::ALL.into_iter().map(|kind| self.write_repository(arch, kind)).collect()
+        let names: Vec<Option<&str>> = match self.repositories {
+            [] => vec![None],
+            named => named.iter().map(|one| Some(one.name.as_str())).collect(),
+        };
+        let mut states = Vec::new();
+        for (repository, name) in names.into_iter().enumerate() {
+            for kind in RepositoryKind::ALL {
+                let place = RepositoryPlace { name, arch, kind };
+                states.push(self.write_repository(place, repository)?);
+            }
+        }
+        Ok(states)
     }
 
-    fn write_repository(&self, arch: Arch, kind: RepositoryKind) -> Result<RepositoryState> {
-        let root = layout::repository(self.dir, arch, kind);
+    fn write_repository(
+        &self,
+        place: RepositoryPlace<'_>,
+        repository: usize,
+    ) -> Result<RepositoryState> {
+        let root = place.below(self.dir);
         let repodata = root.join("repodata");
         disk::make_dir(&repodata)?;
         let link = root.join(PACKAGES);
-        std::os::unix::fs::symlink(PACKAGES_TO_POOL, &link).map_err(io_at(&link))?;
+        std::os::unix::fs::symlink(place.packages_to_pool(), &link).map_err(io_at(&link))?;
 
         let before = self.previous.as_ref().and_then(|(manifest, dir)| {
-            let state = manifest.repository(arch, kind)?;
-            Some((state, layout::repository(dir, arch, kind).join("repodata")))
+            let state = manifest.repository(place)?;
+            Some((state, place.below(dir).join("repodata")))
         });
-        let documents = self.assemble(arch, kind, &repodata, before.as_ref())?;
+        let members = self.members(place, repository);
+        let documents = self.assemble(&members, &repodata, before.as_ref())?;
         let records: Vec<RepomdRecord> = documents.iter().map(|d| d.record.clone()).collect();
         let page = repomd::write(self.generation, self.time, &records);
         disk::write(&repodata.join("repomd.xml"), page.as_bytes())?;
@@ -80,23 +99,26 @@ impl GenerationDraft<'_> {
         files.insert(self.generation, own);
         disk::sync(&repodata)?;
         disk::sync(&root)?;
-        Ok(RepositoryState { arch, kind, documents, files })
+        let RepositoryPlace { name, arch, kind } = place;
+        Ok(RepositoryState { name: name.map(str::to_owned), arch, kind, documents, files })
+    }
+
+    /// The packages of a repository. `repository` is its place in the list of the channel's.
+    fn members(&self, place: RepositoryPlace<'_>, repository: usize) -> Vec<&PublishedPackage> {
+        let is_in = |package: &&PublishedPackage| {
+            package.repository == repository
+                && RepositoryKind::for_package(&package.nevra) == place.kind
+                && package.is_on(place.arch)
+        };
+        self.packages.iter().filter(is_in).collect()
     }
 
     fn assemble(
         &self,
-        arch: Arch,
-        kind: RepositoryKind,
+        members: &[&PublishedPackage],
         repodata: &Path,
         before: Option<&(&RepositoryState, PathBuf)>,
     ) -> Result<Vec<rpmfarm_repodata::AssembledDocument>> {
-        let members: Vec<&PublishedPackage> = self
-            .packages
-            .iter()
-            .filter(|package| {
-                RepositoryKind::for_package(&package.nevra) == kind && package.is_on(arch)
-            })
-            .collect();
         let order: Vec<Sha256> = members.iter().map(|package| package.digest).collect();
         let stored: HashMap<Sha256, Sha256> =
             members.iter().map(|package| (package.digest, package.repodata)).collect();

@@ -40,8 +40,8 @@ pub enum PublishError {
     /// The stage moved to another coordinator, or the channel has changed, before the renames.
     #[error("{channel} of {target} is not shown: {reason}")]
     Stopped { target: String, channel: String, reason: String },
-    /// A target or channel whose name cannot be a directory.
-    #[error("`{0}` cannot be the name of a target's or channel's directory")]
+    /// A target, channel or repository whose name cannot be a directory.
+    #[error("`{0}` cannot be the name of a target's, channel's or repository's directory")]
     Name(String),
     /// The target's public key.
     #[error("the public key of {target} cannot be used: {reason}")]
@@ -107,6 +107,12 @@ pub enum ProofError {
     /// Its stored repodata cannot be read.
     #[error("its repodata: {0}")]
     Described(BlobError),
+    /// The request has no such repository.
+    #[error("it is in none of the {count} repositories of the request")]
+    Repository {
+        /// How many repositories the channel has.
+        count: usize,
+    },
     /// The request contains the package twice.
     #[error("two packages of one request have its file name")]
     Twice,

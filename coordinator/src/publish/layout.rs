@@ -9,10 +9,39 @@ use super::error::{PublishError, Result};
 pub(super) use crate::pool_path::PACKAGES;
 use crate::pool_path::{anew_in_pool, in_pool};
 
-/// The target of the link [`PACKAGES`] in a repository, relative to it.
-pub(super) const PACKAGES_TO_POOL: &str = "../../../../../pool";
-
 const POOL: &str = "pool";
+
+/// A repository inside a generation: that of a channel, an architecture and a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct RepositoryPlace<'a> {
+    /// Its name, where a channel has several ([`rpmfarm_core::published_repositories`]).
+    pub(super) name: Option<&'a str>,
+    pub(super) arch: Arch,
+    pub(super) kind: RepositoryKind,
+}
+
+impl RepositoryPlace<'_> {
+    /// Its path below the generation, as clients and the signer name it below the channel:
+    /// `ARCH/os`, or `NAME/ARCH/os`.
+    pub(super) fn path(self) -> String {
+        let (arch, dir) = (self.arch, self.kind.dir());
+        match self.name {
+            Some(name) => format!("{name}/{arch}/{dir}"),
+            None => format!("{arch}/{dir}"),
+        }
+    }
+
+    /// Its directory.
+    pub(super) fn below(self, generation: &Path) -> PathBuf {
+        generation.join(self.path())
+    }
+
+    /// The target of the link [`PACKAGES`] in it, relative to it.
+    pub(super) fn packages_to_pool(self) -> PathBuf {
+        let below_target = 3 + self.path().split('/').count();
+        Path::new(&"../".repeat(below_target)).join(POOL)
+    }
+}
 
 /// The directories of one channel.
 #[derive(Debug, Clone)]
@@ -82,11 +111,6 @@ impl ChannelLayout {
     }
 }
 
-/// A repository inside a generation.
-pub(super) fn repository(generation: &Path, arch: Arch, kind: RepositoryKind) -> PathBuf {
-    generation.join(arch.as_str()).join(kind.dir())
-}
-
 pub(super) fn key_name(target: &str) -> String {
     format!("RPM-GPG-KEY-{target}")
 }
@@ -94,6 +118,24 @@ pub(super) fn key_name(target: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn repositories_lead_to_the_pool() {
+        let place =
+            |name| RepositoryPlace { name, arch: Arch::X86_64, kind: RepositoryKind::Binary };
+        let (alone, named) = (place(None), place(Some("BaseOS")));
+        assert_eq!(
+            (alone.path().as_str(), named.path().as_str()),
+            ("x86_64/os", "BaseOS/x86_64/os")
+        );
+        let generation = Path::new("/repos/lab/testing/.generations/7");
+        for (place, up) in [(alone, 5), (named, 6)] {
+            assert_eq!(place.packages_to_pool().components().count(), up + 1);
+            let mut at = place.below(generation);
+            assert!((0..up).all(|_| at.pop()));
+            assert_eq!(at, Path::new("/repos/lab"));
+        }
+    }
 
     #[test]
     fn names_lead_nowhere_else() {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
+use rpmfarm_core::published_repositories::PublishedRepository;
 use rpmfarm_core::signing::LogHead;
 use rpmfarm_core::snapshot::{RepositoryKind, belongs_to};
 use rpmfarm_core::{Arch, Nevra, Sha256};
@@ -14,6 +15,7 @@ use sha2::Digest as _;
 
 use super::disk;
 use super::error::{PublishError, Result, io_at};
+use super::layout::RepositoryPlace;
 use crate::blobs::FileStamp;
 
 /// A signed package for clients.
@@ -30,6 +32,9 @@ pub struct PublishedPackage {
     /// For a `noarch` package, the architectures whose repositories leave it out.
     #[serde(default)]
     pub without: Vec<Arch>,
+    /// The place of its repository in the list of the request; 0 where a channel is one repository.
+    #[serde(default)]
+    pub repository: usize,
     /// The properties of the signed file when it was read and proved, if that was recently.
     #[serde(skip)]
     pub proved: Option<FileStamp>,
@@ -65,6 +70,9 @@ pub(super) struct PackageListing(String);
 /// One repository of a generation.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct RepositoryState {
+    /// Its name; `None` where a channel is one repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
     pub(super) arch: Arch,
     pub(super) kind: RepositoryKind,
     /// Its documents with their members.
@@ -75,6 +83,12 @@ pub(super) struct RepositoryState {
 
 const MANIFEST: &str = "generation.json";
 const LISTING: &str = "packages";
+
+/// The repositories of a channel that has several, with their rules.
+const REPOSITORIES: &str = "repositories.json";
+
+/// What stands before the name of a package's repository in its line.
+const IN_REPOSITORY: &str = " @";
 
 impl GenerationManifest {
     pub(super) fn read(generation: &Path) -> Result<Self> {
@@ -93,29 +107,67 @@ impl GenerationManifest {
         disk::write(&generation.join(LISTING), self.packages.0.as_bytes())
     }
 
-    pub(super) fn repository(&self, arch: Arch, kind: RepositoryKind) -> Option<&RepositoryState> {
-        self.repositories.iter().find(|state| (state.arch, state.kind) == (arch, kind))
+    pub(super) fn repository(&self, place: RepositoryPlace<'_>) -> Option<&RepositoryState> {
+        self.repositories.iter().find(|state| state.place() == place)
+    }
+}
+
+impl RepositoryState {
+    pub(super) fn place(&self) -> RepositoryPlace<'_> {
+        RepositoryPlace { name: self.name.as_deref(), arch: self.arch, kind: self.kind }
     }
 }
 
 impl PackageListing {
-    pub(super) fn from_packages(packages: &[PublishedPackage]) -> Self {
+    /// The list of these packages, which are in `repositories`.
+    pub(super) fn from_packages(
+        packages: &[PublishedPackage],
+        repositories: &[PublishedRepository],
+    ) -> Self {
         let mut text = String::with_capacity(packages.len() * 200);
         for package in packages {
-            let PublishedPackage { nevra, digest, size, repodata, without, .. } = package;
+            let PublishedPackage { nevra, digest, size, repodata, without, repository, .. } =
+                package;
             write!(text, "{nevra} {digest} {size} {repodata}").expect("a String takes all");
             for arch in without {
                 write!(text, " -{arch}").expect("a String takes all");
+            }
+            if let Some(PublishedRepository { name, .. }) = repositories.get(*repository) {
+                write!(text, "{IN_REPOSITORY}{name}").expect("a String takes all");
             }
             text.push('\n');
         }
         Self(text)
     }
 
-    /// The lines, one for each package, in their order.
+    /// The lines, one for each package, in their order, without the repository that it is in:
+    /// another place needs no other proof.
     pub(super) fn lines(&self) -> impl Iterator<Item = &str> {
-        self.0.lines()
+        self.0.lines().map(|line| line.split_once(IN_REPOSITORY).map_or(line, |(proved, _)| proved))
     }
+}
+
+/// Writes which repositories a generation has. Nothing where a channel is one repository.
+pub(super) fn write_repositories(
+    generation: &Path,
+    repositories: &[PublishedRepository],
+) -> Result<()> {
+    if repositories.is_empty() {
+        return Ok(());
+    }
+    disk::write(&generation.join(REPOSITORIES), &repositories_text(repositories))
+}
+
+/// Whether a generation has these repositories, by these rules.
+pub(super) fn has_repositories(generation: &Path, repositories: &[PublishedRepository]) -> bool {
+    match fs::read(generation.join(REPOSITORIES)) {
+        Ok(text) => !repositories.is_empty() && text == repositories_text(repositories),
+        Err(_) => repositories.is_empty(),
+    }
+}
+
+fn repositories_text(repositories: &[PublishedRepository]) -> Vec<u8> {
+    serde_json::to_vec(repositories).expect("rules have no key that JSON lacks")
 }
 
 /// The packages of a generation, as far as its list can be read.
@@ -134,10 +186,14 @@ pub(super) fn content_of(
     public_key: &str,
     arches: &[Arch],
     compression: Compression,
+    repositories: &[PublishedRepository],
     packages: &PackageListing,
 ) -> Sha256 {
     let rest = serde_json::to_vec(&(base_url, public_key, arches, compression));
     let mut hasher = sha2::Sha256::new_with_prefix(rest.expect("words are JSON"));
     hasher.update(&packages.0);
+    if !repositories.is_empty() {
+        hasher.update(repositories_text(repositories));
+    }
     Sha256::from_bytes(hasher.finalize().into())
 }

@@ -3,8 +3,9 @@
 //! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
 //! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when
-//!   (`gathering`). `channels` keeps what channels hold, `proof` finds out what a change would break
-//!   for users. These alone know of builds and of the database.
+//!   (`gathering`). `channels` keeps what channels hold, `placement` says in which repository each
+//!   package is where a target names several, `proof` finds out what a change would break for
+//!   users. These alone know of builds and of the database.
 //! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata
 //!   fragments, proves each of them, and either shows all of them or changes nothing. It holds no
 //!   key.
@@ -20,11 +21,12 @@
 //!   pool/ARCH/x/NEVRA.rpm                  append-only; hard links to the signed blobs
 //!   pool/ARCH/x/DIGEST/NEVRA.rpm           the same, signed anew after the target's key changed
 //!   CHANNEL/
-//!     ARCH → current/ARCH                  what `.repo` files name
+//!     ARCH → current/ARCH                  what `.repo` files name; or NAME → current/NAME
 //!     current → .generations/7             the one link that is renamed
 //!     .generations/7/
 //!       generation.json packages           what it is made of
-//!       ARCH/{os,debug,source}/
+//!       repositories.json                where a channel has several: which, by which rules
+//!       ARCH/{os,debug,source}/            or NAME/ARCH/{os,debug,source}/ for each of several
 //!         Packages → the pool
 //!         repodata/                        repomd.xml, repomd.xml.asc, signer-log.json, and the
 //!                                          documents of this generation and of those shortly
@@ -53,6 +55,7 @@ mod layout;
 mod lock;
 mod manifest;
 mod pass;
+mod placement;
 mod pool;
 mod proof;
 mod published;

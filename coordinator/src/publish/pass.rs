@@ -27,6 +27,7 @@ use rpmfarm_core::{
 use super::channels::{ChannelState, Channels, SignedBuild};
 use super::gathering::Gathering;
 use super::proof::{Contents, ProofRefusedError, Proofs};
+use super::placement::Placement;
 use super::{
     PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
 };
@@ -394,7 +395,8 @@ impl PublishStage {
     }
 
     /// Whether a channel must be published although no build is to be added: clients see a
-    /// generation that was never recorded, or an older address or key of the farm. When the signer
+    /// generation that was never recorded, an older address or key of the farm, or repositories by
+    /// older rules. When the signer
     /// is down this stays unknown, and the next pass asks again.
     async fn is_due(
         &self,
@@ -411,7 +413,8 @@ impl PublishStage {
         let key = self.signing.signer.known_key(&target.signing_key).await;
         let Some(key) = key else { return Ok(false) };
         let (publisher, base_url) = (&self.channels.publisher, self.base_url());
-        Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored)?)
+        let repositories = &target.published_repositories;
+        Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored, repositories)?)
     }
 
     /// The base URL of the tree of all targets.
@@ -466,21 +469,19 @@ impl PublishStage {
     ) -> anyhow::Result<()> {
         let based_on = shown.generation;
         let snapshot = next_snapshot(store, shown, signed).await?;
-        let lacking = self.lacking(store, target, &snapshot).await;
+        let placement = Placement::new(target, &snapshot);
+        let lacking = self.lacking(store, target, &snapshot, &placement).await;
         let snapshot = match &lacking {
             Some((held, _)) => snapshot.with_held(&held.from),
             None => snapshot,
         };
         let farm = farm_packages(shown, signed);
-        let contents = Contents {
-            target,
-            channel,
-            before: &shown.snapshot,
-            after: &snapshot,
-            packages: &farm,
-        };
-        self.proofs.require(store, contents, &proven_builds(signed, &snapshot), held).await?;
-        let packages = self.packages(store, shown, signed, &snapshot).await?;
+        let before = Placement::new(target, &shown.snapshot).placed(&shown.snapshot);
+        let after = placement.placed(&snapshot);
+        let contents =
+            Contents { target, channel, before: &before, after: &after, packages: &farm };
+        self.proofs.require(store, contents, &proven_builds(signed, &after), held).await?;
+        let packages = self.packages(store, shown, signed, (&snapshot, &placement)).await?;
         let request = self.request(target, channel, shown.generation, packages).await?;
         let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
         // Asked while no other publisher can show anything: this coordinator must still run the
@@ -491,6 +492,8 @@ impl PublishStage {
         let next = (published.generation, snapshot);
         let at = self.clock.time();
         let next = self.channels.next_revision((target.name.as_str(), channel), shown, next, at)?;
+        // Before the revision: when the coordinator dies in between, the channel is published again.
+        store.unplaced_replace(&target.name, channel, &placement.unplaced, at).await?;
         record(store, &next.revision, &next.change, signed).await?;
         self.channels.recorded(next);
         if let Some((_, lacking)) = lacking {
@@ -518,6 +521,7 @@ impl PublishStage {
             public_key: key.armored,
             arches: target.arches.clone(),
             compression: Default::default(),
+            repositories: target.published_repositories.clone(),
             packages,
             based_on,
             signed: self.signing.signer.revision(&target.name, channel).await?,
@@ -533,14 +537,14 @@ impl PublishStage {
         store: &FencedStore,
         shown: &ChannelState,
         signed: &[SignedBuild],
-        snapshot: &Snapshot,
+        (snapshot, placement): (&Snapshot, &Placement),
     ) -> anyhow::Result<Vec<PublishedPackage>> {
         let new = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
         let new: BTreeSet<Sha256> =
             new.filter_map(|row| Some(row.signature?.signed_digest)).collect();
         let since = self.clock.time() - PROOF_LASTS;
         let proofs = store.blob_proof_list(&new, since).await?;
-        published_packages(shown, signed, snapshot, &proofs)
+        published_packages(shown, signed, (snapshot, placement), &proofs)
     }
 
     /// The requirements of `noarch` packages that nothing provides in the repositories of an
@@ -551,6 +555,7 @@ impl PublishStage {
         store: &FencedStore,
         target: &Target,
         snapshot: &Snapshot,
+        placement: &Placement,
     ) -> Option<(WithheldPackages, Vec<LackingPackage>)> {
         if target.arches.len() < 2 {
             return None;
@@ -564,7 +569,10 @@ impl PublishStage {
         let mut lacks = BTreeMap::<Arch, MissingRequirements>::new();
         let arches = target.arches.iter().filter(|_| !noarch.is_empty());
         for arch in arches {
-            let shown = snapshot.packages().iter().filter(|package| package.is_meant_for(*arch));
+            let is_shown = |package: &&SnapshotPackage| {
+                package.is_meant_for(*arch) && placement.of(&package.nevra).is_some()
+            };
+            let shown = snapshot.packages().iter().filter(is_shown);
             let shown = shown.map(|package| package.nevra.clone()).collect();
             let now = self.clock.system();
             match self.resolver.lacking(target, *arch, &**store, shown, now).await {
@@ -757,7 +765,7 @@ async fn next_snapshot(
 fn published_packages(
     shown: &ChannelState,
     signed: &[SignedBuild],
-    snapshot: &Snapshot,
+    (snapshot, placement): (&Snapshot, &Placement),
     proofs: &HashMap<Sha256, FileStamp>,
 ) -> anyhow::Result<Vec<PublishedPackage>> {
     let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
@@ -766,7 +774,8 @@ fn published_packages(
     snapshot
         .packages()
         .iter()
-        .map(|package| {
+        .filter_map(|package| Some((package, placement.of(&package.nevra)?)))
+        .map(|(package, repository)| {
             let row = by_nevra.get(&package.nevra).and_then(|row| row.signature);
             let signature =
                 row.with_context(|| format!("{} has lost its signature", package.nevra))?;
@@ -776,6 +785,7 @@ fn published_packages(
                 size: signature.signed_size,
                 repodata: signature.repodata,
                 without: package.without.arches(),
+                repository,
                 proved: proofs.get(&signature.signed_digest).copied(),
             })
         })

@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use rpmfarm_core::published_repositories::PublishedRepository;
 use rpmfarm_core::signing::{LogHead, RepositoryId};
-use rpmfarm_core::snapshot::RepositoryKind;
-use rpmfarm_core::{Arch, Nevra, Sha256};
+use rpmfarm_core::{Arch, Nevra, Sha256, name};
 use rpmfarm_repodata::{Compression, Fragments, PackageFile};
 use rpmfarm_rpmfile::Certs;
 
 use super::draft::GenerationDraft;
 use super::error::{ProofError, PublishError, Result, io_at};
-use super::layout::{self, ChannelLayout};
+use super::layout::{ChannelLayout, RepositoryPlace};
 use super::manifest::{
-    GenerationManifest, PackageListing, PublishedPackage, RepositoryState, content_of,
+    self, GenerationManifest, PackageListing, PublishedPackage, RepositoryState, content_of,
 };
 use super::pool::PackageProver;
 use super::{clients, current_generation, disk, lock};
@@ -44,6 +44,8 @@ pub struct PublishRequest {
     pub arches: Vec<Arch>,
     /// How the documents are compressed.
     pub compression: Compression,
+    /// The repositories of the channel; empty where it is one.
+    pub repositories: Vec<PublishedRepository>,
     /// All packages of the channel, in any order.
     pub packages: Vec<PublishedPackage>,
     /// The generation that was shown when the packages were chosen ([`Publisher::shown`]): if
@@ -172,8 +174,8 @@ impl Publisher {
         Ok(GenerationManifest::read(&layout.generation(shown))?.logged)
     }
 
-    /// Whether clients see an older address or key than the farm has, so that the channel must be
-    /// published again. False before the first generation.
+    /// Whether clients see an older address or key than the farm has, or repositories by other
+    /// rules, so that the channel must be published again. False before the first generation.
     ///
     /// # Errors
     /// When a name is not a plain file name, or when the disk fails.
@@ -183,10 +185,12 @@ impl Publisher {
         channel: &str,
         base_url: &str,
         public_key: &str,
+        repositories: &[PublishedRepository],
     ) -> Result<bool> {
         let layout = ChannelLayout::new(&self.repos, target, channel)?;
-        let shown = current_generation::generation(&layout)?.is_some();
-        Ok(shown && !clients::are_right(&layout, base_url, public_key))
+        let Some(shown) = current_generation::generation(&layout)? else { return Ok(false) };
+        Ok(!clients::are_right(&layout, base_url, public_key, repositories)
+            || !manifest::has_repositories(&layout.generation(shown), repositories))
     }
 
     /// Makes a channel show exactly the packages of the request, or fails and changes nothing that
@@ -239,8 +243,9 @@ impl Publisher {
         let certs = Certs::from_armored(&request.public_key).map_err(|error| {
             PublishError::Key { target: layout.target.clone(), reason: error.to_string() }
         })?;
+        check_repositories(&request)?;
         sort(&mut request.packages)?;
-        let listing = PackageListing::from_packages(&request.packages);
+        let listing = PackageListing::from_packages(&request.packages, &request.repositories);
         disk::make_dir(&layout.generations())?;
         // Held for the check and the cleaning only, so that a publisher that is paused in the
         // middle of its draft does not block others. The draft's base is checked again before it is
@@ -253,13 +258,14 @@ impl Publisher {
             &request.public_key,
             &request.arches,
             request.compression,
+            &request.repositories,
             &listing,
         );
         if let (Some(shown), Some(previous)) = (shown, &previous)
             && previous.content == content
         {
             self.prove(&layout, &request, &certs, &listing, Some(previous))?;
-            clients::write(&layout, &request.base_url, &request.public_key)?;
+            write_clients(&layout, &request)?;
             return Ok(PreparedPublication::Shown(shown));
         }
         if shown != request.based_on && !is_planted(PlantedBug::PublishUnchecked) {
@@ -309,6 +315,7 @@ impl Publisher {
             compression: request.compression,
             keep: self.keep,
             packages: &request.packages,
+            repositories: &request.repositories,
             blobs: &self.blobs,
             previous,
         };
@@ -352,16 +359,17 @@ impl Publisher {
         dir.keep();
         // Synced first: after a loss of power the link must not lead to a directory that was lost.
         disk::sync(&layout.generations())?;
-        clients::write(&layout, &request.base_url, &request.public_key)?;
+        write_clients(&layout, &request)?;
         // These links lead through `current`, which is switched after them: until then clients see
         // what they saw.
-        for arch in &request.arches {
-            let to = Path::new("current").join(arch.as_str());
-            disk::relink(&layout.channel().join(arch.as_str()), &to)?;
+        for top in request.top_directories() {
+            let to = Path::new("current").join(top);
+            disk::relink(&layout.channel().join(top), &to)?;
         }
         (self.on_step)(PublishStep::Placed);
         current_generation::show(&layout, generation)?;
         (self.on_step)(PublishStep::Shown);
+        current_generation::unlink_gone(&layout)?;
         let keep = if is_planted(PlantedBug::RemoveGenerationsInUse) { 1 } else { self.keep };
         current_generation::forget(&layout, generation, keep)?;
         drop(lock);
@@ -399,8 +407,14 @@ impl WrittenDraft {
     fn settle(self) -> Result<SignedDraft> {
         let dir = self.dir.path();
         self.manifest.write(dir)?;
-        for arch in &self.request.arches {
-            disk::sync(&dir.join(arch.as_str()))?;
+        manifest::write_repositories(dir, &self.request.repositories)?;
+        for PublishedRepository { name, .. } in &self.request.repositories {
+            for arch in &self.request.arches {
+                disk::sync(&dir.join(name).join(arch.as_str()))?;
+            }
+        }
+        for top in self.request.top_directories() {
+            disk::sync(&dir.join(top))?;
         }
         disk::sync(dir)?;
         // The draft's directory is private, and its files may be; a generation is for everyone.
@@ -423,18 +437,16 @@ impl WrittenDraft {
     async fn sign(&mut self, signer: &impl RepomdSigner) -> Result<()> {
         let mut last: Option<LogHead> = None;
         for state in &self.manifest.repositories {
-            let repodata =
-                layout::repository(self.dir.path(), state.arch, state.kind).join("repodata");
+            let at = state.place();
+            let repodata = at.below(self.dir.path()).join("repodata");
             let page = repodata.join("repomd.xml");
             let repomd = std::fs::read(&page).map_err(io_at(&page))?;
-            let refused = |reason: String| PublishError::Signer {
-                repository: self.name(state.arch, state.kind),
-                reason,
-            };
+            let refused =
+                |reason: String| PublishError::Signer { repository: self.name(at), reason };
             let place = RepositoryId {
                 target: self.layout.target.clone(),
                 channel: self.layout.channel.clone(),
-                path: format!("{}/{}", state.arch, state.kind.dir()),
+                path: at.path(),
             };
             let signed = signer.sign(&place, &repomd).await;
             let signed = signed.map_err(|error| refused(error.to_string()))?;
@@ -455,8 +467,8 @@ impl WrittenDraft {
         Ok(())
     }
 
-    fn name(&self, arch: Arch, kind: RepositoryKind) -> String {
-        format!("{}/{}/{arch}/{}", self.layout.target, self.layout.channel, kind.dir())
+    fn name(&self, place: RepositoryPlace<'_>) -> String {
+        format!("{}/{}/{}", self.layout.target, self.layout.channel, place.path())
     }
 }
 
@@ -465,6 +477,36 @@ async fn run_on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     blocking::run(work).await.expect("publishing does not panic")
+}
+
+impl PublishRequest {
+    /// The directories of a generation that clients find in the channel: its architectures, or its
+    /// repositories where it has several.
+    fn top_directories(&self) -> Vec<&str> {
+        match &self.repositories[..] {
+            [] => self.arches.iter().map(|arch| arch.as_str()).collect(),
+            named => named.iter().map(|one| one.name.as_str()).collect(),
+        }
+    }
+}
+
+/// Checks the names of repositories, which become directories, and that each package is in one of
+/// them.
+fn check_repositories(request: &PublishRequest) -> Result<()> {
+    let mut names = request.repositories.iter().map(|one| &one.name);
+    if let Some(bad) = names.find(|name| name::check_package(name).is_err()) {
+        return Err(PublishError::Name(name::shown(bad)));
+    }
+    let count = request.repositories.len().max(1);
+    match request.packages.iter().find(|package| package.repository >= count) {
+        Some(package) => Err(ProofError::Repository { count }.for_package(&package.nevra)),
+        None => Ok(()),
+    }
+}
+
+fn write_clients(layout: &ChannelLayout, request: &PublishRequest) -> Result<()> {
+    let PublishRequest { base_url, public_key, repositories, .. } = request;
+    clients::write(layout, base_url, public_key, repositories)
 }
 
 /// Sorts packages in the order of the repodata, and refuses two with the same path in the pool.

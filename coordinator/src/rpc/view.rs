@@ -13,7 +13,7 @@ use rpmfarm_core::task::{Outcome, Phase, TaskKind};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::track::{check_newer, superseded};
 use rpmfarm_core::why::held_by_pause;
-use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Target, Timestamp};
+use rpmfarm_core::{AttemptId, BuildId, BuildOptions, Evr, Failure, Nevra, Target, Timestamp};
 use rpmfarm_proto::v1;
 
 use super::{count, us};
@@ -223,6 +223,7 @@ impl<'a> BuildDetails<'a> {
                 notes.extend(kept_away(target, srpm, &packages));
             }
             notes.extend(stored.lacking.iter().map(lacks));
+            notes.extend(stored.unplaced.iter().map(is_in_no_repository));
             Self {
                 build,
                 warnings: warned,
@@ -462,6 +463,14 @@ fn lacks(LackingPackage { nevra, arch, requirement }: &LackingPackage) -> String
              published anyway"
         ),
     }
+}
+
+/// One line about a package that no rule of its target names.
+fn is_in_no_repository((nevra, channel): &(Nevra, String)) -> String {
+    format!(
+        "{nevra}: in no repository of {channel}, because no rule names it; add it to \
+         [[published_repositories]] of the target"
+    )
 }
 
 /// One line about a result that was not applied.

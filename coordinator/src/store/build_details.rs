@@ -47,6 +47,8 @@ pub struct BuildDetailRows {
     pub notes: Vec<String>,
     /// Requirements of its packages that no package of their channels provides.
     pub lacking: Vec<LackingPackage>,
+    /// Its packages that are in no repository of a channel, each with the channel.
+    pub unplaced: Vec<(Nevra, String)>,
     /// Options of the request, as bconds and macros.
     pub options: BuildOptions,
     /// How many files of failed attempts were kept.
@@ -221,6 +223,15 @@ impl Store {
             };
             let nevra = parsed("lacking_packages", "a NEVRA", &nevra)?;
             rows_of(all, build).lacking.push(LackingPackage { nevra, arch, requirement });
+        }
+        let query = format!(
+            "SELECT p.build, u.nevra, u.channel FROM packages p
+             JOIN unplaced_packages u ON u.target = p.target AND u.nevra = p.nevra
+             WHERE p.build IN ({ids}) ORDER BY u.nevra, u.channel"
+        );
+        for (build, nevra, channel) in rows!(self, (i64, String, String), query) {
+            let nevra = parsed("unplaced_packages", "a NEVRA", &nevra)?;
+            rows_of(all, build).unplaced.push((nevra, channel));
         }
         let query = format!(
             "SELECT t.build, COUNT(*) FROM tasks t JOIN attempts a ON a.task = t.id

@@ -55,6 +55,7 @@ mod steps;
 mod tasks;
 mod tracked;
 mod transaction_retry;
+mod unplaced;
 mod uploads;
 mod withdrawals;
 
@@ -106,6 +107,7 @@ pub use results::{AcceptedTask, ResultPackage};
 pub use sources::{Import, Srpm};
 pub use tasks::{LockRow, NewLock, NewTask, Task};
 pub use tracked::{NewTracked, PolicyOverrideRow, TrackedPackage};
+pub use unplaced::UnplacedRow;
 pub use withdrawals::{ImpactRow, ReturningPackage, RootRow, Withdrawal, WithdrawnPackage};
 
 use crate::bus::{Bus, News};

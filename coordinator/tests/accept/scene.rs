@@ -109,6 +109,14 @@ impl Scene {
         assert!(self.farm.targets.pass().unwrap(), "it is read");
     }
 
+    /// Writes the target anew, with lines in which it differs from the lab's.
+    #[allow(dead_code, reason = "the tests of publication use it")]
+    pub(crate) fn change_target(&self, lines: &str) {
+        let target = TargetFile::lab(&self.address).unsigned().with(lines);
+        target.write(&self.dir.path().join("targets"));
+        assert!(self.farm.targets.pass().unwrap(), "it is read");
+    }
+
     /// The file of the database.
     #[allow(dead_code, reason = "the tests of publication use it")]
     pub(crate) fn database(&self) -> std::path::PathBuf {

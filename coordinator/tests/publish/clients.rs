@@ -74,6 +74,37 @@ async fn dnf_installs_and_upgrades_with_all_checks_on() {
         for name in ["hello-debuginfo-0:1-1.x86_64", "made-0:1-1.src"] {
             assert!(found.contains(name), "{found}");
         }
+        split(dir.path(), &farm, &url, PublishRequest { compression, ..farm.request(&packages) })
+            .await;
+    }
+}
+
+/// The channel becomes several repositories; dnf finds each package in its own, and installs from
+/// all of them.
+async fn split(dir: &Path, farm: &Farm, url: &str, request: PublishRequest) {
+    let named = [("BaseOS", &["hello", "hello-debuginfo"][..]), ("AppStream", &["world", "made"])];
+    let request = PublishRequest {
+        base_url: url.to_owned(),
+        compression: request.compression,
+        ..farm.split(&request.packages, &named)
+    };
+    farm.publisher().publish(request, &farm.signer).await.unwrap();
+    for (id, expected) in [
+        ("BaseOS", "hello-0:1-1.x86_64"),
+        ("BaseOS-debug", "hello-debuginfo-0:1-1.x86_64"),
+        ("AppStream", "world-0:1-1.noarch"),
+        ("AppStream-source", "made-0:1-1.src"),
+    ] {
+        let repository = format!("--repo=lab-testing-{id}");
+        let output = dnf(dir, url, &["--quiet", &repository, "repoquery"]).await;
+        let found = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(found.trim(), expected, "{id}: {}", text(&output));
+    }
+    let output = dnf(dir, url, &["reinstall", "hello", "world"]).await;
+    let said = text(&output);
+    assert!(output.status.success(), "{said}");
+    for id in ["BaseOS", "AppStream"] {
+        assert!(said.contains(&format!("lab-testing-{id}")), "{said}");
     }
 }
 

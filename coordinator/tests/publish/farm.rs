@@ -12,6 +12,7 @@ use rpmfarm_coordinator::blobs::Blobs;
 use rpmfarm_coordinator::publish::{
     PublishRequest, PublishedPackage, Publisher, RepomdSignature, RepomdSigner, SignError, describe,
 };
+use rpmfarm_core::published_repositories::PublishedRepository;
 use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{Arch, Sha256};
 use rpmfarm_repodata::Compression;
@@ -128,6 +129,7 @@ impl Farm {
             public_key: self.signer.public_key.clone(),
             arches: vec![Arch::X86_64],
             compression: Compression::Gzip,
+            repositories: Vec::new(),
             packages: packages.to_vec(),
             based_on: self.publisher().shown(TARGET, CHANNEL).unwrap(),
             signed: 0,
@@ -150,7 +152,27 @@ impl Farm {
         let (digest, size) = self.store(rpm);
         let nevra = nevra.parse().unwrap();
         let repodata = describe(&self.blobs, &nevra, digest, size).unwrap();
-        PublishedPackage { nevra, digest, size, repodata, without: Vec::new(), proved: None }
+        let without = Vec::new();
+        PublishedPackage { nevra, digest, size, repodata, without, repository: 0, proved: None }
+    }
+
+    /// A request for these packages in several repositories of the channel, which are named with
+    /// their packages; the first one has all others.
+    pub(crate) fn split(
+        &self,
+        packages: &[PublishedPackage],
+        repositories: &[(&str, &[&str])],
+    ) -> PublishRequest {
+        let mut request = self.request(packages);
+        for package in &mut request.packages {
+            let is_in = |(_, names): &(&str, &[&str])| names.contains(&&*package.nevra.name);
+            package.repository = repositories.iter().position(is_in).unwrap_or(0);
+        }
+        let named = repositories.iter().map(|(name, _)| PublishedRepository {
+            name: (*name).to_owned(),
+            ..PublishedRepository::default()
+        });
+        PublishRequest { repositories: named.collect(), ..request }
     }
 
     fn store(&self, file: &Path) -> (Sha256, u64) {

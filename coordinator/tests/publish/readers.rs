@@ -6,8 +6,9 @@ use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use rpmfarm_coordinator::publish::{PublishError, PublishOutcome, PublishStep};
+use rpmfarm_coordinator::publish::{PublishError, PublishOutcome, PublishRequest, PublishStep};
 use rpmfarm_core::Arch;
+use rpmfarm_core::published_repositories::PublishedRepository;
 use rpmfarm_repodata::Compression;
 
 use crate::farm::{CHANNEL, Farm, Page, TARGET, names_in};
@@ -39,6 +40,77 @@ async fn packages_are_where_they_belong() {
         )
         .unwrap();
     }
+}
+
+#[tokio::test]
+async fn several_repositories_of_a_channel_are_shown_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let packages =
+        farm.packages(&["lib.x86_64", "lib-doc", "lib-debuginfo.x86_64", "tool.x86_64", "late"]);
+    let early = |names: &[&str]| -> Vec<_> {
+        packages.iter().filter(|one| names.contains(&&*one.nevra.name)).cloned().collect()
+    };
+    let publisher = farm.publisher();
+    let before = farm.request(&early(&["lib", "lib-doc", "lib-debuginfo", "tool", "made"]));
+    publisher.publish(before.clone(), &farm.signer).await.unwrap();
+    assert_eq!(names_in(&farm.repository("os")), ["lib", "lib-doc", "tool"]);
+
+    let named = [("BaseOS", &[][..]), ("CRB", &["tool", "lib-doc"][..])];
+    let rules = farm.split(&before.packages, &named);
+    let is_outdated = |rules: &[PublishedRepository]| {
+        let url = "http://farm.example/repo";
+        publisher.is_outdated(TARGET, CHANNEL, url, &farm.signer.public_key, rules).unwrap()
+    };
+    assert!(!is_outdated(&[]) && is_outdated(&rules.repositories));
+    // Nothing is read again because of its place.
+    for package in &before.packages {
+        fs::remove_file(farm.blobs.path(package.digest)).unwrap();
+    }
+    let published = publisher.publish(rules.clone(), &farm.signer).await.unwrap();
+    assert_eq!(published, PublishOutcome { generation: 2, is_new: true });
+    let in_it =
+        |name: &str, kind: &str| names_in(&farm.channel().join(name).join("x86_64").join(kind));
+    assert_eq!(
+        (in_it("BaseOS", "os"), in_it("CRB", "os")),
+        (vec!["lib".into()], vec!["lib-doc".into(), "tool".into()])
+    );
+    assert_eq!((in_it("BaseOS", "debug").len(), in_it("CRB", "debug").len()), (1, 0));
+    assert_eq!((in_it("BaseOS", "source").len(), in_it("CRB", "source").len()), (1, 0));
+    assert!(fs::symlink_metadata(farm.channel().join("x86_64")).is_err(), "it leads to nothing");
+    let page = Page::read(&farm.channel().join("CRB/x86_64/os")).unwrap();
+    rpmfarm_rpmfile::verify_detached(
+        page.xml.as_bytes(),
+        &page.signature(),
+        &farm.certs(),
+        SystemTime::now(),
+    )
+    .unwrap();
+    assert!(!is_outdated(&rules.repositories) && is_outdated(&rules.repositories[..1]));
+    let again = publisher.publish(rules.clone(), &farm.signer).await.unwrap();
+    assert_eq!(again, PublishOutcome { generation: 2, is_new: false });
+
+    // One more package in one of them: all have the same revision, and older documents stay.
+    let mut more = farm.split(&packages, &[("BaseOS", &[]), ("CRB", &["tool", "lib-doc", "late"])]);
+    publisher.publish(more.clone(), &farm.signer).await.unwrap();
+    page.follow().unwrap();
+    assert_eq!(in_it("CRB", "os"), ["late", "lib-doc", "tool"]);
+    for name in ["BaseOS", "CRB"] {
+        let page = Page::read(&farm.channel().join(name).join("x86_64/os")).unwrap();
+        assert!(page.xml.contains("<revision>3</revision>"), "{name}: {}", page.xml);
+    }
+    // A rule that changes no place is shown nevertheless, because it is asked for.
+    more.repositories[1].packages.push("other".into());
+    let more = PublishRequest { based_on: Some(3), ..more };
+    assert!(publisher.publish(more, &farm.signer).await.unwrap().is_new);
+
+    let mut bad = farm.split(&packages, &named);
+    bad.packages[0].repository = 2;
+    let error = publisher.publish(bad, &farm.signer).await.unwrap_err().to_string();
+    assert!(error.contains("in none of the 2 repositories"), "{error}");
+    let bad = farm.split(&packages, &[("../x", &[])]);
+    let error = publisher.publish(bad, &farm.signer).await.unwrap_err().to_string();
+    assert!(error.contains("cannot be the name of"), "{error}");
 }
 
 #[tokio::test]

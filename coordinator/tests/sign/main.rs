@@ -134,6 +134,52 @@ async fn a_blob_that_was_swapped_is_never_signed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_channel_gets_its_repositories_by_the_rules_of_its_target() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let _signer = Signer::start(&data(farm), &[]);
+    accepted(&scene, &built("first", TAGS, "1"), "first").await;
+    publish_all(farm).await;
+    assert!(repodata(farm).exists());
+
+    let base = "[[published_repositories]]\nname = \"BaseOS\"\nsources = [\"first\"]\n";
+    scene.change_target(base);
+    let second = accepted(&scene, &built("second", TAGS, "2"), "second").await;
+    publish_all(farm).await;
+    assert_eq!(revision(farm), 2);
+    let channel = farm.repos.join("lab/testing");
+    assert!(channel.join("BaseOS/x86_64/os/repodata/repomd.xml.asc").exists());
+    assert!(!repodata(farm).exists(), "the channel is not one repository any more");
+    let listed = || {
+        let text = fs::read_to_string(channel.join("current/packages")).unwrap();
+        let of = |line: &str| {
+            let (name, rest) = line.split_once(' ').unwrap();
+            format!("{name} {}", rest.split_once(" @").unwrap().1)
+        };
+        text.lines().map(of).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(), ["first-1-1.noarch BaseOS", "first-1-1.src BaseOS"]);
+    let unplaced = async || {
+        let rows = farm.store.unplaced_list("lab", "testing").await.unwrap();
+        rows.into_iter().map(|row| row.package.nevra.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(unplaced().await, ["second-1-1.noarch", "second-1-1.src"]);
+    let rows = farm.store.build_list_details(&[second.id]).await.unwrap();
+    assert_eq!(rows[&second.id].unplaced.len(), 2);
+
+    // A new rule is applied although no build is published.
+    scene.change_target(&format!(
+        "{base}[[published_repositories]]\nname = \"AppStream\"\nrest = true\n"
+    ));
+    publish(farm, &farm.publish()).await;
+    publish(farm, &farm.publish()).await;
+    assert_eq!(revision(farm), 3);
+    let second = ["second-1-1.noarch AppStream", "second-1-1.src AppStream"];
+    assert_eq!(listed()[2..], second);
+    assert!(unplaced().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn builds_say_why_the_signer_does_not_sign() {
     let scene = Scene::new().await;
     let farm = &scene.farm;

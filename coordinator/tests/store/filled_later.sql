@@ -36,3 +36,5 @@ INSERT INTO proofs (target, channel, at_us, content, took_us, total, problems, u
 SELECT target, channel, at_us + revision, snapshot, 5, 0, '[]', '' FROM revisions;
 INSERT INTO accepted_problems (target, channel, at_us, kind, package, what, until_us, who, reason)
 SELECT target, channel, at_us + revision, 'lost', 'package', 'what', 0, 'ann', 'x' FROM revisions;
+INSERT INTO unplaced_packages (target, channel, nevra, source, since_us)
+SELECT target, 'testing', nevra, nevra, 17 FROM packages WHERE build % 3 = 0;

@@ -1,15 +1,18 @@
 //! The products of builds: source packages, results that wait for each other, and names that exist
 //! already.
 
-use rpmfarm_coordinator::store::{NewPackage, NewTask, ResultPackage, Signature, Srpm, StoreError};
+use rpmfarm_coordinator::store::{
+    NewPackage, NewTask, ResultPackage, Signature, Srpm, StoreError, UnplacedRow,
+};
 use rpmfarm_core::missing_requirements::LackingPackage;
+use rpmfarm_core::published_repositories::UnplacedPackage;
 use rpmfarm_core::statement::{Hex, SignedAcceptance};
 use rpmfarm_core::task::TaskKind;
 use rpmfarm_core::terms::Terms;
 use rpmfarm_core::{Arch, Nevra, Sha256};
 
 use crate::common::on_both;
-use crate::{NOW, digest, ready, start};
+use crate::{NOW, US, digest, ready, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_srpm_survives_storage() {
@@ -192,6 +195,31 @@ async fn what_packages_lack_is_that_of_the_newest_publication() {
         store.lacking_replace("el9", "testing", &second).await.unwrap();
         store.lacking_replace("el9", "stable", &[]).await.unwrap();
         assert_eq!(store.lacking_list(build).await.unwrap(), second);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_no_repository_is_listed_with_its_time() {
+    on_both(|store| async move {
+        let package = |name: &str| UnplacedPackage {
+            nevra: format!("{name}-1-1.noarch").parse().unwrap(),
+            source: "a-1-1.src".parse().unwrap(),
+        };
+        let row = |name: &str, since| UnplacedRow { package: package(name), since };
+        let replace = async |all: &[UnplacedPackage], now| {
+            store.unplaced_replace("el9", "testing", all, now).await.unwrap();
+            store.unplaced_list("el9", "testing").await.unwrap()
+        };
+        let later = NOW + US;
+        let first = replace(&[package("b"), package("a")], NOW).await;
+        assert_eq!(first, [row("a", NOW), row("b", NOW)]);
+        let second = replace(&[package("c"), package("b")], later).await;
+        assert_eq!(second, [row("b", NOW), row("c", later)]);
+        store.unplaced_replace("el9", "stable", &[package("a")], NOW).await.unwrap();
+        assert!(replace(&[], later).await.is_empty());
+        let other = store.unplaced_list("el9", "stable").await.unwrap();
+        assert_eq!(other, [row("a", NOW)]);
     })
     .await;
 }

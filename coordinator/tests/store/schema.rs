@@ -383,6 +383,12 @@ const TABLES: &[(&str, &[Described])] = &[
                 "Problems of a channel that a person accepted, by kind and name of the package; \
                  `what` is empty for any, `until_us` 0 for ever.",
             ),
+            (
+                "unplaced_packages",
+                "publish",
+                "Index: packages of a channel that are in none of its repositories, because no \
+                 rule of the target names them. Each publication brings it up to date.",
+            ),
         ],
     ),
     (

@@ -7,7 +7,7 @@ use url::Url;
 use super::problem::{TargetError, TargetProblem};
 use super::{
     KeySource, PackageOverrides, Repository, Target, Template, address, is_modifications_config,
-    macros,
+    macros, published,
 };
 use crate::limits::Limits;
 use crate::lock::FARM;
@@ -32,6 +32,7 @@ pub(crate) fn problems(target: &Target) -> Vec<TargetProblem> {
     check.upstream();
     check.modifications();
     check.repositories();
+    check.published_repositories();
     check.macros("macros", &target.macros);
     check.limits("limits", &target.limits);
     check.packages();
@@ -212,6 +213,11 @@ impl TargetCheck<'_> {
                 "write the name of a configuration, `config.yaml` or `config-….yaml`",
             );
         }
+    }
+
+    fn published_repositories(&mut self) {
+        let problems = published::problems(&self.target.published_repositories);
+        self.problems.extend(problems);
     }
 
     fn repositories(&mut self) {
@@ -462,7 +468,7 @@ impl TargetCheck<'_> {
 }
 
 /// Whether a text can be a part of a path.
-fn is_plain(text: &str) -> bool {
+pub(super) fn is_plain(text: &str) -> bool {
     text.len() <= 64
         && text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))

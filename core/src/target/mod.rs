@@ -46,6 +46,7 @@ mod modifications;
 mod needs;
 mod package;
 mod problem;
+mod published;
 mod repository;
 mod template;
 mod track;
@@ -73,6 +74,7 @@ use crate::modules::{ModuleChoice, ModuleName, StreamName};
 use crate::needs::Needs;
 use crate::options::BuildOptions;
 use crate::proof::ClosureRule;
+use crate::published_repositories::PublishedRepository;
 use crate::track::TagPattern;
 use crate::{Allowed, Arch, kept_files, name};
 
@@ -125,9 +127,14 @@ pub struct Target {
     #[serde(default = "default_build_host")]
     pub build_host: String,
 
-    /// The channels, each a repository of its own. Builds are published in the first; packages get
+    /// The channels, each with repositories of its own. Builds are published in the first; packages get
     /// into the others by promotion.
     pub channels: Vec<String>,
+
+    /// The repositories that each channel consists of, with the rules for what is in each. Without
+    /// any, a channel is one repository.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_repositories: Vec<PublishedRepository>,
 
     /// The name of the key, known to the signer, that signs this target's packages and metadata.
     pub signing_key: String,

@@ -361,3 +361,61 @@ fn the_guides_example_is_one() {
     assert_eq!(target.first_channel(), "testing");
     assert!(guide.contains("`needs`") && !target.needs_of("kernel").is_nothing());
 }
+
+/// The message for the lab's target with these repositories.
+fn split_refusal(repositories: &str) -> String {
+    let text = format!("{LAB}\n{repositories}");
+    Target::parse("lab.toml", &text).expect_err(repositories).to_string()
+}
+
+#[test]
+fn repositories_of_a_channel_are_named_and_have_rules() {
+    let good = "
+        [[published_repositories]]
+        name = \"BaseOS\"
+        sources = [\"bash\", \"kernel*\"]
+        [[published_repositories]]
+        name = \"AppStream\"
+        rest = true
+        [[published_repositories]]
+        name = \"CRB\"
+        packages = [\"bash\", \"*-devel\"]";
+    let target = Target::parse("lab.toml", &format!("{LAB}{good}")).unwrap();
+    let names = target.published_repositories.iter().map(|one| one.name.as_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["BaseOS", "AppStream", "CRB"]);
+    assert_eq!(target.published_repositories[2].packages, ["bash", "*-devel"]);
+    assert!(lab().published_repositories.is_empty());
+
+    let one = |name: &str, rules: &str| {
+        format!("[[published_repositories]]\nname = \"{name}\"\n{rules}\n")
+    };
+    let rest = "rest = true";
+    for (name, rules, says) in [
+        ("x86_64", rest, "name of an architecture"),
+        ("a/b", rest, "use letters"),
+        (".generations", rest, "use letters"),
+        ("current", rest, "something else"),
+        ("Packages", rest, "something else"),
+        ("a", "", "has no rule"),
+        ("a", "packages = [\"\"]", "write the name of a package"),
+        ("a", "packages = [\"b c\"]", "write the name of a package"),
+        ("a", "sources = [\"b\", \"b\"]", "is listed in a already"),
+    ] {
+        let message = split_refusal(&one(name, rules));
+        assert!(message.contains(says), "{name} {rules}: {message}");
+    }
+    for (names, says) in [
+        (["AppStream", "appstream"], "is listed twice"),
+        (["a", "a-debug"], "belongs to a"),
+        (["a", "b"], "only one repository can take the rest"),
+    ] {
+        let message = split_refusal(&names.map(|name| one(name, rest)).concat());
+        assert!(message.contains(says), "{names:?}: {message}");
+    }
+    let many: String =
+        (0..33).map(|n| one(&format!("r{n}"), &format!("sources = [\"{n}\"]"))).collect();
+    assert!(split_refusal(&many).contains("32 repositories"));
+    let patterns: Vec<String> = (0..1001).map(|n| format!("\"p{n}*\"")).collect();
+    let message = split_refusal(&one("a", &format!("sources = [{}]", patterns.join(", "))));
+    assert!(message.contains("1000 patterns"), "{message}");
+}

@@ -15,7 +15,7 @@ pub(super) struct Figure {
     pub(super) name: &'static str,
     /// The measured value, in `unit`.
     pub(super) value: f64,
-    /// `s`, `ms`, `MiB`, `statements`, `slots`, `x` for a ratio, or [`PER_SECOND`].
+    /// `s`, `ms`, `MiB`, `statements`, `slots`, `generations/s`, `x` for a ratio, or [`PER_SECOND`].
     pub(super) unit: &'static str,
     /// The most that the value may be; of a rate, the least.
     pub(super) budget: f64,

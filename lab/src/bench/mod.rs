@@ -22,6 +22,7 @@ mod memory;
 mod once;
 mod pools;
 mod proof;
+mod publish;
 mod scrape;
 mod sign;
 mod solve;
@@ -141,6 +142,9 @@ fn measure(directory: &Path, options: &Options, report: &mut Report) -> anyhow::
     }
     if report.wants_any(&proof::ALL) {
         proof::measure(&directory.join("proof"), report).context("proof")?;
+    }
+    if report.wants_any(&publish::ALL) {
+        publish::measure(&directory.join("publish"), report).context("publish")?;
     }
     if report.wants(sign::RATIO) {
         sign::measure(directory, report).context(sign::RATIO)?;
