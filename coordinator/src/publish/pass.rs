@@ -26,8 +26,8 @@ use rpmfarm_core::{
 
 use super::channels::{ChannelState, Channels, SignedBuild};
 use super::gathering::Gathering;
-use super::proof::{Contents, ProofRefusedError, Proofs};
 use super::placement::Placement;
+use super::proof::{Contents, ProofRefusedError, Proofs};
 use super::{
     PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
 };
