@@ -17,7 +17,7 @@ use crate::accept::AcceptorClient;
 use crate::blobs::Blobs;
 use crate::fleet::{Fleet, WorkerView};
 use crate::peers::Peers;
-use crate::publish::Channels;
+use crate::publish::{Channels, SignedAgain};
 use crate::scrub::DamagedFiles;
 use crate::sign::SignerClient;
 use crate::store::{StandingRow, Store};
@@ -160,7 +160,9 @@ impl Doctor {
     async fn signer(&self) -> Check {
         let mut keys = BTreeMap::<String, Vec<String>>::new();
         for target in self.targets.all().into_values().flatten() {
-            keys.entry(target.signing_key.clone()).or_default().push(target.name.clone());
+            for key in target.accepted_keys() {
+                keys.entry(key.to_owned()).or_default().push(target.name.clone());
+            }
         }
         // A signer that does not answer is one problem, however many keys it should have.
         let mut problems = BTreeMap::<String, Vec<String>>::new();
@@ -175,7 +177,7 @@ impl Doctor {
             if remedy.is_empty() {
                 remedy = if problem.contains("no key") {
                     "make the key (rpmfarm-signer key new NAME --uid 'NAME <MAIL>') and start the \
-                     signer again, or name another one as signing_key of the target"
+                     signer again, or name other ones as signing_key and previous_keys of the target"
                 } else {
                     "start rpmfarm-signer serve; its --socket must be the coordinator's --signer"
                 };
@@ -204,7 +206,9 @@ impl Doctor {
         let targets: Vec<Arc<Target>> = self.targets.all().into_values().flatten().collect();
         let mut checks = signs(&status);
         checks.extend(asks_for_acceptances(&status, self.acceptor.is_some()));
-        checks.extend(targets.iter().filter_map(|target| bound(&status, target)));
+        for target in &targets {
+            checks.extend(target.accepted_keys().filter_map(|key| bound(&status, target, key)));
+        }
         for target in &targets {
             for channel in &target.channels {
                 checks.extend(self.signer_log(&target.name, channel).await);
@@ -261,10 +265,19 @@ impl Doctor {
     async fn signatures(&self, target: &Target) -> Option<Check> {
         let channel = target.first_channel();
         let name = format!("target {}", target.name);
-        match self.channels.unsigned(&self.store, target, channel).await {
-            Ok(0) => None,
-            Ok(unsigned) => {
-                let key = &target.signing_key;
+        let key = &target.signing_key;
+        match self.channels.to_be_signed_again(&self.store, target, channel).await {
+            Ok(SignedAgain { unknown: 0, earlier: 0 }) => None,
+            Ok(SignedAgain { unknown: 0, earlier }) => {
+                let message = format!(
+                    "{earlier} packages of {channel} are signed with an earlier key than \
+                     signing_key = \"{key}\"; they are being signed again while builds are published"
+                );
+                let remedy = "nothing; take a key out of previous_keys when this is done and users \
+                              have imported the new one";
+                Some(remedied(check(&name, "warning", message), remedy))
+            }
+            Ok(SignedAgain { unknown: unsigned, .. }) => {
                 let message = format!(
                     "{unsigned} packages of {channel} are signed with another key than signing_key \
                      = \"{key}\"; they are being signed again, and nothing else is published before that is \
@@ -405,10 +418,10 @@ fn accepts(status: &AcceptorStatus) -> Check {
     remedied(check("acceptor", "warning", message), remedy)
 }
 
-/// Whether the key of a target is bound to this target, and to others only where that is meant.
-fn bound(status: &SignerStatus, target: &Target) -> Option<Check> {
-    let (name, key) = (&target.name, &target.signing_key);
-    let found = status.keys.iter().find(|known| known.name == *key)?;
+/// Whether a key of a target is bound to this target, and to others only where that is meant.
+fn bound(status: &SignerStatus, target: &Target, key: &str) -> Option<Check> {
+    let name = &target.name;
+    let found = status.keys.iter().find(|known| known.name == key)?;
     let remedy = format!("start rpmfarm-signer serve with --bind {key}={name}");
     if !found.bound {
         let message = format!("the key `{key}` of {name} is bound to no target and signs for any");
@@ -537,14 +550,15 @@ mod tests {
         assert!(signs(&status).iter().any(|check| check.level == "error"));
 
         let target = TargetFile::lab(NOWHERE).target();
-        assert!(bound(&status, &target).is_none(), "a key that is not there is told elsewhere");
+        let bound = |status: &SignerStatus| bound(status, &target, &target.signing_key);
+        assert!(bound(&status).is_none(), "a key that is not there is told elsewhere");
         for (is_bound, targets, level) in
             [(false, &[][..], "warning"), (true, &["lab"], ""), (true, &["a", "b"], "error")]
         {
             let targets = targets.iter().map(|name| (*name).to_owned()).collect();
             let (name, fingerprint) = (target.signing_key.clone(), String::new());
             status.keys = vec![SignerKey { name, fingerprint, bound: is_bound, targets }];
-            let found = bound(&status, &target);
+            let found = bound(&status);
             assert_eq!(found.map_or(String::new(), |check| check.level), level);
         }
     }

@@ -39,7 +39,7 @@ pub use proof::is_intact;
 pub use proved::{Proved, inspect_hashed};
 pub use sign::{UnsignedPackage, header_to_sign, splice_signature};
 pub use unpack::{Ownership, UnpackSummary, unpack};
-pub use verify::{VerifiedHeader, verify_detached, verify_signature};
+pub use verify::{VerifiedHeader, join_detached, verify_detached, verify_signature};
 
 /// The result of this crate's functions.
 pub type Result<T, E = RpmError> = std::result::Result<T, E>;

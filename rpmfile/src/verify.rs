@@ -5,6 +5,7 @@ use std::io::BufReader;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use pgp::armor::{self, BlockType};
 use pgp::composed::{Deserializable, DetachedSignature};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{Packet, PacketParser, Signature, SignatureType};
@@ -75,6 +76,24 @@ pub fn verify_detached(
         }
     }
     result
+}
+
+/// Joins detached signatures of the same data by several keys into one: a client that knows one of
+/// the keys finds its signature. Both are ASCII-armored.
+///
+/// # Errors
+/// When one of the texts cannot be read.
+pub fn join_detached(armored: &[String]) -> Result<String> {
+    let mut all = Vec::new();
+    for text in armored {
+        let (signatures, _) = DetachedSignature::from_string_many(text).map_err(unreadable)?;
+        for signature in signatures {
+            all.push(signature.map_err(unreadable)?);
+        }
+    }
+    let mut joined = Vec::new();
+    armor::write(&all, BlockType::Signature, &mut joined, None, true).map_err(unreadable)?;
+    Ok(String::from_utf8_lossy(&joined).into_owned())
 }
 
 fn parse(bytes: &[u8]) -> Result<Signature> {

@@ -50,8 +50,8 @@ async fn blobs(operations: &Operations) -> Result<(), String> {
 
 async fn signer(operations: &Operations) -> Result<(), String> {
     for target in operations.targets.all().into_values().flatten() {
-        let key = operations.signer.public_key(&target.signing_key);
-        match tokio::time::timeout(PATIENCE, key).await {
+        let keys = operations.signer.public_keys(&target);
+        match tokio::time::timeout(PATIENCE, keys).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => return Err(format!("{error:#}")),
             Err(_) => return Err(format!("signer: no answer for {} s", PATIENCE.as_secs())),

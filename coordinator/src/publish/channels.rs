@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage, is_stored_whole};
 use rpmfarm_core::{BuildId, Nevra, Sha256, Target, Timestamp};
 
+use super::keys;
 use super::publisher::Publisher;
 use crate::blobs::Blobs;
 use crate::store::{ChannelChange, ChannelHead, Revision, SignedPackage, Store};
@@ -22,13 +23,16 @@ const MAX_SNAPSHOT: u64 = 256 << 20;
 /// A build that is signed, with its packages.
 pub(super) type SignedBuild = (BuildId, Vec<SignedPackage>);
 
-/// A channel's content, and which packages are signed with its target's key.
+/// A channel's content, and which packages are signed with keys of its target.
 pub(super) struct ChannelState {
     /// The generation that is shown. Read first, so that a later change is noticed when the new one
     /// is to be shown.
     pub(super) generation: Option<u64>,
     pub(super) snapshot: Snapshot,
     pub(super) signed: Vec<SignedPackage>,
+    /// Those of the signed packages that an earlier key of the target has signed, and not the
+    /// present one.
+    pub(super) outdated: Vec<Nevra>,
     /// Restored packages that must be in the channel again.
     pub(super) returning: Vec<SignedBuild>,
     /// The changes of the next revision.
@@ -74,6 +78,15 @@ pub(super) struct NextRevision {
     snapshot: Snapshot,
 }
 
+/// How many packages of a channel are to be signed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedAgain {
+    /// No key of the target has signed them: nothing is published before they are signed.
+    pub unknown: usize,
+    /// A key has signed them that is among `previous_keys`.
+    pub earlier: usize,
+}
+
 /// Reads the contents of channels, as recorded and as shown to clients. Cheap to clone.
 #[derive(Clone)]
 pub struct Channels {
@@ -98,7 +111,7 @@ impl Channels {
         // Before the rows: these stand for this revision or for a later one.
         let newest = store.channel_fetch(name, channel).await?;
         let rows = self.rows(store, name, channel).await?;
-        let (snapshot, signed) = match newest.filter(|newest| newest.revision > rows.revision) {
+        let (snapshot, mut signed) = match newest.filter(|newest| newest.revision > rows.revision) {
             None => (rows.snapshot.clone(), store.channel_list_signed(name, channel, key).await?),
             // Revisions of coordinators from before there were rows are missing in them.
             Some(newest) => {
@@ -111,7 +124,8 @@ impl Channels {
         };
         let returning = returning(store, target).await?;
         let snapshot = snapshot.without(&withdrawn);
-        Ok(ChannelState { generation, snapshot, signed, returning, rows })
+        let outdated = keys::add_earlier_signatures(store, target, &snapshot, &mut signed).await?;
+        Ok(ChannelState { generation, snapshot, signed, outdated, returning, rows })
     }
 
     /// The packages of a channel as its rows have them, read when they are not in memory.
@@ -184,18 +198,19 @@ impl Channels {
         }
     }
 
-    /// How many packages of a channel are not signed with the target's present `signing_key`,
-    /// because it was another one when they were published.
+    /// How many packages of a channel are to be signed again, because `signing_key` of the target
+    /// was another one when they were published.
     ///
     /// # Errors
     /// Database errors; a snapshot that cannot be read.
-    pub async fn unsigned(
+    pub async fn to_be_signed_again(
         &self,
         store: &Store,
         target: &Target,
         channel: &str,
-    ) -> anyhow::Result<usize> {
-        Ok(self.load(store, target, channel).await?.unsigned().len())
+    ) -> anyhow::Result<SignedAgain> {
+        let state = self.load(store, target, channel).await?;
+        Ok(SignedAgain { unknown: state.unsigned().len(), earlier: state.outdated.len() })
     }
 }
 
@@ -205,11 +220,9 @@ impl ChannelState {
         !self.returning.is_empty() || self.snapshot != self.rows.snapshot
     }
 
-    /// The packages of the channel that are not signed with the key.
+    /// The packages of the channel that no key of the target has signed.
     pub(super) fn unsigned(&self) -> Vec<&Nevra> {
-        let signed: HashSet<&Nevra> = self.signed.iter().map(|row| &row.package.nevra).collect();
-        let all = self.snapshot.packages().iter().map(|package| &package.nevra);
-        all.filter(|nevra| !signed.contains(nevra)).collect()
+        keys::unsigned(&self.snapshot, &self.signed)
     }
 }
 

@@ -32,6 +32,8 @@ struct TargetGathering {
     /// Those of them that are held back because of problems.
     held: HashMap<BuildId, HeldBuild>,
     last_took: Duration,
+    /// By channel: the key with which all of its packages are signed.
+    signed_with: HashMap<String, String>,
     /// When the target was read last.
     read: Option<Instant>,
 }
@@ -132,6 +134,20 @@ impl Gathering {
         })
     }
 
+    /// All packages of a channel are signed with the target's new key.
+    pub(super) fn changed_key(&self, target: &str, channel: &str, key: &str) {
+        self.of(target, |gathering| {
+            gathering.signed_with.insert(channel.to_owned(), key.to_owned());
+        });
+    }
+
+    /// Whether all packages of a channel are known to be signed with this key.
+    pub(super) fn has_changed_key(&self, target: &str, channel: &str, key: &str) -> bool {
+        self.of(target, |gathering| {
+            gathering.signed_with.get(channel).is_some_and(|signed_with| signed_with == key)
+        })
+    }
+
     /// A target has more to do.
     pub(super) fn read_again(&self, target: &str) {
         self.of(target, |gathering| gathering.read = None);
@@ -192,6 +208,11 @@ mod tests {
         assert!(reads(false, begun + 2 * SECOND));
         gathering.read_again("a");
         assert!(reads(false, begun + 2 * SECOND));
+        assert!(!gathering.has_changed_key("a", "testing", "new"));
+        gathering.changed_key("a", "testing", "new");
+        assert!(gathering.has_changed_key("a", "testing", "new"));
+        assert!(!gathering.has_changed_key("a", "stable", "new"));
+        assert!(!gathering.has_changed_key("a", "testing", "newer"), "it changes once more");
         gathering.published("a", SECOND);
         assert_eq!((gathering.last_took("a"), gathering.last_took("b")), (SECOND, Duration::ZERO));
     }

@@ -51,6 +51,7 @@ mod draft;
 mod error;
 mod gathering;
 mod http;
+mod keys;
 mod layout;
 mod lock;
 mod manifest;
@@ -62,7 +63,7 @@ mod published;
 mod publisher;
 
 pub use bucket::{BucketPass, BucketView, ChannelPointer, ViewError, ViewOutcome};
-pub use channels::{ChannelContents, Channels};
+pub use channels::{ChannelContents, Channels, SignedAgain};
 pub use error::{ProofError, PublishError, Result};
 pub use http::router;
 pub use manifest::PublishedPackage;

@@ -3,7 +3,8 @@
 //! Targets are published in parallel, each as often as `core` says (`publish_time`): builds that
 //! end together are published together. A build that conflicts with the channel fails, one whose
 //! files are damaged waits, and the others continue. When a target's key or the farm's address
-//! changes, the channel is published again, with its packages signed with that key.
+//! changes, the channel is published again, with its packages signed with that key: before anything
+//! else, or while builds are published, when the earlier key is one of the target's `previous_keys`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -17,7 +18,6 @@ use rpmfarm_core::missing_requirements::{
 use rpmfarm_core::noarch::NOARCH;
 use rpmfarm_core::proof::{Problem, ProvenBuild};
 use rpmfarm_core::publish_time::SignedWork;
-use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
 use rpmfarm_core::terms::without_noarch;
 use rpmfarm_core::{
@@ -26,18 +26,17 @@ use rpmfarm_core::{
 
 use super::channels::{ChannelState, Channels, SignedBuild};
 use super::gathering::Gathering;
+use super::keys::TargetSigner;
 use super::placement::Placement;
 use super::proof::{Contents, ProofRefusedError, Proofs};
-use super::{
-    PublishError, PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError,
-};
+use super::{PublishError, PublishRequest, PublishedPackage};
 use crate::blobs::FileStamp;
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::planted_bugs::{PlantedBug, is_planted};
 use crate::resolve::{FarmPackage, Resolver};
 use crate::retry::Retries;
-use crate::sign::{self, SignerClient, Signing};
+use crate::sign::Signing;
 use crate::store::{Build, ChannelChange, FencedStore, Package, Revision, SignedPackage, Store};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
@@ -193,20 +192,56 @@ impl PublishStage {
         if withdrawn.is_some() {
             self.sign_returning(store, target).await?;
         }
-        if signed.is_empty() && withdrawn.is_none() && !self.is_due(store, target, channel).await? {
+        let is_asked = !signed.is_empty()
+            || withdrawn.is_some()
+            || self.is_due(store, target, channel).await?;
+        let changes_key = self.changes_key(target, channel);
+        if !is_asked && !changes_key {
             return Ok(());
         }
         let shown = self.channels.load(store, target, channel).await?;
-        let left = self.sign_anew(store, target, channel, &shown).await?;
+        let left = self.sign_anew(store, target, channel, &shown.unsigned()).await?;
         if left > 0 {
             self.wait_for_key(target, channel, builds, left);
             self.work.gathering.read_again(&target.name);
             return Ok(());
         }
-        self.publish_fitting(store, target, channel, signed, &shown).await?;
+        let is_signed = shown.generation.is_some() && shown.outdated.is_empty();
+        if is_asked || is_signed {
+            self.publish_fitting(store, target, channel, signed, &shown).await?;
+        }
         if let Some(number) = withdrawn {
             store.pool_set_shown(&target.name, number).await?;
         }
+        if changes_key {
+            self.change_key(store, target, channel, &shown.outdated).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a channel may have packages that an earlier key of the target has signed.
+    fn changes_key(&self, target: &Target, channel: &str) -> bool {
+        let (name, key) = (&target.name, &target.signing_key);
+        !target.previous_keys.is_empty() && !self.work.gathering.has_changed_key(name, channel, key)
+    }
+
+    /// Signs some of the packages again that an earlier key of the target has signed. Clients know
+    /// that key, so they are published when all are signed, or with the next build.
+    async fn change_key(
+        &self,
+        store: &FencedStore,
+        target: &Target,
+        channel: &str,
+        outdated: &[Nevra],
+    ) -> anyhow::Result<()> {
+        let gathering = &self.work.gathering;
+        if outdated.is_empty() {
+            gathering.changed_key(&target.name, channel, &target.signing_key);
+            return Ok(());
+        }
+        let outdated: Vec<&Nevra> = outdated.iter().collect();
+        self.sign_anew(store, target, channel, &outdated).await?;
+        gathering.read_again(&target.name);
         Ok(())
     }
 
@@ -410,11 +445,11 @@ impl PublishStage {
         if self.channels.publisher.shown(&target.name, channel)?.is_none() {
             return Ok(false);
         }
-        let key = self.signing.signer.known_key(&target.signing_key).await;
-        let Some(key) = key else { return Ok(false) };
+        let keys = self.signing.signer.known_keys(target).await;
+        let Some(keys) = keys else { return Ok(false) };
         let (publisher, base_url) = (&self.channels.publisher, self.base_url());
         let repositories = &target.published_repositories;
-        Ok(publisher.is_outdated(&target.name, channel, &base_url, &key.armored, repositories)?)
+        Ok(publisher.is_outdated(&target.name, channel, &base_url, &keys, repositories)?)
     }
 
     /// The base URL of the tree of all targets.
@@ -422,16 +457,15 @@ impl PublishStage {
         format!("{}/repo", self.base_url)
     }
 
-    /// Signs some of the channel's packages with the target's key, where another key signed them.
-    /// Returns how many are left for the next pass.
+    /// Signs some of these packages of a channel, which another key has signed, with the target's
+    /// key. Returns how many are left for the next pass.
     async fn sign_anew(
         &self,
         store: &FencedStore,
         target: &Target,
         channel: &str,
-        shown: &ChannelState,
+        unsigned: &[&Nevra],
     ) -> anyhow::Result<usize> {
-        let unsigned = shown.unsigned();
         if unsigned.is_empty() {
             return Ok(0);
         }
@@ -483,7 +517,7 @@ impl PublishStage {
         self.proofs.require(store, contents, &proven_builds(signed, &after), held).await?;
         let packages = self.packages(store, shown, signed, (&snapshot, &placement)).await?;
         let request = self.request(target, channel, shown.generation, packages).await?;
-        let signer = TargetSigner { client: &self.signing.signer, key: &target.signing_key };
+        let signer = TargetSigner { client: &self.signing.signer, target };
         // Asked while no other publisher can show anything: this coordinator must still run the
         // stage, and the channel must still be at the generation that was read.
         let begun = self.clock.instant();
@@ -513,12 +547,12 @@ impl PublishStage {
         based_on: Option<u64>,
         packages: Vec<PublishedPackage>,
     ) -> anyhow::Result<PublishRequest> {
-        let key = self.signing.signer.public_key(&target.signing_key).await?;
+        let public_key = self.signing.signer.public_keys(target).await?;
         Ok(PublishRequest {
             target: target.name.clone(),
             channel: channel.into(),
             base_url: self.base_url(),
-            public_key: key.armored,
+            public_key,
             arches: target.arches.clone(),
             compression: Default::default(),
             repositories: target.published_repositories.clone(),
@@ -790,22 +824,4 @@ fn published_packages(
             })
         })
         .collect()
-}
-
-/// Signs `repomd.xml` with the target's key.
-struct TargetSigner<'a> {
-    client: &'a SignerClient,
-    key: &'a str,
-}
-
-impl RepomdSigner for TargetSigner<'_> {
-    async fn sign(
-        &self,
-        place: &RepositoryId,
-        repomd: &[u8],
-    ) -> Result<RepomdSignature, SignError> {
-        let signature = self.client.sign_repomd(self.key, place, repomd.to_vec()).await?;
-        let logged = Some(sign::logged(&signature)?);
-        Ok(RepomdSignature { armored: String::from_utf8(signature.signature.to_vec())?, logged })
-    }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parking_lot::Mutex;
+use rpmfarm_core::Target;
 use rpmfarm_core::signing::{LogHead, PROTOCOL, RepositoryId};
 use rpmfarm_proto::v1;
 use rpmfarm_proto::v1::signer_client::SignerClient as Client;
@@ -182,6 +183,31 @@ impl SignerClient {
         let mut known = self.lately.lock();
         known.insert(key.to_owned(), (Clock.instant(), found.clone()));
         found
+    }
+
+    /// The public parts of all keys of a target, as its clients import them, in one text; `None`
+    /// when the signer did not give one of them recently. Cheap to call often.
+    pub async fn known_keys(&self, target: &Target) -> Option<String> {
+        let mut armored = String::new();
+        for key in target.accepted_keys() {
+            armored.push_str(&self.known_key(key).await?.armored);
+        }
+        Some(armored)
+    }
+
+    /// The same, asked now.
+    ///
+    /// # Errors
+    /// When there is no such key or the signer does not answer.
+    pub async fn public_keys(&self, target: &Target) -> anyhow::Result<String> {
+        let mut armored = String::new();
+        for key in target.accepted_keys() {
+            let found = self.public_key(key).await;
+            let found =
+                found.with_context(|| format!("the key `{key}` of target {}", target.name))?;
+            armored.push_str(&found.armored);
+        }
+        Ok(armored)
     }
 
     /// The public part of a key.

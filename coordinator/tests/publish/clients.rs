@@ -5,11 +5,15 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use axum::Router;
-use rpmfarm_coordinator::publish::{PublishRequest, PublishedPackage, router};
+use rpmfarm_coordinator::publish::{
+    PublishRequest, PublishedPackage, RepomdSignature, RepomdSigner, SignError, router,
+};
 use rpmfarm_core::Arch;
+use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_repodata::Compression;
+use rpmfarm_rpmfile::join_detached;
 
-use crate::farm::{CHANNEL, Farm, TARGET, run};
+use crate::farm::{CHANNEL, Farm, Gpg, TARGET, rpmbuild, run};
 
 /// Serves the farm's tree on a port of loopback, and returns the URL of the tree.
 async fn serve(farm: &Farm) -> String {
@@ -28,9 +32,14 @@ async fn fetch(url: &str) -> String {
 
 /// Runs dnf on an empty root, with the `.repo` file that the farm hands out.
 pub(crate) async fn dnf(dir: &Path, url: &str, arguments: &[&str]) -> Output {
+    let file = fetch(&format!("{url}/{TARGET}/{TARGET}-{CHANNEL}.repo")).await;
+    dnf_with(dir, file, arguments).await
+}
+
+/// The same, with a `.repo` file of the client's own.
+async fn dnf_with(dir: &Path, file: String, arguments: &[&str]) -> Output {
     let repos = dir.join("yum.repos.d");
     fs::create_dir_all(&repos).unwrap();
-    let file = fetch(&format!("{url}/{TARGET}/{TARGET}-{CHANNEL}.repo")).await;
     fs::write(repos.join("farm.repo"), file).unwrap();
     let mut command = Command::new("dnf");
     command
@@ -105,6 +114,62 @@ async fn split(dir: &Path, farm: &Farm, url: &str, request: PublishRequest) {
     assert!(output.status.success(), "{said}");
     for id in ["BaseOS", "AppStream"] {
         assert!(said.contains(&format!("lab-testing-{id}")), "{said}");
+    }
+}
+
+/// While a target changes its key, a client that knows the old one alone and one that knows the new
+/// one alone read the channel, and each installs what its key has signed. One that takes the key from
+/// the farm installs all.
+#[tokio::test]
+async fn clients_of_either_key_go_on_while_the_key_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let farm = Farm::new(dir.path());
+    let url = serve(&farm).await;
+    let next = Gpg::generate(&dir.path().join("next"));
+    let mut packages = farm.packages(&["hello"]);
+    let rpms = rpmbuild(dir.path(), &["world"]);
+    next.rpmsign(&rpms);
+    packages.push(farm.admit(&rpms[0]));
+    let request = PublishRequest {
+        base_url: url.clone(),
+        public_key: [&next.public_key[..], &farm.signer.public_key].concat(),
+        ..farm.request(&packages)
+    };
+    let both = BothKeys(&next, &farm.signer);
+    farm.publisher().publish(request, &both).await.unwrap();
+
+    let file = fetch(&format!("{url}/{TARGET}/{TARGET}-{CHANNEL}.repo")).await;
+    let farms_key = format!("{url}/{TARGET}/RPM-GPG-KEY-{TARGET}");
+    for (name, key, own, other) in
+        [("old", &farm.signer, "hello", "world"), ("new", &next, "world", "hello")]
+    {
+        let client = dir.path().join(name);
+        fs::create_dir_all(&client).unwrap();
+        let path = client.join("key.asc");
+        fs::write(&path, &key.public_key).unwrap();
+        let file = file.replace(&farms_key, &format!("file://{}", path.display()));
+        assert!(file.contains("key.asc"), "{file}");
+        let output = dnf_with(&client, file.clone(), &["install", own]).await;
+        assert!(output.status.success(), "{name}: {}", text(&output));
+        let output = dnf_with(&client, file, &["install", other]).await;
+        assert!(!output.status.success(), "{name} does not know who signed {other}");
+    }
+    let output = dnf(dir.path(), &url, &["install", "hello", "world"]).await;
+    assert!(output.status.success(), "{}", text(&output));
+}
+
+/// Signs with two keys, as a target does while it changes from one to the other.
+struct BothKeys<'a>(&'a Gpg, &'a Gpg);
+
+impl RepomdSigner for BothKeys<'_> {
+    async fn sign(
+        &self,
+        place: &RepositoryId,
+        repomd: &[u8],
+    ) -> Result<RepomdSignature, SignError> {
+        let (one, two) = (self.0.sign(place, repomd).await?, self.1.sign(place, repomd).await?);
+        let armored = join_detached(&[one.armored, two.armored])?;
+        Ok(RepomdSignature { armored, logged: None })
     }
 }
 

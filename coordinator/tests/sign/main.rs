@@ -18,8 +18,10 @@ mod signer;
 mod support;
 mod together;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 use rpmfarm_coordinator::accept::AcceptorClient;
 use rpmfarm_coordinator::parts::Parts;
@@ -31,6 +33,7 @@ use rpmfarm_core::signing::RepositoryId;
 use rpmfarm_core::{BuildId, Stage};
 use rpmfarm_guarded::key::SigningKey;
 use rpmfarm_proto::v1::Check;
+use rpmfarm_rpmfile::{Certs, verify_detached, verify_signature};
 
 use self::acceptor::Acceptor;
 use self::scene::{Scene, built};
@@ -313,6 +316,77 @@ async fn a_signer_with_an_acceptor_signs_only_what_it_accepted() {
     sign_build(&scene.farm, &alone).await.unwrap();
     let found = checks(&scene.farm, "acceptor").await;
     assert_eq!((found.len(), found[0].level.as_str()), (1, "warning"), "{found:?}");
+}
+
+/// The files that the channel shows, with the ids of the keys that have signed them.
+fn shown_keys(farm: &Parts) -> BTreeMap<String, String> {
+    let key_file = fs::read_to_string(farm.repos.join("lab/RPM-GPG-KEY-lab")).unwrap();
+    let certs = Certs::from_armored(&key_file).unwrap();
+    let generation = farm.repos.join("lab/testing/current/packages");
+    let lines = fs::read_to_string(generation).unwrap();
+    let signed = lines.lines().map(|line| {
+        let mut words = line.split(' ');
+        let (name, digest) = (words.next().unwrap(), words.next().unwrap().parse().unwrap());
+        let verified = verify_signature(&farm.blobs.path(digest), &certs, SystemTime::now());
+        (name.to_owned(), verified.unwrap().fingerprint)
+    });
+    signed.collect()
+}
+
+/// How many keys have signed the shown `repomd.xml`, and how many are published.
+fn keys_of_metadata(farm: &Parts) -> (usize, usize) {
+    let key_file = fs::read_to_string(farm.repos.join("lab/RPM-GPG-KEY-lab")).unwrap();
+    let page = fs::read(repodata(farm).join("repomd.xml")).unwrap();
+    let armored = fs::read_to_string(repodata(farm).join("repomd.xml.asc")).unwrap();
+    let blocks: Vec<&str> =
+        key_file.split_inclusive("-----END PGP PUBLIC KEY BLOCK-----").collect();
+    let keys = blocks.iter().filter_map(|block| Certs::from_armored(block).ok());
+    let keys: Vec<Certs> = keys.collect();
+    let signs = |key: &&Certs| verify_detached(&page, &armored, key, SystemTime::now()).is_ok();
+    (keys.iter().filter(signs).count(), keys.len())
+}
+
+/// A build is published at once while the key of its target changes, and what the earlier key has
+/// signed follows; then the earlier key is taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_changes_while_builds_are_published() {
+    let scene = Scene::new().await;
+    let farm = &scene.farm;
+    let options = ["--create", "next=Next <next@example.org>", "--bind", "next=lab"];
+    let _signer = Signer::start(&data(farm), &options);
+    accepted(&scene, &built("one", TAGS, "x"), "one").await;
+    publish_all(farm).await;
+    let old = shown_keys(farm);
+    assert_eq!((old.len(), keys_of_metadata(farm)), (2, (1, 1)));
+    let old_key = old.values().next().unwrap().clone();
+
+    scene.change_target("signing_key = \"next\"\nprevious_keys = [\"lab\"]");
+    accepted(&scene, &built("two", TAGS, "x"), "two").await;
+    let stage = farm.publish();
+    for build in farm.store.build_list_accepted().await.unwrap() {
+        sign_build(farm, &build).await.unwrap();
+    }
+    publish(farm, &stage).await;
+    assert_eq!(keys_of_metadata(farm), (2, 2));
+    let mixed = shown_keys(farm);
+    for (name, key) in &mixed {
+        assert_eq!(*key == old_key, name.starts_with("one-"), "{mixed:?}");
+    }
+    // That pass has signed the others again as well; the next one publishes them.
+    let before = revision(farm);
+    publish(farm, &stage).await;
+    assert!(revision(farm) > before);
+    let new = shown_keys(farm);
+    assert!(new.len() == 4 && new.values().all(|key| *key != old_key), "{new:?}");
+    let found = checks(farm, "target lab").await;
+    assert!(found.is_empty(), "{found:?}");
+    let done = revision(farm);
+    publish(farm, &stage).await;
+    assert_eq!(revision(farm), done, "there is nothing left to do");
+
+    scene.change_target("signing_key = \"next\"");
+    publish(farm, &stage).await;
+    assert_eq!((keys_of_metadata(farm), shown_keys(farm)), ((1, 1), new));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,9 @@ use crate::modules::{ModuleName, StreamName};
 use crate::options::{BuildOption, BuildOptions};
 use crate::{kept_files, name};
 
+/// Each of them signs each `repomd.xml`.
+const MAX_PREVIOUS_KEYS: usize = 3;
+
 /// Checks what the types do not.
 pub(super) fn check(file: &str, target: &Target) -> Result<(), TargetError> {
     match problems(target) {
@@ -54,10 +57,26 @@ impl TargetCheck<'_> {
         });
     }
 
+    fn previous_keys(&mut self) {
+        let target = self.target;
+        for (place, key) in target.previous_keys.iter().enumerate() {
+            self.word("previous_keys", key);
+            if target.accepted_keys().take(place + 1).any(|earlier| earlier == key) {
+                self.refuse("previous_keys", key, "is named twice, or is signing_key itself");
+            }
+        }
+        if target.previous_keys.len() > MAX_PREVIOUS_KEYS {
+            let count = target.previous_keys.len().to_string();
+            let what = format!("more than {MAX_PREVIOUS_KEYS} keys: end the oldest change first");
+            self.refuse("previous_keys", &count, what);
+        }
+    }
+
     fn identity(&mut self) {
         let target = self.target;
         self.word("name", &target.name);
         self.word("signing_key", &target.signing_key);
+        self.previous_keys();
         for (key, text) in [
             ("description", &target.description),
             ("vendor", &target.vendor),

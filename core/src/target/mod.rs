@@ -139,6 +139,12 @@ pub struct Target {
     /// The name of the key, known to the signer, that signs this target's packages and metadata.
     pub signing_key: String,
 
+    /// Names of keys that were `signing_key` before, as long as clients may know no newer one. What
+    /// they signed counts until it is signed again, they sign the metadata too, and their public
+    /// parts are published beside the new one.
+    #[serde(default)]
+    pub previous_keys: Vec<String>,
+
     /// Packages of the bootstrap root, which the worker unpacks without running their scripts: only
     /// what the target's own rpm needs to install the base root. The solver adds their
     /// requirements.
@@ -544,6 +550,11 @@ impl Target {
     #[must_use]
     pub fn noarch_may_differ(&self, package: &str) -> bool {
         self.packages.get(package).is_some_and(|package| package.noarch_may_differ)
+    }
+
+    /// The names of all keys whose signatures count: `signing_key` first, then earlier ones.
+    pub fn accepted_keys(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.signing_key).chain(&self.previous_keys).map(String::as_str)
     }
 
     /// The channel that builds are published in.

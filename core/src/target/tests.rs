@@ -418,4 +418,15 @@ fn repositories_of_a_channel_are_named_and_have_rules() {
     let patterns: Vec<String> = (0..1001).map(|n| format!("\"p{n}*\"")).collect();
     let message = split_refusal(&one("a", &format!("sources = [{}]", patterns.join(", "))));
     assert!(message.contains("1000 patterns"), "{message}");
+#[test]
+fn earlier_keys_count_as_long_as_they_are_named() {
+    let keys = |target: &Target| target.accepted_keys().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(keys(&lab()), ["lab"]);
+    let text = LAB.replace("signing_key = \"lab\"", "signing_key = \"b\"\nprevious_keys = [\"a\"]");
+    assert_eq!(keys(&Target::parse("lab.toml", &text).expect("it is good")), ["b", "a"]);
+    for wrong in ["[\"lab\"]", "[\"a\", \"a\"]", "[\"a b\"]", "[\"a\", \"b\", \"c\", \"d\"]"] {
+        let with = format!("signing_key = \"lab\"\nprevious_keys = {wrong}");
+        let message = refusal("signing_key = \"lab\"", &with);
+        assert!(message.contains("previous_keys"), "{wrong}: {message}");
+    }
 }
