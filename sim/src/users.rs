@@ -23,6 +23,8 @@ pub(crate) enum Action {
     /// Requests builds, under a key, until an answer arrives.
     Build(String, Vec<String>),
     Cancel,
+    /// Cancels a build that may be published at this moment.
+    CancelAccepted,
     Retry,
     /// Pauses a batch: no more tasks of it begin.
     Pause,
@@ -86,12 +88,18 @@ impl World {
                     self.cancel(c, build);
                 }
             }
+            Action::CancelAccepted if up => {
+                let accepted = self.facts.open.iter().find(|build| self.facts.is_accepted(**build));
+                if let Some(build) = accepted.copied() {
+                    self.cancel(c, build);
+                }
+            }
             Action::Retry if up => {
                 if let Some(build) = self.any_build() {
                     self.retry(c, build);
                 }
             }
-            Action::Cancel | Action::Retry => {}
+            Action::Cancel | Action::CancelAccepted | Action::Retry => {}
             Action::Pause => {
                 if up && let Some(batch) = self.any_batch() {
                     self.pause_batch(c, batch);

@@ -44,8 +44,8 @@ bugs! {
     unverified_upload UnverifiedUpload 0;
     show_before_placed ShowBeforePlaced 0;
     remove_generations_in_use RemoveGenerationsInUse 0;
-    publish_unchecked PublishUnchecked 8 "rivals";
-    record_old_revision RecordOldRevision 171 "rivals";
+    publish_unchecked PublishUnchecked 138 "rivals";
+    record_old_revision RecordOldRevision 91 "rivals";
     two_digests TwoDigests 0;
     lost_requirements LostRequirements 86;
     unfenced_write UnfencedWrite 0 "pairs";

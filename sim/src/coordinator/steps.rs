@@ -9,6 +9,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::Reply;
 use crate::network::Down;
 use crate::trace::note;
+use crate::users::Action;
 use crate::world::{Event, MS, S, World};
 
 impl World {
@@ -69,6 +70,11 @@ impl World {
         let length = self.rng.range(15 * S, 90 * S);
         note!(self, "c{c} is stopped for {} s while it publishes", length / S);
         self.coordinators[c].frozen_until = self.now + length;
+        // Then the other one publishes something else than the stopped one.
+        if self.rng.chance(500) {
+            let delay = self.rng.range(S, 10 * S);
+            self.after(delay, Event::User(Action::CancelAccepted));
+        }
         true
     }
 
