@@ -418,6 +418,8 @@ fn repositories_of_a_channel_are_named_and_have_rules() {
     let patterns: Vec<String> = (0..1001).map(|n| format!("\"p{n}*\"")).collect();
     let message = split_refusal(&one("a", &format!("sources = [{}]", patterns.join(", "))));
     assert!(message.contains("1000 patterns"), "{message}");
+}
+
 #[test]
 fn earlier_keys_count_as_long_as_they_are_named() {
     let keys = |target: &Target| target.accepted_keys().map(str::to_owned).collect::<Vec<_>>();
