@@ -139,6 +139,10 @@ fn named(dir: &Path, before: &str, name: &str) -> Result<NamedFile> {
     Ok(NamedFile { name: format!("{before}{name}"), file, size })
 }
 
+/// The elements of `repomd.xml` and of `primary.xml` that say of what type a location is.
+const DATA: &str = "data";
+const PACKAGE: &str = "package";
+
 /// Calls `take` for each `<location href="…">`, with the type of the `<data>` or `<package>` around
 /// it.
 fn each_location(text: impl BufRead, mut take: impl FnMut(&str, &str)) -> io::Result<()> {
@@ -147,7 +151,7 @@ fn each_location(text: impl BufRead, mut take: impl FnMut(&str, &str)) -> io::Re
     loop {
         match reader.read_event_into(&mut buffer).map_err(io::Error::other)? {
             Event::Start(tag) | Event::Empty(tag) => match tag.local_name().as_ref() {
-                "data" | "package" => of = attribute(&tag, "type")?,
+                DATA | PACKAGE => of = attribute(&tag, "type")?,
                 "location" => take(&of, &attribute(&tag, "href")?),
                 _ => {}
             },
