@@ -150,7 +150,7 @@ pub struct Config {
     )]
     pub publish_bucket_url: Option<String>,
 
-    /// The address of the S3-compatible store, as https://s3.example.org. Default: that of AWS.
+    /// The address of the S3-compatible store, as `https://s3.example.org`. Default: that of AWS.
     #[arg(long, env = "RPMFARM_S3_ENDPOINT", value_name = "URL")]
     pub s3_endpoint: Option<Url>,
 
