@@ -3,7 +3,8 @@
 //! Owns the tree of files that clients and mirrors read. Files from the top:
 //!
 //! - `pass` is the stage, [`PublishStage`]: which builds a channel gets next, and when
-//!   (`gathering`). `channels` keeps what channels hold, `placement` says in which repository each
+//!   (`gathering`). `channels` keeps what channels hold, `next_content` puts together what one gets
+//!   next, `placement` says in which repository each
 //!   package is where a target names several, `proof` finds out what a change would break for
 //!   users. These alone know of builds and of the database.
 //! - [`Publisher`] is the engine. It is given a set of signed packages with their repodata
@@ -55,6 +56,7 @@ mod keys;
 mod layout;
 mod lock;
 mod manifest;
+mod next_content;
 mod pass;
 mod placement;
 mod pool;

@@ -7,7 +7,6 @@
 //! else, or while builds are published, when the earlier key is one of the target's `previous_keys`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,10 +15,9 @@ use rpmfarm_core::missing_requirements::{
     LackingPackage, MissingRequirements, WithheldPackages, held,
 };
 use rpmfarm_core::noarch::NOARCH;
-use rpmfarm_core::proof::{Problem, ProvenBuild};
+use rpmfarm_core::proof::Problem;
 use rpmfarm_core::publish_time::SignedWork;
-use rpmfarm_core::snapshot::{Snapshot, SnapshotError, SnapshotPackage};
-use rpmfarm_core::terms::without_noarch;
+use rpmfarm_core::snapshot::{Snapshot, SnapshotPackage};
 use rpmfarm_core::{
     Arch, BatchId, BuildId, Failure, FailureStage, Fault, Nevra, Sha256, Stage, Target, Timestamp,
 };
@@ -27,23 +25,22 @@ use rpmfarm_core::{
 use super::channels::{ChannelState, Channels, SignedBuild};
 use super::gathering::Gathering;
 use super::keys::TargetSigner;
+use super::next_content::{
+    UnfitBuildError, farm_packages, is_of, next_snapshot, proven_builds, published_packages,
+};
 use super::placement::Placement;
 use super::proof::{Contents, ProofRefusedError, Proofs};
-use super::{PublishError, PublishRequest, PublishedPackage};
-use crate::blobs::FileStamp;
+use super::{PublishRequest, PublishedPackage};
 use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::planted_bugs::{PlantedBug, is_planted};
-use crate::resolve::{FarmPackage, Resolver};
+use crate::resolve::Resolver;
 use crate::retry::Retries;
 use crate::sign::Signing;
-use crate::store::{Build, ChannelChange, FencedStore, Package, Revision, SignedPackage, Store};
+use crate::store::{Build, ChannelChange, FencedStore, Revision};
 use crate::targets::Targets;
 use crate::wait_reasons::LocalWaitReasons;
 use crate::work::{self, CoalescedTasks};
-
-/// How many versions of a source package a channel shows.
-const KEEP_VERSIONS: NonZeroUsize = NonZeroUsize::MIN;
 
 /// How many packages of a channel are signed again in one step; builds that wait show how many are
 /// left.
@@ -632,32 +629,6 @@ impl PublishStage {
     }
 }
 
-/// The packages of a channel and those of builds, as the solver has them.
-fn farm_packages(shown: &ChannelState, signed: &[SignedBuild]) -> HashMap<Nevra, FarmPackage> {
-    let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
-    let package = |row: &SignedPackage| {
-        let Package { nevra, digest, repodata, .. } = row.package.clone();
-        (nevra.clone(), FarmPackage { nevra, digest, repodata })
-    };
-    shown.signed.iter().chain(added).map(package).collect()
-}
-
-/// The builds as the cause of problems, as far as the snapshot has packages of them.
-fn proven_builds(signed: &[SignedBuild], snapshot: &Snapshot) -> Vec<ProvenBuild> {
-    let sources: HashMap<&Nevra, &str> = snapshot
-        .packages()
-        .iter()
-        .map(|package| (&package.nevra, package.source.name.as_str()))
-        .collect();
-    let proven = signed.iter().map(|(build, rows)| {
-        let packages: HashSet<Nevra> = rows.iter().map(|row| row.package.nevra.clone()).collect();
-        let source = packages.iter().find_map(|nevra| sources.get(nevra));
-        let source = source.map(|source| (*source).to_owned()).unwrap_or_default();
-        ProvenBuild { build: *build, source, packages }
-    });
-    proven.collect()
-}
-
 /// The builds whose packages are all signed.
 async fn signed_builds(
     store: &FencedStore,
@@ -718,27 +689,6 @@ async fn record(
     Ok(())
 }
 
-/// A build that conflicts with the content of the channel.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-struct UnfitBuildError {
-    build: BuildId,
-    reason: SnapshotError,
-}
-
-/// Whether a build is the reason for an error of publishing.
-fn is_of((build, rows): &SignedBuild, error: &anyhow::Error) -> bool {
-    if let Some(unfit) = error.downcast_ref::<UnfitBuildError>() {
-        return unfit.build == *build;
-    }
-    match error.downcast_ref::<PublishError>() {
-        Some(PublishError::Package { nevra, .. }) => {
-            rows.iter().any(|row| row.package.nevra == **nevra)
-        }
-        _ => false,
-    }
-}
-
 /// Whether a generation that is based on another one may be shown now. A generation that was shown
 /// and not recorded, because its publisher died, is no obstacle: the new one is based on it.
 async fn may_show(
@@ -757,71 +707,4 @@ async fn may_show(
         return Err(format!("revision {recorded} is recorded, and the files are older"));
     }
     Ok(())
-}
-
-/// The present content of the channel, with these packages added build by build.
-async fn next_snapshot(
-    store: &Store,
-    shown: &ChannelState,
-    signed: &[SignedBuild],
-) -> anyhow::Result<Snapshot> {
-    let digests: HashMap<&Nevra, Sha256> = shown
-        .signed
-        .iter()
-        .filter_map(|row| Some((&row.package.nevra, row.signature?.signed_digest)))
-        .collect();
-    // A package that was signed again has another digest than when the channel got it.
-    let mut snapshot = shown.snapshot.clone().signed_anew(|nevra| digests.get(nevra).copied());
-    // Restored packages come first, so that a newer version replaces them again.
-    for (build, rows) in shown.returning.iter().chain(signed) {
-        let srpm = store.srpm_fetch(*build).await?;
-        let source = srpm
-            .as_ref()
-            .with_context(|| format!("build {build} has no source package"))?
-            .nevra
-            .clone();
-        let by_source = srpm.map(|srpm| without_noarch(&srpm.terms)).unwrap_or_default();
-        let added = rows
-            .iter()
-            .filter_map(|row| {
-                let digest = row.signature?.signed_digest;
-                let nevra = row.package.nevra.clone();
-                Some(SnapshotPackage::of_build(nevra, digest, source.clone(), &by_source))
-            })
-            .collect::<Vec<_>>();
-        snapshot = snapshot
-            .with_build(&added, KEEP_VERSIONS)
-            .map_err(|reason| UnfitBuildError { build: *build, reason })?;
-    }
-    Ok(snapshot)
-}
-
-fn published_packages(
-    shown: &ChannelState,
-    signed: &[SignedBuild],
-    (snapshot, placement): (&Snapshot, &Placement),
-    proofs: &HashMap<Sha256, FileStamp>,
-) -> anyhow::Result<Vec<PublishedPackage>> {
-    let added = shown.returning.iter().chain(signed).flat_map(|(_, rows)| rows);
-    let by_nevra: HashMap<&Nevra, &SignedPackage> =
-        shown.signed.iter().chain(added).map(|row| (&row.package.nevra, row)).collect();
-    snapshot
-        .packages()
-        .iter()
-        .filter_map(|package| Some((package, placement.of(&package.nevra)?)))
-        .map(|(package, repository)| {
-            let row = by_nevra.get(&package.nevra).and_then(|row| row.signature);
-            let signature =
-                row.with_context(|| format!("{} has lost its signature", package.nevra))?;
-            Ok(PublishedPackage {
-                nevra: package.nevra.clone(),
-                digest: signature.signed_digest,
-                size: signature.signed_size,
-                repodata: signature.repodata,
-                without: package.without.arches(),
-                repository,
-                proved: proofs.get(&signature.signed_digest).copied(),
-            })
-        })
-        .collect()
 }
