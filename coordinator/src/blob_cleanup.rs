@@ -10,7 +10,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::blobs::Blobs;
+use crate::blobs::{Blobs, gone};
 
 /// How long a file must be unchanged before it is removed.
 const LEFT_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -86,14 +86,6 @@ fn remove(path: &Path) -> io::Result<()> {
         fs::remove_dir_all(path)
     } else {
         fs::remove_file(path)
-    }
-}
-
-/// Turns `NotFound` into `None`: the entry is no longer there.
-fn gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
     }
 }
 

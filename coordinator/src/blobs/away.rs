@@ -22,7 +22,7 @@ use futures_util::TryStreamExt as _;
 use rpmfarm_core::Sha256;
 
 use super::bucket::BlobBucket;
-use super::{BlobError, BlobWriter, Blobs, Result, io_at, sync};
+use super::{BlobError, BlobWriter, Blobs, Result, gone, io_at, sync};
 use crate::s3::{BucketError, FoundObject};
 
 /// How long a blob must be unused before it leaves this disk: whoever found it here may still be
@@ -213,6 +213,11 @@ impl Blobs {
         let dir = self.away_path(digest);
         sync(dir.parent().expect("a mark lies in a directory"))?;
         gone(fs::remove_file(&path)).map_err(io_at(&path))?;
+        // Another coordinator of the directory may have removed the blob first, and stored it again,
+        // which takes the mark.
+        if self.away(digest).is_none() {
+            self.mark_away(digest, size)?;
+        }
         Ok(true)
     }
 
@@ -229,17 +234,21 @@ impl Blobs {
         let Some(size) = self.away(digest).filter(|_| !self.is_here(digest)) else {
             return Ok(());
         };
-        let writer = self.writer(size)?;
-        let written = bucket.wait(|bucket| async move {
-            let mut pieces = bucket.download(&BlobBucket::key(digest)).await?;
-            let mut writer = writer;
+        let written = self.download(bucket, BlobBucket::key(digest), size)?;
+        written.finish("the object of a blob", Some(digest))?;
+        Ok(())
+    }
+
+    /// Writes an object of at most so many bytes to a new file. Its digest is still to be checked.
+    fn download(&self, bucket: &BlobBucket, key: String, size: u64) -> Result<BlobWriter> {
+        let mut writer = self.writer(size)?;
+        bucket.wait(|bucket| async move {
+            let mut pieces = bucket.download(&key).await?;
             while let Some(piece) = pieces.try_next().await? {
                 writer.append(&piece)?;
             }
-            Ok::<BlobWriter, BlobError>(writer)
-        })?;
-        written.finish("the object of a blob", Some(digest))?;
-        Ok(())
+            Ok(writer)
+        })
     }
 
     /// Takes over an object that a worker has put into the bucket: it becomes a blob here if it has
@@ -252,15 +261,7 @@ impl Blobs {
         if self.contains(digest) {
             return Ok(());
         }
-        let (writer, object) = (self.writer(size)?, key.to_owned());
-        let taken = bucket.wait(|bucket| async move {
-            let mut writer = writer;
-            let mut pieces = bucket.download(&object).await?;
-            while let Some(piece) = pieces.try_next().await? {
-                writer.append(&piece)?;
-            }
-            Ok::<BlobWriter, BlobError>(writer)
-        });
+        let taken = self.download(bucket, key.to_owned(), size);
         let taken = taken.and_then(|writer| writer.finish("the uploaded object", Some(digest)));
         // Right or wrong, nobody needs the object any more.
         let object = key.to_owned();
@@ -339,14 +340,6 @@ impl Blobs {
 
     fn outbox(&self) -> PathBuf {
         self.root().join("outbox")
-    }
-}
-
-/// Turns `NotFound` into `None`.
-fn gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    match result {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        result => result.map(Some),
     }
 }
 

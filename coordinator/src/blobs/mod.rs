@@ -355,6 +355,14 @@ fn sync(dir: &Path) -> Result<()> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(io_at(dir))
 }
 
+/// Turns `NotFound` into `None`: the file is no longer there.
+pub(crate) fn gone<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        result => result.map(Some),
+    }
+}
+
 /// SHA-256 and length of the rest of a reader.
 fn hash(reader: &mut impl Read) -> io::Result<(Sha256, u64)> {
     let mut hasher = sha2::Sha256::new();
