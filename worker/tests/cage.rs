@@ -12,6 +12,8 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use common::{FINDS_OWNERS, ID_COUNT, Scene, UID_BASE, failure, has_own_ids, spec};
 
 /// Nothing of any cage is alive, mounted or limited.
@@ -506,6 +508,33 @@ fn a_broken_crun_is_the_workers_fault() {
     let (fault, _, cause) = failure(&report);
     assert_eq!(fault, "worker", "{report:#}");
     assert!(cause.contains("127") && cause.contains("libyajl.so.2 is missing"), "{cause}");
+}
+
+/// A program in the place of crun keeps the configuration of each cage.
+#[test]
+fn later_cages_get_the_compiled_filter_of_earlier_ones() {
+    let scene = Scene::new(&[]);
+    let script = "grep -q 'Seccomp:.2' /proc/self/status\nif unshare -U true; then exit 1; fi";
+    let srpm = scene.srpm("filter", &spec("filter", script), &[]);
+    let (crun, seen) = (scene.dir.path().join("crun"), scene.dir.path().join("seen"));
+    fs::create_dir(&seen).unwrap();
+    let copy = format!("/bin/cp \"$9/config.json\" {}/$(/bin/date +%s%N)", seen.display());
+    fs::write(&crun, format!("#!/bin/sh\n{copy}\nexec /usr/bin/crun \"$@\"\n")).unwrap();
+    fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
+    let report = scene.build(&srpm, &["--crun", crun.to_str().unwrap()]);
+    assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+
+    let mut files: Vec<_> =
+        fs::read_dir(&seen).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    let config = |path| serde_json::from_slice::<Value>(&fs::read(path).unwrap()).unwrap();
+    let configs: Vec<Value> = files.into_iter().map(config).collect();
+    let rules = |config: &Value| config["linux"]["seccomp"].clone();
+    let has_filter = |config: &Value| config["annotations"]["run.oci.seccomp_bpf_data"].is_string();
+    let (first, later) = configs.split_first().unwrap();
+    assert!(!has_filter(first), "its rules were never compiled");
+    let alike: Vec<_> = later.iter().filter(|config| rules(config) == rules(first)).collect();
+    assert!(!alike.is_empty() && alike.iter().all(|config| has_filter(config)), "{configs:#?}");
 }
 
 /// Resources that the kernel counts for a user are never counted for the host's root: a build that

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::stage::FIRST_PROCESS;
 
-/// The annotation with which crun takes a filter, in base64 (`docs` of crun, crun.1.md). A crun
+/// The annotation with which crun takes a filter, in base64 (crun(1), "run.oci.seccomp_bpf_data"). A crun
 /// that does not know it compiles the rules, which are in the configuration as well.
 pub(super) const ANNOTATION: &str = "run.oci.seccomp_bpf_data";
 
@@ -99,6 +99,21 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_filter_is_copied_when_its_cage_has_a_process() {
+        let cage = tempfile::tempdir().unwrap();
+        let state = cage.path().join("state");
+        fs::create_dir(&state).unwrap();
+        fs::write(state.join("seccomp.bpf"), [7; INSTRUCTION]).unwrap();
+        let filter = AwaitedFilter::new(cage.path(), &state);
+        fs::write(cage.path().join(FIRST_PROCESS), "").unwrap();
+        assert!(filter.is_awaited(), "crun has not written it yet");
+        assert!(!cage.path().join(COPY).exists());
+        fs::write(cage.path().join(FIRST_PROCESS), "1").unwrap();
+        assert!(!filter.is_awaited());
+        assert_eq!(fs::read(cage.path().join(COPY)).unwrap(), [7; INSTRUCTION]);
+    }
 
     #[test]
     fn only_a_whole_filter_is_kept() {

@@ -51,7 +51,8 @@ pub(super) fn config(
         "root": { "path": root, "readonly": matches!(cage.root, CageRoot::ReadOnly(_)) },
         "process": process(cage),
         "mounts": mounts(cage, binds, devices),
-        "annotations": compiled.map(|filter| json!({ compiled_filters::ANNOTATION: filter })).unwrap_or_else(|| json!({})),
+        "annotations": compiled
+            .map_or_else(|| json!({}), |filter| json!({ compiled_filters::ANNOTATION: filter })),
         "linux": {
             "uidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
             "gidMappings": [{ "containerID": 0, "hostID": first, "size": count }],
