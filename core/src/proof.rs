@@ -166,7 +166,7 @@ pub struct AcceptedProblem {
     pub package: String,
     /// The requirement, the path, or the reason; empty for any.
     pub what: String,
-    /// Until when; `None` for ever.
+    /// The end of the acceptance; `None` when it has no end.
     pub until: Option<Timestamp>,
 }
 

@@ -56,7 +56,7 @@ struct AcceptOptions {
     /// The requirement, path or reason, as `channel problems --json` shows it [default: any]
     #[arg(long, default_value_t, hide_default_value = true)]
     what: String,
-    /// Until when [default: for ever]
+    /// The end of the acceptance [default: it has no end]
     #[arg(long, value_name = "DATE", value_parser = time::parse)]
     until: Option<i64>,
     /// The reason, for the record

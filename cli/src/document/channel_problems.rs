@@ -42,7 +42,7 @@ pub(crate) struct AcceptedProblemDocument {
     package: String,
     /// None for any.
     what: Option<String>,
-    /// None for ever.
+    /// Absent when the acceptance has no end.
     until: Option<String>,
     who: String,
     reason: String,

@@ -184,7 +184,7 @@ impl Bucket {
         }
     }
 
-    /// Reads a small object whole; `None` when there is none.
+    /// Reads a small object whole; `None` when the object does not exist.
     ///
     /// # Errors
     /// [`BucketError::TooLong`] over `limit` bytes.
@@ -202,7 +202,7 @@ impl Bucket {
         Ok(Some((bytes, ObjectVersion(UpdateVersion { e_tag, version }))))
     }
 
-    /// The size and version of an object; `None` when there is none.
+    /// The size and version of an object; `None` when it does not exist.
     pub async fn head(&self, key: &str) -> Result<Option<(u64, ObjectVersion)>> {
         match self.store.head(&self.path(key)?).await {
             Ok(meta) => {
@@ -217,7 +217,7 @@ impl Bucket {
     /// Reads an object piece by piece.
     ///
     /// # Errors
-    /// [`BucketError::Missing`] when there is none.
+    /// [`BucketError::Missing`] when the object does not exist.
     pub async fn download(&self, key: &str) -> Result<BoxStream<'static, Result<Bytes>>> {
         let object = self.name(key);
         match self.store.get_opts(&self.path(key)?, GetOptions::default()).await {

@@ -381,7 +381,7 @@ const TABLES: &[(&str, &[Described])] = &[
                 "accepted_problems",
                 "the API",
                 "Problems of a channel that a person accepted, by kind and name of the package; \
-                 `what` is empty for any, `until_us` 0 for ever.",
+                 `what` is empty for any, `until_us` is 0 when the acceptance has no end.",
             ),
             (
                 "unplaced_packages",

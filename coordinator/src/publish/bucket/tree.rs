@@ -162,7 +162,7 @@ fn each_location(text: impl BufRead, mut take: impl FnMut(&str, &str)) -> io::Re
     }
 }
 
-/// The value of an attribute; empty when there is none.
+/// The value of an attribute; empty when the element does not have it.
 fn attribute(tag: &BytesStart<'_>, name: &str) -> io::Result<String> {
     let found = tag.try_get_attribute(name).map_err(io::Error::other)?;
     let value = found.map(|attribute| attribute.normalized_value(XmlVersion::Implicit1_0));
