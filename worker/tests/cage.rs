@@ -510,19 +510,23 @@ fn a_broken_crun_is_the_workers_fault() {
     assert!(cause.contains("127") && cause.contains("libyajl.so.2 is missing"), "{cause}");
 }
 
-/// A program in the place of crun keeps the configuration of each cage.
+/// A worker without roots installs one in a cage, and builds in another. A program in the place of
+/// crun keeps the configuration of each.
 #[test]
 fn later_cages_get_the_compiled_filter_of_earlier_ones() {
-    let scene = Scene::new(&[]);
-    let script = "grep -q 'Seccomp:.2' /proc/self/status\nif unshare -U true; then exit 1; fi";
+    let mut scene = Scene::new(&[]);
+    let script = "grep -q 'Seccomp:.2' /proc/self/status\nif unshare -U true; then exit 1; fi\n\
+                  if dmesg; then exit 1; fi\nsync\necho ALL GOOD";
     let srpm = scene.srpm("filter", &spec("filter", script), &[]);
     let (crun, seen) = (scene.dir.path().join("crun"), scene.dir.path().join("seen"));
     fs::create_dir(&seen).unwrap();
     let copy = format!("/bin/cp \"$9/config.json\" {}/$(/bin/date +%s%N)", seen.display());
     fs::write(&crun, format!("#!/bin/sh\n{copy}\nexec /usr/bin/crun \"$@\"\n")).unwrap();
     fs::set_permissions(&crun, fs::Permissions::from_mode(0o755)).unwrap();
+    scene.data = scene.dir.path().join("data");
     let report = scene.build(&srpm, &["--crun", crun.to_str().unwrap()]);
     assert!(report["failure"].is_null(), "{report:#}\n{}", scene.log());
+    assert!(scene.log().contains("ALL GOOD"));
 
     let mut files: Vec<_> =
         fs::read_dir(&seen).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -198,12 +198,17 @@ async fn a_second_publisher_on_one_bucket_is_refused() {
     assert_eq!(scene.pointer(), before);
 
     // Two publishers of one farm, as after a takeover: whoever loses fails, and the bucket is whole.
+    // Both can lose, when one claims the pointer and the other one exchanges the signature; then the
+    // next pass completes it.
+    let old = scene.seen();
     scene.publish(3).await;
     let second = scene.view("one").await;
     let (one, two) = tokio::join!(first.show(TARGET, CHANNEL), second.show(TARGET, CHANNEL));
-    assert!(one.is_ok() || two.is_ok(), "{one:?} {two:?}");
-    for lost in [one, two].into_iter().filter_map(Result::err) {
-        assert!(matches!(lost, ViewError::Busy { .. }), "{lost}");
+    let lost: Vec<ViewError> = [one, two].into_iter().filter_map(Result::err).collect();
+    assert!(lost.iter().all(|lost| matches!(lost, ViewError::Busy { .. })), "{lost:?}");
+    if lost.len() == 2 {
+        assert!(scene.seen() == old || scene.seen().len() == 2, "{:?}", scene.seen());
+        first.show(TARGET, CHANNEL).await.unwrap();
     }
     assert_eq!((scene.seen().len(), scene.pointer().generation), (2, 2));
 
